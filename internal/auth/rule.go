@@ -1,0 +1,106 @@
+package auth
+
+import (
+	"fmt"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/stoa-lms/stoa/internal/auth/authpb"
+)
+
+// Rule is what an RPC demands of its caller, as its contract declares it.
+type Rule struct {
+	Scope      authpb.Scope
+	Permission string
+	Deferred   bool
+	field      protoreflect.FieldDescriptor // of the request, for SCOPE_COURSE
+}
+
+var rules sync.Map // full method, such as "/stoa.courses.v1.CoursesService/GetCourse" → Rule or error
+
+// RuleOf returns the rule of a method by its full name,
+// "/package.Service/Method". A method that declares none, or a wrong one, is an
+// error, so that it can't be called at all.
+func RuleOf(method string) (Rule, error) {
+	if v, ok := rules.Load(method); ok {
+		if r, ok := v.(Rule); ok {
+			return r, nil
+		}
+	}
+	r, err := readRule(method)
+	if err != nil {
+		return Rule{}, err
+	}
+	rules.Store(method, r)
+	return r, nil
+}
+
+func readRule(method string) (Rule, error) {
+	name := protoreflect.FullName(replaceSlash(method))
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
+	if err != nil {
+		return Rule{}, fmt.Errorf("auth: %s: %w", method, err)
+	}
+	md, ok := d.(protoreflect.MethodDescriptor)
+	if !ok {
+		return Rule{}, fmt.Errorf("auth: %s is not a method", method)
+	}
+	return DeclaredRule(md)
+}
+
+// DeclaredRule returns the rule that a method's descriptor carries, or what is
+// wrong with it.
+func DeclaredRule(md protoreflect.MethodDescriptor) (Rule, error) {
+	decl, ok := proto.GetExtension(md.Options(), authpb.E_Rule).(*authpb.Rule)
+	if !ok || decl == nil {
+		return Rule{}, fmt.Errorf("auth: %s declares no rule", md.FullName())
+	}
+	r := Rule{Scope: decl.GetScope(), Permission: decl.GetPermission(), Deferred: decl.GetDeferred()}
+	switch r.Scope {
+	case authpb.Scope_SCOPE_PUBLIC, authpb.Scope_SCOPE_SELF, authpb.Scope_SCOPE_SERVICE, authpb.Scope_SCOPE_EDGE:
+		if r.Permission != "" || r.Deferred {
+			return Rule{}, fmt.Errorf("auth: %s: %s takes no permission", md.FullName(), r.Scope)
+		}
+	case authpb.Scope_SCOPE_PLATFORM, authpb.Scope_SCOPE_COURSE:
+		if r.Permission == "" {
+			return Rule{}, fmt.Errorf("auth: %s: %s demands a permission", md.FullName(), r.Scope)
+		}
+	case authpb.Scope_SCOPE_UNSPECIFIED:
+		return Rule{}, fmt.Errorf("auth: %s declares no scope", md.FullName())
+	}
+	if r.Scope == authpb.Scope_SCOPE_COURSE {
+		field := decl.GetField()
+		if field == "" {
+			field = "course_id"
+		}
+		r.field = md.Input().Fields().ByName(protoreflect.Name(field))
+		if r.field == nil || r.field.Kind() != protoreflect.StringKind || r.field.IsList() {
+			return Rule{}, fmt.Errorf("auth: %s: the request has no text field %q", md.FullName(), field)
+		}
+	}
+	return r, nil
+}
+
+// Course returns the course that a request names, for a SCOPE_COURSE rule.
+func (r Rule) Course(req proto.Message) string {
+	if r.field == nil {
+		return ""
+	}
+	return req.ProtoReflect().Get(r.field).String()
+}
+
+func replaceSlash(method string) string {
+	b := []byte(method)
+	if len(b) > 0 && b[0] == '/' {
+		b = b[1:]
+	}
+	for i, c := range b {
+		if c == '/' {
+			b[i] = '.'
+		}
+	}
+	return string(b)
+}

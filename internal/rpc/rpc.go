@@ -1,0 +1,119 @@
+// Package rpc connects services: in the same process through memory, in others
+// over the network, with the same behaviour. A [Server] holds the services of
+// this process; [Server.Conn] is the connection in memory and [Dial] the one
+// over the network. Both copy messages, carry metadata and the deadline and no
+// other value of the context, and reduce an error to its status.
+package rpc
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/telemetry"
+)
+
+// Metadata keys.
+const (
+	keyPrincipal   = "stoa-principal"
+	keyRequestID   = "stoa-request-id"
+	keyTraceparent = "traceparent"
+	// KeyIdempotency carries the caller's Idempotency-Key.
+	KeyIdempotency = "idempotency-key"
+	// KeyIfMatch carries the ETag of the version the caller has edited.
+	KeyIfMatch = "if-match"
+)
+
+// Deadlines. A call that brings none gets callTimeout; a server lets no call run
+// longer than maxTimeout.
+const (
+	callTimeout = 10 * time.Second
+	maxTimeout  = 60 * time.Second
+)
+
+// IdempotencyKey returns the key that the caller sent with a write, "" when
+// there is none.
+func IdempotencyKey(ctx context.Context) string { return incoming(ctx, KeyIdempotency) }
+
+// IfMatch returns the ETag that the caller's change is based on, "" when there
+// is none.
+func IfMatch(ctx context.Context) string { return incoming(ctx, KeyIfMatch) }
+
+func incoming(ctx context.Context, key string) string {
+	if v := metadata.ValueFromIncomingContext(ctx, key); len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// WithIdempotencyKey returns a context whose outgoing call carries key.
+func WithIdempotencyKey(ctx context.Context, key string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, KeyIdempotency, key)
+}
+
+// WithIfMatch returns a context whose outgoing call carries etag.
+func WithIfMatch(ctx context.Context, etag string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, KeyIfMatch, etag)
+}
+
+// client is what a caller adds to each call.
+type client struct {
+	service string // who calls
+	keys    *auth.Keys
+}
+
+func (c client) outgoing(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	p := auth.From(ctx)
+	p.Service = c.service
+	token, err := c.keys.Sign(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	kv := make([]string, 0, 6)
+	kv = append(kv, keyPrincipal, token)
+	if rid := telemetry.RequestID(ctx); rid != "" {
+		kv = append(kv, keyRequestID, rid)
+	}
+	if tp := telemetry.Traceparent(ctx); tp != "" {
+		kv = append(kv, keyTraceparent, tp)
+	}
+	ctx = metadata.AppendToOutgoingContext(ctx, kv...)
+	if _, ok := ctx.Deadline(); !ok {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		return ctx, cancel, nil
+	}
+	return ctx, func() {}, nil
+}
+
+func (c client) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	ctx, cancel, err := c.outgoing(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return fault.FromStatus(invoke(ctx, method, req, reply, cc, opts...))
+}
+
+// stream leaves the deadline to the caller: a transfer has none of its own, and
+// a stalled one is ended by the server.
+func (c client) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	token, err := c.keys.Sign(auth.Principal{Account: auth.From(ctx).Account, Session: auth.From(ctx).Session, Service: c.service})
+	if err != nil {
+		return nil, err
+	}
+	ctx = metadata.AppendToOutgoingContext(ctx, keyPrincipal, token, keyRequestID, telemetry.RequestID(ctx))
+	s, err := open(ctx, desc, cc, method, opts...)
+	if err != nil {
+		return nil, fault.FromStatus(err)
+	}
+	return clientStream{s}, nil
+}
+
+type clientStream struct{ grpc.ClientStream }
+
+func (s clientStream) RecvMsg(m any) error { return streamErr(s.ClientStream.RecvMsg(m)) }
+func (s clientStream) SendMsg(m any) error { return streamErr(s.ClientStream.SendMsg(m)) }
