@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -16,11 +17,11 @@ import (
 const View = "course.view"
 
 // Checker answers whether an account has a permission. An empty course asks
-// about the platform; an empty account asks for everybody. A permission that
-// was given before the call is always seen; one that was taken away may be seen
-// for the second that A7 allows.
+// about the platform; an empty account asks for everybody. What it answers is
+// at most a second old (A7); a "no" is not older than since, so that what was
+// given before a call works in it.
 type Checker interface {
-	Allowed(ctx context.Context, account, course, permission string) (bool, error)
+	Allowed(ctx context.Context, account, course, permission string, since time.Time) (bool, error)
 }
 
 // Guard holds RPCs to their rules.
@@ -118,14 +119,14 @@ type scope struct {
 }
 
 // Has reports whether the caller has another permission on the course that the
-// call is about, for handlers whose answer depends on it. Outside a SCOPE_COURSE
-// call it is false.
+// call is about, for handlers whose answer depends on it; the answer is at most a
+// second old. Outside a SCOPE_COURSE call it is false.
 func Has(ctx context.Context, permission string) (bool, error) {
 	s, ok := ctx.Value(scopeKey{}).(scope)
 	if !ok {
 		return false, nil
 	}
-	return s.guard.checker.Allowed(ctx, s.account, s.course, permission)
+	return s.guard.checker.Allowed(ctx, s.account, s.course, permission, time.Time{})
 }
 
 func isDecision(err error) bool {
@@ -161,7 +162,7 @@ func (g *Guard) decide(ctx context.Context, rule Rule, req proto.Message) error 
 		if p.Account == "" {
 			return ErrUnauthenticated
 		}
-		ok, err := g.checker.Allowed(ctx, p.Account, "", rule.Permission)
+		ok, err := g.checker.Allowed(ctx, p.Account, "", rule.Permission, time.Now())
 		if err != nil || ok {
 			return err
 		}
@@ -180,14 +181,15 @@ func (g *Guard) onCourse(ctx context.Context, p Principal, rule Rule, req proto.
 	if !id.Valid("course", course) {
 		return fault.InvalidField(string(rule.field.Name()), "id.invalid", "An id of a course looks like course_01h455vb4pex5vsknk084sn02q.")
 	}
-	ok, err := g.checker.Allowed(ctx, p.Account, course, rule.Permission)
+	now := time.Now()
+	ok, err := g.checker.Allowed(ctx, p.Account, course, rule.Permission, now)
 	if err != nil || ok {
 		return err
 	}
 	if p.Account == "" {
 		return ErrUnauthenticated
 	}
-	seen, err := g.checker.Allowed(ctx, p.Account, course, View)
+	seen, err := g.checker.Allowed(ctx, p.Account, course, View, now)
 	if err != nil {
 		return err
 	}

@@ -184,6 +184,10 @@ func Violates(err error, constraint string) bool {
 	return ok && pe.ConstraintName == constraint
 }
 
+// Away reports whether err says that the server does not answer, rather than
+// that it answered with an error.
+func Away(err error) bool { return fault.CodeOf(told(err)) == "database.unavailable" }
+
 // NoRows reports whether err says that a row was not there.
 func NoRows(err error) bool { return errors.Is(err, pgx.ErrNoRows) }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -61,8 +62,10 @@ func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler { return handler{h.Handler.WithAttrs(attrs)} }
-func (h handler) WithGroup(name string) slog.Handler       { return handler{h.Handler.WithGroup(name)} }
+func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return handler{h.Handler.WithAttrs(attrs)}
+}
+func (h handler) WithGroup(name string) slog.Handler { return handler{h.Handler.WithGroup(name)} }
 
 var propagator = propagation.TraceContext{}
 
@@ -118,6 +121,23 @@ var rpcSeconds = promauto.With(Registry).NewHistogramVec(prometheus.HistogramOpt
 // ObserveRPC counts one answered call.
 func ObserveRPC(method, code string, took time.Duration) {
 	rpcSeconds.WithLabelValues(method, code).Observe(took.Seconds())
+}
+
+var httpSeconds = promauto.With(Registry).NewHistogramVec(prometheus.HistogramOpts{
+	Name:    "stoa_http_seconds",
+	Help:    "Time to answer a request at the edge, by method and status.",
+	Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+}, []string{"method", "status"})
+
+// ObserveHTTP counts one answered request. Methods that are not of HTTP count
+// as "other", so that a caller can't grow the metrics.
+func ObserveHTTP(method string, status int, took time.Duration) {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	default:
+		method = "other"
+	}
+	httpSeconds.WithLabelValues(method, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
 // MetricsHandler serves the metrics in Prometheus' format.

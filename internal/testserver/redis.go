@@ -26,7 +26,7 @@ func StartRedis(ctx context.Context, dir string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return launch(ctx, "redis", dir, 1, func(ports []string) (*Server, error) {
+	return launch(ctx, "redis", dir, 1, func(dir string, ports []string) (*Server, error) {
 		s := &Server{Addr: net.JoinHostPort(loopback, ports[0])}
 		s.URL = "redis://" + s.Addr
 		s.steps = []step{{
@@ -36,10 +36,7 @@ func StartRedis(ctx context.Context, dir string) (*Server, error) {
 				cmd.Dir, cmd.Env = dir, environment()
 				return cmd
 			},
-			ready: func(ctx context.Context) error {
-				s.mustBeLocked()
-				return pingRedis(ctx, s.Addr, s.running[0].cmd.Process.Pid)
-			},
+			ready: func(ctx context.Context, pid int) error { return pingRedis(ctx, s.Addr, pid) },
 		}}
 		return s, nil
 	})

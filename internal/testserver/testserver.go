@@ -47,9 +47,9 @@ type Server struct {
 // step is one process of a server.
 type step struct {
 	command func(context.Context) *exec.Cmd // a fresh one for each start
-	// ready reports whether it answers, and that it is this one and not
+	// ready returns nil when it answers and is the process with the id, not
 	// another that took the port.
-	ready func(context.Context) error
+	ready func(ctx context.Context, pid int) error
 }
 
 // errPortTaken is in the chain of the error of a start that failed because
@@ -58,7 +58,11 @@ var errPortTaken = errors.New("the port is taken")
 
 // launch starts a server that needs n ports. Between the time a port is found
 // free and that it is used another may take it; then others are tried.
-func launch(ctx context.Context, name, dir string, n int, describe func(ports []string) (*Server, error)) (*Server, error) {
+func launch(ctx context.Context, name, dir string, n int, describe func(dir string, ports []string) (*Server, error)) (*Server, error) {
+	dir, err := filepath.Abs(dir) // the processes work elsewhere
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -67,7 +71,7 @@ func launch(ctx context.Context, name, dir string, n int, describe func(ports []
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		s, err := describe(ports)
+		s, err := describe(dir, ports)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -169,7 +173,7 @@ func (s *Server) start(ctx context.Context) (err error) {
 				return err
 			}
 			attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
-			err = step.ready(attempt)
+			err = step.ready(attempt, c.cmd.Process.Pid)
 			cancel()
 			if err == nil {
 				break

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"runtime"
@@ -39,7 +38,7 @@ func (a account) own(path string) error {
 
 // try reports why the account can't run the programs in the folder.
 func (a account) try(ctx context.Context, bin, dir string) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "postgres"), "--version") //nolint:gosec // programs found on the machine
+	cmd := command(ctx, bin, "postgres", "--version")
 	cmd.Dir = dir
 	p, err := start(cmd, a, nil)
 	if err != nil {

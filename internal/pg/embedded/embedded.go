@@ -15,7 +15,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -218,8 +217,7 @@ func launch(ctx context.Context, bin, data, socket string, who account, cfg Conf
 			}
 		}
 		// The server must outlive ctx, which is that of the start.
-		cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(bin, "postgres"), args...) //nolint:gosec // programs found on the machine
-		p, err := start(cmd, who, cfg.Log)
+		p, err := start(command(context.WithoutCancel(ctx), bin, "postgres", args...), who, cfg.Log)
 		if err != nil {
 			return nil, err
 		}

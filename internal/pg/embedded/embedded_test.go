@@ -114,17 +114,18 @@ func TestKilledServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ran := make(chan error, 1)
+	ran := make(chan struct{})
 	go func() {
-		_, err := busy.Exec(context.WithoutCancel(t.Context()), `DO $$
+		defer close(ran)
+		_, _ = busy.Exec(context.WithoutCancel(t.Context()), `DO $$
 			DECLARE since timestamptz := clock_timestamp();
 			BEGIN
 				WHILE clock_timestamp() < since + interval '2 s' LOOP END LOOP;
 			END $$`)
-		ran <- err
 	}()
 	busySince := time.Now()
 	for query(t, s, fmt.Sprintf(`SELECT state FROM pg_stat_activity WHERE pid = %d`, busy.PgConn().PID())) != "active" {
+		time.Sleep(10 * time.Millisecond)
 	}
 	if err := s.process.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -149,7 +150,7 @@ func TestKilledServer(t *testing.T) {
 func TestKilledParent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	parent := exec.CommandContext(t.Context(), os.Args[0])
+	parent := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this program
 	parent.Env = append(os.Environ(), "STOA_EMBEDDED_DIR="+dir)
 	out, err := parent.StdoutPipe()
 	if err != nil {
@@ -218,7 +219,7 @@ func TestStalePidFile(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), Scratch: true}
 	s := mustStart(t, cfg)
 	path := filepath.Join(cfg.Dir, "data", "postmaster.pid")
-	content, err := os.ReadFile(path)
+	content, err := os.ReadFile(path) //nolint:gosec // a file of the test
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +236,7 @@ func TestStalePidFile(t *testing.T) {
 		strconv.Itoa(other.Process.Pid) + "\n" + rest,
 		"", "not a number\n",
 	} {
-		if err := os.WriteFile(path, []byte(stale), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(stale), 0o600); err != nil { //nolint:gosec // a file of the test
 			t.Fatal(err)
 		}
 		mustStop(t, mustStart(t, cfg))

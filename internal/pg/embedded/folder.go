@@ -43,7 +43,7 @@ func lockFolder(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // descriptors are small
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		defer f.Close() //nolint:errcheck // nothing was written
 		holder := make([]byte, 20)
@@ -97,7 +97,7 @@ func initialize(ctx context.Context, bin, dir, data string, who account, scratch
 	if scratch {
 		args = append(args, "--no-sync")
 	}
-	p, err := start(exec.CommandContext(ctx, filepath.Join(bin, "initdb"), args...), who, nil) //nolint:gosec // programs found on the machine
+	p, err := start(command(ctx, bin, "initdb", args...), who, nil)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func socketFolder(dir string, who account) (string, error) {
 		// Left by a killed process. The name is one that we made, and RemoveAll
 		// follows no link.
 		if old := string(content); strings.HasPrefix(filepath.Base(old), socketPrefix) {
-			_ = os.RemoveAll(old)
+			_ = os.RemoveAll(old) //nolint:gosec // see above
 		}
 		if err := os.Remove(record); err != nil {
 			return "", err
@@ -214,7 +214,7 @@ func stopOrphan(ctx context.Context, data string) error {
 	if !ok {
 		return os.Remove(path) // a crash came between its making and its writing
 	}
-	return os.WriteFile(path, fmt.Appendf(nil, "%d\n%s", os.Getpid(), rest), 0o600)
+	return os.WriteFile(path, fmt.Appendf(nil, "%d\n%s", os.Getpid(), rest), 0o600) //nolint:gosec // a file of the cluster
 }
 
 // readPidFile returns the lines of the running server's file: its process, its

@@ -32,7 +32,7 @@ func Version(binDir string) (string, error) {
 }
 
 func version(ctx context.Context, binDir string) (string, error) {
-	out, err := exec.CommandContext(ctx, filepath.Join(binDir, "postgres"), "--version").Output() //nolint:gosec // programs found on the machine
+	out, err := command(ctx, binDir, "postgres", "--version").Output()
 	if err != nil {
 		return "", fmt.Errorf("ask PostgreSQL for its version: %w", err)
 	}
@@ -43,6 +43,11 @@ func version(ctx context.Context, binDir string) (string, error) {
 		return "", fmt.Errorf("%s is not PostgreSQL's: it answers %q to --version", filepath.Join(binDir, "postgres"), out)
 	}
 	return fields[0], nil
+}
+
+// command returns a command that runs a server program of a folder.
+func command(ctx context.Context, bin, program string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, filepath.Join(bin, program), args...) //nolint:gosec // programs found on the machine
 }
 
 // programsFor returns the folder of programs that can serve the data: binDir,

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -20,7 +21,7 @@ import (
 type Allow func(account, course, permission string) bool
 
 // Allowed makes an Allow an [auth.Checker].
-func (a Allow) Allowed(_ context.Context, account, course, permission string) (bool, error) {
+func (a Allow) Allowed(_ context.Context, account, course, permission string, _ time.Time) (bool, error) {
 	return a(account, course, permission), nil
 }
 

@@ -1,0 +1,296 @@
+package app
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/rueidis"
+
+	"github.com/stoa-lms/stoa/internal/auth"
+)
+
+// The profiles: production refuses what is for trying things out.
+const (
+	development = "development"
+	production  = "production"
+)
+
+// Config is every setting of a process. Each can be given as a flag or as an
+// environment variable; the zero value of a setting without a default is
+// unset.
+type Config struct {
+	Profile string `help:"What the process is for: development or production. Production refuses development payments and generated keys." default:"development" env:"STOA_PROFILE"`
+
+	DataDir     string `help:"Folder for the embedded database, the bucket and generated keys." default:"./stoa-data" env:"STOA_DATA_DIR" type:"path"`
+	DatabaseURL string `help:"PostgreSQL to use instead of the embedded one, as postgres://user:password@host/database." env:"STOA_DATABASE_URL"`
+	Connections Int    `help:"Most database connections of this process for one service." default:"8" env:"STOA_DATABASE_CONNECTIONS"`
+	Migrate     Bool   `help:"Bring the database's tables up to date at start." default:"true" env:"STOA_MIGRATE"`
+
+	HTTPAddr  string `name:"http-addr" help:"Where the edge listens. Port 0 picks one and prints it." default:"127.0.0.1:8080" env:"STOA_HTTP_ADDR"`
+	PublicURL string `help:"Where browsers reach the edge, such as https://learn.example.org. The address it listens on when empty." env:"STOA_PUBLIC_URL"`
+	RPCAddr   string `help:"Where other processes reach the services of this one. Needed when a process runs some of the services; :9090 then when empty." env:"STOA_RPC_ADDR"`
+	OpsAddr   string `help:"Where operators reach metrics, health and profiles. Port 0 picks one and prints it; off when empty." default:"127.0.0.1:0" env:"STOA_OPS_ADDR"`
+	Peers     string `help:"Where services of other processes are, as courses=host:9090,media=host:9090. A service that is not named is at NAME:9090." env:"STOA_PEERS"`
+
+	ServiceKey string `help:"Key that proves to a service which service calls and for whom: 32 bytes in base64, the same for all processes. Several, newest first, with commas, while it is changed. Made and kept in the data folder when empty and one process runs everything." env:"STOA_SERVICE_KEY"`
+
+	AMQPURL         string `name:"amqp-url" help:"RabbitMQ for events, as amqp://user:password@host:5672/. Within the process when empty." env:"STOA_AMQP_URL"`
+	RedisURL        string `help:"Redis for what processes share and may lose, as redis://host:6379. Within the process when empty." env:"STOA_REDIS_URL"`
+	BucketURL       string `help:"Where files are kept: file:///folder, or s3://bucket?endpoint=https://host&region=name. A folder in the data folder when empty." env:"STOA_BUCKET_URL"`
+	BucketAccessKey string `help:"Access key of an S3 bucket." env:"STOA_BUCKET_ACCESS_KEY"`
+	BucketSecretKey string `help:"Secret key of an S3 bucket." env:"STOA_BUCKET_SECRET_KEY"`
+
+	Payments string `help:"How orders are paid: development (a pay page on which no money moves) or none." default:"development" env:"STOA_PAYMENTS"`
+	Demo     Bool   `help:"Load the demo school." default:"false" env:"STOA_DEMO"`
+
+	RateLimit       Int      `help:"Requests a second that one address may make; four times as many at once. No bound when 0." default:"200" env:"STOA_RATE_LIMIT"`
+	SignInRateLimit Int      `name:"sign-in-rate-limit" help:"Sign-ins and sign-ups a second that one address may make; twenty times as many at once. No bound when 0." default:"10" env:"STOA_SIGN_IN_RATE_LIMIT"`
+	RequestTimeout  Duration `help:"Time that a request may take; transfers of files may take longer." default:"20s" env:"STOA_REQUEST_TIMEOUT"`
+	MaxUpload       Int      `help:"Size in bytes that an uploaded file may have." default:"2147483648" env:"STOA_MAX_UPLOAD"`
+	Drain           Duration `help:"Time that requests in progress have to finish when the process is stopped." default:"20s" env:"STOA_DRAIN"`
+
+	LogFormat string `help:"Format of the log: text or json." default:"text" env:"STOA_LOG_FORMAT"`
+	LogLevel  string `help:"Least level of what is logged: debug, info, warn or error." default:"info" env:"STOA_LOG_LEVEL"`
+	TracesURL string `help:"Where traces are sent by OTLP over HTTP, as http://host:4318. None are made when empty." env:"STOA_TRACES_URL"`
+}
+
+// Int is a whole number of which a wrong text is found by [Config.Faults], with
+// all other faults.
+type Int struct {
+	V   int64
+	err error
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (i *Int) UnmarshalText(text []byte) error {
+	_, err := fmt.Sscanf(string(text)+"\n", "%d\n", &i.V)
+	if err != nil || i.V < 0 {
+		i.err = fmt.Errorf("%q is not a whole number from 0 on", text)
+	}
+	return nil
+}
+
+// Duration is a time span, as [Int] is a number.
+type Duration struct {
+	V   time.Duration
+	err error
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (d *Duration) UnmarshalText(text []byte) error {
+	var err error
+	if d.V, err = time.ParseDuration(string(text)); err != nil || d.V <= 0 {
+		d.err = fmt.Errorf("%q is not a time span such as 20s or 5m", text)
+	}
+	return nil
+}
+
+// Bool is a yes or no, as [Int] is a number.
+type Bool struct {
+	V   bool
+	err error
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (b *Bool) UnmarshalText(text []byte) error {
+	switch strings.ToLower(string(text)) {
+	case "1", "true", "yes", "on":
+		b.V = true
+	case "0", "false", "no", "off", "":
+	default:
+		b.err = fmt.Errorf("%q is neither 1 nor 0", text)
+	}
+	return nil
+}
+
+// Faults returns all that is wrong with the settings for a process that runs the
+// named services, each line naming the setting and what would be right.
+func (c *Config) Faults(services []string) []string {
+	var faults []string
+	add := func(setting, format string, args ...any) {
+		faults = append(faults, setting+": "+fmt.Sprintf(format, args...))
+	}
+	for setting, err := range map[string]error{
+		"STOA_DATABASE_CONNECTIONS": c.Connections.err, "STOA_MIGRATE": c.Migrate.err, "STOA_DEMO": c.Demo.err,
+		"STOA_RATE_LIMIT": c.RateLimit.err, "STOA_SIGN_IN_RATE_LIMIT": c.SignInRateLimit.err,
+		"STOA_REQUEST_TIMEOUT": c.RequestTimeout.err, "STOA_MAX_UPLOAD": c.MaxUpload.err, "STOA_DRAIN": c.Drain.err,
+	} {
+		if err != nil {
+			add(setting, "%v", err)
+		}
+	}
+	oneOf := func(setting, value string, known ...string) {
+		if !slices.Contains(known, value) {
+			add(setting, "%q is not one of %s", value, strings.Join(known, ", "))
+		}
+	}
+	oneOf("STOA_PROFILE", c.Profile, development, production)
+	oneOf("STOA_PAYMENTS", c.Payments, "development", "none")
+	oneOf("STOA_LOG_FORMAT", c.LogFormat, "text", "json")
+	oneOf("STOA_LOG_LEVEL", c.LogLevel, "debug", "info", "warn", "error")
+	for _, name := range services {
+		if !slices.Contains(Names(), name) {
+			add("serve", "there is no service %q; there are %s", name, strings.Join(Names(), ", "))
+		}
+	}
+	address := func(setting, value string) {
+		if value == "" {
+			return
+		}
+		if _, err := net.ResolveTCPAddr("tcp", value); err != nil {
+			add(setting, "%q is not an address such as 127.0.0.1:8080", value)
+		}
+	}
+	if c.HTTPAddr == "" {
+		add("STOA_HTTP_ADDR", "must not be empty")
+	}
+	address("STOA_HTTP_ADDR", c.HTTPAddr)
+	address("STOA_RPC_ADDR", c.RPCAddr)
+	address("STOA_OPS_ADDR", c.OpsAddr)
+	if c.Connections.err == nil && (c.Connections.V < 2 || c.Connections.V > 1000) {
+		add("STOA_DATABASE_CONNECTIONS", "%d is not from 2 to 1000", c.Connections.V)
+	}
+	if c.MaxUpload.err == nil && c.MaxUpload.V < 1 {
+		add("STOA_MAX_UPLOAD", "must be at least 1")
+	}
+	if c.DatabaseURL != "" {
+		if _, err := pgxpool.ParseConfig(c.DatabaseURL); err != nil {
+			// The text of the error may hold the password.
+			add("STOA_DATABASE_URL", "is not an address such as postgres://user:password@host/database")
+		}
+	}
+	web := func(setting, value string, schemes ...string) {
+		if value == "" {
+			return
+		}
+		u, err := url.Parse(value)
+		if err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "" && u.Scheme != "file" {
+			add(setting, "is not an address that begins with %s://", strings.Join(schemes, ":// or "))
+		}
+	}
+	web("STOA_PUBLIC_URL", c.PublicURL, "http", "https")
+	web("STOA_AMQP_URL", c.AMQPURL, "amqp", "amqps")
+	web("STOA_BUCKET_URL", c.BucketURL, "file", "s3")
+	web("STOA_TRACES_URL", c.TracesURL, "http", "https")
+	if c.RedisURL != "" {
+		if _, err := rueidis.ParseURL(c.RedisURL); err != nil {
+			add("STOA_REDIS_URL", "is not an address such as redis://host:6379")
+		}
+	}
+	if strings.HasPrefix(c.BucketURL, "s3:") && (c.BucketAccessKey == "" || c.BucketSecretKey == "") {
+		add("STOA_BUCKET_ACCESS_KEY", "an s3:// bucket needs STOA_BUCKET_ACCESS_KEY and STOA_BUCKET_SECRET_KEY")
+	}
+	if c.ServiceKey != "" {
+		if _, err := auth.NewKeys(c.ServiceKey); err != nil {
+			add("STOA_SERVICE_KEY", "%v", err)
+		}
+	}
+	if _, err := parsePeers(c.Peers); err != nil {
+		add("STOA_PEERS", "%v", err)
+	}
+	if len(services) > 0 && len(services) < len(Names()) {
+		for setting, value := range map[string]string{
+			"STOA_DATABASE_URL": c.DatabaseURL, "STOA_AMQP_URL": c.AMQPURL, "STOA_SERVICE_KEY": c.ServiceKey,
+		} {
+			if value == "" {
+				add(setting, "is needed by a process that runs some of the services: all processes must name the same")
+			}
+		}
+	}
+	if c.Profile == production {
+		if c.Payments == "development" {
+			add("STOA_PAYMENTS", "development payments let anybody buy for nothing and are refused in production; use none")
+		}
+		if c.ServiceKey == "" {
+			add("STOA_SERVICE_KEY", "is needed in production: make one with `openssl rand -base64 32`")
+		}
+		if c.PublicURL == "" {
+			add("STOA_PUBLIC_URL", "is needed in production")
+		}
+		if c.Demo.V {
+			add("STOA_DEMO", "the demo school has known passwords and is refused in production")
+		}
+	}
+	slices.Sort(faults)
+	return faults
+}
+
+// parsePeers reads name=host:port pairs.
+func parsePeers(text string) (map[string]string, error) {
+	peers := map[string]string{}
+	for pair := range strings.SplitSeq(text, ",") {
+		pair = strings.TrimSpace(pair)
+		if pair == "" {
+			continue
+		}
+		name, addr, ok := strings.Cut(pair, "=")
+		if _, _, err := net.SplitHostPort(addr); !ok || err != nil {
+			return nil, fmt.Errorf("%q is not name=host:port", pair)
+		}
+		if !slices.Contains(Names(), name) {
+			return nil, fmt.Errorf("there is no service %q", name)
+		}
+		peers[name] = addr
+	}
+	return peers, nil
+}
+
+// serviceKey returns the configured key, or one made at the first start and
+// kept in the data folder.
+func (c *Config) serviceKey() (string, error) {
+	if c.ServiceKey != "" {
+		return c.ServiceKey, nil
+	}
+	path := filepath.Join(c.DataDir, "service.key")
+	text, err := os.ReadFile(path) //nolint:gosec // the operator names the folder
+	if err == nil {
+		return strings.TrimSpace(string(text)), nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("service key: %w", err)
+	}
+	raw := make([]byte, 32)
+	if _, err := rand.Read(raw); err != nil {
+		return "", err
+	}
+	key := base64.StdEncoding.EncodeToString(raw)
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	// Written beside and renamed, so that a crash leaves none or all of it.
+	if err := os.WriteFile(path+".new", []byte(key+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("service key: %w", err)
+	}
+	return key, os.Rename(path+".new", path)
+}
+
+// bucketURL returns where files are kept.
+func (c *Config) bucketURL() (string, error) {
+	if c.BucketURL != "" {
+		return c.BucketURL, nil
+	}
+	dir, err := filepath.Abs(filepath.Join(c.DataDir, "bucket"))
+	if err != nil {
+		return "", err
+	}
+	return (&url.URL{Scheme: "file", Path: dir}).String(), nil
+}
+
+func (c *Config) logLevel() slog.Level {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return slog.LevelInfo
+	}
+	return l
+}

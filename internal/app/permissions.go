@@ -1,0 +1,68 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+)
+
+// staleAfter is how long a permission that was taken away may still be believed
+// in this process (A7), whether or not anybody could tell it.
+const staleAfter = time.Second
+
+// permissions answers for the guard from what the access service said within
+// the last second.
+type permissions struct {
+	access accesspb.AccessServiceClient // set before the first call
+	known  *otter.Cache[subject, answer]
+}
+
+type subject struct{ account, course string }
+
+type answer struct {
+	permissions map[string]bool
+	asked       time.Time
+}
+
+var _ auth.Checker = (*permissions)(nil)
+
+func newPermissions() (*permissions, error) {
+	known, err := otter.New(&otter.Options[subject, answer]{
+		MaximumSize:      100_000,
+		ExpiryCalculator: otter.ExpiryWriting[subject, answer](staleAfter),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &permissions{known: known}, nil
+}
+
+// Allowed implements [auth.Checker].
+func (p *permissions) Allowed(ctx context.Context, account, course, permission string, since time.Time) (bool, error) {
+	s := subject{account, course}
+	if a, ok := p.known.GetIfPresent(s); ok && (a.permissions[permission] || !a.asked.Before(since)) {
+		return a.permissions[permission], nil
+	}
+	a := answer{permissions: map[string]bool{}, asked: time.Now()}
+	res, err := p.access.ResolvePermissions(ctx, &accesspb.ResolvePermissionsRequest{
+		Subjects: []*accesspb.ResolvePermissionsRequest_Subject{{AccountId: account, CourseId: course}},
+	})
+	if err != nil {
+		return false, err
+	}
+	for _, name := range res.GetAnswers()[0].GetPermissions() {
+		a.permissions[name] = true
+	}
+	// Two askers may finish in the other order: what was asked last stays.
+	p.known.Compute(s, func(old answer, found bool) (answer, otter.ComputeOp) {
+		if found && old.asked.After(a.asked) {
+			return old, otter.CancelOp
+		}
+		return a, otter.WriteOp
+	})
+	return a.permissions[permission], nil
+}

@@ -1,0 +1,292 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/cache"
+	"github.com/stoa-lms/stoa/internal/demo"
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/service/edge"
+	"github.com/stoa-lms/stoa/internal/telemetry"
+)
+
+// FaultsError is settings that are wrong.
+type FaultsError []string
+
+// Error lists the faults, one a line.
+func (f FaultsError) Error() string {
+	return "the settings have faults:\n  " + strings.Join(f, "\n  ")
+}
+
+// Serve runs the named services, all when none is named, until ctx ends; then
+// it lets what is in progress finish. Where the process can be reached is
+// written to out, the log to logTo.
+func Serve(ctx context.Context, cfg Config, services []string, version string, out, logTo io.Writer) error {
+	if faults := cfg.Faults(services); len(faults) > 0 {
+		return FaultsError(faults)
+	}
+	local := Names()
+	if len(services) > 0 {
+		local = slices.Compact(slices.Sorted(slices.Values(services)))
+	}
+	log, err := telemetry.NewLogger(logTo, cfg.LogFormat, cfg.logLevel())
+	if err != nil {
+		return err
+	}
+	flush, err := telemetry.ExportTraces(ctx, cfg.TracesURL, version)
+	if err != nil {
+		return err
+	}
+	defer flush()
+	p, err := newProcess(ctx, cfg, log, local)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.serve(ctx, version, out)
+}
+
+// serve starts everything, waits for the end and stops it in the order that
+// loses nothing: no new requests, those in progress, events, the database.
+func (p *process) serve(ctx context.Context, version string, out io.Writer) error {
+	if p.runsHere(edgeName) {
+		l, err := listen(ctx, p.cfg, p.log)
+		if err != nil {
+			return err
+		}
+		p.web = l
+		defer func() { _ = l.Close() }()
+	}
+	if err := p.startServices(ctx); err != nil {
+		return err
+	}
+	p.runs = append(p.runs, p.housekeep)
+
+	running, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	var wg sync.WaitGroup
+	run := func(fn func(context.Context) error) {
+		wg.Go(func() {
+			if err := fn(running); err != nil {
+				stop(err)
+			}
+		})
+	}
+	// Every process tells the broker who hears what before it sends anything.
+	if err := p.broker.Declare(ctx, p.hearing()); err != nil && ctx.Err() == nil {
+		p.log.WarnContext(ctx, "the broker does not answer yet; events wait", "error", err.Error())
+	}
+	if len(p.members) > 0 {
+		run(func(ctx context.Context) error { return bus.Run(ctx, p.broker, p.log, p.members...) })
+	}
+	for _, fn := range p.runs {
+		run(fn)
+	}
+	fronts, err := p.fronts(ctx, version, out)
+	if err != nil {
+		stop(nil)
+		wg.Wait()
+		return err
+	}
+	for _, f := range fronts {
+		run(func(context.Context) error { return f.serve() })
+	}
+	select {
+	case <-ctx.Done():
+		p.log.Info("stopping", "drain", p.cfg.Drain.V)
+	case <-running.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.Drain.V)
+	defer cancel()
+	for _, f := range fronts {
+		f.stop(drain)
+	}
+	stop(nil)
+	wg.Wait()
+	if err := context.Cause(running); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// hearing is what the broker is told: all services where a server stands
+// between processes, those of this process where it is the process itself.
+func (p *process) hearing() map[string][]string {
+	if p.cfg.AMQPURL != "" {
+		return topology()
+	}
+	return bus.Topology(p.members...)
+}
+
+// front is something that listens.
+type front struct {
+	serve func() error
+	stop  func(context.Context)
+}
+
+// fronts opens every address and says where they are.
+func (p *process) fronts(ctx context.Context, version string, out io.Writer) ([]front, error) {
+	var fronts []front
+	var draining atomic.Bool
+	ready := func(ctx context.Context) error {
+		if draining.Load() {
+			return fault.New(fault.Unavailable, "draining", "This process is being stopped.")
+		}
+		return p.ready(ctx)
+	}
+	if p.cfg.OpsAddr != "" {
+		f, addr, err := opsFront(ctx, p.cfg.OpsAddr, p.log, ready)
+		if err != nil {
+			return nil, err
+		}
+		fronts = append(fronts, f)
+		fmt.Fprintf(out, "Operators: http://%s/metrics\n", addr)
+	}
+	if !p.whole() || p.cfg.RPCAddr != "" {
+		f, addr, err := p.rpcFront(ctx)
+		if err != nil {
+			return nil, err
+		}
+		fronts = append(fronts, f)
+		fmt.Fprintf(out, "Services: %s\n", addr)
+	}
+	if p.web != nil {
+		f, err := p.webFront(ctx, version, out, ready)
+		if err != nil {
+			return nil, err
+		}
+		fronts = append(fronts, f)
+	}
+	first := front{
+		serve: func() error { return nil },
+		stop:  func(context.Context) { draining.Store(true) },
+	}
+	// Stopped in this order: the edge before the services that it calls, the
+	// operators' address last.
+	slices.Reverse(fronts)
+	return append([]front{first}, fronts...), nil
+}
+
+func (p *process) rpcFront(ctx context.Context) (front, string, error) {
+	addr := p.cfg.RPCAddr
+	if addr == "" {
+		addr = ":9090"
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return front{}, "", fmt.Errorf("STOA_RPC_ADDR: %w", err)
+	}
+	return front{serve: func() error { return p.server.Serve(l) }, stop: p.server.Stop}, l.Addr().String(), nil
+}
+
+func (p *process) webFront(ctx context.Context, version string, out io.Writer, ready func(context.Context) error) (front, error) {
+	var signIns []demo.SignIn
+	conns := map[string]grpc.ClientConnInterface{}
+	for _, s := range all {
+		conns[s.schema.Name] = p.conn(edgeName, s.schema.Name)
+	}
+	if p.cfg.Demo.V {
+		var err error
+		if signIns, err = demo.Load(ctx, conns, p.log); err != nil {
+			return front{}, fmt.Errorf("demo school: %w", err)
+		}
+	}
+	status := edge.Status{Version: version, Services: p.local}
+	for _, s := range signIns {
+		status.SignIns = append(status.SignIns, edge.SignIn(s))
+	}
+	e, err := edge.New(edge.Config{
+		Log: p.log, Conns: conns, Limiter: p.limiter,
+		Rate:          rate(p.cfg.RateLimit.V, 4),
+		SignInRate:    rate(p.cfg.SignInRateLimit.V, 20),
+		Timeout:       p.cfg.RequestTimeout.V,
+		MaxUpload:     p.cfg.MaxUpload.V,
+		SecureCookies: strings.HasPrefix(p.publicURL(), "https:"),
+		Development:   p.cfg.Profile == development,
+		Status:        func() edge.Status { return status },
+		Ready:         ready,
+	})
+	if err != nil {
+		return front{}, err
+	}
+	server := httpServer(e, p.log)
+	fmt.Fprintf(out, "Stoa %s: %s (API at /docs)\n", version, p.publicURL())
+	for _, s := range signIns {
+		fmt.Fprintf(out, "  %-28s %-32s %s\n", s.Who, s.Email, s.Password)
+	}
+	// Scripts that start the program wait for this file or for the line above.
+	path := filepath.Join(p.cfg.DataDir, "http.addr")
+	if err := os.MkdirAll(p.cfg.DataDir, 0o700); err == nil {
+		if os.WriteFile(path, []byte(p.web.Addr().String()+"\n"), 0o600) == nil {
+			p.onClose(func() { _ = os.Remove(path) })
+		}
+	}
+	return httpFront(server, p.web), nil
+}
+
+func rate(perSecond int64, times int) cache.Limit {
+	if perSecond <= 0 {
+		return cache.Limit{}
+	}
+	return cache.PerSecond(int(perSecond), int(perSecond)*times)
+}
+
+func httpFront(server *http.Server, l net.Listener) front {
+	return front{
+		serve: func() error {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve %s: %w", l.Addr(), err)
+			}
+			return nil
+		},
+		stop: func(ctx context.Context) {
+			if server.Shutdown(ctx) != nil {
+				_ = server.Close()
+			}
+		},
+	}
+}
+
+// opsFront serves metrics, health and profiles to operators.
+func opsFront(ctx context.Context, addr string, log *slog.Logger, ready func(context.Context) error) (front, string, error) {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", telemetry.MetricsHandler())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+		defer cancel()
+		if err := ready(ctx); err != nil {
+			log.WarnContext(ctx, "not ready", "error", err.Error())
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return front{}, "", fmt.Errorf("STOA_OPS_ADDR: %w", err)
+	}
+	return httpFront(httpServer(mux, log), l), l.Addr().String(), nil
+}

@@ -1,0 +1,136 @@
+package app
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/access"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/commerce"
+	"github.com/stoa-lms/stoa/internal/service/courses"
+	"github.com/stoa-lms/stoa/internal/service/discovery"
+	"github.com/stoa-lms/stoa/internal/service/identity"
+	"github.com/stoa-lms/stoa/internal/service/learning"
+	"github.com/stoa-lms/stoa/internal/service/media"
+	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
+	"github.com/stoa-lms/stoa/internal/service/notify"
+)
+
+// service is how a service with tables is put into a process.
+type service struct {
+	schema pg.Schema
+	// hears returns its handlers, also of a service that was not started.
+	hears func() []bus.Handler
+	start func(p *process, db *pg.DB) (started, error)
+}
+
+// started is what runs beside a service's RPCs.
+type started struct {
+	handlers []bus.Handler
+	run      func(context.Context) error // nil when there is nothing to do
+}
+
+// all services with tables. The edge has none and is started apart.
+var all = []service{
+	{identity.Schema, identity.New(identity.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+		s := identity.New(identity.Config{DB: db, Log: p.log})
+		s.Register(p.server)
+		return started{s.Handlers(), s.Run}, nil
+	}},
+	{access.Schema, access.New(access.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+		s := access.New(access.Config{DB: db, Log: p.log})
+		s.Register(p.server)
+		return started{s.Handlers(), nil}, nil
+	}},
+	{courses.Schema, courses.New(courses.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+		s := courses.New(courses.Config{
+			DB: db, Log: p.log,
+			Access: accesspb.NewAccessServiceClient(p.conn("courses", "access")),
+			Media:  mediapb.NewMediaServiceClient(p.conn("courses", "media")),
+		})
+		s.Register(p.server)
+		return started{s.Handlers(), nil}, nil
+	}},
+	{media.Schema, media.New(media.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+		bucket, err := p.bucket()
+		if err != nil {
+			return started{}, err
+		}
+		key, err := p.derivedKey("stoa media links")
+		if err != nil {
+			return started{}, err
+		}
+		s := media.New(media.Config{DB: db, Log: p.log, Bucket: bucket, Key: [32]byte(key), MaxSize: p.cfg.MaxUpload.V})
+		s.Register(p.server)
+		return started{s.Handlers(), nil}, nil
+	}},
+	{learning.Schema, learning.New(learning.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+		s := learning.New(learning.Config{DB: db, Log: p.log})
+		s.Register(p.server)
+		return started{s.Handlers(), nil}, nil
+	}},
+	{commerce.Schema, commerce.New(commerce.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+		s := commerce.New(commerce.Config{
+			DB: db, Log: p.log,
+			Access:              accesspb.NewAccessServiceClient(p.conn("commerce", "access")),
+			PublicURL:           p.publicURL(),
+			DevelopmentPayments: p.cfg.Payments == "development",
+		})
+		s.Register(p.server)
+		return started{s.Handlers(), s.Run}, nil
+	}},
+	{discovery.Schema, discovery.New(discovery.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+		s := discovery.New(discovery.Config{DB: db, Log: p.log})
+		s.Register(p.server)
+		return started{s.Handlers(), nil}, nil
+	}},
+	{notify.Schema, notify.New(notify.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+		s := notify.New(notify.Config{DB: db, Log: p.log, DevelopmentMail: p.cfg.Profile == development})
+		s.Register(p.server)
+		return started{s.Handlers(), s.Run}, nil
+	}},
+}
+
+// edgeName is the service without tables.
+const edgeName = "edge"
+
+// Names returns the names of all services.
+func Names() []string {
+	names := make([]string, 0, len(all)+1)
+	for _, s := range all {
+		names = append(names, s.schema.Name)
+	}
+	return append(names, edgeName)
+}
+
+// Schemas returns the tables of all services.
+func Schemas() []pg.Schema {
+	schemas := make([]pg.Schema, len(all))
+	for i, s := range all {
+		schemas[i] = s.schema
+	}
+	return schemas
+}
+
+// topology returns which events each service of an installation hears, whether
+// it runs in this process or not.
+func topology() map[string][]string {
+	members := make([]bus.Member, len(all))
+	for i, s := range all {
+		members[i] = bus.Member{Name: s.schema.Name, Handlers: s.hears()}
+	}
+	return bus.Topology(members...)
+}
+
+// derivedKey returns a key for one purpose, made of the newest service key.
+func (p *process) derivedKey(purpose string) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, []byte(newest(p.key)), nil, purpose, 32)
+	if err != nil {
+		return nil, fmt.Errorf("derive key: %w", err)
+	}
+	return key, nil
+}

@@ -1,0 +1,327 @@
+package bus_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rabbitmq/amqp091-go"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/bus/amqp"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/pg/pgtest"
+)
+
+// patience is how long a test waits for what should happen at once.
+const patience = 30 * time.Second
+
+// table gives each schema what the handlers of the tests write to.
+var table = fstest.MapFS{"0001_applied.sql": {Data: []byte(`-- +goose Up
+CREATE TABLE applied (position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, value text NOT NULL);
+`)}}
+
+// A transport is what the conformance tests are run on. Its open returns a
+// broker as one more process would.
+type transport struct {
+	name string
+	open func(tb testing.TB, log *slog.Logger) func() bus.Broker
+	// keeps is whether events wait in the broker for those who are not there.
+	keeps bool
+}
+
+var transports = []transport{
+	{name: "direct", open: func(testing.TB, *slog.Logger) func() bus.Broker {
+		d := bus.NewDirect()
+		return func() bus.Broker { return d }
+	}},
+	{name: "amqp", keeps: true, open: func(tb testing.TB, log *slog.Logger) func() bus.Broker {
+		url := rabbitURL(tb)
+		return func() bus.Broker { return amqp.Open(url, log) }
+	}},
+}
+
+func rabbitURL(tb testing.TB) string {
+	tb.Helper()
+	u := os.Getenv("STOA_TEST_AMQP")
+	if u == "" {
+		tb.Fatal("STOA_TEST_AMQP is not set: run `make test`, or `go run ./cmd/testservers -- go test ./internal/bus/...` for a part")
+	}
+	return u
+}
+
+// lab is an installation of three services for one test. All labs share a
+// RabbitMQ, so that each hears the events of the others too: its own values
+// begin with its mark, and its members have names of their own.
+type lab struct {
+	testing.TB
+	transport transport
+	mark      string
+	url       string
+	one, two  *pg.DB
+	sender    *pg.DB
+	broker    bus.Broker
+	another   func() bus.Broker // the same broker, of another process
+	log       *buffer
+	logger    *slog.Logger
+}
+
+func newLab(tb testing.TB, tr transport) *lab {
+	tb.Helper()
+	l := &lab{TB: tb, transport: tr, mark: strings.ToLower(rand.Text()) + ":", log: &buffer{}}
+	l.logger = slog.New(slog.NewTextHandler(l.log, nil))
+	l.url = pgtest.New(tb, pg.Schema{Name: "bus_sender", Migrations: table}, pg.Schema{Name: "bus_one", Migrations: table}, pg.Schema{Name: "bus_two", Migrations: table})
+	l.sender = pgtest.OpenURL(tb, l.url, "bus_sender")
+	l.one = pgtest.OpenURL(tb, l.url, "bus_one")
+	l.two = pgtest.OpenURL(tb, l.url, "bus_two")
+	open := tr.open(tb, l.logger)
+	l.another = func() bus.Broker {
+		b := open()
+		tb.Cleanup(func() { _ = b.Close() })
+		return b
+	}
+	l.broker = l.another()
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("log:\n%s", l.log)
+		}
+	})
+	return l
+}
+
+// member returns a member of the lab with a name that no other has.
+func (l *lab) member(db *pg.DB, handlers ...bus.Handler) bus.Member {
+	name := db.Schema() + "_" + strings.ToLower(rand.Text())
+	if l.transport.keeps && len(handlers) > 0 {
+		l.Cleanup(func() { deleteQueues(l, rabbitURL(l), "stoa."+name, "stoa."+name+".dead") })
+	}
+	return bus.Member{Name: name, DB: db, Handlers: handlers}
+}
+
+func deleteQueues(tb testing.TB, url string, names ...string) {
+	tb.Helper()
+	conn, err := amqp091.Dial(url)
+	if err != nil {
+		tb.Errorf("delete queues: %v", err)
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	ch, err := conn.Channel()
+	if err != nil {
+		tb.Errorf("delete queues: %v", err)
+		return
+	}
+	for _, name := range names {
+		if _, err := ch.QueueDelete(name, false, false, false); err != nil {
+			tb.Errorf("delete queue: %v", err)
+		}
+	}
+}
+
+// start runs members until the test ends or the returned function is called.
+func (l *lab) start(broker bus.Broker, members ...bus.Member) (stop func()) {
+	l.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- bus.Run(ctx, broker, l.logger, members...) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				l.Errorf("Run: %v", err)
+			}
+		case <-time.After(patience):
+			l.Errorf("Run did not stop")
+		}
+	})
+	l.Cleanup(stop)
+	return stop
+}
+
+// publish sends values in one transaction.
+func (l *lab) publish(db *pg.DB, values ...string) {
+	l.Helper()
+	err := db.InTx(l.Context(), func(tx *pg.Tx) error { return l.send(l.Context(), tx, values...) })
+	if err != nil {
+		l.Fatalf("publish: %v", err)
+	}
+}
+
+func (l *lab) send(ctx context.Context, tx *pg.Tx, values ...string) error {
+	for _, v := range values {
+		if err := bus.Publish(ctx, tx, wrapperspb.String(l.mark+v)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// on returns a handler of the lab's own values.
+func (l *lab) on(handle func(ctx context.Context, tx *pg.Tx, value string) error) bus.Handler {
+	return bus.On(func(ctx context.Context, tx *pg.Tx, event *wrapperspb.StringValue) error {
+		value, own := strings.CutPrefix(event.GetValue(), l.mark)
+		if !own {
+			return nil
+		}
+		return handle(ctx, tx, value)
+	})
+}
+
+// apply writes down that a value was handled.
+func apply(ctx context.Context, tx *pg.Tx, value string) error {
+	_, err := tx.Exec(ctx, `INSERT INTO applied (value) VALUES ($1)`, value)
+	return err
+}
+
+// applied returns the values that were handled, in their order.
+func (l *lab) applied(db *pg.DB) []string {
+	l.Helper()
+	rows, err := db.Query(l.Context(), `SELECT value FROM applied ORDER BY position`)
+	if err != nil {
+		l.Fatalf("applied: %v", err)
+	}
+	values, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		l.Fatalf("applied: %v", err)
+	}
+	return values
+}
+
+// wantApplied waits until exactly these values were handled in this order.
+func (l *lab) wantApplied(db *pg.DB, want ...string) {
+	l.Helper()
+	l.eventually(fmt.Sprintf("%s has handled %d values", db.Schema(), len(want)), func() bool {
+		return len(l.applied(db)) >= len(want)
+	})
+	if got := l.applied(db); !slices.Equal(got, want) {
+		l.Fatalf("%s has handled %q, want %q", db.Schema(), got, want)
+	}
+}
+
+// count returns the number that a statement selects.
+func (l *lab) count(db *pg.DB, sql string) (n int) {
+	l.Helper()
+	if err := db.QueryRow(l.Context(), sql).Scan(&n); err != nil {
+		l.Fatalf("count: %v", err)
+	}
+	return n
+}
+
+func (l *lab) wantIdle(members ...bus.Member) {
+	l.Helper()
+	l.eventually("the members are idle", func() bool {
+		idle, err := bus.Idle(l.Context(), members...)
+		if err != nil {
+			l.Fatalf("Idle: %v", err)
+		}
+		return idle
+	})
+}
+
+func (l *lab) parked(db *pg.DB) []bus.ParkedEvent {
+	l.Helper()
+	events, err := bus.Parked(l.Context(), db, 100, [16]byte{})
+	if err != nil {
+		l.Fatalf("Parked: %v", err)
+	}
+	return events
+}
+
+// eventually waits until true holds.
+func (l *lab) eventually(what string, holds func() bool) {
+	l.Helper()
+	deadline := time.After(patience)
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for !holds() {
+		select {
+		case <-look.C:
+		case <-deadline:
+			l.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// receive waits for a value of a channel.
+func receive[T any](tb testing.TB, what string, from <-chan T) T {
+	tb.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(patience):
+		tb.Fatalf("not in time: %s", what)
+		panic("unreachable")
+	}
+}
+
+// cutDatabase ends all connections of the lab's database and allows no new
+// ones until the returned function is called.
+func (l *lab) cutDatabase() (restore func()) {
+	l.Helper()
+	u, err := url.Parse(l.url)
+	if err != nil {
+		l.Fatal(err)
+	}
+	name := strings.TrimPrefix(u.Path, "/")
+	admin, err := pgx.Connect(l.Context(), os.Getenv("STOA_TEST_POSTGRES"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	exec := func(sql string) {
+		if _, err := admin.Exec(context.Background(), sql); err != nil {
+			l.Errorf("%s: %v", sql, err)
+		}
+	}
+	exec("ALTER DATABASE " + name + " ALLOW_CONNECTIONS false")
+	exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + name + "'")
+	restore = sync.OnceFunc(func() {
+		exec("ALTER DATABASE " + name + " ALLOW_CONNECTIONS true")
+		_ = admin.Close(context.Background())
+	})
+	l.Cleanup(restore)
+	return restore
+}
+
+var errTest = errors.New("not today")
+
+// buffer is a log that many may write to.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// interposed is a broker whose Publish a test changes.
+type interposed struct {
+	bus.Broker
+	publish func(ctx context.Context, events []bus.Event) error
+}
+
+func (b *interposed) Publish(ctx context.Context, events []bus.Event) error {
+	return b.publish(ctx, events)
+}

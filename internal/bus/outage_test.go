@@ -1,0 +1,52 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/bus/amqp"
+	"github.com/stoa-lms/stoa/internal/testserver"
+)
+
+// A RabbitMQ that is stopped, and one that crashes, while events are under way:
+// none is lost, none is handled twice, and all go on by themselves.
+func TestRabbitMQRestarts(t *testing.T) {
+	t.Parallel()
+	server, err := testserver.StartRabbitMQ(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	own := transport{name: "own", open: func(_ testing.TB, log *slog.Logger) func() bus.Broker {
+		return func() bus.Broker { return amqp.Open(server.URL, log) }
+	}}
+	l := newLab(t, own)
+	sender, one := l.member(l.sender), l.member(l.one, l.on(apply))
+	l.start(l.broker, sender, one)
+	var want []string
+	publish := func(n int) {
+		for range n {
+			want = append(want, fmt.Sprint(len(want)))
+			l.publish(l.sender, want[len(want)-1])
+		}
+	}
+	for round, end := range []func(){server.Stop, server.Kill} {
+		publish(200) // some of them are under way when it ends
+		end()
+		publish(50)
+		l.eventually("the outage is told", func() bool { return strings.Count(l.log.String(), "the broker does not work") == round+1 })
+		if err := server.Restart(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		publish(50)
+		l.wantApplied(l.one, want...)
+		l.wantIdle(sender, one)
+	}
+	if n := strings.Count(l.log.String(), "level=WARN"); n > 2*2 { // the relay's and the receiver's, twice
+		t.Errorf("%d warnings of two outages", n)
+	}
+}

@@ -1,0 +1,127 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/page"
+	"github.com/stoa-lms/stoa/internal/pg"
+)
+
+// enrollment is that somebody takes a course.
+type enrollment struct {
+	ID          string
+	AccountID   string
+	CourseID    string
+	AccountName string // for lists that staff see; else empty
+	Source      string // of the newest live grant; empty when none is live
+	EnrolledAt  time.Time
+}
+
+// state follows from the ledger; it is not stored.
+func (e enrollment) state() string {
+	if e.Source == "" {
+		return "ended"
+	}
+	return "active"
+}
+
+// enrollmentSQL reads enrollments as they are at the time $1. With the name or
+// without is for who asks to say.
+func enrollmentSQL(name, join string) string {
+	return `
+	SELECT e.id, e.account_id, e.course_id, ` + name + ` AS account_name, coalesce(g.source, '') AS source, e.enrolled_at
+	FROM enrollment e ` + join + `
+	LEFT JOIN LATERAL (
+		SELECT source FROM entitlement
+		WHERE account_id = e.account_id AND course_id = e.course_id AND ` + live + `
+		ORDER BY starts_at DESC, id DESC LIMIT 1
+	) AS g ON true `
+}
+
+var (
+	ownSQL   = enrollmentSQL(`''`, ``)
+	staffSQL = enrollmentSQL(`coalesce(p.name, '')`, `LEFT JOIN person p ON p.account_id = e.account_id`)
+)
+
+// enrollments returns a page, newest first, of those whose column ("e.course_id"
+// or "e.account_id") is value, and the cursor of the next page.
+func (s *Service) enrollments(ctx context.Context, sql, column, value string, size int32, cursor string) ([]enrollment, string, error) {
+	before, beforeID, err := page.After(cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	if beforeID != "" && !id.Valid("enrollment", beforeID) {
+		return nil, "", page.ErrCursor
+	}
+	limit := page.Size(size)
+	rows, err := s.db.Query(ctx, sql+`
+		WHERE `+column+` = $2 AND (e.enrolled_at, e.id) < ($3, $4)
+		ORDER BY e.enrolled_at DESC, e.id DESC LIMIT $5`, s.now(), value, before, beforeID, limit+1)
+	if err != nil {
+		return nil, "", fmt.Errorf("enrollments: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[enrollment])
+	if err != nil {
+		return nil, "", fmt.Errorf("enrollments: %w", err)
+	}
+	if len(list) <= limit {
+		return list, "", nil
+	}
+	list = list[:limit]
+	last := list[limit-1]
+	return list, page.TimeCursor(last.EnrolledAt, last.ID), nil
+}
+
+// enrollmentOf returns an account's enrollment in a course.
+func (s *Service) enrollmentOf(ctx context.Context, q pg.Querier, accountID, courseID string) (e enrollment, found bool, err error) {
+	rows, err := q.Query(ctx, ownSQL+`WHERE e.account_id = $2 AND e.course_id = $3`, s.now(), accountID, courseID)
+	if err != nil {
+		return enrollment{}, false, fmt.Errorf("enrollment: %w", err)
+	}
+	e, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[enrollment])
+	if pg.NoRows(err) {
+		return enrollment{}, false, nil
+	}
+	if err != nil {
+		return enrollment{}, false, fmt.Errorf("enrollment: %w", err)
+	}
+	return e, true, nil
+}
+
+// enrollFree gives an account access to a free course. Who has access by any
+// grant keeps what they have: also to a course that is sold, or out of the
+// marketplace, by now.
+func (s *Service) enrollFree(ctx context.Context, tx *pg.Tx, accountID, courseID string) (enrollment, error) {
+	e, found, err := s.enrollmentOf(ctx, tx, accountID, courseID)
+	if err != nil || found && e.Source != "" {
+		return e, err
+	}
+	var published, free, teaches bool
+	err = tx.QueryRow(ctx, `
+		SELECT published, coalesce(free, false), owner_id = $2 OR EXISTS (SELECT FROM role_grant WHERE account_id = $2 AND course_id = $1)
+		FROM course WHERE course_id = $1`, courseID, accountID).Scan(&published, &free, &teaches)
+	switch {
+	case pg.NoRows(err), err == nil && !published:
+		return enrollment{}, ErrNotFound
+	case err != nil:
+		return enrollment{}, fmt.Errorf("course: %w", err)
+	case teaches:
+		return enrollment{}, ErrOwnCourse
+	case !free:
+		return enrollment{}, ErrNotFree
+	}
+	err = grant(ctx, tx, []entitlement{{AccountID: accountID, CourseID: courseID, Source: sourceFree, StartsAt: s.now()}})
+	if err != nil {
+		return enrollment{}, err
+	}
+	e, found, err = s.enrollmentOf(ctx, tx, accountID, courseID)
+	if err == nil && !found {
+		err = fmt.Errorf("enrollment of %s in %s is not there after a grant", accountID, courseID)
+	}
+	return e, err
+}

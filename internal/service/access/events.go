@@ -1,0 +1,96 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
+	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
+)
+
+// Handlers returns what the service does on others' events. They may come
+// twice, late and in any order: each keeps the newest it has heard.
+func (s *Service) Handlers() []bus.Handler {
+	return []bus.Handler{
+		bus.On(s.coursePublished), bus.On(s.courseUnpublished), bus.On(s.priceSet), bus.On(s.orderPaid),
+		bus.On(s.accountCreated), bus.On(s.accountUpdated),
+	}
+}
+
+func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, event *coursespb.CoursePublished) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO course (course_id, owner_id, sequence, published) VALUES ($1, $2, $3, true)
+		ON CONFLICT (course_id) DO UPDATE SET owner_id = EXCLUDED.owner_id, sequence = EXCLUDED.sequence, published = true
+		WHERE course.sequence < EXCLUDED.sequence`, event.GetCourseId(), event.GetOwnerId(), event.GetSequence())
+	if err != nil {
+		return fmt.Errorf("course published: %w", err)
+	}
+	return nil
+}
+
+func (s *Service) courseUnpublished(ctx context.Context, tx *pg.Tx, event *coursespb.CourseUnpublished) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO course (course_id, sequence, published) VALUES ($1, $2, false)
+		ON CONFLICT (course_id) DO UPDATE SET sequence = EXCLUDED.sequence, published = false
+		WHERE course.sequence < EXCLUDED.sequence`, event.GetCourseId(), event.GetSequence())
+	if err != nil {
+		return fmt.Errorf("course unpublished: %w", err)
+	}
+	return nil
+}
+
+func (s *Service) priceSet(ctx context.Context, tx *pg.Tx, event *commercepb.PriceSet) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO course (course_id, price_version, free) VALUES ($1, $2, $3)
+		ON CONFLICT (course_id) DO UPDATE SET price_version = EXCLUDED.price_version, free = EXCLUDED.free
+		WHERE course.price_version < EXCLUDED.price_version`,
+		event.GetCourseId(), event.GetVersion(), event.GetPrice().GetAmount() == 0)
+	if err != nil {
+		return fmt.Errorf("price set: %w", err)
+	}
+	return nil
+}
+
+// orderPaid gives the buyer access to what each line bought, once.
+func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, event *commercepb.OrderPaid) error {
+	// From the payment on, but not from a moment that this process's clock has
+	// yet to reach: what is granted now can be used now.
+	starts := s.now()
+	if paid := event.GetPaidAt(); paid.IsValid() && paid.AsTime().Before(starts) {
+		starts = paid.AsTime().Truncate(time.Microsecond)
+	}
+	list := make([]entitlement, 0, len(event.GetLines()))
+	for _, line := range event.GetLines() {
+		list = append(list, entitlement{
+			AccountID: event.GetBuyerId(), CourseID: line.GetCourseId(),
+			Source: sourceOrder, SourceID: line.GetLineId(), StartsAt: starts,
+		})
+	}
+	if err := grant(ctx, tx, list); err != nil {
+		return fmt.Errorf("order paid: %w", err)
+	}
+	return nil
+}
+
+func (s *Service) accountCreated(ctx context.Context, tx *pg.Tx, event *identitypb.AccountCreated) error {
+	return keepPerson(ctx, tx, event.GetAccountId(), event.GetName(), 1)
+}
+
+func (s *Service) accountUpdated(ctx context.Context, tx *pg.Tx, event *identitypb.AccountUpdated) error {
+	return keepPerson(ctx, tx, event.GetAccountId(), event.GetName(), event.GetVersion())
+}
+
+func keepPerson(ctx context.Context, tx *pg.Tx, accountID, name string, version int64) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO person (account_id, name, version) VALUES ($1, $2, $3)
+		ON CONFLICT (account_id) DO UPDATE SET name = EXCLUDED.name, version = EXCLUDED.version
+		WHERE person.version < EXCLUDED.version`, accountID, name, version)
+	if err != nil {
+		return fmt.Errorf("person: %w", err)
+	}
+	return nil
+}

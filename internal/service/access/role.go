@@ -1,0 +1,140 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/pg"
+)
+
+// The permissions that contracts demand. A role is a set of them; nothing asks
+// for a role.
+const (
+	courseCreate   = "course.create"   // make courses
+	courseView     = "course.view"     // know that a course exists, and read its outline and price
+	courseEdit     = "course.edit"     // change a course, and read what is not published yet
+	coursePublish  = "course.publish"  // publish a course and take it out again
+	lessonRead     = "lesson.read"     // read the lessons and note one's progress in them
+	enrollmentList = "enrollment.list" // see who takes a course
+	progressList   = "progress.list"   // see how far they have come
+	mediaUpload    = "media.upload"    // put files into a course
+	mediaRead      = "media.read"      // see all files of a course, used or not
+	priceEdit      = "price.edit"      // say what a course costs
+	saleList       = "sale.list"       // see what was sold of a course
+)
+
+// permissions are all there are.
+var permissions = []string{
+	courseCreate, courseView, courseEdit, coursePublish, lessonRead, enrollmentList,
+	progressList, mediaUpload, mediaRead, priceEdit, saleList,
+}
+
+// role is a named set of permissions.
+type role struct {
+	permissions []string
+	scope       scope
+	implicit    bool // nobody is given it: it follows from something else
+}
+
+// scope is where a role is given.
+type scope uint8
+
+const (
+	onPlatform scope = iota + 1 // and holds on every course
+	onCourse
+)
+
+// Roles that are not given but follow from something else.
+const (
+	roleMember  = "member"  // who has an account
+	roleStudent = "student" // who has a live entitlement to the course
+	roleVisitor = "visitor" // everybody, on a published course
+)
+
+// roleOwner has all permissions on a course.
+const roleOwner = "owner"
+
+// roles are the built-in roles by name.
+var roles = map[string]role{
+	roleMember:  {scope: onPlatform, implicit: true, permissions: []string{courseCreate}},
+	"admin":     {scope: onPlatform, permissions: permissions},
+	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, lessonRead, mediaRead}},
+	"finance":   {scope: onPlatform, permissions: []string{courseView, saleList}},
+	"support":   {scope: onPlatform, permissions: []string{courseView, lessonRead, enrollmentList, progressList}},
+
+	roleOwner: {scope: onCourse, permissions: []string{
+		courseView, courseEdit, coursePublish, lessonRead, enrollmentList, progressList, mediaUpload, mediaRead, priceEdit, saleList,
+	}},
+	"co_teacher": {scope: onCourse, permissions: []string{
+		courseView, courseEdit, coursePublish, lessonRead, enrollmentList, progressList, mediaUpload, mediaRead, saleList,
+	}},
+	"teaching_assistant": {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList}},
+	"grader":             {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList}},
+	"observer":           {scope: onCourse, permissions: []string{courseView, lessonRead, progressList}},
+	roleStudent:          {scope: onCourse, implicit: true, permissions: []string{courseView, lessonRead}},
+	roleVisitor:          {scope: onCourse, implicit: true, permissions: []string{courseView}},
+}
+
+// permissionsOf returns what the roles allow together, sorted. Names that are
+// no roles (any more) allow nothing.
+func permissionsOf(names []string) []string {
+	set := map[string]struct{}{}
+	for _, name := range names {
+		for _, p := range roles[name].permissions {
+			set[p] = struct{}{}
+		}
+	}
+	return slices.Sorted(maps.Keys(set))
+}
+
+// checkRole refuses a role that nobody can be given in the scope.
+func checkRole(name string, where scope) error {
+	if r, ok := roles[name]; ok && r.scope == where && !r.implicit {
+		return nil
+	}
+	var known []string
+	for other, r := range roles {
+		if r.scope == where && !r.implicit {
+			known = append(known, other)
+		}
+	}
+	slices.Sort(known)
+	return &fault.Error{
+		Kind: ErrRoleUnknown.Kind, Code: ErrRoleUnknown.Code, Message: ErrRoleUnknown.Message,
+		Fields: []fault.Field{{Path: "role", Code: ErrRoleUnknown.Code, Hint: fmt.Sprintf("Roles here are %q.", known)}},
+	}
+}
+
+// giveRole gives an account a role; an empty course is the platform. Giving it
+// again changes nothing.
+func giveRole(ctx context.Context, q pg.Querier, accountID, courseID, name, by string, now time.Time) error {
+	_, err := q.Exec(ctx, `
+		INSERT INTO role_grant (account_id, course_id, role, granted_by, granted_at) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT ON CONSTRAINT role_grant_once DO NOTHING`, accountID, courseID, name, by, now)
+	if err != nil {
+		return fmt.Errorf("give role: %w", err)
+	}
+	return nil
+}
+
+// byOperator is who gave a role that was given on the command line.
+const byOperator = "operator"
+
+// GrantPlatformRole gives an account a role on the platform, such as "admin".
+// Giving it again changes nothing; what is no role of the platform is
+// ErrRoleUnknown. It is for the administrator's command line: whoever can reach
+// the database may give roles.
+func GrantPlatformRole(ctx context.Context, db *pg.DB, account, role string) error {
+	if !id.Valid("account", account) {
+		return fault.InvalidField("account", "id.invalid", "An id of an account looks like account_01h455vb4pex5vsknk084sn02q.")
+	}
+	if err := checkRole(role, onPlatform); err != nil {
+		return err
+	}
+	return giveRole(ctx, db, account, "", role, byOperator, time.Now())
+}

@@ -1,0 +1,102 @@
+// Package commerce sells courses.
+//
+// It owns prices, orders and what is known of their payment. It answers what a
+// course costs, takes orders and leads them from awaiting payment through paid
+// to fulfilled, or to cancelled or expired. It sends PriceSet, OrderPaid and
+// OrderFulfilled. It hears courses.CoursePublished and CourseUnpublished (what
+// may be sold) and access.EntitlementGranted (what was fulfilled). It calls
+// access, to refuse selling what somebody has.
+package commerce
+
+import (
+	"context"
+	"embed"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
+)
+
+//go:embed migrations/*.sql
+var files embed.FS
+
+// Schema is what commerce keeps in the database.
+var Schema = pg.Schema{Name: "commerce", Migrations: pg.Sub(files)}
+
+// Config is what commerce needs.
+type Config struct {
+	DB     *pg.DB
+	Log    *slog.Logger
+	Access accesspb.AccessServiceClient
+	// PublicURL is where browsers reach the platform, without a slash at the end.
+	PublicURL string
+	// DevelopmentPayments lets the pay page settle payments; no money moves.
+	DevelopmentPayments bool
+	// Now is the clock; nil is [time.Now].
+	Now func() time.Time
+}
+
+// Service sells courses.
+type Service struct {
+	Config
+	commercepb.UnimplementedCommerceServiceServer
+}
+
+// The errors it tells.
+var (
+	ErrPriceNotSet     = fault.New(fault.NotFound, "price.not_set", "This course has no price yet.")
+	ErrOrderNotFound   = fault.New(fault.NotFound, "order.not_found", "You have no such order.")
+	ErrAlreadyPaid     = fault.New(fault.Conflict, "order.already_paid", "The order is paid; ask for a refund instead.")
+	ErrMixedCurrencies = fault.New(fault.Invalid, "order.mixed_currencies", "The courses are sold in different currencies. Order them one by one.")
+	ErrOpenOrder       = fault.New(fault.Conflict, "order.open_order", "You have ordered one of these courses already. Pay that order or cancel it.")
+	ErrPaymentNotFound = fault.New(fault.NotFound, "payment.not_found", "There is no such payment.")
+	ErrPaymentClosed   = fault.New(fault.Conflict, "payment.closed", "The order expired or was cancelled.")
+)
+
+// New returns the service.
+func New(cfg Config) *Service {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Service{Config: cfg}
+}
+
+// Register adds the service's RPCs.
+func (s *Service) Register(r grpc.ServiceRegistrar) { commercepb.RegisterCommerceServiceServer(r, s) }
+
+// Handlers returns what it does on others' events.
+func (s *Service) Handlers() []bus.Handler {
+	return []bus.Handler{
+		bus.On(s.coursePublished),
+		bus.On(s.courseUnpublished),
+		bus.On(s.entitlementGranted),
+	}
+}
+
+// sweepEvery is how often unpaid orders are looked through.
+const sweepEvery = time.Minute
+
+// Run expires orders that were not paid in time, until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		if _, err := s.expire(ctx); err != nil && ctx.Err() == nil {
+			s.Log.WarnContext(ctx, "orders could not be expired", "error", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// now is the time as the database keeps it.
+func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }

@@ -1,0 +1,61 @@
+package commerce
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/stoa-lms/stoa/internal/money/moneypb"
+	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
+)
+
+// message is an order as its buyer sees it.
+func (s *Service) message(o order) *commercepb.Order {
+	m := &commercepb.Order{
+		Id: o.ID, BuyerId: o.BuyerID, State: o.State, Total: o.total(),
+		CreatedAt: timestamppb.New(o.CreatedAt), ExpiresAt: timestamppb.New(o.ExpiresAt), PaidAt: stamp(o.PaidAt),
+	}
+	if o.State == awaitingPayment && s.DevelopmentPayments {
+		m.PayUrl = s.PublicURL + "/pay/" + o.PaymentID
+	}
+	for _, l := range o.lines {
+		m.Lines = append(m.Lines, &commercepb.OrderLine{
+			Id: l.ID, CourseId: l.CourseID, Title: l.Title, Fulfilled: l.Fulfilled,
+			Price: &moneypb.Money{Amount: l.Amount, Currency: o.Currency},
+		})
+	}
+	return m
+}
+
+func (o *order) paidEvent() *commercepb.OrderPaid {
+	e := &commercepb.OrderPaid{OrderId: o.ID, BuyerId: o.BuyerID, Total: o.total(), PaidAt: stamp(o.PaidAt)}
+	for _, l := range o.lines {
+		e.Lines = append(e.Lines, &commercepb.PaidLine{
+			LineId: l.ID, CourseId: l.CourseID, SellerId: l.SellerID, Title: l.Title,
+			Price: &moneypb.Money{Amount: l.Amount, Currency: o.Currency},
+		})
+	}
+	return e
+}
+
+// sale is a paid order line as its teacher sees it.
+type sale struct {
+	ID, OrderID, CourseID, BuyerID string
+	Amount                         int64
+	Currency                       string
+	PaidAt                         time.Time
+}
+
+func (l sale) message() *commercepb.Sale {
+	return &commercepb.Sale{
+		LineId: l.ID, OrderId: l.OrderID, CourseId: l.CourseID, BuyerId: l.BuyerID,
+		Price: &moneypb.Money{Amount: l.Amount, Currency: l.Currency}, PaidAt: timestamppb.New(l.PaidAt),
+	}
+}
+
+func stamp(t *time.Time) *timestamppb.Timestamp {
+	if t == nil {
+		return nil
+	}
+	return timestamppb.New(*t)
+}

@@ -1,0 +1,226 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/rpc"
+	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
+)
+
+// chunk is how much of a file travels in one message.
+const chunk = 256 << 10
+
+// stall is how long a transfer may stand still.
+const stall = 30 * time.Second
+
+// upload takes the body of a request as a file.
+func (e *Edge) upload(w http.ResponseWriter, r *http.Request) {
+	m, err := e.uploaded(w, r)
+	if err != nil {
+		writeProblem(w, r, e.Log, err)
+		return
+	}
+	text, err := codec{}.Marshal(m)
+	if err != nil {
+		writeProblem(w, r, e.Log, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusCreated)
+	_, _ = w.Write(text)
+}
+
+func (e *Edge) uploaded(w http.ResponseWriter, r *http.Request) (*mediapb.Media, error) {
+	if err := checkHeaders(r); err != nil {
+		return nil, err
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil || len(query) != 1 || len(query["filename"]) != 1 || query.Get("filename") == "" {
+		return nil, fault.InvalidField("filename", "field.required", "Send the file's name, and nothing else, as ?filename=….")
+	}
+	if r.ContentLength > e.MaxUpload {
+		return nil, errTooLarge(e.MaxUpload)
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	if key := r.Header.Get("Idempotency-Key"); key != "" {
+		ctx = rpc.WithIdempotencyKey(ctx, key)
+	}
+	stream, err := e.media.UploadMedia(ctx)
+	if err != nil {
+		return nil, err
+	}
+	msg := &mediapb.UploadMediaRequest{CourseId: r.PathValue("course_id"), Filename: query.Get("filename")}
+	in := http.MaxBytesReader(w, r.Body, e.MaxUpload)
+	control := http.NewResponseController(w)
+	buf := make([]byte, chunk)
+	for {
+		// Servers of tests have no deadlines to move; all others do.
+		_ = control.SetReadDeadline(time.Now().Add(stall))
+		n, readErr := in.Read(buf)
+		if n > 0 || msg.GetCourseId() != "" {
+			msg.Chunk = buf[:n]
+			if err := stream.Send(msg); err != nil {
+				break // CloseAndRecv says why
+			}
+			msg = &mediapb.UploadMediaRequest{}
+		}
+		if errors.Is(readErr, io.EOF) {
+			break
+		}
+		if tooLarge := new(http.MaxBytesError); errors.As(readErr, &tooLarge) {
+			return nil, errTooLarge(e.MaxUpload)
+		}
+		if readErr != nil {
+			return nil, fault.New(fault.Invalid, "request.incomplete", "The body ended before all of it had come.")
+		}
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	m, err := stream.CloseAndRecv()
+	return m, fault.FromStatus(err)
+}
+
+func errTooLarge(most int64) error {
+	return fault.New(fault.TooLarge, "media.too_large", "A file has at most %d bytes.", most)
+}
+
+// download sends a file to who brings a signed address.
+func (e *Edge) download(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	expires, err := strconv.ParseInt(q.Get("expires"), 10, 64)
+	if err != nil && q.Has("expires") {
+		writeProblem(w, r, e.Log, fault.InvalidField("expires", "field.type", "Use the address as it was given."))
+		return
+	}
+	f := &file{ctx: r.Context(), media: e.media, req: &mediapb.DownloadMediaRequest{
+		MediaId: r.PathValue("media_id"), Expires: expires, Signature: q.Get("signature"),
+	}}
+	m, err := f.describe()
+	if err != nil {
+		writeProblem(w, r, e.Log, err)
+		return
+	}
+	defer f.close()
+	h := w.Header()
+	h.Set("Content-Type", m.GetContentType())
+	h.Set("ETag", `"`+m.GetSha256()+`"`)
+	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "private, max-age=300")
+	disposition := "attachment"
+	if shown(m.GetContentType()) {
+		disposition = "inline"
+	}
+	h.Set("Content-Disposition", mime.FormatMediaType(disposition, map[string]string{"filename": m.GetFilename()}))
+	f.size = m.GetSize()
+	http.ServeContent(w, r, "", m.GetCreatedAt().AsTime(), f)
+}
+
+// shown reports whether a browser may show the type in place.
+func shown(contentType string) bool {
+	t, _, _ := strings.Cut(contentType, ";")
+	switch kind, _, _ := strings.Cut(t, "/"); kind {
+	case "image":
+		return t != "image/svg+xml"
+	case "video", "audio":
+		return true
+	default:
+		return t == "application/pdf" || t == "text/plain"
+	}
+}
+
+// file is a stored file as [http.ServeContent] reads it: a stream is opened at
+// the first read after each seek.
+type file struct {
+	ctx    context.Context //nolint:containedctx // io.ReadSeeker has no place for it
+	media  mediapb.MediaServiceClient
+	req    *mediapb.DownloadMediaRequest
+	size   int64
+	at     int64
+	rest   []byte
+	stream mediapb.MediaService_DownloadMediaClient
+	cancel context.CancelFunc
+}
+
+func (f *file) describe() (*mediapb.Media, error) {
+	f.req.DescribeOnly = true
+	ctx, cancel := context.WithTimeout(f.ctx, 10*time.Second)
+	defer cancel()
+	s, err := f.media.DownloadMedia(ctx, f.req)
+	if err != nil {
+		return nil, err
+	}
+	msg, err := s.Recv()
+	if err != nil {
+		return nil, fault.FromStatus(err)
+	}
+	f.req.DescribeOnly = false
+	return msg.GetMedia(), nil
+}
+
+// Seek implements [io.Seeker].
+func (f *file) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += f.at
+	case io.SeekEnd:
+		offset += f.size
+	}
+	if offset < 0 {
+		return 0, fmt.Errorf("edge: seek to %d", offset)
+	}
+	if offset != f.at {
+		f.close()
+		f.at = offset
+	}
+	return offset, nil
+}
+
+// Read implements [io.Reader].
+func (f *file) Read(p []byte) (int, error) {
+	if f.at >= f.size {
+		return 0, io.EOF
+	}
+	if f.stream == nil {
+		ctx, cancel := context.WithCancel(f.ctx)
+		f.cancel = cancel
+		f.req.Offset = f.at
+		s, err := f.media.DownloadMedia(ctx, f.req)
+		if err != nil {
+			f.close()
+			return 0, err
+		}
+		f.stream = s
+	}
+	for len(f.rest) == 0 {
+		msg, err := f.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return 0, io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return 0, err
+		}
+		f.rest = msg.GetChunk()
+	}
+	n := copy(p, f.rest)
+	f.rest = f.rest[n:]
+	f.at += int64(n)
+	return n, nil
+}
+
+func (f *file) close() {
+	if f.cancel != nil {
+		f.cancel()
+	}
+	f.stream, f.cancel, f.rest = nil, nil, nil
+}

@@ -1,0 +1,223 @@
+package identity
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/text/language"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/rpc"
+	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
+)
+
+// account is a person's account without the password.
+type account struct {
+	ID        string
+	Email     string
+	Name      string
+	Bio       string
+	Locale    string
+	TimeZone  string
+	Revision  int64
+	CreatedAt time.Time
+}
+
+const accountColumns = `id, email, name, bio, locale, time_zone, revision, created_at`
+
+func (a account) etag() string { return strconv.FormatInt(a.Revision, 10) }
+
+// normalEmail returns the text by which an address is known: letter case and
+// the way letters are composed make no difference.
+func normalEmail(email string) string {
+	return norm.NFC.String(strings.ToLower(norm.NFC.String(strings.TrimSpace(email))))
+}
+
+// normalName returns a name as it is shown: on one line, with single spaces.
+func normalName(name string) (string, error) {
+	name = norm.NFC.String(strings.Join(strings.Fields(name), " "))
+	visible := func(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
+	if !strings.ContainsFunc(name, visible) {
+		return "", fault.InvalidField("name", "profile.name", "A name has at least one letter.")
+	}
+	return name, nil
+}
+
+// normalLocale returns the canonical form of a language tag.
+func normalLocale(locale string) (string, error) {
+	tag, err := language.Parse(locale)
+	if err != nil || tag == language.Und {
+		return "", invalidProfile("profile.locale", "locale", `A language is a BCP 47 tag such as "en" or "de-AT".`)
+	}
+	return tag.String(), nil
+}
+
+// checkTimeZone refuses what is no zone for everybody: "Local" is the server's
+// own, and the folders hold copies that only some machines have.
+func checkTimeZone(zone string) error {
+	wrong := zone == "" || zone == "Local" || zone == "localtime" || zone == "posixrules" ||
+		strings.HasPrefix(zone, "posix/") || strings.HasPrefix(zone, "right/")
+	if !wrong {
+		_, err := time.LoadLocation(zone)
+		wrong = err != nil
+	}
+	if wrong {
+		return invalidProfile("profile.time_zone", "time_zone", `A time zone is an IANA name such as "Europe/Vienna" or "UTC".`)
+	}
+	return nil
+}
+
+func invalidProfile(code, path, hint string) error {
+	return &fault.Error{
+		Kind: fault.Invalid, Code: code,
+		Message: "The profile has a field that is not accepted.",
+		Fields:  []fault.Field{{Path: path, Code: code, Hint: hint}},
+	}
+}
+
+// newAccount returns the account that a request asks for.
+func newAccount(req *identitypb.CreateAccountRequest, now time.Time) (account, error) {
+	a := account{
+		ID: id.New("account"), Email: normalEmail(req.GetEmail()),
+		Locale: req.GetLocale(), TimeZone: req.GetTimeZone(), Revision: 1, CreatedAt: now,
+	}
+	var err error
+	if a.Name, err = normalName(req.GetName()); err != nil {
+		return account{}, err
+	}
+	if a.Locale == "" {
+		a.Locale = "en"
+	}
+	if a.Locale, err = normalLocale(a.Locale); err != nil {
+		return account{}, err
+	}
+	if a.TimeZone == "" {
+		a.TimeZone = "UTC"
+	}
+	return a, checkTimeZone(a.TimeZone)
+}
+
+// insertAccount makes the account and says so.
+func insertAccount(ctx context.Context, tx *pg.Tx, a account, passwordHash string) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO account (id, email, name, locale, time_zone, password_hash, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $7)`,
+		a.ID, a.Email, a.Name, a.Locale, a.TimeZone, passwordHash, a.CreatedAt)
+	if pg.Violates(err, "account_email") {
+		return ErrEmailTaken
+	}
+	if err != nil {
+		return fmt.Errorf("insert account: %w", err)
+	}
+	return bus.Publish(ctx, tx, &identitypb.AccountCreated{
+		AccountId: a.ID, Email: a.Email, Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone,
+	})
+}
+
+// accountByID returns an account; lock is what follows the statement.
+func accountByID(ctx context.Context, q pg.Querier, accountID, lock string) (account, error) {
+	rows, err := q.Query(ctx, `SELECT `+accountColumns+` FROM account WHERE id = $1 `+lock, accountID)
+	if err != nil {
+		return account{}, fmt.Errorf("account: %w", err)
+	}
+	a, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[account])
+	if pg.NoRows(err) {
+		return account{}, ErrAccountNotFound
+	}
+	if err != nil {
+		return account{}, fmt.Errorf("account: %w", err)
+	}
+	return a, nil
+}
+
+// profile is what to change of an account; nil stays.
+type profile struct {
+	name, bio, locale, timeZone *string
+}
+
+// newProfile returns the change that a request asks for.
+func newProfile(req *identitypb.UpdateMeRequest) (profile, error) {
+	p := profile{bio: req.Bio, timeZone: req.TimeZone}
+	if req.Name != nil {
+		name, err := normalName(req.GetName())
+		if err != nil {
+			return profile{}, err
+		}
+		p.name = &name
+	}
+	if req.Locale != nil {
+		locale, err := normalLocale(req.GetLocale())
+		if err != nil {
+			return profile{}, err
+		}
+		p.locale = &locale
+	}
+	if req.TimeZone != nil {
+		if err := checkTimeZone(req.GetTimeZone()); err != nil {
+			return profile{}, err
+		}
+	}
+	return p, nil
+}
+
+// apply returns the account with the change.
+func (p profile) apply(a account) account {
+	for _, f := range []struct {
+		to   *string
+		from *string
+	}{{&a.Name, p.name}, {&a.Bio, p.bio}, {&a.Locale, p.locale}, {&a.TimeZone, p.timeZone}} {
+		if f.from != nil {
+			*f.to = *f.from
+		}
+	}
+	return a
+}
+
+// updateAccount changes the profile and says so. A change to what is there
+// already is none.
+func (s *Service) updateAccount(ctx context.Context, tx *pg.Tx, accountID string, p profile) (account, error) {
+	was, err := accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`)
+	if err != nil {
+		return account{}, err
+	}
+	if err := rpc.Match(ctx, was.etag()); err != nil {
+		return account{}, err
+	}
+	a := p.apply(was)
+	if a == was {
+		return a, nil
+	}
+	a.Revision++
+	_, err = tx.Exec(ctx, `
+		UPDATE account SET name = $2, bio = $3, locale = $4, time_zone = $5, revision = $6, updated_at = $7 WHERE id = $1`,
+		a.ID, a.Name, a.Bio, a.Locale, a.TimeZone, a.Revision, s.now())
+	if err != nil {
+		return account{}, fmt.Errorf("update account: %w", err)
+	}
+	return a, bus.Publish(ctx, tx, &identitypb.AccountUpdated{
+		AccountId: a.ID, Email: a.Email, Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone, Version: a.Revision,
+	})
+}
+
+// AccountByEmail returns the id of the account with the given address, or
+// ErrAccountNotFound. It is for the administrator's command line.
+func AccountByEmail(ctx context.Context, db *pg.DB, email string) (string, error) {
+	var accountID string
+	err := db.QueryRow(ctx, `SELECT id FROM account WHERE email = $1`, normalEmail(email)).Scan(&accountID)
+	if pg.NoRows(err) {
+		return "", ErrAccountNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("account by e-mail: %w", err)
+	}
+	return accountID, nil
+}

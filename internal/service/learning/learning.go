@@ -1,0 +1,88 @@
+// Package learning owns how far people are in the courses they take: which
+// lessons they have completed, where they resume, and when they completed a
+// course.
+//
+// It answers learningpb.LearningService: viewing a lesson, one's own progress,
+// one's own courses, and how far the learners of a course are.
+//
+// It sends CourseCompleted, once per person and course.
+//
+// It hears courses' CoursePublished (which lessons count), access'
+// EnrollmentStarted (who is listed), and identity's AccountCreated and
+// AccountUpdated (their names). CourseUnpublished changes nothing: those
+// enrolled keep the course and their progress.
+//
+// It calls nobody.
+//
+// What is stored is which lessons were completed; percentages are counted when
+// they are asked for, over the lessons of the published version. So publishing
+// changes no learner's row, and never loses a completion.
+//
+// Who may read lessons without being enrolled, such as staff, has progress of
+// their own, but is in no list and never completes the course. If they enroll
+// later, or the event that says so comes late, what they viewed counts.
+package learning
+
+import (
+	"embed"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
+)
+
+//go:embed migrations/*.sql
+var files embed.FS
+
+// Schema is the service's tables.
+var Schema = pg.Schema{Name: "learning", Migrations: pg.Sub(files)}
+
+// ErrLessonNotFound is told for a lesson that the published version of the
+// course does not have.
+var ErrLessonNotFound = fault.New(fault.NotFound, "lesson.not_found", "The course has no such lesson.")
+
+// Config is what the service needs.
+type Config struct {
+	DB  *pg.DB           // the schema "learning"
+	Log *slog.Logger     // for what nobody is told
+	Now func() time.Time // nil is time.Now
+}
+
+// Service keeps progress.
+type Service struct {
+	db    *pg.DB
+	log   *slog.Logger
+	clock func() time.Time
+}
+
+// New returns the service.
+func New(cfg Config) *Service {
+	s := &Service{db: cfg.DB, log: cfg.Log, clock: cfg.Now}
+	if s.clock == nil {
+		s.clock = time.Now
+	}
+	return s
+}
+
+// Register adds the service's RPCs to a server.
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	learningpb.RegisterLearningServiceServer(r, &server{service: s})
+}
+
+// Handlers returns what the service does on others' events.
+func (s *Service) Handlers() []bus.Handler {
+	return []bus.Handler{
+		bus.On(s.coursePublished),
+		bus.On(s.enrollmentStarted),
+		bus.On(s.accountCreated),
+		bus.On(s.accountUpdated),
+	}
+}
+
+// now is the time as the database stores it.
+func (s *Service) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }

@@ -1,0 +1,128 @@
+package media
+
+import (
+	"context"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/stoa-lms/stoa/internal/page"
+	"github.com/stoa-lms/stoa/internal/pg"
+)
+
+// file is an uploaded file. There is a row as soon as all its bytes are stored.
+type file struct {
+	ID          string
+	CourseID    string
+	Filename    string
+	ContentType string
+	Size        int64
+	SHA256      string
+	Public      bool
+	UploadedBy  string
+	CreatedAt   time.Time
+}
+
+// object is the name of the file's bytes in the bucket.
+func object(id string) string { return "media/" + id }
+
+const columns = `id, course_id, filename, content_type, size, sha256, public, uploaded_by, created_at`
+
+func insertFile(ctx context.Context, tx *pg.Tx, f file) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO media (id, course_id, filename, content_type, size, sha256, uploaded_by, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		f.ID, f.CourseID, f.Filename, f.ContentType, f.Size, f.SHA256, f.UploadedBy, f.CreatedAt)
+	return err
+}
+
+// byID returns a file of any course; who may have it is to be proved by a
+// signature.
+func (s *Service) byID(ctx context.Context, id string) (file, error) {
+	return s.one(ctx, `SELECT `+columns+` FROM media WHERE id = $1`, id)
+}
+
+// ofCourse returns a file of one course.
+func (s *Service) ofCourse(ctx context.Context, course, id string) (file, error) {
+	return s.one(ctx, `SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2`, id, course)
+}
+
+func (s *Service) one(ctx context.Context, sql string, args ...any) (file, error) {
+	rows, err := s.db.Query(ctx, sql, args...)
+	if err != nil {
+		return file{}, err
+	}
+	f, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[file])
+	if pg.NoRows(err) {
+		return file{}, ErrNotFound
+	}
+	return f, err
+}
+
+// batch returns those of the files that are of the course.
+func (s *Service) batch(ctx context.Context, course string, ids []string) ([]file, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	return s.many(ctx, `SELECT `+columns+` FROM media WHERE id = ANY ($1) AND course_id = $2`, ids, course)
+}
+
+// list returns a page of a course's files, the newest first, and the cursor of
+// the next.
+func (s *Service) list(ctx context.Context, course string, size int, cursor string) ([]file, string, error) {
+	at, id, err := page.After(cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	found, err := s.many(ctx, `
+		SELECT `+columns+` FROM media
+		WHERE course_id = $1 AND (created_at, id) < ($2, $3)
+		ORDER BY created_at DESC, id DESC LIMIT $4`, course, at, id, size+1)
+	if err != nil || len(found) <= size {
+		return found, "", err
+	}
+	last := found[size-1]
+	return found[:size], page.TimeCursor(last.CreatedAt, last.ID), nil
+}
+
+func (s *Service) many(ctx context.Context, sql string, args ...any) ([]file, error) {
+	rows, err := s.db.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByName[file])
+}
+
+// maxFilename bounds a name in characters.
+const maxFilename = 200
+
+// cleanName returns the name of a file as it is kept: without folders, in one
+// Unicode form, and without characters that are not to be seen, some of which
+// make a name read backwards. Of nothing it makes "file".
+func cleanName(name string) string {
+	if i := strings.LastIndexAny(name, `/\`); i >= 0 {
+		name = name[i+1:]
+	}
+	name = norm.NFC.String(strings.ToValidUTF8(name, ""))
+	name = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r == '\u2028', r == '\u2029', r == '\ufeff':
+			return -1
+		case unicode.IsSpace(r):
+			return ' '
+		default:
+			return r
+		}
+	}, name)
+	if runes := []rune(name); len(runes) > maxFilename {
+		name = string(runes[:maxFilename])
+	}
+	name = strings.TrimSpace(name)
+	if strings.Trim(name, ".") == "" {
+		return "file"
+	}
+	return name
+}

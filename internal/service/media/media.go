@@ -1,0 +1,124 @@
+// Package media takes in the files of courses and hands them out.
+//
+// It owns the files: what is known of them is in its schema, their bytes are in
+// a bucket.
+//
+// It answers who brings a file into a course, what files a course has, and the
+// bytes of a file to whoever holds an address signed by this service; others
+// keep ids of media only. An address works for fifteen minutes and is given out
+// by whoever has found the reader entitled: to staff by this service, to
+// learners by the service that shows the file.
+//
+// It sends no events.
+//
+// It hears CoursePublished and CourseUnpublished of courses, after which the
+// cover of a published course can be fetched by anybody.
+//
+// It calls nobody.
+package media
+
+import (
+	"context"
+	"embed"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/stoa-lms/stoa/internal/blob"
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
+)
+
+//go:embed migrations/*.sql
+var files embed.FS
+
+// Schema is the service's tables.
+var Schema = pg.Schema{Name: "media", Migrations: pg.Sub(files)}
+
+// Errors that the service tells.
+var (
+	ErrNotFound    = fault.New(fault.NotFound, "media.not_found", "There is no such file.")
+	ErrLinkExpired = fault.New(fault.Forbidden, "media.link_expired", "This link has expired. Open the page that it is on again.")
+	ErrEmpty       = fault.New(fault.Invalid, "media.empty", "The file is empty.")
+	ErrTypeRefused = fault.New(fault.Invalid, "media.type_refused", "Web pages, SVG pictures and other XML are not taken, because a browser would run what is in them. Upload them in a ZIP archive.")
+)
+
+// DefaultMaxSize is the size in bytes that a file has at most when the
+// configuration names none.
+const DefaultMaxSize = 2 << 30
+
+// Config is what the service needs.
+type Config struct {
+	DB     *pg.DB
+	Bucket *blob.Bucket
+	Log    *slog.Logger
+	// Key signs addresses; all processes of the service have the same.
+	Key [32]byte
+	// MaxSize is the size of the largest file in bytes; 0 is DefaultMaxSize.
+	MaxSize int64
+	Now     func() time.Time // nil: time.Now
+}
+
+// Service is the media service.
+type Service struct {
+	db      *pg.DB
+	bucket  *blob.Bucket
+	log     *slog.Logger
+	key     [32]byte
+	maxSize int64
+	now     func() time.Time
+}
+
+// New returns a service. It panics when the key is zero, with which anybody
+// could sign addresses.
+func New(cfg Config) *Service {
+	if cfg.Key == [32]byte{} {
+		panic("media: Config.Key is not set")
+	}
+	s := &Service{db: cfg.DB, bucket: cfg.Bucket, log: cfg.Log, key: cfg.Key, maxSize: cfg.MaxSize, now: cfg.Now}
+	if s.maxSize <= 0 {
+		s.maxSize = DefaultMaxSize
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	return s
+}
+
+// Register adds the service's RPCs to a server.
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	mediapb.RegisterMediaServiceServer(r, &server{media: s})
+}
+
+// Handlers returns what the service does on events.
+func (s *Service) Handlers() []bus.Handler {
+	return []bus.Handler{bus.On(s.coursePublished), bus.On(s.courseUnpublished)}
+}
+
+// sweepEvery is how often abandoned uploads are looked for.
+const sweepEvery = time.Hour
+
+// Run deletes what uploads have left behind that did not come to their end,
+// until ctx does.
+func (s *Service) Run(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		if n, err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "media: sweeping abandoned uploads failed, trying again later", "error", err.Error())
+		} else if n > 0 {
+			s.log.InfoContext(ctx, "media: swept abandoned uploads", "count", n)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// utc returns the time as the database keeps it.
+func (s *Service) utc() time.Time { return s.now().UTC().Truncate(time.Microsecond) }

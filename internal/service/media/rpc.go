@@ -1,0 +1,169 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/stoa-lms/stoa/internal/blob"
+	"github.com/stoa-lms/stoa/internal/page"
+	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
+)
+
+// server answers the RPCs of the contract.
+type server struct {
+	mediapb.UnimplementedMediaServiceServer
+
+	media *Service
+}
+
+// UploadMedia takes a file in.
+func (r *server) UploadMedia(stream grpc.ClientStreamingServer[mediapb.UploadMediaRequest, mediapb.Media]) error {
+	first, err := stream.Recv()
+	if errors.Is(err, io.EOF) {
+		return ErrEmpty
+	}
+	if err != nil {
+		return err
+	}
+	m, err := r.media.upload(stream.Context(), first.GetCourseId(), first.GetFilename(), &chunks{stream: stream, rest: first.GetChunk()})
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(m)
+}
+
+// chunks reads the bytes of an upload.
+type chunks struct {
+	stream grpc.ClientStreamingServer[mediapb.UploadMediaRequest, mediapb.Media]
+	rest   []byte
+}
+
+func (c *chunks) Read(p []byte) (int, error) {
+	for len(c.rest) == 0 {
+		req, err := c.stream.Recv()
+		if err != nil {
+			// A caller who has gone is not a fault of ours.
+			if gone := c.stream.Context().Err(); gone != nil {
+				return 0, gone
+			}
+			return 0, err
+		}
+		c.rest = req.GetChunk()
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// GetMedia returns what is known of a file.
+func (r *server) GetMedia(ctx context.Context, req *mediapb.GetMediaRequest) (*mediapb.Media, error) {
+	f, err := r.media.ofCourse(ctx, req.GetCourseId(), req.GetMediaId())
+	if err != nil {
+		return nil, err
+	}
+	return r.media.describe(f), nil
+}
+
+// ListMedia lists the files of a course.
+func (r *server) ListMedia(ctx context.Context, req *mediapb.ListMediaRequest) (*mediapb.ListMediaResponse, error) {
+	found, next, err := r.media.list(ctx, req.GetCourseId(), page.Size(req.GetPageSize()), req.GetCursor())
+	if err != nil {
+		return nil, err
+	}
+	return &mediapb.ListMediaResponse{Items: r.media.describeAll(found), NextCursor: next}, nil
+}
+
+// BatchGetMedia returns files of one course.
+func (r *server) BatchGetMedia(ctx context.Context, req *mediapb.BatchGetMediaRequest) (*mediapb.BatchGetMediaResponse, error) {
+	found, err := r.media.batch(ctx, req.GetCourseId(), req.GetMediaIds())
+	if err != nil {
+		return nil, err
+	}
+	return &mediapb.BatchGetMediaResponse{Items: r.media.describeAll(found)}, nil
+}
+
+// chunkSize is how many bytes one message of a download carries.
+const chunkSize = 256 << 10
+
+// DownloadMedia sends the bytes of a file.
+func (r *server) DownloadMedia(req *mediapb.DownloadMediaRequest, stream grpc.ServerStreamingServer[mediapb.DownloadMediaResponse]) error {
+	ctx := stream.Context()
+	f, err := r.media.byID(ctx, req.GetMediaId())
+	if err != nil {
+		return err
+	}
+	if !f.Public {
+		if err := r.media.verify(f.ID, req.GetExpires(), req.GetSignature()); err != nil {
+			return err
+		}
+	}
+	// Without an address: one that expires must not be good for the next.
+	head := &mediapb.DownloadMediaResponse{Media: facts(f)}
+	if req.GetDescribeOnly() || req.GetOffset() >= f.Size {
+		return stream.Send(head)
+	}
+	length := req.GetLength()
+	if length == 0 {
+		length = -1
+	}
+	content, err := r.media.bucket.Open(ctx, object(f.ID), req.GetOffset(), length)
+	if errors.Is(err, blob.ErrNotFound) {
+		// Not the caller's mistake, so it is not told as one.
+		return fmt.Errorf("media: %s has lost its object: %s", f.ID, err.Error())
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = content.Close() }()
+	if err := stream.Send(head); err != nil {
+		return err
+	}
+	buf := make([]byte, chunkSize)
+	for {
+		n, err := io.ReadFull(content, buf)
+		if n > 0 {
+			if err := stream.Send(&mediapb.DownloadMediaResponse{Chunk: buf[:n]}); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// facts is a file without an address.
+func facts(f file) *mediapb.Media {
+	return &mediapb.Media{
+		Id: f.ID, CourseId: f.CourseID, Filename: f.Filename, ContentType: f.ContentType,
+		Size: f.Size, Sha256: f.SHA256, State: "ready", CreatedAt: timestamppb.New(f.CreatedAt),
+	}
+}
+
+// describe is a file with an address to fetch it.
+func (s *Service) describe(f file) *mediapb.Media {
+	m := facts(f)
+	m.Url, m.UrlExpiresAt = s.address(f.ID)
+	return m
+}
+
+func (s *Service) address(mediaID string) (string, *timestamppb.Timestamp) {
+	url, end := s.link(mediaID)
+	return url, timestamppb.New(end)
+}
+
+func (s *Service) describeAll(found []file) []*mediapb.Media {
+	items := make([]*mediapb.Media, len(found))
+	for i, f := range found {
+		items[i] = s.describe(f)
+	}
+	return items
+}
