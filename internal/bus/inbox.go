@@ -84,8 +84,8 @@ func (r *receiver) receive(ctx context.Context, ev Event) error {
 		err := r.handle(ctx, ev, `
 			INSERT INTO inbox (event_id) SELECT $1 WHERE NOT EXISTS (SELECT FROM inbox_failed WHERE event_id = $1)
 			ON CONFLICT DO NOTHING`)
-		if err == nil {
-			return nil
+		if err == nil || away(err) {
+			return err
 		}
 		return r.keep(ctx, ev, 1, retryDelay(1), err)
 	})
@@ -93,7 +93,8 @@ func (r *receiver) receive(ctx context.Context, ev Event) error {
 
 // handle runs the handlers in a transaction when the statement enter, which
 // puts the event into the inbox, says that it was not there. A connection that
-// broke is no fault of the event: it is tried again on others.
+// broke is no fault of the event: it is tried again on others, of which as many
+// may have broken as the pool has.
 func (r *receiver) handle(ctx context.Context, ev Event, enter string) (err error) {
 	ctx, cancel := linger(ctx, handleTimeout)
 	defer cancel()
@@ -104,7 +105,7 @@ func (r *receiver) handle(ctx context.Context, ev Event, enter string) (err erro
 	defer func() { span.End(err) }()
 
 	var fresh bool
-	for range 3 {
+	for range 1 + r.DB.Stat().MaxConns() {
 		err = r.DB.InTx(ctx, func(tx *pg.Tx) error {
 			tag, err := tx.Exec(ctx, enter, ev.ID)
 			if err != nil {
@@ -121,7 +122,7 @@ func (r *receiver) handle(ctx context.Context, ev Event, enter string) (err erro
 			}
 			return nil
 		})
-		if err == nil || !broken(err) {
+		if err == nil || away(err) || !broken(err) {
 			break
 		}
 	}

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/stoa-lms/stoa/internal/fault"
 )
 
 const (
@@ -109,10 +107,16 @@ func linger(ctx context.Context, limit time.Duration) (context.Context, context.
 	}
 }
 
-// broken reports whether err looks like that of a connection which broke or
-// could not be had. It may have been one to something else than the database.
+// away reports whether err says that no connection to the database could be had.
+func away(err error) bool {
+	_, ok := errors.AsType[*pgconn.ConnectError](err)
+	return ok
+}
+
+// broken reports whether err looks like that of a connection which broke. It
+// may have been one to something else than the database.
 func broken(err error) bool {
-	if fault.CodeOf(err) == "database.unavailable" || pgconn.SafeToRetry(err) {
+	if pgconn.SafeToRetry(err) {
 		return true
 	}
 	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {

@@ -35,6 +35,8 @@ func TestRabbitMQRestarts(t *testing.T) {
 		}
 	}
 	for round, end := range []func(){server.Stop, server.Kill} {
+		publish(1)
+		l.wantApplied(l.one, want...)
 		publish(200) // some of them are under way when it ends
 		end()
 		publish(50)

@@ -95,8 +95,8 @@ func (r *receiver) retryOne(ctx context.Context) error {
 		err := r.handle(ctx, ev, `
 			WITH gone AS (DELETE FROM inbox_failed WHERE event_id = $1)
 			INSERT INTO inbox (event_id) VALUES ($1) ON CONFLICT DO NOTHING`)
-		if err == nil {
-			return nil
+		if err == nil || away(err) {
+			return err
 		}
 		return r.keepOn(ctx, ev, attempts, err)
 	})

@@ -72,7 +72,7 @@ func (e *Error) Error() string {
 // Is reports whether target is an *Error with the same code, so that package
 // level errors work with [errors.Is].
 func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error) //nolint:errorlint // errors.Is has unwrapped already
+	t, ok := target.(*Error)
 	return ok && t.Code == e.Code && t.Kind == e.Kind
 }
 

@@ -106,7 +106,7 @@ func FromStatus(err error) error {
 	if e.Code != "" {
 		for k, row := range table {
 			if row.grpc == st.Code() {
-				e.Kind = Kind(k) //nolint:gosec // an index of table
+				e.Kind = Kind(k)
 			}
 		}
 		return e

@@ -30,7 +30,7 @@ type memoryConn struct {
 }
 
 // Invoke makes a unary call without leaving the goroutine.
-func (c *memoryConn) Invoke(ctx context.Context, fullMethod string, args, reply any, opts ...grpc.CallOption) error {
+func (c *memoryConn) Invoke(ctx context.Context, fullMethod string, args, reply any, _ ...grpc.CallOption) error {
 	ctx, cancel, err := c.client.outgoing(ctx)
 	if err != nil {
 		return err

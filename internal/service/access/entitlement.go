@@ -33,7 +33,7 @@ type entitlement struct {
 
 // grant writes the entitlements that are not in the ledger yet, starts the
 // enrollments that are new by them, and says both.
-func grant(ctx context.Context, tx *pg.Tx, list []entitlement) error {
+func (s *Service) grant(ctx context.Context, tx *pg.Tx, list []entitlement) error {
 	ids, accounts, courses, sources, sourceIDs, starts := make([]string, len(list)), make([]string, len(list)),
 		make([]string, len(list)), make([]string, len(list)), make([]string, len(list)), make([]time.Time, len(list))
 	for i, one := range list {
@@ -73,6 +73,11 @@ func grant(ctx context.Context, tx *pg.Tx, list []entitlement) error {
 	for _, event := range started {
 		events = append(events, event)
 	}
+	tx.AfterCommit(func() {
+		for _, event := range granted {
+			s.log.DebugContext(ctx, "access granted", "entitlement", event.GetEntitlementId(), "account", event.GetAccountId(), "course", event.GetCourseId())
+		}
+	})
 	return bus.Publish(ctx, tx, events...)
 }
 

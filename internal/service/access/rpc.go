@@ -52,8 +52,8 @@ func (s *Service) ResolvePermissions(ctx context.Context, req *accesspb.ResolveP
 		return nil, err
 	}
 	out := &accesspb.ResolvePermissionsResponse{Answers: make([]*accesspb.ResolvePermissionsResponse_Answer, len(found))}
-	for i, permissions := range found {
-		out.Answers[i] = &accesspb.ResolvePermissionsResponse_Answer{Permissions: permissions}
+	for i, may := range found {
+		out.Answers[i] = &accesspb.ResolvePermissionsResponse_Answer{Permissions: may}
 	}
 	return out, nil
 }

@@ -36,7 +36,7 @@ func TestSearch(t *testing.T) {
 		{"a phrase", &discoverypb.ListListingsRequest{Query: `"deep learning"`}, []string{"Machine learning"}},
 		{"one of two", &discoverypb.ListListingsRequest{Query: "needles or malerei"}, []string{"Knitting", "Die schönen Künste"}},
 		{"without a word", &discoverypb.ListListingsRequest{Query: "python -science -learning -program"}, []string{"Web servers"}},
-		{"two letters changed places", &discoverypb.ListListingsRequest{Query: "pyhton"}, []string{"Python for beginners"}},
+		{"two letters changed places", &discoverypb.ListListingsRequest{Query: "pyhton"}, []string{"Machine learning", "Python for beginners"}},
 		{"a letter too few", &discoverypb.ListListingsRequest{Query: "kniting"}, []string{"Knitting"}},
 		{"a letter too many", &discoverypb.ListListingsRequest{Query: "machinne lerning"}, []string{"Machine learning"}},
 		{"the beginning of a word", &discoverypb.ListListingsRequest{Query: "knitt"}, []string{"Knitting"}},

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
@@ -150,7 +149,7 @@ func pipe(ctx context.Context, stream grpc.ServerStream, conn grpc.ClientConnInt
 		}
 	}()
 	for {
-		var m proto.Message = out.New().Interface()
+		m := out.New().Interface()
 		switch err := to.RecvMsg(m); {
 		case errors.Is(err, io.EOF):
 			return nil

@@ -142,8 +142,10 @@ const (
 var plans sync.Map // protoreflect.FullName → *plan
 
 func planOf(md protoreflect.MessageDescriptor) *plan {
-	if p, ok := plans.Load(md.FullName()); ok {
-		return p.(*plan) //nolint:errcheck,forcetypeassert // nothing else is stored
+	if v, ok := plans.Load(md.FullName()); ok {
+		if p, ok := v.(*plan); ok {
+			return p
+		}
 	}
 	p := &plan{}
 	if md.FullName() == "google.protobuf.Timestamp" {

@@ -25,7 +25,8 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"money": func(m interface {
 		GetAmount() int64
 		GetCurrency() string
-	}) string {
+	},
+	) string {
 		return money.Format(m.GetAmount(), m.GetCurrency())
 	},
 }).ParseFS(pageFiles, "assets/*.html"))

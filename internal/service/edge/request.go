@@ -204,7 +204,7 @@ func (e *Edge) principal(ctx context.Context, token string) (auth.Principal, err
 }
 
 func (e *Edge) sessionCookie(value string, expires time.Time) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // Secure where the platform is reached over TLS
 		Name: cookieName, Value: value, Path: "/", Expires: expires,
 		HttpOnly: true, Secure: e.SecureCookies, SameSite: http.SameSiteLaxMode,
 	}

@@ -3,6 +3,7 @@ package identity
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -163,7 +164,7 @@ func TestUpdateMe(t *testing.T) {
 	ctx := rpctest.Account(t.Context(), a.GetId())
 
 	got, err := e.UpdateMe(rpc.WithIfMatch(ctx, `"1"`), &identitypb.UpdateMeRequest{
-		Name: proto.String("Countess  Lovelace"), Bio: proto.String("First *programmer*."), Locale: proto.String("en-gb"), TimeZone: proto.String("Europe/London"),
+		Name: new("Countess  Lovelace"), Bio: new("First *programmer*."), Locale: new("en-gb"), TimeZone: new("Europe/London"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +174,7 @@ func TestUpdateMe(t *testing.T) {
 	same(t, got, want)
 
 	// What is absent stays; an empty biography is none.
-	got, err = e.UpdateMe(ctx, &identitypb.UpdateMeRequest{Bio: proto.String("")})
+	got, err = e.UpdateMe(ctx, &identitypb.UpdateMeRequest{Bio: new("")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,13 +182,13 @@ func TestUpdateMe(t *testing.T) {
 	same(t, got, want)
 
 	// What changes nothing is no change.
-	got, err = e.UpdateMe(ctx, &identitypb.UpdateMeRequest{Name: proto.String("Countess Lovelace")})
+	got, err = e.UpdateMe(ctx, &identitypb.UpdateMeRequest{Name: new("Countess Lovelace")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	same(t, got, want)
 
-	_, err = e.UpdateMe(rpc.WithIfMatch(ctx, `"2"`), &identitypb.UpdateMeRequest{Name: proto.String("Ada")})
+	_, err = e.UpdateMe(rpc.WithIfMatch(ctx, `"2"`), &identitypb.UpdateMeRequest{Name: new("Ada")})
 	wantCode(t, err, "etag.stale", "If-Match")
 
 	updated := func(version int64) *identitypb.AccountUpdated {
@@ -206,11 +207,11 @@ func TestUpdateMeRefuses(t *testing.T) {
 		req         *identitypb.UpdateMeRequest
 		code, field string
 	}{
-		"empty name":     {&identitypb.UpdateMeRequest{Name: proto.String("")}, "request.invalid", "name"},
-		"invisible name": {&identitypb.UpdateMeRequest{Name: proto.String("\u2060")}, "request.invalid", "name"},
-		"long biography": {&identitypb.UpdateMeRequest{Bio: proto.String(strings.Repeat("é", 5001))}, "request.invalid", "bio"},
-		"locale":         {&identitypb.UpdateMeRequest{Locale: proto.String("xx-yy-zz")}, "profile.locale", "locale"},
-		"zone":           {&identitypb.UpdateMeRequest{TimeZone: proto.String("Local")}, "profile.time_zone", "time_zone"},
+		"empty name":     {&identitypb.UpdateMeRequest{Name: new("")}, "request.invalid", "name"},
+		"invisible name": {&identitypb.UpdateMeRequest{Name: new("\u2060")}, "request.invalid", "name"},
+		"long biography": {&identitypb.UpdateMeRequest{Bio: new(strings.Repeat("é", 5001))}, "request.invalid", "bio"},
+		"locale":         {&identitypb.UpdateMeRequest{Locale: new("xx-yy-zz")}, "profile.locale", "locale"},
+		"zone":           {&identitypb.UpdateMeRequest{TimeZone: new("Local")}, "profile.time_zone", "time_zone"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -229,7 +230,7 @@ func TestUpdateMeTwoWriters(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range errs {
 		wg.Go(func() {
-			_, errs[i] = e.UpdateMe(ctx, &identitypb.UpdateMeRequest{Name: proto.String("Writer " + string(rune('A'+i)))})
+			_, errs[i] = e.UpdateMe(ctx, &identitypb.UpdateMeRequest{Name: new(fmt.Sprint("Writer ", i))})
 		})
 	}
 	wg.Wait()
@@ -255,7 +256,7 @@ func TestUpdateMeOnce(t *testing.T) {
 	a := e.account(t, "ada@example.org")
 	ctx := rpc.WithIdempotencyKey(rpctest.Account(t.Context(), a.GetId()), "key")
 	for range 3 {
-		got, err := e.UpdateMe(ctx, &identitypb.UpdateMeRequest{Name: proto.String("Ada King")})
+		got, err := e.UpdateMe(ctx, &identitypb.UpdateMeRequest{Name: new("Ada King")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,7 +264,7 @@ func TestUpdateMeOnce(t *testing.T) {
 			t.Fatalf("etag %s, want 2", got.GetEtag())
 		}
 		// A change by another call does not make the retry a new change.
-		if _, err := e.UpdateMe(rpctest.Account(t.Context(), a.GetId()), &identitypb.UpdateMeRequest{Bio: proto.String("x")}); err != nil {
+		if _, err := e.UpdateMe(rpctest.Account(t.Context(), a.GetId()), &identitypb.UpdateMeRequest{Bio: new("x")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -282,7 +283,7 @@ func TestMeOfNobody(t *testing.T) {
 	gone := rpctest.Account(t.Context(), id.New("account"))
 	_, err = e.GetMe(gone, &identitypb.GetMeRequest{})
 	wantCode(t, err, "account.not_found")
-	_, err = e.UpdateMe(gone, &identitypb.UpdateMeRequest{Name: proto.String("Nobody")})
+	_, err = e.UpdateMe(gone, &identitypb.UpdateMeRequest{Name: new("Nobody")})
 	wantCode(t, err, "account.not_found")
 }
 

@@ -52,6 +52,7 @@ CREATE TABLE course (
 	price_version bigint NOT NULL DEFAULT 0,
 	free boolean
 );
+CREATE INDEX course_published ON course (course_id) WHERE published;
 COMMENT ON TABLE course IS 'What courses and commerce have told of a course, in any order.';
 COMMENT ON COLUMN course.free IS 'Null while no price is known.';
 

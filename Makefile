@@ -1,0 +1,77 @@
+# run: start Stoa here.  test: all tests.  check: what CI checks besides.
+SHELL := /bin/bash
+BIN := $(CURDIR)/bin
+GO ?= go
+export GOFLAGS += -buildvcs=false
+
+BUF := $(BIN)/buf-1.75.0
+LINT := $(BIN)/golangci-lint-2.15.0
+S3 := $(BIN)/versitygw
+PLUGINS := $(BIN)/protoc-gen-go-1.36.12 $(BIN)/protoc-gen-go-grpc-1.6.2 $(BIN)/protoc-gen-grpc-gateway-2.33.0
+VERSION := $(shell git describe --tags --always 2>/dev/null || echo development)
+
+.PHONY: run test check gen lint race bench build tools servers clean
+
+run: servers-run build ## start Stoa in one process with the demo school
+	STOA_DEMO=$${STOA_DEMO:-1} exec $(BIN)/stoa serve
+
+build:
+	$(GO) build -ldflags "-X main.version=$(VERSION)" -o $(BIN)/stoa ./cmd/stoa
+
+test: servers $(S3) ## every test, on real servers started for it
+	$(GO) build -o $(BIN)/testservers ./cmd/testservers
+	$(BIN)/testservers -- $(GO) test $(TESTFLAGS) ./...
+
+check: lint gen-check race ## lint, generated code, contracts, race detector
+
+lint: $(LINT) $(BUF)
+	$(LINT) run
+	$(BUF) lint
+	$(BUF) breaking --against third_party/baseline/contracts.binpb
+
+race: servers $(S3)
+	$(GO) build -o $(BIN)/testservers ./cmd/testservers
+	$(BIN)/testservers -- $(GO) test -race -short ./internal/...
+
+gen: $(BUF) $(PLUGINS) ## make all generated code
+	$(BUF) generate
+	$(GO) run ./internal/openapi
+
+gen-check: gen
+	@git diff --exit-code -- internal third_party || { echo "generated code differs: run \`make gen\` and commit"; exit 1; }
+	@test -z "$$(git status --porcelain -- 'internal/*.pb.go' 'internal/*.pb.gw.go')" || { echo "generated files are not committed"; exit 1; }
+
+baseline: $(BUF) ## take today's contracts as those that later ones may not break
+	mkdir -p third_party/baseline
+	$(BUF) build --path internal -o third_party/baseline/contracts.binpb
+
+bench: servers build
+	$(GO) run ./bench
+
+# Tools, each named by its version so that a new one is fetched once.
+define install
+	@mkdir -p $(BIN)/.new && GOBIN=$(BIN)/.new $(GO) install $(1) && mv $(BIN)/.new/$(2) $@
+endef
+$(BUF):
+	$(call install,github.com/bufbuild/buf/cmd/buf@v1.75.0,buf)
+$(LINT):
+	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0,golangci-lint)
+$(S3):
+	$(call install,github.com/versity/versitygw/cmd/versitygw@v1.8.0,versitygw)
+$(BIN)/protoc-gen-go-1.36.12:
+	$(call install,google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12,protoc-gen-go)
+$(BIN)/protoc-gen-go-grpc-1.6.2:
+	$(call install,google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2,protoc-gen-go-grpc)
+$(BIN)/protoc-gen-grpc-gateway-2.33.0:
+	$(call install,github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway@v2.33.0,protoc-gen-grpc-gateway)
+
+tools: $(BUF) $(LINT) $(S3) $(PLUGINS)
+
+servers: ## install the servers that tests start
+	@./deploy/install-servers.sh postgresql redis rabbitmq
+
+servers-run: ## install the server that `make run` starts
+	@./deploy/install-servers.sh postgresql
+
+clean:
+	rm -rf $(BIN)

@@ -1,0 +1,31 @@
+package commerce
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+)
+
+// Expire is what Run does each minute.
+func (s *Service) Expire(ctx context.Context) (int, error) { return s.expire(ctx) }
+
+// Deliver has the service handle an event.
+func (s *Service) Deliver(ctx context.Context, event proto.Message) error {
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error {
+		switch e := event.(type) {
+		case *coursespb.CoursePublished:
+			return s.coursePublished(ctx, tx, e)
+		case *coursespb.CourseUnpublished:
+			return s.courseUnpublished(ctx, tx, e)
+		case *accesspb.EntitlementGranted:
+			return s.entitlementGranted(ctx, tx, e)
+		default:
+			return fmt.Errorf("nobody hears %T", e)
+		}
+	})
+}

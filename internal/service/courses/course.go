@@ -1,0 +1,264 @@
+package courses
+
+import (
+	"context"
+	"reflect"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/idempotency"
+	"github.com/stoa-lms/stoa/internal/page"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/rpc"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+)
+
+// Landing is what the landing page of a course tells.
+type Landing struct {
+	Title        string
+	Subtitle     string
+	Description  string
+	Language     string
+	Level        string
+	Category     string
+	Tags         []string
+	Outcomes     []string
+	CoverMediaID string
+}
+
+// course is a course with its draft's landing page or with that of its
+// published version.
+type course struct {
+	Landing
+
+	ID              string
+	OwnerID         string
+	Published       bool
+	PublishedNumber int32
+	PublishedAt     *time.Time
+	Sequence        int64
+	Revision        int64
+	Changed         bool // the draft, since it was published
+	CreatedAt       time.Time
+	UpdatedAt       time.Time // of what the landing page is of
+}
+
+const (
+	// facts are the columns that are the same for the draft and what is published.
+	facts   = `c.id, c.owner_id, c.published, c.published_number, c.published_at, c.sequence, c.revision, c.created_at, `
+	draftOf = `SELECT ` + facts + `c.published_changes <> d.changes AS changed, d.changed_at AS updated_at,
+		c.title, c.subtitle, c.description, c.language, c.level, c.category, c.tags, c.outcomes, c.cover_media_id
+		FROM course c JOIN draft d ON d.course_id = c.id `
+	publishedOf = `SELECT ` + facts + `false AS changed, p.published_at AS updated_at,
+		p.title, p.subtitle, p.description, p.language, p.level, p.category, p.tags, p.outcomes, p.cover_media_id
+		FROM course c JOIN publication p ON p.course_id = c.id AND p.number = c.published_number `
+)
+
+// readCourse returns the course that a query of the two above selects.
+func readCourse(ctx context.Context, db pg.Querier, sql string, courseID string) (course, error) {
+	rows, err := db.Query(ctx, sql, courseID)
+	if err != nil {
+		return course{}, err
+	}
+	c, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[course])
+	if pg.NoRows(err) {
+		return course{}, auth.ErrHidden
+	}
+	return c, err
+}
+
+// lockCourse keeps all others from changing the course's landing page and
+// structure, and from publishing it, until tx ends.
+func lockCourse(ctx context.Context, tx *pg.Tx, courseID string) error {
+	var one int
+	err := tx.QueryRow(ctx, `SELECT 1 FROM course WHERE id = $1 FOR NO KEY UPDATE`, courseID).Scan(&one)
+	if pg.NoRows(err) {
+		return auth.ErrHidden
+	}
+	return err
+}
+
+// touch notes that the draft was changed. It is the last thing that a
+// transaction does but for publishing events: all that change a draft lock in
+// the same order, the course, then items, then this.
+func (s *Service) touch(ctx context.Context, tx *pg.Tx, courseID string) error {
+	_, err := tx.Exec(ctx, `UPDATE draft SET changes = changes + 1, changed_at = greatest(changed_at, $2) WHERE course_id = $1`,
+		courseID, s.now())
+	return err
+}
+
+// seesDraft reports whether the caller is shown the draft: staff who did not
+// ask for what learners see.
+func seesDraft(ctx context.Context, view string) (bool, error) {
+	if view == "published" {
+		return false, nil
+	}
+	return auth.Has(ctx, "course.edit")
+}
+
+func (s *Service) createCourse(ctx context.Context, req *coursespb.CreateCourseRequest) (*coursespb.Course, error) {
+	c := course{
+		ID: id.New("course"), OwnerID: auth.From(ctx).Account, Revision: 1, Changed: true, CreatedAt: s.now(),
+		Landing: Landing{
+			Title: strings.TrimSpace(req.GetTitle()), Subtitle: strings.TrimSpace(req.GetSubtitle()), Description: req.GetDescription(),
+			Language: req.GetLanguage(), Level: req.GetLevel(), Category: strings.TrimSpace(req.GetCategory()),
+			Tags: words(req.GetTags()), Outcomes: words(req.GetOutcomes()),
+		},
+	}
+	c.UpdatedAt = c.CreatedAt
+	if c.Language == "" {
+		c.Language = "en"
+	}
+	if c.Level == "" {
+		c.Level = "all"
+	}
+	// Before the course is there, so that there never is one that nobody may
+	// edit. A role on a course that does not come to be gives nothing.
+	_, err := s.access.AssignCourseRole(ctx, &accesspb.AssignCourseRoleRequest{CourseId: c.ID, AccountId: c.OwnerID, Role: "owner"})
+	if err != nil {
+		return nil, err
+	}
+	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Course, error) {
+		if _, err := tx.Exec(ctx, `
+			INSERT INTO course (id, owner_id, title, subtitle, description, language, level, category, tags, outcomes, created_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+			c.ID, c.OwnerID, c.Title, c.Subtitle, c.Description, c.Language, c.Level, c.Category, c.Tags, c.Outcomes, c.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		if _, err := tx.Exec(ctx, `INSERT INTO draft (course_id, owner_id, changed_at) VALUES ($1, $2, $3)`, c.ID, c.OwnerID, c.CreatedAt); err != nil {
+			return nil, err
+		}
+		return draftCourse(c), nil
+	})
+}
+
+func (s *Service) getCourse(ctx context.Context, courseID, view string) (*coursespb.Course, error) {
+	draft, err := seesDraft(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	if draft {
+		c, err := readCourse(ctx, s.db, draftOf+`WHERE c.id = $1`, courseID)
+		if err != nil {
+			return nil, err
+		}
+		return draftCourse(c), nil
+	}
+	c, err := readCourse(ctx, s.db, publishedOf+`WHERE c.id = $1`, courseID)
+	if err != nil {
+		return nil, err
+	}
+	return publishedCourse(c), nil
+}
+
+// listCourses returns a page of an account's courses, last changed first, and
+// the cursor of the next.
+func (s *Service) listCourses(ctx context.Context, owner string, size int, cursor string) ([]course, string, error) {
+	at, courseID, err := page.After(cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	rows, err := s.db.Query(ctx, draftOf+`
+		WHERE d.owner_id = $1 AND (d.changed_at, d.course_id) < ($2, $3)
+		ORDER BY d.changed_at DESC, d.course_id DESC LIMIT $4`, owner, at, courseID, size+1)
+	if err != nil {
+		return nil, "", err
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[course])
+	if err != nil || len(found) <= size {
+		return found, "", err
+	}
+	last := found[size-1]
+	return found[:size], page.TimeCursor(last.UpdatedAt, last.ID), nil
+}
+
+func (s *Service) updateCourse(ctx context.Context, req *coursespb.UpdateCourseRequest) (*coursespb.Course, error) {
+	for i, tag := range req.GetTags().GetValues() {
+		if utf8.RuneCountInString(tag) > maxTag {
+			return nil, fault.InvalidField(index("tags.values", i), "string.max_len", "A tag has at most 40 characters.")
+		}
+	}
+	if cover := req.GetCoverMediaId(); cover != "" {
+		if _, err := s.checkMedia(ctx, req.GetCourseId(), []use{{"cover_media_id", cover, true}}); err != nil {
+			return nil, err
+		}
+	}
+	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Course, error) {
+		if err := lockCourse(ctx, tx, req.GetCourseId()); err != nil {
+			return nil, err
+		}
+		c, err := readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, req.GetCourseId())
+		if err != nil {
+			return nil, err
+		}
+		if err := rpc.Match(ctx, etag(c.Revision)); err != nil {
+			return nil, err
+		}
+		landing := c.changed(req)
+		if reflect.DeepEqual(landing, c.Landing) {
+			return draftCourse(c), nil
+		}
+		if _, err := tx.Exec(ctx, `
+			UPDATE course SET title = $2, subtitle = $3, description = $4, language = $5, level = $6, category = $7,
+				tags = $8, outcomes = $9, cover_media_id = $10, revision = revision + 1
+			WHERE id = $1`, c.ID, landing.Title, landing.Subtitle, landing.Description, landing.Language, landing.Level,
+			landing.Category, landing.Tags, landing.Outcomes, landing.CoverMediaID); err != nil {
+			return nil, err
+		}
+		if err := s.touch(ctx, tx, c.ID); err != nil {
+			return nil, err
+		}
+		c, err = readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, req.GetCourseId())
+		return draftCourse(c), err
+	})
+}
+
+// maxTag bounds a tag in characters.
+const maxTag = 40
+
+// changed returns the landing page with what the request sets.
+func (l Landing) changed(req *coursespb.UpdateCourseRequest) Landing {
+	set := func(field *string, to *string) {
+		if to != nil {
+			*field = strings.TrimSpace(*to)
+		}
+	}
+	set(&l.Title, req.Title)
+	set(&l.Subtitle, req.Subtitle)
+	set(&l.Language, req.Language)
+	set(&l.Level, req.Level)
+	set(&l.Category, req.Category)
+	set(&l.CoverMediaID, req.CoverMediaId)
+	if req.Description != nil {
+		l.Description = req.GetDescription() // spaces mean something in Markdown
+	}
+	if req.GetTags() != nil {
+		l.Tags = words(req.GetTags().GetValues())
+	}
+	if req.GetOutcomes() != nil {
+		l.Outcomes = words(req.GetOutcomes().GetValues())
+	}
+	return l
+}
+
+// words returns the words that say something, each once; never nil.
+func words(list []string) []string {
+	out := make([]string, 0, len(list))
+	seen := map[string]bool{}
+	for _, w := range list {
+		w = strings.TrimSpace(w)
+		if key := strings.ToLower(w); w != "" && !seen[key] {
+			seen[key] = true
+			out = append(out, w)
+		}
+	}
+	return out
+}

@@ -1,0 +1,97 @@
+// Package courses keeps what is taught.
+//
+// It owns courses, their modules and lessons: a draft that staff change, and
+// what was published, which never changes. Every content that a lesson had is
+// kept; publishing notes which of them the draft has at that moment.
+//
+// It answers what a course, its outline and its lessons are: the draft to
+// those who may edit it, the published version to all others that may see it.
+//
+// It sends CoursePublished, which holds all that others keep of a course, and
+// CourseUnpublished.
+//
+// It hears nothing.
+//
+// It calls access, to make who creates a course its owner, and media, to check
+// that files named in a lesson are the course's and to get addresses of them
+// for those who read it.
+package courses
+
+import (
+	"embed"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
+)
+
+//go:embed migrations/*.sql
+var files embed.FS
+
+// Schema is the service's tables.
+var Schema = pg.Schema{Name: "courses", Migrations: pg.Sub(files)}
+
+// Limits of one course.
+const (
+	MaxModules = 1_000
+	MaxLessons = 10_000
+	MaxBody    = 1 << 20 // bytes of a lesson's blocks as they are stored
+)
+
+// Errors that the service tells.
+var (
+	ErrModuleNotFound = fault.New(fault.NotFound, "module.not_found", "There is no such module in this course.")
+	ErrLessonNotFound = fault.New(fault.NotFound, "lesson.not_found", "There is no such lesson in this course.")
+	ErrNotEnrolled    = fault.New(fault.Forbidden, "lesson.not_enrolled", "Enroll in the course to read this lesson.")
+	ErrNoLessons      = fault.New(fault.Invalid, "course.no_lessons", "A course needs a lesson before it is published.")
+	ErrTooManyModules = fault.New(fault.Invalid, "course.too_many_modules", "A course has at most %d modules.", MaxModules)
+	ErrTooManyLessons = fault.New(fault.Invalid, "course.too_many_lessons", "A course has at most %d lessons.", MaxLessons)
+	ErrTooLarge       = fault.New(fault.Invalid, "course.too_large", "The course has more modules and lessons than can be published. Make two courses of it, or shorten the titles.")
+	ErrLessonTooLarge = fault.New(fault.TooLarge, "lesson.too_large", "The blocks of a lesson have at most 1 MiB together. Make two lessons of it.")
+)
+
+// Config is what the service needs.
+type Config struct {
+	DB     *pg.DB
+	Log    *slog.Logger
+	Access accesspb.AccessServiceClient
+	Media  mediapb.MediaServiceClient
+	Now    func() time.Time // nil: time.Now
+}
+
+// Service is the courses service.
+type Service struct {
+	db     *pg.DB
+	log    *slog.Logger
+	access accesspb.AccessServiceClient
+	media  mediapb.MediaServiceClient
+	clock  func() time.Time
+	html   *renderer
+}
+
+// New returns a service.
+func New(cfg Config) *Service {
+	s := &Service{db: cfg.DB, log: cfg.Log, access: cfg.Access, media: cfg.Media, clock: cfg.Now, html: newRenderer()}
+	if s.clock == nil {
+		s.clock = time.Now
+	}
+	return s
+}
+
+// Register adds the service's RPCs to a server.
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	coursespb.RegisterCoursesServiceServer(r, &server{courses: s})
+}
+
+// Handlers returns what the service does on events: nothing.
+func (s *Service) Handlers() []bus.Handler { return nil }
+
+// now returns the time as the database keeps it.
+func (s *Service) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }

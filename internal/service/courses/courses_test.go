@@ -1,0 +1,230 @@
+package courses_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/pg/pgtest"
+	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/courses"
+	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
+)
+
+// fixture is the service on a database of its own, beside an access and a media
+// service that answer what the test says.
+type fixture struct {
+	coursespb.CoursesServiceClient
+
+	t     testing.TB
+	db    *pg.DB
+	media *fakeMedia
+	roles *fakeAccess
+	shown atomic.Bool // everybody may know of the courses
+	clock atomic.Int64
+
+	teacherID                            string
+	teacher, learner, outsider, stranger context.Context //nolint:containedctx // who calls
+}
+
+// fakeAccess remembers the roles that were given.
+type fakeAccess struct {
+	accesspb.UnimplementedAccessServiceServer
+
+	mu    sync.Mutex
+	given []*accesspb.AssignCourseRoleRequest
+	fail  error
+}
+
+func (a *fakeAccess) AssignCourseRole(_ context.Context, req *accesspb.AssignCourseRoleRequest) (*accesspb.AssignCourseRoleResponse, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.given = append(a.given, req)
+	return &accesspb.AssignCourseRoleResponse{}, a.fail
+}
+
+// fakeMedia has files by course and id.
+type fakeMedia struct {
+	mediapb.UnimplementedMediaServiceServer
+
+	mu    sync.Mutex
+	files map[string]map[string]*mediapb.Media
+	calls int
+}
+
+func (m *fakeMedia) BatchGetMedia(_ context.Context, req *mediapb.BatchGetMediaRequest) (*mediapb.BatchGetMediaResponse, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls++
+	res := &mediapb.BatchGetMediaResponse{}
+	for _, mediaID := range req.GetMediaIds() {
+		if file := m.files[req.GetCourseId()][mediaID]; file != nil {
+			res.Items = append(res.Items, file)
+		}
+	}
+	return res, nil
+}
+
+// add makes a file and returns its id.
+func (m *fakeMedia) add(course, contentType string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	mediaID := id.New("media")
+	if m.files[course] == nil {
+		m.files[course] = map[string]*mediapb.Media{}
+	}
+	m.files[course][mediaID] = &mediapb.Media{
+		Id: mediaID, CourseId: course, ContentType: contentType, Filename: "name of " + mediaID, Size: 42, Url: "/v1/media/" + mediaID + "/content",
+	}
+	return mediaID
+}
+
+func (m *fakeMedia) asked() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.calls
+}
+
+var start = time.Date(2026, 3, 4, 10, 0, 0, 0, time.UTC)
+
+func setup(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{t: t, db: pgtest.Open(t, courses.Schema), roles: &fakeAccess{}, media: &fakeMedia{files: map[string]map[string]*mediapb.Media{}}}
+	f.shown.Store(true)
+	f.teacherID = id.New("account")
+	learner := id.New("account")
+	h := rpctest.New(t, func(account, course, permission string) bool {
+		switch account {
+		case f.teacherID:
+			return true
+		case learner:
+			return permission == "course.view" || permission == "lesson.read"
+		default:
+			return course != "" && permission == "course.view" && f.shown.Load()
+		}
+	})
+	service := courses.New(courses.Config{
+		DB: f.db, Log: rpctest.Log(t),
+		Access: accesspb.NewAccessServiceClient(h.As("courses")),
+		Media:  mediapb.NewMediaServiceClient(h.As("courses")),
+		// Each look at the clock is a millisecond later.
+		Now: func() time.Time { return start.Add(time.Duration(f.clock.Add(1)) * time.Millisecond) },
+	})
+	service.Register(h)
+	if len(service.Handlers()) != 0 {
+		t.Error("the service is said to hear nothing")
+	}
+	accesspb.RegisterAccessServiceServer(h, f.roles)
+	mediapb.RegisterMediaServiceServer(h, f.media)
+	f.CoursesServiceClient = coursespb.NewCoursesServiceClient(h.As("edge"))
+	f.teacher = rpctest.Account(t.Context(), f.teacherID)
+	f.learner = rpctest.Account(t.Context(), learner)
+	f.outsider = rpctest.Account(t.Context(), id.New("account"))
+	f.stranger = t.Context()
+	return f
+}
+
+// course makes a course with a title.
+func (f *fixture) course() string {
+	f.t.Helper()
+	return must(f.CreateCourse(f.teacher, &coursespb.CreateCourseRequest{Title: "Course"})).GetId()
+}
+
+func (f *fixture) module(course, title string) string {
+	f.t.Helper()
+	return must(f.CreateModule(f.teacher, &coursespb.CreateModuleRequest{CourseId: course, Title: title})).GetId()
+}
+
+func (f *fixture) lesson(course, module, title string) string {
+	f.t.Helper()
+	return must(f.CreateLesson(f.teacher, &coursespb.CreateLessonRequest{CourseId: course, ModuleId: module, Title: title})).GetId()
+}
+
+func (f *fixture) publish(course string) *coursespb.Course {
+	f.t.Helper()
+	return must(f.PublishCourse(f.teacher, &coursespb.PublishCourseRequest{CourseId: course}))
+}
+
+// events returns what was published to the outbox, in order.
+func (f *fixture) events() []proto.Message {
+	f.t.Helper()
+	rows, err := f.db.Query(context.Background(), `SELECT name, payload FROM outbox ORDER BY position`)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer rows.Close()
+	var out []proto.Message
+	for rows.Next() {
+		var name string
+		var payload []byte
+		if err := rows.Scan(&name, &payload); err != nil {
+			f.t.Fatal(err)
+		}
+		var m proto.Message = &coursespb.CoursePublished{}
+		if name != "stoa.courses.v1.CoursePublished" {
+			m = &coursespb.CourseUnpublished{}
+		}
+		if err := proto.Unmarshal(payload, m); err != nil || string(m.ProtoReflect().Descriptor().FullName()) != name {
+			f.t.Fatalf("%s: %v", name, err)
+		}
+		out = append(out, m)
+	}
+	if err := rows.Err(); err != nil {
+		f.t.Fatal(err)
+	}
+	return out
+}
+
+// must returns a result that has to come.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func same(t testing.TB, what string, want, got any, ignore ...string) {
+	t.Helper()
+	opts := []cmp.Option{protocmp.Transform()}
+	for _, m := range []proto.Message{&coursespb.Course{}, &coursespb.Lesson{}, &coursespb.Module{}} {
+		for _, field := range ignore {
+			if m.ProtoReflect().Descriptor().Fields().ByTextName(field) != nil {
+				opts = append(opts, protocmp.IgnoreFields(m, m.ProtoReflect().Descriptor().Fields().ByTextName(field).Name()))
+			}
+		}
+	}
+	if d := cmp.Diff(want, got, opts...); d != "" {
+		t.Errorf("%s (-want +got):\n%s", what, d)
+	}
+}
+
+// tells checks which error was told.
+func tells(t testing.TB, what string, err error, kind fault.Kind, code string) {
+	t.Helper()
+	if fault.KindOf(err) != kind || fault.CodeOf(err) != code {
+		t.Errorf("%s: error %v, want %s", what, err, code)
+	}
+}
+
+// fields returns the paths and codes that an error names.
+func fields(err error) []string {
+	var out []string
+	if e, ok := errors.AsType[*fault.Error](err); ok {
+		for _, f := range e.Fields {
+			out = append(out, f.Path+" "+f.Code)
+		}
+	}
+	return out
+}

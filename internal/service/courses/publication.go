@@ -1,0 +1,174 @@
+package courses
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/idempotency"
+	"github.com/stoa-lms/stoa/internal/page"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/rpc"
+	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+)
+
+// maxEvent bounds CoursePublished in bytes: what an outbox takes.
+const maxEvent = 256 << 10
+
+// publishCourse makes a publication of the draft as it is. A draft that was not
+// changed since it was published is not published again.
+func (s *Service) publishCourse(ctx context.Context, req *coursespb.PublishCourseRequest) (*coursespb.Course, error) {
+	courseID := req.GetCourseId()
+	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Course, error) {
+		if err := lockCourse(ctx, tx, courseID); err != nil {
+			return nil, err
+		}
+		// Who saves a lesson has done so before this, or does it after.
+		if _, err := tx.Exec(ctx, `SELECT FROM draft WHERE course_id = $1 FOR UPDATE`, courseID); err != nil {
+			return nil, err
+		}
+		c, err := readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, courseID)
+		if err != nil {
+			return nil, err
+		}
+		if err := rpc.Match(ctx, etag(c.Revision)); err != nil {
+			return nil, err
+		}
+		if c.Published && !c.Changed {
+			return draftCourse(c), nil
+		}
+		if err := s.insertPublication(ctx, tx, courseID, c.PublishedNumber+1, req.GetMessage()); err != nil {
+			return nil, err
+		}
+		if c, err = readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, courseID); err != nil {
+			return nil, err
+		}
+		event, err := publishedEvent(ctx, tx, c)
+		if err != nil {
+			return nil, err
+		}
+		return draftCourse(c), bus.Publish(ctx, tx, event)
+	})
+}
+
+// insertPublication copies what the draft points at, in three statements
+// whatever its size.
+func (s *Service) insertPublication(ctx context.Context, tx *pg.Tx, courseID string, number int32, message string) error {
+	at := s.now()
+	tag, err := tx.Exec(ctx, `
+		INSERT INTO publication (course_id, number, message, author_id, published_at, lesson_count,
+			title, subtitle, description, language, level, category, tags, outcomes, cover_media_id)
+		SELECT c.id, $2, $3, $4, $5, n.lessons,
+			c.title, c.subtitle, c.description, c.language, c.level, c.category, c.tags, c.outcomes, c.cover_media_id
+		FROM course c, (SELECT count(*) AS lessons FROM item WHERE course_id = $1 AND kind = 'lesson') n
+		WHERE c.id = $1 AND n.lessons > 0`, courseID, number, message, auth.From(ctx).Account, at)
+	if err != nil {
+		return err
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrNoLessons
+	}
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO publication_item (course_id, number, item_id, parent_id, kind, position, version_id)
+		SELECT course_id, $2, id, parent_id, kind, row_number() OVER (PARTITION BY parent_id ORDER BY position, id) - 1, version_id
+		FROM item WHERE course_id = $1`, courseID, number); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `
+		UPDATE course c SET published = true, published_number = $2, published_at = $3, published_changes = d.changes,
+			sequence = sequence + 1, revision = revision + 1
+		FROM draft d WHERE c.id = $1 AND d.course_id = c.id`, courseID, number, at)
+	return err
+}
+
+// publishedEvent tells the publication that c has just got.
+func publishedEvent(ctx context.Context, tx *pg.Tx, c course) (*coursespb.CoursePublished, error) {
+	o, err := readOutline(ctx, tx, publishedOutline, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	event := &coursespb.CoursePublished{
+		CourseId: c.ID, OwnerId: c.OwnerID, Sequence: c.Sequence, Version: c.PublishedNumber,
+		Title: c.Title, Subtitle: c.Subtitle, Description: c.Description, Language: c.Language, Level: c.Level,
+		Category: c.Category, Tags: c.Tags, Outcomes: c.Outcomes, CoverMediaId: c.CoverMediaID,
+		PublishedAt: timestamppb.New(*c.PublishedAt),
+	}
+	for _, m := range o.modules {
+		pm := &coursespb.PublishedModule{Id: m.ID, Title: m.Title}
+		for _, l := range m.lessons {
+			pm.Lessons = append(pm.Lessons, &coursespb.PublishedLesson{Id: l.ID, Title: l.Title, Preview: l.Preview})
+		}
+		event.Modules = append(event.Modules, pm)
+	}
+	if proto.Size(event) > maxEvent {
+		return nil, ErrTooLarge
+	}
+	return event, nil
+}
+
+func (s *Service) unpublishCourse(ctx context.Context, req *coursespb.UnpublishCourseRequest) (*coursespb.Course, error) {
+	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Course, error) {
+		if err := lockCourse(ctx, tx, req.GetCourseId()); err != nil {
+			return nil, err
+		}
+		c, err := readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, req.GetCourseId())
+		if err != nil {
+			return nil, err
+		}
+		if err := rpc.Match(ctx, etag(c.Revision)); err != nil {
+			return nil, err
+		}
+		if !c.Published {
+			return draftCourse(c), nil
+		}
+		c.Published, c.Sequence, c.Revision = false, c.Sequence+1, c.Revision+1
+		if _, err := tx.Exec(ctx, `UPDATE course SET published = false, sequence = $2, revision = $3 WHERE id = $1`,
+			c.ID, c.Sequence, c.Revision); err != nil {
+			return nil, err
+		}
+		return draftCourse(c), bus.Publish(ctx, tx, &coursespb.CourseUnpublished{CourseId: c.ID, Sequence: c.Sequence})
+	})
+}
+
+// publication is one publishing of a course.
+type publication struct {
+	Number      int32
+	Message     string
+	AuthorID    string
+	PublishedAt time.Time
+	LessonCount int32
+}
+
+// listVersions returns a page of a course's publications, the newest first,
+// and the cursor of the next.
+func (s *Service) listVersions(ctx context.Context, courseID string, size int, cursor string) ([]publication, string, error) {
+	before := int64(math.MaxInt32)
+	values, err := page.Values(cursor, 1)
+	if err != nil {
+		return nil, "", err
+	}
+	if values != nil {
+		if before, err = strconv.ParseInt(values[0], 10, 32); err != nil {
+			return nil, "", page.ErrCursor
+		}
+	}
+	rows, err := s.db.Query(ctx, `
+		SELECT number, message, author_id, published_at, lesson_count FROM publication
+		WHERE course_id = $1 AND number < $2 ORDER BY number DESC LIMIT $3`, courseID, before, size+1)
+	if err != nil {
+		return nil, "", err
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[publication])
+	if err != nil || len(found) <= size {
+		return found, "", err
+	}
+	return found[:size], page.Cursor(fmt.Sprint(found[size-1].Number)), nil
+}

@@ -1,0 +1,110 @@
+package notify
+
+import (
+	"context"
+
+	"github.com/stoa-lms/stoa/internal/money"
+	"github.com/stoa-lms/stoa/internal/money/moneypb"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
+	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
+	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
+)
+
+// accountCreated welcomes somebody, in the language and at the address that
+// they have by now: a change of them may have been heard first.
+func (s *Service) accountCreated(ctx context.Context, tx *pg.Tx, e *identitypb.AccountCreated) error {
+	err := storePerson(ctx, tx, person{AccountID: e.GetAccountId(), Email: e.GetEmail(), Name: e.GetName(), Locale: e.GetLocale(), Version: 1})
+	if err != nil {
+		return err
+	}
+	who, err := people(ctx, tx, e.GetAccountId())
+	if err != nil {
+		return err
+	}
+	p := who[e.GetAccountId()]
+	n := note{to: p, kind: welcome, about: p.AccountID, facts: facts{Name: p.Name}}
+	if err := s.notify(ctx, tx, n); err != nil {
+		return err
+	}
+	return s.hold(ctx, tx, n)
+}
+
+func (s *Service) accountUpdated(ctx context.Context, tx *pg.Tx, e *identitypb.AccountUpdated) error {
+	return storePerson(ctx, tx, person{AccountID: e.GetAccountId(), Email: e.GetEmail(), Name: e.GetName(), Locale: e.GetLocale(), Version: e.GetVersion()})
+}
+
+func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) error {
+	return storeCourse(ctx, tx, course{CourseID: e.GetCourseId(), Sequence: e.GetSequence(), Title: e.GetTitle(), OwnerID: e.GetOwnerId()})
+}
+
+// enrollmentStarted tells the student and the teacher, unless they are one.
+func (s *Service) enrollmentStarted(ctx context.Context, tx *pg.Tx, e *accesspb.EnrollmentStarted) error {
+	c, err := readCourse(ctx, tx, e.GetCourseId())
+	if err != nil {
+		return err
+	}
+	who, err := people(ctx, tx, e.GetAccountId(), c.OwnerID)
+	if err != nil {
+		return err
+	}
+	student := who[e.GetAccountId()]
+	f := facts{Course: c.Title, Student: student.Name}
+	notes := []note{{to: student, kind: enrollment, about: e.GetEnrollmentId(), courseID: c.CourseID, facts: f}}
+	if c.OwnerID != student.AccountID {
+		notes = append(notes, note{to: who[c.OwnerID], kind: newStudent, about: e.GetEnrollmentId(), courseID: c.CourseID, facts: f})
+	}
+	return s.notify(ctx, tx, notes...)
+}
+
+// orderPaid tells the buyer, also by mail, and the seller of each line.
+func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, e *commercepb.OrderPaid) error {
+	ids := []string{e.GetBuyerId()}
+	for _, l := range e.GetLines() {
+		ids = append(ids, l.GetSellerId())
+	}
+	who, err := people(ctx, tx, ids...)
+	if err != nil {
+		return err
+	}
+	buyer := who[e.GetBuyerId()]
+	paid := facts{
+		Name: buyer.Name, Order: e.GetOrderId(), Amount: format(e.GetTotal()),
+		Day: e.GetPaidAt().AsTime().Format("2006-01-02"),
+	}
+	var notes []note
+	for _, l := range e.GetLines() {
+		paid.Lines = append(paid.Lines, line{Course: l.GetTitle(), Amount: format(l.GetPrice())})
+		notes = append(notes, note{
+			to: who[l.GetSellerId()], kind: sale, about: l.GetLineId(), courseID: l.GetCourseId(),
+			facts: facts{Course: l.GetTitle(), Amount: format(l.GetPrice())},
+		})
+	}
+	bought := note{to: buyer, kind: receipt, about: e.GetOrderId(), facts: paid}
+	if len(e.GetLines()) == 1 {
+		bought.courseID = e.GetLines()[0].GetCourseId()
+	}
+	if err := s.notify(ctx, tx, append(notes, bought)...); err != nil {
+		return err
+	}
+	return s.hold(ctx, tx, bought)
+}
+
+func (s *Service) courseCompleted(ctx context.Context, tx *pg.Tx, e *learningpb.CourseCompleted) error {
+	c, err := readCourse(ctx, tx, e.GetCourseId())
+	if err != nil {
+		return err
+	}
+	who, err := people(ctx, tx, e.GetAccountId())
+	if err != nil {
+		return err
+	}
+	return s.notify(ctx, tx, note{
+		to: who[e.GetAccountId()], kind: courseCompleted, about: c.CourseID, courseID: c.CourseID,
+		facts: facts{Course: c.Title},
+	})
+}
+
+func format(m *moneypb.Money) string { return money.Format(m.GetAmount(), m.GetCurrency()) }

@@ -1,0 +1,133 @@
+// Package notify owns what people are told: notifications within Stoa, and
+// mails, which for now are held in an outbox for development.
+//
+// It answers notifypb.NotifyService: one's own notifications, and the mails of
+// the development outbox.
+//
+// It sends nothing, and no one depends on it.
+//
+// It hears identity's AccountCreated and AccountUpdated (whom to tell and how),
+// courses' CoursePublished (what courses are called and whose they are), access'
+// EnrollmentStarted, commerce's OrderPaid and learning's CourseCompleted. What
+// names a course or a person that it has not heard of yet fails, and the bus
+// tries it again later.
+//
+// It calls nobody.
+package notify
+
+import (
+	"context"
+	"embed"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/notify/notifypb"
+)
+
+//go:embed migrations/*.sql
+var files embed.FS
+
+// Schema is the service's tables.
+var Schema = pg.Schema{Name: "notify", Migrations: pg.Sub(files)}
+
+// Errors that the service tells.
+var (
+	// ErrNotificationNotFound is told for a notification that is not the
+	// caller's, whether it is somebody else's or nobody's.
+	ErrNotificationNotFound = fault.New(fault.NotFound, "notification.not_found", "You have no such notification.")
+	// ErrNoDevelopmentMail is told where there is no development outbox.
+	ErrNoDevelopmentMail = fault.New(fault.NotFound, "not_found", "There is no development outbox here.")
+)
+
+// How long things are kept, how many rows one statement deletes, and how often
+// that is looked after.
+const (
+	keepNotifications = 365 * 24 * time.Hour
+	keepMail          = 30 * 24 * time.Hour
+	sweepBatch        = 1000
+	sweepEvery        = time.Hour
+)
+
+// Config is what the service needs.
+type Config struct {
+	DB              *pg.DB           // the schema "notify"
+	Log             *slog.Logger     // for what nobody is told
+	Now             func() time.Time // nil is time.Now
+	DevelopmentMail bool             // show the mails that are held; never in production
+}
+
+// Service tells people what happened.
+type Service struct {
+	db              *pg.DB
+	log             *slog.Logger
+	clock           func() time.Time
+	developmentMail bool
+}
+
+// New returns the service.
+func New(cfg Config) *Service {
+	s := &Service{db: cfg.DB, log: cfg.Log, clock: cfg.Now, developmentMail: cfg.DevelopmentMail}
+	if s.clock == nil {
+		s.clock = time.Now
+	}
+	return s
+}
+
+// Register adds the service's RPCs to a server.
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	notifypb.RegisterNotifyServiceServer(r, &server{service: s})
+}
+
+// Handlers returns what the service does on others' events.
+func (s *Service) Handlers() []bus.Handler {
+	return []bus.Handler{
+		bus.On(s.accountCreated),
+		bus.On(s.accountUpdated),
+		bus.On(s.coursePublished),
+		bus.On(s.enrollmentStarted),
+		bus.On(s.orderPaid),
+		bus.On(s.courseCompleted),
+	}
+}
+
+// Run deletes what is kept no longer, now and every hour, until ctx ends. Any
+// number of processes may run it.
+func (s *Service) Run(ctx context.Context) error {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "notify: delete what is old, trying again in an hour", "error", err.Error())
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// sweep deletes what is kept no longer, in batches so that no statement holds
+// many rows.
+func (s *Service) sweep(ctx context.Context) error {
+	for _, deleteOld := range []func(context.Context) (int64, error){s.deleteOldNotifications, s.deleteOldMail} {
+		for {
+			n, err := deleteOld(ctx)
+			if err != nil {
+				return err
+			}
+			if n < sweepBatch {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// now is the time as the database stores it.
+func (s *Service) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }
