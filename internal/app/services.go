@@ -36,17 +36,17 @@ type started struct {
 
 // all services with tables. The edge has none and is started apart.
 var all = []service{
-	{identity.Schema, identity.New(identity.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+	{identity.Schema, new(identity.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := identity.New(identity.Config{DB: db, Log: p.log})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
 	}},
-	{access.Schema, access.New(access.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+	{access.Schema, new(access.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := access.New(access.Config{DB: db, Log: p.log})
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil
 	}},
-	{courses.Schema, courses.New(courses.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+	{courses.Schema, new(courses.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := courses.New(courses.Config{
 			DB: db, Log: p.log,
 			Access: accesspb.NewAccessServiceClient(p.conn("courses", "access")),
@@ -55,7 +55,7 @@ var all = []service{
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil
 	}},
-	{media.Schema, media.New(media.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+	{media.Schema, new(media.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		bucket, err := p.bucket()
 		if err != nil {
 			return started{}, err
@@ -68,12 +68,12 @@ var all = []service{
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil
 	}},
-	{learning.Schema, learning.New(learning.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+	{learning.Schema, new(learning.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := learning.New(learning.Config{DB: db, Log: p.log})
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil
 	}},
-	{commerce.Schema, commerce.New(commerce.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+	{commerce.Schema, new(commerce.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := commerce.New(commerce.Config{
 			DB: db, Log: p.log,
 			Access:              accesspb.NewAccessServiceClient(p.conn("commerce", "access")),
@@ -83,12 +83,12 @@ var all = []service{
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
 	}},
-	{discovery.Schema, discovery.New(discovery.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+	{discovery.Schema, new(discovery.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := discovery.New(discovery.Config{DB: db, Log: p.log})
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil
 	}},
-	{notify.Schema, notify.New(notify.Config{}).Handlers, func(p *process, db *pg.DB) (started, error) {
+	{notify.Schema, new(notify.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := notify.New(notify.Config{DB: db, Log: p.log, DevelopmentMail: p.cfg.Profile == development})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil

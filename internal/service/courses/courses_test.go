@@ -99,7 +99,7 @@ func (m *fakeMedia) asked() int {
 
 var start = time.Date(2026, 3, 4, 10, 0, 0, 0, time.UTC)
 
-func setup(t *testing.T) *fixture {
+func setup(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, db: pgtest.Open(t, courses.Schema), roles: &fakeAccess{}, media: &fakeMedia{files: map[string]map[string]*mediapb.Media{}}}
 	f.shown.Store(true)
@@ -195,7 +195,13 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func same(t testing.TB, what string, want, got any, ignore ...string) {
+// reporter is a test, or a run of a property.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+}
+
+func same(t reporter, what string, want, got any, ignore ...string) {
 	t.Helper()
 	opts := []cmp.Option{protocmp.Transform()}
 	for _, m := range []proto.Message{&coursespb.Course{}, &coursespb.Lesson{}, &coursespb.Module{}} {
@@ -211,7 +217,7 @@ func same(t testing.TB, what string, want, got any, ignore ...string) {
 }
 
 // tells checks which error was told.
-func tells(t testing.TB, what string, err error, kind fault.Kind, code string) {
+func tells(t reporter, what string, err error, kind fault.Kind, code string) {
 	t.Helper()
 	if fault.KindOf(err) != kind || fault.CodeOf(err) != code {
 		t.Errorf("%s: error %v, want %s", what, err, code)

@@ -21,6 +21,7 @@ import (
 // world is the service on a database of its own.
 type world struct {
 	t       testing.TB
+	url     string
 	db      *pg.DB
 	service *Service
 	client  discoverypb.DiscoveryServiceClient
@@ -28,7 +29,8 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, db: pgtest.Open(t, Schema)}
+	w := &world{t: t, url: pgtest.New(t, Schema)}
+	w.db = pgtest.OpenURL(t, w.url, Schema.Name)
 	w.service = New(Config{DB: w.db, Log: rpctest.Log(t)})
 	// Nobody is allowed anything: the marketplace is open to all the same.
 	h := rpctest.New(t, func(string, string, string) bool { return false })
