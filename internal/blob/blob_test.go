@@ -137,8 +137,17 @@ func ranges(t *testing.T, b *blob.Bucket) {
 		offset, length int64
 		want           string
 	}{
-		{0, -1, "0123456789"}, {0, 3, "012"}, {3, 4, "3456"}, {7, -1, "789"}, {7, 100, "789"},
-		{9, 1, "9"}, {10, -1, ""}, {10, 5, ""}, {11, -1, ""}, {1000, 5, ""}, {4, 0, ""},
+		{0, -1, "0123456789"},
+		{0, 3, "012"},
+		{3, 4, "3456"},
+		{7, -1, "789"},
+		{7, 100, "789"},
+		{9, 1, "9"},
+		{10, -1, ""},
+		{10, 5, ""},
+		{11, -1, ""},
+		{1000, 5, ""},
+		{4, 0, ""},
 	} {
 		if got := read(t, b, key, c.offset, c.length); string(got) != c.want {
 			t.Errorf("%d from %d = %q, want %q", c.length, c.offset, got, c.want)
@@ -356,11 +365,19 @@ func TestS3Refuses(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	for _, cfg := range []blob.Config{
-		{URL: ""}, {URL: "::"}, {URL: "/var/lib/stoa"}, {URL: "file://relative/folder"}, {URL: "file:///tmp/x?create=1"},
-		{URL: "http://bucket"}, {URL: "file:///proc/version"},
-		{URL: "s3://stoa"}, {URL: "s3://stoa", AccessKey: "k"},
-		{URL: "s3://", AccessKey: "k", SecretKey: "s"}, {URL: "s3://stoa/prefix", AccessKey: "k", SecretKey: "s"},
-		{URL: "s3://stoa?endpoint=host", AccessKey: "k", SecretKey: "s"}, {URL: "s3://stoa?regoin=x", AccessKey: "k", SecretKey: "s"},
+		{URL: ""},
+		{URL: "::"},
+		{URL: "/var/lib/stoa"},
+		{URL: "file://relative/folder"},
+		{URL: "file:///tmp/x?create=1"},
+		{URL: "http://bucket"},
+		{URL: "file:///proc/version"},
+		{URL: "s3://stoa"},
+		{URL: "s3://stoa", AccessKey: "k"},
+		{URL: "s3://", AccessKey: "k", SecretKey: "s"},
+		{URL: "s3://stoa/prefix", AccessKey: "k", SecretKey: "s"},
+		{URL: "s3://stoa?endpoint=host", AccessKey: "k", SecretKey: "s"},
+		{URL: "s3://stoa?regoin=x", AccessKey: "k", SecretKey: "s"},
 	} {
 		if b, err := blob.Open(t.Context(), cfg); err == nil {
 			t.Errorf("%q is accepted", cfg.URL)

@@ -122,8 +122,8 @@ func (l *lab) member(db *pg.DB, handlers ...bus.Handler) bus.Member {
 }
 
 // left are the queues of tests that have ended. They are deleted after the last
-// test: RabbitMQ 3.10 closes channels or forgets to confirm when a queue is
-// deleted while something is published to it, and to be unbound is no shield.
+// test: RabbitMQ 3.10 closes channels, or forgets to confirm, when a queue is
+// deleted while another test's events are published to it.
 var (
 	leftMu sync.Mutex
 	left   []string

@@ -126,12 +126,12 @@ func (s *Service) findMedia(ctx context.Context, courseID string, uses []use) (m
 	return found, nil
 }
 
-// checkMedia returns the files that are named, and an error that tells each
-// field which names none of the course's or none that can be shown there.
-func (s *Service) checkMedia(ctx context.Context, courseID string, uses []use) (map[string]*mediapb.Media, error) {
+// checkMedia returns an error that tells each field which names no file of the
+// course or none that can be shown there.
+func (s *Service) checkMedia(ctx context.Context, courseID string, uses []use) error {
 	found, err := s.findMedia(ctx, courseID, uses)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	bad := &fault.Error{Kind: fault.Invalid}
 	for _, u := range uses {
@@ -144,13 +144,13 @@ func (s *Service) checkMedia(ctx context.Context, courseID string, uses []use) (
 		}
 	}
 	if len(bad.Fields) == 0 {
-		return found, nil
+		return nil
 	}
 	bad.Code, bad.Message = bad.Fields[0].Code, "A file is named that is not of this course."
 	if bad.Code == "media.not_image" {
 		bad.Message = "A file is named where a picture has to be."
 	}
-	return nil, bad
+	return bad
 }
 
 // index returns the path of an element of a list in a request.

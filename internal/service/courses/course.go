@@ -187,7 +187,7 @@ func (s *Service) updateCourse(ctx context.Context, req *coursespb.UpdateCourseR
 		}
 	}
 	if cover := req.GetCoverMediaId(); cover != "" {
-		if _, err := s.checkMedia(ctx, req.GetCourseId(), []use{{"cover_media_id", cover, true}}); err != nil {
+		if err := s.checkMedia(ctx, req.GetCourseId(), []use{{"cover_media_id", cover, true}}); err != nil {
 			return nil, err
 		}
 	}

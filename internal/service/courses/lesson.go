@@ -253,6 +253,5 @@ func (s *Service) checkBlocks(ctx context.Context, courseID, path string, in []*
 	if len(text) > MaxBody {
 		return nil, ErrLessonTooLarge
 	}
-	_, err = s.checkMedia(ctx, courseID, uses)
-	return body, err
+	return body, s.checkMedia(ctx, courseID, uses)
 }

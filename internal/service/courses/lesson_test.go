@@ -131,12 +131,15 @@ func TestBlocksRefused(t *testing.T) {
 			"lesson.too_large", fault.TooLarge, nil, nil,
 		},
 		"no content": {
-			[]*coursespb.Block{{}}, "request.invalid", fault.Invalid,
-			[]string{"blocks[0].content required"}, []string{"blocks.items[0].content required"},
+			[]*coursespb.Block{{}},
+			"request.invalid", fault.Invalid,
+			[]string{"blocks[0].content required"},
+			[]string{"blocks.items[0].content required"},
 		},
 		"too many": {
 			slices.Repeat([]*coursespb.Block{markdown("x")}, 201), "request.invalid", fault.Invalid,
-			[]string{"blocks repeated.max_items"}, []string{"blocks.items repeated.max_items"},
+			[]string{"blocks repeated.max_items"},
+			[]string{"blocks.items repeated.max_items"},
 		},
 	} {
 		_, err := f.CreateLesson(f.teacher, &coursespb.CreateLessonRequest{CourseId: courseID, ModuleId: moduleID, Title: "x", Blocks: c.blocks})

@@ -23,7 +23,7 @@ func TestRender(t *testing.T) {
 		"a <b onclick=\"x()\">bold</b>": "<p>a &lt;b onclick=&#34;x()&#34;&gt;bold&lt;/b&gt;</p>\n",
 		"<script>alert(1)</script>":     "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>\n",
 		"<div>\n*x*\n</div>\n\n*y*":     "<p>&lt;div&gt;\n*x*\n&lt;/div&gt;\n</p>\n<p><em>y</em></p>\n",
-		"<!-- secret\n-->\n":            "<p>&lt;!-- secret\n--&gt;\n</p>\n",
+		"<!-- hidden\n-->\n":            "<p>&lt;!-- hidden\n--&gt;\n</p>\n",
 	} {
 		for range 2 { // made, and kept
 			if got := r.render(text); got != want {

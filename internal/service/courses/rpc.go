@@ -161,10 +161,10 @@ func optional(t *time.Time) *timestamppb.Timestamp {
 func protoOutline(courseID string, o outline) *coursespb.Outline {
 	out := &coursespb.Outline{CourseId: courseID, Version: o.number}
 	for i, m := range o.modules {
-		pm := &coursespb.Module{Id: m.ID, CourseId: courseID, Title: m.Title, Position: int32(i), Etag: entryTag(m.entry)} //nolint:gosec // at most MaxModules
+		pm := &coursespb.Module{Id: m.ID, CourseId: courseID, Title: m.Title, Position: int32(i), Etag: entryTag(m.entry)}
 		for j, l := range m.lessons {
 			pm.Lessons = append(pm.Lessons, &coursespb.Lesson{
-				Id: l.ID, CourseId: courseID, ModuleId: m.ID, Title: l.Title, Position: int32(j), //nolint:gosec // at most MaxLessons
+				Id: l.ID, CourseId: courseID, ModuleId: m.ID, Title: l.Title, Position: int32(j),
 				Preview: l.Preview, UpdatedAt: timestamppb.New(l.CreatedAt), Etag: entryTag(l),
 			})
 		}

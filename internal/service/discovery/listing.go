@@ -76,9 +76,9 @@ const card = `l.course_id, l.title, l.subtitle, '' AS description_html, l.langua
 // filter that is not set costs nothing and one that is set finds its index.
 const fits = `l.published AND l.price_amount IS NOT NULL
 	AND ($1 = '' OR l.category = $1)
-	AND ($2 = '' OR lower(l.language) = lower($2))
+	AND ($2 = '' OR l.language_key = lower($2))
 	AND ($3 = '' OR l.level = $3)
-	AND ($4 = '' OR (l.price_amount = 0) = ($4 = 'free'))`
+	AND ($4 = '' OR l.free = ($4 = 'free'))`
 
 // planned has a statement planned each time for its values instead of once for
 // all: which index is best depends on which filters are set and on how common

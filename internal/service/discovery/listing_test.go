@@ -118,8 +118,16 @@ func TestListRefuses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, req := range []*discoverypb.ListListingsRequest{
-		{PageSize: -1}, {PageSize: 101}, {Level: "expert"}, {Price: "cheap"}, {Cursor: "x"}, {Cursor: "WyJhIl0"}, {Cursor: "WyJhIiwiYiJd"},
-		{Query: "x", Cursor: "x"}, {Query: "x", Cursor: "WyJyYW5rIiwieCIsInkiXQ"}, {Query: "a\x00b"},
+		{PageSize: -1},
+		{PageSize: 101},
+		{Level: "expert"},
+		{Price: "cheap"},
+		{Cursor: "x"},
+		{Cursor: "WyJhIl0"},
+		{Cursor: "WyJhIiwiYiJd"},
+		{Query: "x", Cursor: "x"},
+		{Query: "x", Cursor: "WyJyYW5rIiwieCIsInkiXQ"},
+		{Query: "a\x00b"},
 	} {
 		if _, err := w.client.ListListings(context.Background(), req); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%v: %v, want Invalid", req, err)

@@ -24,6 +24,8 @@ CREATE TABLE listing (
 	price_amount bigint,
 	price_currency char(3),
 	enrollment_count bigint NOT NULL DEFAULT 0,
+	language_key text NOT NULL GENERATED ALWAYS AS (lower(language)) STORED,
+	free boolean GENERATED ALWAYS AS (price_amount = 0) STORED,
 	words tsvector NOT NULL GENERATED ALWAYS AS (
 		setweight(to_tsvector('simple', title), 'A')
 		|| setweight(to_tsvector('simple', subtitle || ' ' || tag_words), 'B')
@@ -35,6 +37,7 @@ CREATE TABLE listing (
 COMMENT ON TABLE listing IS 'What the marketplace knows of each course, as courses, commerce and access told it, in whatever order they did. In the marketplace is what is published and has a price. Personal data: whose course it is, which is public.';
 COMMENT ON COLUMN listing.sequence IS 'Of the newest publishing or taking out; an event with a lower one came late.';
 COMMENT ON COLUMN listing.tag_words IS 'The tags as text, because what a generated column calls must not depend on settings.';
+COMMENT ON COLUMN listing.language_key IS 'For filters; a column, as is free, because the planner knows how common the values of columns are.';
 COMMENT ON COLUMN listing.alike IS 'The words of title and tags, and each with any one of its letters left out, to forgive typing mistakes.';
 
 -- One index for each way to list from the newest on. None holds what an
@@ -43,11 +46,11 @@ CREATE INDEX listing_newest ON listing (published_at DESC, course_id DESC)
 	WHERE published AND price_amount IS NOT NULL;
 CREATE INDEX listing_category ON listing (category, published_at DESC, course_id DESC)
 	WHERE published AND price_amount IS NOT NULL;
-CREATE INDEX listing_language ON listing (lower(language), published_at DESC, course_id DESC)
+CREATE INDEX listing_language ON listing (language_key, published_at DESC, course_id DESC)
 	WHERE published AND price_amount IS NOT NULL;
 CREATE INDEX listing_level ON listing (level, published_at DESC, course_id DESC)
 	WHERE published AND price_amount IS NOT NULL;
-CREATE INDEX listing_free ON listing ((price_amount = 0), published_at DESC, course_id DESC)
+CREATE INDEX listing_free ON listing (free, published_at DESC, course_id DESC)
 	WHERE published AND price_amount IS NOT NULL;
 
 -- Without the list of pending entries, which every search would read: courses
