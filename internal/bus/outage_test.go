@@ -1,7 +1,6 @@
 package bus_test
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -12,9 +11,9 @@ import (
 	"github.com/stoa-lms/stoa/internal/testserver"
 )
 
-// A RabbitMQ that is stopped, and one that crashes, while events are under way:
-// none is lost, none is handled twice, and all go on by themselves.
-func TestRabbitMQRestarts(t *testing.T) {
+// A RabbitMQ that crashes while events are under way: none is lost, none is
+// handled twice or out of order, and all go on by themselves.
+func TestRabbitMQCrashes(t *testing.T) {
 	t.Parallel()
 	server, err := testserver.StartRabbitMQ(t.Context(), t.TempDir())
 	if err != nil {
@@ -34,21 +33,19 @@ func TestRabbitMQRestarts(t *testing.T) {
 			l.publish(l.sender, want[len(want)-1])
 		}
 	}
-	for round, end := range []func(){server.Stop, server.Kill} {
-		publish(1)
-		l.wantApplied(l.one, want...)
-		publish(200) // some of them are under way when it ends
-		end()
-		publish(50)
-		l.eventually("the outage is told", func() bool { return strings.Count(l.log.String(), "the broker does not work") == round+1 })
-		if err := server.Restart(context.Background()); err != nil {
-			t.Fatal(err)
-		}
-		publish(50)
-		l.wantApplied(l.one, want...)
-		l.wantIdle(sender, one)
+	publish(1)
+	l.wantApplied(l.one, want...)
+	publish(200) // some of them are under way when it ends
+	server.Kill()
+	publish(50)
+	l.eventually("the outage is told", func() bool { return strings.Contains(l.log.String(), "the broker does not work") })
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	if n := strings.Count(l.log.String(), "level=WARN"); n > 2*2 { // the relay's and the receiver's, twice
-		t.Errorf("%d warnings of two outages", n)
+	publish(50)
+	l.wantApplied(l.one, want...)
+	l.wantIdle(sender, one)
+	if n := strings.Count(l.log.String(), "level=WARN"); n > 2 { // the relay's and the receiver's
+		t.Errorf("%d warnings of one outage", n)
 	}
 }

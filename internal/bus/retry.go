@@ -44,6 +44,8 @@ func (r *receiver) retry(ctx context.Context) {
 
 // untilDue returns how long nothing is due, 0 when something is.
 func (r *receiver) untilDue(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, handleTimeout)
+	defer cancel()
 	var seconds float64
 	err := r.DB.QueryRow(ctx, `
 		SELECT coalesce(extract(epoch FROM min(next_at) - clock_timestamp()), $1)::float8 FROM inbox_failed`,
@@ -58,33 +60,20 @@ func (r *receiver) untilDue(ctx context.Context) (time.Duration, error) {
 }
 
 // retryOne takes one event that is due, handles it and writes down how that
-// went. The attempt is counted before it is made, so that an event which ends
-// the process is parked at last as well. It returns an error only when ctx has
-// ended.
+// went. It returns an error only when ctx has ended.
 func (r *receiver) retryOne(ctx context.Context) error {
 	var (
 		ev       Event
 		attempts int
-		none     bool
 	)
-	err := r.database.insist(ctx, retryWorker, func(ctx context.Context) error {
-		err := r.DB.QueryRow(ctx, `
-			UPDATE inbox_failed SET attempts = attempts + 1, next_at = clock_timestamp() + make_interval(secs => $1)
-			WHERE event_id = (
-				SELECT event_id FROM inbox_failed WHERE next_at <= clock_timestamp()
-				ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-			RETURNING event_id, name, payload, headers, happened_at, attempts`, lease.Seconds()).
-			Scan(&ev.ID, &ev.Name, &ev.Payload, &ev.Headers, &ev.HappenedAt, &attempts)
-		none = pg.NoRows(err)
-		if err != nil && !none {
-			return fmt.Errorf("take due event: %w", err)
-		}
-		return nil
+	err := r.database.insist(ctx, retryWorker, func(ctx context.Context) (err error) {
+		ev, attempts, err = r.claim(ctx)
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	if none {
+	if attempts == 0 {
 		sleep(ctx, minRest)
 		return nil
 	}
@@ -100,6 +89,28 @@ func (r *receiver) retryOne(ctx context.Context) error {
 		}
 		return r.keepOn(ctx, ev, attempts, err)
 	})
+}
+
+// claim returns an event that is due and which attempt at it this is, 0 when
+// there is none. The attempt is counted before it is made, so that an event
+// which ends the process is parked at last as well.
+func (r *receiver) claim(ctx context.Context) (ev Event, attempts int, err error) {
+	ctx, cancel := linger(ctx, handleTimeout)
+	defer cancel()
+	err = r.DB.QueryRow(ctx, `
+		UPDATE inbox_failed SET attempts = attempts + 1, next_at = clock_timestamp() + make_interval(secs => $1)
+		WHERE event_id = (
+			SELECT event_id FROM inbox_failed WHERE next_at <= clock_timestamp()
+			ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+		RETURNING event_id, name, payload, headers, happened_at, attempts`, lease.Seconds()).
+		Scan(&ev.ID, &ev.Name, &ev.Payload, &ev.Headers, &ev.HappenedAt, &attempts)
+	if pg.NoRows(err) {
+		return Event{}, 0, nil
+	}
+	if err != nil {
+		return Event{}, 0, fmt.Errorf("take due event: %w", err)
+	}
+	return ev, attempts, nil
 }
 
 // keepOn says when an event that failed again is due, or parks it.

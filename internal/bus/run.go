@@ -17,10 +17,10 @@ const (
 )
 
 // Run carries the events of the members, from their outboxes and to their
-// handlers, until ctx ends and what was in hand is finished, for which a batch
-// and then a handler have five seconds each. It waits for a
-// database or a broker that is away, and says so in the log; it returns an
-// error at once when the members make no sense.
+// handlers, until ctx ends and what was in hand is finished, for which batches
+// and then handlers have five seconds each. It waits for a database or a broker
+// that is away, and says so in the log. It returns an error at once when the
+// members make no sense, and never otherwise.
 //
 // Several processes may run the same members. See [Broker.Declare] for what is
 // to be done before when an installation has more services than these.
@@ -50,9 +50,9 @@ func Run(ctx context.Context, broker Broker, log *slog.Logger, members ...Member
 	for _, m := range members {
 		database := &outage{log: log, what: "the database of " + m.Name}
 		r := newReceiver(m, log, database)
-		relay := &relay{Member: m, broker: broker, database: database, server: server}
+		out := &relay{Member: m, broker: broker, database: database, server: server}
 		receivers.Go(func() { r.run(receiving, broker, server) })
-		senders.Go(func() { relay.run(ctx) })
+		senders.Go(func() { out.run(ctx) })
 		senders.Go(func() { r.retry(ctx) })
 		senders.Go(func() { r.housekeep(ctx) })
 	}

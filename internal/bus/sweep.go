@@ -10,6 +10,7 @@ const (
 	remember     = 14 * 24 * time.Hour // how long a second delivery is recognised
 	sweepEvery   = time.Hour
 	sweepBatch   = 1000
+	sweepTimeout = 10 * time.Minute // for all batches; what is left is swept next
 	observeEvery = 15 * time.Second
 )
 
@@ -34,6 +35,8 @@ func (r *receiver) housekeep(ctx context.Context) {
 
 // sweep deletes in batches, so that no statement holds many rows for long.
 func (r *receiver) sweep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
 	for {
 		tag, err := r.DB.Exec(ctx, `
 			DELETE FROM inbox WHERE event_id IN (
@@ -50,6 +53,8 @@ func (r *receiver) sweep(ctx context.Context) error {
 
 // observe tells the gauges what is in the database.
 func (r *receiver) observe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, handleTimeout)
+	defer cancel()
 	var (
 		count  int
 		oldest float64

@@ -6,7 +6,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 )
@@ -46,6 +48,11 @@ func Values(cursor string, n int) ([]string, error) {
 	var values []string
 	if err := json.Unmarshal(raw, &values); err != nil || len(values) != n {
 		return nil, ErrCursor
+	}
+	for _, v := range values {
+		if strings.ContainsFunc(v, unicode.IsControl) { // the database would choke on it
+			return nil, ErrCursor
+		}
 	}
 	return values, nil
 }

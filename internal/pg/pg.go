@@ -106,13 +106,22 @@ func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.Command
 // Query runs a statement that returns rows.
 func (db *DB) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	rows, err := db.pool.Query(ctx, sql, args...)
-	return rows, told(err)
+	return tellingRows{rows}, told(err)
 }
 
 // QueryRow runs a statement that returns at most one row.
 func (db *DB) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	return db.pool.QueryRow(ctx, sql, args...)
+	return tellingRow{db.pool.QueryRow(ctx, sql, args...)}
 }
+
+// tellingRows and tellingRow tell the errors that show only when rows are read.
+type (
+	tellingRows struct{ pgx.Rows }
+	tellingRow  struct{ pgx.Row }
+)
+
+func (r tellingRows) Err() error          { return told(r.Rows.Err()) }
+func (r tellingRow) Scan(to ...any) error { return told(r.Row.Scan(to...)) }
 
 // Hold takes one connection out of the pool for session-level things, such as
 // LISTEN or an advisory lock. The caller releases it.

@@ -36,7 +36,7 @@ func sentenceLengths() *canvas {
 	for i, half := range []struct {
 		label string
 		words []int
-	}{{"before: every sentence alike", []int{22, 23, 21, 22, 23, 22}}, {"after: short ones carry the point", []int{7, 18, 12, 5, 21, 9}}} {
+	}{{"before: every sentence alike", []int{20, 21, 20, 20, 20, 18}}, {"after: short ones carry the point", []int{4, 14, 14, 3, 18, 6, 6}}} {
 		left := 120 + 550*float64(i)
 		base := 560.0
 		for n := 5; n <= 25; n += 5 {
@@ -45,14 +45,14 @@ func sentenceLengths() *canvas {
 			c.text(regular, 20, grey, 1, left-10, y+7, strconv.Itoa(n))
 		}
 		for j, n := range half.words {
-			x := left + 18 + 74*float64(j)
+			x := left + 12 + 65*float64(j)
 			h := float64(n) * 16
 			if i == 0 {
-				c.rect(sand, x, base-h, 56, h)
+				c.rect(sand, x, base-h, 52, h)
 			} else {
-				c.rect(mint, x, base-h, 56, h)
+				c.rect(mint, x, base-h, 52, h)
 			}
-			c.text(bold, 22, ink, 0.5, x+28, base-h-10, strconv.Itoa(n))
+			c.text(bold, 22, ink, 0.5, x+26, base-h-10, strconv.Itoa(n))
 		}
 		c.line(ink, 2, point{left, base}, point{left + 470, base})
 		c.text(regular, 24, ink, 0.5, left+235, base+42, half.label)

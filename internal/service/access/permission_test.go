@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -104,7 +105,7 @@ func TestPermissionQueryUsesIndexes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close(t.Context()) })
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	for _, sql := range []string{
 		`SET search_path = access`,
 		`INSERT INTO role_grant SELECT 'account_' || n, 'course_' || n % 1000, 'observer', 'x', now() FROM generate_series(1, 100000) AS n`,

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"mime"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -87,6 +89,11 @@ func (e *Edge) restError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marsh
 	if he, ok := errors.AsType[*runtime.HTTPStatusError](err); ok {
 		err = he.Err
 	}
+	if st, ok := status.FromError(err); ok {
+		if f := uncarry(st.Message()); f != nil {
+			err = f
+		}
+	}
 	writeProblem(w, r, e.Log, err)
 }
 
@@ -146,6 +153,13 @@ type strictQuery struct{ runtime.DefaultQueryParser }
 
 // Parse implements [runtime.QueryParameterParser].
 func (q strictQuery) Parse(m proto.Message, values url.Values, filter *utilities.DoubleArray) error {
+	if e := q.parse(m, values, filter); e != nil {
+		return carried{e}
+	}
+	return nil
+}
+
+func (q strictQuery) parse(m proto.Message, values url.Values, filter *utilities.DoubleArray) *fault.Error {
 	fields := m.ProtoReflect().Descriptor().Fields()
 	for name, v := range values {
 		fd := fields.ByName(protoreflect.Name(name))
@@ -163,4 +177,31 @@ func (q strictQuery) Parse(m proto.Message, values url.Values, filter *utilities
 		}
 	}
 	return nil
+}
+
+// carried is a fault on its way through the gateway, which keeps nothing of a
+// parser's error but its text.
+type carried struct{ fault *fault.Error }
+
+const carriedPrefix = "stoa fault: "
+
+func (c carried) Error() string {
+	text, err := json.Marshal(c.fault)
+	if err != nil { // no value of fault.Error fails
+		return c.fault.Error()
+	}
+	return carriedPrefix + string(text)
+}
+
+// uncarry returns the fault that a text carries, nil when it carries none.
+func uncarry(text string) *fault.Error {
+	rest, ok := strings.CutPrefix(text, carriedPrefix)
+	if !ok {
+		return nil
+	}
+	var f fault.Error
+	if json.Unmarshal([]byte(rest), &f) != nil {
+		return nil
+	}
+	return &f
 }

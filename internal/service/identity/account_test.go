@@ -2,6 +2,7 @@ package identity
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"strings"
@@ -86,8 +87,8 @@ func TestCreateAccountRefuses(t *testing.T) {
 	t.Cleanup(func() {
 		// All that runs beside has ended by now.
 		var n int
-		if err := e.db.QueryRow(t.Context(), `SELECT count(*) FROM account`).Scan(&n); err == nil && n != 0 {
-			t.Errorf("%d accounts were made", n)
+		if err := e.db.QueryRow(context.Background(), `SELECT count(*) FROM account`).Scan(&n); err != nil || n != 0 {
+			t.Errorf("%d accounts were made, %v", n, err)
 		}
 	})
 }

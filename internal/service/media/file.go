@@ -106,7 +106,6 @@ func cleanName(name string) string {
 	if i := strings.LastIndexAny(name, `/\`); i >= 0 {
 		name = name[i+1:]
 	}
-	name = norm.NFC.String(strings.ToValidUTF8(name, ""))
 	name = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r == '\u2028', r == '\u2029', r == '\ufeff':
@@ -116,7 +115,9 @@ func cleanName(name string) string {
 		default:
 			return r
 		}
-	}, name)
+	}, strings.ToValidUTF8(name, ""))
+	// After that, so that nothing is left between characters that combine.
+	name = norm.NFC.String(name)
 	if runes := []rune(name); len(runes) > maxFilename {
 		name = string(runes[:maxFilename])
 	}

@@ -459,6 +459,12 @@ func TestLostObject(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	m := f.mustUpload("a.txt", []byte("text"))
+	if err := os.Truncate(filepath.Join(f.dir, "media", m.GetId()), 3); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := f.download(t.Context(), link(t, m.GetUrl())); !fault.Is(err, fault.Internal) {
+		t.Errorf("a part is lost: %v", err)
+	}
 	if err := os.Remove(filepath.Join(f.dir, "media", m.GetId())); err != nil {
 		t.Fatal(err)
 	}

@@ -123,15 +123,23 @@ func (r *server) DownloadMedia(req *mediapb.DownloadMediaRequest, stream grpc.Se
 	if err := stream.Send(head); err != nil {
 		return err
 	}
-	buf := make([]byte, chunkSize)
+	left := f.Size - req.GetOffset()
+	if length > 0 {
+		left = min(left, length)
+	}
+	buf := make([]byte, min(chunkSize, left))
 	for {
 		n, err := io.ReadFull(content, buf)
 		if n > 0 {
 			if err := stream.Send(&mediapb.DownloadMediaResponse{Chunk: buf[:n]}); err != nil {
 				return err
 			}
+			left -= int64(n)
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			if left != 0 {
+				return fmt.Errorf("media: the object of %s is not as long as it was: %d bytes differ", f.ID, left)
+			}
 			return nil
 		}
 		if err != nil {

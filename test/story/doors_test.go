@@ -1,0 +1,145 @@
+package story_test
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/auth/authpb"
+	"github.com/stoa-lms/stoa/internal/id"
+
+	_ "github.com/stoa-lms/stoa/internal/app" // all contracts
+)
+
+// door is an RPC as REST shows it.
+type door struct {
+	name         string
+	method, path string
+	rule         auth.Rule
+	input        protoreflect.MessageDescriptor
+}
+
+// doors returns every RPC of every contract, those without a REST form too.
+func doors(t testing.TB) []door {
+	t.Helper()
+	var all []door
+	protoregistry.GlobalFiles.RangeFiles(func(fd protoreflect.FileDescriptor) bool {
+		if !strings.HasPrefix(string(fd.Package()), "stoa.") {
+			return true
+		}
+		for i := range fd.Services().Len() {
+			for j := range fd.Services().Get(i).Methods().Len() {
+				md := fd.Services().Get(i).Methods().Get(j)
+				rule, err := auth.DeclaredRule(md)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				d := door{name: "/" + string(fd.Services().Get(i).FullName()) + "/" + string(md.Name()), rule: rule, input: md.Input()}
+				if h, ok := proto.GetExtension(md.Options(), annotations.E_Http).(*annotations.HttpRule); ok && h != nil {
+					switch p := h.GetPattern().(type) {
+					case *annotations.HttpRule_Get:
+						d.method, d.path = http.MethodGet, p.Get
+					case *annotations.HttpRule_Post:
+						d.method, d.path = http.MethodPost, p.Post
+					case *annotations.HttpRule_Put:
+						d.method, d.path = http.MethodPut, p.Put
+					case *annotations.HttpRule_Patch:
+						d.method, d.path = http.MethodPatch, p.Patch
+					case *annotations.HttpRule_Delete:
+						d.method, d.path = http.MethodDelete, p.Delete
+					}
+				}
+				all = append(all, d)
+			}
+		}
+		return true
+	})
+	if len(all) < 40 {
+		t.Fatalf("only %d RPCs found", len(all))
+	}
+	return all
+}
+
+var variable = regexp.MustCompile(`\{(\w+)\}`)
+
+// open fills the path: the given course, and new ids of the right kind.
+func (d door) open(course string) string {
+	return variable.ReplaceAllStringFunc(d.path, func(v string) string {
+		name := strings.Trim(v, "{}")
+		if name == "course_id" {
+			return course
+		}
+		kind, _ := proto.GetExtension(d.input.Fields().ByName(protoreflect.Name(name)).Options(), authpb.E_Id).(string)
+		return id.New(kind)
+	})
+}
+
+// TestEveryDoor walks every RPC as nobody, as an outsider to a draft, as an
+// outsider to a published course and with a forged token.
+func TestEveryDoor(t *testing.T) {
+	t.Parallel()
+	in := oneProcess(t)
+	teacher, outsider := in.signUp(t, "Door Teacher"), in.signUp(t, "Out Sider")
+	hidden, _ := draft(t, teacher, "Hidden")
+	shown, _ := draft(t, teacher, "Shown")
+	publish(t, teacher, shown, 4900)
+	before := teacher.do(t, 200, "GET", "/v1/courses/"+shown+"/outline", nil)
+	forged := &person{in: in, name: "forged", token: outsider.token[:len(outsider.token)-2] + "xx"}
+
+	// What an outsider may do on a published course: look at it.
+	mayLook := map[string]bool{"course.view": true}
+	for _, d := range doors(t) {
+		if d.path == "" {
+			continue
+		}
+		var body any
+		if d.method != http.MethodGet && d.method != http.MethodDelete {
+			body = map[string]any{}
+		}
+		got := func(p *person, course string) int {
+			a, err := p.try(t.Context(), d.method, d.open(course), body)
+			if err != nil {
+				t.Errorf("%s: %v", d.name, err)
+				return 0
+			}
+			if a.status >= 500 {
+				t.Errorf("%s as %s: %s", d.name, p.name, a)
+			}
+			return a.status
+		}
+		if d.rule.Scope == authpb.Scope_SCOPE_SERVICE || d.rule.Scope == authpb.Scope_SCOPE_EDGE {
+			t.Errorf("%s is for services and has a REST form", d.name)
+		}
+		if s := got(forged, shown); s != 401 {
+			t.Errorf("%s with a forged token: %d", d.name, s)
+		}
+		if d.rule.Scope == authpb.Scope_SCOPE_PUBLIC {
+			continue
+		}
+		public := d.rule.Scope == authpb.Scope_SCOPE_COURSE && mayLook[d.rule.Permission]
+		// A body of the wrong shape may be told before who asks.
+		if s := got(in.nobody(), shown); s != 401 && (!public || s != 200) && s != 400 {
+			t.Errorf("%s as nobody: %d", d.name, s)
+		}
+		if d.rule.Scope != authpb.Scope_SCOPE_COURSE {
+			continue
+		}
+		if s := got(outsider, hidden); s != 404 && s != 400 {
+			t.Errorf("%s as an outsider to a draft: %d", d.name, s)
+		}
+		if s := got(outsider, shown); s != 403 && s != 404 && s != 400 && (!public || s != 200) {
+			t.Errorf("%s as an outsider to a published course: %d", d.name, s)
+		}
+	}
+	if after := teacher.do(t, 200, "GET", "/v1/courses/"+shown+"/outline", nil); string(after.body) != string(before.body) {
+		t.Errorf("an outsider has changed something:\n%s\n%s", before, after)
+	}
+}
