@@ -284,7 +284,7 @@ func execute(command, env []string, signals <-chan os.Signal) (status int, err e
 // endGroup gives what is left of a process group two seconds to end and then
 // kills it.
 func endGroup(target int) {
-	for begin := time.Now(); syscall.Kill(target, 0) == nil; time.Sleep(10 * time.Millisecond) {
+	for begin := time.Now(); syscall.Kill(target, 0) == nil; <-time.After(10 * time.Millisecond) {
 		if time.Since(begin) > 2*time.Second {
 			_ = syscall.Kill(target, syscall.SIGKILL)
 			return

@@ -36,7 +36,7 @@ func TestSignal(t *testing.T) {
 	signals := make(chan os.Signal, 1)
 	go func() {
 		for _, err := os.Stat(filepath.Join(dir, "up")); err != nil; _, err = os.Stat(filepath.Join(dir, "up")) {
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond)
 		}
 		signals <- syscall.SIGTERM
 	}()
@@ -49,7 +49,7 @@ func TestSignal(t *testing.T) {
 		if time.Since(begin) > 5*time.Second {
 			t.Fatal("the command's child was not told")
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 }
 

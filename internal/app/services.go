@@ -66,7 +66,7 @@ var all = []service{
 		}
 		s := media.New(media.Config{DB: db, Log: p.log, Bucket: bucket, Key: [32]byte(key), MaxSize: p.cfg.MaxUpload.V})
 		s.Register(p.server)
-		return started{s.Handlers(), nil}, nil
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{learning.Schema, new(learning.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := learning.New(learning.Config{DB: db, Log: p.log})

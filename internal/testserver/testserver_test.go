@@ -103,7 +103,7 @@ func TestRabbitMQ(t *testing.T) {
 		if t.Context().Err() != nil {
 			t.Fatal("the message is lost")
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 }
 
@@ -207,7 +207,7 @@ func TestNothingOutlivesTheParent(t *testing.T) {
 	}
 	_ = parent.Wait()
 	for _, addr := range lines[:len(starters)] {
-		for deadline := time.Now().Add(5 * time.Second); answers(t, addr); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(5 * time.Second); answers(t, addr); <-time.After(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Errorf("%s answers after its parent was killed", addr)
 				break

@@ -23,7 +23,7 @@ const journeys = 20
 // seed of what is broken when; STOA_TEST_SEED repeats a run.
 func seed(t testing.TB) *rand.Rand {
 	t.Helper()
-	n := uint64(time.Now().UnixNano()) //nolint:gosec // only a seed
+	n := uint64(time.Now().UnixNano())
 	if text := os.Getenv("STOA_TEST_SEED"); text != "" {
 		var err error
 		if n, err = strconv.ParseUint(text, 10, 64); err != nil {
@@ -92,13 +92,13 @@ func TestKilledInOneProcess(t *testing.T) {
 // breakThings breaks one thing after the other until ctx ends, and mends it.
 func (in *installation) breakThings(ctx context.Context, r *rand.Rand) (broken []string) {
 	for i := 0; after(ctx, time.Duration(200+r.IntN(600))*time.Millisecond); i++ {
-		switch {
-		case i == 3:
+		switch i {
+		case 3:
 			broken = append(broken, "broker stopped")
 			in.broker.Stop()
 			after(ctx, 2*time.Second)
 			in.restart(in.broker.Restart)
-		case i == 9:
+		case 9:
 			broken = append(broken, "Redis killed")
 			in.redis.Kill()
 			after(ctx, time.Second)
@@ -185,25 +185,25 @@ func (s *school) buyAndLearn(t testing.TB) []buyer {
 func (s *school) journey(t testing.TB, name string) (buyer, error) {
 	p := &person{in: s.in, name: name}
 	email := uuid.NewString()[:13] + "@example.com"
-	a, err := p.insist(t, "POST", "/v1/accounts", map[string]any{"email": email, "password": password, "name": name}, 201)
+	a, err := p.insist(t, "/v1/accounts", map[string]any{"email": email, "password": password, "name": name}, 201)
 	if err != nil {
 		return buyer{}, err
 	}
 	p.account = a.text("id")
-	if a, err = p.insist(t, "POST", "/v1/sessions", map[string]any{"email": email, "password": password}, 201); err != nil {
+	if a, err = p.insist(t, "/v1/sessions", map[string]any{"email": email, "password": password}, 201); err != nil {
 		return buyer{}, err
 	}
 	p.token = a.text("token")
-	order, err := p.insist(t, "POST", "/v1/orders", map[string]any{"course_ids": []string{s.course}}, 201)
+	order, err := p.insist(t, "/v1/orders", map[string]any{"course_ids": []string{s.course}}, 201)
 	if err != nil {
 		return buyer{}, err
 	}
 	_, payment, _ := strings.Cut(order.text("pay_url"), "/pay/")
-	if _, err = p.insist(t, "POST", "/v1/development/payments/"+payment+"/settle", map[string]any{"outcome": "succeed"}, 200); err != nil {
+	if _, err = p.insist(t, "/v1/development/payments/"+payment+"/settle", map[string]any{"outcome": "succeed"}, 200); err != nil {
 		return buyer{}, err
 	}
 	for _, l := range s.lessons {
-		if _, err = p.insist(t, "POST", "/v1/courses/"+s.course+"/lessons/"+l+"/view", nil, 200); err != nil {
+		if _, err = p.insist(t, "/v1/courses/"+s.course+"/lessons/"+l+"/view", nil, 200); err != nil {
 			return buyer{}, err
 		}
 	}

@@ -3,8 +3,6 @@
 package story_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -34,7 +32,7 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "stoa")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/stoa-lms/stoa/cmd/stoa").CombinedOutput() //nolint:noctx // the build has no end but its own
+	out, err := exec.Command("go", "build", "-o", path, "github.com/stoa-lms/stoa/cmd/stoa").CombinedOutput() //nolint:gosec // a path of our own
 	if err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
@@ -191,15 +189,15 @@ func (in *installation) add(name string, args []string, env ...string) *process 
 
 // oneProcess starts the default: everything in one process, with its embedded
 // database, on a port of its choice.
-func oneProcess(t testing.TB, env ...string) *installation {
+func oneProcess(t testing.TB) *installation {
 	t.Helper()
 	in := newInstallation(t)
 	addr := freeAddr(t)
 	in.edge = "http://" + addr
-	in.add("stoa", []string{"serve"}, append([]string{
-		"STOA_DATA_DIR=" + filepath.Join(in.dir, "data"), "STOA_HTTP_ADDR=" + addr,
+	in.add("stoa", []string{"serve"},
+		"STOA_DATA_DIR="+filepath.Join(in.dir, "data"), "STOA_HTTP_ADDR="+addr,
 		"STOA_RATE_LIMIT=0", "STOA_SIGN_IN_RATE_LIMIT=0",
-	}, env...)...).start()
+	).start()
 	in.waitReady()
 	return in
 }
@@ -348,17 +346,4 @@ func s3Settings(t testing.TB, raw string) (bucket, access, secret string) {
 	}
 	access, secret, _ = strings.Cut(credentials, ":")
 	return "s3://" + testserver.Bucket + "?endpoint=http://" + host + "&region=us-east-1", access, secret
-}
-
-// lines returns what a process has written.
-func lines(path string) []string {
-	text, err := os.ReadFile(path) //nolint:gosec // a path of the test
-	if err != nil {
-		return nil
-	}
-	var out []string
-	for s := bufio.NewScanner(bytes.NewReader(text)); s.Scan(); {
-		out = append(out, s.Text())
-	}
-	return out
 }

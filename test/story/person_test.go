@@ -139,29 +139,28 @@ func (p *person) do(t testing.TB, want int, method, path string, body any, heade
 
 // insist makes a write until it is answered, as a client with an Idempotency-Key
 // may: through lost connections, 5xx and 404s that a late event explains.
-func (p *person) insist(t testing.TB, method, path string, body any, good ...int) (answer, error) {
+func (p *person) insist(t testing.TB, path string, body any, good int) (answer, error) {
 	t.Helper()
 	key := uuid.NewString()
 	deadline := time.Now().Add(90 * time.Second)
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
-		a, err := p.try(ctx, method, path, body, "Idempotency-Key", key)
+		a, err := p.try(ctx, "POST", path, body, "Idempotency-Key", key)
 		cancel()
-		if err == nil {
-			for _, s := range good {
-				if a.status == s {
-					return a, nil
-				}
-			}
+		if err == nil && a.status == good {
+			return a, nil
 		}
 		if time.Now().After(deadline) || t.Context().Err() != nil {
-			return a, fmt.Errorf("%s: %s %s: %v, last answer %s", p.name, method, path, err, a)
+			if err == nil {
+				err = errors.New("out of patience")
+			}
+			return a, fmt.Errorf("%s: POST %s: %w, last answer %s", p.name, path, err, a)
 		}
 		if err == nil && a.status < 500 && a.status != http.StatusNotFound && a.status != http.StatusForbidden && a.status != http.StatusBadRequest && a.status != http.StatusTooManyRequests {
-			return a, fmt.Errorf("%s: %s %s: %s", p.name, method, path, a)
+			return a, fmt.Errorf("%s: POST %s: %s", p.name, path, a)
 		}
 		if err != nil && !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, io.EOF) {
-			t.Logf("%s: %s %s again after %v", p.name, method, path, err)
+			t.Logf("%s: POST %s again after %v", p.name, path, err)
 		}
 		pause()
 	}

@@ -125,7 +125,7 @@ func TestKilledServer(t *testing.T) {
 	}()
 	busySince := time.Now()
 	for query(t, s, fmt.Sprintf(`SELECT state FROM pg_stat_activity WHERE pid = %d`, busy.PgConn().PID())) != "active" {
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 	if err := s.process.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)

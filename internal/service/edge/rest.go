@@ -199,9 +199,9 @@ func uncarry(text string) *fault.Error {
 	if !ok {
 		return nil
 	}
-	var f fault.Error
-	if json.Unmarshal([]byte(rest), &f) != nil {
-		return nil
+	f := new(fault.Error)
+	if err := json.Unmarshal([]byte(rest), f); err != nil {
+		return fault.New(fault.Invalid, "request.invalid", "The request has a parameter that is not accepted.")
 	}
-	return &f
+	return f
 }
