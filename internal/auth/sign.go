@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/maypok86/otter/v2"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/auth/authpb"
@@ -25,12 +26,34 @@ const minKey = 32
 type Keys struct {
 	keys [][]byte
 	now  func() time.Time
+
+	// A principal makes many calls within a minute: what was signed and what was
+	// believed is kept for as long as it may be.
+	signed   *otter.Cache[Principal, string]
+	verified *otter.Cache[string, Principal]
 }
+
+// Bounds of what is kept.
+const (
+	keptTexts = 20_000
+	resign    = lifetime / 3
+)
 
 // NewKeys returns the keys of a comma-separated list, newest first, each at
 // least 32 bytes in base64.
 func NewKeys(list string) (*Keys, error) {
 	k := &Keys{now: time.Now}
+	var err error
+	if k.signed, err = otter.New(&otter.Options[Principal, string]{
+		MaximumSize: keptTexts, ExpiryCalculator: otter.ExpiryWriting[Principal, string](resign),
+	}); err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	if k.verified, err = otter.New(&otter.Options[string, Principal]{
+		MaximumSize: keptTexts, ExpiryCalculator: otter.ExpiryWriting[string, Principal](lifetime),
+	}); err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
 	for i, s := range strings.Split(list, ",") {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(s))
 		if err != nil {
@@ -44,9 +67,13 @@ func NewKeys(list string) (*Keys, error) {
 	return k, nil
 }
 
-// Sign returns p as text that any service with the same keys believes for a
-// minute.
+// Sign returns p as text that any service with the same keys believes for 40
+// seconds at least, and for a minute at most.
 func (k *Keys) Sign(p Principal) (string, error) {
+	p.Expires = time.Time{}
+	if text, ok := k.signed.GetIfPresent(p); ok {
+		return text, nil
+	}
 	body, err := proto.Marshal(&authpb.Principal{
 		AccountId: p.Account, SessionId: p.Session, Service: p.Service,
 		Expires: k.now().Add(lifetime).Unix(),
@@ -55,11 +82,19 @@ func (k *Keys) Sign(p Principal) (string, error) {
 		return "", err
 	}
 	signed := append(mac(k.keys[0], body), body...)
-	return base64.RawURLEncoding.EncodeToString(signed), nil
+	text := base64.RawURLEncoding.EncodeToString(signed)
+	k.signed.Set(p, text)
+	return text, nil
 }
 
 // Verify returns the principal of a text that [Keys.Sign] made, or ErrBadToken.
 func (k *Keys) Verify(text string) (Principal, error) {
+	if p, ok := k.verified.GetIfPresent(text); ok {
+		if k.now().After(p.Expires) {
+			return Principal{}, ErrBadToken
+		}
+		return p, nil
+	}
 	raw, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil || len(raw) < sha256.Size {
 		return Principal{}, ErrBadToken
@@ -77,7 +112,9 @@ func (k *Keys) Verify(text string) (Principal, error) {
 		if k.now().After(expires) {
 			return Principal{}, ErrBadToken
 		}
-		return Principal{Account: p.GetAccountId(), Session: p.GetSessionId(), Service: p.GetService(), Expires: expires}, nil
+		who := Principal{Account: p.GetAccountId(), Session: p.GetSessionId(), Service: p.GetService(), Expires: expires}
+		k.verified.Set(text, who)
+		return who, nil
 	}
 	return Principal{}, ErrBadToken
 }

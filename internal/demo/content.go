@@ -31,6 +31,7 @@ var folders = []string{statistics, english, git}
 
 // course is a course as its folder tells it.
 type course struct {
+	Teacher  string   `json:"teacher"` // their address
 	Title    string   `json:"title"`
 	Subtitle string   `json:"subtitle"`
 	Language string   `json:"language"`

@@ -15,10 +15,14 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
-// make makes a course and publishes it. One that was published before is left
+// build makes a course and publishes it. One that was published before is left
 // as it is; one that is not is completed from where it stands.
-func (s *school) make(ctx context.Context, c course) error {
-	ctx, err := s.as(ctx, owner(c.folder))
+func (s *school) build(ctx context.Context, c course) error {
+	teacher, ok := byEmail(c.Teacher)
+	if !ok {
+		return fmt.Errorf("nobody has the address %q", c.Teacher)
+	}
+	ctx, err := s.as(ctx, teacher)
 	if err != nil {
 		return err
 	}

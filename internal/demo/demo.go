@@ -111,7 +111,7 @@ func (s *school) load(ctx context.Context, courses []course) error {
 		}
 	}
 	for _, c := range courses {
-		if err := s.make(ctx, c); err != nil {
+		if err := s.build(ctx, c); err != nil {
 			return fmt.Errorf("course %q: %w", c.Title, err)
 		}
 	}

@@ -20,22 +20,16 @@ const (
 	git        = "git"
 )
 
-// The teachers' addresses, by which the courses name their owner.
-const (
-	mara  = "mara@example.org"
-	tomas = "tomas@example.org"
-)
-
 // people are all of the demo school, those to try first at the top. They live
 // their lives from the last to the first; see [school.complete].
 var people = []person{
 	{
-		who: "teacher of two courses", name: "Mara Q.", email: mara, timeZone: "Europe/Vienna",
+		who: "teacher of two courses", name: "Mara Q.", email: "mara@example.org", timeZone: "Europe/Vienna",
 		bio: "I have taught numbers to people who were sure that numbers were not for them: nurses, journalists, bakers. " +
 			"Most of what I know about teaching I learnt from the questions at the end of a lesson.",
 	},
 	{
-		who: "teacher of one course", name: "Tomas V.", email: tomas, timeZone: "America/Montevideo",
+		who: "teacher of one course", name: "Tomas V.", email: "tomas@example.org", timeZone: "America/Montevideo",
 		bio: "Editor for twenty years, mostly of texts whose authors knew too much. I cut, and then I ask what is missing.",
 	},
 	{
@@ -62,7 +56,7 @@ var people = []person{
 		did: []step{buy(statistics)},
 	},
 	{
-		who: "student, done with a paid one", name: "Remy F.", email: "remy@example.org", timeZone: "Europe/Brussels",
+		who: "student, paid course done", name: "Remy F.", email: "remy@example.org", timeZone: "Europe/Brussels",
 		did: []step{buy(english), study(english, all)},
 	},
 	{
@@ -89,16 +83,12 @@ func lastStudent() person {
 	return person{}
 }
 
-// owner is who makes a course.
-func owner(folder string) person {
-	email := mara
-	if folder == english {
-		email = tomas
-	}
+// byEmail returns who has an address.
+func byEmail(email string) (person, bool) {
 	for _, p := range people {
 		if p.email == email {
-			return p
+			return p, true
 		}
 	}
-	return person{}
+	return person{}, false
 }

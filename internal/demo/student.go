@@ -6,7 +6,6 @@ import (
 	"path"
 	"slices"
 
-	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
@@ -208,9 +207,6 @@ func (s *school) unseen(ctx context.Context, courseID string, lessons int) ([]st
 func (s *school) view(ctx context.Context, courseID, lessonID string) error {
 	return eventually(ctx, "view "+lessonID, func(ctx context.Context) error {
 		_, err := s.learning.ViewLesson(ctx, &learningpb.ViewLessonRequest{CourseId: courseID, LessonId: lessonID})
-		if fault.CodeOf(err) == "lesson.not_found" {
-			return errNotYet
-		}
 		return err
-	})
+	}, "lesson.not_found")
 }

@@ -58,15 +58,16 @@ func check(req any) error {
 	}
 }
 
-// walk looks at every text of a message.
+// walk looks at every text of a message, in the order of its fields.
 func walk(m protoreflect.Message, path string, bad *[]fault.Field) {
-	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+	for _, fd := range textFields(m.Descriptor()) {
 		if len(*bad) >= maxViolations {
-			return false
+			return
 		}
-		if fd.Kind() != protoreflect.StringKind && fd.Kind() != protoreflect.MessageKind {
-			return true
+		if !m.Has(fd) {
+			continue
 		}
+		v := m.Get(fd)
 		at := string(fd.Name())
 		if path != "" {
 			at = path + "." + at
@@ -85,8 +86,25 @@ func walk(m protoreflect.Message, path string, bad *[]fault.Field) {
 		default:
 			one(fd, v, at, bad)
 		}
-		return true
-	})
+	}
+}
+
+var textFieldsOf sync.Map // protoreflect.MessageDescriptor → []protoreflect.FieldDescriptor
+
+// textFields returns the fields that may hold text, at any depth.
+func textFields(md protoreflect.MessageDescriptor) []protoreflect.FieldDescriptor {
+	if v, ok := textFieldsOf.Load(md); ok {
+		fields, _ := v.([]protoreflect.FieldDescriptor)
+		return fields
+	}
+	var fields []protoreflect.FieldDescriptor
+	for i := range md.Fields().Len() {
+		if fd := md.Fields().Get(i); fd.Kind() == protoreflect.StringKind || fd.Message() != nil {
+			fields = append(fields, fd)
+		}
+	}
+	textFieldsOf.Store(md, fields)
+	return fields
 }
 
 func one(fd protoreflect.FieldDescriptor, v protoreflect.Value, path string, bad *[]fault.Field) {

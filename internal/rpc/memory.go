@@ -31,10 +31,11 @@ type memoryConn struct {
 
 // Invoke makes a unary call without leaving the goroutine.
 func (c *memoryConn) Invoke(ctx context.Context, fullMethod string, args, reply any, _ ...grpc.CallOption) error {
-	ctx, cancel, err := c.client.outgoing(ctx)
+	kv, err := c.client.metadata(ctx)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := bounded(ctx)
 	defer cancel()
 	m, ok := c.server.methods[fullMethod]
 	if !ok {
@@ -45,7 +46,7 @@ func (c *memoryConn) Invoke(ctx context.Context, fullMethod string, args, reply 
 		return status.Error(codes.Internal, "not a message")
 	}
 	// The receiver sees the deadline and the metadata, nothing else.
-	inner := metadata.NewIncomingContext(bareContext{ctx}, copyMetadata(ctx))
+	inner := metadata.NewIncomingContext(bareContext{ctx}, receiverMetadata(ctx, kv))
 	inner = grpc.NewContextWithServerTransportStream(inner, transport(fullMethod))
 	res, err := m.handler(m.service, inner, func(v any) error {
 		proto.Merge(v.(proto.Message), in)
@@ -104,6 +105,23 @@ func (c bareContext) Deadline() (time.Time, bool) { return c.parent.Deadline() }
 func (c bareContext) Done() <-chan struct{}       { return c.parent.Done() }
 func (c bareContext) Err() error                  { return c.parent.Err() }
 func (c bareContext) Value(any) any               { return nil }
+
+// AfterFunc spares contexts made of this one a goroutine each; package context
+// looks for it.
+func (c bareContext) AfterFunc(fn func()) func() bool { return context.AfterFunc(c.parent, fn) }
+
+// receiverMetadata is what the receiver sees of the sender's metadata, with the
+// pairs that the call adds.
+func receiverMetadata(ctx context.Context, kv []string) metadata.MD {
+	md, ok := metadata.FromOutgoingContext(ctx) // a copy already
+	if !ok {
+		md = make(metadata.MD, len(kv)/2)
+	}
+	for i := 0; i+1 < len(kv); i += 2 {
+		md[kv[i]] = kv[i+1 : i+2 : i+2]
+	}
+	return md
+}
 
 // transport lets [grpc.Method] work in a handler; headers are not sent.
 type transport string

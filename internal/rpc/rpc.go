@@ -66,12 +66,13 @@ type client struct {
 	keys    *auth.Keys
 }
 
-func (c client) outgoing(ctx context.Context) (context.Context, context.CancelFunc, error) {
+// metadata returns what travels with a call made in ctx, as pairs.
+func (c client) metadata(ctx context.Context) ([]string, error) {
 	p := auth.From(ctx)
 	p.Service = c.service
 	token, err := c.keys.Sign(p)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	kv := make([]string, 0, 6)
 	kv = append(kv, keyPrincipal, token)
@@ -81,19 +82,23 @@ func (c client) outgoing(ctx context.Context) (context.Context, context.CancelFu
 	if tp := telemetry.Traceparent(ctx); tp != "" {
 		kv = append(kv, keyTraceparent, tp)
 	}
-	ctx = metadata.AppendToOutgoingContext(ctx, kv...)
-	if _, ok := ctx.Deadline(); !ok {
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		return ctx, cancel, nil
+	return kv, nil
+}
+
+// bounded returns ctx with a deadline.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
 	}
-	return ctx, func() {}, nil
+	return context.WithTimeout(ctx, callTimeout)
 }
 
 func (c client) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	ctx, cancel, err := c.outgoing(ctx)
+	kv, err := c.metadata(ctx)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := bounded(metadata.AppendToOutgoingContext(ctx, kv...))
 	defer cancel()
 	return fault.FromStatus(invoke(ctx, method, req, reply, cc, opts...))
 }
@@ -101,12 +106,11 @@ func (c client) unary(ctx context.Context, method string, req, reply any, cc *gr
 // stream leaves the deadline to the caller: a transfer has none of its own, and
 // a stalled one is ended by the server.
 func (c client) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	token, err := c.keys.Sign(auth.Principal{Account: auth.From(ctx).Account, Session: auth.From(ctx).Session, Service: c.service})
+	kv, err := c.metadata(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ctx = metadata.AppendToOutgoingContext(ctx, keyPrincipal, token, keyRequestID, telemetry.RequestID(ctx))
-	s, err := open(ctx, desc, cc, method, opts...)
+	s, err := open(metadata.AppendToOutgoingContext(ctx, kv...), desc, cc, method, opts...)
 	if err != nil {
 		return nil, fault.FromStatus(err)
 	}

@@ -14,7 +14,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/stoa-lms/stoa/internal/auth"
@@ -220,13 +219,4 @@ func ServiceOf(fullMethod string) string {
 		return ""
 	}
 	return parts[1]
-}
-
-// copyMetadata makes the receiver's metadata of the sender's.
-func copyMetadata(ctx context.Context) metadata.MD {
-	md, ok := metadata.FromOutgoingContext(ctx) // a copy already
-	if !ok {
-		return metadata.MD{}
-	}
-	return md
 }

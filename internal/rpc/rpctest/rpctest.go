@@ -52,6 +52,16 @@ func New(tb testing.TB, allow Allow) *Harness {
 // "edge" or "commerce".
 func (h *Harness) As(service string) grpc.ClientConnInterface { return h.Conn(service, h.keys) }
 
+// Dial returns a connection over the network to where the harness serves.
+func (h *Harness) Dial(addr, service string) (*grpc.ClientConn, error) {
+	return rpc.Dial(addr, service, h.keys)
+}
+
+// With is [Harness.As] with the keys of another harness.
+func (h *Harness) With(other *Harness, service string) grpc.ClientConnInterface {
+	return h.Conn(service, other.keys)
+}
+
 // Account returns a context in which the account calls.
 func Account(ctx context.Context, account string) context.Context {
 	return auth.With(ctx, auth.Principal{Account: account, Session: "session_01h455vb4pex5vsknk084sn02q"})
