@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -115,9 +116,9 @@ func (s *school) load(ctx context.Context, courses []course) error {
 			return fmt.Errorf("course %q: %w", c.Title, err)
 		}
 	}
-	for i := len(people) - 1; i >= 0; i-- {
-		if err := s.live(ctx, people[i]); err != nil {
-			return fmt.Errorf("student %s: %w", people[i].email, err)
+	for _, p := range slices.Backward(people) {
+		if err := s.live(ctx, p); err != nil {
+			return fmt.Errorf("student %s: %w", p.email, err)
 		}
 	}
 	s.log.InfoContext(ctx, "the demo school is loaded", "courses", len(courses), "people", len(people), "took", time.Since(began).Round(time.Millisecond))

@@ -6,15 +6,13 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
@@ -32,72 +30,78 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
-// all that the demo school asks.
-var services = []string{"identity", "access", "courses", "media", "learning", "commerce"}
+// settings are those of a whole platform in this process.
+func settings(t *testing.T) app.Config {
+	t.Helper()
+	return app.Config{
+		Profile: "development", DataDir: t.TempDir(), DatabaseURL: pgtest.New(t, app.Schemas()...), Payments: "development",
+		Connections: app.Int{V: 4}, HTTPAddr: "127.0.0.1:0", MaxUpload: app.Int{V: 1 << 20},
+		RequestTimeout: app.Duration{V: 20 * time.Second}, Drain: app.Duration{V: 5 * time.Second},
+		LogFormat: "text", LogLevel: "error",
+	}
+}
+
+// serve runs the platform, and returns what it says up to the given text and
+// how to stop it.
+func serve(t *testing.T, cfg app.Config, until string) (said string, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	out, in := io.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err := app.Serve(ctx, cfg, nil, "test", in, t.Output())
+		if err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		_ = in.CloseWithError(err)
+	}()
+	stop = func() {
+		cancel()
+		_, _ = io.Copy(io.Discard, out)
+		<-ended
+	}
+	var text strings.Builder
+	buf := make([]byte, 1024)
+	for !strings.Contains(text.String(), until) {
+		n, err := out.Read(buf)
+		text.Write(buf[:n])
+		if err != nil {
+			stop()
+			t.Fatalf("the process said %q and ended: %v", text.String(), err)
+		}
+	}
+	return text.String(), stop
+}
 
 // platform runs every service in this process, and is connected to them as the
 // edge of another one is.
-func platform(t *testing.T, payments string) map[string]grpc.ClientConnInterface {
+func platform(t *testing.T, cfg app.Config) map[string]grpc.ClientConnInterface {
 	t.Helper()
-	key := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
-	cfg := app.Config{
-		Profile: "development", DataDir: t.TempDir(), DatabaseURL: pgtest.New(t, app.Schemas()...),
-		Connections: app.Int{V: 4}, HTTPAddr: "127.0.0.1:0", RPCAddr: "127.0.0.1:0", ServiceKey: key, Payments: payments,
-		RequestTimeout: app.Duration{V: 20 * time.Second}, MaxUpload: app.Int{V: 1 << 20}, Drain: app.Duration{V: 5 * time.Second},
-		LogFormat: "text", LogLevel: "error",
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	out, said := io.Pipe()
-	ended := make(chan error, 1)
-	go func() {
-		err := app.Serve(ctx, cfg, nil, "test", said, t.Output())
-		_ = said.CloseWithError(err)
-		ended <- err
-	}()
-	t.Cleanup(func() {
-		stop()
-		go func() { _, _ = io.Copy(io.Discard, out) }()
-		if err := <-ended; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	keys, err := auth.NewKeys(key)
+	cfg.RPCAddr = "127.0.0.1:0"
+	cfg.ServiceKey = base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
+	said, stop := serve(t, cfg, "http://")
+	t.Cleanup(stop)
+	keys, err := auth.NewKeys(cfg.ServiceKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cc, err := rpc.Dial(addressOf(t, out), "edge", keys)
+	_, addr, _ := strings.Cut(said, "Services: ")
+	addr, _, _ = strings.Cut(addr, "\n")
+	cc, err := rpc.Dial(addr, "edge", keys)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cc.Close() })
+	return toAll(cc)
+}
+
+func toAll(cc grpc.ClientConnInterface) map[string]grpc.ClientConnInterface {
 	conns := map[string]grpc.ClientConnInterface{}
-	for _, name := range services {
+	for _, name := range []string{"identity", "access", "courses", "media", "learning", "commerce"} {
 		conns[name] = cc
 	}
 	return conns
-}
-
-// addressOf reads what the process says of itself to where its services are.
-func addressOf(t *testing.T, out io.Reader) string {
-	t.Helper()
-	var text strings.Builder
-	buf := make([]byte, 1024)
-	for {
-		n, err := out.Read(buf)
-		text.Write(buf[:n])
-		if _, rest, ok := strings.Cut(text.String(), "Services: "); ok {
-			if addr, _, ok := strings.Cut(rest, "\n"); ok && strings.Contains(rest, "http://") {
-				_, port, err := net.SplitHostPort(addr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return net.JoinHostPort("127.0.0.1", port)
-			}
-		}
-		if err != nil {
-			t.Fatalf("the process said %q and ended: %v", text.String(), err)
-		}
-	}
 }
 
 var errCrash = errors.New("crash")
@@ -123,7 +127,14 @@ func (c counting) Invoke(ctx context.Context, method string, args, reply any, op
 	return c.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 }
 
-// load runs Load and returns how many calls it made, besides uploads.
+func (c counting) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	if n := c.calls.Add(1); c.crash > 0 && n >= c.crash {
+		return nil, errCrash
+	}
+	return c.ClientConnInterface.NewStream(ctx, desc, method, opts...)
+}
+
+// load runs Load and returns how many calls it made.
 func load(t *testing.T, conns map[string]grpc.ClientConnInterface, crash int64, answer bool) ([]demo.SignIn, int64, error) {
 	t.Helper()
 	var calls atomic.Int64
@@ -294,7 +305,7 @@ func checkSchool(t *testing.T, conns map[string]grpc.ClientConnInterface, signIn
 
 func TestLoad(t *testing.T) {
 	t.Parallel()
-	conns := platform(t, "development")
+	conns := platform(t, settings(t))
 	signIns, calls, err := load(t, conns, 0, false)
 	if err != nil {
 		t.Fatal(err)
@@ -329,10 +340,22 @@ func TestLoad(t *testing.T) {
 }
 
 // TestCrash ends the first load again and again, each time a few calls later.
+// Every second time more than 48 hours pass until the next, so that what was
+// done can be known by looking alone.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	conns := platform(t, "development")
-	for crash := int64(1); ; crash += 3 {
+	cfg := settings(t)
+	conns := platform(t, cfg)
+	db, err := pgx.Connect(t.Context(), cfg.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close(context.Background()) }()
+	step := int64(1)
+	if testing.Short() {
+		step = 13
+	}
+	for crash := int64(1); ; crash += step {
 		signIns, calls, err := load(t, conns, crash, crash%2 == 0)
 		if err == nil {
 			t.Logf("complete at the limit of %d calls with %d", crash, calls)
@@ -345,12 +368,22 @@ func TestCrash(t *testing.T) {
 		if crash > 1000 {
 			t.Fatal("it never comes to an end")
 		}
+		if crash%4 < 2 {
+			continue
+		}
+		for _, schema := range app.Schemas() {
+			if _, err := db.Exec(t.Context(), "DELETE FROM "+pgx.Identifier{schema.Name, "idempotency"}.Sanitize()); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
 func TestWithoutPayments(t *testing.T) {
 	t.Parallel()
-	conns := platform(t, "none")
+	cfg := settings(t)
+	cfg.Payments = "none"
+	conns := platform(t, cfg)
 	signIns, _, err := load(t, conns, 0, false)
 	if err != nil {
 		t.Fatal(err)
@@ -367,7 +400,7 @@ func TestWithoutPayments(t *testing.T) {
 // TestForeignAccount: somebody has an address of the demo school for themselves.
 func TestForeignAccount(t *testing.T) {
 	t.Parallel()
-	conns := platform(t, "development")
+	conns := platform(t, settings(t))
 	_, err := identitypb.NewIdentityServiceClient(conns["identity"]).CreateAccount(t.Context(), &identitypb.CreateAccountRequest{
 		Email: "mara@example.org", Password: "something of my own", Name: "Somebody",
 	})
@@ -400,11 +433,7 @@ func TestAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = cc.Close() }()
-	conns := map[string]grpc.ClientConnInterface{}
-	for _, name := range services {
-		conns[name] = cc
-	}
-	_, err = demo.Load(ctx, conns, slog.New(slog.DiscardHandler))
+	_, err = demo.Load(ctx, toAll(cc), slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "CreateAccount") {
 		t.Errorf("does not say what it waited for: %v", err)
 	}
@@ -413,34 +442,10 @@ func TestAway(t *testing.T) {
 // TestServe: the whole way, as a person starts it.
 func TestServe(t *testing.T) {
 	t.Parallel()
-	cfg := app.Config{
-		Profile: "development", DataDir: t.TempDir(), DatabaseURL: pgtest.New(t, app.Schemas()...), Demo: app.Bool{V: true},
-		Connections: app.Int{V: 4}, HTTPAddr: "127.0.0.1:0", Payments: "development",
-		RequestTimeout: app.Duration{V: 20 * time.Second}, MaxUpload: app.Int{V: 1 << 20}, Drain: app.Duration{V: 5 * time.Second},
-		LogFormat: "text", LogLevel: "error",
-	}
-	for _, start := range []string{"first", "second"} {
-		ctx, stop := context.WithCancel(t.Context())
-		path := filepath.Join(cfg.DataDir, start)
-		out, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- app.Serve(ctx, cfg, nil, "test", out, t.Output()) }()
-		wait(t, start+" start", func() bool {
-			select {
-			case err := <-ended:
-				t.Fatalf("%s start ended: %v", start, err)
-			default:
-			}
-			text, err := os.ReadFile(path)
-			return err == nil && strings.Contains(string(text), "uma@example.org")
-		})
+	cfg := settings(t)
+	cfg.Demo = app.Bool{V: true}
+	for range 2 {
+		_, stop := serve(t, cfg, "uma@example.org")
 		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("%s start: %v", start, err)
-		}
-		_ = out.Close()
 	}
 }

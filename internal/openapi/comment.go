@@ -6,19 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"google.golang.org/protobuf/reflect/protoreflect"
-
 	"github.com/stoa-lms/stoa/internal/openapi/spec"
 )
-
-// comment returns what stands above d in its contract, as one paragraph.
-func comment(d protoreflect.Descriptor) (string, error) {
-	text := strings.Join(strings.Fields(d.ParentFile().SourceLocations().ByDescriptor(d).LeadingComments), " ")
-	if text == "" {
-		return "", fmt.Errorf("%s has no comment", d.FullName())
-	}
-	return text, nil
-}
 
 // told is the comment of an RPC in its parts.
 type told struct {
@@ -49,11 +38,7 @@ var (
 
 // tell reads the comment of an RPC. Errors stand last, as
 // "Errors: a.b, a.c (400), d.e (404) for this and that."
-func tell(d protoreflect.Descriptor) (told, error) {
-	text, err := comment(d)
-	if err != nil {
-		return told{}, err
-	}
+func tell(text string) (told, error) {
 	text, list, found := strings.Cut(text, "Errors: ")
 	t := told{description: strings.TrimSpace(text), errors: map[int][]spec.Error{}}
 	t.summary = t.description
@@ -65,7 +50,7 @@ func tell(d protoreflect.Descriptor) (told, error) {
 	}
 	at := codesAndStatus.FindAllStringSubmatchIndex(list, -1)
 	if at == nil || at[0][0] != 0 {
-		return told{}, fmt.Errorf("%s: its errors are not listed as code (status): %q", d.FullName(), list)
+		return told{}, fmt.Errorf("errors are not listed as code (status) in %q", list)
 	}
 	for i, m := range at {
 		next := len(list)
@@ -78,7 +63,7 @@ func tell(d protoreflect.Descriptor) (told, error) {
 		}
 		when := strings.Trim(list[m[1]:next], " ,.;")
 		if codeInText.MatchString(when) {
-			return told{}, fmt.Errorf("%s: a code without a status in %q", d.FullName(), when)
+			return told{}, fmt.Errorf("a code has no status in %q", when)
 		}
 		for _, code := range codeInText.FindAllString(list[m[2]:m[3]], -1) {
 			t.errors[status] = append(t.errors[status], spec.Error{Code: code, When: when})

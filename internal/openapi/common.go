@@ -123,7 +123,10 @@ func upload(op *spec.Operation) {
 		Content: spec.Map[spec.MediaType]{{Name: "application/octet-stream"}},
 	}
 	for _, p := range op.Parameters {
-		if p.Name == "filename" {
+		switch p.Name {
+		case "course_id":
+			p.Description = "The course."
+		case "filename":
 			p.Description, p.Required, p.Schema.MinLength = "The file's name, of which folders are dropped.", true, proto.Uint64(1)
 		}
 	}

@@ -34,6 +34,7 @@ var tagOrder = []string{"identity", "courses", "media", "discovery", "commerce",
 
 // builder makes the document.
 type builder struct {
+	source  *source
 	doc     *spec.Document
 	schemas *schemas
 	ids     map[string]bool
@@ -41,21 +42,25 @@ type builder struct {
 
 // document describes every RPC in files that has an address over HTTP, and the
 // routes that the edge writes by hand.
-func document(files *protoregistry.Files) (*spec.Document, error) {
+func document(files *protoregistry.Files, root string) (*spec.Document, error) {
 	services := servicesOf(files)
 	if len(services) == 0 {
 		return nil, errors.New("there is no service in the contracts")
 	}
+	contracts := &source{root: root, files: map[string]map[protoreflect.FullName]string{}}
 	b := &builder{
+		source: contracts,
 		doc: &spec.Document{
 			OpenAPI: "3.1.0",
 			Info: spec.Info{
 				Title: "Stoa", Summary: "Courses: made, sold, taken.", Version: "1", Description: description,
+				License: spec.License{Name: "Apache 2.0", Identifier: "Apache-2.0"},
 			},
 			Servers:    []spec.Server{{URL: "/", Description: "The platform that this document comes from."}},
 			Components: common(),
 		},
 		schemas: &schemas{
+			source:   contracts,
 			named:    problemSchemas(),
 			messages: map[string]protoreflect.FullName{"Problem": "", "ProblemField": ""},
 			sent:     map[protoreflect.FullName]bool{},
@@ -66,7 +71,7 @@ func document(files *protoregistry.Files) (*spec.Document, error) {
 	byHand := handWritten()
 	var methods []route
 	for _, sd := range services {
-		text, err := comment(sd)
+		text, err := contracts.comment(sd)
 		if err != nil {
 			return nil, err
 		}
@@ -152,6 +157,6 @@ func (b *builder) add(r route) error {
 			return nil
 		}
 	}
-	b.doc.Paths.Add(r.path, &spec.PathItem{{Name: method, Value: op}})
+	b.doc.Paths.Add(r.path, spec.PathItem{{Name: method, Value: op}})
 	return nil
 }

@@ -78,7 +78,11 @@ func routeOf(md protoreflect.MethodDescriptor) (r route, ok bool, err error) {
 
 // operation describes one RPC.
 func (b *builder) operation(r route) (*spec.Operation, error) {
-	told, err := tell(r.rpc)
+	text, err := b.source.comment(r.rpc)
+	if err != nil {
+		return nil, err
+	}
+	told, err := tell(text)
 	if err != nil {
 		return nil, err
 	}
@@ -212,29 +216,28 @@ func (b *builder) parameter(fd protoreflect.FieldDescriptor, in string) (*spec.P
 // success tells what the edge answers: 201 for what was made, 204 for nothing.
 func (b *builder) success(op *spec.Operation, md protoreflect.MethodDescriptor) error {
 	res := &spec.Response{Headers: spec.Map[*spec.Header]{{Name: "X-Request-Id", Value: &spec.Header{Ref: "#/components/headers/RequestId"}}}}
-	status := http.StatusOK
-	switch {
-	case md.Output().FullName() == emptyName:
-		status = http.StatusNoContent
+	if md.Output().FullName() == emptyName {
 		res.Description = "Done. There is nothing to answer."
-	case strings.HasPrefix(op.OperationID, "Create"):
+		op.Responses.Add(strconv.Itoa(http.StatusNoContent), res)
+		return nil
+	}
+	schema, err := b.schemas.ref(md.Output())
+	if err != nil {
+		return err
+	}
+	if res.Description, err = b.source.comment(md.Output()); err != nil {
+		return err
+	}
+	res.Content = spec.Map[spec.MediaType]{{Name: "application/json", Value: spec.MediaType{Schema: schema}}}
+	if hasETag(md.Output()) {
+		res.Headers.Add("ETag", &spec.Header{Ref: "#/components/headers/ETag"})
+	}
+	if op.OperationID == "CreateSession" {
+		res.Headers.Add("Set-Cookie", &spec.Header{Ref: "#/components/headers/SessionCookie"})
+	}
+	status := http.StatusOK
+	if strings.HasPrefix(op.OperationID, "Create") {
 		status = http.StatusCreated
-		fallthrough
-	default:
-		schema, err := b.schemas.ref(md.Output())
-		if err != nil {
-			return err
-		}
-		if res.Description, err = comment(md.Output()); err != nil {
-			return err
-		}
-		res.Content = spec.Map[spec.MediaType]{{Name: "application/json", Value: spec.MediaType{Schema: schema}}}
-		if hasETag(md.Output()) {
-			res.Headers.Add("ETag", &spec.Header{Ref: "#/components/headers/ETag"})
-		}
-		if md.Output().FullName() == "stoa.identity.v1.Session" && status == http.StatusCreated {
-			res.Headers.Add("Set-Cookie", &spec.Header{Ref: "#/components/headers/SessionCookie"})
-		}
 	}
 	op.Responses.Add(strconv.Itoa(status), res)
 	return nil

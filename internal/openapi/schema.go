@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -8,8 +9,6 @@ import (
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
-	"errors"
-
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
@@ -27,6 +26,7 @@ const (
 
 // schemas collects the messages that operations send and answer.
 type schemas struct {
+	source   *source
 	named    spec.Map[*spec.Schema]
 	messages map[string]protoreflect.FullName // name → whose it is
 	sent     map[protoreflect.FullName]bool
@@ -72,7 +72,7 @@ func (s *schemas) message(md protoreflect.MessageDescriptor, without []string) (
 	if proto.HasExtension(md.Options(), validate.E_Message) {
 		return nil, fmt.Errorf("%s: a rule of a whole message can't be told", md.FullName())
 	}
-	text, err := comment(md)
+	text, err := s.source.comment(md)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func demandedOf(md protoreflect.MessageDescriptor) (map[string]bool, error) {
 
 // field describes a field with its limits.
 func (s *schemas) field(fd protoreflect.FieldDescriptor) (*spec.Schema, error) {
-	text, err := comment(fd)
+	text, err := s.source.comment(fd)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -85,18 +86,27 @@ func WithTraceparent(ctx context.Context, header string) context.Context {
 	return propagator.Extract(ctx, propagation.MapCarrier{"traceparent": header})
 }
 
+// exporting is set once somebody is there to take spans.
+var exporting atomic.Bool
+
 // Span is one timed step of a trace.
 type Span struct{ span trace.Span }
 
 // StartSpan begins a span; without a configured exporter it costs next to
 // nothing.
 func StartSpan(ctx context.Context, name string) (context.Context, Span) {
+	if !exporting.Load() {
+		return ctx, Span{}
+	}
 	ctx, s := otel.Tracer("stoa").Start(ctx, name)
 	return ctx, Span{s}
 }
 
 // End ends the span, marked failed when err is not nil.
 func (s Span) End(err error) {
+	if s.span == nil {
+		return
+	}
 	if err != nil {
 		s.span.SetStatus(codes.Error, err.Error())
 	}

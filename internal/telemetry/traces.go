@@ -28,6 +28,7 @@ func ExportTraces(ctx context.Context, url, version string) (flush func(), err e
 			attribute.String("service.name", "stoa"), attribute.String("service.version", version))),
 	)
 	otel.SetTracerProvider(provider)
+	exporting.Store(true)
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

@@ -8,20 +8,27 @@ import "strings"
 
 // Document is a whole document.
 type Document struct {
-	OpenAPI    string         `json:"openapi"`
-	Info       Info           `json:"info"`
-	Servers    []Server       `json:"servers"`
-	Tags       []Tag          `json:"tags"`
-	Paths      Map[*PathItem] `json:"paths"`
-	Components Components     `json:"components"`
+	OpenAPI    string        `json:"openapi"`
+	Info       Info          `json:"info"`
+	Servers    []Server      `json:"servers"`
+	Tags       []Tag         `json:"tags"`
+	Paths      Map[PathItem] `json:"paths"`
+	Components Components    `json:"components"`
 }
 
 // Info says what the document describes.
 type Info struct {
-	Title       string `json:"title"`
-	Summary     string `json:"summary"`
-	Version     string `json:"version"`
-	Description string `json:"description"`
+	Title       string  `json:"title"`
+	Summary     string  `json:"summary"`
+	Version     string  `json:"version"`
+	Description string  `json:"description"`
+	License     License `json:"license"`
+}
+
+// License is what the interface is given out under.
+type License struct {
+	Name       string `json:"name"`
+	Identifier string `json:"identifier"`
 }
 
 // Server is where the interface is.

@@ -9,6 +9,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -16,7 +17,10 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/maypok86/otter/v2"
+	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/cache"
@@ -73,8 +77,10 @@ type Edge struct {
 	commerce commercepb.CommerceServiceClient
 	notify   notifypb.NotifyServiceClient
 	tokens   *otter.Cache[string, auth.Principal]
-	handler  http.Handler
-	grpc     *grpc.Server
+
+	routes      *http.ServeMux
+	grpc        *grpc.Server
+	crossOrigin *http.CrossOriginProtection
 }
 
 // tokenTTL is how long an ended session may still be believed here.
@@ -105,22 +111,18 @@ func New(cfg Config) (*Edge, error) {
 		notify:   notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
 		tokens:   tokens,
 	}
-	if err := e.routes(); err != nil {
+	e.grpc = e.passOn()
+	e.crossOrigin = http.NewCrossOriginProtection()
+	if e.routes, err = e.mux(); err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
 // ServeHTTP implements [http.Handler].
-func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handler.ServeHTTP(w, r) }
+func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handle(w, r) }
 
-func (e *Edge) routes() error {
-	rest, err := e.gateway()
-	if err != nil {
-		return err
-	}
-	e.grpc = e.passOn()
-
+func (e *Edge) mux() (*http.ServeMux, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", e.homePage)
 	mux.HandleFunc("GET /docs", e.docsPage)
@@ -133,27 +135,91 @@ func (e *Edge) routes() error {
 	mux.HandleFunc("GET /mail", e.mailPage)
 	mux.HandleFunc("POST /v1/courses/{course_id}/media", e.upload)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
-	mux.Handle("/v1/", e.bounded(rest))
 	mux.HandleFunc("/", e.notFound)
+	if err := e.rest(mux); err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	return mux, nil
+}
 
-	crossOrigin := http.NewCrossOriginProtection()
-	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, r, e.Log, errCrossOrigin)
-	}))
-	plain := crossOrigin.Handler(e.authenticate(mux))
-	e.handler = e.observe(e.limit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isGRPC(r) {
-			e.grpc.ServeHTTP(w, r)
-			return
+// rest adds the routes of the contracts. Each service has a gateway of its own,
+// so that a request is matched against a few patterns and not against all; what
+// no pattern takes goes to one that knows them all, which says what is wrong.
+func (e *Edge) rest(mux *http.ServeMux) error {
+	ctx := context.Background() // it bounds nothing: the clients are made already
+	everything := e.gateway()
+	for _, s := range []struct {
+		file     protoreflect.FileDescriptor
+		register func(*runtime.ServeMux) error
+	}{
+		{identitypb.File_internal_service_identity_identitypb_identity_proto, func(g *runtime.ServeMux) error {
+			return identitypb.RegisterIdentityServiceHandlerClient(ctx, g, e.identity)
+		}},
+		{accesspb.File_internal_service_access_accesspb_access_proto, func(g *runtime.ServeMux) error {
+			return accesspb.RegisterAccessServiceHandlerClient(ctx, g, accesspb.NewAccessServiceClient(e.Conns["access"]))
+		}},
+		{coursespb.File_internal_service_courses_coursespb_courses_proto, func(g *runtime.ServeMux) error {
+			return coursespb.RegisterCoursesServiceHandlerClient(ctx, g, coursespb.NewCoursesServiceClient(e.Conns["courses"]))
+		}},
+		{mediapb.File_internal_service_media_mediapb_media_proto, func(g *runtime.ServeMux) error {
+			return mediapb.RegisterMediaServiceHandlerClient(ctx, g, e.media)
+		}},
+		{learningpb.File_internal_service_learning_learningpb_learning_proto, func(g *runtime.ServeMux) error {
+			return learningpb.RegisterLearningServiceHandlerClient(ctx, g, learningpb.NewLearningServiceClient(e.Conns["learning"]))
+		}},
+		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)
+		}},
+		{discoverypb.File_internal_service_discovery_discoverypb_discovery_proto, func(g *runtime.ServeMux) error {
+			return discoverypb.RegisterDiscoveryServiceHandlerClient(ctx, g, discoverypb.NewDiscoveryServiceClient(e.Conns["discovery"]))
+		}},
+		{notifypb.File_internal_service_notify_notifypb_notify_proto, func(g *runtime.ServeMux) error {
+			return notifypb.RegisterNotifyServiceHandlerClient(ctx, g, e.notify)
+		}},
+	} {
+		own := e.gateway()
+		if err := errors.Join(s.register(own), s.register(everything)); err != nil {
+			return err
 		}
-		plain.ServeHTTP(w, r)
-	})))
+		for _, pattern := range patterns(s.file) {
+			mux.Handle(pattern, e.bounded(own))
+		}
+	}
+	mux.Handle("/v1/", e.bounded(everything))
 	return nil
 }
 
-// gateway makes REST of the contracts.
-func (e *Edge) gateway() (http.Handler, error) {
-	mux := runtime.NewServeMux(
+// patterns returns the routes that a contract declares, as [http.ServeMux] has
+// them.
+func patterns(file protoreflect.FileDescriptor) []string {
+	var list []string
+	for i := range file.Services().Len() {
+		methods := file.Services().Get(i).Methods()
+		for j := range methods.Len() {
+			rule, ok := proto.GetExtension(methods.Get(j).Options(), annotations.E_Http).(*annotations.HttpRule)
+			if !ok || rule == nil {
+				continue
+			}
+			switch p := rule.GetPattern().(type) {
+			case *annotations.HttpRule_Get:
+				list = append(list, "GET "+p.Get)
+			case *annotations.HttpRule_Post:
+				list = append(list, "POST "+p.Post)
+			case *annotations.HttpRule_Put:
+				list = append(list, "PUT "+p.Put)
+			case *annotations.HttpRule_Patch:
+				list = append(list, "PATCH "+p.Patch)
+			case *annotations.HttpRule_Delete:
+				list = append(list, "DELETE "+p.Delete)
+			}
+		}
+	}
+	return list
+}
+
+// gateway returns an empty gateway of our conventions.
+func (e *Edge) gateway() *runtime.ServeMux {
+	return runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, codec{}),
 		runtime.WithErrorHandler(e.restError),
 		runtime.WithRoutingErrorHandler(e.routingError),
@@ -163,28 +229,4 @@ func (e *Edge) gateway() (http.Handler, error) {
 		runtime.WithDisablePathLengthFallback(),
 		runtime.SetQueryParameterParser(strictQuery{}),
 	)
-	ctx := context.Background() // it bounds nothing: clients are made already
-	for _, register := range []func() error{
-		func() error { return identitypb.RegisterIdentityServiceHandlerClient(ctx, mux, e.identity) },
-		func() error {
-			return accesspb.RegisterAccessServiceHandlerClient(ctx, mux, accesspb.NewAccessServiceClient(e.Conns["access"]))
-		},
-		func() error {
-			return coursespb.RegisterCoursesServiceHandlerClient(ctx, mux, coursespb.NewCoursesServiceClient(e.Conns["courses"]))
-		},
-		func() error { return mediapb.RegisterMediaServiceHandlerClient(ctx, mux, e.media) },
-		func() error {
-			return learningpb.RegisterLearningServiceHandlerClient(ctx, mux, learningpb.NewLearningServiceClient(e.Conns["learning"]))
-		},
-		func() error { return commercepb.RegisterCommerceServiceHandlerClient(ctx, mux, e.commerce) },
-		func() error {
-			return discoverypb.RegisterDiscoveryServiceHandlerClient(ctx, mux, discoverypb.NewDiscoveryServiceClient(e.Conns["discovery"]))
-		},
-		func() error { return notifypb.RegisterNotifyServiceHandlerClient(ctx, mux, e.notify) },
-	} {
-		if err := register(); err != nil {
-			return nil, fmt.Errorf("edge: %w", err)
-		}
-	}
-	return mux, nil
 }

@@ -37,7 +37,8 @@ func (codec) Marshal(v any) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("edge: %T is not a message", v)
 	}
-	return appendMessage(make([]byte, 0, 1024), m.ProtoReflect()), nil
+	// JSON is about twice as long as the binary form.
+	return appendMessage(make([]byte, 0, 256+2*proto.Size(m)), m.ProtoReflect()), nil
 }
 
 // Unmarshal implements [runtime.Marshaler].

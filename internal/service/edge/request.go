@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"regexp"
@@ -25,45 +26,64 @@ var errCrossOrigin = fault.New(fault.Forbidden, "request.cross_origin", "A brows
 // givenID is a request id of a caller that may go into the log as it is.
 var givenID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
 
-// observe gives a request its id, its security headers and its line in the
-// metrics, and keeps a panic from ending the process.
-func (e *Edge) observe(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		rid := r.Header.Get("X-Request-Id")
-		if !givenID.MatchString(rid) {
-			rid = rand.Text()
-		}
-		ctx := telemetry.WithRequestID(r.Context(), rid)
-		if tp := r.Header.Get("Traceparent"); tp != "" {
-			ctx = telemetry.WithTraceparent(ctx, tp)
-		}
-		ctx, span := telemetry.StartSpan(ctx, r.Method+" "+r.URL.Path)
-		r = r.WithContext(ctx)
-		h := w.Header()
-		h.Set("X-Request-Id", rid)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "same-origin")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
-		rec := &recorder{ResponseWriter: w}
-		defer func() {
-			var err error
-			if v := recover(); v != nil {
-				if v == http.ErrAbortHandler { //nolint:errorlint,err113 // the value itself is the signal
-					panic(v)
-				}
-				err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
-				if rec.status == 0 {
-					writeProblem(rec, r, e.Log, err)
-				}
+// Headers that every answer has. The values are shared: nobody appends to them.
+var secure = map[string][]string{
+	"X-Content-Type-Options":  {"nosniff"},
+	"Referrer-Policy":         {"same-origin"},
+	"X-Frame-Options":         {"DENY"},
+	"Content-Security-Policy": {"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"},
+}
+
+// handle is what every request passes: it gets its id, its security headers and
+// its line in the metrics, is counted against the limits of its address, and its
+// caller is made known. A panic does not end the process.
+func (e *Edge) handle(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	rid := r.Header.Get("X-Request-Id")
+	if !givenID.MatchString(rid) {
+		rid = rand.Text()
+	}
+	ctx := telemetry.WithRequestID(r.Context(), rid)
+	if tp := r.Header.Get("Traceparent"); tp != "" {
+		ctx = telemetry.WithTraceparent(ctx, tp)
+	}
+	ctx, span := telemetry.StartSpan(ctx, "HTTP "+r.Method)
+	h := w.Header()
+	maps.Copy(h, secure)
+	h["X-Request-Id"] = []string{rid}
+	rec := &recorder{ResponseWriter: w}
+	var err error
+	defer func() {
+		if v := recover(); v != nil {
+			if v == http.ErrAbortHandler { //nolint:errorlint,err113 // the value itself is the signal
+				panic(v)
 			}
-			span.End(err)
-			telemetry.ObserveHTTP(r.Method, rec.status, time.Since(start))
-			e.Log.DebugContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(start))
-		}()
-		next.ServeHTTP(rec, r)
-	})
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+			if rec.status == 0 {
+				writeProblem(rec, r.WithContext(ctx), e.Log, err)
+			}
+		}
+		span.End(err)
+		telemetry.ObserveHTTP(r.Method, rec.status, time.Since(start))
+		e.Log.DebugContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(start))
+	}()
+	if err = e.limit(ctx, r); err != nil {
+		writeProblem(rec, r.WithContext(ctx), e.Log, err)
+		return
+	}
+	if isGRPC(r) { // which brings its token as metadata
+		e.grpc.ServeHTTP(rec, r.WithContext(ctx))
+		return
+	}
+	p, err := e.authenticate(ctx, rec, r)
+	if err == nil && e.crossOrigin.Check(r) != nil {
+		err = errCrossOrigin
+	}
+	if err != nil {
+		writeProblem(rec, r.WithContext(ctx), e.Log, err)
+		return
+	}
+	e.routes.ServeHTTP(rec, r.WithContext(auth.With(ctx, p)))
 }
 
 // recorder remembers the status.
@@ -96,29 +116,23 @@ func (r *recorder) Flush() {
 	}
 }
 
-// limit counts requests by address.
-func (e *Edge) limit(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		key, limit := address(r), e.Rate
-		if signsIn(r) {
-			key, limit = "sign-in:"+key, e.SignInRate
-		}
-		if limit.Every > 0 && r.URL.Path != "/healthz" && r.URL.Path != "/readyz" {
-			wait, err := e.Limiter.Allow(r.Context(), key, limit)
-			if err != nil {
-				writeProblem(w, r, e.Log, err)
-				return
-			}
-			if wait > 0 {
-				writeProblem(w, r, e.Log, &fault.Error{
-					Kind: fault.Exhausted, Code: "request.rate", Retry: wait,
-					Message: "Too many requests from your address. Come back when Retry-After says.",
-				})
-				return
-			}
-		}
-		next.ServeHTTP(w, r)
-	})
+// limit counts a request against what its address may make.
+func (e *Edge) limit(ctx context.Context, r *http.Request) error {
+	key, limit := address(r), e.Rate
+	if signsIn(r) {
+		key, limit = "sign-in:"+key, e.SignInRate
+	}
+	if limit.Every == 0 || r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
+		return nil
+	}
+	wait, err := e.Limiter.Allow(ctx, key, limit)
+	if err != nil || wait == 0 {
+		return err
+	}
+	return &fault.Error{
+		Kind: fault.Exhausted, Code: "request.rate", Retry: wait,
+		Message: "Too many requests from your address. Come back when Retry-After says.",
+	}
 }
 
 func signsIn(r *http.Request) bool {
@@ -150,32 +164,20 @@ func address(r *http.Request) string {
 
 // authenticate finds out who calls. A bearer token that is not good is refused;
 // a cookie that is not good is nobody, because a browser sends it everywhere.
-func (e *Edge) authenticate(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := r.Context()
-		if header := r.Header.Get("Authorization"); header != "" {
-			p, err := e.bearer(ctx, header)
-			if err != nil {
-				writeProblem(w, r, e.Log, err)
-				return
-			}
-			next.ServeHTTP(w, r.WithContext(auth.With(ctx, p)))
-			return
-		}
-		if c, err := r.Cookie(cookieName); err == nil && c.Value != "" {
-			p, err := e.principal(ctx, c.Value)
-			switch {
-			case err == nil:
-				ctx = auth.With(ctx, p)
-			case fault.Is(err, fault.Unauthenticated), fault.Is(err, fault.Invalid):
-				http.SetCookie(w, e.sessionCookie("", time.Unix(0, 0)))
-			default:
-				writeProblem(w, r, e.Log, err)
-				return
-			}
-		}
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
+func (e *Edge) authenticate(ctx context.Context, w http.ResponseWriter, r *http.Request) (auth.Principal, error) {
+	if header := r.Header.Get("Authorization"); header != "" {
+		return e.bearer(ctx, header)
+	}
+	c, err := r.Cookie(cookieName)
+	if err != nil || c.Value == "" {
+		return auth.Principal{}, nil //nolint:nilerr // no cookie is nobody
+	}
+	p, err := e.principal(ctx, c.Value)
+	if fault.Is(err, fault.Unauthenticated) || fault.Is(err, fault.Invalid) {
+		http.SetCookie(w, e.sessionCookie("", time.Unix(0, 0)))
+		return auth.Principal{}, nil
+	}
+	return p, err
 }
 
 func (e *Edge) bearer(ctx context.Context, header string) (auth.Principal, error) {
