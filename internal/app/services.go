@@ -48,7 +48,7 @@ var all = []service{
 	}},
 	{courses.Schema, new(courses.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := courses.New(courses.Config{
-			DB: db, Log: p.log,
+			DB:     db,
 			Access: accesspb.NewAccessServiceClient(p.conn("courses", "access")),
 			Media:  mediapb.NewMediaServiceClient(p.conn("courses", "media")),
 		})
@@ -69,7 +69,7 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{learning.Schema, new(learning.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := learning.New(learning.Config{DB: db, Log: p.log})
+		s := learning.New(learning.Config{DB: db})
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil
 	}},
@@ -84,7 +84,7 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{discovery.Schema, new(discovery.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := discovery.New(discovery.Config{DB: db, Log: p.log})
+		s := discovery.New(discovery.Config{DB: db})
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil
 	}},

@@ -78,7 +78,7 @@ func (s *Service) complete(ctx context.Context, l *coursespb.Lesson) (*coursespb
 		m := found[mediaOf(b)] // nil for a file that is no longer there
 		switch c := b.GetContent().(type) {
 		case *coursespb.Block_Markdown:
-			c.Markdown.Html = s.html.render(c.Markdown.GetText())
+			c.Markdown.Html = s.html.Render(c.Markdown.GetText())
 		case *coursespb.Block_Image:
 			c.Image.Url = m.GetUrl()
 		case *coursespb.Block_File:

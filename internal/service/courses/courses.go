@@ -19,13 +19,13 @@ package courses
 
 import (
 	"embed"
-	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/markdown"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
@@ -60,7 +60,6 @@ var (
 // Config is what the service needs.
 type Config struct {
 	DB     *pg.DB
-	Log    *slog.Logger
 	Access accesspb.AccessServiceClient
 	Media  mediapb.MediaServiceClient
 	Now    func() time.Time // nil: time.Now
@@ -69,16 +68,15 @@ type Config struct {
 // Service is the courses service.
 type Service struct {
 	db     *pg.DB
-	log    *slog.Logger
 	access accesspb.AccessServiceClient
 	media  mediapb.MediaServiceClient
 	clock  func() time.Time
-	html   *renderer
+	html   *markdown.Renderer
 }
 
 // New returns a service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, access: cfg.Access, media: cfg.Media, clock: cfg.Now, html: newRenderer()}
+	s := &Service{db: cfg.DB, access: cfg.Access, media: cfg.Media, clock: cfg.Now, html: markdown.New()}
 	if s.clock == nil {
 		s.clock = time.Now
 	}

@@ -25,7 +25,7 @@ func (r *server) landed(c *coursespb.Course, err error) (*coursespb.Course, erro
 	if err != nil {
 		return nil, err
 	}
-	c.DescriptionHtml = r.courses.html.render(c.GetDescription())
+	c.DescriptionHtml = r.courses.html.Render(c.GetDescription())
 	return c, nil
 }
 

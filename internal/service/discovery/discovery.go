@@ -16,13 +16,12 @@ package discovery
 
 import (
 	"embed"
-	"log/slog"
-	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/markdown"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/discovery/discoverypb"
 )
@@ -38,19 +37,18 @@ var ErrListingNotFound = fault.New(fault.NotFound, "listing.not_found", "There i
 
 // Config is what the service needs.
 type Config struct {
-	DB  *pg.DB           // the schema "discovery"
-	Log *slog.Logger     // for what nobody is told
-	Now func() time.Time // nil is time.Now
+	DB *pg.DB // the schema "discovery"
 }
 
 // Service keeps the marketplace.
 type Service struct {
-	db *pg.DB
+	db   *pg.DB
+	html *markdown.Renderer
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	return &Service{db: cfg.DB}
+	return &Service{db: cfg.DB, html: markdown.New()}
 }
 
 // Register adds the service's RPCs to a server.

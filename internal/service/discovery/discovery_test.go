@@ -31,7 +31,7 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, url: pgtest.New(t, Schema)}
 	w.db = pgtest.OpenURL(t, w.url, Schema.Name)
-	w.service = New(Config{DB: w.db, Log: rpctest.Log(t)})
+	w.service = New(Config{DB: w.db})
 	// Nobody is allowed anything: the marketplace is open to all the same.
 	h := rpctest.New(t, func(string, string, string) bool { return false })
 	w.service.Register(h)

@@ -15,10 +15,7 @@ import (
 // coursePublished makes a course's page anew. The description is rendered here,
 // once, and not for everybody who reads it.
 func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) error {
-	description, err := describe(e.GetDescription())
-	if err != nil {
-		return err
-	}
+	description := s.html.Render(e.GetDescription())
 	tags := strings.Join(e.GetTags(), " ")
 	lessons := 0
 	modules := make([]module, len(e.GetModules()))
@@ -29,7 +26,7 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 		}
 		lessons += len(m.GetLessons())
 	}
-	_, err = tx.Exec(ctx, `
+	_, err := tx.Exec(ctx, `
 		INSERT INTO listing (course_id, sequence, published, published_at, teacher_id, title, subtitle,
 			description, description_html, language, level, category, tags, tag_words, alike, outcomes,
 			cover_media_id, modules, lesson_count)

@@ -41,7 +41,7 @@ func TestGetListing(t *testing.T) {
 	hear(w, w.service.priceSet, priced(e.GetCourseId(), 1, 4900))
 	want := &discoverypb.Listing{
 		CourseId: e.GetCourseId(), Title: "Stoicism", Subtitle: "Keep calm",
-		DescriptionHtml: "<h1>Why</h1>\n<p>Be <em>calm</em>.</p>\n<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>\n<p>x</p>",
+		DescriptionHtml: "<h1>Why</h1>\n<p>Be <em>calm</em>.</p>\n<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>\n<p>x</p>\n",
 		Language:        "en", Level: "beginner", Category: "Philosophy", Tags: []string{"stoa", "calm"}, Outcomes: []string{"Stay calm"},
 		CoverUrl: "/v1/media/" + cover + "/content", TeacherId: teacher,
 		Price: &moneypb.Money{Amount: 4900, Currency: "EUR"}, LessonCount: 2, PublishedAt: timestamppb.New(may),

@@ -25,7 +25,6 @@ package learning
 
 import (
 	"embed"
-	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
@@ -49,20 +48,18 @@ var ErrLessonNotFound = fault.New(fault.NotFound, "lesson.not_found", "The cours
 // Config is what the service needs.
 type Config struct {
 	DB  *pg.DB           // the schema "learning"
-	Log *slog.Logger     // for what nobody is told
 	Now func() time.Time // nil is time.Now
 }
 
 // Service keeps progress.
 type Service struct {
 	db    *pg.DB
-	log   *slog.Logger
 	clock func() time.Time
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, clock: cfg.Now}
+	s := &Service{db: cfg.DB, clock: cfg.Now}
 	if s.clock == nil {
 		s.clock = time.Now
 	}

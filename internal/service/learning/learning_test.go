@@ -33,7 +33,7 @@ type world struct {
 func newWorld(t testing.TB, allow rpctest.Allow) *world {
 	t.Helper()
 	w := &world{t: t, db: pgtest.Open(t, Schema), clock: time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)}
-	w.service = New(Config{DB: w.db, Log: rpctest.Log(t), Now: w.tick})
+	w.service = New(Config{DB: w.db, Now: w.tick})
 	h := rpctest.New(t, allow)
 	w.service.Register(h)
 	w.client = learningpb.NewLearningServiceClient(h.As("edge"))

@@ -1,4 +1,7 @@
-package courses
+// Package markdown makes HTML that is safe to put into any page of the Markdown
+// that people write: CommonMark with tables, strike-through and task lists. Raw
+// HTML in it is shown as the text it is, so that "List<String>" does not vanish.
+package markdown
 
 import (
 	"bytes"
@@ -17,21 +20,22 @@ import (
 // cacheBytes bounds the texts and the HTML that a process keeps.
 const cacheBytes = 32 << 20
 
-// renderer makes sanitised HTML of Markdown. It keeps what it has made, by the
-// text: whatever version or course the text is of, its HTML is the same.
-type renderer struct {
+// Renderer makes sanitised HTML of Markdown. It keeps what it has made, by the
+// text: wherever the text stands, its HTML is the same.
+type Renderer struct {
 	markdown goldmark.Markdown
 	policy   *bluemonday.Policy
 	cache    *otter.Cache[string, string]
 }
 
-func newRenderer() *renderer {
+// New returns a renderer that keeps at most 32 MiB.
+func New() *Renderer {
 	policy := bluemonday.UGCPolicy()
 	// What task lists and highlighted code consist of.
 	policy.AllowAttrs("type").Matching(regexp.MustCompile(`^checkbox$`)).OnElements("input")
 	policy.AllowAttrs("checked", "disabled").Matching(regexp.MustCompile(`^$`)).OnElements("input")
 	policy.AllowAttrs("class").Matching(regexp.MustCompile(`^language-[\w+#.-]{1,40}$`)).OnElements("code")
-	return &renderer{
+	return &Renderer{
 		markdown: goldmark.New(
 			goldmark.WithExtensions(
 				extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignAttribute)),
@@ -47,8 +51,8 @@ func newRenderer() *renderer {
 	}
 }
 
-// render returns Markdown as HTML that can be put into any page.
-func (r *renderer) render(text string) string {
+// Render returns Markdown as HTML that can be put into any page.
+func (r *Renderer) Render(text string) string {
 	if text == "" {
 		return ""
 	}
@@ -79,15 +83,17 @@ func (htmlAsText) block(w util.BufWriter, source []byte, n ast.Node, entering bo
 	if !entering {
 		return ast.WalkContinue, nil
 	}
-	_, _ = w.WriteString("<p>")
+	var text []byte
 	for i := range n.Lines().Len() {
 		line := n.Lines().At(i)
-		_, _ = w.Write(util.EscapeHTML(line.Value(source)))
+		text = append(text, line.Value(source)...)
 	}
 	if b, ok := n.(*ast.HTMLBlock); ok && b.HasClosure() {
-		closure := b.ClosureLine
-		_, _ = w.Write(util.EscapeHTML(closure.Value(source)))
+		text = append(text, b.ClosureLine.Value(source)...)
 	}
+	// The buffer keeps its error for its end.
+	_, _ = w.WriteString("<p>")
+	_, _ = w.Write(util.EscapeHTML(bytes.TrimSpace(text)))
 	_, _ = w.WriteString("</p>\n")
 	return ast.WalkContinue, nil
 }

@@ -1,15 +1,17 @@
-package courses
+package markdown_test
 
 import (
 	"strings"
 	"testing"
 
 	"golang.org/x/net/html"
+
+	"github.com/stoa-lms/stoa/internal/markdown"
 )
 
 func TestRender(t *testing.T) {
 	t.Parallel()
-	r := newRenderer()
+	r := markdown.New()
 	for text, want := range map[string]string{
 		"":                              "",
 		"plain & <simple>":              "<p>plain &amp; &lt;simple&gt;</p>\n",
@@ -22,12 +24,14 @@ func TestRender(t *testing.T) {
 		"![a](data:text/html;x)":        "<p><img alt=\"a\"></p>\n",
 		"a <b onclick=\"x()\">bold</b>": "<p>a &lt;b onclick=&#34;x()&#34;&gt;bold&lt;/b&gt;</p>\n",
 		"<script>alert(1)</script>":     "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>\n",
-		"<div>\n*x*\n</div>\n\n*y*":     "<p>&lt;div&gt;\n*x*\n&lt;/div&gt;\n</p>\n<p><em>y</em></p>\n",
-		"<!-- hidden\n-->\n":            "<p>&lt;!-- hidden\n--&gt;\n</p>\n",
+		"<div>\n*x*\n</div>\n\n*y*":     "<p>&lt;div&gt;\n*x*\n&lt;/div&gt;</p>\n<p><em>y</em></p>\n",
+		"<!-- hidden\n-->\n":            "<p>&lt;!-- hidden\n--&gt;</p>\n",
+		"a List<String> x":              "<p>a List&lt;String&gt; x</p>\n",
+		"[x](https://e.org \"t\")":      "<p><a href=\"https://e.org\" title=\"t\" rel=\"nofollow\">x</a></p>\n",
 	} {
 		for range 2 { // made, and kept
-			if got := r.render(text); got != want {
-				t.Errorf("render(%q) = %q, want %q", text, got, want)
+			if got := r.Render(text); got != want {
+				t.Errorf("Render(%q) = %q, want %q", text, got, want)
 			}
 		}
 	}
@@ -38,12 +42,14 @@ func FuzzRender(f *testing.F) {
 	for _, seed := range []string{
 		"<script>alert(1)</script>", "[a](JaVaScript:alert(1))", "<img src=x onerror=alert(1)>", "![x](x \"onerror=\")",
 		"<a href=\"&#106;avascript:x\">", "```x\" onload=\"y\n```", "<svg><style>", "[x]: <javascript:x>\n[x]", "<http://a\">",
+		"<svg/onload=alert(1)>", "![a](\"onerror=\"x)", "<!--><script>x</script>-->", "    <script>", "&lt;script&gt;", "|a|\n|-|\n|<script>|",
+		"- [ ] <b>", "<?php x ?>", "<![CDATA[x]]>", "<div>\n\n<script>\n", "[a](java\tscript:alert(1))",
 	} {
 		f.Add(seed)
 	}
-	r := newRenderer()
+	r := markdown.New()
 	f.Fuzz(func(t *testing.T, text string) {
-		z := html.NewTokenizer(strings.NewReader(r.render(text)))
+		z := html.NewTokenizer(strings.NewReader(r.Render(text)))
 		for z.Next() != html.ErrorToken {
 			token := z.Token()
 			if token.Type != html.StartTagToken && token.Type != html.SelfClosingTagToken {
