@@ -116,7 +116,7 @@ func setup(t testing.TB) *fixture {
 		}
 	})
 	service := courses.New(courses.Config{
-		DB: f.db,
+		DB:     f.db,
 		Access: accesspb.NewAccessServiceClient(h.As("courses")),
 		Media:  mediapb.NewMediaServiceClient(h.As("courses")),
 		// Each look at the clock is a millisecond later.
