@@ -16,14 +16,17 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/rabbitmq/amqp091-go"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/bus/amqp"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
+	"github.com/stoa-lms/stoa/internal/telemetry"
 )
 
 // patience is how long a test waits for what should happen at once.
@@ -320,6 +323,58 @@ func (l *lab) cutDatabase() (restore func()) {
 	})
 	l.Cleanup(restore)
 	return restore
+}
+
+// event returns an event as a relay would have it.
+func (l *lab) event(value string) bus.Event {
+	payload, err := proto.Marshal(wrapperspb.String(l.mark + value))
+	if err != nil {
+		l.Fatal(err)
+	}
+	return bus.Event{ID: uuid.Must(uuid.NewV7()), Name: "google.protobuf.StringValue", Payload: payload, HappenedAt: time.Now()}
+}
+
+// hand gives events to the broker, as soon as Run has declared who hears them.
+func (l *lab) hand(b bus.Broker, events ...bus.Event) {
+	l.Helper()
+	var once sync.Once
+	l.eventually("the broker takes events", func() bool {
+		err := b.Publish(l.Context(), events)
+		if err != nil {
+			once.Do(func() { l.Logf("Publish: %v", err) })
+		}
+		return err == nil
+	})
+}
+
+// receiveOr returns a value of the channel, false when ctx ends first.
+func receiveOr(ctx context.Context, from <-chan bool) bool {
+	select {
+	case v := <-from:
+		return v
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// metric returns the value of a member's metric.
+func metric(l *lab, name, member string) float64 {
+	l.Helper()
+	families, err := telemetry.Registry.Gather()
+	if err != nil {
+		l.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if m.GetLabel()[0].GetValue() == member {
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }
 
 var errTest = errors.New("not today")

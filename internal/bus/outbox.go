@@ -18,9 +18,9 @@ const (
 	headerTraceparent = "traceparent"
 )
 
-// maxPayload bounds an event in bytes. Events say what happened and name it by
-// id; a broker must be able to hold a batch of them.
-const maxPayload = 256 << 10
+// MaxEvent bounds an event in bytes. Events say what happened and name it by id;
+// a broker must be able to hold a batch of them.
+const MaxEvent = 1 << 20
 
 // Publish has events sent once tx commits. It writes them to the outbox of the
 // transaction's schema, in the order given.
@@ -44,8 +44,8 @@ func Publish(ctx context.Context, tx *pg.Tx, events ...proto.Message) error {
 		if err != nil {
 			return fmt.Errorf("bus: publish %s: %w", name, err)
 		}
-		if len(payload) > maxPayload {
-			return fmt.Errorf("bus: publish %s: %d bytes, an event has at most %d", name, len(payload), maxPayload)
+		if len(payload) > MaxEvent {
+			return fmt.Errorf("bus: publish %s: %d bytes, an event has at most %d", name, len(payload), MaxEvent)
 		}
 		ids[i], names[i], payloads[i] = id, name, payload
 	}

@@ -351,9 +351,9 @@ func TestCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close(context.Background()) }()
-	step := int64(1)
+	step := int64(9)
 	if testing.Short() {
-		step = 13
+		step = 21
 	}
 	for crash := int64(1); ; crash += step {
 		signIns, calls, err := load(t, conns, crash, crash%2 == 0)

@@ -3,6 +3,7 @@ package fault
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -55,13 +56,13 @@ func ToStatus(err error) *status.Status {
 			e = New(Internal, "internal", "Something went wrong on our side.")
 		}
 	}
-	st := status.New(table[e.Kind].grpc, e.Message)
-	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: e.Code, Domain: domain}}
+	st := status.New(table[e.Kind].grpc, utf8(e.Message))
+	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: utf8(e.Code), Domain: domain}}
 	if len(e.Fields) > 0 {
 		bad := &errdetails.BadRequest{}
 		for _, f := range e.Fields {
 			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
-				Field: f.Path, Reason: f.Code, Description: f.Hint,
+				Field: utf8(f.Path), Reason: utf8(f.Code), Description: utf8(f.Hint),
 			})
 		}
 		details = append(details, bad)
@@ -74,6 +75,10 @@ func ToStatus(err error) *status.Status {
 	}
 	return st
 }
+
+// utf8 returns text that a message can carry: an error may quote what a caller
+// sent, and must not lose its details by that.
+func utf8(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
 
 // FromStatus rebuilds the *Error that [ToStatus] told. Failures of the
 // transport itself become Unavailable. A nil error stays nil.

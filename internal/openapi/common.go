@@ -29,7 +29,7 @@ func common() spec.Components {
 				Description: "Finds the request in the log: the X-Request-Id that came with it, or a new one.", Schema: &spec.Schema{Type: "string"},
 			}},
 			{Name: "ETag", Value: &spec.Header{
-				Description: "The version, to be sent as If-Match with a change to it. It is the field etag in quotes.", Schema: &spec.Schema{Type: "string", Examples: []string{`"3"`}},
+				Description: "The version, to be sent as If-Match with a change to it: the field etag in quotes. Absent where that is empty, as it is of what is published.", Schema: &spec.Schema{Type: "string", Examples: []string{`"3"`}},
 			}},
 			{Name: "RetryAfter", Value: &spec.Header{
 				Description: "When to come back, in seconds.", Schema: &spec.Schema{Type: "integer", Minimum: proto.Int64(1)},

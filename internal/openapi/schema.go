@@ -113,7 +113,7 @@ func (s *schemas) message(md protoreflect.MessageDescriptor, without []string) (
 		}
 	}
 	if sent && !answered {
-		schema.AdditionalProperties = proto.Bool(false)
+		schema.AdditionalProperties = new(false)
 	}
 	return schema, nil
 }
@@ -158,7 +158,7 @@ func (s *schemas) field(fd protoreflect.FieldDescriptor) (*spec.Schema, error) {
 		one.Examples = examples(text)
 	}
 	if rules, ok := proto.GetExtension(fd.Options(), validate.E_Field).(*validate.FieldRules); ok && rules != nil {
-		if err := limit(schema, rules.ProtoReflect(), "", fd); err != nil {
+		if err := limit(schema, rules.ProtoReflect(), ""); err != nil {
 			return nil, fmt.Errorf("%s: %w", fd.FullName(), err)
 		}
 	}
@@ -200,25 +200,25 @@ func (s *schemas) value(fd protoreflect.FieldDescriptor) (*spec.Schema, error) {
 }
 
 // limit adds the rules of a field to its schema.
-func limit(schema *spec.Schema, rules protoreflect.Message, prefix string, fd protoreflect.FieldDescriptor) (err error) {
+func limit(schema *spec.Schema, rules protoreflect.Message, prefix string) (err error) {
 	rules.Range(func(rule protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		name := prefix + string(rule.Name())
 		switch name {
 		case "required": // told by the message
 		case "string", "int32", "int64", "repeated":
-			err = limit(schema, v.Message(), name+".", fd)
+			err = limit(schema, v.Message(), name+".")
 		case "repeated.items":
-			err = limit(schema.Items, v.Message(), "", fd)
+			err = limit(schema.Items, v.Message(), "")
 		case "repeated.min_items":
-			schema.MinItems = proto.Uint64(v.Uint())
+			schema.MinItems = new(v.Uint())
 		case "repeated.max_items":
-			schema.MaxItems = proto.Uint64(v.Uint())
+			schema.MaxItems = new(v.Uint())
 		case "repeated.unique":
 			schema.UniqueItems = v.Bool()
 		case "string.min_len":
-			schema.MinLength = proto.Uint64(v.Uint())
+			schema.MinLength = new(v.Uint())
 		case "string.max_len":
-			schema.MaxLength = proto.Uint64(v.Uint())
+			schema.MaxLength = new(v.Uint())
 		case "string.pattern":
 			schema.Pattern = v.String()
 		case "string.email":
@@ -228,9 +228,9 @@ func limit(schema *spec.Schema, rules protoreflect.Message, prefix string, fd pr
 				schema.Enum = append(schema.Enum, v.List().Get(i).String())
 			}
 		case "int32.gte", "int64.gte":
-			schema.Minimum = proto.Int64(v.Int())
+			schema.Minimum = new(v.Int())
 		case "int32.lte", "int64.lte":
-			schema.Maximum = proto.Int64(v.Int())
+			schema.Maximum = new(v.Int())
 		default:
 			err = fmt.Errorf("the rule %s can't be told", name)
 		}

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -13,12 +14,20 @@ import (
 )
 
 // ExportTraces has spans sent to an OTLP collector until the returned function
-// is called, which sends what is left. An empty address makes no spans.
-func ExportTraces(ctx context.Context, url, version string) (flush func(), err error) {
-	if url == "" {
+// is called, which sends what is left. An address without a path is that of the
+// collector, which takes traces at /v1/traces; an empty one makes no spans.
+func ExportTraces(ctx context.Context, address, version string) (flush func(), err error) {
+	if address == "" {
 		return func() {}, nil
 	}
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(url))
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, fmt.Errorf("traces: %w", err)
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = "/v1/traces"
+	}
+	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(u.String()))
 	if err != nil {
 		return nil, fmt.Errorf("traces: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 const (
 	connectTimeout = 5 * time.Second
+	declareTimeout = 10 * time.Second
 	reconnectAfter = 200 * time.Millisecond // between attempts, of all who want the connection
 )
 
@@ -51,6 +52,8 @@ func (l *link) open(ctx context.Context) (*session, error) {
 	}
 	s := l.current
 	if hears, version := l.topology.get(); s.declared.Load() != version {
+		ctx, cancel := context.WithTimeout(ctx, declareTimeout)
+		defer cancel()
 		if err := s.within(ctx, func() error { return declare(s.conn, hears) }); err != nil {
 			return nil, fmt.Errorf("amqp: declare: %w", err)
 		}

@@ -81,6 +81,19 @@ func (s *session) within(ctx context.Context, fn func() error) error {
 	return err
 }
 
+// await returns what fn returns, or an error when ctx ends before. fn then goes
+// on alone, until the connection ends at the latest.
+func await(ctx context.Context, fn func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // take returns a channel for one user, who gives it back unless something went
 // wrong on it.
 func (s *session) take() (*confirming, error) {

@@ -13,10 +13,11 @@ import (
 )
 
 const (
-	prefetch   = 64
-	setUpLimit = 10 * time.Second
-	minPause   = 50 * time.Millisecond
-	maxPause   = 2 * time.Second
+	prefetch      = 64
+	slowSetUp     = 10 * time.Second
+	tearDownLimit = 3 * time.Second
+	minPause      = 50 * time.Millisecond
+	maxPause      = 2 * time.Second
 )
 
 // Subscribe implements [bus.Broker]. It takes the service's dead messages too.
@@ -98,12 +99,17 @@ func (b *Broker) session(ctx context.Context, queue string, deliver func(context
 // pump delivers the messages of one channel. When it ends, what was prefetched
 // goes back to the queue, in its order; the message in hand is acknowledged
 // before.
+//
+// It waits for a queue that does not answer, such as one without a leader, for
+// as long as the connection lasts: to break that would not help the queue and
+// would hurt those who consume others over it.
 func (b *Broker) pump(ctx context.Context, s *session, queue string, deliver func(context.Context, bus.Event) error, works func()) error {
-	// Not ended by ctx, which would break the connection that others use too.
-	setUp, cancel := context.WithTimeout(context.WithoutCancel(ctx), setUpLimit)
-	defer cancel()
+	slow := time.AfterFunc(slowSetUp, func() {
+		b.log.WarnContext(ctx, "amqp: the queue does not answer, waiting for it", "queue", queue)
+	})
+	defer slow.Stop()
 	var ch *amqp091.Channel
-	err := s.within(setUp, func() (err error) {
+	err := await(ctx, func() (err error) {
 		ch, err = s.conn.Channel()
 		return err
 	})
@@ -111,12 +117,12 @@ func (b *Broker) pump(ctx context.Context, s *session, queue string, deliver fun
 		return fmt.Errorf("amqp: channel: %w", err)
 	}
 	defer func() {
-		tearDown, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), tearDownLimit)
 		defer cancel()
-		_ = s.within(tearDown, ch.Close)
+		_ = await(limited, ch.Close)
 	}()
 	var deliveries <-chan amqp091.Delivery
-	err = s.within(setUp, func() (err error) {
+	err = await(ctx, func() (err error) {
 		if err = ch.Qos(prefetch, 0, false); err != nil {
 			return err
 		}
@@ -126,6 +132,7 @@ func (b *Broker) pump(ctx context.Context, s *session, queue string, deliver fun
 	if err != nil {
 		return fmt.Errorf("amqp: consume %s: %w", queue, err)
 	}
+	slow.Stop()
 	works()
 	for ctx.Err() == nil {
 		select {

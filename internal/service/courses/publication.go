@@ -20,9 +20,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
-// maxEvent bounds CoursePublished in bytes: what an outbox takes.
-const maxEvent = 256 << 10
-
 // publishCourse makes a publication of the draft as it is. A draft that was not
 // changed since it was published is not published again.
 func (s *Service) publishCourse(ctx context.Context, req *coursespb.PublishCourseRequest) (*coursespb.Course, error) {
@@ -108,7 +105,7 @@ func publishedEvent(ctx context.Context, tx *pg.Tx, c course) (*coursespb.Course
 		}
 		event.Modules = append(event.Modules, pm)
 	}
-	if proto.Size(event) > maxEvent {
+	if proto.Size(event) > bus.MaxEvent {
 		return nil, ErrTooLarge
 	}
 	return event, nil

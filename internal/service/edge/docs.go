@@ -156,7 +156,10 @@ func viewOf(d *spec.Document) *docsView {
 func operationView(d *spec.Document, method, path string, op *spec.Operation, usual map[spec.Error]bool) docsOperation {
 	v := docsOperation{
 		ID: op.OperationID, Method: method, Path: path, Summary: op.Summary,
-		Text: runs(op.Description), Who: runs(whoMay(op)),
+		Who: runs(whoMay(op)),
+	}
+	if op.Description != op.Summary+"." {
+		v.Text = runs(op.Description)
 	}
 	for _, p := range op.Parameters {
 		if p = d.Parameter(p); p != nil {
