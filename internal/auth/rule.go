@@ -68,8 +68,8 @@ func DeclaredRule(md protoreflect.MethodDescriptor) (Rule, error) {
 		if r.Permission == "" {
 			return Rule{}, fmt.Errorf("auth: %s: %s demands a permission", md.FullName(), r.Scope)
 		}
-	case authpb.Scope_SCOPE_UNSPECIFIED:
-		return Rule{}, fmt.Errorf("auth: %s declares no scope", md.FullName())
+	default:
+		return Rule{}, fmt.Errorf("auth: %s declares no scope that is known", md.FullName())
 	}
 	if r.Scope == authpb.Scope_SCOPE_COURSE {
 		field := decl.GetField()
