@@ -69,15 +69,22 @@ const (
 func checkPrice(m *moneypb.Money) error {
 	unit := money.Unit(m.GetCurrency())
 	if unit == 0 {
-		return fault.InvalidField("price.currency", "price.currency", "This currency is not accepted here. EUR, USD and GBP are among those that are.")
+		return badPrice("currency", "price.currency", "This currency is not accepted here. EUR, USD and GBP are among those that are.")
 	}
 	least, most := (unit*minHalfUnits+1)/2, unit*maxUnits
 	if a := m.GetAmount(); a != 0 && (a < least || a > most) {
-		return fault.InvalidField("price.amount", "price.range",
+		return badPrice("amount", "price.range",
 			fmt.Sprintf("A price is zero, or from %s to %s, in minor units (%d to %d).",
 				money.Format(least, m.GetCurrency()), money.Format(most, m.GetCurrency()), least, most))
 	}
 	return nil
+}
+
+func badPrice(field, code, hint string) error {
+	return &fault.Error{
+		Kind: fault.Invalid, Code: code, Message: "The price is not accepted.",
+		Fields: []fault.Field{{Path: "price." + field, Code: code, Hint: hint}},
+	}
 }
 
 // SetPrice implements the contract.

@@ -54,13 +54,14 @@ type CoursesServiceClient interface {
 	// Returns a course: its draft to staff, the published version to others.
 	GetCourse(ctx context.Context, in *GetCourseRequest, opts ...grpc.CallOption) (*Course, error)
 	// Changes a course's draft; fields that are absent stay. With If-Match it
-	// fails when somebody else was faster. Errors: etag.stale (412).
+	// fails when somebody else was faster. Errors: etag.stale (412),
+	// media.not_found and media.not_image (400) for the cover.
 	UpdateCourse(ctx context.Context, in *UpdateCourseRequest, opts ...grpc.CallOption) (*Course, error)
 	// Makes the draft the version that learners see, as one step. Errors:
-	// course.no_lessons (400), etag.stale (412).
+	// course.no_lessons and course.too_large (400), etag.stale (412).
 	PublishCourse(ctx context.Context, in *PublishCourseRequest, opts ...grpc.CallOption) (*Course, error)
 	// Takes a course out of the marketplace. Those enrolled keep it. Taking an
-	// unpublished one out changes nothing.
+	// unpublished one out changes nothing. Errors: etag.stale (412).
 	UnpublishCourse(ctx context.Context, in *UnpublishCourseRequest, opts ...grpc.CallOption) (*Course, error)
 	// Lists what was published, newest first.
 	ListVersions(ctx context.Context, in *ListVersionsRequest, opts ...grpc.CallOption) (*ListVersionsResponse, error)
@@ -77,7 +78,7 @@ type CoursesServiceClient interface {
 	DeleteModule(ctx context.Context, in *DeleteModuleRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Adds a lesson to the draft. Errors: module.not_found (404), media.not_found
 	// (400) for a block that names a file that is not the course's,
-	// course.too_many_lessons (400).
+	// media.not_image and course.too_many_lessons (400), lesson.too_large (413).
 	CreateLesson(ctx context.Context, in *CreateLessonRequest, opts ...grpc.CallOption) (*Lesson, error)
 	// Returns a lesson with its blocks: the draft to staff, the published version
 	// to the enrolled, and to anybody where it is a free preview. Errors:
@@ -85,7 +86,7 @@ type CoursesServiceClient interface {
 	GetLesson(ctx context.Context, in *GetLessonRequest, opts ...grpc.CallOption) (*Lesson, error)
 	// Changes or moves a lesson of the draft; each change makes a version that is
 	// kept. Errors: lesson.not_found, module.not_found (404), etag.stale (412),
-	// media.not_found (400).
+	// media.not_found and media.not_image (400), lesson.too_large (413).
 	UpdateLesson(ctx context.Context, in *UpdateLessonRequest, opts ...grpc.CallOption) (*Lesson, error)
 	// Removes a lesson from the draft; what is published stays until the next
 	// publishing. Errors: lesson.not_found (404), etag.stale (412).
@@ -264,13 +265,14 @@ type CoursesServiceServer interface {
 	// Returns a course: its draft to staff, the published version to others.
 	GetCourse(context.Context, *GetCourseRequest) (*Course, error)
 	// Changes a course's draft; fields that are absent stay. With If-Match it
-	// fails when somebody else was faster. Errors: etag.stale (412).
+	// fails when somebody else was faster. Errors: etag.stale (412),
+	// media.not_found and media.not_image (400) for the cover.
 	UpdateCourse(context.Context, *UpdateCourseRequest) (*Course, error)
 	// Makes the draft the version that learners see, as one step. Errors:
-	// course.no_lessons (400), etag.stale (412).
+	// course.no_lessons and course.too_large (400), etag.stale (412).
 	PublishCourse(context.Context, *PublishCourseRequest) (*Course, error)
 	// Takes a course out of the marketplace. Those enrolled keep it. Taking an
-	// unpublished one out changes nothing.
+	// unpublished one out changes nothing. Errors: etag.stale (412).
 	UnpublishCourse(context.Context, *UnpublishCourseRequest) (*Course, error)
 	// Lists what was published, newest first.
 	ListVersions(context.Context, *ListVersionsRequest) (*ListVersionsResponse, error)
@@ -287,7 +289,7 @@ type CoursesServiceServer interface {
 	DeleteModule(context.Context, *DeleteModuleRequest) (*emptypb.Empty, error)
 	// Adds a lesson to the draft. Errors: module.not_found (404), media.not_found
 	// (400) for a block that names a file that is not the course's,
-	// course.too_many_lessons (400).
+	// media.not_image and course.too_many_lessons (400), lesson.too_large (413).
 	CreateLesson(context.Context, *CreateLessonRequest) (*Lesson, error)
 	// Returns a lesson with its blocks: the draft to staff, the published version
 	// to the enrolled, and to anybody where it is a free preview. Errors:
@@ -295,7 +297,7 @@ type CoursesServiceServer interface {
 	GetLesson(context.Context, *GetLessonRequest) (*Lesson, error)
 	// Changes or moves a lesson of the draft; each change makes a version that is
 	// kept. Errors: lesson.not_found, module.not_found (404), etag.stale (412),
-	// media.not_found (400).
+	// media.not_found and media.not_image (400), lesson.too_large (413).
 	UpdateLesson(context.Context, *UpdateLessonRequest) (*Lesson, error)
 	// Removes a lesson from the draft; what is published stays until the next
 	// publishing. Errors: lesson.not_found (404), etag.stale (412).

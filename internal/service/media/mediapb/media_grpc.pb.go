@@ -38,7 +38,8 @@ type MediaServiceClient interface {
 	// each message brings a chunk. The type is sniffed from the content, never
 	// believed. Over REST: POST /v1/courses/{course_id}/media?filename=… with the
 	// bytes as body. Errors: media.too_large (413), media.empty (400),
-	// media.type_refused (400) for content that a browser would run.
+	// media.type_refused (400) for content that a browser would run,
+	// media.upload_slow (503) for one that took too long.
 	UploadMedia(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadMediaRequest, Media], error)
 	// Returns what is known of a file of a course, with an address to fetch it
 	// that works for fifteen minutes. Errors: media.not_found (404).
@@ -136,7 +137,8 @@ type MediaServiceServer interface {
 	// each message brings a chunk. The type is sniffed from the content, never
 	// believed. Over REST: POST /v1/courses/{course_id}/media?filename=… with the
 	// bytes as body. Errors: media.too_large (413), media.empty (400),
-	// media.type_refused (400) for content that a browser would run.
+	// media.type_refused (400) for content that a browser would run,
+	// media.upload_slow (503) for one that took too long.
 	UploadMedia(grpc.ClientStreamingServer[UploadMediaRequest, Media]) error
 	// Returns what is known of a file of a course, with an address to fetch it
 	// that works for fifteen minutes. Errors: media.not_found (404).
