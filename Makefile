@@ -43,7 +43,7 @@ gen-check: gen
 
 baseline: $(BUF) ## take today's contracts as those that later ones may not break
 	mkdir -p third_party/baseline
-	$(BUF) build --path internal -o third_party/baseline/contracts.binpb
+	$(BUF) build --path internal --exclude-source-info -o third_party/baseline/contracts.binpb
 
 bench: servers build
 	$(GO) run ./bench

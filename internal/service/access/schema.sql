@@ -1,0 +1,67 @@
+-- What the migrations make of the schema "access". Generated; do not edit:
+-- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
+
+CREATE TABLE course (
+	course_id text COLLATE "C" NOT NULL,
+	owner_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	sequence bigint NOT NULL DEFAULT 0,
+	published boolean NOT NULL DEFAULT false,
+	price_version bigint NOT NULL DEFAULT 0,
+	free boolean,
+	CONSTRAINT course_pkey PRIMARY KEY (course_id)
+);
+CREATE INDEX course_published ON course USING btree (course_id) WHERE published;
+COMMENT ON TABLE course IS 'What courses and commerce have told of a course, in any order.';
+COMMENT ON COLUMN course.free IS 'Null while no price is known.';
+
+CREATE TABLE enrollment (
+	id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	enrolled_at timestamp with time zone NOT NULL,
+	CONSTRAINT enrollment_pkey PRIMARY KEY (id),
+	CONSTRAINT enrollment_once UNIQUE (account_id, course_id)
+);
+CREATE INDEX enrollment_account ON enrollment USING btree (account_id, enrolled_at DESC, id DESC);
+CREATE INDEX enrollment_course ON enrollment USING btree (course_id, enrolled_at DESC, id DESC);
+COMMENT ON TABLE enrollment IS 'That an account has taken a course, and since when; whether it still does is in the ledger. Personal data of the account''s holder.';
+
+CREATE TABLE entitlement (
+	id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	source text COLLATE "C" NOT NULL,
+	source_id text COLLATE "C" NOT NULL,
+	starts_at timestamp with time zone NOT NULL,
+	ends_at timestamp with time zone,
+	revoked_at timestamp with time zone,
+	revoke_reason text,
+	CONSTRAINT entitlement_pkey PRIMARY KEY (id),
+	CONSTRAINT entitlement_revoked CHECK (((revoked_at IS NULL) = (revoke_reason IS NULL))),
+	CONSTRAINT entitlement_source CHECK (((source = ANY (ARRAY['free'::text, 'order'::text])) AND ((source = 'free'::text) = (source_id = ''::text))))
+);
+CREATE INDEX entitlement_access ON entitlement USING btree (account_id, course_id) INCLUDE (starts_at, ends_at) WHERE (revoked_at IS NULL);
+CREATE UNIQUE INDEX entitlement_free ON entitlement USING btree (account_id, course_id) WHERE ((source = 'free'::text) AND (revoked_at IS NULL));
+CREATE UNIQUE INDEX entitlement_order ON entitlement USING btree (source_id, course_id) WHERE (source = 'order'::text);
+COMMENT ON TABLE entitlement IS 'The ledger of access: why an account may use a course, from when to when. Rows are added and revoked, never deleted or given another meaning. Personal data of the account''s holder.';
+COMMENT ON COLUMN entitlement.source_id IS 'The order line for "order"; empty for "free".';
+
+CREATE TABLE person (
+	account_id text COLLATE "C" NOT NULL,
+	name text NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT person_pkey PRIMARY KEY (account_id)
+);
+COMMENT ON TABLE person IS 'What identity has told of an account: its name, for lists of people. Personal data of the account''s holder.';
+
+CREATE TABLE role_grant (
+	account_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	role text COLLATE "C" NOT NULL,
+	granted_by text COLLATE "C" NOT NULL,
+	granted_at timestamp with time zone NOT NULL,
+	CONSTRAINT role_grant_once PRIMARY KEY (account_id, course_id, role)
+);
+COMMENT ON TABLE role_grant IS 'Which role an account has where. Personal data of the account''s holder.';
+COMMENT ON COLUMN role_grant.course_id IS 'Empty for the platform.';
+COMMENT ON COLUMN role_grant.granted_by IS 'An account, or the name of the service that gave the role by itself.';

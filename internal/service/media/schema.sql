@@ -1,0 +1,36 @@
+-- What the migrations make of the schema "media". Generated; do not edit:
+-- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
+
+CREATE TABLE course_cover (
+	course_id text COLLATE "C" NOT NULL,
+	sequence bigint NOT NULL,
+	media_id text COLLATE "C",
+	CONSTRAINT course_cover_pkey PRIMARY KEY (course_id)
+);
+COMMENT ON TABLE course_cover IS 'The cover of each course as last heard, null when it has none or is not published, with the sequence of the event that said so. No personal data.';
+
+CREATE TABLE media (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	filename text NOT NULL,
+	content_type text NOT NULL,
+	size bigint NOT NULL,
+	sha256 text NOT NULL,
+	public boolean NOT NULL DEFAULT false,
+	uploaded_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT media_pkey PRIMARY KEY (id),
+	CONSTRAINT media_size_positive CHECK ((size > 0))
+);
+CREATE INDEX media_course ON media USING btree (course_id, created_at DESC, id DESC);
+COMMENT ON TABLE media IS 'The files of courses whose content is in the bucket as media/<id>. The name and the content are course material; uploaded_by says which account brought them.';
+COMMENT ON COLUMN media.public IS 'Anybody may fetch it: it is the cover of a published course.';
+
+CREATE TABLE upload (
+	id text COLLATE "C" NOT NULL,
+	started_at timestamp with time zone NOT NULL,
+	abandoned boolean NOT NULL DEFAULT false,
+	CONSTRAINT upload_pkey PRIMARY KEY (id)
+);
+CREATE INDEX upload_started_at ON upload USING btree (started_at);
+COMMENT ON TABLE upload IS 'Objects that may be in the bucket and are not of a row of media: written before an object is stored, deleted when its media row is inserted. What is left over is swept. No personal data.';
