@@ -119,8 +119,8 @@ func (p *process) publicURL() string {
 
 // newProcess opens what the services share. Nothing of it waits for a server
 // that is away, but for the embedded database.
-func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []string) (p *process, err error) {
-	p = &process{cfg: cfg, log: log, local: local, dialed: map[[2]string]*grpc.ClientConn{}}
+func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []string) (_ *process, err error) {
+	p := &process{cfg: cfg, log: log, local: local, dialed: map[[2]string]*grpc.ClientConn{}}
 	defer func() {
 		if err != nil {
 			p.close()

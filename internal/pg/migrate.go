@@ -147,6 +147,8 @@ func up(ctx context.Context, db *sql.DB, files fs.FS, table string) error {
 
 // prepare is guarded against another database of the same cluster that makes
 // the role at the same time: roles belong to the cluster, the lock does not.
+// Since PostgreSQL 16 who makes a role is a member of it and still may not act
+// as it.
 func prepare(schema string) string {
 	return fmt.Sprintf(`
 CREATE SCHEMA IF NOT EXISTS %[1]s;
@@ -155,7 +157,7 @@ DO $$ BEGIN
 	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '%[2]s') THEN
 		CREATE ROLE %[2]s NOLOGIN;
 	END IF;
-	IF NOT pg_has_role(current_user, '%[2]s', 'MEMBER') THEN
+	IF NOT pg_has_role(current_user, '%[2]s', CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END) THEN
 		GRANT %[2]s TO CURRENT_USER;
 	END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;

@@ -207,8 +207,8 @@ func TestMigrateFails(t *testing.T) {
 	at := pgtest.New(t)
 	bad := schemaOf(name, "CREATE TABLE thing (id int PRIMARY KEY);\nCREATE TABLE thing (id int);")
 	err := pg.Migrate(t.Context(), at, bad)
-	if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "0001_first.sql") || pg.Away(err) {
-		t.Fatalf("%v does not name the schema and the file", err)
+	if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "version:1") || pg.Away(err) {
+		t.Fatalf("%v does not name the schema and the version", err)
 	}
 	if v := versions(t, at, bad); v[0].Current != 0 {
 		t.Errorf("%+v after a failure", v)

@@ -421,39 +421,35 @@ func TestServerGoesAway(t *testing.T) {
 			}
 		}
 	}
-	p := newProxy(t, url)
-	ends := map[string]func(){
-		"the connection breaks": p.cut,
-		"the server shuts down": func() {
-			if _, err := admin.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-				WHERE position('/* down */' IN query) > 0 AND pid <> pg_backend_pid()`); err != nil {
-				t.Error(err)
-			}
+	down := func(mark string) {
+		if _, err := admin.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE position($1 IN query) > 0 AND pid <> pg_backend_pid()`, mark); err != nil {
+			t.Error(err)
+		}
+	}
+	ways := map[string]func(db *pg.DB, sql string) error{
+		"Exec":     func(db *pg.DB, sql string) error { return second(db.Exec(t.Context(), sql)) },
+		"Query":    func(db *pg.DB, sql string) error { return drain(db.Query(t.Context(), sql)) },
+		"QueryRow": func(db *pg.DB, sql string) error { return db.QueryRow(t.Context(), sql).Scan(new(int)) },
+		"InTx": func(db *pg.DB, sql string) error {
+			return db.InTx(t.Context(), func(tx *pg.Tx) error { return second(tx.Exec(t.Context(), sql)) })
 		},
 	}
-	for name, end := range ends {
-		on, mark := url, "/* down */"
-		if name == "the connection breaks" {
-			on, mark = p.url, "/* cut */"
-		}
-		db := pgtest.OpenURL(t, on, "things")
-		for how, run := range map[string]func() error{
-			"Exec":     func() error { return second(db.Exec(t.Context(), `SELECT pg_sleep(25) `+mark)) },
-			"QueryRow": func() error { return db.QueryRow(t.Context(), `SELECT 1 FROM pg_sleep(25) `+mark).Scan(new(int)) },
-			"InTx": func() error {
-				return db.InTx(t.Context(), func(tx *pg.Tx) error {
-					return second(tx.Exec(t.Context(), `SELECT pg_sleep(25) `+mark))
-				})
-			},
+	for how, run := range ways {
+		p := newProxy(t, url)
+		for name, c := range map[string]struct {
+			db  *pg.DB
+			end func(mark string)
+		}{
+			"the connection breaks": {pgtest.OpenURL(t, p.url, "things"), func(string) { p.cut() }},
+			"the server shuts down": {pgtest.OpenURL(t, url, "things"), down},
 		} {
-			if name == "the connection breaks" && how != "Exec" {
-				continue // the proxy is cut once
-			}
+			mark := "/* " + name + ", " + how + " */"
 			failed := make(chan error, 1)
-			go func() { failed <- run() }()
+			go func() { failed <- run(c.db, `SELECT 1 FROM pg_sleep(25) `+mark) }()
 			wait(mark)
-			end()
-			wantAway(t, name+", "+how, <-failed)
+			c.end(mark)
+			wantAway(t, mark, <-failed)
 		}
 	}
 }

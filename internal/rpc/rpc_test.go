@@ -259,7 +259,7 @@ func TestStreams(t *testing.T) {
 				size += len(m.GetChunk())
 			}
 		},
-		download: func(req *mediapb.DownloadMediaRequest, stream mediapb.MediaService_DownloadMediaServer) error {
+		download: func(_ *mediapb.DownloadMediaRequest, stream mediapb.MediaService_DownloadMediaServer) error {
 			for i := range 3 {
 				if err := stream.Send(&mediapb.DownloadMediaResponse{Chunk: []byte{byte(i)}}); err != nil {
 					return err
