@@ -9,6 +9,8 @@ import (
 	"image/color"
 	"image/png"
 	"net/http"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -291,4 +293,36 @@ func told(t testing.TB, p *person, kinds ...string) {
 		}
 		return len(a.items()) == len(kinds), a.String()
 	})
+}
+
+// TestSecondStartIsRefused: one data folder is one process's; the second says
+// so and harms nothing.
+func TestSecondStartIsRefused(t *testing.T) {
+	t.Parallel()
+	in := oneProcess(t)
+	second := in.add("second", []string{"serve"}, append(slices.Clone(in.processes["stoa"].env), "STOA_HTTP_ADDR=127.0.0.1:0")...)
+	second.start()
+	eventually(t, soon, "the second process ends", func() (bool, string) { return second.ended(), "" })
+	if said := second.tail(); !strings.Contains(said, "the folder is in use") || strings.Contains(said, "panic") {
+		t.Errorf("it said:\n%s", said)
+	}
+	in.nobody().do(t, 200, "GET", "/readyz", nil)
+}
+
+// TestStopEndsAllThatWasStarted: after a stop and after kill -9 the next start
+// finds what was there.
+func TestStopEndsAllThatWasStarted(t *testing.T) {
+	t.Parallel()
+	in := oneProcess(t)
+	p := in.signUp(t, "Still There")
+	for _, end := range []func(){in.processes["stoa"].stop, in.processes["stoa"].kill} {
+		end()
+		eventually(t, 10*time.Second, "the database ends with it", func() (bool, string) {
+			out, err := exec.CommandContext(t.Context(), "pgrep", "-f", in.dir).Output() //nolint:gosec // our own folder
+			return err != nil && len(out) == 0, string(out)
+		})
+		in.processes["stoa"].start()
+		in.waitReady()
+		p.do(t, 200, "GET", "/v1/me", nil)
+	}
 }
