@@ -77,10 +77,13 @@ func TestInTxRollsBack(t *testing.T) {
 		fn   func(tx *pg.Tx) error
 		want func(error) bool
 	}{
-		"fn fails":            {func(*pg.Tx) error { return fmt.Errorf("inner: %w", refused) }, func(err error) bool { return errors.Is(err, refused) }},
-		"statement fails":     {func(tx *pg.Tx) error { _, err := tx.Exec(t.Context(), `INSERT INTO thing (id) VALUES (1)`); return err }, func(err error) bool { return pg.Violates(err, "thing_pkey") }},
-		"failure is ignored":  {func(tx *pg.Tx) error { _, _ = tx.Exec(t.Context(), `nonsense`); return nil }, func(err error) bool { return err != nil }},
-		"the commit fails":    {func(tx *pg.Tx) error { _, err := tx.Exec(t.Context(), `UPDATE thing SET of = 99 WHERE id = 1`); return err }, func(err error) bool { return pg.Violates(err, "thing_of") }},
+		"fn fails":           {func(*pg.Tx) error { return fmt.Errorf("inner: %w", refused) }, func(err error) bool { return errors.Is(err, refused) }},
+		"statement fails":    {func(tx *pg.Tx) error { _, err := tx.Exec(t.Context(), `INSERT INTO thing (id) VALUES (1)`); return err }, func(err error) bool { return pg.Violates(err, "thing_pkey") }},
+		"failure is ignored": {func(tx *pg.Tx) error { _, _ = tx.Exec(t.Context(), `nonsense`); return nil }, func(err error) bool { return err != nil }},
+		"the commit fails": {func(tx *pg.Tx) error {
+			_, err := tx.Exec(t.Context(), `UPDATE thing SET of = 99 WHERE id = 1`)
+			return err
+		}, func(err error) bool { return pg.Violates(err, "thing_of") }},
 		"the caller has gone": {func(*pg.Tx) error { cancel(); return nil }, func(err error) bool { return errors.Is(err, context.Canceled) }},
 	} {
 		ctx := ctx

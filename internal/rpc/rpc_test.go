@@ -304,7 +304,9 @@ func BenchmarkCall(b *testing.B) {
 	accesspb.RegisterAccessServiceServer(h, &server{answer: func(_ context.Context, req *accesspb.ListEntitledRequest) (*accesspb.ListEntitledResponse, error) {
 		return &accesspb.ListEntitledResponse{CourseIds: req.GetCourseIds()}, nil
 	}})
-	ctx := rpctest.Account(b.Context(), account)
+	// As within a request, which has a deadline.
+	ctx, cancel := context.WithTimeout(rpctest.Account(b.Context(), account), 50*time.Second)
+	defer cancel()
 	run := func(b *testing.B, conn grpc.ClientConnInterface) {
 		b.ReportAllocs()
 		for b.Loop() {
