@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,8 +75,8 @@ type Int struct {
 
 // UnmarshalText implements [encoding.TextUnmarshaler].
 func (i *Int) UnmarshalText(text []byte) error {
-	_, err := fmt.Sscanf(string(text)+"\n", "%d\n", &i.V)
-	if err != nil || i.V < 0 {
+	var err error
+	if i.V, err = strconv.ParseInt(string(text), 10, 64); err != nil || i.V < 0 {
 		i.err = fmt.Errorf("%q is not a whole number from 0 on", text)
 	}
 	return nil

@@ -155,12 +155,14 @@ func examineDatabase(ctx context.Context, cfg Config) []Finding {
 		for _, v := range versions {
 			f := Finding{What: v.Schema, Says: fmt.Sprintf("tables at version %d of %d", v.Current, v.Want)}
 			switch {
+			case v.Current < v.Want && cfg.Migrate.V:
+				f.Says += ", brought up to date at the next start"
 			case v.Current < v.Want:
 				f.Cure = "Run `stoa migrate`, or start the service with STOA_MIGRATE=1."
 			case v.Current > v.Want:
 				f.Says += " (made by a newer program, which is fine while it is rolled out)"
 			}
-			if f.Cure == "" {
+			if f.Cure == "" && v.Current > 0 {
 				parked, err := examineParked(ctx, url, v.Schema)
 				if err != nil {
 					return err

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/stoa-lms/stoa/internal/auth"
@@ -147,6 +148,36 @@ func TestGuardOfEveryRPC(t *testing.T) {
 			if (err == nil) != let {
 				t.Errorf("%s as %s: %v", m.name, name, err)
 			}
+		}
+	}
+}
+
+// A contract of its own, so that the scope is held also while no RPC has it.
+func TestGuardOfThePlatform(t *testing.T) {
+	t.Parallel()
+	md := declare(t, "platformthing", &authpb.Rule{Scope: authpb.Scope_SCOPE_PLATFORM, Permission: "refund.create"})
+	if err := protoregistry.GlobalFiles.RegisterFile(md.ParentFile()); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		who  auth.Principal
+		has  []string
+		fail error
+		want error
+	}{
+		"nobody":               {nobody, []string{"refund.create"}, nil, auth.ErrUnauthenticated},
+		"service alone":        {service, []string{"refund.create"}, nil, auth.ErrUnauthenticated},
+		"account":              {learner, nil, nil, auth.ErrForbidden},
+		"sees, and may not":    {learner, []string{auth.View}, nil, auth.ErrForbidden},
+		"may":                  {learner, []string{"refund.create"}, nil, nil},
+		"service for them":     {behalf, []string{"refund.create"}, nil, nil},
+		"nobody knows who may": {learner, []string{"refund.create"}, context.DeadlineExceeded, context.DeadlineExceeded},
+	} {
+		// The platform is asked about as no course.
+		_, err := guard(t, allow{account: c.who.Account, permissions: c.has, err: c.fail}).
+			Call(auth.With(t.Context(), c.who), "/platformthing.Things/Get", &emptypb.Empty{}, done)
+		if !errors.Is(err, c.want) || c.want == nil && err != nil {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 }

@@ -128,9 +128,9 @@ func TestRuleOfUnknownMethods(t *testing.T) {
 	}
 }
 
-// declare returns a method with a request of the given fields that declares
-// rule, nothing when that is nil.
-func declare(t *testing.T, rule *authpb.Rule) protoreflect.MethodDescriptor {
+// declare returns a method of a new contract that declares rule, nothing when
+// that is nil.
+func declare(t *testing.T, pkg string, rule *authpb.Rule) protoreflect.MethodDescriptor {
 	t.Helper()
 	text, number := descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum(), descriptorpb.FieldDescriptorProto_TYPE_INT64.Enum()
 	one, many := descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(), descriptorpb.FieldDescriptorProto_LABEL_REPEATED.Enum()
@@ -139,14 +139,14 @@ func declare(t *testing.T, rule *authpb.Rule) protoreflect.MethodDescriptor {
 		proto.SetExtension(opts, authpb.E_Rule, rule)
 	}
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: new("thing.proto"), Package: new("thing"), Syntax: new("proto3"),
+		Name: new(pkg + ".proto"), Package: new(pkg), Syntax: new("proto3"),
 		MessageType: []*descriptorpb.DescriptorProto{{Name: new("Request"), Field: []*descriptorpb.FieldDescriptorProto{
 			{Name: new("course_id"), Number: new(int32(1)), Type: text, Label: one},
 			{Name: new("number"), Number: new(int32(2)), Type: number, Label: one},
 			{Name: new("course_ids"), Number: new(int32(3)), Type: text, Label: many},
 		}}},
 		Service: []*descriptorpb.ServiceDescriptorProto{{Name: new("Things"), Method: []*descriptorpb.MethodDescriptorProto{
-			{Name: new("Get"), InputType: new(".thing.Request"), OutputType: new(".thing.Request"), Options: opts},
+			{Name: new("Get"), InputType: new("." + pkg + ".Request"), OutputType: new("." + pkg + ".Request"), Options: opts},
 		}}},
 	}, nil)
 	if err != nil {
@@ -186,7 +186,7 @@ func TestDeclaredRule(t *testing.T) {
 		"course, a list":             {&authpb.Rule{Scope: course, Permission: "course.edit", Field: "course_ids"}, false},
 		"a scope to come":            {&authpb.Rule{Scope: 99, Permission: "course.edit"}, false},
 	} {
-		r, err := auth.DeclaredRule(declare(t, c.rule))
+		r, err := auth.DeclaredRule(declare(t, "thing", c.rule))
 		if (err == nil) != c.ok {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
