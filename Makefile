@@ -10,7 +10,7 @@ S3 := $(BIN)/versitygw
 PLUGINS := $(BIN)/protoc-gen-go-1.36.12 $(BIN)/protoc-gen-go-grpc-1.6.2 $(BIN)/protoc-gen-grpc-gateway-2.33.0
 VERSION := $(shell git describe --tags --always 2>/dev/null || echo development)
 
-.PHONY: run test check gen lint race bench build tools servers clean
+.PHONY: run test check gen gen-check baseline lint race bench build tools servers clean
 
 run: servers-run build ## start Stoa in one process with the demo school
 	STOA_DEMO=$${STOA_DEMO:-1} exec $(BIN)/stoa serve

@@ -8,7 +8,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"maps"
 	"net"
 	"net/url"
@@ -606,7 +605,7 @@ func (f *faults) dockerfile(d dockerfile, in files) {
 	}
 	env := map[string]string{}
 	for _, line := range d.all(-1, "ENV") {
-		for _, pair := range strings.Fields(line) {
+		for pair := range strings.FieldsSeq(line) {
 			name, value, _ := strings.Cut(pair, "=")
 			if _, ok := settings()[name]; !ok {
 				f.add("Dockerfile: %s is no setting of the program", name)
@@ -695,15 +694,6 @@ func TestNoSecrets(t *testing.T) {
 	}
 	if !slices.Contains(strings.Fields(string(text)), ".env") {
 		t.Error(".gitignore does not name .env")
-	}
-	err = filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type()&fs.ModeSymlink != 0 {
-			t.Errorf("%s is a link", path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 

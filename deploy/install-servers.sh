@@ -7,10 +7,9 @@ missing=""
 for server in "$@"; do
 	case $server in
 	postgresql)
-		# The contributed modules hold pg_trgm; newer packages have them inside.
 		found=""
 		for d in /usr/lib/postgresql/*/bin; do [ -x "$d/initdb" ] && found=$d; done
-		[ -n "$found" ] || command -v initdb >/dev/null 2>&1 || missing="$missing postgresql postgresql-contrib"
+		[ -n "$found" ] || command -v initdb >/dev/null 2>&1 || missing="$missing postgresql"
 		;;
 	redis) command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server" ;;
 	rabbitmq) [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$missing rabbitmq-server" ;;

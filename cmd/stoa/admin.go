@@ -82,7 +82,7 @@ func (c *listEventsCmd) Run(ctx context.Context, cfg *app.Config) error {
 
 type replayEventsCmd struct {
 	Service string   `help:"Only of this service."`
-	IDs     []string `arg:"" optional:"" help:"Ids of events; all parked ones when none is named."`
+	IDs     []string `arg:"" optional:"" name:"id" help:"Ids of events; all parked ones when none is named."`
 }
 
 // Run implements the command.
@@ -102,7 +102,7 @@ func (c *replayEventsCmd) Run(ctx context.Context, cfg *app.Config) error {
 }
 
 type discardEventsCmd struct {
-	IDs []string `arg:"" help:"Ids of events."`
+	IDs []string `arg:"" name:"id" help:"Ids of events."`
 }
 
 // Run implements the command.

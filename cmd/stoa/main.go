@@ -27,6 +27,7 @@ type cli struct {
 
 	Serve   serveCmd   `cmd:"" default:"withargs" help:"Run services: all, or those named."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's tables up to date and tell the broker who hears what."`
+	Health  healthCmd  `cmd:"" help:"Ask a process whether it is ready; the exit status says it."`
 	Doctor  doctorCmd  `cmd:"" help:"Say what is wrong with the installation, and how to mend it."`
 	Admin   adminCmd   `cmd:"" help:"Do what only an operator may."`
 	Show    configCmd  `cmd:"" name:"config" help:"List every setting with its default and its meaning."`

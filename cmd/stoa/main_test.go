@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stoa-lms/stoa/internal/app"
+	"github.com/stoa-lms/stoa/internal/pg/pgtest"
 )
 
 // The test binary is the program when this variable is set.
@@ -184,8 +185,8 @@ func TestDoctorFindsServersThatAreAway(t *testing.T) {
 	}
 }
 
-// A fresh installation is well before its first start, after its tables are
-// made, and with a setting that leaves making them to the operator it says so.
+// A fresh installation is well before its first start, which the doctor leaves
+// undone, and after it.
 func TestDoctorOfAFreshInstallation(t *testing.T) {
 	t.Parallel()
 	s := newStoa(t)
@@ -196,10 +197,9 @@ func TestDoctorOfAFreshInstallation(t *testing.T) {
 			t.Errorf("%s: exit status %d\n%s%s", when, got.code, got.out, got.err)
 		}
 	}
-	well("before the first start", "version 0 of 1, brought up to date at the next start")
-	got := s.run(t, []string{"STOA_MIGRATE=0"}, "doctor")
-	if got.code != 1 || !strings.Contains(got.out, "Run `stoa migrate`") {
-		t.Errorf("tables that nobody makes: exit status %d\n%s", got.code, got.out)
+	well("before the first start", "the first start makes")
+	if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the doctor has made the data folder: %v", err)
 	}
 	if got := s.run(t, nil, "migrate"); got.code != 0 || !strings.Contains(got.out, "courses      version 1") {
 		t.Errorf("migrate: exit status %d\n%s%s", got.code, got.out, got.err)
@@ -210,5 +210,20 @@ func TestDoctorOfAFreshInstallation(t *testing.T) {
 	}
 	if got := s.run(t, nil, "admin", "grant", "nobody@example.org", "admin"); got.code != 1 || got.err == "" {
 		t.Errorf("a role for nobody: %+v", got)
+	}
+}
+
+// Tables that the next start makes are no fault; those that an operator has to
+// make are one.
+func TestDoctorOfAnEmptyDatabase(t *testing.T) {
+	t.Parallel()
+	s, database := newStoa(t), "STOA_DATABASE_URL="+pgtest.New(t)
+	got := s.run(t, []string{database}, "doctor")
+	if got.code != 0 || strings.Contains(got.out, "BAD") || !strings.Contains(got.out, "version 0 of 1") {
+		t.Errorf("exit status %d\n%s%s", got.code, got.out, got.err)
+	}
+	got = s.run(t, []string{database, "STOA_MIGRATE=0"}, "doctor")
+	if got.code != 1 || strings.Count(got.out, "Run `stoa migrate`") != len(app.Schemas()) {
+		t.Errorf("tables that nobody makes: exit status %d\n%s%s", got.code, got.out, got.err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -52,9 +53,10 @@ type Config struct {
 	BucketAccessKey string `help:"Access key of an S3 bucket." env:"STOA_BUCKET_ACCESS_KEY"`
 	BucketSecretKey string `help:"Secret key of an S3 bucket." env:"STOA_BUCKET_SECRET_KEY"`
 
-	Payments string `help:"How orders are paid: development (a pay page on which no money moves) or none." default:"development" env:"STOA_PAYMENTS"`
+	Payments string `help:"How orders are paid: development (a pay page on which no money moves) or none, which takes no orders." default:"development" env:"STOA_PAYMENTS"`
 	Demo     Bool   `help:"Load the demo school." default:"false" env:"STOA_DEMO"`
 
+	TrustedProxies  string   `help:"Networks of proxies whose X-Forwarded-For is believed, as 10.0.0.0/8,192.168.1.7/32. The address that connects is the caller's when empty." env:"STOA_TRUSTED_PROXIES"`
 	RateLimit       Int      `help:"Requests a second that one address may make; four times as many at once. No bound when 0." default:"200" env:"STOA_RATE_LIMIT"`
 	SignInRateLimit Int      `name:"sign-in-rate-limit" help:"Sign-ins and sign-ups a second that one address may make; twenty times as many at once. No bound when 0." default:"10" env:"STOA_SIGN_IN_RATE_LIMIT"`
 	RequestTimeout  Duration `help:"Time that a request may take; transfers of files may take longer." default:"20s" env:"STOA_REQUEST_TIMEOUT"`
@@ -159,8 +161,9 @@ func (c *Config) Faults(services []string) []string {
 	address("STOA_HTTP_ADDR", c.HTTPAddr)
 	address("STOA_RPC_ADDR", c.RPCAddr)
 	address("STOA_OPS_ADDR", c.OpsAddr)
-	if c.Connections.err == nil && (c.Connections.V < 2 || c.Connections.V > 1000) {
-		add("STOA_DATABASE_CONNECTIONS", "%d is not from 2 to 1000", c.Connections.V)
+	if c.Connections.err == nil && (c.Connections.V < 4 || c.Connections.V > 1000) {
+		// Events take three, requests need one.
+		add("STOA_DATABASE_CONNECTIONS", "%d is not from 4 to 1000", c.Connections.V)
 	}
 	if c.MaxUpload.err == nil && c.MaxUpload.V < 1 {
 		add("STOA_MAX_UPLOAD", "must be at least 1")
@@ -197,13 +200,18 @@ func (c *Config) Faults(services []string) []string {
 			add("STOA_SERVICE_KEY", "%v", err)
 		}
 	}
+	if _, err := parseProxies(c.TrustedProxies); err != nil {
+		add("STOA_TRUSTED_PROXIES", "%v", err)
+	}
 	if _, err := parsePeers(c.Peers); err != nil {
 		add("STOA_PEERS", "%v", err)
 	}
 	if len(services) > 0 && len(services) < len(Names()) {
-		for setting, value := range map[string]string{
-			"STOA_DATABASE_URL": c.DatabaseURL, "STOA_AMQP_URL": c.AMQPURL, "STOA_SERVICE_KEY": c.ServiceKey,
-		} {
+		needed := map[string]string{"STOA_SERVICE_KEY": c.ServiceKey}
+		if len(services) > 1 || services[0] != edgeName { // which has no tables and no events
+			needed["STOA_DATABASE_URL"], needed["STOA_AMQP_URL"] = c.DatabaseURL, c.AMQPURL
+		}
+		for setting, value := range needed {
 			if value == "" {
 				add(setting, "is needed by a process that runs some of the services: all processes must name the same")
 			}
@@ -225,6 +233,22 @@ func (c *Config) Faults(services []string) []string {
 	}
 	slices.Sort(faults)
 	return faults
+}
+
+// parseProxies reads networks.
+func parseProxies(text string) ([]netip.Prefix, error) {
+	var proxies []netip.Prefix
+	for network := range strings.SplitSeq(text, ",") {
+		if network = strings.TrimSpace(network); network == "" {
+			continue
+		}
+		prefix, err := netip.ParsePrefix(network)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a network such as 10.0.0.0/8", network)
+		}
+		proxies = append(proxies, prefix.Masked())
+	}
+	return proxies, nil
 }
 
 // parsePeers reads name=host:port pairs.

@@ -57,14 +57,23 @@ func TestFaults(t *testing.T) {
 		services []string
 		want     []string
 	}{
-		"nothing set":                {func(*Config) {}, nil, nil},
-		"all services":               {func(*Config) {}, Names(), nil},
-		"profile":                    {func(c *Config) { c.Profile = "prod" }, nil, []string{"STOA_PROFILE"}},
-		"payments":                   {func(c *Config) { c.Payments = "gold" }, nil, []string{"STOA_PAYMENTS"}},
-		"log":                        {func(c *Config) { c.LogFormat, c.LogLevel = "xml", "loud" }, nil, []string{"STOA_LOG_FORMAT", "STOA_LOG_LEVEL"}},
-		"numbers":                    {func(c *Config) { set(t, &c.Connections, "many"); set(t, &c.RateLimit, "-1"); set(t, &c.MaxUpload, "2GB") }, nil, []string{"STOA_DATABASE_CONNECTIONS", "STOA_MAX_UPLOAD", "STOA_RATE_LIMIT"}},
+		"nothing set":  {func(*Config) {}, nil, nil},
+		"all services": {func(*Config) {}, Names(), nil},
+		"profile":      {func(c *Config) { c.Profile = "prod" }, nil, []string{"STOA_PROFILE"}},
+		"payments":     {func(c *Config) { c.Payments = "gold" }, nil, []string{"STOA_PAYMENTS"}},
+		"log":          {func(c *Config) { c.LogFormat, c.LogLevel = "xml", "loud" }, nil, []string{"STOA_LOG_FORMAT", "STOA_LOG_LEVEL"}},
+		"numbers": {func(c *Config) {
+			set(t, &c.Connections, "many")
+			set(t, &c.RateLimit, "-1")
+			set(t, &c.MaxUpload, "2GB")
+		}, nil, []string{"STOA_DATABASE_CONNECTIONS", "STOA_MAX_UPLOAD", "STOA_RATE_LIMIT"}},
 		"bounds":                     {func(c *Config) { c.Connections.V, c.MaxUpload.V = 1, 0 }, nil, []string{"STOA_DATABASE_CONNECTIONS", "STOA_MAX_UPLOAD"}},
 		"too many connections":       {func(c *Config) { c.Connections.V = 1001 }, nil, []string{"STOA_DATABASE_CONNECTIONS"}},
+		"too few connections":        {func(c *Config) { c.Connections.V = 3 }, nil, []string{"STOA_DATABASE_CONNECTIONS"}},
+		"fewest connections":         {func(c *Config) { c.Connections.V = 4 }, nil, nil},
+		"proxies":                    {func(c *Config) { c.TrustedProxies = "10.0.0.0/8, 192.168.1.7/32,fd00::/8," }, nil, nil},
+		"a proxy that is no network": {func(c *Config) { c.TrustedProxies = "10.0.0.0/8,proxy" }, nil, []string{"STOA_TRUSTED_PROXIES"}},
+		"the edge alone":             {func(*Config) {}, []string{"edge"}, []string{"STOA_SERVICE_KEY"}},
 		"most connections":           {func(c *Config) { c.Connections.V = 1000 }, nil, nil},
 		"no rate limits":             {func(c *Config) { c.RateLimit.V, c.SignInRateLimit.V = 0, 0 }, nil, nil},
 		"times":                      {func(c *Config) { set(t, &c.RequestTimeout, "20"); set(t, &c.Drain, "-1s") }, nil, []string{"STOA_DRAIN", "STOA_REQUEST_TIMEOUT"}},
@@ -125,7 +134,7 @@ func TestFaults(t *testing.T) {
 func brokenConfig(tb testing.TB) Config {
 	tb.Helper()
 	c := Config{
-		Profile: "x", Payments: "x", LogFormat: "x", LogLevel: "x", HTTPAddr: "x", RPCAddr: "x", OpsAddr: "x", Peers: "x",
+		Profile: "x", Payments: "x", LogFormat: "x", LogLevel: "x", HTTPAddr: "x", RPCAddr: "x", OpsAddr: "x", Peers: "x", TrustedProxies: "x",
 		DatabaseURL: "postgres://stoa:hunter2@db:port/stoa", PublicURL: "x://u:hunter2@h", AMQPURL: "amqp://u:hunter2@[h", RedisURL: "redis://u:hunter2@h/x/y/z",
 		BucketURL: "s3x://k:hunter2@b", TracesURL: "://hunter2", ServiceKey: "hunter2",
 	}
@@ -143,7 +152,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		"STOA_AMQP_URL", "STOA_BUCKET_URL", "STOA_DATABASE_CONNECTIONS", "STOA_DATABASE_URL", "STOA_DEMO", "STOA_DRAIN", "STOA_HTTP_ADDR",
 		"STOA_LOG_FORMAT", "STOA_LOG_LEVEL", "STOA_MAX_UPLOAD", "STOA_MIGRATE", "STOA_OPS_ADDR", "STOA_PAYMENTS", "STOA_PEERS", "STOA_PROFILE",
 		"STOA_PUBLIC_URL", "STOA_RATE_LIMIT", "STOA_REDIS_URL", "STOA_REQUEST_TIMEOUT", "STOA_RPC_ADDR", "STOA_SERVICE_KEY", "STOA_SIGN_IN_RATE_LIMIT",
-		"STOA_TRACES_URL", "serve",
+		"STOA_TRACES_URL", "STOA_TRUSTED_PROXIES", "serve",
 	}
 	if diff := cmp.Diff(want, settings(faults)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -79,7 +79,8 @@ type Finding struct {
 }
 
 // Examine looks at everything that a process running the named services would
-// need, and changes nothing.
+// need. It leaves nothing behind: a probe that it writes to the bucket it deletes,
+// an embedded database that it starts to look into it stops.
 func Examine(ctx context.Context, cfg Config, services []string, version string) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -98,9 +99,14 @@ func Examine(ctx context.Context, cfg Config, services []string, version string)
 	return append(findings, examinePeers(ctx, cfg, services)...)
 }
 
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, os.ErrNotExist)
+}
+
 func examineFolder(cfg Config) Finding {
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return Finding{"data folder", err.Error(), "Set STOA_DATA_DIR to a folder that can be written."}
+	if !exists(cfg.DataDir) {
+		return Finding{What: "data folder", Says: cfg.DataDir + " is not there yet; the first start makes it"}
 	}
 	f, err := os.CreateTemp(cfg.DataDir, ".doctor-*")
 	if err != nil {
@@ -113,6 +119,9 @@ func examineFolder(cfg Config) Finding {
 
 func examineBucket(ctx context.Context, cfg Config) Finding {
 	const cure = "Check STOA_BUCKET_URL and its keys, that the bucket exists, and that its server answers."
+	if cfg.BucketURL == "" && !exists(filepath.Join(cfg.DataDir, "bucket")) {
+		return Finding{What: "bucket", Says: "a folder in the data folder, which the first start makes"}
+	}
 	b, err := openBucket(ctx, cfg)
 	if err != nil {
 		return Finding{"bucket", err.Error(), cure}
@@ -128,6 +137,9 @@ func examineDatabase(ctx context.Context, cfg Config) []Finding {
 	if cfg.DatabaseURL == "" {
 		if _, err := embedded.Find(); err != nil {
 			return []Finding{{"database", err.Error(), "Install PostgreSQL's server programs, or set STOA_DATABASE_URL."}}
+		}
+		if !exists(filepath.Join(cfg.DataDir, "postgres")) {
+			return []Finding{{What: "database", Says: "embedded, which the first start makes"}}
 		}
 	}
 	var findings []Finding

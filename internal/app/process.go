@@ -65,6 +65,9 @@ func (p *process) runsHere(name string) bool { return slices.Contains(p.local, n
 // whole reports whether every service runs here.
 func (p *process) whole() bool { return len(p.local) == len(Names()) }
 
+// holdsData reports whether a service with tables runs here.
+func (p *process) holdsData() bool { return len(p.local) > 1 || p.local[0] != edgeName }
+
 // onClose has fn called at the end, last come first.
 func (p *process) onClose(fn func()) { p.closes = append(p.closes, fn) }
 
@@ -151,7 +154,7 @@ func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []strin
 		return nil, err
 	}
 	p.onClose(p.limiter.Close)
-	if len(local) > 1 || local[0] != edgeName {
+	if p.holdsData() {
 		if p.database, err = p.openDatabase(ctx); err != nil {
 			return nil, err
 		}
@@ -278,13 +281,16 @@ func migrateWhenThere(ctx context.Context, log *slog.Logger, database string, sc
 
 // housekeep forgets old idempotency keys.
 func (p *process) housekeep(ctx context.Context) error {
-	const every, batch = time.Hour, 10_000
+	const every, batch = 10 * time.Minute, 5_000
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		for _, db := range p.dbs {
-			if _, err := idempotency.Sweep(ctx, db, batch); err != nil && ctx.Err() == nil {
-				p.log.WarnContext(ctx, "old idempotency keys could not be deleted", "service", db.Schema(), "error", err.Error())
+			for deleted := int64(batch); deleted == batch && ctx.Err() == nil; {
+				var err error
+				if deleted, err = idempotency.Sweep(ctx, db, batch); err != nil && ctx.Err() == nil {
+					p.log.WarnContext(ctx, "old idempotency keys could not be deleted", "service", db.Schema(), "error", err.Error())
+				}
 			}
 		}
 		select {
@@ -344,8 +350,9 @@ func listen(ctx context.Context, cfg Config, log *slog.Logger) (net.Listener, er
 	return l, nil
 }
 
-// httpServer is bounded in every phase of a request; bodies of transfers have
-// deadlines of their own that move while bytes come.
+// httpServer bounds headers and idle connections. Bodies are bounded where they
+// are read: JSON by the request's deadline, transfers by one that moves while
+// bytes come.
 func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -355,7 +362,6 @@ func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 		Handler:           h,
 		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),

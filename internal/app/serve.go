@@ -74,14 +74,10 @@ func (p *process) serve(ctx context.Context, version string, out io.Writer) erro
 		p.web = l
 		defer func() { _ = l.Close() }()
 	}
-	if err := p.startServices(ctx); err != nil {
-		return err
-	}
-	p.runs = append(p.runs, p.housekeep)
-
 	running, stop := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer stop(nil)
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop(nil)
 	run := func(fn func(context.Context) error) {
 		wg.Go(func() {
 			if err := fn(running); err != nil {
@@ -89,6 +85,19 @@ func (p *process) serve(ctx context.Context, version string, out io.Writer) erro
 			}
 		})
 	}
+	// First of all, so that who watches sees a process that waits and not one
+	// that is dead.
+	var state state
+	ops, err := p.opsFront(ctx, &state, out)
+	if err != nil {
+		return err
+	}
+	run(func(context.Context) error { return ops.serve() })
+	defer ops.stop(context.WithoutCancel(ctx))
+	if err := p.startServices(ctx); err != nil {
+		return err
+	}
+	p.runs = append(p.runs, p.housekeep)
 	// Every process tells the broker who hears what before it sends anything.
 	if err := p.broker.Declare(ctx, p.hearing()); err != nil && ctx.Err() == nil {
 		p.log.WarnContext(ctx, "the broker does not answer yet; events wait", "error", err.Error())
@@ -99,25 +108,26 @@ func (p *process) serve(ctx context.Context, version string, out io.Writer) erro
 	for _, fn := range p.runs {
 		run(fn)
 	}
-	fronts, err := p.fronts(ctx, version, out)
+	fronts, err := p.fronts(ctx, version, out, func(ctx context.Context) error { return state.ready(ctx, p) })
 	if err != nil {
-		stop(nil)
-		wg.Wait()
 		return err
 	}
 	for _, f := range fronts {
 		run(func(context.Context) error { return f.serve() })
 	}
+	state.set(serving)
 	select {
 	case <-ctx.Done():
 		p.log.Info("stopping", "drain", p.cfg.Drain.V)
 	case <-running.Done():
 	}
+	state.set(draining)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.Drain.V)
 	defer cancel()
 	for _, f := range fronts {
 		f.stop(drain)
 	}
+	ops.stop(drain)
 	stop(nil)
 	wg.Wait()
 	if err := context.Cause(running); !errors.Is(err, context.Canceled) {
@@ -141,25 +151,49 @@ type front struct {
 	stop  func(context.Context)
 }
 
-// fronts opens every address and says where they are.
-func (p *process) fronts(ctx context.Context, version string, out io.Writer) ([]front, error) {
-	var fronts []front
-	var draining atomic.Bool
-	ready := func(ctx context.Context) error {
-		if draining.Load() {
-			return fault.New(fault.Unavailable, "draining", "This process is being stopped.")
-		}
+// state is how far a process is.
+type state struct{ atomic.Int32 }
+
+const (
+	starting int32 = iota
+	serving
+	draining
+)
+
+func (s *state) set(to int32) { s.Store(to) }
+
+// ready says what the process waits for, nil when requests should come here.
+func (s *state) ready(ctx context.Context, p *process) error {
+	switch s.Load() {
+	case starting:
+		return fault.New(fault.Unavailable, "starting", "This process is starting.")
+	case draining:
+		return fault.New(fault.Unavailable, "draining", "This process is being stopped.")
+	default:
 		return p.ready(ctx)
 	}
-	if p.cfg.OpsAddr != "" {
-		f, addr, err := opsFront(ctx, p.cfg.OpsAddr, p.log, ready)
-		if err != nil {
-			return nil, err
-		}
-		fronts = append(fronts, f)
-		fmt.Fprintf(out, "Operators: http://%s/metrics\n", addr)
+}
+
+// opsFront opens the operators' address, where there is to be one.
+func (p *process) opsFront(ctx context.Context, s *state, out io.Writer) (front, error) {
+	if p.cfg.OpsAddr == "" {
+		return front{serve: func() error { return nil }, stop: func(context.Context) {}}, nil
 	}
-	if !p.whole() || p.cfg.RPCAddr != "" {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", p.cfg.OpsAddr)
+	if err != nil {
+		return front{}, fmt.Errorf("STOA_OPS_ADDR: %w", err)
+	}
+	fmt.Fprintf(out, "Operators: http://%s/metrics\n", l.Addr())
+	handler := opsHandler(p.log, func(ctx context.Context) error { return s.ready(ctx, p) })
+	return httpFront(httpServer(handler, p.log), l), nil
+}
+
+// fronts opens the addresses of the services and of the edge, and says where
+// they are. The edge comes first: it is stopped before the services it calls.
+func (p *process) fronts(ctx context.Context, version string, out io.Writer, ready func(context.Context) error) ([]front, error) {
+	var fronts []front
+	if p.holdsData() && (!p.whole() || p.cfg.RPCAddr != "") {
 		f, addr, err := p.rpcFront(ctx)
 		if err != nil {
 			return nil, err
@@ -172,16 +206,9 @@ func (p *process) fronts(ctx context.Context, version string, out io.Writer) ([]
 		if err != nil {
 			return nil, err
 		}
-		fronts = append(fronts, f)
+		fronts = append([]front{f}, fronts...)
 	}
-	first := front{
-		serve: func() error { return nil },
-		stop:  func(context.Context) { draining.Store(true) },
-	}
-	// Stopped in this order: the edge before the services that it calls, the
-	// operators' address last.
-	slices.Reverse(fronts)
-	return append([]front{first}, fronts...), nil
+	return fronts, nil
 }
 
 func (p *process) rpcFront(ctx context.Context) (front, string, error) {
@@ -213,8 +240,13 @@ func (p *process) webFront(ctx context.Context, version string, out io.Writer, r
 	for _, s := range signIns {
 		status.SignIns = append(status.SignIns, edge.SignIn(s))
 	}
+	proxies, err := parseProxies(p.cfg.TrustedProxies)
+	if err != nil {
+		return front{}, err
+	}
 	e, err := edge.New(edge.Config{
 		Log: p.log, Conns: conns, Limiter: p.limiter,
+		Proxies:       proxies,
 		Rate:          rate(p.cfg.RateLimit.V, 4),
 		SignInRate:    rate(p.cfg.SignInRateLimit.V, 20),
 		Timeout:       p.cfg.RequestTimeout.V,
@@ -265,8 +297,8 @@ func httpFront(server *http.Server, l net.Listener) front {
 	}
 }
 
-// opsFront serves metrics, health and profiles to operators.
-func opsFront(ctx context.Context, addr string, log *slog.Logger, ready func(context.Context) error) (front, string, error) {
+// opsHandler serves metrics, health and profiles to operators.
+func opsHandler(log *slog.Logger, ready func(context.Context) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", telemetry.MetricsHandler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
@@ -283,10 +315,5 @@ func opsFront(ctx context.Context, addr string, log *slog.Logger, ready func(con
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", addr)
-	if err != nil {
-		return front{}, "", fmt.Errorf("STOA_OPS_ADDR: %w", err)
-	}
-	return httpFront(httpServer(mux, log), l), l.Addr().String(), nil
+	return mux
 }

@@ -156,8 +156,10 @@ func TestGuardOfEveryRPC(t *testing.T) {
 func TestGuardOfThePlatform(t *testing.T) {
 	t.Parallel()
 	md := declare(t, "platformthing", &authpb.Rule{Scope: authpb.Scope_SCOPE_PLATFORM, Permission: "refund.create"})
-	if err := protoregistry.GlobalFiles.RegisterFile(md.ParentFile()); err != nil {
-		t.Fatal(err)
+	if _, err := protoregistry.GlobalFiles.FindFileByPath(md.ParentFile().Path()); err != nil { // with -count it is there already
+		if err := protoregistry.GlobalFiles.RegisterFile(md.ParentFile()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, c := range map[string]struct {
 		who  auth.Principal

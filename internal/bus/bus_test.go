@@ -28,7 +28,7 @@ func TestPublish(t *testing.T) {
 		{name: "none"},
 		{name: "three", events: []proto.Message{wrapperspb.String("a"), wrapperspb.Int64(1), wrapperspb.String("a")}, want: 3},
 		{name: "rolled back", events: []proto.Message{wrapperspb.String("a")}, after: errTest, fails: true},
-		{name: "too large", events: []proto.Message{wrapperspb.String("a"), wrapperspb.String(strings.Repeat("a", 256<<10))}, fails: true},
+		{name: "too large", events: []proto.Message{wrapperspb.String("a"), wrapperspb.String(strings.Repeat("a", bus.MaxEvent))}, fails: true},
 		{name: "not a message", events: []proto.Message{wrapperspb.String("\xff")}, fails: true},
 	}
 	for _, test := range tests {

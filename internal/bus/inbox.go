@@ -70,13 +70,14 @@ func (r *receiver) run(ctx context.Context, broker Broker, server *outage) {
 	})
 }
 
+// errUnheard keeps an event that a version before or after this one hears, for
+// that version to take up: during a roll-out both run, and either may get it.
+var errUnheard = errors.New("this version of the service does not hear the event")
+
 // receive returns nil once the event is handled, or kept to be tried again. It
 // waits for a database that is away, and returns an error only when ctx ends
 // meanwhile.
 func (r *receiver) receive(ctx context.Context, ev Event) error {
-	if len(r.handlers[ev.Name]) == 0 {
-		return nil // was heard by an earlier or a later version
-	}
 	return r.database.insist(ctx, receiveWorker, func(ctx context.Context) error {
 		if ev.Dead {
 			return r.keep(ctx, ev, maxAttempts-1, 0, errors.New("the broker gave up delivering it"))
@@ -96,6 +97,9 @@ func (r *receiver) receive(ctx context.Context, ev Event) error {
 // broke is no fault of the event: it is tried again on others, of which as many
 // may have broken as the pool has.
 func (r *receiver) handle(ctx context.Context, ev Event, enter string) (err error) {
+	if len(r.handlers[ev.Name]) == 0 {
+		return errUnheard
+	}
 	ctx, cancel := linger(ctx, handleTimeout)
 	defer cancel()
 	ctx = telemetry.WithRequestID(ctx, ev.Headers[headerRequestID])

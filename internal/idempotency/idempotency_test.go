@@ -145,8 +145,10 @@ func TestCallersDoNotShareKeys(t *testing.T) {
 	db := pgtest.Open(t, writes)
 	seen := map[string]bool{}
 	callers := []call{
-		{account: id.New("account"), service: "edge"}, {account: id.New("account"), service: "edge"},
-		{service: "edge"}, {service: "commerce"},
+		{account: id.New("account"), service: "edge"},
+		{account: id.New("account"), service: "edge"},
+		{service: "edge"},
+		{service: "commerce"},
 	}
 	for _, c := range callers {
 		c.key = "k"

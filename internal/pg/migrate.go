@@ -152,7 +152,6 @@ func up(ctx context.Context, db *sql.DB, files fs.FS, table string) error {
 func prepare(schema string) string {
 	return fmt.Sprintf(`
 CREATE SCHEMA IF NOT EXISTS %[1]s;
-CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public;
 DO $$ BEGIN
 	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '%[2]s') THEN
 		CREATE ROLE %[2]s NOLOGIN;

@@ -227,7 +227,7 @@ func TestMigrateFails(t *testing.T) {
 
 func TestFingerprint(t *testing.T) {
 	t.Parallel()
-	print := func(schemas ...pg.Schema) string {
+	of := func(schemas ...pg.Schema) string {
 		t.Helper()
 		f, err := pg.Fingerprint(schemas...)
 		if err != nil {
@@ -241,19 +241,19 @@ func TestFingerprint(t *testing.T) {
 	two["0002_y.sql"] = &fstest.MapFile{Data: []byte("two")}
 	seen := map[string]string{}
 	for name, f := range map[string]string{
-		"none": print(), "a": print(a), "b": print(b), "a and b": print(a, b),
-		"other text":      print(pg.Schema{Name: "a", Migrations: file("0001_x.sql", "One")}),
-		"other file name": print(pg.Schema{Name: "a", Migrations: file("0001_z.sql", "one")}),
-		"one file more":   print(pg.Schema{Name: "a", Migrations: two}),
+		"none": of(), "a": of(a), "b": of(b), "a and b": of(a, b),
+		"other text":      of(pg.Schema{Name: "a", Migrations: file("0001_x.sql", "One")}),
+		"other file name": of(pg.Schema{Name: "a", Migrations: file("0001_z.sql", "one")}),
+		"one file more":   of(pg.Schema{Name: "a", Migrations: two}),
 		// Where one file ends and the next begins is part of it.
-		"run together": print(pg.Schema{Name: "a", Migrations: file("0001_x.sql", "one\na/0002_y.sql 3\ntwo")}),
+		"run together": of(pg.Schema{Name: "a", Migrations: file("0001_x.sql", "one\na/0002_y.sql 3\ntwo")}),
 	} {
 		if other, ok := seen[f]; ok {
 			t.Errorf("%s and %s have one fingerprint", name, other)
 		}
 		seen[f] = name
 	}
-	if print(a, b) != print(pg.Schema{Name: "a", Migrations: file("0001_x.sql", "one")}, b) {
+	if of(a, b) != of(pg.Schema{Name: "a", Migrations: file("0001_x.sql", "one")}, b) {
 		t.Error("equal files have different fingerprints")
 	}
 }

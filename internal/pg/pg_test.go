@@ -486,7 +486,6 @@ func TestRolesAreApart(t *testing.T) {
 	}
 	for _, sql := range []string{
 		`INSERT INTO apple (n) VALUES (1)`, `UPDATE apple SET n = 2`, `SELECT * FROM apples.apple`, `DELETE FROM apple`,
-		`SELECT similarity('apple', 'aple')`,
 	} {
 		if _, err := apples.Exec(t.Context(), sql); err != nil {
 			t.Errorf("%s: %v", sql, err)

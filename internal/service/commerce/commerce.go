@@ -52,9 +52,10 @@ type Service struct {
 var (
 	ErrPriceNotSet     = fault.New(fault.NotFound, "price.not_set", "This course has no price yet.")
 	ErrOrderNotFound   = fault.New(fault.NotFound, "order.not_found", "You have no such order.")
-	ErrAlreadyPaid     = fault.New(fault.Conflict, "order.already_paid", "The order is paid; ask for a refund instead.")
+	ErrAlreadyPaid     = fault.New(fault.Conflict, "order.already_paid", "The order is paid.")
 	ErrMixedCurrencies = fault.New(fault.Invalid, "order.mixed_currencies", "The courses are sold in different currencies. Order them one by one.")
-	ErrOpenOrder       = fault.New(fault.Conflict, "order.open_order", "You have ordered one of these courses already. Pay that order or cancel it.")
+	ErrOpenOrder       = fault.New(fault.Conflict, "order.open_order", "You have an order for one of these courses already. Pay it, or cancel it while it is not paid.")
+	ErrPaymentsOff     = fault.New(fault.Conflict, "order.payments_off", "Nothing can be bought here at present.")
 	ErrPaymentNotFound = fault.New(fault.NotFound, "payment.not_found", "There is no such payment.")
 	ErrPaymentClosed   = fault.New(fault.Conflict, "payment.closed", "The order expired or was cancelled.")
 )

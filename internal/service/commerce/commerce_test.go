@@ -55,7 +55,7 @@ type shop struct {
 	now    atomic.Int64
 }
 
-func newShop(t *testing.T, edit ...func(*commerce.Config)) *shop {
+func newShop(t *testing.T) *shop {
 	t.Helper()
 	s := &shop{T: t, db: pgtest.Open(t, commerce.Schema), access: &fakeAccess{enrolled: map[string]bool{}}}
 	s.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Unix())
@@ -65,9 +65,6 @@ func newShop(t *testing.T, edit ...func(*commerce.Config)) *shop {
 		DB: s.db, Log: rpctest.Log(t), Access: accesspb.NewAccessServiceClient(h.As("commerce")),
 		PublicURL: "http://stoa.test", DevelopmentPayments: true,
 		Now: func() time.Time { return time.Unix(s.now.Load(), 0) },
-	}
-	for _, fn := range edit {
-		fn(&cfg)
 	}
 	s.svc = commerce.New(cfg)
 	s.svc.Register(h)
@@ -424,16 +421,13 @@ func TestListsGoOnFromTheCursor(t *testing.T) {
 
 func TestNoDevelopmentPaymentsElsewhere(t *testing.T) {
 	t.Parallel()
-	s := newShop(t, func(c *commerce.Config) { c.DevelopmentPayments = false })
-	o := s.order(id.New("account"), s.course(id.New("account"), 4900, "EUR"))
-	if o.GetPayUrl() != "" {
-		t.Fatalf("pay_url %q", o.GetPayUrl())
-	}
-	var payment string
-	if err := s.db.QueryRow(t.Context(), `SELECT payment_id FROM orders`).Scan(&payment); err != nil {
-		t.Fatal(err)
-	}
-	_, err := s.client.GetDevelopmentPayment(t.Context(), &commercepb.GetDevelopmentPaymentRequest{PaymentId: payment})
+	s := newShop(t)
+	course := s.course(id.New("account"), 4900, "EUR")
+	_, payment, _ := strings.Cut(s.order(id.New("account"), course).GetPayUrl(), "/pay/")
+	s.svc.DevelopmentPayments = false
+	_, err := s.client.CreateOrder(rpctest.Account(t.Context(), id.New("account")), &commercepb.CreateOrderRequest{CourseIds: []string{course}})
+	wantCode(t, err, "order.payments_off")
+	_, err = s.client.GetDevelopmentPayment(t.Context(), &commercepb.GetDevelopmentPaymentRequest{PaymentId: payment})
 	wantCode(t, err, "payment.not_found")
 	_, err = s.client.SettleDevelopmentPayment(t.Context(), &commercepb.SettleDevelopmentPaymentRequest{PaymentId: payment, Outcome: "succeed"})
 	wantCode(t, err, "payment.not_found")

@@ -429,7 +429,7 @@ func TestLimits(t *testing.T) {
 		if _, err := f.db.Exec(t.Context(), `
 			WITH v AS (
 				INSERT INTO item_version (item_id, title, preview, body, author_id, created_at)
-				SELECT n, 't', false, '[]', '', now() FROM unnest($1::text[]) n RETURNING id, item_id)
+				SELECT n, repeat('t', 150), false, '[]', '', now() FROM unnest($1::text[]) n RETURNING id, item_id)
 			INSERT INTO item (id, course_id, parent_id, kind, position, version_id)
 			SELECT item_id, $2, $3, $4, id * 4294967296, id FROM v`, ids, courseID, parent, kind); err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -41,6 +42,8 @@ type Config struct {
 	Conns map[string]grpc.ClientConnInterface
 	// Limiter counts requests.
 	Limiter cache.Limiter
+	// Proxies are the networks whose X-Forwarded-For is believed.
+	Proxies []netip.Prefix
 	// Rate is how many requests one address may make; a zero Every is no bound.
 	Rate cache.Limit
 	// SignInRate is the same for signing in and signing up.

@@ -103,7 +103,7 @@ func (e *Edge) download(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, e.Log, fault.InvalidField("expires", "field.type", "Use the address as it was given."))
 		return
 	}
-	f := &file{ctx: r.Context(), media: e.media, req: &mediapb.DownloadMediaRequest{
+	f := &file{ctx: r.Context(), media: e.media, control: http.NewResponseController(w), req: &mediapb.DownloadMediaRequest{
 		MediaId: r.PathValue("media_id"), Expires: expires, Signature: q.Get("signature"),
 	}}
 	m, err := f.describe()
@@ -143,14 +143,15 @@ func shown(contentType string) bool {
 // file is a stored file as [http.ServeContent] reads it: a stream is opened at
 // the first read after each seek.
 type file struct {
-	ctx    context.Context //nolint:containedctx // io.ReadSeeker has no place for it
-	media  mediapb.MediaServiceClient
-	req    *mediapb.DownloadMediaRequest
-	size   int64
-	at     int64
-	rest   []byte
-	stream mediapb.MediaService_DownloadMediaClient
-	cancel context.CancelFunc
+	ctx     context.Context //nolint:containedctx // io.ReadSeeker has no place for it
+	media   mediapb.MediaServiceClient
+	control *http.ResponseController
+	req     *mediapb.DownloadMediaRequest
+	size    int64
+	at      int64
+	rest    []byte
+	stream  mediapb.MediaService_DownloadMediaClient
+	cancel  context.CancelFunc
 }
 
 func (f *file) describe() (*mediapb.Media, error) {
@@ -213,6 +214,8 @@ func (f *file) Read(p []byte) (int, error) {
 		}
 		f.rest = msg.GetChunk()
 	}
+	// What is read is written next: a reader that takes nothing is let go.
+	_ = f.control.SetWriteDeadline(time.Now().Add(stall))
 	n := copy(p, f.rest)
 	f.rest = f.rest[n:]
 	f.at += int64(n)

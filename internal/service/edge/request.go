@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -118,7 +119,7 @@ func (r *recorder) Flush() {
 
 // limit counts a request against what its address may make.
 func (e *Edge) limit(ctx context.Context, r *http.Request) error {
-	key, limit := address(r), e.Rate
+	key, limit := e.address(r), e.Rate
 	if signsIn(r) {
 		key, limit = "sign-in:"+key, e.SignInRate
 	}
@@ -148,18 +149,30 @@ func signsIn(r *http.Request) bool {
 	}
 }
 
-// address is the network address of the caller; for IPv6 its /64, which is what
-// one subscriber has.
-func address(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+// address is the network address of the caller, as the nearest proxy that is
+// not ours saw it; for IPv6 its /64, which is what one subscriber has.
+func (e *Edge) address(r *http.Request) string {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
-	ip := net.ParseIP(host)
-	if ip == nil || ip.To4() != nil {
-		return host
+	ip := remote.Addr().Unmap()
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && e.trusts(ip); i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		ip = hop.Unmap()
 	}
-	return ip.Mask(net.CIDRMask(64, 128)).String()
+	if ip.Is4() {
+		return ip.String()
+	}
+	return netip.PrefixFrom(ip, 64).Masked().Addr().String()
+}
+
+func (e *Edge) trusts(ip netip.Addr) bool {
+	return slices.ContainsFunc(e.Proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 // authenticate finds out who calls. A bearer token that is not good is refused;

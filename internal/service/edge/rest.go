@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
@@ -53,6 +54,10 @@ func (e *Edge) bounded(next http.Handler) http.Handler {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), e.Timeout)
 		defer cancel()
+		if r.ContentLength != 0 {
+			// A body that does not come must not hold the connection.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(e.Timeout))
+		}
 		r = r.WithContext(ctx)
 		r.Body = &body{ReadCloser: http.MaxBytesReader(w, r.Body, maxBody)}
 		// Services are told who calls by a signed principal; the token stays here.

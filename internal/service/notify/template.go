@@ -72,7 +72,7 @@ var texts = map[string]map[kind]source{
 		},
 		receipt: {
 			title:   "You paid {{.Amount}}",
-			body:    `{{if eq (len .Lines) 1}}{{range .Lines}}{{.Course}} is yours.{{end}}{{else}}{{len .Lines}} courses are yours.{{end}} The receipt is in your mail.`,
+			body:    `{{if eq (len .Lines) 1}}{{range .Lines}}{{.Course}} is yours.{{end}}{{else}}{{len .Lines}} courses are yours.{{end}}`,
 			subject: "Your receipt of {{.Day}}",
 			text: "Hello {{.Name}},\n\nthank you for your order {{.Order}} of {{.Day}}.\n\n" +
 				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}\nTotal: {{.Amount}}\n\nStoa\n",
@@ -103,7 +103,7 @@ var texts = map[string]map[kind]source{
 		},
 		receipt: {
 			title:   "Du hast {{.Amount}} bezahlt",
-			body:    `{{if eq (len .Lines) 1}}{{range .Lines}}{{.Course}} gehört dir.{{end}}{{else}}{{len .Lines}} Kurse gehören dir.{{end}} Die Quittung ist in deiner Post.`,
+			body:    `{{if eq (len .Lines) 1}}{{range .Lines}}{{.Course}} gehört dir.{{end}}{{else}}{{len .Lines}} Kurse gehören dir.{{end}}`,
 			subject: "Deine Quittung vom {{.Day}}",
 			text: "Hallo {{.Name}},\n\ndanke für deine Bestellung {{.Order}} vom {{.Day}}.\n\n" +
 				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}\nSumme: {{.Amount}}\n\nStoa\n",

@@ -47,7 +47,7 @@ type CommerceServiceClient interface {
 	// Places an order for courses at their prices of this moment, to be paid
 	// within a day. Errors: order.course_not_for_sale, order.course_free,
 	// order.own_course, order.mixed_currencies (400), order.already_enrolled,
-	// order.open_order (409).
+	// order.open_order, order.payments_off (409).
 	CreateOrder(ctx context.Context, in *CreateOrderRequest, opts ...grpc.CallOption) (*Order, error)
 	// Returns one of the caller's orders. Errors: order.not_found (404).
 	GetOrder(ctx context.Context, in *GetOrderRequest, opts ...grpc.CallOption) (*Order, error)
@@ -181,7 +181,7 @@ type CommerceServiceServer interface {
 	// Places an order for courses at their prices of this moment, to be paid
 	// within a day. Errors: order.course_not_for_sale, order.course_free,
 	// order.own_course, order.mixed_currencies (400), order.already_enrolled,
-	// order.open_order (409).
+	// order.open_order, order.payments_off (409).
 	CreateOrder(context.Context, *CreateOrderRequest) (*Order, error)
 	// Returns one of the caller's orders. Errors: order.not_found (404).
 	GetOrder(context.Context, *GetOrderRequest) (*Order, error)
