@@ -10,7 +10,7 @@ S3 := $(BIN)/versitygw
 PLUGINS := $(BIN)/protoc-gen-go-1.36.12 $(BIN)/protoc-gen-go-grpc-1.6.2 $(BIN)/protoc-gen-grpc-gateway-2.33.0
 VERSION := $(shell git describe --tags --always 2>/dev/null || echo development)
 
-.PHONY: run test check gen gen-check baseline lint race bench build tools servers clean
+.PHONY: run test check gen gen-check baseline schema lint race bench build tools servers clean
 
 run: servers-run build ## start Stoa in one process with the demo school
 	STOA_DEMO=$${STOA_DEMO:-1} exec $(BIN)/stoa serve
@@ -41,6 +41,10 @@ gen-check: gen
 	@git diff --exit-code -- internal third_party || { echo "generated code differs: run \`make gen\` and commit"; exit 1; }
 	@test -z "$$(git status --porcelain -- 'internal/*.pb.go' 'internal/*.pb.gw.go')" || { echo "generated files are not committed"; exit 1; }
 
+schema: servers ## write the dumps of the tables after a migration was added
+	$(GO) build -o $(BIN)/testservers ./cmd/testservers
+	$(BIN)/testservers -only postgres -- $(GO) test ./internal/app -run TestSchemaDumps -update
+
 baseline: $(BUF) ## take today's contracts as those that later ones may not break
 	mkdir -p third_party/baseline
 	$(BUF) build --path internal --exclude-source-info -o third_party/baseline/contracts.binpb
@@ -50,7 +54,7 @@ bench: servers build
 
 # Tools, each named by its version so that a new one is fetched once.
 define install
-	@mkdir -p $(BIN)/.new && GOBIN=$(BIN)/.new $(GO) install $(1) && mv $(BIN)/.new/$(2) $@
+	mkdir -p $(BIN)/.new && GOBIN=$(BIN)/.new $(GO) install $(1) && mv $(BIN)/.new/$(2) $@
 endef
 $(BUF):
 	$(call install,github.com/bufbuild/buf/cmd/buf@v1.75.0,buf)

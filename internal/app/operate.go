@@ -93,9 +93,13 @@ func Examine(ctx context.Context, cfg Config, services []string, version string)
 		return findings
 	}
 	findings = append(findings, Finding{What: "configuration", Says: "no faults, profile " + cfg.Profile})
-	findings = append(findings, examineFolder(cfg), examineBucket(ctx, cfg))
-	findings = append(findings, examineDatabase(ctx, cfg)...)
-	findings = append(findings, examineBroker(ctx, cfg), examineCache(ctx, cfg))
+	findings = append(findings, examineFolder(cfg))
+	if !slices.Equal(services, []string{edgeName}) { // which has no data
+		findings = append(findings, examineBucket(ctx, cfg))
+		findings = append(findings, examineDatabase(ctx, cfg)...)
+		findings = append(findings, examineBroker(ctx, cfg))
+	}
+	findings = append(findings, examineCache(ctx, cfg))
 	return append(findings, examinePeers(ctx, cfg, services)...)
 }
 

@@ -15,8 +15,8 @@
 // The queue then never answers, and events to its service wait in the senders'
 // outboxes, until somebody deletes it; it is then made again.
 //
-// An event no longer heard stays bound, and is taken and ignored; the queues
-// of a service that is gone for good stay and fill. Both are removed by hand.
+// An event no longer heard stays bound, and is parked; the queues of a service
+// that is gone for good stay and fill. Both are removed by hand.
 package amqp
 
 import (
