@@ -60,82 +60,84 @@ func check(req any) error {
 
 // walk looks at every text of a message, in the order of its fields.
 func walk(m protoreflect.Message, path string, bad *[]fault.Field) {
-	for _, fd := range textFields(m.Descriptor()) {
+	for _, f := range textFields(m.Descriptor()) {
 		if len(*bad) >= maxViolations {
 			return
 		}
-		if !m.Has(fd) {
+		if !m.Has(f.fd) {
 			continue
 		}
-		v := m.Get(fd)
-		at := string(fd.Name())
+		v := m.Get(f.fd)
+		at := string(f.fd.Name())
 		if path != "" {
 			at = path + "." + at
 		}
 		switch {
-		case fd.IsMap():
+		case f.fd.IsMap():
 			v.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
-				one(fd.MapKey(), k.Value(), at, bad)
-				one(fd.MapValue(), v, at+"["+strconv.Quote(k.String())+"]", bad)
+				if f.fd.MapKey().Kind() == protoreflect.StringKind {
+					text(k.String(), "", at, bad)
+				}
+				f.value(f.fd.MapValue(), v, at+"["+strconv.Quote(k.String())+"]", bad)
 				return true
 			})
-		case fd.IsList():
+		case f.fd.IsList():
 			for i := range v.List().Len() {
-				one(fd, v.List().Get(i), at+"["+strconv.Itoa(i)+"]", bad)
+				f.value(f.fd, v.List().Get(i), at+"["+strconv.Itoa(i)+"]", bad)
 			}
 		default:
-			one(fd, v, at, bad)
+			f.value(f.fd, v, at, bad)
 		}
 	}
 }
 
-var textFieldsOf sync.Map // protoreflect.MessageDescriptor → []protoreflect.FieldDescriptor
+// textField is a field that may hold text, at any depth.
+type textField struct {
+	fd   protoreflect.FieldDescriptor
+	kind string // of id, empty for other text
+}
 
-// textFields returns the fields that may hold text, at any depth.
-func textFields(md protoreflect.MessageDescriptor) []protoreflect.FieldDescriptor {
+func (f textField) value(fd protoreflect.FieldDescriptor, v protoreflect.Value, path string, bad *[]fault.Field) {
+	switch fd.Kind() { //nolint:exhaustive // only these hold text
+	case protoreflect.MessageKind:
+		walk(v.Message(), path, bad)
+	case protoreflect.StringKind:
+		text(v.String(), f.kind, path, bad)
+	}
+}
+
+func text(s, kind, path string, bad *[]fault.Field) {
+	if i := strings.IndexFunc(s, control); i >= 0 {
+		*bad = append(*bad, fault.Field{Path: path, Code: "text.control", Hint: fmt.Sprintf("Remove the control character at byte %d.", i)})
+		return
+	}
+	if kind != "" && s != "" && !id.Valid(kind, s) {
+		*bad = append(*bad, fault.Field{Path: path, Code: "id.invalid", Hint: "An id of this kind looks like " + kind + "_01h455vb4pex5vsknk084sn02q."})
+	}
+}
+
+var textFieldsOf sync.Map // protoreflect.MessageDescriptor → []textField
+
+// textFields returns the fields of a message that may hold text.
+func textFields(md protoreflect.MessageDescriptor) []textField {
 	if v, ok := textFieldsOf.Load(md); ok {
-		fields, _ := v.([]protoreflect.FieldDescriptor)
+		fields, _ := v.([]textField)
 		return fields
 	}
-	var fields []protoreflect.FieldDescriptor
+	var fields []textField
 	for i := range md.Fields().Len() {
-		if fd := md.Fields().Get(i); fd.Kind() == protoreflect.StringKind || fd.Message() != nil {
-			fields = append(fields, fd)
+		fd := md.Fields().Get(i)
+		if fd.Kind() != protoreflect.StringKind && fd.Message() == nil {
+			continue
 		}
+		kind, _ := proto.GetExtension(fd.Options(), authpb.E_Id).(string)
+		fields = append(fields, textField{fd, kind})
 	}
 	textFieldsOf.Store(md, fields)
 	return fields
 }
 
-func one(fd protoreflect.FieldDescriptor, v protoreflect.Value, path string, bad *[]fault.Field) {
-	switch fd.Kind() { //nolint:exhaustive // only these hold text
-	case protoreflect.MessageKind:
-		walk(v.Message(), path, bad)
-	case protoreflect.StringKind:
-		s := v.String()
-		if i := strings.IndexFunc(s, control); i >= 0 {
-			*bad = append(*bad, fault.Field{Path: path, Code: "text.control", Hint: fmt.Sprintf("Remove the control character at byte %d.", i)})
-			return
-		}
-		if kind := idKind(fd); kind != "" && s != "" && !id.Valid(kind, s) {
-			*bad = append(*bad, fault.Field{Path: path, Code: "id.invalid", Hint: "An id of this kind looks like " + kind + "_01h455vb4pex5vsknk084sn02q."})
-		}
-	}
-}
-
 // control characters have no place in text, but for tab and line ends.
 func control(r rune) bool {
 	return r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0x7f || r == '\ufffe' || r == '\uffff'
-}
-
-var idKinds sync.Map // protoreflect.FieldDescriptor → string
-
-func idKind(fd protoreflect.FieldDescriptor) string {
-	if v, ok := idKinds.Load(fd); ok {
-		kind, _ := v.(string)
-		return kind
-	}
-	kind, _ := proto.GetExtension(fd.Options(), authpb.E_Id).(string)
-	idKinds.Store(fd, kind)
-	return kind
 }

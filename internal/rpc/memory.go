@@ -31,7 +31,7 @@ type memoryConn struct {
 
 // Invoke makes a unary call without leaving the goroutine.
 func (c *memoryConn) Invoke(ctx context.Context, fullMethod string, args, reply any, _ ...grpc.CallOption) error {
-	kv, err := c.client.metadata(ctx)
+	from, err := c.client.origin(ctx)
 	if err != nil {
 		return err
 	}
@@ -46,8 +46,10 @@ func (c *memoryConn) Invoke(ctx context.Context, fullMethod string, args, reply 
 		return status.Error(codes.Internal, "not a message")
 	}
 	// The receiver sees the deadline and the metadata, nothing else.
-	inner := metadata.NewIncomingContext(bareContext{ctx}, receiverMetadata(ctx, kv))
-	inner = grpc.NewContextWithServerTransportStream(inner, transport(fullMethod))
+	var inner context.Context = &memoryContext{parent: ctx, origin: from}
+	if md, ok := metadata.FromOutgoingContext(ctx); ok { // a copy
+		inner = metadata.NewIncomingContext(inner, md)
+	}
 	res, err := m.handler(m.service, inner, func(v any) error {
 		proto.Merge(v.(proto.Message), in)
 		return nil
@@ -95,38 +97,26 @@ func (s *Server) pipeConn() (*grpc.ClientConn, error) {
 	return s.pipeClient, s.pipeErr
 }
 
-// bareContext keeps the deadline and the cancellation of its parent and none of
-// its values.
-type bareContext struct {
+// memoryContext keeps the deadline and the cancellation of its parent and none
+// of its values; it has the origin of the call instead.
+type memoryContext struct {
 	parent context.Context //nolint:containedctx // it is one
+	origin origin
 }
 
-func (c bareContext) Deadline() (time.Time, bool) { return c.parent.Deadline() }
-func (c bareContext) Done() <-chan struct{}       { return c.parent.Done() }
-func (c bareContext) Err() error                  { return c.parent.Err() }
-func (c bareContext) Value(any) any               { return nil }
+type memoryKey struct{}
+
+func (c *memoryContext) Deadline() (time.Time, bool) { return c.parent.Deadline() }
+func (c *memoryContext) Done() <-chan struct{}       { return c.parent.Done() }
+func (c *memoryContext) Err() error                  { return c.parent.Err() }
+
+func (c *memoryContext) Value(key any) any {
+	if key == (memoryKey{}) {
+		return c
+	}
+	return nil
+}
 
 // AfterFunc spares contexts made of this one a goroutine each; package context
 // looks for it.
-func (c bareContext) AfterFunc(fn func()) func() bool { return context.AfterFunc(c.parent, fn) }
-
-// receiverMetadata is what the receiver sees of the sender's metadata, with the
-// pairs that the call adds.
-func receiverMetadata(ctx context.Context, kv []string) metadata.MD {
-	md, ok := metadata.FromOutgoingContext(ctx) // a copy already
-	if !ok {
-		md = make(metadata.MD, len(kv)/2)
-	}
-	for i := 0; i+1 < len(kv); i += 2 {
-		md[kv[i]] = kv[i+1 : i+2 : i+2]
-	}
-	return md
-}
-
-// transport lets [grpc.Method] work in a handler; headers are not sent.
-type transport string
-
-func (t transport) Method() string               { return string(t) }
-func (t transport) SetHeader(metadata.MD) error  { return nil }
-func (t transport) SendHeader(metadata.MD) error { return nil }
-func (t transport) SetTrailer(metadata.MD) error { return nil }
+func (c *memoryContext) AfterFunc(fn func()) func() bool { return context.AfterFunc(c.parent, fn) }

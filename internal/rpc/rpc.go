@@ -66,23 +66,43 @@ type client struct {
 	keys    *auth.Keys
 }
 
-// metadata returns what travels with a call made in ctx, as pairs.
-func (c client) metadata(ctx context.Context) ([]string, error) {
+// origin is where a call comes from. It travels as metadata over the network,
+// and as it is in memory.
+type origin struct {
+	principal   string // signed
+	requestID   string
+	traceparent string
+}
+
+// origin returns what a call made in ctx comes from.
+func (c client) origin(ctx context.Context) (origin, error) {
 	p := auth.From(ctx)
 	p.Service = c.service
 	token, err := c.keys.Sign(p)
+	return origin{token, telemetry.RequestID(ctx), telemetry.Traceparent(ctx)}, err
+}
+
+// outgoing returns ctx with the origin of its call as metadata.
+func (c client) outgoing(ctx context.Context) (context.Context, error) {
+	o, err := c.origin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	kv := make([]string, 0, 6)
-	kv = append(kv, keyPrincipal, token)
-	if rid := telemetry.RequestID(ctx); rid != "" {
-		kv = append(kv, keyRequestID, rid)
+	for _, pair := range [][2]string{{keyPrincipal, o.principal}, {keyRequestID, o.requestID}, {keyTraceparent, o.traceparent}} {
+		if pair[1] != "" {
+			kv = append(kv, pair[0], pair[1])
+		}
 	}
-	if tp := telemetry.Traceparent(ctx); tp != "" {
-		kv = append(kv, keyTraceparent, tp)
+	return metadata.AppendToOutgoingContext(ctx, kv...), nil
+}
+
+// originOf returns where the call that is answered in ctx comes from.
+func originOf(ctx context.Context) origin {
+	if m, ok := ctx.Value(memoryKey{}).(*memoryContext); ok {
+		return m.origin
 	}
-	return kv, nil
+	return origin{incoming(ctx, keyPrincipal), incoming(ctx, keyRequestID), incoming(ctx, keyTraceparent)}
 }
 
 // bounded returns ctx with a deadline.
@@ -94,11 +114,11 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 func (c client) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	kv, err := c.metadata(ctx)
+	ctx, err := c.outgoing(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := bounded(metadata.AppendToOutgoingContext(ctx, kv...))
+	ctx, cancel := bounded(ctx)
 	defer cancel()
 	return fault.FromStatus(invoke(ctx, method, req, reply, cc, opts...))
 }
@@ -106,11 +126,11 @@ func (c client) unary(ctx context.Context, method string, req, reply any, cc *gr
 // stream leaves the deadline to the caller: a transfer has none of its own, and
 // a stalled one is ended by the server.
 func (c client) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	kv, err := c.metadata(ctx)
+	ctx, err := c.outgoing(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, err := open(metadata.AppendToOutgoingContext(ctx, kv...), desc, cc, method, opts...)
+	s, err := open(ctx, desc, cc, method, opts...)
 	if err != nil {
 		return nil, fault.FromStatus(err)
 	}

@@ -101,7 +101,8 @@ func (s *Server) Stop(ctx context.Context) {
 // unary is what every call passes, from memory or from the network.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (res any, err error) {
 	start := time.Now()
-	ctx = s.enter(ctx)
+	from := originOf(ctx)
+	ctx = from.enter(ctx)
 	ctx, span := telemetry.StartSpan(ctx, info.FullMethod)
 	defer func() {
 		if v := recover(); v != nil {
@@ -118,7 +119,7 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		ctx, cancel = context.WithTimeout(ctx, maxTimeout)
 		defer cancel()
 	}
-	ctx, err = s.guard.Authenticate(ctx, incoming(ctx, keyPrincipal))
+	ctx, err = s.guard.Authenticate(ctx, from.principal)
 	if err != nil {
 		return nil, err
 	}
@@ -128,12 +129,13 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	return s.guard.Call(ctx, info.FullMethod, req, handler)
 }
 
-func (s *Server) enter(ctx context.Context) context.Context {
-	if rid := incoming(ctx, keyRequestID); rid != "" {
-		ctx = telemetry.WithRequestID(ctx, rid)
+// enter returns ctx with the request and the trace that the call belongs to.
+func (o origin) enter(ctx context.Context) context.Context {
+	if o.requestID != "" {
+		ctx = telemetry.WithRequestID(ctx, o.requestID)
 	}
-	if tp := incoming(ctx, keyTraceparent); tp != "" {
-		ctx = telemetry.WithTraceparent(ctx, tp)
+	if o.traceparent != "" {
+		ctx = telemetry.WithTraceparent(ctx, o.traceparent)
 	}
 	return ctx
 }
@@ -163,7 +165,8 @@ func (s *Server) observe(ctx context.Context, method string, start time.Time, er
 // stream holds a streaming call to its rule by its first message.
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	start := time.Now()
-	ctx := s.enter(ss.Context())
+	from := originOf(ss.Context())
+	ctx := from.enter(ss.Context())
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
@@ -173,7 +176,7 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 			err = fault.ToStatus(err).Err()
 		}
 	}()
-	ctx, err = s.guard.Authenticate(ctx, incoming(ctx, keyPrincipal))
+	ctx, err = s.guard.Authenticate(ctx, from.principal)
 	if err != nil {
 		return err
 	}
