@@ -389,10 +389,10 @@ func TestWithoutPayments(t *testing.T) {
 		t.Fatal(err)
 	}
 	taken, orders := told(t, conns, signIns[4])
-	if diff := cmp.Diff([]string{"awaiting_payment", "awaiting_payment"}, orders); len(taken) != 0 || diff != "" {
-		t.Errorf("%v taken, orders:\n%s", taken, diff)
+	if len(taken) != 0 || len(orders) != 0 {
+		t.Errorf("%v taken, orders: %v", taken, orders)
 	}
-	if _, calls, err := load(t, conns, 0, false); err != nil || calls > 4 {
+	if _, calls, err := load(t, conns, 0, false); err != nil || calls > 12 {
 		t.Errorf("second load: %d calls, %v", calls, err)
 	}
 }
