@@ -28,10 +28,16 @@ func contracts(tb testing.TB) []method {
 	tb.Helper()
 	var all []method
 	services := map[string]bool{}
+	// Collected first: whoever looks into the registry while it is ranged over
+	// waits for whoever waits to register.
+	var files []protoreflect.FileDescriptor
 	protoregistry.GlobalFiles.RangeFiles(func(f protoreflect.FileDescriptor) bool {
-		if !strings.HasPrefix(string(f.Package()), "stoa.") {
-			return true
+		if strings.HasPrefix(string(f.Package()), "stoa.") {
+			files = append(files, f)
 		}
+		return true
+	})
+	for _, f := range files {
 		for i := range f.Services().Len() {
 			s := f.Services().Get(i)
 			services[strings.Split(string(f.Package()), ".")[1]] = true
@@ -46,8 +52,7 @@ func contracts(tb testing.TB) []method {
 				all = append(all, method{name, md, rule})
 			}
 		}
-		return true
-	})
+	}
 	for _, name := range app.Names() {
 		if name != "edge" && !services[name] {
 			tb.Errorf("the contract of %s is not among those registered", name)
