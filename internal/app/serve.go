@@ -98,10 +98,7 @@ func (p *process) serve(ctx context.Context, version string, out io.Writer) erro
 		return err
 	}
 	p.runs = append(p.runs, p.housekeep)
-	// Every process tells the broker who hears what before it sends anything.
-	if err := p.broker.Declare(ctx, p.hearing()); err != nil && ctx.Err() == nil {
-		p.log.WarnContext(ctx, "the broker does not answer yet; events wait", "error", err.Error())
-	}
+	p.declare(ctx)
 	if len(p.members) > 0 {
 		run(func(ctx context.Context) error { return bus.Run(ctx, p.broker, p.log, p.members...) })
 	}
@@ -134,6 +131,19 @@ func (p *process) serve(ctx context.Context, version string, out io.Writer) erro
 		return err
 	}
 	return nil
+}
+
+// declarePatience is how long a start waits for the broker.
+const declarePatience = 5 * time.Second
+
+// declare tells the broker who hears what, before this process sends anything.
+// A broker that is away remembers it for when it is back.
+func (p *process) declare(ctx context.Context) {
+	bounded, cancel := context.WithTimeout(ctx, declarePatience)
+	defer cancel()
+	if err := p.broker.Declare(bounded, p.hearing()); err != nil && ctx.Err() == nil {
+		p.log.WarnContext(ctx, "the broker does not answer yet; events wait", "error", err.Error())
+	}
 }
 
 // hearing is what the broker is told: all services where a server stands
