@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,8 +18,12 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// journeys is how many students buy and learn while things break.
-const journeys = 20
+// At least so many students buy and learn while things break, and more, up to
+// a bound, until enough has been broken.
+const (
+	journeys     = 20
+	mostJourneys = 48 // one page of lists holds them
+)
 
 // seed of what is broken when; STOA_TEST_SEED repeats a run.
 func seed(t testing.TB) *rand.Rand {
@@ -45,13 +50,15 @@ func TestKilledWhileTheyBuy(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
+	var breakages atomic.Int32
 	var broken []string
-	wg.Go(func() { broken = in.breakThings(ctx, r) })
-	students := school.buyAndLearn(t)
+	wg.Go(func() { broken = in.breakThings(ctx, r, &breakages) })
+	const enough = 14
+	students := school.buyAndLearn(t, func() bool { return breakages.Load() >= enough })
 	cancel()
 	wg.Wait()
 	t.Logf("broken while %d students bought: %s", len(students), strings.Join(broken, ", "))
-	if len(broken) < 10 {
+	if len(broken) < enough {
 		t.Errorf("only %d things were broken", len(broken))
 	}
 	in.waitReady()
@@ -69,29 +76,32 @@ func TestKilledInOneProcess(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	kills := 0
+	var kills atomic.Int32
 	wg.Go(func() {
 		p := in.processes["stoa"]
-		for after(ctx, time.Duration(1500+r.IntN(2500))*time.Millisecond) {
+		for after(ctx, time.Duration(1000+r.IntN(2000))*time.Millisecond) {
 			p.kill()
 			p.start()
-			kills++
+			kills.Add(1)
 		}
 	})
-	students := school.buyAndLearn(t)
+	const enough = 5
+	students := school.buyAndLearn(t, func() bool { return kills.Load() >= enough })
 	cancel()
 	wg.Wait()
-	t.Logf("killed %d times while %d students bought", kills, len(students))
-	if kills < 2 {
-		t.Errorf("killed only %d times", kills)
+	t.Logf("killed %d times while %d students bought", kills.Load(), len(students))
+	if kills.Load() < enough {
+		t.Errorf("killed only %d times", kills.Load())
 	}
 	in.waitReady()
 	school.settled(t, students)
 }
 
-// breakThings breaks one thing after the other until ctx ends, and mends it.
-func (in *installation) breakThings(ctx context.Context, r *rand.Rand) (broken []string) {
-	for i := 0; after(ctx, time.Duration(200+r.IntN(600))*time.Millisecond); i++ {
+// breakThings breaks one thing after the other until ctx ends, mends it, and
+// counts.
+func (in *installation) breakThings(ctx context.Context, r *rand.Rand, count *atomic.Int32) (broken []string) {
+	for i := 0; after(ctx, time.Duration(100+r.IntN(500))*time.Millisecond); i++ {
+		count.Add(1)
 		switch i {
 		case 3:
 			broken = append(broken, "broker stopped")
@@ -157,22 +167,28 @@ type buyer struct {
 }
 
 // buyAndLearn has students sign up, buy, pay, read and finish, a few at a time,
-// each as a client that repeats what was not answered.
-func (s *school) buyAndLearn(t testing.TB) []buyer {
+// each as a client that thinks a little and repeats what was not answered, until
+// enough has happened to them.
+func (s *school) buyAndLearn(t testing.TB, enough func() bool) []buyer {
 	t.Helper()
-	students := make([]buyer, journeys)
-	slots := make(chan struct{}, 5)
-	var wg sync.WaitGroup
-	for i := range students {
+	var (
+		mu       sync.Mutex
+		students []buyer
+		begun    atomic.Int32
+		wg       sync.WaitGroup
+	)
+	for range 5 {
 		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			b, err := s.journey(t, fmt.Sprintf("Student %d", i))
-			if err != nil {
-				t.Error(err)
-				return
+			for i := begun.Add(1); i <= journeys || i <= mostJourneys && !enough(); i = begun.Add(1) {
+				b, err := s.journey(t, fmt.Sprintf("Student %d", i))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				students = append(students, b)
+				mu.Unlock()
 			}
-			students[i] = b
 		})
 	}
 	wg.Wait()
@@ -203,6 +219,7 @@ func (s *school) journey(t testing.TB, name string) (buyer, error) {
 		return buyer{}, err
 	}
 	for _, l := range s.lessons {
+		after(t.Context(), rand.N(800*time.Millisecond)) //nolint:gosec // they read for a while
 		if _, err = p.insist(t, "/v1/courses/"+s.course+"/lessons/"+l+"/view", nil, 200); err != nil {
 			return buyer{}, err
 		}
