@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/money"
@@ -81,7 +82,7 @@ func (e *Edge) payPage(w http.ResponseWriter, r *http.Request) {
 func (e *Edge) settle(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(e.Timeout))
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
-	if err := r.ParseForm(); err != nil {
+	if err := r.ParseForm(); err != nil || !utf8.ValidString(r.PostForm.Get("outcome")) {
 		writeProblem(w, r, e.Log, fault.New(fault.Invalid, "request.bad_form", "The form can't be read."))
 		return
 	}

@@ -8,11 +8,13 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
@@ -77,6 +79,9 @@ func (e *Edge) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p, err := e.authenticate(ctx, rec, r)
+	if err == nil {
+		err = wellFormed(r.URL)
+	}
 	if err == nil && e.crossOrigin.Check(r) != nil {
 		err = errCrossOrigin
 	}
@@ -85,6 +90,24 @@ func (e *Edge) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.routes.ServeHTTP(rec, r.WithContext(auth.With(ctx, p)))
+}
+
+// wellFormed refuses an address that is no text: no message can carry it.
+func wellFormed(u *url.URL) error {
+	bad := !utf8.ValidString(u.Path)
+	if u.RawQuery != "" && !bad {
+		query, err := url.ParseQuery(u.RawQuery)
+		if err != nil {
+			return fault.New(fault.Invalid, "request.path", "The parameters are not well formed.")
+		}
+		for name, values := range query {
+			bad = bad || !utf8.ValidString(name) || slices.ContainsFunc(values, func(v string) bool { return !utf8.ValidString(v) })
+		}
+	}
+	if bad {
+		return fault.New(fault.Invalid, "request.bad_text", "The address holds text that is not valid UTF-8.")
+	}
+	return nil
 }
 
 // recorder remembers the status.
