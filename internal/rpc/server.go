@@ -123,10 +123,13 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	if err != nil {
 		return nil, err
 	}
-	if err := check(req); err != nil {
-		return nil, err
-	}
-	return s.guard.Call(ctx, info.FullMethod, req, handler)
+	// Who may not call is told so, whatever else is wrong with the request.
+	return s.guard.Call(ctx, info.FullMethod, req, func(ctx context.Context, req any) (any, error) {
+		if err := check(req); err != nil {
+			return nil, err
+		}
+		return handler(ctx, req)
+	})
 }
 
 // enter returns ctx with the request and the trace that the call belongs to.
@@ -197,15 +200,13 @@ func (g *guardedStream) RecvMsg(m any) error {
 	if err := g.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
-	if err := check(m); err != nil {
-		return err
+	if !g.checked {
+		if _, err := g.guard.Call(g.ctx, g.method, m, func(context.Context, any) (any, error) { return nil, nil }); err != nil {
+			return err
+		}
+		g.checked = true
 	}
-	if g.checked {
-		return nil
-	}
-	_, err := g.guard.Call(g.ctx, g.method, m, func(context.Context, any) (any, error) { return nil, nil })
-	g.checked = err == nil
-	return err
+	return check(m)
 }
 
 // streamErr rebuilds a told error; the end of a stream stays io.EOF.
