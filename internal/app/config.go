@@ -20,6 +20,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/secret"
 )
 
 // The profiles: production refuses what is for trying things out.
@@ -46,6 +47,8 @@ type Config struct {
 	Peers     string `help:"Where services of other processes are, as courses=host:9090,media=host:9090. A service that is not named is at NAME:9090." env:"STOA_PEERS"`
 
 	ServiceKey string `help:"Key that proves to a service which service calls and for whom: 32 bytes in base64, the same for all processes. Several, newest first, with commas, while it is changed. Made and kept in the data folder when empty and one process runs everything." env:"STOA_SERVICE_KEY"`
+
+	KeysetFile string `help:"File with the keys that encrypt personal secrets, the same for all processes, as 'stoa admin keys new' makes it. Made and kept in the data folder when empty." env:"STOA_KEYSET_FILE" type:"path"`
 
 	AMQPURL         string `name:"amqp-url" help:"RabbitMQ for events, as amqp://user:password@host:5672/. Within the process when empty." env:"STOA_AMQP_URL"`
 	RedisURL        string `help:"Redis for what processes share and may lose, as redis://host:6379. Within the process when empty." env:"STOA_REDIS_URL"`
@@ -210,6 +213,7 @@ func (c *Config) Faults(services []string) []string {
 		needed := map[string]string{"STOA_SERVICE_KEY": c.ServiceKey}
 		if len(services) > 1 || services[0] != edgeName { // which has no tables and no events
 			needed["STOA_DATABASE_URL"], needed["STOA_AMQP_URL"] = c.DatabaseURL, c.AMQPURL
+			needed["STOA_KEYSET_FILE"] = c.KeysetFile
 		}
 		for setting, value := range needed {
 			if value == "" {
@@ -223,6 +227,9 @@ func (c *Config) Faults(services []string) []string {
 		}
 		if c.ServiceKey == "" {
 			add("STOA_SERVICE_KEY", "is needed in production: make one with `openssl rand -base64 32`")
+		}
+		if c.KeysetFile == "" {
+			add("STOA_KEYSET_FILE", "is needed in production: make one with `stoa admin keys new`, and keep a copy apart from those of the database")
 		}
 		if c.PublicURL == "" {
 			add("STOA_PUBLIC_URL", "is needed in production")
@@ -277,27 +284,49 @@ func (c *Config) serviceKey() (string, error) {
 	if c.ServiceKey != "" {
 		return c.ServiceKey, nil
 	}
-	path := filepath.Join(c.DataDir, "service.key")
+	text, err := c.made("service.key", func() ([]byte, error) {
+		raw := make([]byte, 32)
+		_, err := rand.Read(raw)
+		return []byte(base64.StdEncoding.EncodeToString(raw) + "\n"), err
+	})
+	return strings.TrimSpace(string(text)), err
+}
+
+// keyset returns the keys that encrypt personal secrets: those of the file that
+// is named, or some made at the first start and kept in the data folder.
+func (c *Config) keyset() (*secret.Keys, error) {
+	var (
+		text []byte
+		err  error
+	)
+	if c.KeysetFile != "" {
+		if text, err = os.ReadFile(c.KeysetFile); err != nil {
+			return nil, fmt.Errorf("STOA_KEYSET_FILE: %w", err)
+		}
+	} else if text, err = c.made("keyset.json", secret.Generate); err != nil {
+		return nil, err
+	}
+	return secret.Parse(text)
+}
+
+// made returns a file of the data folder, made at the first time.
+func (c *Config) made(name string, content func() ([]byte, error)) ([]byte, error) {
+	path := filepath.Join(c.DataDir, name)
 	text, err := os.ReadFile(path) //nolint:gosec // the operator names the folder
-	if err == nil {
-		return strings.TrimSpace(string(text)), nil
+	if err == nil || !errors.Is(err, os.ErrNotExist) {
+		return text, err
 	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("service key: %w", err)
+	if text, err = content(); err != nil {
+		return nil, err
 	}
-	raw := make([]byte, 32)
-	if _, err := rand.Read(raw); err != nil {
-		return "", err
-	}
-	key := base64.StdEncoding.EncodeToString(raw)
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-		return "", fmt.Errorf("data folder: %w", err)
+		return nil, fmt.Errorf("data folder: %w", err)
 	}
 	// Written beside and renamed, so that a crash leaves none or all of it.
-	if err := os.WriteFile(path+".new", []byte(key+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("service key: %w", err)
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return key, os.Rename(path+".new", path)
+	return text, os.Rename(path+".new", path)
 }
 
 // bucketURL returns where files are kept.

@@ -47,10 +47,10 @@ func set(tb testing.TB, v interface{ UnmarshalText([]byte) error }, text string)
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	ready := func(c *Config) { // for production
-		c.Profile, c.Payments, c.ServiceKey, c.PublicURL = production, "none", goodKey, "https://learn.example.org"
+		c.Profile, c.Payments, c.ServiceKey, c.KeysetFile, c.PublicURL = production, "none", goodKey, "keyset.json", "https://learn.example.org"
 	}
 	spread := func(c *Config) { // over processes
-		c.DatabaseURL, c.AMQPURL, c.ServiceKey = "postgres://stoa@db/stoa", "amqp://mq/", goodKey
+		c.DatabaseURL, c.AMQPURL, c.ServiceKey, c.KeysetFile = "postgres://stoa@db/stoa", "amqp://mq/", goodKey, "keyset.json"
 	}
 	for name, c := range map[string]struct {
 		change   func(*Config)
@@ -95,8 +95,8 @@ func TestFaults(t *testing.T) {
 		"bucket with keys":           {func(c *Config) { c.BucketURL, c.BucketAccessKey, c.BucketSecretKey = "s3://b?region=x", "a", "b" }, nil, nil},
 		"short key":                  {func(c *Config) { c.ServiceKey = "c2hvcnQ=" }, nil, []string{"STOA_SERVICE_KEY"}},
 		"two keys":                   {func(c *Config) { c.ServiceKey = goodKey + "," + goodKey }, nil, nil},
-		"unknown service":            {func(*Config) {}, []string{"couses"}, []string{"STOA_AMQP_URL", "STOA_DATABASE_URL", "STOA_SERVICE_KEY", "serve"}},
-		"part":                       {func(*Config) {}, []string{"courses"}, []string{"STOA_AMQP_URL", "STOA_DATABASE_URL", "STOA_SERVICE_KEY"}},
+		"unknown service":            {func(*Config) {}, []string{"couses"}, []string{"STOA_AMQP_URL", "STOA_DATABASE_URL", "STOA_KEYSET_FILE", "STOA_SERVICE_KEY", "serve"}},
+		"part":                       {func(*Config) {}, []string{"courses"}, []string{"STOA_AMQP_URL", "STOA_DATABASE_URL", "STOA_KEYSET_FILE", "STOA_SERVICE_KEY"}},
 		"part, no broker":            {func(c *Config) { spread(c); c.AMQPURL = "" }, []string{"courses", "media"}, []string{"STOA_AMQP_URL"}},
 		"part, all named":            {spread, []string{"courses"}, nil},
 		"peers":                      {func(c *Config) { c.Peers = "courses=host:9090, media=[::1]:9091," }, nil, nil},
@@ -105,7 +105,7 @@ func TestFaults(t *testing.T) {
 		"peers, unknown":             {func(c *Config) { c.Peers = "kurse=host:9090" }, nil, []string{"STOA_PEERS"}},
 		"production":                 {ready, nil, nil},
 		"production, part":           {func(c *Config) { spread(c); ready(c) }, []string{"edge"}, nil},
-		"production, nothing set":    {func(c *Config) { c.Profile = production }, nil, []string{"STOA_PAYMENTS", "STOA_PUBLIC_URL", "STOA_SERVICE_KEY"}},
+		"production, nothing set":    {func(c *Config) { c.Profile = production }, nil, []string{"STOA_KEYSET_FILE", "STOA_PAYMENTS", "STOA_PUBLIC_URL", "STOA_SERVICE_KEY"}},
 		"production, pretend money":  {func(c *Config) { ready(c); c.Payments = "development" }, nil, []string{"STOA_PAYMENTS"}},
 		"production, demo":           {func(c *Config) { ready(c); c.Demo.V = true }, nil, []string{"STOA_DEMO"}},
 		"production, generated key":  {func(c *Config) { ready(c); c.ServiceKey = "" }, nil, []string{"STOA_SERVICE_KEY"}},
@@ -149,7 +149,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	cfg := brokenConfig(t)
 	faults := cfg.Faults([]string{"nothing"})
 	want := []string{
-		"STOA_AMQP_URL", "STOA_BUCKET_URL", "STOA_DATABASE_CONNECTIONS", "STOA_DATABASE_URL", "STOA_DEMO", "STOA_DRAIN", "STOA_HTTP_ADDR",
+		"STOA_AMQP_URL", "STOA_BUCKET_URL", "STOA_DATABASE_CONNECTIONS", "STOA_DATABASE_URL", "STOA_DEMO", "STOA_DRAIN", "STOA_HTTP_ADDR", "STOA_KEYSET_FILE",
 		"STOA_LOG_FORMAT", "STOA_LOG_LEVEL", "STOA_MAX_UPLOAD", "STOA_MIGRATE", "STOA_OPS_ADDR", "STOA_PAYMENTS", "STOA_PEERS", "STOA_PROFILE",
 		"STOA_PUBLIC_URL", "STOA_RATE_LIMIT", "STOA_REDIS_URL", "STOA_REQUEST_TIMEOUT", "STOA_RPC_ADDR", "STOA_SERVICE_KEY", "STOA_SIGN_IN_RATE_LIMIT",
 		"STOA_TRACES_URL", "STOA_TRUSTED_PROXIES", "serve",

@@ -25,7 +25,12 @@ type subject struct{ account, course string }
 
 type answer struct {
 	permissions map[string]bool
+	items       map[[2]string]bool // item and permission
 	asked       time.Time
+}
+
+func (a answer) allows(q auth.Question) bool {
+	return a.permissions[q.Permission] || q.Item != "" && a.items[[2]string{q.Item, q.Permission}]
 }
 
 var _ auth.Checker = (*permissions)(nil)
@@ -42,20 +47,27 @@ func newPermissions() (*permissions, error) {
 }
 
 // Allowed implements [auth.Checker].
-func (p *permissions) Allowed(ctx context.Context, account, course, permission string, since time.Time) (bool, error) {
-	s := subject{account, course}
-	if a, ok := p.known.GetIfPresent(s); ok && (a.permissions[permission] || !a.asked.Before(since)) {
-		return a.permissions[permission], nil
+func (p *permissions) Allowed(ctx context.Context, q auth.Question, since time.Time) (bool, error) {
+	s := subject{q.Account, q.Course}
+	if a, ok := p.known.GetIfPresent(s); ok {
+		if may := a.allows(q); may || !a.asked.Before(since) {
+			return may, nil
+		}
 	}
-	a := answer{permissions: map[string]bool{}, asked: time.Now()}
+	a := answer{permissions: map[string]bool{}, items: map[[2]string]bool{}, asked: time.Now()}
 	res, err := p.access.ResolvePermissions(ctx, &accesspb.ResolvePermissionsRequest{
-		Subjects: []*accesspb.ResolvePermissionsRequest_Subject{{AccountId: account, CourseId: course}},
+		Subjects: []*accesspb.ResolvePermissionsRequest_Subject{{AccountId: q.Account, CourseId: q.Course}},
 	})
 	if err != nil {
 		return false, err
 	}
 	for _, name := range res.GetAnswers()[0].GetPermissions() {
 		a.permissions[name] = true
+	}
+	for _, item := range res.GetAnswers()[0].GetItems() {
+		for _, name := range item.GetPermissions() {
+			a.items[[2]string{item.GetItemId(), name}] = true
+		}
 	}
 	// Two askers may finish in the other order: what was asked last stays.
 	p.known.Compute(s, func(old answer, found bool) (answer, otter.ComputeOp) {
@@ -64,5 +76,5 @@ func (p *permissions) Allowed(ctx context.Context, account, course, permission s
 		}
 		return a, otter.WriteOp
 	})
-	return a.permissions[permission], nil
+	return a.allows(q), nil
 }

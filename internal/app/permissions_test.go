@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 )
 
@@ -65,7 +66,7 @@ var ada, bob = subject{"account_ada", "course_go"}, subject{"account_bob", "cour
 
 func allowed(tb testing.TB, p *permissions, s subject, permission string, since time.Time) bool {
 	tb.Helper()
-	ok, err := p.Allowed(context.Background(), s.account, s.course, permission, since)
+	ok, err := p.Allowed(context.Background(), auth.Question{Account: s.account, Course: s.course, Permission: permission}, since)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -169,7 +170,7 @@ func TestFailureIsNoAnswer(t *testing.T) {
 	f.set(ada, "course.edit")
 	f.err = errors.New("away")
 	for range 2 {
-		if ok, err := p.Allowed(t.Context(), ada.account, ada.course, "course.edit", time.Now()); ok || !errors.Is(err, f.err) {
+		if ok, err := p.Allowed(t.Context(), auth.Question{Account: ada.account, Course: ada.course, Permission: "course.edit"}, time.Now()); ok || !errors.Is(err, f.err) {
 			t.Errorf("%t, %v", ok, err)
 		}
 	}

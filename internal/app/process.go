@@ -28,17 +28,19 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/embedded"
 	"github.com/stoa-lms/stoa/internal/rpc"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 )
 
 // process is what the services of one process share.
 type process struct {
-	cfg   Config
-	log   *slog.Logger
-	key   string // the service keys, newest first
-	keys  *auth.Keys
-	local []string // the services that run here
-	peers map[string]string
+	cfg     Config
+	log     *slog.Logger
+	key     string // the service keys, newest first
+	keys    *auth.Keys
+	secrets *secret.Keys // nil where no data is
+	local   []string     // the services that run here
+	peers   map[string]string
 
 	server   *rpc.Server
 	broker   bus.Broker
@@ -137,6 +139,11 @@ func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []strin
 	}
 	if p.keys, err = auth.NewKeys(p.key); err != nil {
 		return nil, err
+	}
+	if p.holdsData() {
+		if p.secrets, err = cfg.keyset(); err != nil {
+			return nil, err
+		}
 	}
 	perms, err := newPermissions()
 	if err != nil {

@@ -16,12 +16,20 @@ import (
 // that there is no such course, whatever they asked for.
 const View = "course.view"
 
-// Checker answers whether an account has a permission. An empty course asks
-// about the platform; an empty account asks for everybody. What it answers is
-// at most a second old (A7); a "no" is not older than since, so that what was
-// given before a call works in it.
+// Question is whether an account has a permission somewhere. An empty course
+// asks about the platform, an empty account for everybody.
+type Question struct {
+	Account    string
+	Course     string
+	Item       string // of the course; a permission held on it alone counts too
+	Permission string
+}
+
+// Checker answers whether an account has a permission. What it answers is at
+// most a second old (A7); a "no" is not older than since, so that what was given
+// before a call works in it.
 type Checker interface {
-	Allowed(ctx context.Context, account, course, permission string, since time.Time) (bool, error)
+	Allowed(ctx context.Context, q Question, since time.Time) (bool, error)
 }
 
 // Guard holds RPCs to their rules.
@@ -91,7 +99,7 @@ func (g *Guard) Call(ctx context.Context, method string, req any, handler func(c
 	}
 	denied := g.decide(ctx, rule, msg)
 	if rule.Scope == authpb.Scope_SCOPE_COURSE {
-		ctx = context.WithValue(ctx, scopeKey{}, scope{guard: g, account: From(ctx).Account, course: rule.Course(msg)})
+		ctx = context.WithValue(ctx, scopeKey{}, scope{guard: g, who: From(ctx), course: rule.Course(msg), item: rule.Item(msg)})
 	}
 	if !rule.Deferred {
 		if denied != nil {
@@ -114,8 +122,9 @@ type scopeKey struct{}
 
 // scope is what a handler of a SCOPE_COURSE method may ask further about.
 type scope struct {
-	guard           *Guard
-	account, course string
+	guard        *Guard
+	who          Principal
+	course, item string
 }
 
 // Has reports whether the caller has another permission on the course that the
@@ -123,10 +132,10 @@ type scope struct {
 // second old. Outside a SCOPE_COURSE call it is false.
 func Has(ctx context.Context, permission string) (bool, error) {
 	s, ok := ctx.Value(scopeKey{}).(scope)
-	if !ok {
+	if !ok || s.who.limited(permission) {
 		return false, nil
 	}
-	return s.guard.checker.Allowed(ctx, s.account, s.course, permission, time.Time{})
+	return s.guard.checker.Allowed(ctx, Question{s.who.Account, s.course, s.item, permission}, time.Time{})
 }
 
 func isDecision(err error) bool {
@@ -138,8 +147,19 @@ func isDecision(err error) bool {
 	}
 }
 
+// decide returns why the caller may not make the call, nil when they may.
 func (g *Guard) decide(ctx context.Context, rule Rule, req proto.Message) error {
 	p := From(ctx)
+	if err := g.permit(ctx, p, rule, req); err != nil {
+		return err
+	}
+	if rule.StepUp && !p.confirmed(time.Now()) {
+		return ErrStepUp
+	}
+	return nil
+}
+
+func (g *Guard) permit(ctx context.Context, p Principal, rule Rule, req proto.Message) error {
 	switch rule.Scope {
 	case authpb.Scope_SCOPE_PUBLIC:
 		return nil
@@ -154,15 +174,23 @@ func (g *Guard) decide(ctx context.Context, rule Rule, req proto.Message) error 
 		}
 		return nil
 	case authpb.Scope_SCOPE_SELF:
-		if p.Account == "" {
+		switch {
+		case p.Account == "":
 			return ErrUnauthenticated
+		case p.Token != "" && rule.Permission == "":
+			return ErrSessionOnly
+		case p.limited(rule.Permission):
+			return ErrScope
 		}
 		return nil
 	case authpb.Scope_SCOPE_PLATFORM:
 		if p.Account == "" {
 			return ErrUnauthenticated
 		}
-		ok, err := g.checker.Allowed(ctx, p.Account, "", rule.Permission, time.Now())
+		if p.limited(rule.Permission) {
+			return ErrScope
+		}
+		ok, err := g.checker.Allowed(ctx, Question{Account: p.Account, Permission: rule.Permission}, time.Now())
 		if err != nil || ok {
 			return err
 		}
@@ -181,15 +209,20 @@ func (g *Guard) onCourse(ctx context.Context, p Principal, rule Rule, req proto.
 	if !id.Valid("course", course) {
 		return fault.InvalidField(string(rule.field.Name()), "id.invalid", "An id of a course looks like course_01h455vb4pex5vsknk084sn02q.")
 	}
+	if p.limited(rule.Permission) {
+		return ErrScope
+	}
 	now := time.Now()
-	ok, err := g.checker.Allowed(ctx, p.Account, course, rule.Permission, now)
+	q := Question{p.Account, course, rule.Item(req), rule.Permission}
+	ok, err := g.checker.Allowed(ctx, q, now)
 	if err != nil || ok {
 		return err
 	}
 	if p.Account == "" {
 		return ErrUnauthenticated
 	}
-	seen, err := g.checker.Allowed(ctx, p.Account, course, View, now)
+	q.Permission = View
+	seen, err := g.checker.Allowed(ctx, q, now)
 	if err != nil {
 		return err
 	}

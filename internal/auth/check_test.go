@@ -27,11 +27,11 @@ type allow struct {
 	err             error
 }
 
-func (a allow) Allowed(_ context.Context, account, course, permission string, _ time.Time) (bool, error) {
-	if account != a.account || course != a.course {
-		return false, errors.New("asked about " + account + " on " + course)
+func (a allow) Allowed(_ context.Context, q auth.Question, _ time.Time) (bool, error) {
+	if q.Account != a.account || q.Course != a.course {
+		return false, errors.New("asked about " + q.Account + " on " + q.Course)
 	}
-	return slices.Contains(a.permissions, permission), a.err
+	return slices.Contains(a.permissions, q.Permission), a.err
 }
 
 func guard(tb testing.TB, c auth.Checker) *auth.Guard {
@@ -62,9 +62,9 @@ var (
 
 var (
 	nobody  = auth.Principal{Service: "edge"}
-	learner = auth.Principal{Account: account, Session: id.New("session"), Service: "edge"}
+	learner = auth.Principal{Account: account, Session: id.New("session"), Service: "edge", Confirmed: time.Now().Unix()}
 	service = auth.Principal{Service: "commerce"}
-	behalf  = auth.Principal{Account: account, Service: "commerce"}
+	behalf  = auth.Principal{Account: account, Service: "commerce", Confirmed: time.Now().Unix()}
 	stray   = auth.Principal{}
 )
 

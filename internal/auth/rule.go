@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"fmt"
 	"sync"
 
@@ -16,7 +17,9 @@ type Rule struct {
 	Scope      authpb.Scope
 	Permission string
 	Deferred   bool
+	StepUp     bool                         // demands a recent confirmation of who calls
 	field      protoreflect.FieldDescriptor // of the request, for SCOPE_COURSE
+	item       protoreflect.FieldDescriptor // the same, nil where the rule names no item
 }
 
 var rules sync.Map // full method, such as "/stoa.courses.v1.CoursesService/GetCourse" → Rule or error
@@ -58,11 +61,15 @@ func DeclaredRule(md protoreflect.MethodDescriptor) (Rule, error) {
 	if !ok || decl == nil {
 		return Rule{}, fmt.Errorf("auth: %s declares no rule", md.FullName())
 	}
-	r := Rule{Scope: decl.GetScope(), Permission: decl.GetPermission(), Deferred: decl.GetDeferred()}
+	r := Rule{Scope: decl.GetScope(), Permission: decl.GetPermission(), Deferred: decl.GetDeferred(), StepUp: decl.GetStepUp()}
 	switch r.Scope {
-	case authpb.Scope_SCOPE_PUBLIC, authpb.Scope_SCOPE_SELF, authpb.Scope_SCOPE_SERVICE, authpb.Scope_SCOPE_EDGE:
-		if r.Permission != "" || r.Deferred {
-			return Rule{}, fmt.Errorf("auth: %s: %s takes no permission", md.FullName(), r.Scope)
+	case authpb.Scope_SCOPE_SELF:
+		if r.Deferred {
+			return Rule{}, fmt.Errorf("auth: %s: %s is not deferred", md.FullName(), r.Scope)
+		}
+	case authpb.Scope_SCOPE_PUBLIC, authpb.Scope_SCOPE_SERVICE, authpb.Scope_SCOPE_EDGE:
+		if r.Permission != "" || r.Deferred || r.StepUp {
+			return Rule{}, fmt.Errorf("auth: %s: %s takes no permission and no step-up", md.FullName(), r.Scope)
 		}
 	case authpb.Scope_SCOPE_PLATFORM, authpb.Scope_SCOPE_COURSE:
 		if r.Permission == "" {
@@ -71,25 +78,42 @@ func DeclaredRule(md protoreflect.MethodDescriptor) (Rule, error) {
 	default:
 		return Rule{}, fmt.Errorf("auth: %s declares no scope that is known", md.FullName())
 	}
-	if r.Scope == authpb.Scope_SCOPE_COURSE {
-		field := decl.GetField()
-		if field == "" {
-			field = "course_id"
+	if r.Scope != authpb.Scope_SCOPE_COURSE {
+		if decl.GetField() != "" || decl.GetItemField() != "" {
+			return Rule{}, fmt.Errorf("auth: %s: %s names no fields", md.FullName(), r.Scope)
 		}
-		r.field = md.Input().Fields().ByName(protoreflect.Name(field))
-		if r.field == nil || r.field.Kind() != protoreflect.StringKind || r.field.IsList() {
-			return Rule{}, fmt.Errorf("auth: %s: the request has no text field %q", md.FullName(), field)
-		}
+		return r, nil
 	}
-	return r, nil
+	var err error
+	if r.field, err = textField(md, cmp.Or(decl.GetField(), "course_id")); err != nil {
+		return Rule{}, err
+	}
+	if decl.GetItemField() != "" {
+		r.item, err = textField(md, decl.GetItemField())
+	}
+	return r, err
+}
+
+func textField(md protoreflect.MethodDescriptor, name string) (protoreflect.FieldDescriptor, error) {
+	f := md.Input().Fields().ByName(protoreflect.Name(name))
+	if f == nil || f.Kind() != protoreflect.StringKind || f.IsList() {
+		return nil, fmt.Errorf("auth: %s: the request has no text field %q", md.FullName(), name)
+	}
+	return f, nil
 }
 
 // Course returns the course that a request names, for a SCOPE_COURSE rule.
-func (r Rule) Course(req proto.Message) string {
-	if r.field == nil {
+func (r Rule) Course(req proto.Message) string { return textOf(req, r.field) }
+
+// Item returns the item of the course that a request names, "" where the rule
+// names none.
+func (r Rule) Item(req proto.Message) string { return textOf(req, r.item) }
+
+func textOf(req proto.Message, field protoreflect.FieldDescriptor) string {
+	if field == nil {
 		return ""
 	}
-	return req.ProtoReflect().Get(r.field).String()
+	return req.ProtoReflect().Get(field).String()
 }
 
 func replaceSlash(method string) string {

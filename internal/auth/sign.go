@@ -76,6 +76,7 @@ func (k *Keys) Sign(p Principal) (string, error) {
 	}
 	body, err := proto.Marshal(&authpb.Principal{
 		AccountId: p.Account, SessionId: p.Session, Service: p.Service,
+		TokenId: p.Token, Scopes: p.Scopes, Confirmed: p.Confirmed,
 		Expires: k.now().Add(lifetime).Unix(),
 	})
 	if err != nil {
@@ -112,7 +113,10 @@ func (k *Keys) Verify(text string) (Principal, error) {
 		if k.now().After(expires) {
 			return Principal{}, ErrBadToken
 		}
-		who := Principal{Account: p.GetAccountId(), Session: p.GetSessionId(), Service: p.GetService(), Expires: expires}
+		who := Principal{
+			Account: p.GetAccountId(), Session: p.GetSessionId(), Service: p.GetService(), Expires: expires,
+			Token: p.GetTokenId(), Scopes: p.GetScopes(), Confirmed: p.GetConfirmed(),
+		}
 		k.verified.Set(text, who)
 		return who, nil
 	}

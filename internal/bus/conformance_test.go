@@ -57,7 +57,7 @@ func TestConformance(t *testing.T) {
 
 func everyHearer(l *lab) {
 	one, two := l.member(l.one, l.on(apply)), l.member(l.two, l.on(apply))
-	deaf := l.member(l.sender, bus.On(func(ctx context.Context, tx *pg.Tx, _ *wrapperspb.Int64Value) error {
+	deaf := l.member(l.sender, bus.Copy(func(ctx context.Context, tx *pg.Tx, _ *wrapperspb.Int64Value) error {
 		return apply(ctx, tx, "heard another event")
 	}))
 	l.start(l.broker, one, two, deaf)

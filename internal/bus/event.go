@@ -56,6 +56,7 @@ type Event struct {
 // Handler is what a service does on one kind of event.
 type Handler struct {
 	name   string
+	copies bool
 	handle func(ctx context.Context, tx *pg.Tx, payload []byte) error
 }
 
@@ -80,6 +81,18 @@ func On[M any, E interface {
 	}
 }
 
+// Copy makes a handler of a function that does no more than keep what another
+// service has told, which the audit log has from that service already. What
+// other handlers change they record.
+func Copy[M any, E interface {
+	*M
+	proto.Message
+}](handle func(ctx context.Context, tx *pg.Tx, event E) error) Handler {
+	h := On(handle)
+	h.copies = true
+	return h
+}
+
 // EventName returns the full name of the event that the handler hears.
 func (h Handler) EventName() string { return h.name }
 
@@ -90,6 +103,9 @@ func (h Handler) run(ctx context.Context, tx *pg.Tx, payload []byte) (err error)
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
 	}()
+	if h.copies {
+		tx.Exempt("a copy of what another service has recorded")
+	}
 	return h.handle(ctx, tx, payload)
 }
 

@@ -111,7 +111,7 @@ func (r *receiver) handle(ctx context.Context, ev Event, enter string) (err erro
 	var fresh bool
 	for range 1 + r.DB.Stat().MaxConns() {
 		err = r.DB.InTx(ctx, func(tx *pg.Tx) error {
-			tag, err := tx.Exec(ctx, enter, ev.ID)
+			tag, err := tx.Raw().Exec(ctx, enter, ev.ID)
 			if err != nil {
 				return fmt.Errorf("inbox: %w", err)
 			}

@@ -201,7 +201,7 @@ func (l *lab) send(ctx context.Context, tx *pg.Tx, values ...string) error {
 
 // on returns a handler of the lab's own values.
 func (l *lab) on(handle func(ctx context.Context, tx *pg.Tx, value string) error) bus.Handler {
-	return bus.On(func(ctx context.Context, tx *pg.Tx, event *wrapperspb.StringValue) error {
+	return bus.Copy(func(ctx context.Context, tx *pg.Tx, event *wrapperspb.StringValue) error {
 		value, own := strings.CutPrefix(event.GetValue(), l.mark)
 		if !own {
 			return nil

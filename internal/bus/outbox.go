@@ -57,7 +57,7 @@ func Publish(ctx context.Context, tx *pg.Tx, events ...proto.Message) error {
 		headers[headerTraceparent] = tp
 	}
 	// The order of the rows is the order of their positions.
-	_, err := tx.Exec(ctx, `
+	_, err := tx.Raw().Exec(ctx, `
 		INSERT INTO outbox (event_id, name, payload, headers)
 		SELECT e.id, e.name, e.payload, $4
 		FROM unnest($1::uuid[], $2::text[], $3::bytea[]) WITH ORDINALITY AS e (id, name, payload, n)
@@ -74,10 +74,10 @@ func Publish(ctx context.Context, tx *pg.Tx, events ...proto.Message) error {
 // the order of their positions, whoever sends them.
 func takeOutbox(ctx context.Context, tx *pg.Tx, limit int) ([]Event, error) {
 	// A statement of its own: the next one must see what the other sent.
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext('stoa.relay'), hashtext(current_schema()))`); err != nil {
+	if _, err := tx.Raw().Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext('stoa.relay'), hashtext(current_schema()))`); err != nil {
 		return nil, fmt.Errorf("take turns: %w", err)
 	}
-	rows, err := tx.Query(ctx, `
+	rows, err := tx.Raw().Query(ctx, `
 		WITH taken AS (
 			DELETE FROM outbox WHERE position IN (
 				SELECT position FROM outbox ORDER BY position LIMIT $1 FOR UPDATE SKIP LOCKED)

@@ -57,7 +57,7 @@ func Do[M any, R interface {
 		result = nil
 		who := caller(ctx)
 		// Waits for another transaction that holds the same key.
-		tag, err := tx.Exec(ctx, `
+		tag, err := tx.Raw().Exec(ctx, `
 			INSERT INTO idempotency (caller, key, method, request_hash) VALUES ($1, $2, $3, $4)
 			ON CONFLICT ON CONSTRAINT idempotency_key DO NOTHING`, who, key, method, hash)
 		if err != nil {
@@ -74,7 +74,7 @@ func Do[M any, R interface {
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `UPDATE idempotency SET result = $3 WHERE caller = $1 AND key = $2`, who, key, stored)
+		_, err = tx.Raw().Exec(ctx, `UPDATE idempotency SET result = $3 WHERE caller = $1 AND key = $2`, who, key, stored)
 		return err
 	})
 	return result, err
@@ -88,7 +88,7 @@ func earlier[M any, R interface {
 		wasMethod       string
 		wasHash, stored []byte
 	)
-	err := tx.QueryRow(ctx, `SELECT method, request_hash, result FROM idempotency WHERE caller = $1 AND key = $2`, who, key).
+	err := tx.Raw().QueryRow(ctx, `SELECT method, request_hash, result FROM idempotency WHERE caller = $1 AND key = $2`, who, key).
 		Scan(&wasMethod, &wasHash, &stored)
 	if err != nil {
 		return nil, err

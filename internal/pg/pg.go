@@ -135,9 +135,12 @@ func (db *DB) Hold(ctx context.Context) (*pgxpool.Conn, error) {
 // Tx is a transaction in a service's schema. Functions that need one take it
 // as a parameter.
 type Tx struct {
-	pgx.Tx
+	inner pgx.Tx
 	db    *DB
 	after []func()
+
+	changed   bool // rows were
+	accounted bool // what was done is in the audit log, or need not be
 }
 
 // AfterCommit has fn called once the transaction is durable; never when it is
@@ -159,7 +162,7 @@ func (tx *Tx) Signal() {
 func (db *DB) Signalled() <-chan struct{} { return db.signal }
 
 // InTx runs fn in a transaction (read committed) and commits it when fn
-// returns nil. fn may run again after a deadlock or a serialization failure,
+// returns nil and has accounted for what it changed. fn may run again after a deadlock or a serialization failure,
 // so it must not act on anything but tx; calls to other processes do not
 // belong in it.
 func (db *DB) InTx(ctx context.Context, fn func(tx *Tx) error) error {
@@ -168,8 +171,11 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *Tx) error) error {
 	for try := range tries {
 		var tx *Tx
 		err = pgx.BeginFunc(ctx, db.pool, func(inner pgx.Tx) error {
-			tx = &Tx{Tx: inner, db: db}
-			return fn(tx)
+			tx = &Tx{inner: inner, db: db}
+			if err := fn(tx); err != nil {
+				return err
+			}
+			return tx.check()
 		})
 		if err == nil {
 			for _, after := range tx.after {

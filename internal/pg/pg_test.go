@@ -49,6 +49,7 @@ func TestInTxCommits(t *testing.T) {
 	db := pgtest.Open(t, things)
 	var order []string
 	err := db.InTx(t.Context(), func(tx *pg.Tx) error {
+		tx.Exempt("a test")
 		tx.AfterCommit(func() {
 			// Another connection sees it already.
 			if count(t, db, `id = 3`) != 1 {
@@ -81,6 +82,7 @@ func TestInTxRollsBack(t *testing.T) {
 		"statement fails":    {func(tx *pg.Tx) error { _, err := tx.Exec(t.Context(), `INSERT INTO thing (id) VALUES (1)`); return err }, func(err error) bool { return pg.Violates(err, "thing_pkey") }},
 		"failure is ignored": {func(tx *pg.Tx) error { _, _ = tx.Exec(t.Context(), `nonsense`); return nil }, func(err error) bool { return err != nil }},
 		"the commit fails": {func(tx *pg.Tx) error {
+			tx.Exempt("a test")
 			_, err := tx.Exec(t.Context(), `UPDATE thing SET of = 99 WHERE id = 1`)
 			return err
 		}, func(err error) bool { return pg.Violates(err, "thing_of") }},
@@ -91,6 +93,7 @@ func TestInTxRollsBack(t *testing.T) {
 			ctx = t.Context()
 		}
 		err := db.InTx(ctx, func(tx *pg.Tx) error {
+			tx.Exempt("a test")
 			tx.AfterCommit(func() { t.Errorf("%s: AfterCommit ran", name) })
 			tx.Signal()
 			if _, err := tx.Exec(t.Context(), `INSERT INTO thing (id) VALUES (50)`); err != nil {
@@ -125,6 +128,7 @@ func TestInTxPanics(t *testing.T) {
 			}
 		}()
 		_ = db.InTx(t.Context(), func(tx *pg.Tx) error {
+			tx.Exempt("a test")
 			tx.AfterCommit(func() { t.Error("AfterCommit ran") })
 			if _, err := tx.Exec(t.Context(), `INSERT INTO thing (id) VALUES (50)`); err != nil {
 				return err
@@ -163,6 +167,7 @@ func TestDeadlockIsTriedAgain(t *testing.T) {
 		wg.Go(func() {
 			first := true
 			err := db.InTx(t.Context(), func(tx *pg.Tx) error {
+				tx.Exempt("a test")
 				runs.Add(1)
 				tx.AfterCommit(func() { committed.Add(1) })
 				if _, err := tx.Exec(t.Context(), `UPDATE thing SET n = n + 1 WHERE id = $1`, ids[0]); err != nil {
@@ -197,6 +202,7 @@ func TestSerializationFailureIsTriedAgain(t *testing.T) {
 		wg.Go(func() {
 			first := true
 			err := db.InTx(t.Context(), func(tx *pg.Tx) error {
+				tx.Exempt("a test")
 				runs.Add(1)
 				if _, err := tx.Exec(t.Context(), `SET TRANSACTION ISOLATION LEVEL SERIALIZABLE`); err != nil {
 					return err
@@ -275,6 +281,7 @@ func TestBadText(t *testing.T) {
 			"QueryRow": db.QueryRow(t.Context(), `SELECT id FROM thing WHERE name = $1`, text).Scan(new(int)),
 			"Query":    drain(db.Query(t.Context(), `SELECT id FROM thing WHERE name = $1`, text)),
 			"InTx": db.InTx(t.Context(), func(tx *pg.Tx) error {
+				tx.Exempt("a test")
 				return second(tx.Exec(t.Context(), `UPDATE thing SET name = $1 WHERE id = 1`, text))
 			}),
 			"JSON": db.QueryRow(t.Context(), `SELECT ($1::jsonb)->>'a'`, `{"a":"\u0000"}`).Scan(new(string)),
@@ -435,7 +442,10 @@ func TestServerGoesAway(t *testing.T) {
 		"Query":    func(db *pg.DB, sql string) error { return drain(db.Query(t.Context(), sql)) },
 		"QueryRow": func(db *pg.DB, sql string) error { return db.QueryRow(t.Context(), sql).Scan(new(int)) },
 		"InTx": func(db *pg.DB, sql string) error {
-			return db.InTx(t.Context(), func(tx *pg.Tx) error { return second(tx.Exec(t.Context(), sql)) })
+			return db.InTx(t.Context(), func(tx *pg.Tx) error {
+				tx.Exempt("a test")
+				return second(tx.Exec(t.Context(), sql))
+			})
 		},
 	}
 	for how, run := range ways {

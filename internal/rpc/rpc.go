@@ -26,6 +26,8 @@ const (
 	KeyIdempotency = "idempotency-key"
 	// KeyIfMatch carries the ETag of the version the caller has edited.
 	KeyIfMatch = "if-match"
+	// KeyAddress carries the network address that a request from outside came from.
+	KeyAddress = "stoa-address"
 )
 
 // Deadlines. A call that brings none gets callTimeout; a server lets no call run
@@ -42,6 +44,15 @@ func IdempotencyKey(ctx context.Context) string { return incoming(ctx, KeyIdempo
 // IfMatch returns the ETag that the caller's change is based on, "" when there
 // is none.
 func IfMatch(ctx context.Context) string { return incoming(ctx, KeyIfMatch) }
+
+// Address returns the network address of who made the request from outside, as
+// the edge saw it: of IPv6 its /64. It is "" for what no request caused.
+func Address(ctx context.Context) string { return incoming(ctx, KeyAddress) }
+
+// WithAddress returns a context whose outgoing call carries the address.
+func WithAddress(ctx context.Context, address string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, KeyAddress, address)
+}
 
 func incoming(ctx context.Context, key string) string {
 	if v := metadata.ValueFromIncomingContext(ctx, key); len(v) > 0 {

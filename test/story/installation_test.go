@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/testserver"
 )
 
@@ -247,15 +248,23 @@ func distributed(t testing.TB) *installation {
 		addrs[s] = freeAddr(t)
 		peers = append(peers, s+"="+addrs[s])
 	}
+	keys, err := secret.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyset := filepath.Join(in.dir, "keyset.json")
+	if err := os.WriteFile(keyset, keys, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	web := freeAddr(t)
 	in.edge = "http://" + web
-	bucket, access, secret := s3Settings(t, in.s3.URL)
+	bucket, access, secretKey := s3Settings(t, in.s3.URL)
 	for _, s := range services {
 		in.add(s, []string{"serve", s},
 			"STOA_DATA_DIR="+filepath.Join(in.dir, "data-"+s),
 			"STOA_DATABASE_URL="+database, "STOA_DATABASE_CONNECTIONS=6",
 			"STOA_AMQP_URL="+in.broker.URL, "STOA_REDIS_URL="+in.redis.URL,
-			"STOA_BUCKET_URL="+bucket, "STOA_BUCKET_ACCESS_KEY="+access, "STOA_BUCKET_SECRET_KEY="+secret,
+			"STOA_BUCKET_URL="+bucket, "STOA_BUCKET_ACCESS_KEY="+access, "STOA_BUCKET_SECRET_KEY="+secretKey, "STOA_KEYSET_FILE="+keyset,
 			"STOA_SERVICE_KEY="+base64.StdEncoding.EncodeToString(key),
 			"STOA_RPC_ADDR="+addrs[s], "STOA_PEERS="+strings.Join(peers, ","),
 			"STOA_HTTP_ADDR="+web, "STOA_PUBLIC_URL="+in.edge,

@@ -100,8 +100,10 @@ type Rule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where the permission is looked up.
 	Scope Scope `protobuf:"varint,1,opt,name=scope,proto3,enum=stoa.auth.v1.Scope" json:"scope,omitempty"`
-	// The permission demanded, as "noun.verb". Empty for SCOPE_PUBLIC,
-	// SCOPE_SELF and SCOPE_SERVICE.
+	// The permission demanded, as "noun.verb". For SCOPE_SELF it is what a token
+	// needs among its scopes, "me.read" or "me.write"; empty there means that no
+	// token may make the call, only a session. Empty for SCOPE_PUBLIC,
+	// SCOPE_SERVICE and SCOPE_EDGE.
 	Permission string `protobuf:"bytes,2,opt,name=permission,proto3" json:"permission,omitempty"`
 	// For SCOPE_COURSE: the request field that names the course. Default
 	// "course_id".
@@ -110,7 +112,14 @@ type Rule struct {
 	// is a free preview): the interceptor decides and does not refuse, the
 	// handler must ask for the decision, and a handler that succeeds without
 	// asking is a fault.
-	Deferred      bool `protobuf:"varint,4,opt,name=deferred,proto3" json:"deferred,omitempty"`
+	Deferred bool `protobuf:"varint,4,opt,name=deferred,proto3" json:"deferred,omitempty"`
+	// For SCOPE_COURSE: the request field that names an item of the course, such
+	// as "lesson_id". A permission held on that item alone counts then too.
+	ItemField string `protobuf:"bytes,5,opt,name=item_field,json=itemField,proto3" json:"item_field,omitempty"`
+	// True where the caller must have confirmed who they are within the last ten
+	// minutes: by a second factor where the account has one. What a token may do
+	// was confirmed when the token was made.
+	StepUp        bool `protobuf:"varint,6,opt,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -173,18 +182,39 @@ func (x *Rule) GetDeferred() bool {
 	return false
 }
 
+func (x *Rule) GetItemField() string {
+	if x != nil {
+		return x.ItemField
+	}
+	return ""
+}
+
+func (x *Rule) GetStepUp() bool {
+	if x != nil {
+		return x.StepUp
+	}
+	return false
+}
+
 // Who calls, as it travels between services: signed by the sender, believed
 // by the receiver until it expires.
 type Principal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The signed-in account; empty for nobody and for a service on its own.
+	// The account; empty for nobody and for a service on its own.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// The session that authenticated the account; empty for nobody.
+	// The session that authenticated the account; empty for nobody and for a token.
 	SessionId string `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// The service that makes this call, such as "commerce".
 	Service string `protobuf:"bytes,3,opt,name=service,proto3" json:"service,omitempty"`
 	// When the signature stops being believed, in Unix seconds.
-	Expires       int64 `protobuf:"varint,4,opt,name=expires,proto3" json:"expires,omitempty"`
+	Expires int64 `protobuf:"varint,4,opt,name=expires,proto3" json:"expires,omitempty"`
+	// The access token that authenticated the account; empty for a session.
+	TokenId string `protobuf:"bytes,5,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	// The permissions that the token is limited to, sorted, with spaces between.
+	Scopes string `protobuf:"bytes,6,opt,name=scopes,proto3" json:"scopes,omitempty"`
+	// When the account last confirmed who it is in this session, in Unix seconds;
+	// 0 for never.
+	Confirmed     int64 `protobuf:"varint,7,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -247,6 +277,27 @@ func (x *Principal) GetExpires() int64 {
 	return 0
 }
 
+func (x *Principal) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *Principal) GetScopes() string {
+	if x != nil {
+		return x.Scopes
+	}
+	return ""
+}
+
+func (x *Principal) GetConfirmed() int64 {
+	if x != nil {
+		return x.Confirmed
+	}
+	return 0
+}
+
 var file_internal_auth_authpb_options_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -287,21 +338,27 @@ var File_internal_auth_authpb_options_proto protoreflect.FileDescriptor
 
 const file_internal_auth_authpb_options_proto_rawDesc = "" +
 	"\n" +
-	"\"internal/auth/authpb/options.proto\x12\fstoa.auth.v1\x1a google/protobuf/descriptor.proto\"\x83\x01\n" +
+	"\"internal/auth/authpb/options.proto\x12\fstoa.auth.v1\x1a google/protobuf/descriptor.proto\"\xbb\x01\n" +
 	"\x04Rule\x12)\n" +
 	"\x05scope\x18\x01 \x01(\x0e2\x13.stoa.auth.v1.ScopeR\x05scope\x12\x1e\n" +
 	"\n" +
 	"permission\x18\x02 \x01(\tR\n" +
 	"permission\x12\x14\n" +
 	"\x05field\x18\x03 \x01(\tR\x05field\x12\x1a\n" +
-	"\bdeferred\x18\x04 \x01(\bR\bdeferred\"\x97\x01\n" +
+	"\bdeferred\x18\x04 \x01(\bR\bdeferred\x12\x1d\n" +
+	"\n" +
+	"item_field\x18\x05 \x01(\tR\titemField\x12\x17\n" +
+	"\astep_up\x18\x06 \x01(\bR\x06stepUp\"\xf3\x01\n" +
 	"\tPrincipal\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12*\n" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\asessionR\tsessionId\x12\x18\n" +
 	"\aservice\x18\x03 \x01(\tR\aservice\x12\x18\n" +
-	"\aexpires\x18\x04 \x01(\x03R\aexpires*\x89\x01\n" +
+	"\aexpires\x18\x04 \x01(\x03R\aexpires\x12$\n" +
+	"\btoken_id\x18\x05 \x01(\tB\t\xb2\xd4\x18\x05tokenR\atokenId\x12\x16\n" +
+	"\x06scopes\x18\x06 \x01(\tR\x06scopes\x12\x1c\n" +
+	"\tconfirmed\x18\a \x01(\x03R\tconfirmed*\x89\x01\n" +
 	"\x05Scope\x12\x15\n" +
 	"\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSCOPE_PUBLIC\x10\x01\x12\x0e\n" +

@@ -21,8 +21,8 @@ import (
 type Allow func(account, course, permission string) bool
 
 // Allowed makes an Allow an [auth.Checker].
-func (a Allow) Allowed(_ context.Context, account, course, permission string, _ time.Time) (bool, error) {
-	return a(account, course, permission), nil
+func (a Allow) Allowed(_ context.Context, q auth.Question, _ time.Time) (bool, error) {
+	return a(q.Account, q.Course, q.Permission), nil
 }
 
 // Everything is an Allow that lets everybody do anything.
@@ -64,7 +64,9 @@ func (h *Harness) With(other *Harness, service string) grpc.ClientConnInterface 
 
 // Account returns a context in which the account calls.
 func Account(ctx context.Context, account string) context.Context {
-	return auth.With(ctx, auth.Principal{Account: account, Session: "session_01h455vb4pex5vsknk084sn02q"})
+	return auth.With(ctx, auth.Principal{
+		Account: account, Session: "session_01h455vb4pex5vsknk084sn02q", Confirmed: time.Now().Unix(),
+	})
 }
 
 // Log returns a logger that writes to the test.

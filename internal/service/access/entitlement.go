@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -72,6 +73,16 @@ func (s *Service) grant(ctx context.Context, tx *pg.Tx, list []entitlement) erro
 	}
 	for _, event := range started {
 		events = append(events, event)
+	}
+	entries := make([]audit.Entry, len(granted))
+	for i, g := range granted {
+		entries[i] = audit.Entry{
+			Action: "entitlement.granted", Object: g.GetEntitlementId(), Course: g.GetCourseId(), Person: g.GetAccountId(),
+			After: map[string]any{"source": g.GetSource(), "source_id": g.GetSourceId(), "starts_at": g.GetStartsAt().AsTime()},
+		}
+	}
+	if err := audit.Record(ctx, tx, entries...); err != nil {
+		return err
 	}
 	tx.AfterCommit(func() {
 		for _, event := range granted {

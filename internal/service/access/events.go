@@ -16,8 +16,8 @@ import (
 // twice, late and in any order: each keeps the newest it has heard.
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
-		bus.On(s.coursePublished), bus.On(s.courseUnpublished), bus.On(s.priceSet), bus.On(s.orderPaid),
-		bus.On(s.accountCreated), bus.On(s.accountUpdated),
+		bus.Copy(s.coursePublished), bus.Copy(s.courseUnpublished), bus.Copy(s.priceSet), bus.On(s.orderPaid),
+		bus.Copy(s.accountCreated), bus.Copy(s.accountUpdated),
 	}
 }
 

@@ -40,20 +40,20 @@ func TestResolvePermissions(t *testing.T) {
 		{subject{"", unknown}, nil},
 		{subject{"", taken}, nil},
 		{subject{"", published}, []string{courseView}},
-		{subject{stranger, ""}, []string{courseCreate}},
-		{subject{stranger, unknown}, []string{courseCreate}},
-		{subject{stranger, taken}, []string{courseCreate}},
-		{subject{stranger, published}, []string{courseCreate, courseView}},
+		{subject{stranger, ""}, []string{courseCreate, meRead, meWrite}},
+		{subject{stranger, unknown}, []string{courseCreate, meRead, meWrite}},
+		{subject{stranger, taken}, []string{courseCreate, meRead, meWrite}},
+		{subject{stranger, published}, []string{courseCreate, courseView, meRead, meWrite}},
 		{subject{student, published}, []string{courseCreate, courseView, lessonRead}},
 		{subject{student, taken}, []string{courseCreate, courseView, lessonRead}},
-		{subject{student, ""}, []string{courseCreate}},
+		{subject{student, ""}, []string{courseCreate, meRead, meWrite}},
 		{subject{grader, taken}, []string{courseCreate, courseView, enrollmentList, lessonRead, mediaRead, progressList}},
-		{subject{grader, published}, []string{courseCreate, courseView}},
-		{subject{grader, ""}, []string{courseCreate}},
+		{subject{grader, published}, []string{courseCreate, courseView, meRead, meWrite}},
+		{subject{grader, ""}, []string{courseCreate, meRead, meWrite}},
 		{subject{admin, ""}, all},
 		{subject{admin, unknown}, all},
-		{subject{finance, published}, []string{courseCreate, courseView, saleList}},
-		{subject{stranger, published}, []string{courseCreate, courseView}}, // asked twice
+		{subject{finance, published}, []string{courseCreate, courseView, meRead, meWrite, saleList}},
+		{subject{stranger, published}, []string{courseCreate, courseView, meRead, meWrite}}, // asked twice
 	}
 	req := &accesspb.ResolvePermissionsRequest{}
 	for _, q := range questions {

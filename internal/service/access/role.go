@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -15,23 +16,44 @@ import (
 // The permissions that contracts demand. A role is a set of them; nothing asks
 // for a role.
 const (
+	meRead  = "me.read"  // read what is one's own
+	meWrite = "me.write" // change what is one's own
+
 	courseCreate   = "course.create"   // make courses
 	courseView     = "course.view"     // know that a course exists, and read its outline and price
 	courseEdit     = "course.edit"     // change a course, and read what is not published yet
 	coursePublish  = "course.publish"  // publish a course and take it out again
+	courseTransfer = "course.transfer" // give a course to another owner
 	lessonRead     = "lesson.read"     // read the lessons and note one's progress in them
-	enrollmentList = "enrollment.list" // see who takes a course
-	progressList   = "progress.list"   // see how far they have come
+	progressList   = "progress.list"   // see how far those who take a course have come
 	mediaUpload    = "media.upload"    // put files into a course
 	mediaRead      = "media.read"      // see all files of a course, used or not
 	priceEdit      = "price.edit"      // say what a course costs
 	saleList       = "sale.list"       // see what was sold of a course
+
+	enrollmentList     = "enrollment.list"     // see who takes a course, and why they may
+	enrollmentManage   = "enrollment.manage"   // let people into a course and out: grants, invitations, cohorts, waitlists
+	accommodationRead  = "accommodation.read"  // see whose deadlines and times are eased
+	accommodationGrant = "accommodation.grant" // ease them
+
+	roleList      = "role.list"      // see who has which role
+	roleGrant     = "role.grant"     // give roles, and take them, whose permissions one holds oneself
+	roleDefine    = "role.define"    // make roles of permissions that one holds oneself
+	accessExplain = "access.explain" // ask why somebody may or may not do something
+
+	accountRead          = "account.read"           // look accounts up
+	accountSuspend       = "account.suspend"        // suspend accounts and let them in again
+	serviceAccountManage = "service_account.manage" // make accounts for programs, and their tokens
+	auditRead            = "audit.read"             // read the audit log
 )
 
 // permissions are all there are.
 var permissions = []string{
-	courseCreate, courseView, courseEdit, coursePublish, lessonRead, enrollmentList,
-	progressList, mediaUpload, mediaRead, priceEdit, saleList,
+	meRead, meWrite,
+	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, mediaUpload, mediaRead, priceEdit, saleList,
+	enrollmentList, enrollmentManage, accommodationRead, accommodationGrant,
+	roleList, roleGrant, roleDefine, accessExplain,
+	accountRead, accountSuspend, serviceAccountManage, auditRead,
 }
 
 // role is a named set of permissions.
@@ -61,17 +83,21 @@ const roleOwner = "owner"
 
 // roles are the built-in roles by name.
 var roles = map[string]role{
-	roleMember:  {scope: onPlatform, implicit: true, permissions: []string{courseCreate}},
+	roleMember:  {scope: onPlatform, implicit: true, permissions: []string{meRead, meWrite, courseCreate}},
 	"admin":     {scope: onPlatform, permissions: permissions},
-	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, lessonRead, mediaRead}},
+	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, lessonRead, mediaRead, accountRead, accountSuspend}},
 	"finance":   {scope: onPlatform, permissions: []string{courseView, saleList}},
-	"support":   {scope: onPlatform, permissions: []string{courseView, lessonRead, enrollmentList, progressList}},
+	"support": {scope: onPlatform, permissions: []string{
+		courseView, lessonRead, enrollmentList, enrollmentManage, progressList, accommodationRead, roleList, accessExplain, accountRead,
+	}},
 
 	roleOwner: {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, lessonRead, enrollmentList, progressList, mediaUpload, mediaRead, priceEdit, saleList,
+		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, mediaUpload, mediaRead, priceEdit, saleList,
+		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, roleDefine, accessExplain,
 	}},
 	"co_teacher": {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, lessonRead, enrollmentList, progressList, mediaUpload, mediaRead, saleList,
+		courseView, courseEdit, coursePublish, lessonRead, progressList, mediaUpload, mediaRead, saleList,
+		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, accessExplain,
 	}},
 	"teaching_assistant": {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList}},
 	"grader":             {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList}},
@@ -112,14 +138,19 @@ func checkRole(name string, where scope) error {
 
 // giveRole gives an account a role; an empty course is the platform. Giving it
 // again changes nothing.
-func giveRole(ctx context.Context, q pg.Querier, accountID, courseID, name, by string, now time.Time) error {
-	_, err := q.Exec(ctx, `
+func giveRole(ctx context.Context, tx *pg.Tx, accountID, courseID, name, by string, now time.Time) error {
+	tag, err := tx.Exec(ctx, `
 		INSERT INTO role_grant (account_id, course_id, role, granted_by, granted_at) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT ON CONSTRAINT role_grant_once DO NOTHING`, accountID, courseID, name, by, now)
 	if err != nil {
 		return fmt.Errorf("give role: %w", err)
 	}
-	return nil
+	if tag.RowsAffected() == 0 {
+		return nil
+	}
+	return audit.Record(ctx, tx, audit.Entry{
+		Action: "role.granted", Object: accountID, Course: courseID, Person: accountID, After: map[string]any{"role": name, "granted_by": by},
+	})
 }
 
 // byOperator is who gave a role that was given on the command line.
@@ -136,5 +167,7 @@ func GrantPlatformRole(ctx context.Context, db *pg.DB, account, role string) err
 	if err := checkRole(role, onPlatform); err != nil {
 		return err
 	}
-	return giveRole(ctx, db, account, "", role, byOperator, time.Now())
+	return db.InTx(ctx, func(tx *pg.Tx) error {
+		return giveRole(ctx, tx, account, "", role, byOperator, time.Now())
+	})
 }

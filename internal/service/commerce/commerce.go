@@ -74,8 +74,8 @@ func (s *Service) Register(r grpc.ServiceRegistrar) { commercepb.RegisterCommerc
 // Handlers returns what it does on others' events.
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
-		bus.On(s.coursePublished),
-		bus.On(s.courseUnpublished),
+		bus.Copy(s.coursePublished),
+		bus.Copy(s.courseUnpublished),
 		bus.On(s.entitlementGranted),
 	}
 }

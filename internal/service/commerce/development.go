@@ -3,6 +3,7 @@ package commerce
 import (
 	"context"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
@@ -74,5 +75,8 @@ func (s *Service) settle(ctx context.Context, tx *pg.Tx, o *order, outcome strin
 	}
 	o.PaymentDeclined = true
 	_, err := tx.Exec(ctx, `UPDATE orders SET payment_declined = true WHERE id = $1`, o.ID)
-	return err
+	if err != nil {
+		return err
+	}
+	return audit.Record(ctx, tx, audit.Entry{Action: "payment.declined", Object: o.PaymentID, Person: o.BuyerID})
 }

@@ -3,6 +3,7 @@ package commerce
 import (
 	"context"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
@@ -56,6 +57,12 @@ func (s *Service) entitlementGranted(ctx context.Context, tx *pg.Tx, e *accesspb
 		}
 	}
 	if _, err := tx.Exec(ctx, `UPDATE order_line SET fulfilled = true WHERE id = $1`, e.GetSourceId()); err != nil {
+		return err
+	}
+	if err := audit.Record(ctx, tx, audit.Entry{
+		Action: "order_line.fulfilled", Object: e.GetSourceId(), Course: e.GetCourseId(), Person: o.BuyerID,
+		After: map[string]any{"entitlement_id": e.GetEntitlementId()},
+	}); err != nil {
 		return err
 	}
 	if open > 0 || o.State != paid {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
@@ -110,6 +111,7 @@ func lockOrder(ctx context.Context, tx *pg.Tx, notFound error, where string, arg
 
 // become moves an order to its next state and writes that down.
 func (o *order) become(ctx context.Context, tx *pg.Tx, state, cause string, now time.Time) error {
+	was := o.State
 	o.State = state
 	if state == paid {
 		o.PaidAt = &now
@@ -128,7 +130,13 @@ func (o *order) become(ctx context.Context, tx *pg.Tx, state, cause string, now 
 		}
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO order_transition (order_id, happened_at, state, cause) VALUES ($1, $2, $3, $4)`, o.ID, now, state, cause)
-	return err
+	if err != nil {
+		return err
+	}
+	return audit.Record(ctx, tx, audit.Entry{
+		Action: "order." + state, Object: o.ID, Person: o.BuyerID, Reason: cause,
+		Before: map[string]any{"state": was}, After: map[string]any{"state": state},
+	})
 }
 
 // CreateOrder implements the contract.
@@ -209,7 +217,13 @@ func insertOrder(ctx context.Context, tx *pg.Tx, o order) error {
 	if pg.Violates(err, "order_line_live") {
 		return ErrOpenOrder
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return audit.Record(ctx, tx, audit.Entry{
+		Action: "order.created", Object: o.ID, Person: o.BuyerID,
+		After: map[string]any{"state": o.State, "total": o.Total, "currency": o.Currency, "lines": len(o.lines)},
+	})
 }
 
 // GetOrder implements the contract.

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/idempotency"
@@ -106,6 +107,7 @@ func (s *Service) SetPrice(ctx context.Context, req *commercepb.SetPriceRequest)
 			return nil, err
 		}
 		now, amount, currency := s.now(), req.GetPrice().GetAmount(), req.GetPrice().GetCurrency()
+		was := p
 		p.Revision++
 		p.Amount, p.Currency, p.PricedAt = &amount, &currency, &now
 		if _, err := tx.Exec(ctx, `
@@ -113,8 +115,21 @@ func (s *Service) SetPrice(ctx context.Context, req *commercepb.SetPriceRequest)
 			p.CourseID, amount, currency, now, p.Revision); err != nil {
 			return nil, err
 		}
+		if err := audit.Record(ctx, tx, audit.Entry{
+			Action: "price.set", Object: p.CourseID, Course: p.CourseID, Before: was.entry(), After: p.entry(),
+		}); err != nil {
+			return nil, err
+		}
 		return p.price(), bus.Publish(ctx, tx, &commercepb.PriceSet{CourseId: p.CourseID, Price: p.price().GetPrice(), Version: p.Revision})
 	})
+}
+
+// entry is the price as the audit log has it, nil while there is none.
+func (p product) entry() any {
+	if p.Amount == nil || p.Currency == nil {
+		return nil
+	}
+	return map[string]any{"amount": *p.Amount, "currency": *p.Currency, "version": p.Revision}
 }
 
 // GetPrice implements the contract.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
@@ -22,15 +23,15 @@ import (
 
 // Landing is what the landing page of a course tells.
 type Landing struct {
-	Title        string
-	Subtitle     string
-	Description  string
-	Language     string
-	Level        string
-	Category     string
-	Tags         []string
-	Outcomes     []string
-	CoverMediaID string
+	Title        string   `json:"title"`
+	Subtitle     string   `json:"subtitle"`
+	Description  string   `json:"description"`
+	Language     string   `json:"language"`
+	Level        string   `json:"level"`
+	Category     string   `json:"category"`
+	Tags         []string `json:"tags"`
+	Outcomes     []string `json:"outcomes"`
+	CoverMediaID string   `json:"cover_media_id"`
 }
 
 // course is a course with its draft's landing page or with that of its
@@ -85,13 +86,17 @@ func lockCourse(ctx context.Context, tx *pg.Tx, courseID string) error {
 	return err
 }
 
-// touch notes that the draft was changed. It is the last thing that a
+// touch notes that the draft was changed, and how. It is the last thing that a
 // transaction does but for publishing events: all that change a draft lock in
 // the same order, the course, then items, then this.
-func (s *Service) touch(ctx context.Context, tx *pg.Tx, courseID string) error {
+func (s *Service) touch(ctx context.Context, tx *pg.Tx, courseID string, change audit.Entry) error {
 	_, err := tx.Exec(ctx, `UPDATE draft SET changes = changes + 1, changed_at = greatest(changed_at, $2) WHERE course_id = $1`,
 		courseID, s.now())
-	return err
+	if err != nil {
+		return err
+	}
+	change.Course = courseID
+	return audit.Record(ctx, tx, change)
 }
 
 // seesDraft reports whether the caller is shown the draft: staff who did not
@@ -136,7 +141,9 @@ func (s *Service) createCourse(ctx context.Context, req *coursespb.CreateCourseR
 		if _, err := tx.Exec(ctx, `INSERT INTO draft (course_id, owner_id, changed_at) VALUES ($1, $2, $3)`, c.ID, c.OwnerID, c.CreatedAt); err != nil {
 			return nil, err
 		}
-		return draftCourse(c), nil
+		return draftCourse(c), audit.Record(ctx, tx, audit.Entry{
+			Action: "course.created", Object: c.ID, Course: c.ID, After: map[string]any{"title": c.Title, "owner_id": c.OwnerID},
+		})
 	})
 }
 
@@ -213,7 +220,7 @@ func (s *Service) updateCourse(ctx context.Context, req *coursespb.UpdateCourseR
 			landing.Category, landing.Tags, landing.Outcomes, landing.CoverMediaID); err != nil {
 			return nil, err
 		}
-		if err := s.touch(ctx, tx, c.ID); err != nil {
+		if err := s.touch(ctx, tx, c.ID, audit.Entry{Action: "course.updated", Object: c.ID, Before: c.Landing, After: landing}); err != nil {
 			return nil, err
 		}
 		c, err = readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, req.GetCourseId())

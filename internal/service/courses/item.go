@@ -12,11 +12,11 @@ import (
 
 // item is a module or a lesson of a draft.
 type item struct {
-	ID        string
-	ParentID  string // the module, "" for a module
-	Position  int64
-	Revision  int64
-	VersionID int64
+	ID        string `json:"-"`
+	ParentID  string `json:"parent_id,omitempty"` // the module, "" for a module
+	Position  int64  `json:"position"`
+	Revision  int64  `json:"revision"`
+	VersionID int64  `json:"version_id"`
 }
 
 // lockItem returns an item of a draft and keeps others from changing it until

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
@@ -116,7 +117,7 @@ func (s *Service) createLesson(ctx context.Context, req *coursespb.CreateLessonR
 		if err := insertItem(ctx, tx, courseID, "lesson", it); err != nil {
 			return nil, err
 		}
-		if err := s.touch(ctx, tx, courseID); err != nil {
+		if err := s.touch(ctx, tx, courseID, audit.Entry{Action: "lesson.created", Object: it.ID, After: it}); err != nil {
 			return nil, err
 		}
 		return saved(ctx, tx, courseID, it.ID)
@@ -217,7 +218,7 @@ func (s *Service) deleteLesson(ctx context.Context, req *coursespb.DeleteLessonR
 		if _, err := tx.Exec(ctx, `DELETE FROM item WHERE id = $1`, it.ID); err != nil {
 			return nil, err
 		}
-		return &emptypb.Empty{}, s.touch(ctx, tx, courseID)
+		return &emptypb.Empty{}, s.touch(ctx, tx, courseID, audit.Entry{Action: "lesson.deleted", Object: it.ID, Before: it})
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -33,7 +34,7 @@ func (s *Service) createModule(ctx context.Context, req *coursespb.CreateModuleR
 		if err := insertItem(ctx, tx, courseID, "module", it); err != nil {
 			return nil, err
 		}
-		return protoModule(courseID, it, title, int32(n)), s.touch(ctx, tx, courseID) //nolint:gosec // at most MaxModules
+		return protoModule(courseID, it, title, int32(n)), s.touch(ctx, tx, courseID, audit.Entry{Action: "module.created", Object: it.ID, After: it}) //nolint:gosec // at most MaxModules
 	})
 }
 
@@ -90,7 +91,7 @@ func (s *Service) deleteModule(ctx context.Context, req *coursespb.DeleteModuleR
 		if _, err := tx.Exec(ctx, `DELETE FROM item WHERE course_id = $1 AND (id = $2 OR parent_id = $2)`, courseID, moduleID); err != nil {
 			return nil, err
 		}
-		return &emptypb.Empty{}, s.touch(ctx, tx, courseID)
+		return &emptypb.Empty{}, s.touch(ctx, tx, courseID, audit.Entry{Action: "module.deleted", Object: it.ID, Before: it})
 	})
 }
 
@@ -124,5 +125,6 @@ func (s *Service) save(ctx context.Context, tx *pg.Tx, courseID string, was item
 	if err := updateItem(ctx, tx, it); err != nil {
 		return err
 	}
-	return s.touch(ctx, tx, courseID)
+	kind, _, _ := strings.Cut(it.ID, "_")
+	return s.touch(ctx, tx, courseID, audit.Entry{Action: kind + ".updated", Object: it.ID, Before: was, After: *it})
 }

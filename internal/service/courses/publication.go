@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/idempotency"
@@ -50,6 +51,12 @@ func (s *Service) publishCourse(ctx context.Context, req *coursespb.PublishCours
 		}
 		event, err := publishedEvent(ctx, tx, c)
 		if err != nil {
+			return nil, err
+		}
+		if err := audit.Record(ctx, tx, audit.Entry{
+			Action: "course.published", Object: courseID, Course: courseID, Reason: req.GetMessage(),
+			After: map[string]any{"version": c.PublishedNumber},
+		}); err != nil {
 			return nil, err
 		}
 		return draftCourse(c), bus.Publish(ctx, tx, event)
@@ -129,6 +136,11 @@ func (s *Service) unpublishCourse(ctx context.Context, req *coursespb.UnpublishC
 		c.Published, c.Sequence, c.Revision = false, c.Sequence+1, c.Revision+1
 		if _, err := tx.Exec(ctx, `UPDATE course SET published = false, sequence = $2, revision = $3 WHERE id = $1`,
 			c.ID, c.Sequence, c.Revision); err != nil {
+			return nil, err
+		}
+		if err := audit.Record(ctx, tx, audit.Entry{
+			Action: "course.unpublished", Object: c.ID, Course: c.ID, Before: map[string]any{"version": c.PublishedNumber},
+		}); err != nil {
 			return nil, err
 		}
 		return draftCourse(c), bus.Publish(ctx, tx, &coursespb.CourseUnpublished{CourseId: c.ID, Sequence: c.Sequence})

@@ -59,11 +59,11 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 // Handlers returns what the service does on others' events.
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
-		bus.On(s.coursePublished),
-		bus.On(s.courseUnpublished),
-		bus.On(s.priceSet),
-		bus.On(s.enrollmentStarted),
-		bus.On(s.accountCreated),
-		bus.On(s.accountUpdated),
+		bus.Copy(s.coursePublished),
+		bus.Copy(s.courseUnpublished),
+		bus.Copy(s.priceSet),
+		bus.Copy(s.enrollmentStarted),
+		bus.Copy(s.accountCreated),
+		bus.Copy(s.accountUpdated),
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/maypok86/otter/v2"
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -227,6 +228,7 @@ func (e *Edge) gateway() *runtime.ServeMux {
 		runtime.WithErrorHandler(e.restError),
 		runtime.WithRoutingErrorHandler(e.routingError),
 		runtime.WithIncomingHeaderMatcher(incomingHeader),
+		runtime.WithMetadata(func(ctx context.Context, _ *http.Request) metadata.MD { return addressOf(ctx) }),
 		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithForwardResponseOption(e.restResponse),
 		runtime.WithDisablePathLengthFallback(),

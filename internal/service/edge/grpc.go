@@ -119,7 +119,7 @@ func (e *Edge) outgoing(ctx context.Context) (context.Context, error) {
 			pairs = append(pairs, key, v[0])
 		}
 	}
-	return metadata.NewOutgoingContext(ctx, metadata.Pairs(pairs...)), nil
+	return metadata.NewOutgoingContext(ctx, metadata.Join(metadata.Pairs(pairs...), addressOf(ctx))), nil
 }
 
 // pipe copies messages both ways until the service ends the call.

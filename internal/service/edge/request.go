@@ -18,6 +18,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 	"github.com/stoa-lms/stoa/internal/telemetry"
 )
@@ -50,6 +51,8 @@ func (e *Edge) handle(w http.ResponseWriter, r *http.Request) {
 	if tp := r.Header.Get("Traceparent"); tp != "" {
 		ctx = telemetry.WithTraceparent(ctx, tp)
 	}
+	address := e.address(r)
+	ctx = rpc.WithAddress(ctx, address)
 	ctx, span := telemetry.StartSpan(ctx, "HTTP "+r.Method)
 	h := w.Header()
 	maps.Copy(h, secure)
@@ -70,7 +73,7 @@ func (e *Edge) handle(w http.ResponseWriter, r *http.Request) {
 		telemetry.ObserveHTTP(r.Method, rec.status, time.Since(start))
 		e.Log.DebugContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(start))
 	}()
-	if err = e.limit(ctx, r); err != nil {
+	if err = e.limit(ctx, r, address); err != nil {
 		writeProblem(rec, r.WithContext(ctx), e.Log, err)
 		return
 	}
@@ -141,8 +144,8 @@ func (r *recorder) Flush() {
 }
 
 // limit counts a request against what its address may make.
-func (e *Edge) limit(ctx context.Context, r *http.Request) error {
-	key, limit := e.address(r), e.Rate
+func (e *Edge) limit(ctx context.Context, r *http.Request, address string) error {
+	key, limit := address, e.Rate
 	if signsIn(r) {
 		key, limit = "sign-in:"+key, e.SignInRate
 	}
@@ -236,7 +239,13 @@ func (e *Edge) principal(ctx context.Context, token string) (auth.Principal, err
 	if err != nil {
 		return auth.Principal{}, err
 	}
-	p := auth.Principal{Account: res.GetAccountId(), Session: res.GetSessionId()}
+	p := auth.Principal{
+		Account: res.GetAccountId(), Session: res.GetSessionId(),
+		Token: res.GetTokenId(), Scopes: strings.Join(res.GetScopes(), " "),
+	}
+	if at := res.GetConfirmedAt(); at.IsValid() {
+		p.Confirmed = at.GetSeconds()
+	}
 	e.tokens.Set(token, p)
 	return p, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -34,6 +35,13 @@ func incomingHeader(name string) (string, bool) {
 	default:
 		return "", false
 	}
+}
+
+// addressOf returns the caller's address, which [Edge.handle] has put into ctx,
+// for calls that get metadata of their own.
+func addressOf(ctx context.Context) metadata.MD {
+	md, _ := metadata.FromOutgoingContext(ctx)
+	return metadata.MD{rpc.KeyAddress: md.Get(rpc.KeyAddress)}
 }
 
 // bounded holds a JSON request to its size, its type and its time.

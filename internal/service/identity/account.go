@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/text/language"
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
@@ -118,6 +120,9 @@ func insertAccount(ctx context.Context, tx *pg.Tx, a account, passwordHash strin
 	if err != nil {
 		return fmt.Errorf("insert account: %w", err)
 	}
+	if err := audit.Record(ctx, tx, audit.Entry{Action: "account.created", Object: a.ID, Person: a.ID}); err != nil {
+		return err
+	}
 	return bus.Publish(ctx, tx, &identitypb.AccountCreated{
 		AccountId: a.ID, Email: a.Email, Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone,
 	})
@@ -182,6 +187,18 @@ func (p profile) apply(a account) account {
 	return a
 }
 
+// fields are the names of what is to be changed.
+func (p profile) fields() []string {
+	var names []string
+	for name, v := range map[string]*string{"name": p.name, "bio": p.bio, "locale": p.locale, "time_zone": p.timeZone} {
+		if v != nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // updateAccount changes the profile and says so. A change to what is there
 // already is none.
 func (s *Service) updateAccount(ctx context.Context, tx *pg.Tx, accountID string, p profile) (account, error) {
@@ -202,6 +219,13 @@ func (s *Service) updateAccount(ctx context.Context, tx *pg.Tx, accountID string
 		a.ID, a.Name, a.Bio, a.Locale, a.TimeZone, a.Revision, s.now())
 	if err != nil {
 		return account{}, fmt.Errorf("update account: %w", err)
+	}
+	err = audit.Record(ctx, tx, audit.Entry{
+		Action: "account.updated", Object: a.ID, Person: a.ID,
+		Before: map[string]any{"version": was.Revision}, After: map[string]any{"version": a.Revision, "fields": p.fields()},
+	})
+	if err != nil {
+		return account{}, err
 	}
 	return a, bus.Publish(ctx, tx, &identitypb.AccountUpdated{
 		AccountId: a.ID, Email: a.Email, Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone, Version: a.Revision,

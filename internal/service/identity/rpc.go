@@ -123,6 +123,7 @@ func (s *Service) Authenticate(ctx context.Context, req *identitypb.Authenticate
 	}
 	return &identitypb.AuthenticateResponse{
 		AccountId: found.AccountID, SessionId: found.ID, ExpiresAt: timestamppb.New(found.ExpiresAt),
+		ConfirmedAt: timestamppb.New(found.ConfirmedAt),
 	}, nil
 }
 

@@ -19,6 +19,16 @@ COMMENT ON TABLE account IS 'A person''s account: how they sign in, and what the
 COMMENT ON COLUMN account.email IS 'In lower case and NFC, so that equal addresses are equal texts.';
 COMMENT ON COLUMN account.password_hash IS 'argon2id in the PHC format, with the parameters it was made with.';
 
+CREATE TABLE person_key (
+	person text COLLATE "C" NOT NULL,
+	wrapped bytea NOT NULL,
+	envelope bigint NOT NULL,
+	created_at timestamp with time zone NOT NULL DEFAULT now(),
+	CONSTRAINT person_key_pkey PRIMARY KEY (person)
+);
+CREATE INDEX person_key_envelope ON person_key USING btree (envelope);
+COMMENT ON COLUMN person_key.envelope IS 'The id of the envelope key that wraps it.';
+
 CREATE TABLE session (
 	id text COLLATE "C" NOT NULL,
 	account_id text COLLATE "C" NOT NULL,
@@ -28,6 +38,7 @@ CREATE TABLE session (
 	expires_at timestamp with time zone NOT NULL,
 	last_used_at timestamp with time zone NOT NULL,
 	ended_at timestamp with time zone,
+	confirmed_at timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
 	CONSTRAINT session_pkey PRIMARY KEY (id),
 	CONSTRAINT session_token UNIQUE (token_hash),
 	CONSTRAINT session_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id) ON DELETE CASCADE
@@ -37,3 +48,4 @@ CREATE INDEX session_ended ON session USING btree (ended_at) WHERE (ended_at IS 
 CREATE INDEX session_expires ON session USING btree (expires_at);
 COMMENT ON TABLE session IS 'A sign-in, and for some days after its end that there was one. Personal data of the account''s holder.';
 COMMENT ON COLUMN session.token_hash IS 'SHA-256 of the token, which is kept nowhere.';
+COMMENT ON COLUMN session.confirmed_at IS 'When the account last confirmed who it is in this session, by a second factor where it has one.';

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -37,9 +38,12 @@ type session struct {
 	CreatedAt  time.Time
 	ExpiresAt  time.Time
 	LastUsedAt time.Time
+	// ConfirmedAt is when the account last confirmed who it is: at sign-in, and
+	// each time it did so again.
+	ConfirmedAt time.Time
 }
 
-const sessionColumns = `id, account_id, user_agent, created_at, expires_at, last_used_at`
+const sessionColumns = `id, account_id, user_agent, created_at, expires_at, last_used_at, confirmed_at`
 
 // live is the condition on a session that has not ended: $1 is now, $2 the time
 // before which one that was last used is idle.
@@ -135,7 +139,7 @@ func (s *Service) startSession(ctx context.Context, accountID string) (session, 
 	now := s.now()
 	out := session{
 		ID: id.New("session"), AccountID: accountID, UserAgent: userAgent(ctx),
-		CreatedAt: now, ExpiresAt: now.Add(sessionLifetime), LastUsedAt: now,
+		CreatedAt: now, ExpiresAt: now.Add(sessionLifetime), LastUsedAt: now, ConfirmedAt: now,
 	}
 	err = s.db.InTx(ctx, func(tx *pg.Tx) error {
 		// Sign-ins of one account take turns, so that each counts the others.
@@ -143,9 +147,9 @@ func (s *Service) startSession(ctx context.Context, accountID string) (session, 
 			return err
 		}
 		_, err := tx.Exec(ctx, `
-			INSERT INTO session (id, account_id, token_hash, user_agent, created_at, expires_at, last_used_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			out.ID, out.AccountID, tokenHash(token), out.UserAgent, out.CreatedAt, out.ExpiresAt, out.LastUsedAt)
+			INSERT INTO session (id, account_id, token_hash, user_agent, created_at, expires_at, last_used_at, confirmed_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			out.ID, out.AccountID, tokenHash(token), out.UserAgent, out.CreatedAt, out.ExpiresAt, out.LastUsedAt, out.ConfirmedAt)
 		if err != nil {
 			return fmt.Errorf("insert session: %w", err)
 		}
@@ -159,7 +163,7 @@ func (s *Service) startSession(ctx context.Context, accountID string) (session, 
 		if err != nil {
 			return fmt.Errorf("end oldest sessions: %w", err)
 		}
-		return nil
+		return audit.Record(ctx, tx, audit.Entry{Action: "session.started", Object: out.ID, Person: accountID})
 	})
 	return out, token, err
 }
@@ -192,7 +196,7 @@ func (s *Service) endSession(ctx context.Context, tx *pg.Tx, accountID, sessionI
 	if tag.RowsAffected() == 0 {
 		return ErrSessionNotFound
 	}
-	return nil
+	return audit.Record(ctx, tx, audit.Entry{Action: "session.ended", Object: sessionID, Person: accountID})
 }
 
 // sessionByToken returns the live session of a token and notes its use.

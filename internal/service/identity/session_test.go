@@ -47,7 +47,7 @@ func TestSignIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	same(t, who, &identitypb.AuthenticateResponse{AccountId: a.GetId(), SessionId: got.GetId(), ExpiresAt: got.GetExpiresAt()})
+	same(t, who, &identitypb.AuthenticateResponse{AccountId: a.GetId(), SessionId: got.GetId(), ExpiresAt: got.GetExpiresAt(), ConfirmedAt: got.GetCreatedAt()})
 
 	// The token is nowhere in the database.
 	row := query[string](t, e.db, `SELECT session::text FROM session`)

@@ -74,10 +74,10 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 // Handlers returns what the service does on others' events.
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
-		bus.On(s.coursePublished),
-		bus.On(s.enrollmentStarted),
-		bus.On(s.accountCreated),
-		bus.On(s.accountUpdated),
+		bus.Copy(s.coursePublished),
+		bus.Copy(s.enrollmentStarted),
+		bus.Copy(s.accountCreated),
+		bus.Copy(s.accountUpdated),
 	}
 }
 

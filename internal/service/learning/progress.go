@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
@@ -59,7 +60,12 @@ func (s *Service) view(ctx context.Context, tx *pg.Tx, accountID, courseID, less
 	if err != nil {
 		return progress{}, fmt.Errorf("store completion: %w", err)
 	}
-	if tag.RowsAffected() > 0 {
+	if tag.RowsAffected() == 0 {
+		tx.Exempt("which lesson somebody looked at last")
+	} else {
+		if err := audit.Record(ctx, tx, audit.Entry{Action: "lesson.completed", Object: lessonID, Course: courseID, Person: accountID}); err != nil {
+			return progress{}, err
+		}
 		if err := complete(ctx, tx, courseID, accountID, now); err != nil {
 			return progress{}, err
 		}
@@ -106,8 +112,13 @@ func tellCompleted(ctx context.Context, tx *pg.Tx, courseID string, now time.Tim
 		return fmt.Errorf("complete course: %w", err)
 	}
 	events := make([]proto.Message, len(accounts))
+	entries := make([]audit.Entry, len(accounts))
 	for i, account := range accounts {
+		entries[i] = audit.Entry{Action: "course.completed", Object: courseID, Course: courseID, Person: account}
 		events[i] = &learningpb.CourseCompleted{CourseId: courseID, AccountId: account, CompletedAt: timestamppb.New(now)}
+	}
+	if err := audit.Record(ctx, tx, entries...); err != nil {
+		return err
 	}
 	return bus.Publish(ctx, tx, events...)
 }

@@ -95,7 +95,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 
 // Handlers returns what the service does on events.
 func (s *Service) Handlers() []bus.Handler {
-	return []bus.Handler{bus.On(s.coursePublished), bus.On(s.courseUnpublished)}
+	return []bus.Handler{bus.Copy(s.coursePublished), bus.Copy(s.courseUnpublished)}
 }
 
 // sweepEvery is how often abandoned uploads are looked for.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
@@ -60,7 +61,12 @@ func (s *Service) upload(ctx context.Context, course, name string, content io.Re
 		if tag.RowsAffected() == 0 {
 			return nil, errSwept
 		}
-		return s.describe(f), insertFile(ctx, tx, f)
+		if err := insertFile(ctx, tx, f); err != nil {
+			return nil, err
+		}
+		return s.describe(f), audit.Record(ctx, tx, audit.Entry{
+			Action: "media.uploaded", Object: f.ID, Course: f.CourseID, After: map[string]any{"size": f.Size, "sha256": f.SHA256},
+		})
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.discard(ctx, mediaID))

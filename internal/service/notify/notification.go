@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -119,7 +120,7 @@ func (s *Service) markRead(ctx context.Context, tx *pg.Tx, accountID, notificati
 	if err != nil {
 		return notification{}, fmt.Errorf("mark read: %w", err)
 	}
-	return n, nil
+	return n, audit.Record(ctx, tx, audit.Entry{Action: "notification.read", Object: notificationID, Person: accountID})
 }
 
 func (s *Service) deleteOldNotifications(ctx context.Context) (int64, error) {

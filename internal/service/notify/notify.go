@@ -86,12 +86,12 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 // Handlers returns what the service does on others' events.
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
-		bus.On(s.accountCreated),
-		bus.On(s.accountUpdated),
-		bus.On(s.coursePublished),
-		bus.On(s.enrollmentStarted),
-		bus.On(s.orderPaid),
-		bus.On(s.courseCompleted),
+		bus.Copy(s.accountCreated),
+		bus.Copy(s.accountUpdated),
+		bus.Copy(s.coursePublished),
+		bus.Copy(s.enrollmentStarted),
+		bus.Copy(s.orderPaid),
+		bus.Copy(s.courseCompleted),
 	}
 }
 

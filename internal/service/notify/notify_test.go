@@ -58,7 +58,10 @@ func (w *world) pass(d time.Duration) {
 
 // try runs a handler in a transaction of its own, as the bus does.
 func try[E proto.Message](w *world, handle func(context.Context, *pg.Tx, E) error, e E) error {
-	return w.db.InTx(context.Background(), func(tx *pg.Tx) error { return handle(context.Background(), tx, e) })
+	return w.db.InTx(context.Background(), func(tx *pg.Tx) error {
+		tx.Exempt("a copy")
+		return handle(context.Background(), tx, e)
+	})
 }
 
 // hear is try that must succeed.

@@ -755,8 +755,11 @@ func (x *ResolvePermissionsRequest_Subject) GetCourseId() string {
 // What one subject may.
 type ResolvePermissionsResponse_Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The permissions, each as "noun.verb".
-	Permissions   []string `protobuf:"bytes,1,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	// The permissions, each as "noun.verb", on the whole course or on the
+	// platform.
+	Permissions []string `protobuf:"bytes,1,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	// What the subject may on single items of the course besides.
+	Items         []*ResolvePermissionsResponse_Item `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -792,6 +795,68 @@ func (*ResolvePermissionsResponse_Answer) Descriptor() ([]byte, []int) {
 }
 
 func (x *ResolvePermissionsResponse_Answer) GetPermissions() []string {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+func (x *ResolvePermissionsResponse_Answer) GetItems() []*ResolvePermissionsResponse_Item {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+// What one subject may on an item of a course.
+type ResolvePermissionsResponse_Item struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The item, such as a lesson.
+	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// The permissions, each as "noun.verb".
+	Permissions   []string `protobuf:"bytes,2,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolvePermissionsResponse_Item) Reset() {
+	*x = ResolvePermissionsResponse_Item{}
+	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolvePermissionsResponse_Item) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolvePermissionsResponse_Item) ProtoMessage() {}
+
+func (x *ResolvePermissionsResponse_Item) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolvePermissionsResponse_Item.ProtoReflect.Descriptor instead.
+func (*ResolvePermissionsResponse_Item) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_access_proto_rawDescGZIP(), []int{7, 1}
+}
+
+func (x *ResolvePermissionsResponse_Item) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *ResolvePermissionsResponse_Item) GetPermissions() []string {
 	if x != nil {
 		return x.Permissions
 	}
@@ -842,11 +907,15 @@ const file_internal_service_access_accesspb_access_proto_rawDesc = "" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
-	"\xb2\xd4\x18\x06courseR\bcourseId\"\x95\x01\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\"\x9f\x02\n" +
 	"\x1aResolvePermissionsResponse\x12K\n" +
-	"\aanswers\x18\x01 \x03(\v21.stoa.access.v1.ResolvePermissionsResponse.AnswerR\aanswers\x1a*\n" +
+	"\aanswers\x18\x01 \x03(\v21.stoa.access.v1.ResolvePermissionsResponse.AnswerR\aanswers\x1aq\n" +
 	"\x06Answer\x12 \n" +
-	"\vpermissions\x18\x01 \x03(\tR\vpermissions\"\x8d\x01\n" +
+	"\vpermissions\x18\x01 \x03(\tR\vpermissions\x12E\n" +
+	"\x05items\x18\x02 \x03(\v2/.stoa.access.v1.ResolvePermissionsResponse.ItemR\x05items\x1aA\n" +
+	"\x04Item\x12\x17\n" +
+	"\aitem_id\x18\x01 \x01(\tR\x06itemId\x12 \n" +
+	"\vpermissions\x18\x02 \x03(\tR\vpermissions\"\x8d\x01\n" +
 	"\x17AssignCourseRoleRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
@@ -862,11 +931,11 @@ const file_internal_service_access_accesspb_access_proto_rawDesc = "" +
 	"\x14ListEntitledResponse\x12)\n" +
 	"\n" +
 	"course_ids\x18\x01 \x03(\tB\n" +
-	"\xb2\xd4\x18\x06courseR\tcourseIds2\x99\x06\n" +
-	"\rAccessService\x12\x8a\x01\n" +
-	"\x10CreateEnrollment\x12'.stoa.access.v1.CreateEnrollmentRequest\x1a\x1a.stoa.access.v1.Enrollment\"1\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02%\"#/v1/courses/{course_id}/enrollments\x12\xa6\x01\n" +
-	"\x0fListEnrollments\x12&.stoa.access.v1.ListEnrollmentsRequest\x1a'.stoa.access.v1.ListEnrollmentsResponse\"B\xaa\xd4\x18\x13\b\x04\x12\x0fenrollment.list\x82\xd3\xe4\x93\x02%\x12#/v1/courses/{course_id}/enrollments\x12\x8a\x01\n" +
-	"\x11ListMyEnrollments\x12(.stoa.access.v1.ListMyEnrollmentsRequest\x1a).stoa.access.v1.ListMyEnrollmentsResponse\" \xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/me/enrollments\x12s\n" +
+	"\xb2\xd4\x18\x06courseR\tcourseIds2\xac\x06\n" +
+	"\rAccessService\x12\x94\x01\n" +
+	"\x10CreateEnrollment\x12'.stoa.access.v1.CreateEnrollmentRequest\x1a\x1a.stoa.access.v1.Enrollment\";\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02%\"#/v1/courses/{course_id}/enrollments\x12\xa6\x01\n" +
+	"\x0fListEnrollments\x12&.stoa.access.v1.ListEnrollmentsRequest\x1a'.stoa.access.v1.ListEnrollmentsResponse\"B\xaa\xd4\x18\x13\b\x04\x12\x0fenrollment.list\x82\xd3\xe4\x93\x02%\x12#/v1/courses/{course_id}/enrollments\x12\x93\x01\n" +
+	"\x11ListMyEnrollments\x12(.stoa.access.v1.ListMyEnrollmentsRequest\x1a).stoa.access.v1.ListMyEnrollmentsResponse\")\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/me/enrollments\x12s\n" +
 	"\x12ResolvePermissions\x12).stoa.access.v1.ResolvePermissionsRequest\x1a*.stoa.access.v1.ResolvePermissionsResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12m\n" +
 	"\x10AssignCourseRole\x12'.stoa.access.v1.AssignCourseRoleRequest\x1a(.stoa.access.v1.AssignCourseRoleResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12a\n" +
 	"\fListEntitled\x12#.stoa.access.v1.ListEntitledRequest\x1a$.stoa.access.v1.ListEntitledResponse\"\x06\xaa\xd4\x18\x02\b\x05B;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
@@ -883,7 +952,7 @@ func file_internal_service_access_accesspb_access_proto_rawDescGZIP() []byte {
 	return file_internal_service_access_accesspb_access_proto_rawDescData
 }
 
-var file_internal_service_access_accesspb_access_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_internal_service_access_accesspb_access_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_internal_service_access_accesspb_access_proto_goTypes = []any{
 	(*Enrollment)(nil),                        // 0: stoa.access.v1.Enrollment
 	(*CreateEnrollmentRequest)(nil),           // 1: stoa.access.v1.CreateEnrollmentRequest
@@ -899,31 +968,33 @@ var file_internal_service_access_accesspb_access_proto_goTypes = []any{
 	(*ListEntitledResponse)(nil),              // 11: stoa.access.v1.ListEntitledResponse
 	(*ResolvePermissionsRequest_Subject)(nil), // 12: stoa.access.v1.ResolvePermissionsRequest.Subject
 	(*ResolvePermissionsResponse_Answer)(nil), // 13: stoa.access.v1.ResolvePermissionsResponse.Answer
-	(*timestamppb.Timestamp)(nil),             // 14: google.protobuf.Timestamp
+	(*ResolvePermissionsResponse_Item)(nil),   // 14: stoa.access.v1.ResolvePermissionsResponse.Item
+	(*timestamppb.Timestamp)(nil),             // 15: google.protobuf.Timestamp
 }
 var file_internal_service_access_accesspb_access_proto_depIdxs = []int32{
-	14, // 0: stoa.access.v1.Enrollment.enrolled_at:type_name -> google.protobuf.Timestamp
+	15, // 0: stoa.access.v1.Enrollment.enrolled_at:type_name -> google.protobuf.Timestamp
 	0,  // 1: stoa.access.v1.ListEnrollmentsResponse.items:type_name -> stoa.access.v1.Enrollment
 	0,  // 2: stoa.access.v1.ListMyEnrollmentsResponse.items:type_name -> stoa.access.v1.Enrollment
 	12, // 3: stoa.access.v1.ResolvePermissionsRequest.subjects:type_name -> stoa.access.v1.ResolvePermissionsRequest.Subject
 	13, // 4: stoa.access.v1.ResolvePermissionsResponse.answers:type_name -> stoa.access.v1.ResolvePermissionsResponse.Answer
-	1,  // 5: stoa.access.v1.AccessService.CreateEnrollment:input_type -> stoa.access.v1.CreateEnrollmentRequest
-	2,  // 6: stoa.access.v1.AccessService.ListEnrollments:input_type -> stoa.access.v1.ListEnrollmentsRequest
-	4,  // 7: stoa.access.v1.AccessService.ListMyEnrollments:input_type -> stoa.access.v1.ListMyEnrollmentsRequest
-	6,  // 8: stoa.access.v1.AccessService.ResolvePermissions:input_type -> stoa.access.v1.ResolvePermissionsRequest
-	8,  // 9: stoa.access.v1.AccessService.AssignCourseRole:input_type -> stoa.access.v1.AssignCourseRoleRequest
-	10, // 10: stoa.access.v1.AccessService.ListEntitled:input_type -> stoa.access.v1.ListEntitledRequest
-	0,  // 11: stoa.access.v1.AccessService.CreateEnrollment:output_type -> stoa.access.v1.Enrollment
-	3,  // 12: stoa.access.v1.AccessService.ListEnrollments:output_type -> stoa.access.v1.ListEnrollmentsResponse
-	5,  // 13: stoa.access.v1.AccessService.ListMyEnrollments:output_type -> stoa.access.v1.ListMyEnrollmentsResponse
-	7,  // 14: stoa.access.v1.AccessService.ResolvePermissions:output_type -> stoa.access.v1.ResolvePermissionsResponse
-	9,  // 15: stoa.access.v1.AccessService.AssignCourseRole:output_type -> stoa.access.v1.AssignCourseRoleResponse
-	11, // 16: stoa.access.v1.AccessService.ListEntitled:output_type -> stoa.access.v1.ListEntitledResponse
-	11, // [11:17] is the sub-list for method output_type
-	5,  // [5:11] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	14, // 5: stoa.access.v1.ResolvePermissionsResponse.Answer.items:type_name -> stoa.access.v1.ResolvePermissionsResponse.Item
+	1,  // 6: stoa.access.v1.AccessService.CreateEnrollment:input_type -> stoa.access.v1.CreateEnrollmentRequest
+	2,  // 7: stoa.access.v1.AccessService.ListEnrollments:input_type -> stoa.access.v1.ListEnrollmentsRequest
+	4,  // 8: stoa.access.v1.AccessService.ListMyEnrollments:input_type -> stoa.access.v1.ListMyEnrollmentsRequest
+	6,  // 9: stoa.access.v1.AccessService.ResolvePermissions:input_type -> stoa.access.v1.ResolvePermissionsRequest
+	8,  // 10: stoa.access.v1.AccessService.AssignCourseRole:input_type -> stoa.access.v1.AssignCourseRoleRequest
+	10, // 11: stoa.access.v1.AccessService.ListEntitled:input_type -> stoa.access.v1.ListEntitledRequest
+	0,  // 12: stoa.access.v1.AccessService.CreateEnrollment:output_type -> stoa.access.v1.Enrollment
+	3,  // 13: stoa.access.v1.AccessService.ListEnrollments:output_type -> stoa.access.v1.ListEnrollmentsResponse
+	5,  // 14: stoa.access.v1.AccessService.ListMyEnrollments:output_type -> stoa.access.v1.ListMyEnrollmentsResponse
+	7,  // 15: stoa.access.v1.AccessService.ResolvePermissions:output_type -> stoa.access.v1.ResolvePermissionsResponse
+	9,  // 16: stoa.access.v1.AccessService.AssignCourseRole:output_type -> stoa.access.v1.AssignCourseRoleResponse
+	11, // 17: stoa.access.v1.AccessService.ListEntitled:output_type -> stoa.access.v1.ListEntitledResponse
+	12, // [12:18] is the sub-list for method output_type
+	6,  // [6:12] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_access_accesspb_access_proto_init() }
@@ -937,7 +1008,7 @@ func file_internal_service_access_accesspb_access_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_access_accesspb_access_proto_rawDesc), len(file_internal_service_access_accesspb_access_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

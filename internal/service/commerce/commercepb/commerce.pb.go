@@ -1126,18 +1126,18 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12*\n" +
 	"\x05total\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x05total\x12\x16\n" +
-	"\x06titles\x18\x05 \x03(\tR\x06titles2\xc7\t\n" +
+	"\x06titles\x18\x05 \x03(\tR\x06titles2\xee\t\n" +
 	"\x0fCommerceService\x12\x82\x01\n" +
 	"\bSetPrice\x12!.stoa.commerce.v1.SetPriceRequest\x1a\x17.stoa.commerce.v1.Price\":\xaa\xd4\x18\x0e\b\x04\x12\n" +
 	"price.edit\x82\xd3\xe4\x93\x02\":\x01*\x1a\x1d/v1/courses/{course_id}/price\x12\x80\x01\n" +
-	"\bGetPrice\x12!.stoa.commerce.v1.GetPriceRequest\x1a\x17.stoa.commerce.v1.Price\"8\xaa\xd4\x18\x0f\b\x04\x12\vcourse.view\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/courses/{course_id}/price\x12i\n" +
-	"\vCreateOrder\x12$.stoa.commerce.v1.CreateOrderRequest\x1a\x17.stoa.commerce.v1.Order\"\x1b\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x0f:\x01*\"\n" +
-	"/v1/orders\x12k\n" +
-	"\bGetOrder\x12!.stoa.commerce.v1.GetOrderRequest\x1a\x17.stoa.commerce.v1.Order\"#\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/orders/{order_id}\x12q\n" +
+	"\bGetPrice\x12!.stoa.commerce.v1.GetPriceRequest\x1a\x17.stoa.commerce.v1.Price\"8\xaa\xd4\x18\x0f\b\x04\x12\vcourse.view\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/courses/{course_id}/price\x12s\n" +
+	"\vCreateOrder\x12$.stoa.commerce.v1.CreateOrderRequest\x1a\x17.stoa.commerce.v1.Order\"%\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x0f:\x01*\"\n" +
+	"/v1/orders\x12t\n" +
+	"\bGetOrder\x12!.stoa.commerce.v1.GetOrderRequest\x1a\x17.stoa.commerce.v1.Order\",\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/orders/{order_id}\x12z\n" +
 	"\n" +
-	"ListOrders\x12#.stoa.commerce.v1.ListOrdersRequest\x1a$.stoa.commerce.v1.ListOrdersResponse\"\x18\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\f\x12\n" +
-	"/v1/orders\x12x\n" +
-	"\vCancelOrder\x12$.stoa.commerce.v1.CancelOrderRequest\x1a\x17.stoa.commerce.v1.Order\"*\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1e\"\x1c/v1/orders/{order_id}/cancel\x12\x8c\x01\n" +
+	"ListOrders\x12#.stoa.commerce.v1.ListOrdersRequest\x1a$.stoa.commerce.v1.ListOrdersResponse\"!\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/v1/orders\x12\x82\x01\n" +
+	"\vCancelOrder\x12$.stoa.commerce.v1.CancelOrderRequest\x1a\x17.stoa.commerce.v1.Order\"4\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x1e\"\x1c/v1/orders/{order_id}/cancel\x12\x8c\x01\n" +
 	"\tListSales\x12\".stoa.commerce.v1.ListSalesRequest\x1a#.stoa.commerce.v1.ListSalesResponse\"6\xaa\xd4\x18\r\b\x04\x12\tsale.list\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/courses/{course_id}/sales\x12\xa2\x01\n" +
 	"\x15GetDevelopmentPayment\x12..stoa.commerce.v1.GetDevelopmentPaymentRequest\x1a$.stoa.commerce.v1.DevelopmentPayment\"3\xaa\xd4\x18\x02\b\x01\x82\xd3\xe4\x93\x02'\x12%/v1/development/payments/{payment_id}\x12\xb2\x01\n" +
 	"\x18SettleDevelopmentPayment\x121.stoa.commerce.v1.SettleDevelopmentPaymentRequest\x1a$.stoa.commerce.v1.DevelopmentPayment\"=\xaa\xd4\x18\x02\b\x01\x82\xd3\xe4\x93\x021:\x01*\",/v1/development/payments/{payment_id}/settleB?Z=github.com/stoa-lms/stoa/internal/service/commerce/commercepbb\x06proto3"

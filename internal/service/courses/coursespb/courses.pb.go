@@ -2364,10 +2364,10 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12'\n" +
 	"\tlesson_id\x18\x02 \x01(\tB\n" +
-	"\xb2\xd4\x18\x06lessonR\blessonId2\xed\x10\n" +
+	"\xb2\xd4\x18\x06lessonR\blessonId2\xf6\x10\n" +
 	"\x0eCoursesService\x12z\n" +
-	"\fCreateCourse\x12$.stoa.courses.v1.CreateCourseRequest\x1a\x17.stoa.courses.v1.Course\"+\xaa\xd4\x18\x11\b\x03\x12\rcourse.create\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/courses\x12s\n" +
-	"\vListCourses\x12#.stoa.courses.v1.ListCoursesRequest\x1a$.stoa.courses.v1.ListCoursesResponse\"\x19\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\r\x12\v/v1/courses\x12{\n" +
+	"\fCreateCourse\x12$.stoa.courses.v1.CreateCourseRequest\x1a\x17.stoa.courses.v1.Course\"+\xaa\xd4\x18\x11\b\x03\x12\rcourse.create\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/courses\x12|\n" +
+	"\vListCourses\x12#.stoa.courses.v1.ListCoursesRequest\x1a$.stoa.courses.v1.ListCoursesResponse\"\"\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\r\x12\v/v1/courses\x12{\n" +
 	"\tGetCourse\x12!.stoa.courses.v1.GetCourseRequest\x1a\x17.stoa.courses.v1.Course\"2\xaa\xd4\x18\x0f\b\x04\x12\vcourse.view\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/courses/{course_id}\x12\x84\x01\n" +
 	"\fUpdateCourse\x12$.stoa.courses.v1.UpdateCourseRequest\x1a\x17.stoa.courses.v1.Course\"5\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02\x1c:\x01*2\x17/v1/courses/{course_id}\x12\x91\x01\n" +
 	"\rPublishCourse\x12%.stoa.courses.v1.PublishCourseRequest\x1a\x17.stoa.courses.v1.Course\"@\xaa\xd4\x18\x12\b\x04\x12\x0ecourse.publish\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/courses/{course_id}/publish\x12\x97\x01\n" +

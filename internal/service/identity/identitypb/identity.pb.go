@@ -673,10 +673,18 @@ type AuthenticateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The account.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// The session.
+	// The session; empty for an access token.
 	SessionId string `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	// When the session ends by itself.
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// When the session or the access token ends by itself; absent for a token
+	// that does not.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// The access token; empty for a session.
+	TokenId string `protobuf:"bytes,4,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	// The permissions that the access token is limited to, sorted.
+	Scopes []string `protobuf:"bytes,5,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// When the account last confirmed who it is in the session; absent for never
+	// and for an access token.
+	ConfirmedAt   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=confirmed_at,json=confirmedAt,proto3" json:"confirmed_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -728,6 +736,27 @@ func (x *AuthenticateResponse) GetSessionId() string {
 func (x *AuthenticateResponse) GetExpiresAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *AuthenticateResponse) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *AuthenticateResponse) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *AuthenticateResponse) GetConfirmedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConfirmedAt
 	}
 	return nil
 }
@@ -794,21 +823,24 @@ const file_internal_service_identity_identitypb_identity_proto_rawDesc = "" +
 	"_time_zone\"7\n" +
 	"\x13AuthenticateRequest\x12 \n" +
 	"\x05token\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x05token\"\xa9\x01\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x05token\"\xa6\x02\n" +
 	"\x14AuthenticateResponse\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12*\n" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\asessionR\tsessionId\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt2\x90\x06\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12$\n" +
+	"\btoken_id\x18\x04 \x01(\tB\t\xb2\xd4\x18\x05tokenR\atokenId\x12\x16\n" +
+	"\x06scopes\x18\x05 \x03(\tR\x06scopes\x12=\n" +
+	"\fconfirmed_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vconfirmedAt2\xa3\x06\n" +
 	"\x0fIdentityService\x12q\n" +
 	"\rCreateAccount\x12&.stoa.identity.v1.CreateAccountRequest\x1a\x19.stoa.identity.v1.Account\"\x1d\xaa\xd4\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/accounts\x12q\n" +
 	"\rCreateSession\x12&.stoa.identity.v1.CreateSessionRequest\x1a\x19.stoa.identity.v1.Session\"\x1d\xaa\xd4\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/sessions\x12y\n" +
 	"\fListSessions\x12%.stoa.identity.v1.ListSessionsRequest\x1a&.stoa.identity.v1.ListSessionsResponse\"\x1a\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/sessions\x12x\n" +
-	"\rDeleteSession\x12&.stoa.identity.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\"'\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1b*\x19/v1/sessions/{session_id}\x12X\n" +
-	"\x05GetMe\x12\x1e.stoa.identity.v1.GetMeRequest\x1a\x19.stoa.identity.v1.Account\"\x14\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\b\x12\x06/v1/me\x12a\n" +
-	"\bUpdateMe\x12!.stoa.identity.v1.UpdateMeRequest\x1a\x19.stoa.identity.v1.Account\"\x17\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\v:\x01*2\x06/v1/me\x12e\n" +
+	"\rDeleteSession\x12&.stoa.identity.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\"'\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1b*\x19/v1/sessions/{session_id}\x12a\n" +
+	"\x05GetMe\x12\x1e.stoa.identity.v1.GetMeRequest\x1a\x19.stoa.identity.v1.Account\"\x1d\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\b\x12\x06/v1/me\x12k\n" +
+	"\bUpdateMe\x12!.stoa.identity.v1.UpdateMeRequest\x1a\x19.stoa.identity.v1.Account\"!\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\v:\x01*2\x06/v1/me\x12e\n" +
 	"\fAuthenticate\x12%.stoa.identity.v1.AuthenticateRequest\x1a&.stoa.identity.v1.AuthenticateResponse\"\x06\xaa\xd4\x18\x02\b\x06B?Z=github.com/stoa-lms/stoa/internal/service/identity/identitypbb\x06proto3"
 
 var (
@@ -846,25 +878,26 @@ var file_internal_service_identity_identitypb_identity_proto_depIdxs = []int32{
 	11, // 3: stoa.identity.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
 	3,  // 4: stoa.identity.v1.ListSessionsResponse.items:type_name -> stoa.identity.v1.Session
 	11, // 5: stoa.identity.v1.AuthenticateResponse.expires_at:type_name -> google.protobuf.Timestamp
-	1,  // 6: stoa.identity.v1.IdentityService.CreateAccount:input_type -> stoa.identity.v1.CreateAccountRequest
-	2,  // 7: stoa.identity.v1.IdentityService.CreateSession:input_type -> stoa.identity.v1.CreateSessionRequest
-	4,  // 8: stoa.identity.v1.IdentityService.ListSessions:input_type -> stoa.identity.v1.ListSessionsRequest
-	6,  // 9: stoa.identity.v1.IdentityService.DeleteSession:input_type -> stoa.identity.v1.DeleteSessionRequest
-	7,  // 10: stoa.identity.v1.IdentityService.GetMe:input_type -> stoa.identity.v1.GetMeRequest
-	8,  // 11: stoa.identity.v1.IdentityService.UpdateMe:input_type -> stoa.identity.v1.UpdateMeRequest
-	9,  // 12: stoa.identity.v1.IdentityService.Authenticate:input_type -> stoa.identity.v1.AuthenticateRequest
-	0,  // 13: stoa.identity.v1.IdentityService.CreateAccount:output_type -> stoa.identity.v1.Account
-	3,  // 14: stoa.identity.v1.IdentityService.CreateSession:output_type -> stoa.identity.v1.Session
-	5,  // 15: stoa.identity.v1.IdentityService.ListSessions:output_type -> stoa.identity.v1.ListSessionsResponse
-	12, // 16: stoa.identity.v1.IdentityService.DeleteSession:output_type -> google.protobuf.Empty
-	0,  // 17: stoa.identity.v1.IdentityService.GetMe:output_type -> stoa.identity.v1.Account
-	0,  // 18: stoa.identity.v1.IdentityService.UpdateMe:output_type -> stoa.identity.v1.Account
-	10, // 19: stoa.identity.v1.IdentityService.Authenticate:output_type -> stoa.identity.v1.AuthenticateResponse
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	11, // 6: stoa.identity.v1.AuthenticateResponse.confirmed_at:type_name -> google.protobuf.Timestamp
+	1,  // 7: stoa.identity.v1.IdentityService.CreateAccount:input_type -> stoa.identity.v1.CreateAccountRequest
+	2,  // 8: stoa.identity.v1.IdentityService.CreateSession:input_type -> stoa.identity.v1.CreateSessionRequest
+	4,  // 9: stoa.identity.v1.IdentityService.ListSessions:input_type -> stoa.identity.v1.ListSessionsRequest
+	6,  // 10: stoa.identity.v1.IdentityService.DeleteSession:input_type -> stoa.identity.v1.DeleteSessionRequest
+	7,  // 11: stoa.identity.v1.IdentityService.GetMe:input_type -> stoa.identity.v1.GetMeRequest
+	8,  // 12: stoa.identity.v1.IdentityService.UpdateMe:input_type -> stoa.identity.v1.UpdateMeRequest
+	9,  // 13: stoa.identity.v1.IdentityService.Authenticate:input_type -> stoa.identity.v1.AuthenticateRequest
+	0,  // 14: stoa.identity.v1.IdentityService.CreateAccount:output_type -> stoa.identity.v1.Account
+	3,  // 15: stoa.identity.v1.IdentityService.CreateSession:output_type -> stoa.identity.v1.Session
+	5,  // 16: stoa.identity.v1.IdentityService.ListSessions:output_type -> stoa.identity.v1.ListSessionsResponse
+	12, // 17: stoa.identity.v1.IdentityService.DeleteSession:output_type -> google.protobuf.Empty
+	0,  // 18: stoa.identity.v1.IdentityService.GetMe:output_type -> stoa.identity.v1.Account
+	0,  // 19: stoa.identity.v1.IdentityService.UpdateMe:output_type -> stoa.identity.v1.Account
+	10, // 20: stoa.identity.v1.IdentityService.Authenticate:output_type -> stoa.identity.v1.AuthenticateResponse
+	14, // [14:21] is the sub-list for method output_type
+	7,  // [7:14] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_identity_identitypb_identity_proto_init() }

@@ -758,12 +758,12 @@ const file_internal_service_learning_learningpb_learning_proto_rawDesc = "" +
 	"enrolledAt\x12<\n" +
 	"\flast_seen_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"lastSeenAt\x12=\n" +
-	"\fcompleted_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAt2\xdc\x04\n" +
+	"\fcompleted_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAt2\xe6\x04\n" +
 	"\x0fLearningService\x12\x9a\x01\n" +
 	"\n" +
 	"ViewLesson\x12#.stoa.learning.v1.ViewLessonRequest\x1a\x1a.stoa.learning.v1.Progress\"K\xaa\xd4\x18\x0f\b\x04\x12\vlesson.read\x82\xd3\xe4\x93\x022\"0/v1/courses/{course_id}/lessons/{lesson_id}/view\x12\x8c\x01\n" +
-	"\vGetProgress\x12$.stoa.learning.v1.GetProgressRequest\x1a\x1a.stoa.learning.v1.Progress\";\xaa\xd4\x18\x0f\b\x04\x12\vlesson.read\x82\xd3\xe4\x93\x02\"\x12 /v1/courses/{course_id}/progress\x12~\n" +
-	"\rListMyCourses\x12&.stoa.learning.v1.ListMyCoursesRequest\x1a'.stoa.learning.v1.ListMyCoursesResponse\"\x1c\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/me/courses\x12\x9c\x01\n" +
+	"\vGetProgress\x12$.stoa.learning.v1.GetProgressRequest\x1a\x1a.stoa.learning.v1.Progress\";\xaa\xd4\x18\x0f\b\x04\x12\vlesson.read\x82\xd3\xe4\x93\x02\"\x12 /v1/courses/{course_id}/progress\x12\x87\x01\n" +
+	"\rListMyCourses\x12&.stoa.learning.v1.ListMyCoursesRequest\x1a'.stoa.learning.v1.ListMyCoursesResponse\"%\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/me/courses\x12\x9c\x01\n" +
 	"\fListLearners\x12%.stoa.learning.v1.ListLearnersRequest\x1a&.stoa.learning.v1.ListLearnersResponse\"=\xaa\xd4\x18\x11\b\x04\x12\rprogress.list\x82\xd3\xe4\x93\x02\"\x12 /v1/courses/{course_id}/learnersB?Z=github.com/stoa-lms/stoa/internal/service/learning/learningpbb\x06proto3"
 
 var (

@@ -512,10 +512,10 @@ const file_internal_service_notify_notifypb_notify_proto_rawDesc = "" +
 	"\asubject\x18\x03 \x01(\tR\asubject\x12\x12\n" +
 	"\x04text\x18\x04 \x01(\tR\x04text\x129\n" +
 	"\n" +
-	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt2\xa7\x03\n" +
-	"\rNotifyService\x12\x89\x01\n" +
-	"\x11ListNotifications\x12(.stoa.notify.v1.ListNotificationsRequest\x1a).stoa.notify.v1.ListNotificationsResponse\"\x1f\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/notifications\x12\x91\x01\n" +
-	"\x10ReadNotification\x12'.stoa.notify.v1.ReadNotificationRequest\x1a\x1c.stoa.notify.v1.Notification\"6\xaa\xd4\x18\x02\b\x02\x82\xd3\xe4\x93\x02*\"(/v1/notifications/{notification_id}/read\x12v\n" +
+	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt2\xba\x03\n" +
+	"\rNotifyService\x12\x92\x01\n" +
+	"\x11ListNotifications\x12(.stoa.notify.v1.ListNotificationsRequest\x1a).stoa.notify.v1.ListNotificationsResponse\"(\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/notifications\x12\x9b\x01\n" +
+	"\x10ReadNotification\x12'.stoa.notify.v1.ReadNotificationRequest\x1a\x1c.stoa.notify.v1.Notification\"@\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02*\"(/v1/notifications/{notification_id}/read\x12v\n" +
 	"\x13ListDevelopmentMail\x12*.stoa.notify.v1.ListDevelopmentMailRequest\x1a+.stoa.notify.v1.ListDevelopmentMailResponse\"\x06\xaa\xd4\x18\x02\b\x06B;Z9github.com/stoa-lms/stoa/internal/service/notify/notifypbb\x06proto3"
 
 var (

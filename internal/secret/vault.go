@@ -1,0 +1,217 @@
+package secret
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/maypok86/otter/v2"
+
+	"github.com/stoa-lms/stoa/internal/pg"
+)
+
+// keptKeys and keptFor bound the data keys that a process remembers; a key that
+// was erased may be used by another process for as long.
+const (
+	keptKeys = 50_000
+	keptFor  = time.Minute
+)
+
+// Vault has the data keys of one service's schema.
+type Vault struct {
+	keys  *Keys
+	db    *pg.DB
+	known *otter.Cache[string, *PersonKey]
+}
+
+// NewVault returns the vault of a schema.
+func NewVault(keys *Keys, db *pg.DB) (*Vault, error) {
+	known, err := otter.New(&otter.Options[string, *PersonKey]{
+		MaximumSize: keptKeys, ExpiryCalculator: otter.ExpiryWriting[string, *PersonKey](keptFor),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("secret: %w", err)
+	}
+	return &Vault{keys: keys, db: db, known: known}, nil
+}
+
+// Keys returns the installation's keys.
+func (v *Vault) Keys() *Keys { return v.keys }
+
+// PersonKey encrypts the fields of one person.
+type PersonKey struct {
+	person, schema string
+	key            []byte
+}
+
+// Seal encrypts a field, which is bound to its name, the person and the service.
+func (k *PersonKey) Seal(field string, plain []byte) []byte {
+	return sealWith(k.key, 0, k.purpose(field), plain)
+}
+
+// Unseal returns what [PersonKey.Seal] encrypted for the field, or ErrUnreadable.
+func (k *PersonKey) Unseal(field string, sealed []byte) ([]byte, error) {
+	return unsealWith(k.key, k.purpose(field), sealed)
+}
+
+func (k *PersonKey) purpose(field string) string { return k.schema + "\n" + field + "\n" + k.person }
+
+// querier is a pool, or the raw side of a transaction.
+type querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// Key returns the key of a person, making it when there is none. Outside of
+// transactions it is remembered for a minute.
+func (v *Vault) Key(ctx context.Context, person string) (*PersonKey, error) {
+	if k, ok := v.known.GetIfPresent(person); ok {
+		return k, nil
+	}
+	k, err := v.make(ctx, v.db, person)
+	if err != nil {
+		return nil, err
+	}
+	v.known.Set(person, k)
+	return k, nil
+}
+
+// KeyIn is [Vault.Key] within a transaction: a key that is made in it is there if
+// and only if it commits.
+func (v *Vault) KeyIn(ctx context.Context, tx *pg.Tx, person string) (*PersonKey, error) {
+	if k, ok := v.known.GetIfPresent(person); ok {
+		return k, nil
+	}
+	return v.make(ctx, tx.Raw(), person)
+}
+
+func (v *Vault) make(ctx context.Context, q querier, person string) (*PersonKey, error) {
+	found, err := v.read(ctx, q, person)
+	if err != nil || found[person] != nil {
+		return found[person], err
+	}
+	raw := make([]byte, keySize)
+	_, _ = rand.Read(raw) // it never fails
+	wrapped := v.keys.Seal(v.wrapping(person), raw)
+	id, _ := keyIDOf(wrapped)
+	_, err = q.Exec(ctx, `INSERT INTO person_key (person, wrapped, envelope) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, person, wrapped, id)
+	if err != nil {
+		return nil, fmt.Errorf("secret: make key: %w", err)
+	}
+	// Another process may have been first.
+	found, err = v.read(ctx, q, person)
+	if err == nil && found[person] == nil {
+		err = fmt.Errorf("secret: the key of %s is not there after it was made", person)
+	}
+	return found[person], err
+}
+
+// KeysOf returns the keys of those of the persons who have one.
+func (v *Vault) KeysOf(ctx context.Context, persons ...string) (map[string]*PersonKey, error) {
+	out := make(map[string]*PersonKey, len(persons))
+	var ask []string
+	for _, person := range persons {
+		if k, ok := v.known.GetIfPresent(person); ok {
+			out[person] = k
+		} else if !slices.Contains(ask, person) {
+			ask = append(ask, person)
+		}
+	}
+	if len(ask) == 0 {
+		return out, nil
+	}
+	found, err := v.read(ctx, v.db, ask...)
+	if err != nil {
+		return nil, err
+	}
+	for person, k := range found {
+		v.known.Set(person, k)
+		out[person] = k
+	}
+	return out, nil
+}
+
+func (v *Vault) read(ctx context.Context, q querier, persons ...string) (map[string]*PersonKey, error) {
+	rows, err := q.Query(ctx, `SELECT person, wrapped FROM person_key WHERE person = ANY($1)`, persons)
+	if err != nil {
+		return nil, fmt.Errorf("secret: read keys: %w", err)
+	}
+	out := map[string]*PersonKey{}
+	var (
+		person  string
+		wrapped []byte
+	)
+	_, err = pgx.ForEachRow(rows, []any{&person, &wrapped}, func() error {
+		key, err := v.keys.Unseal(v.wrapping(person), wrapped)
+		if err != nil {
+			return fmt.Errorf("key of %s: %w", person, err)
+		}
+		out[person] = &PersonKey{person: person, schema: v.db.Schema(), key: key}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("secret: read keys: %w", err)
+	}
+	return out, nil
+}
+
+func (v *Vault) wrapping(person string) string { return "person key\n" + v.db.Schema() + "\n" + person }
+
+// Erase deletes the key of a person: what it encrypted is unreadable from then
+// on, in other processes within a minute.
+func (v *Vault) Erase(ctx context.Context, tx *pg.Tx, person string) error {
+	if _, err := tx.Raw().Exec(ctx, `DELETE FROM person_key WHERE person = $1`, person); err != nil {
+		return fmt.Errorf("secret: erase key: %w", err)
+	}
+	tx.AfterCommit(func() { v.known.Invalidate(person) })
+	return nil
+}
+
+// Rewrap wraps up to limit data keys that an older envelope key wraps with
+// today's, and returns how many; other processes may do the same beside.
+func (v *Vault) Rewrap(ctx context.Context, limit int) (int, error) {
+	n := 0
+	err := v.db.InTx(ctx, func(tx *pg.Tx) error {
+		n = 0
+		rows, err := tx.Raw().Query(ctx, `
+			SELECT person, wrapped FROM person_key WHERE envelope <> $1 LIMIT $2 FOR UPDATE SKIP LOCKED`, v.keys.Primary(), limit)
+		if err != nil {
+			return err
+		}
+		var (
+			persons   []string
+			wrappings [][]byte
+			person    string
+			wrapped   []byte
+		)
+		_, err = pgx.ForEachRow(rows, []any{&person, &wrapped}, func() error {
+			key, err := v.keys.Unseal(v.wrapping(person), wrapped)
+			if err != nil {
+				return fmt.Errorf("key of %s: %w", person, err)
+			}
+			persons = append(persons, person)
+			wrappings = append(wrappings, v.keys.Seal(v.wrapping(person), key))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if len(persons) == 0 {
+			return nil
+		}
+		_, err = tx.Raw().Exec(ctx, `
+			UPDATE person_key SET wrapped = n.wrapped, envelope = $3
+			FROM unnest($1::text[], $2::bytea[]) AS n (person, wrapped) WHERE person_key.person = n.person`,
+			persons, wrappings, v.keys.Primary())
+		n = len(persons)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("secret: rewrap: %w", err)
+	}
+	return n, nil
+}
