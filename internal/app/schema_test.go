@@ -24,7 +24,7 @@ func TestSchemaDumps(t *testing.T) {
 	t.Parallel()
 	// A schema without tables of its own has those that all have.
 	const bare = "bare"
-	common := []string{"idempotency", "inbox", "inbox_failed", "outbox"}
+	common := []string{"idempotency", "inbox", "inbox_failed", "outbox", "person_key"}
 	ofGoose := []string{"migration", "migration_common"}
 	schemas := append(app.Schemas(), pg.Schema{Name: bare, Migrations: fstest.MapFS{
 		"0001_nothing.sql": &fstest.MapFile{Data: []byte("-- +goose Up\nSELECT 1;\n")},

@@ -42,3 +42,13 @@ CREATE TABLE outbox (
 	happened_at timestamp with time zone NOT NULL DEFAULT now(),
 	CONSTRAINT outbox_pkey PRIMARY KEY ("position")
 );
+
+CREATE TABLE person_key (
+	person text COLLATE "C" NOT NULL,
+	wrapped bytea NOT NULL,
+	envelope bigint NOT NULL,
+	created_at timestamp with time zone NOT NULL DEFAULT now(),
+	CONSTRAINT person_key_pkey PRIMARY KEY (person)
+);
+CREATE INDEX person_key_envelope ON person_key USING btree (envelope);
+COMMENT ON COLUMN person_key.envelope IS 'The id of the envelope key that wraps it.';

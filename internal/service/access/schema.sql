@@ -54,16 +54,6 @@ CREATE TABLE person (
 );
 COMMENT ON TABLE person IS 'What identity has told of an account: its name, for lists of people. Personal data of the account''s holder.';
 
-CREATE TABLE person_key (
-	person text COLLATE "C" NOT NULL,
-	wrapped bytea NOT NULL,
-	envelope bigint NOT NULL,
-	created_at timestamp with time zone NOT NULL DEFAULT now(),
-	CONSTRAINT person_key_pkey PRIMARY KEY (person)
-);
-CREATE INDEX person_key_envelope ON person_key USING btree (envelope);
-COMMENT ON COLUMN person_key.envelope IS 'The id of the envelope key that wraps it.';
-
 CREATE TABLE role_grant (
 	account_id text COLLATE "C" NOT NULL,
 	course_id text COLLATE "C" NOT NULL,

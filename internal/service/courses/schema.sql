@@ -68,16 +68,6 @@ CREATE TABLE item_version (
 );
 COMMENT ON TABLE item_version IS 'Every content that a module or a lesson ever had. Rows are never changed. author_id says which account wrote it.';
 
-CREATE TABLE person_key (
-	person text COLLATE "C" NOT NULL,
-	wrapped bytea NOT NULL,
-	envelope bigint NOT NULL,
-	created_at timestamp with time zone NOT NULL DEFAULT now(),
-	CONSTRAINT person_key_pkey PRIMARY KEY (person)
-);
-CREATE INDEX person_key_envelope ON person_key USING btree (envelope);
-COMMENT ON COLUMN person_key.envelope IS 'The id of the envelope key that wraps it.';
-
 CREATE TABLE publication (
 	course_id text COLLATE "C" NOT NULL,
 	number integer NOT NULL,

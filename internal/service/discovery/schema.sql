@@ -51,16 +51,6 @@ COMMENT ON COLUMN listing.tag_words IS 'The tags as text, because what a generat
 COMMENT ON COLUMN listing.alike IS 'The words of title and tags, and each with any one of its letters left out, to forgive typing mistakes.';
 COMMENT ON COLUMN listing.language_key IS 'For filters; a column, as is free, because the planner knows how common the values of columns are.';
 
-CREATE TABLE person_key (
-	person text COLLATE "C" NOT NULL,
-	wrapped bytea NOT NULL,
-	envelope bigint NOT NULL,
-	created_at timestamp with time zone NOT NULL DEFAULT now(),
-	CONSTRAINT person_key_pkey PRIMARY KEY (person)
-);
-CREATE INDEX person_key_envelope ON person_key USING btree (envelope);
-COMMENT ON COLUMN person_key.envelope IS 'The id of the envelope key that wraps it.';
-
 CREATE TABLE teacher (
 	account_id text COLLATE "C" NOT NULL,
 	name text NOT NULL,

@@ -19,16 +19,6 @@ COMMENT ON TABLE account IS 'A person''s account: how they sign in, and what the
 COMMENT ON COLUMN account.email IS 'In lower case and NFC, so that equal addresses are equal texts.';
 COMMENT ON COLUMN account.password_hash IS 'argon2id in the PHC format, with the parameters it was made with.';
 
-CREATE TABLE person_key (
-	person text COLLATE "C" NOT NULL,
-	wrapped bytea NOT NULL,
-	envelope bigint NOT NULL,
-	created_at timestamp with time zone NOT NULL DEFAULT now(),
-	CONSTRAINT person_key_pkey PRIMARY KEY (person)
-);
-CREATE INDEX person_key_envelope ON person_key USING btree (envelope);
-COMMENT ON COLUMN person_key.envelope IS 'The id of the envelope key that wraps it.';
-
 CREATE TABLE session (
 	id text COLLATE "C" NOT NULL,
 	account_id text COLLATE "C" NOT NULL,

@@ -46,16 +46,6 @@ CREATE TABLE lesson_completion (
 );
 COMMENT ON TABLE lesson_completion IS 'Lessons that somebody has completed, whether the published version still has them or not: what leaves a course may come back. Personal data of the account. Kept as long as the account.';
 
-CREATE TABLE person_key (
-	person text COLLATE "C" NOT NULL,
-	wrapped bytea NOT NULL,
-	envelope bigint NOT NULL,
-	created_at timestamp with time zone NOT NULL DEFAULT now(),
-	CONSTRAINT person_key_pkey PRIMARY KEY (person)
-);
-CREATE INDEX person_key_envelope ON person_key USING btree (envelope);
-COMMENT ON COLUMN person_key.envelope IS 'The id of the envelope key that wraps it.';
-
 CREATE TABLE published_lesson (
 	course_id text COLLATE "C" NOT NULL,
 	lesson_id text COLLATE "C" NOT NULL,

@@ -26,16 +26,6 @@ CREATE INDEX media_course ON media USING btree (course_id, created_at DESC, id D
 COMMENT ON TABLE media IS 'The files of courses whose content is in the bucket as media/<id>. The name and the content are course material; uploaded_by says which account brought them.';
 COMMENT ON COLUMN media.public IS 'Anybody may fetch it: it is the cover of a published course.';
 
-CREATE TABLE person_key (
-	person text COLLATE "C" NOT NULL,
-	wrapped bytea NOT NULL,
-	envelope bigint NOT NULL,
-	created_at timestamp with time zone NOT NULL DEFAULT now(),
-	CONSTRAINT person_key_pkey PRIMARY KEY (person)
-);
-CREATE INDEX person_key_envelope ON person_key USING btree (envelope);
-COMMENT ON COLUMN person_key.envelope IS 'The id of the envelope key that wraps it.';
-
 CREATE TABLE upload (
 	id text COLLATE "C" NOT NULL,
 	started_at timestamp with time zone NOT NULL,

@@ -55,13 +55,3 @@ CREATE TABLE person (
 	CONSTRAINT person_pkey PRIMARY KEY (account_id)
 );
 COMMENT ON TABLE person IS 'Whom to tell, where and in which language, as the service identity told it. Personal data of the account. Kept as long as the account.';
-
-CREATE TABLE person_key (
-	person text COLLATE "C" NOT NULL,
-	wrapped bytea NOT NULL,
-	envelope bigint NOT NULL,
-	created_at timestamp with time zone NOT NULL DEFAULT now(),
-	CONSTRAINT person_key_pkey PRIMARY KEY (person)
-);
-CREATE INDEX person_key_envelope ON person_key USING btree (envelope);
-COMMENT ON COLUMN person_key.envelope IS 'The id of the envelope key that wraps it.';
