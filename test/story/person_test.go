@@ -71,6 +71,7 @@ type person struct {
 	in      *installation
 	name    string
 	account string
+	email   string
 	token   string
 }
 
@@ -175,10 +176,10 @@ const password = "correct horse battery 9"
 func (in *installation) signUp(t testing.TB, name string) *person {
 	t.Helper()
 	p := &person{in: in, name: name}
-	email := strings.ToLower(strings.ReplaceAll(name, " ", ".")) + "." + uuid.NewString()[:8] + "@example.com"
-	a := p.do(t, 201, "POST", "/v1/accounts", map[string]any{"email": email, "password": password, "name": name})
+	p.email = strings.ToLower(strings.ReplaceAll(name, " ", ".")) + "." + uuid.NewString()[:8] + "@example.com"
+	a := p.do(t, 201, "POST", "/v1/accounts", map[string]any{"email": p.email, "password": password, "name": name})
 	p.account = a.text("id")
-	s := p.do(t, 201, "POST", "/v1/sessions", map[string]any{"email": email, "password": password})
+	s := p.do(t, 201, "POST", "/v1/sessions", map[string]any{"email": p.email, "password": password})
 	p.token = s.text("token")
 	if p.account == "" || p.token == "" {
 		t.Fatalf("signed up as %s, in as %s", a, s)
