@@ -3,6 +3,7 @@ package story_test
 import (
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,8 +83,10 @@ func (d door) open(course string) string {
 	})
 }
 
-// TestEveryDoor walks every RPC as nobody, as an outsider to a draft, as an
-// outsider to a published course and with a forged token.
+// TestEveryDoor walks every RPC as nobody, as an outsider and as the student of
+// another course to a draft and to a published course, with a forged token, with
+// one that may only read, and as a suspended account: only what is declared
+// passes.
 func TestEveryDoor(t *testing.T) {
 	t.Parallel()
 	in := oneProcess(t)
@@ -92,6 +95,21 @@ func TestEveryDoor(t *testing.T) {
 	shown, _ := draft(t, teacher, "Shown")
 	publish(t, teacher, shown, 4900)
 	before := teacher.do(t, 200, "GET", "/v1/courses/"+shown+"/outline", nil)
+	// Who takes another course is an outsider to these all the same.
+	student := in.signUp(t, "Student Elsewhere")
+	elsewhere, _ := draft(t, teacher, "Elsewhere")
+	publish(t, teacher, elsewhere, 0)
+	student.do(t, 201, "POST", "/v1/courses/"+elsewhere+"/enrollments", nil)
+	// Who teaches and lets a program read what is theirs and one course's outline.
+	scopes := []string{"me.read", "course.view"}
+	reader := &person{in: in, name: "a program that may only read", token: teacher.do(t, 201, "POST", "/v1/me/tokens",
+		map[string]any{"name": "Reader", "scopes": scopes}).text("secret")}
+	suspended := in.signUp(t, "Somebody Suspended")
+	in.admin(t, "Door Admin").do(t, 200, "POST", "/v1/accounts/"+suspended.account+"/suspend", map[string]any{"reason": "A test of every door"})
+	eventually(t, soon, "the suspension is known", func() (bool, string) {
+		a, err := suspended.try(t.Context(), "GET", "/v1/me", nil)
+		return err == nil && a.status != 200, a.String()
+	})
 	forged := &person{in: in, name: "forged", token: outsider.token[:len(outsider.token)-2] + "xx"}
 
 	// What an outsider may do on a published course: look at it.
@@ -104,25 +122,41 @@ func TestEveryDoor(t *testing.T) {
 		if d.method != http.MethodGet && d.method != http.MethodDelete {
 			body = map[string]any{}
 		}
-		got := func(p *person, course string) int {
+		ask := func(p *person, course string) answer {
 			a, err := p.try(t.Context(), d.method, d.open(course), body)
 			if err != nil {
 				t.Errorf("%s: %v", d.name, err)
-				return 0
 			}
 			if a.status >= 500 {
 				t.Errorf("%s as %s: %s", d.name, p.name, a)
 			}
-			return a.status
+			return a
 		}
+		got := func(p *person, course string) int { return ask(p, course).status }
 		if d.rule.Scope == authpb.Scope_SCOPE_SERVICE || d.rule.Scope == authpb.Scope_SCOPE_EDGE {
 			t.Errorf("%s is for services and has a REST form", d.name)
 		}
 		if s := got(forged, shown); s != 401 {
 			t.Errorf("%s with a forged token: %d", d.name, s)
 		}
+		// Ended sessions are no sessions, and a suspended account gets no new one.
+		if s := got(suspended, shown); s != 401 && s != 403 {
+			t.Errorf("%s as a suspended account: %d", d.name, s)
+		}
 		if d.rule.Scope == authpb.Scope_SCOPE_PUBLIC {
 			continue
+		}
+		switch a := ask(reader, shown); {
+		case d.rule.Scope == authpb.Scope_SCOPE_SELF && d.rule.Permission == "":
+			if a.text("code") != "auth.session_required" {
+				t.Errorf("%s with a token: %s", d.name, a)
+			}
+		case !slices.Contains(scopes, d.rule.Permission):
+			if a.text("code") != "auth.scope_missing" && (!d.rule.Deferred || a.status != 404) {
+				t.Errorf("%s with a token that may only read: %s", d.name, a)
+			}
+		case a.text("code") == "auth.scope_missing" || a.status == 401:
+			t.Errorf("%s with a token that may do this: %s", d.name, a)
 		}
 		public := d.rule.Scope == authpb.Scope_SCOPE_COURSE && mayLook[d.rule.Permission]
 		if s := got(in.nobody(), shown); s != 401 && (!public || s != 200) {
@@ -131,12 +165,14 @@ func TestEveryDoor(t *testing.T) {
 		if d.rule.Scope != authpb.Scope_SCOPE_COURSE {
 			continue
 		}
-		if s := got(outsider, hidden); s != 404 {
-			t.Errorf("%s as an outsider to a draft: %d", d.name, s)
-		}
-		// What is there to look at, and a deferred rule's own look, may find nothing.
-		if s := got(outsider, shown); s != 403 && (!public || s != 200 && s != 404) && (!d.rule.Deferred || s != 404) {
-			t.Errorf("%s as an outsider to a published course: %d", d.name, s)
+		for _, p := range []*person{outsider, student} {
+			if s := got(p, hidden); s != 404 {
+				t.Errorf("%s as %s to a draft: %d", d.name, p.name, s)
+			}
+			// What is there to look at, and a deferred rule's own look, may find nothing.
+			if s := got(p, shown); s != 403 && (!public || s != 200 && s != 404) && (!d.rule.Deferred || s != 404) {
+				t.Errorf("%s as %s to a published course: %d", d.name, p.name, s)
+			}
 		}
 	}
 	if after := teacher.do(t, 200, "GET", "/v1/courses/"+shown+"/outline", nil); string(after.body) != string(before.body) {
