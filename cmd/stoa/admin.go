@@ -18,6 +18,7 @@ import (
 
 type adminCmd struct {
 	Events eventsCmd `cmd:"" help:"Events whose handling failed for good."`
+	Audit  auditCmd  `cmd:"" help:"The audit log."`
 	Grant  grantCmd  `cmd:"" help:"Give an account a role on the platform."`
 }
 

@@ -292,9 +292,9 @@ func (c *Config) serviceKey() (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// keyset returns the keys that encrypt personal secrets: those of the file that
+// Keyset returns the keys that encrypt personal secrets: those of the file that
 // is named, or some made at the first start and kept in the data folder.
-func (c *Config) keyset() (*secret.Keys, error) {
+func (c *Config) Keyset() (*secret.Keys, error) {
 	var (
 		text []byte
 		err  error

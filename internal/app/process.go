@@ -141,7 +141,7 @@ func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []strin
 		return nil, err
 	}
 	if p.holdsData() {
-		if p.secrets, err = cfg.keyset(); err != nil {
+		if p.secrets, err = cfg.Keyset(); err != nil {
 			return nil, err
 		}
 	}

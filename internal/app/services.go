@@ -10,6 +10,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/access"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/audit"
 	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/courses"
 	"github.com/stoa-lms/stoa/internal/service/discovery"
@@ -87,6 +88,11 @@ var all = []service{
 		s := discovery.New(discovery.Config{DB: db})
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil
+	}},
+	{audit.Schema, new(audit.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
+		s := audit.New(audit.Config{DB: db, Log: p.log, Keys: p.secrets})
+		s.Register(p.server)
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{notify.Schema, new(notify.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := notify.New(notify.Config{DB: db, Log: p.log, DevelopmentMail: p.cfg.Profile == development})

@@ -27,6 +27,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/audit/auditpb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/discovery/discoverypb"
@@ -80,6 +81,7 @@ type Edge struct {
 	media    mediapb.MediaServiceClient
 	commerce commercepb.CommerceServiceClient
 	notify   notifypb.NotifyServiceClient
+	audit    auditpb.AuditServiceClient
 	tokens   *otter.Cache[string, auth.Principal]
 
 	routes      *http.ServeMux
@@ -95,7 +97,7 @@ const maxBody = 3 << 20
 
 // New returns an edge over the given connections.
 func New(cfg Config) (*Edge, error) {
-	for _, name := range []string{"identity", "access", "courses", "media", "learning", "commerce", "discovery", "notify"} {
+	for _, name := range []string{"identity", "access", "courses", "media", "learning", "commerce", "discovery", "audit", "notify"} {
 		if cfg.Conns[name] == nil {
 			return nil, fmt.Errorf("edge: no connection to %s", name)
 		}
@@ -113,6 +115,7 @@ func New(cfg Config) (*Edge, error) {
 		media:    mediapb.NewMediaServiceClient(cfg.Conns["media"]),
 		commerce: commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
 		notify:   notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
+		audit:    auditpb.NewAuditServiceClient(cfg.Conns["audit"]),
 		tokens:   tokens,
 	}
 	e.grpc = e.passOn()
@@ -138,6 +141,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("POST /pay/{payment_id}", e.settle)
 	mux.HandleFunc("GET /mail", e.mailPage)
 	mux.HandleFunc("POST /v1/courses/{course_id}/media", e.upload)
+	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
@@ -176,6 +180,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{discoverypb.File_internal_service_discovery_discoverypb_discovery_proto, func(g *runtime.ServeMux) error {
 			return discoverypb.RegisterDiscoveryServiceHandlerClient(ctx, g, discoverypb.NewDiscoveryServiceClient(e.Conns["discovery"]))
+		}},
+		{auditpb.File_internal_service_audit_auditpb_audit_proto, func(g *runtime.ServeMux) error {
+			return auditpb.RegisterAuditServiceHandlerClient(ctx, g, e.audit)
 		}},
 		{notifypb.File_internal_service_notify_notifypb_notify_proto, func(g *runtime.ServeMux) error {
 			return notifypb.RegisterNotifyServiceHandlerClient(ctx, g, e.notify)
