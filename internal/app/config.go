@@ -228,7 +228,7 @@ func (c *Config) Faults(services []string) []string {
 		if c.ServiceKey == "" {
 			add("STOA_SERVICE_KEY", "is needed in production: make one with `openssl rand -base64 32`")
 		}
-		if c.KeysetFile == "" {
+		if c.KeysetFile == "" && !slices.Equal(services, []string{edgeName}) {
 			add("STOA_KEYSET_FILE", "is needed in production: make one with `stoa admin keys new`, and keep a copy apart from those of the database")
 		}
 		if c.PublicURL == "" {

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Dump returns the tables of a schema as SQL: columns, constraints, indexes and
-// comments, read off the catalog and in an order that depends neither on how
+// Dump returns the tables of a schema as SQL: columns, constraints, indexes,
+// triggers with their functions, and comments, read off the catalog and in an order that depends neither on how
 // they came to be nor on the server's version. Only the tables that keep accepts
 // are in it. What a schema has that the dump would not show is an error.
 func Dump(ctx context.Context, url, schema string, keep func(table string) bool) (string, error) {
@@ -53,10 +53,9 @@ func unseen(ctx context.Context, conn *pgx.Conn, schema string) error {
 		SELECT 'relation ' || relname || ' of kind ' || relkind::text FROM pg_class c
 		WHERE relnamespace = $1::regnamespace AND relkind NOT IN ('r', 'i')
 			AND NOT (relkind = 'S' AND EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0))
-		UNION ALL SELECT 'function ' || proname FROM pg_proc WHERE pronamespace = $1::regnamespace
+		UNION ALL SELECT 'function ' || proname FROM pg_proc p WHERE pronamespace = $1::regnamespace
+			AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgfoid = p.oid)
 		UNION ALL SELECT 'type ' || typname FROM pg_type WHERE typnamespace = $1::regnamespace AND typtype IN ('e', 'd', 'r')
-		UNION ALL SELECT 'trigger ' || tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-			WHERE c.relnamespace = $1::regnamespace AND NOT tgisinternal
 		UNION ALL SELECT 'row security of ' || relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relrowsecurity
 		UNION ALL SELECT 'statistics ' || stxname FROM pg_statistic_ext WHERE stxnamespace = $1::regnamespace
 		ORDER BY 1`, schema)
@@ -103,6 +102,12 @@ func dumpTable(ctx context.Context, conn *pgx.Conn, schema, table string) (strin
 	if err != nil {
 		return "", err
 	}
+	triggers, err := texts(ctx, conn, `
+		SELECT rtrim(pg_get_functiondef(tgfoid), E'\n') || E';\n' || pg_get_triggerdef(oid) FROM pg_trigger
+		WHERE tgrelid = $1::regclass AND NOT tgisinternal ORDER BY tgname COLLATE "C"`, id)
+	if err != nil {
+		return "", err
+	}
 	comments, err := texts(ctx, conn, `
 		SELECT 'COMMENT ON ' || CASE d.objsubid WHEN 0 THEN 'TABLE ' || quote_ident(c.relname)
 			ELSE 'COLUMN ' || quote_ident(c.relname) || '.' || quote_ident(a.attname) END || ' IS ' || quote_literal(d.description)
@@ -117,6 +122,9 @@ func dumpTable(ctx context.Context, conn *pgx.Conn, schema, table string) (strin
 	for _, index := range indexes {
 		// An index is always written with the schema of its table.
 		fmt.Fprintf(&b, "%s;\n", strings.Replace(index, " ON "+schema+".", " ON ", 1))
+	}
+	for _, trigger := range triggers {
+		fmt.Fprintf(&b, "%s;\n", strings.NewReplacer(" ON "+schema+".", " ON ", "FUNCTION "+schema+".", "FUNCTION ").Replace(trigger))
 	}
 	for _, comment := range comments {
 		fmt.Fprintf(&b, "%s;\n", comment)
