@@ -117,7 +117,7 @@ func (p *person) try(ctx context.Context, method, path string, body any, header 
 	if a.body, err = io.ReadAll(res.Body); err != nil {
 		return answer{}, err
 	}
-	if strings.Contains(res.Header.Get("Content-Type"), "json") && len(a.body) > 0 {
+	if t := res.Header.Get("Content-Type"); strings.Contains(t, "json") && !strings.Contains(t, "ndjson") && len(a.body) > 0 {
 		if err := json.Unmarshal(a.body, &a.json); err != nil {
 			return answer{}, fmt.Errorf("%s %s: %w: %q", method, path, err, a.body)
 		}

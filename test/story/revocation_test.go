@@ -1,9 +1,6 @@
 package story_test
 
 import (
-	"bytes"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 )
@@ -94,15 +91,7 @@ func TestRevocationIsSeen(t *testing.T) {
 func (in *installation) admin(t testing.TB, name string) *person {
 	t.Helper()
 	p := in.signUp(t, name)
-	path, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), path, "admin", "grant", p.email, "admin") //nolint:gosec // the program under test
-	cmd.Env = append(os.Environ(), in.anyProcess().env...)
-	if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte(p.email)) {
-		t.Fatalf("grant: %v\n%s", err, out)
-	}
+	in.command(t, true, "admin", "grant", p.email, "admin")
 	return p
 }
 

@@ -104,7 +104,7 @@ func (e *env) tamper(tb testing.TB, sql string, args ...any) {
 func (e *env) faultAt(tb testing.TB, known ...Known) int64 {
 	tb.Helper()
 	_, err := Verify(context.Background(), e.db, e.keys, 1, known)
-	if f, ok := errors.AsType[*Fault](err); ok {
+	if f, ok := errors.AsType[*FaultError](err); ok {
 		if f.Says == "" {
 			tb.Error("a fault that says nothing")
 		}
@@ -328,7 +328,7 @@ func TestListEntries(t *testing.T) {
 		"until":       {&auditpb.ListEntriesRequest{Until: special.GetAt(), PageSize: 100}, 30},
 		"two filters": {&auditpb.ListEntriesRequest{ActorId: special.GetActorId(), Action: "role.granted"}, 0},
 	} {
-		res, err := e.AuditServiceClient.ListEntries(ctx, c.req)
+		res, err := e.ListEntries(ctx, c.req)
 		if err != nil || len(res.GetItems()) != c.want {
 			t.Errorf("%s: %d entries, %v; want %d", name, len(res.GetItems()), err, c.want)
 		}
@@ -336,7 +336,7 @@ func TestListEntries(t *testing.T) {
 	// All pages, newest first, each entry once.
 	var seen []int64
 	for cursor := ""; ; {
-		res, err := e.AuditServiceClient.ListEntries(ctx, &auditpb.ListEntriesRequest{PageSize: 7, Cursor: cursor})
+		res, err := e.ListEntries(ctx, &auditpb.ListEntriesRequest{PageSize: 7, Cursor: cursor})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -363,7 +363,7 @@ func TestListEntries(t *testing.T) {
 		t.Errorf("none: %v", err)
 	}
 	for _, cursor := range []string{"x", "WyJ4Il0"} {
-		if _, err := e.AuditServiceClient.ListEntries(ctx, &auditpb.ListEntriesRequest{Cursor: cursor}); !fault.Is(err, fault.Invalid) {
+		if _, err := e.ListEntries(ctx, &auditpb.ListEntriesRequest{Cursor: cursor}); !fault.Is(err, fault.Invalid) {
 			t.Errorf("cursor %q: %v", cursor, err)
 		}
 	}
@@ -407,7 +407,7 @@ func TestExportEntries(t *testing.T) {
 	ctx := rpctest.Account(t.Context(), id.New("account"))
 	export := func(from int64) (all []*auditpb.Entry) {
 		t.Helper()
-		stream, err := e.AuditServiceClient.ExportEntries(ctx, &auditpb.ExportEntriesRequest{After: from})
+		stream, err := e.ExportEntries(ctx, &auditpb.ExportEntriesRequest{After: from})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -87,14 +87,14 @@ func (s *Service) hourly(ctx context.Context) error {
 	})
 }
 
-// Fault is what is wrong with the log, at the first place where something is.
-type Fault struct {
+// FaultError is what is wrong with the log, at the first place where something is.
+type FaultError struct {
 	Sequence int64
 	Says     string
 }
 
 // Error tells where and what.
-func (f *Fault) Error() string { return fmt.Sprintf("entry %d: %s", f.Sequence, f.Says) }
+func (f *FaultError) Error() string { return fmt.Sprintf("entry %d: %s", f.Sequence, f.Says) }
 
 // Verified is what was found to be whole.
 type Verified struct {
@@ -113,7 +113,7 @@ type Known struct {
 
 const verifyBatch = 1000
 
-// Verify goes through the log from an entry on and returns a *Fault for the first
+// Verify goes through the log from an entry on and returns a *FaultError for the first
 // entry that was changed, removed, moved or added, or that is not as it was known
 // to be. It takes the entry before the first as true, unless it begins at 1.
 func Verify(ctx context.Context, db *pg.DB, keys *secret.Keys, from int64, known []Known) (Verified, error) {
@@ -122,7 +122,7 @@ func Verify(ctx context.Context, db *pg.DB, keys *secret.Keys, from int64, known
 	if from > 1 {
 		err := db.QueryRow(ctx, `SELECT sequence, hash FROM entry WHERE sequence = $1`, from-1).Scan(&at.Sequence, &at.Hash)
 		if pg.NoRows(err) {
-			return v, &Fault{from - 1, "is missing"}
+			return v, &FaultError{from - 1, "is missing"}
 		}
 		if err != nil {
 			return v, fmt.Errorf("entry %d: %w", from-1, err)
@@ -156,14 +156,14 @@ func Verify(ctx context.Context, db *pg.DB, keys *secret.Keys, from int64, known
 // follows returns the head that e makes, when it is the one that comes behind at.
 func follows(e entry, at head, known []Known) (head, error) {
 	if e.Sequence != at.Sequence+1 {
-		return at, &Fault{at.Sequence + 1, "is missing"}
+		return at, &FaultError{at.Sequence + 1, "is missing"}
 	}
 	if string(e.hash(at.Hash)) != string(e.Hash) {
-		return at, &Fault{e.Sequence, "was changed, moved or added: its hash is not that of its content and of the entry before"}
+		return at, &FaultError{e.Sequence, "was changed, moved or added: its hash is not that of its content and of the entry before"}
 	}
 	for _, k := range known {
 		if k.Sequence == e.Sequence && string(k.Hash) != string(e.Hash) {
-			return at, &Fault{e.Sequence, "is not the one that was known: the log was made anew from it or from an earlier entry"}
+			return at, &FaultError{e.Sequence, "is not the one that was known: the log was made anew from it or from an earlier entry"}
 		}
 	}
 	return head{e.Sequence, e.Hash}, nil
@@ -184,24 +184,23 @@ func verifyCheckpoints(ctx context.Context, db *pg.DB, keys *secret.Keys, first 
 		c       head
 		made    time.Time
 		mac     []byte
-		wrong   *Fault
+		wrong   *FaultError
 		entries = map[int64][]byte{}
 	)
 	for _, e := range list {
 		entries[e.Sequence] = e.Hash
 	}
-	_, err = pgx.ForEachRow(rows, []any{&c.Sequence, &c.Hash, &made, &mac}, func() error {
+	if _, err := pgx.ForEachRow(rows, []any{&c.Sequence, &c.Hash, &made, &mac}, func() error {
 		n++
 		switch {
 		case wrong != nil:
 		case string(mac) != string(checkpointMAC(keys, c, made)):
-			wrong = &Fault{c.Sequence, "has a checkpoint that was not made by this installation"}
+			wrong = &FaultError{c.Sequence, "has a checkpoint that was not made by this installation"}
 		case string(c.Hash) != string(entries[c.Sequence]):
-			wrong = &Fault{c.Sequence, "is not the one of its checkpoint: the log was made anew from it or from an earlier entry"}
+			wrong = &FaultError{c.Sequence, "is not the one of its checkpoint: the log was made anew from it or from an earlier entry"}
 		}
 		return nil
-	})
-	if err != nil {
+	}); err != nil {
 		return n, fmt.Errorf("checkpoints: %w", err)
 	}
 	if wrong != nil {
@@ -221,14 +220,14 @@ func verifyEnd(ctx context.Context, db *pg.DB, at head, known []Known) error {
 		return fmt.Errorf("head: %w", err)
 	}
 	if newest < sequence || newest < checkpoint {
-		return &Fault{newest + 1, "is missing, and all behind it"}
+		return &FaultError{newest + 1, "is missing, and all behind it"}
 	}
 	if newest > sequence {
-		return &Fault{sequence + 1, "was added: it is behind the head"}
+		return &FaultError{sequence + 1, "was added: it is behind the head"}
 	}
 	for _, k := range known {
 		if k.Sequence > newest {
-			return &Fault{at.Sequence + 1, "is missing, and all behind it: a later entry was known"}
+			return &FaultError{at.Sequence + 1, "is missing, and all behind it: a later entry was known"}
 		}
 	}
 	return nil
