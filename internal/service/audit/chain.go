@@ -179,34 +179,29 @@ func verifyCheckpoints(ctx context.Context, db *pg.DB, keys *secret.Keys, first 
 	if err != nil {
 		return 0, fmt.Errorf("checkpoints: %w", err)
 	}
-	var (
-		n       int64
-		c       head
-		made    time.Time
-		mac     []byte
-		wrong   *FaultError
-		entries = map[int64][]byte{}
-	)
+	type checkpoint struct {
+		Sequence int64
+		Hash     []byte
+		MadeAt   time.Time
+		MAC      []byte
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[checkpoint])
+	if err != nil {
+		return 0, fmt.Errorf("checkpoints: %w", err)
+	}
+	entries := map[int64][]byte{}
 	for _, e := range list {
 		entries[e.Sequence] = e.Hash
 	}
-	if _, err := pgx.ForEachRow(rows, []any{&c.Sequence, &c.Hash, &made, &mac}, func() error {
-		n++
+	for _, c := range found {
 		switch {
-		case wrong != nil:
-		case string(mac) != string(checkpointMAC(keys, c, made)):
-			wrong = &FaultError{c.Sequence, "has a checkpoint that was not made by this installation"}
+		case string(c.MAC) != string(checkpointMAC(keys, head{c.Sequence, c.Hash}, c.MadeAt)):
+			return 0, &FaultError{c.Sequence, "has a checkpoint that was not made by this installation"}
 		case string(c.Hash) != string(entries[c.Sequence]):
-			wrong = &FaultError{c.Sequence, "is not the one of its checkpoint: the log was made anew from it or from an earlier entry"}
+			return 0, &FaultError{c.Sequence, "is not the one of its checkpoint: the log was made anew from it or from an earlier entry"}
 		}
-		return nil
-	}); err != nil {
-		return n, fmt.Errorf("checkpoints: %w", err)
 	}
-	if wrong != nil {
-		return n, wrong
-	}
-	return n, nil
+	return int64(len(found)), nil
 }
 
 // verifyEnd looks for entries that are missing at the end. The head is read
