@@ -45,7 +45,7 @@ var all = []service{
 	{access.Schema, new(access.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := access.New(access.Config{DB: db, Log: p.log})
 		s.Register(p.server)
-		return started{s.Handlers(), nil}, nil
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{courses.Schema, new(courses.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := courses.New(courses.Config{

@@ -4,9 +4,11 @@
 // the enrollments that follow from it.
 //
 // It answers which permissions somebody has on a course or on the platform,
-// enrolls people in free courses, and lists who is enrolled.
+// enrolls people in free courses, lists who is enrolled, and gives and ends
+// access.
 //
-// It sends EntitlementGranted and EnrollmentStarted.
+// It sends EntitlementGranted, EntitlementRevoked, EnrollmentStarted,
+// EnrollmentEnded and EnrollmentResumed.
 //
 // It hears CoursePublished and CourseUnpublished of courses, PriceSet and
 // OrderPaid of commerce, and AccountCreated and AccountUpdated of identity.
@@ -36,9 +38,13 @@ var Schema = pg.Schema{Name: "access", Migrations: pg.Sub(files)}
 
 // Errors told by the service.
 var (
-	ErrNotFound    = auth.ErrHidden
-	ErrNotFree     = fault.New(fault.Forbidden, "enrollment.not_free", "This course is not free. Place an order to take it.")
-	ErrOwnCourse   = fault.New(fault.Conflict, "enrollment.own_course", "You teach this course, so you have access to all of it already.")
+	ErrNotFound  = auth.ErrHidden
+	ErrNotFree   = fault.New(fault.Forbidden, "enrollment.not_free", "This course is not free. Place an order to take it.")
+	ErrOwnCourse = fault.New(fault.Conflict, "enrollment.own_course", "You teach this course, so you have access to all of it already.")
+
+	ErrEntitlementNotFound = fault.New(fault.NotFound, "entitlement.not_found", "The course has no such grant of access.")
+	ErrEntitlementRevoked  = fault.New(fault.Conflict, "entitlement.revoked", "This grant was revoked. Make a new one.")
+
 	ErrRoleUnknown = fault.New(fault.Invalid, "role.unknown", "There is no such role.")
 )
 
@@ -52,6 +58,7 @@ type Config struct {
 // Service answers the calls of accesspb.AccessService.
 type Service struct {
 	accesspb.UnimplementedAccessServiceServer
+	accesspb.UnimplementedEntitlementServiceServer
 
 	db  *pg.DB
 	log *slog.Logger
@@ -73,6 +80,7 @@ func New(cfg Config) *Service {
 // Register has r answer the service's calls.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	accesspb.RegisterAccessServiceServer(r, s)
+	accesspb.RegisterEntitlementServiceServer(r, s)
 }
 
 // actor returns who gives a role in ctx: the account that calls, else the

@@ -115,7 +115,7 @@ func (s *Service) enrollFree(ctx context.Context, tx *pg.Tx, accountID, courseID
 	case !free:
 		return enrollment{}, ErrNotFree
 	}
-	err = s.grant(ctx, tx, []entitlement{{AccountID: accountID, CourseID: courseID, Source: sourceFree, StartsAt: s.now()}})
+	_, err = s.grant(ctx, tx, []entitlement{{AccountID: accountID, CourseID: courseID, Source: sourceFree, StartsAt: s.now()}})
 	if err != nil {
 		return enrollment{}, err
 	}

@@ -70,7 +70,7 @@ func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, event *commercepb.Or
 			Source: sourceOrder, SourceID: line.GetLineId(), StartsAt: starts,
 		})
 	}
-	if err := s.grant(ctx, tx, list); err != nil {
+	if _, err := s.grant(ctx, tx, list); err != nil {
 		return fmt.Errorf("order paid: %w", err)
 	}
 	return nil

@@ -32,12 +32,15 @@ type EntitlementGranted struct {
 	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// To what.
 	CourseId string `protobuf:"bytes,3,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
-	// Why: "free" or "order".
+	// Why: "free", "order", "subscription", "seat", "gift", "code", "manual" or
+	// "waiver".
 	Source string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	// What of that source: the order line for "order", empty for "free".
 	SourceId string `protobuf:"bytes,5,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
 	// From when on.
-	StartsAt      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=starts_at,json=startsAt,proto3" json:"starts_at,omitempty"`
+	StartsAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=starts_at,json=startsAt,proto3" json:"starts_at,omitempty"`
+	// Until when; absent for no end.
+	EndsAt        *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -110,6 +113,13 @@ func (x *EntitlementGranted) GetSourceId() string {
 func (x *EntitlementGranted) GetStartsAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.StartsAt
+	}
+	return nil
+}
+
+func (x *EntitlementGranted) GetEndsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndsAt
 	}
 	return nil
 }
@@ -196,11 +206,249 @@ func (x *EnrollmentStarted) GetEnrolledAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// A grant was ended before its time. Others of the same person may be live.
+type EntitlementRevoked struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The grant.
+	EntitlementId string `protobuf:"bytes,1,opt,name=entitlement_id,json=entitlementId,proto3" json:"entitlement_id,omitempty"`
+	// Whose it was.
+	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// To what.
+	CourseId string `protobuf:"bytes,3,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Why it had been given, such as "order".
+	Source string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	// What of that source, such as the order line.
+	SourceId string `protobuf:"bytes,5,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
+	// When it was ended.
+	RevokedAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=revoked_at,json=revokedAt,proto3" json:"revoked_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EntitlementRevoked) Reset() {
+	*x = EntitlementRevoked{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EntitlementRevoked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EntitlementRevoked) ProtoMessage() {}
+
+func (x *EntitlementRevoked) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EntitlementRevoked.ProtoReflect.Descriptor instead.
+func (*EntitlementRevoked) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *EntitlementRevoked) GetEntitlementId() string {
+	if x != nil {
+		return x.EntitlementId
+	}
+	return ""
+}
+
+func (x *EntitlementRevoked) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *EntitlementRevoked) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *EntitlementRevoked) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *EntitlementRevoked) GetSourceId() string {
+	if x != nil {
+		return x.SourceId
+	}
+	return ""
+}
+
+func (x *EntitlementRevoked) GetRevokedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokedAt
+	}
+	return nil
+}
+
+// Somebody who was enrolled in a course is so no more: their last live grant
+// has ended or was revoked.
+type EnrollmentEnded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The enrollment.
+	EnrollmentId string `protobuf:"bytes,1,opt,name=enrollment_id,json=enrollmentId,proto3" json:"enrollment_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Who took it.
+	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Grows with each change of the enrollment; EnrollmentStarted stands for 1.
+	Version       int64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnrollmentEnded) Reset() {
+	*x = EnrollmentEnded{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnrollmentEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnrollmentEnded) ProtoMessage() {}
+
+func (x *EnrollmentEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnrollmentEnded.ProtoReflect.Descriptor instead.
+func (*EnrollmentEnded) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *EnrollmentEnded) GetEnrollmentId() string {
+	if x != nil {
+		return x.EnrollmentId
+	}
+	return ""
+}
+
+func (x *EnrollmentEnded) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *EnrollmentEnded) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *EnrollmentEnded) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// Somebody whose enrollment had ended is enrolled again.
+type EnrollmentResumed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The enrollment.
+	EnrollmentId string `protobuf:"bytes,1,opt,name=enrollment_id,json=enrollmentId,proto3" json:"enrollment_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Who takes it.
+	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Grows with each change of the enrollment; EnrollmentStarted stands for 1.
+	Version       int64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnrollmentResumed) Reset() {
+	*x = EnrollmentResumed{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnrollmentResumed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnrollmentResumed) ProtoMessage() {}
+
+func (x *EnrollmentResumed) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnrollmentResumed.ProtoReflect.Descriptor instead.
+func (*EnrollmentResumed) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *EnrollmentResumed) GetEnrollmentId() string {
+	if x != nil {
+		return x.EnrollmentId
+	}
+	return ""
+}
+
+func (x *EnrollmentResumed) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *EnrollmentResumed) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *EnrollmentResumed) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_internal_service_access_accesspb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
 	"\n" +
-	"-internal/service/access/accesspb/events.proto\x12\x0estoa.access.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\x8f\x02\n" +
+	"-internal/service/access/accesspb/events.proto\x12\x0estoa.access.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xc4\x02\n" +
 	"\x12EntitlementGranted\x126\n" +
 	"\x0eentitlement_id\x18\x01 \x01(\tB\x0f\xb2\xd4\x18\ventitlementR\rentitlementId\x12*\n" +
 	"\n" +
@@ -209,7 +457,8 @@ const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x16\n" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12\x1b\n" +
 	"\tsource_id\x18\x05 \x01(\tR\bsourceId\x127\n" +
-	"\tstarts_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bstartsAt\"\xf2\x01\n" +
+	"\tstarts_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bstartsAt\x123\n" +
+	"\aends_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\"\xf2\x01\n" +
 	"\x11EnrollmentStarted\x123\n" +
 	"\renrollment_id\x18\x01 \x01(\tB\x0e\xb2\xd4\x18\n" +
 	"enrollmentR\fenrollmentId\x12'\n" +
@@ -219,7 +468,33 @@ const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
 	"account_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x16\n" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12;\n" +
 	"\venrolled_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"enrolledAtB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
+	"enrolledAt\"\x91\x02\n" +
+	"\x12EntitlementRevoked\x126\n" +
+	"\x0eentitlement_id\x18\x01 \x01(\tB\x0f\xb2\xd4\x18\ventitlementR\rentitlementId\x12*\n" +
+	"\n" +
+	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12'\n" +
+	"\tcourse_id\x18\x03 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x12\x1b\n" +
+	"\tsource_id\x18\x05 \x01(\tR\bsourceId\x129\n" +
+	"\n" +
+	"revoked_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAt\"\xb5\x01\n" +
+	"\x0fEnrollmentEnded\x123\n" +
+	"\renrollment_id\x18\x01 \x01(\tB\x0e\xb2\xd4\x18\n" +
+	"enrollmentR\fenrollmentId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
+	"\n" +
+	"account_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x03R\aversion\"\xb7\x01\n" +
+	"\x11EnrollmentResumed\x123\n" +
+	"\renrollment_id\x18\x01 \x01(\tB\x0e\xb2\xd4\x18\n" +
+	"enrollmentR\fenrollmentId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
+	"\n" +
+	"account_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x03R\aversionB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
 
 var (
 	file_internal_service_access_accesspb_events_proto_rawDescOnce sync.Once
@@ -233,20 +508,25 @@ func file_internal_service_access_accesspb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_access_accesspb_events_proto_rawDescData
 }
 
-var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_internal_service_access_accesspb_events_proto_goTypes = []any{
 	(*EntitlementGranted)(nil),    // 0: stoa.access.v1.EntitlementGranted
 	(*EnrollmentStarted)(nil),     // 1: stoa.access.v1.EnrollmentStarted
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*EntitlementRevoked)(nil),    // 2: stoa.access.v1.EntitlementRevoked
+	(*EnrollmentEnded)(nil),       // 3: stoa.access.v1.EnrollmentEnded
+	(*EnrollmentResumed)(nil),     // 4: stoa.access.v1.EnrollmentResumed
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_internal_service_access_accesspb_events_proto_depIdxs = []int32{
-	2, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
-	2, // 1: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	5, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
+	5, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
+	5, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
+	5, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_access_accesspb_events_proto_init() }
@@ -260,7 +540,7 @@ func file_internal_service_access_accesspb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_access_accesspb_events_proto_rawDesc), len(file_internal_service_access_accesspb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
