@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -50,6 +52,7 @@ type env struct {
 	accesspb.AccessServiceClient
 
 	peer    accesspb.AccessServiceClient // calls come from courses
+	harness *rpctest.Harness
 	service *Service
 	db      *pg.DB
 	clock   *clock
@@ -66,6 +69,7 @@ func newEnvOn(t *testing.T, db *pg.DB) *env {
 	e.service = New(Config{DB: e.db, Log: rpctest.Log(t), Now: e.clock.Now})
 	h := rpctest.New(t, rpctest.Everything)
 	e.service.Register(h)
+	e.harness = h
 	e.AccessServiceClient = accesspb.NewAccessServiceClient(h.As("edge"))
 	e.peer = accesspb.NewAccessServiceClient(h.As("courses"))
 	return e
@@ -148,15 +152,11 @@ func (e *env) events(t *testing.T) []proto.Message {
 		if err := rows.Scan(&name, &payload); err != nil {
 			t.Fatal(err)
 		}
-		var event proto.Message
-		switch name {
-		case "stoa.access.v1.EntitlementGranted":
-			event = &accesspb.EntitlementGranted{}
-		case "stoa.access.v1.EnrollmentStarted":
-			event = &accesspb.EnrollmentStarted{}
-		default:
-			t.Fatalf("event %s", name)
+		kind, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(name))
+		if err != nil {
+			t.Fatal(err)
 		}
+		event := kind.New().Interface()
 		if err := proto.Unmarshal(payload, event); err != nil {
 			t.Fatal(err)
 		}

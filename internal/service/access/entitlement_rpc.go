@@ -15,7 +15,12 @@ import (
 )
 
 // errPeriod is told for an end that is not behind the start.
-var errPeriod = fault.InvalidField("ends_at", "entitlement.period", "Access ends after it begins.")
+var errPeriod = invalid("entitlement.period", "ends_at", "Access ends after it begins.")
+
+// invalid is a field that is not accepted, with a code of its own.
+func invalid(code, field, hint string) error {
+	return &fault.Error{Kind: fault.Invalid, Code: code, Message: hint, Fields: []fault.Field{{Path: field, Code: code, Hint: hint}}}
+}
 
 // moment returns a time of a request as the database keeps it, nil for none.
 func moment(t *timestamppb.Timestamp) *time.Time {
@@ -33,7 +38,7 @@ func checkPerson(ctx context.Context, q pg.Querier, accountID string) error {
 		return fmt.Errorf("person: %w", err)
 	}
 	if !known {
-		return fault.InvalidField("account_id", "account.unknown", "There is no such account. One that was made a moment ago is known in a moment.")
+		return invalid("account.unknown", "account_id", "There is no such account. One that was made a moment ago is known in a moment.")
 	}
 	return nil
 }
@@ -134,7 +139,7 @@ func (s *Service) GrantEntitlements(ctx context.Context, req *accesspb.GrantEnti
 			list[i].StartsAt = *starts
 		}
 		if list[i].EndsAt != nil && !list[i].EndsAt.After(list[i].StartsAt) {
-			return nil, fault.InvalidField(fmt.Sprintf("grants[%d].ends_at", i), "entitlement.period", "Access ends after it begins.")
+			return nil, invalid("entitlement.period", fmt.Sprintf("grants[%d].ends_at", i), "Access ends after it begins.")
 		}
 	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*accesspb.GrantEntitlementsResponse, error) {

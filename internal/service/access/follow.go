@@ -59,12 +59,11 @@ func (s *Service) follow(ctx context.Context, tx *pg.Tx, subjects []subject) err
 	for i, c := range changes {
 		if c.Active {
 			events = append(events, &accesspb.EnrollmentResumed{EnrollmentId: c.ID, CourseId: c.CourseID, AccountId: c.AccountID, Version: c.Version})
-			entries[i].Action = "enrollment.resumed"
+			entries[i] = audit.Entry{Action: "enrollment.resumed", Object: c.ID, Course: c.CourseID, Person: c.AccountID}
 		} else {
 			events = append(events, &accesspb.EnrollmentEnded{EnrollmentId: c.ID, CourseId: c.CourseID, AccountId: c.AccountID, Version: c.Version})
-			entries[i].Action = "enrollment.ended"
+			entries[i] = audit.Entry{Action: "enrollment.ended", Object: c.ID, Course: c.CourseID, Person: c.AccountID}
 		}
-		entries[i].Object, entries[i].Course, entries[i].Person = c.ID, c.CourseID, c.AccountID
 	}
 	if err := audit.Record(ctx, tx, entries...); err != nil {
 		return err

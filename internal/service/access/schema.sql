@@ -19,12 +19,15 @@ CREATE TABLE enrollment (
 	account_id text COLLATE "C" NOT NULL,
 	course_id text COLLATE "C" NOT NULL,
 	enrolled_at timestamp with time zone NOT NULL,
+	active boolean NOT NULL DEFAULT true,
+	version bigint NOT NULL DEFAULT 1,
 	CONSTRAINT enrollment_pkey PRIMARY KEY (id),
 	CONSTRAINT enrollment_once UNIQUE (account_id, course_id)
 );
 CREATE INDEX enrollment_account ON enrollment USING btree (account_id, enrolled_at DESC, id DESC);
 CREATE INDEX enrollment_course ON enrollment USING btree (course_id, enrolled_at DESC, id DESC);
 COMMENT ON TABLE enrollment IS 'That an account has taken a course, and since when; whether it still does is in the ledger. Personal data of the account''s holder.';
+COMMENT ON COLUMN enrollment.active IS 'Whether a grant was live when this was last told to others; what is so now is in the ledger.';
 
 CREATE TABLE entitlement (
 	id text COLLATE "C" NOT NULL,
@@ -36,15 +39,36 @@ CREATE TABLE entitlement (
 	ends_at timestamp with time zone,
 	revoked_at timestamp with time zone,
 	revoke_reason text,
+	granted_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	reason text NOT NULL DEFAULT ''::text,
+	revoked_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	due_at timestamp with time zone,
 	CONSTRAINT entitlement_pkey PRIMARY KEY (id),
 	CONSTRAINT entitlement_revoked CHECK (((revoked_at IS NULL) = (revoke_reason IS NULL))),
-	CONSTRAINT entitlement_source CHECK (((source = ANY (ARRAY['free'::text, 'order'::text])) AND ((source = 'free'::text) = (source_id = ''::text))))
+	CONSTRAINT entitlement_source CHECK (
+CASE source
+    WHEN 'free'::text THEN (source_id = ''::text)
+    WHEN 'manual'::text THEN true
+    WHEN 'order'::text THEN (source_id <> ''::text)
+    WHEN 'subscription'::text THEN (source_id <> ''::text)
+    WHEN 'seat'::text THEN (source_id <> ''::text)
+    WHEN 'gift'::text THEN (source_id <> ''::text)
+    WHEN 'code'::text THEN (source_id <> ''::text)
+    WHEN 'waiver'::text THEN (source_id <> ''::text)
+    ELSE false
+END)
 );
 CREATE INDEX entitlement_access ON entitlement USING btree (account_id, course_id) INCLUDE (starts_at, ends_at) WHERE (revoked_at IS NULL);
+CREATE INDEX entitlement_account ON entitlement USING btree (account_id, starts_at DESC, id DESC);
+CREATE INDEX entitlement_course ON entitlement USING btree (course_id, starts_at DESC, id DESC);
+CREATE INDEX entitlement_due ON entitlement USING btree (due_at) WHERE (due_at IS NOT NULL);
 CREATE UNIQUE INDEX entitlement_free ON entitlement USING btree (account_id, course_id) WHERE ((source = 'free'::text) AND (revoked_at IS NULL));
+CREATE UNIQUE INDEX entitlement_once ON entitlement USING btree (source, source_id, course_id) WHERE (source_id <> ''::text);
 CREATE UNIQUE INDEX entitlement_order ON entitlement USING btree (source_id, course_id) WHERE (source = 'order'::text);
 COMMENT ON TABLE entitlement IS 'The ledger of access: why an account may use a course, from when to when. Rows are added and revoked, never deleted or given another meaning. Personal data of the account''s holder.';
-COMMENT ON COLUMN entitlement.source_id IS 'The order line for "order"; empty for "free".';
+COMMENT ON COLUMN entitlement.source_id IS 'What of the source: an order line, a subscription period, a seat, a gift, an invitation, a waiver, a line of an import. Empty for "free" and for what somebody gave by hand.';
+COMMENT ON COLUMN entitlement.granted_by IS 'An account, or the name of the service that gave it by itself.';
+COMMENT ON COLUMN entitlement.due_at IS 'When access by this grant next begins or ends by itself; null when it does not any more.';
 
 CREATE TABLE person (
 	account_id text COLLATE "C" NOT NULL,
