@@ -19,6 +19,7 @@ import (
 type adminCmd struct {
 	Events eventsCmd `cmd:"" help:"Events whose handling failed for good."`
 	Grant  grantCmd  `cmd:"" help:"Give an account a role on the platform."`
+	Mail   mailCmd   `cmd:"" help:"Mails and what became of them."`
 }
 
 type eventsCmd struct {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/secret"
+	"github.com/stoa-lms/stoa/internal/service/notify"
 )
 
 // The profiles: production refuses what is for trying things out.
@@ -55,6 +56,9 @@ type Config struct {
 	BucketURL       string `help:"Where files are kept: file:///folder, or s3://bucket?endpoint=https://host&region=name. A folder in the data folder when empty." env:"STOA_BUCKET_URL"`
 	BucketAccessKey string `help:"Access key of an S3 bucket." env:"STOA_BUCKET_ACCESS_KEY"`
 	BucketSecretKey string `help:"Secret key of an S3 bucket." env:"STOA_BUCKET_SECRET_KEY"`
+
+	SMTPURL  string `name:"smtp-url" help:"Mail server, as smtp://user:password@host:587, which must offer STARTTLS, or smtps://; smtp+plain:// for one on the same machine. Mails are held when empty." env:"STOA_SMTP_URL"`
+	MailFrom string `help:"Sender of mails, as Stoa <no-reply@learn.example.org>. Needed with STOA_SMTP_URL." env:"STOA_MAIL_FROM"`
 
 	Payments string `help:"How orders are paid: development (a pay page on which no money moves) or none, which takes no orders." default:"development" env:"STOA_PAYMENTS"`
 	Demo     Bool   `help:"Load the demo school." default:"false" env:"STOA_DEMO"`
@@ -195,6 +199,9 @@ func (c *Config) Faults(services []string) []string {
 			add("STOA_REDIS_URL", "is not an address such as redis://host:6379")
 		}
 	}
+	if _, err := c.mailer(); err != nil {
+		add("STOA_SMTP_URL", "%v", err)
+	}
 	if strings.HasPrefix(c.BucketURL, "s3:") && (c.BucketAccessKey == "" || c.BucketSecretKey == "") {
 		add("STOA_BUCKET_ACCESS_KEY", "an s3:// bucket needs STOA_BUCKET_ACCESS_KEY and STOA_BUCKET_SECRET_KEY")
 	}
@@ -240,6 +247,14 @@ func (c *Config) Faults(services []string) []string {
 	}
 	slices.Sort(faults)
 	return faults
+}
+
+// mailer returns what hands mails to the mail server, nil where there is none.
+func (c *Config) mailer() (*notify.Mailer, error) {
+	if c.SMTPURL == "" {
+		return nil, nil //nolint:nilnil // none is a setting like others
+	}
+	return notify.NewMailer(c.SMTPURL, c.MailFrom)
 }
 
 // parseProxies reads networks.
