@@ -258,3 +258,20 @@ func (v *Vault) Rewrap(ctx context.Context, limit int) (int, error) {
 	}
 	return n, nil
 }
+
+// Wraps returns how many data keys of the schema each envelope key wraps.
+func (v *Vault) Wraps(ctx context.Context) (map[int64]int, error) {
+	rows, err := v.db.Query(ctx, `SELECT envelope, count(*)::int FROM person_key GROUP BY envelope`)
+	if err != nil {
+		return nil, fmt.Errorf("secret: count keys: %w", err)
+	}
+	out := map[int64]int{}
+	var (
+		id int64
+		n  int
+	)
+	if _, err := pgx.ForEachRow(rows, []any{&id, &n}, func() error { out[id] = n; return nil }); err != nil {
+		return nil, fmt.Errorf("secret: count keys: %w", err)
+	}
+	return out, nil
+}
