@@ -148,9 +148,9 @@ func (f *keysetFile) reload(ctx context.Context) (bool, error) {
 }
 
 // watch reloads the file when it changes, until ctx ends.
-func (f *keysetFile) watch(ctx context.Context, log *slog.Logger) {
+func (f *keysetFile) watch(ctx context.Context, log *slog.Logger, every time.Duration) {
 	f.keys.OnMissing(func() { _, _ = f.reload(ctx) })
-	tick := time.NewTicker(keysetEvery)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for told := ""; ; {
 		select {

@@ -147,7 +147,7 @@ func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []strin
 		}
 		p.secrets = keyset.keys
 		p.runs = append(p.runs, func(ctx context.Context) error {
-			keyset.watch(ctx, log)
+			keyset.watch(ctx, log, keysetEvery)
 			return nil
 		})
 	}
