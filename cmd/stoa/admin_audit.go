@@ -45,7 +45,7 @@ func (c *verifyAuditCmd) Run(ctx context.Context, cfg *app.Config) error {
 		known[i] = audit.Known{Sequence: sequence, Hash: raw}
 	}
 	return withAudit(ctx, cfg, func(db *pg.DB) error {
-		keys, err := cfg.Keyset()
+		keys, err := app.Keyset(ctx, *cfg)
 		if err != nil {
 			return err
 		}

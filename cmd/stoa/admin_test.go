@@ -58,3 +58,30 @@ func TestGrant(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestMail: an operator sees what became of mails, and has failed ones sent
+// again.
+func TestMail(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t, app.Schemas()...)
+	db := pgtest.OpenURL(t, url, "notify")
+	if _, err := db.Exec(t.Context(), `
+		INSERT INTO mail (id, account_id, kind, letter, created_at, state, reply, dedupe_key)
+		VALUES ('mail_1', 'account_1', 'receipt', '\x00', now(), 'failed', '550 No such user', 'x')`); err != nil {
+		t.Fatal(err)
+	}
+	s, env := newStoa(t), []string{"STOA_DATABASE_URL=" + url}
+	for _, step := range []struct {
+		says string
+		args []string
+	}{
+		{"550 No such user", []string{"admin", "mail", "list", "--state=failed"}},
+		{"0 mails", []string{"admin", "mail", "retry", "mail_2"}},
+		{"1 mails", []string{"admin", "mail", "retry"}},
+		{"queued", []string{"admin", "mail", "list"}},
+	} {
+		if got := s.run(t, env, step.args...); got.code != 0 || !strings.Contains(got.out, step.says) {
+			t.Errorf("stoa %v: %+v, want %q", step.args, got, step.says)
+		}
+	}
+}

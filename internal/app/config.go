@@ -20,7 +20,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/stoa-lms/stoa/internal/auth"
-	"github.com/stoa-lms/stoa/internal/secret"
+	"github.com/stoa-lms/stoa/internal/service/notify"
 )
 
 // The profiles: production refuses what is for trying things out.
@@ -48,13 +48,19 @@ type Config struct {
 
 	ServiceKey string `help:"Key that proves to a service which service calls and for whom: 32 bytes in base64, the same for all processes. Several, newest first, with commas, while it is changed. Made and kept in the data folder when empty and one process runs everything." env:"STOA_SERVICE_KEY"`
 
-	KeysetFile string `help:"File with the keys that encrypt personal secrets, the same for all processes, as 'stoa admin keys new' makes it. Made and kept in the data folder when empty." env:"STOA_KEYSET_FILE" type:"path"`
+	KeysetFile   string `help:"File with the keys that encrypt personal secrets, the same for all processes, as 'stoa admin keys new' makes it. Made and kept in the data folder when empty." env:"STOA_KEYSET_FILE" type:"path"`
+	KMSURL       string `name:"kms-url" help:"Key of a key management service that wraps the keyset's file, as awskms:///alias/stoa?region=eu-central-1, or base64key:// to try it out. The file is as it is when empty." env:"STOA_KMS_URL"`
+	KMSAccessKey string `name:"kms-access-key" help:"Access key for the KMS. What the machine is allowed when empty." env:"STOA_KMS_ACCESS_KEY"`
+	KMSSecretKey string `name:"kms-secret-key" help:"Secret key for the KMS." env:"STOA_KMS_SECRET_KEY"`
 
 	AMQPURL         string `name:"amqp-url" help:"RabbitMQ for events, as amqp://user:password@host:5672/. Within the process when empty." env:"STOA_AMQP_URL"`
 	RedisURL        string `help:"Redis for what processes share and may lose, as redis://host:6379. Within the process when empty." env:"STOA_REDIS_URL"`
 	BucketURL       string `help:"Where files are kept: file:///folder, or s3://bucket?endpoint=https://host&region=name. A folder in the data folder when empty." env:"STOA_BUCKET_URL"`
 	BucketAccessKey string `help:"Access key of an S3 bucket." env:"STOA_BUCKET_ACCESS_KEY"`
 	BucketSecretKey string `help:"Secret key of an S3 bucket." env:"STOA_BUCKET_SECRET_KEY"`
+
+	SMTPURL  string `name:"smtp-url" help:"Mail server, as smtp://user:password@host:587, which must offer STARTTLS, or smtps://; smtp+plain:// for one on the same machine. Mails are held when empty." env:"STOA_SMTP_URL"`
+	MailFrom string `help:"Sender of mails, as Stoa <no-reply@learn.example.org>. Needed with STOA_SMTP_URL." env:"STOA_MAIL_FROM"`
 
 	Payments string `help:"How orders are paid: development (a pay page on which no money moves) or none, which takes no orders." default:"development" env:"STOA_PAYMENTS"`
 	Demo     Bool   `help:"Load the demo school." default:"false" env:"STOA_DEMO"`
@@ -195,6 +201,15 @@ func (c *Config) Faults(services []string) []string {
 			add("STOA_REDIS_URL", "is not an address such as redis://host:6379")
 		}
 	}
+	if c.KMSURL != "" && !strings.HasPrefix(c.KMSURL, "awskms:") && !strings.HasPrefix(c.KMSURL, "base64key:") {
+		add("STOA_KMS_URL", "is not an address that begins with awskms:// or base64key://")
+	}
+	if strings.HasPrefix(c.KMSURL, "base64key:") && c.Profile == production {
+		add("STOA_KMS_URL", "base64key:// is no KMS but a key beside what it wraps, and is refused in production")
+	}
+	if _, err := c.mailer(); err != nil {
+		add("STOA_SMTP_URL", "%v", err)
+	}
 	if strings.HasPrefix(c.BucketURL, "s3:") && (c.BucketAccessKey == "" || c.BucketSecretKey == "") {
 		add("STOA_BUCKET_ACCESS_KEY", "an s3:// bucket needs STOA_BUCKET_ACCESS_KEY and STOA_BUCKET_SECRET_KEY")
 	}
@@ -240,6 +255,14 @@ func (c *Config) Faults(services []string) []string {
 	}
 	slices.Sort(faults)
 	return faults
+}
+
+// mailer returns what hands mails to the mail server, nil where there is none.
+func (c *Config) mailer() (*notify.Mailer, error) {
+	if c.SMTPURL == "" {
+		return nil, nil //nolint:nilnil // none is a setting like others
+	}
+	return notify.NewMailer(c.SMTPURL, c.MailFrom)
 }
 
 // parseProxies reads networks.
@@ -290,23 +313,6 @@ func (c *Config) serviceKey() (string, error) {
 		return []byte(base64.StdEncoding.EncodeToString(raw) + "\n"), err
 	})
 	return strings.TrimSpace(string(text)), err
-}
-
-// Keyset returns the keys that encrypt personal secrets: those of the file that
-// is named, or some made at the first start and kept in the data folder.
-func (c *Config) Keyset() (*secret.Keys, error) {
-	var (
-		text []byte
-		err  error
-	)
-	if c.KeysetFile != "" {
-		if text, err = os.ReadFile(c.KeysetFile); err != nil {
-			return nil, fmt.Errorf("STOA_KEYSET_FILE: %w", err)
-		}
-	} else if text, err = c.made("keyset.json", secret.Generate); err != nil {
-		return nil, err
-	}
-	return secret.Parse(text)
 }
 
 // made returns a file of the data folder, made at the first time.

@@ -141,9 +141,15 @@ func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []strin
 		return nil, err
 	}
 	if p.holdsData() {
-		if p.secrets, err = cfg.Keyset(); err != nil {
+		keyset, err := openKeyset(ctx, cfg)
+		if err != nil {
 			return nil, err
 		}
+		p.secrets = keyset.keys
+		p.runs = append(p.runs, func(ctx context.Context) error {
+			keyset.watch(ctx, log, keysetEvery)
+			return nil
+		})
 	}
 	perms, err := newPermissions()
 	if err != nil {

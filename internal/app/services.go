@@ -8,6 +8,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/audit"
@@ -95,7 +96,20 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{notify.Schema, new(notify.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := notify.New(notify.Config{DB: db, Log: p.log, DevelopmentMail: p.cfg.Profile == development})
+		vault, err := secret.NewVault(p.secrets, db)
+		if err != nil {
+			return started{}, err
+		}
+		mailer, err := p.cfg.mailer()
+		if err != nil {
+			return started{}, err
+		}
+		if mailer == nil && p.cfg.Profile == production {
+			p.log.Warn("no mail is sent: STOA_SMTP_URL is not set")
+		}
+		s := notify.New(notify.Config{
+			DB: db, Log: p.log, Vault: vault, Mailer: mailer, PublicURL: p.publicURL(), DevelopmentMail: p.cfg.Profile == development,
+		})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
 	}},

@@ -9,6 +9,7 @@ package secret
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
@@ -17,6 +18,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -42,7 +45,10 @@ type envelopeKey struct {
 var ErrUnreadable = errors.New("secret: can't be unsealed: sealed with another key, for another purpose, or changed")
 
 // Keys is an installation's keyset. It may be exchanged while it is used.
-type Keys struct{ current atomic.Pointer[keyset] }
+type Keys struct {
+	current atomic.Pointer[keyset]
+	missing atomic.Pointer[func()]
+}
 
 type keyset struct {
 	primary int64
@@ -57,21 +63,44 @@ func Generate() ([]byte, error) {
 	return json.MarshalIndent(f, "", "  ")
 }
 
-// Add returns the keyset with a new envelope key: as the one that seals from now
-// on, or behind the one that does, so that all processes know it before any uses
-// it.
-func Add(text []byte, primary bool) ([]byte, error) {
+// Add returns the keyset with a new envelope key behind those it has, so that
+// all processes know it before any seals with it.
+func Add(text []byte) ([]byte, error) {
 	f, _, err := parse(text)
 	if err != nil {
 		return nil, err
 	}
-	k := envelopeKey{ID: newKeyID(f.Envelope), Key: random()}
-	if primary {
-		f.Envelope = append([]envelopeKey{k}, f.Envelope...)
-	} else {
-		f.Envelope = append(f.Envelope, k)
-	}
+	f.Envelope = append(f.Envelope, envelopeKey{ID: newKeyID(f.Envelope), Key: random()})
 	return json.MarshalIndent(f, "", "  ")
+}
+
+// Promote returns the keyset with its newest envelope key as the one that seals.
+func Promote(text []byte) ([]byte, error) {
+	f, _, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(f.Envelope, func(a, b envelopeKey) int { return cmp.Compare(b.ID, a.ID) })
+	return json.MarshalIndent(f, "", "  ")
+}
+
+// Retire returns the keyset without the envelope keys that are older than the
+// one that seals and not in use, and the ids of those that it has left out.
+func Retire(text []byte, inUse func(id int64) bool) ([]byte, []int64, error) {
+	f, set, err := parse(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	var gone []int64
+	f.Envelope = slices.DeleteFunc(f.Envelope, func(k envelopeKey) bool {
+		if k.ID >= set.primary || inUse(k.ID) {
+			return false
+		}
+		gone = append(gone, k.ID)
+		return true
+	})
+	text, err = json.MarshalIndent(f, "", "  ")
+	return text, gone, err
 }
 
 func random() string {
@@ -109,8 +138,8 @@ func parse(text []byte) (file, *keyset, error) {
 	var f file
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
-		return file{}, nil, fmt.Errorf("secret: the keyset is not readable: %w", err)
+	if err := dec.Decode(&f); err != nil || dec.More() {
+		return file{}, nil, errors.New("secret: the keyset is not readable") // the error may hold a part of it
 	}
 	if len(f.Envelope) == 0 {
 		return file{}, nil, errors.New("secret: the keyset has no envelope key")
@@ -129,6 +158,13 @@ func parse(text []byte) (file, *keyset, error) {
 	}
 	return f, set, nil
 }
+
+// OnMissing has fn called before something sealed by an unknown key is given up:
+// the keyset may be newer where it is kept than here, and fn may exchange it.
+func (k *Keys) OnMissing(fn func()) { k.missing.Store(&fn) }
+
+// IDs returns the ids of the envelope keys, oldest first.
+func (k *Keys) IDs() []int64 { return slices.Sorted(maps.Keys(k.current.Load().keys)) }
 
 // Primary returns the id of the envelope key that seals.
 func (k *Keys) Primary() int64 { return k.current.Load().primary }
@@ -156,8 +192,15 @@ func (k *Keys) Seal(purpose string, plain []byte) []byte {
 // Unseal returns what [Keys.Seal] encrypted for the purpose, or ErrUnreadable.
 func (k *Keys) Unseal(purpose string, sealed []byte) ([]byte, error) {
 	id, ok := keyIDOf(sealed)
+	if !ok {
+		return nil, ErrUnreadable
+	}
 	key := k.current.Load().keys[id]
-	if !ok || key == nil {
+	if fn := k.missing.Load(); key == nil && fn != nil {
+		(*fn)()
+		key = k.current.Load().keys[id]
+	}
+	if key == nil {
 		return nil, ErrUnreadable
 	}
 	return unsealWith(key, purpose, sealed)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -72,42 +73,81 @@ func (v *Vault) Key(ctx context.Context, person string) (*PersonKey, error) {
 	if k, ok := v.known.GetIfPresent(person); ok {
 		return k, nil
 	}
-	k, err := v.make(ctx, v.db, person)
+	found, err := v.make(ctx, v.db, person)
 	if err != nil {
 		return nil, err
 	}
-	v.known.Set(person, k)
-	return k, nil
+	v.known.Set(person, found[person])
+	return found[person], nil
 }
 
 // KeyIn is [Vault.Key] within a transaction: a key that is made in it is there if
 // and only if it commits.
 func (v *Vault) KeyIn(ctx context.Context, tx *pg.Tx, person string) (*PersonKey, error) {
-	if k, ok := v.known.GetIfPresent(person); ok {
-		return k, nil
-	}
-	return v.make(ctx, tx.Raw(), person)
+	found, err := v.KeysIn(ctx, tx, person)
+	return found[person], err
 }
 
-func (v *Vault) make(ctx context.Context, q querier, person string) (*PersonKey, error) {
-	found, err := v.read(ctx, q, person)
-	if err != nil || found[person] != nil {
-		return found[person], err
+// KeysIn is [Vault.KeyIn] for many persons, all of whom have a key then.
+func (v *Vault) KeysIn(ctx context.Context, tx *pg.Tx, persons ...string) (map[string]*PersonKey, error) {
+	out := make(map[string]*PersonKey, len(persons))
+	var ask []string
+	for _, person := range persons {
+		if k, ok := v.known.GetIfPresent(person); ok {
+			out[person] = k
+		} else if !slices.Contains(ask, person) {
+			ask = append(ask, person)
+		}
 	}
-	raw := make([]byte, keySize)
-	_, _ = rand.Read(raw) // it never fails
-	wrapped := v.keys.Seal(v.wrapping(person), raw)
-	id, _ := keyIDOf(wrapped)
-	_, err = q.Exec(ctx, `INSERT INTO person_key (person, wrapped, envelope) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, person, wrapped, id)
+	if len(ask) == 0 {
+		return out, nil
+	}
+	found, err := v.make(ctx, tx.Raw(), ask...)
 	if err != nil {
-		return nil, fmt.Errorf("secret: make key: %w", err)
+		return nil, err
+	}
+	maps.Copy(out, found)
+	return out, nil
+}
+
+// make returns the keys of all persons, having made those that are not there.
+func (v *Vault) make(ctx context.Context, q querier, persons ...string) (map[string]*PersonKey, error) {
+	found, err := v.read(ctx, q, persons...)
+	if err != nil || len(found) == len(persons) {
+		return found, err
+	}
+	var (
+		missing   []string
+		wrappings [][]byte
+		envelopes []int64
+	)
+	// In order, so that two who make the same keys don't wait for one another.
+	for _, person := range slices.Sorted(slices.Values(persons)) {
+		if found[person] != nil {
+			continue
+		}
+		raw := make([]byte, keySize)
+		_, _ = rand.Read(raw) // it never fails
+		wrapped := v.keys.Seal(v.wrapping(person), raw)
+		id, _ := keyIDOf(wrapped)
+		missing, wrappings, envelopes = append(missing, person), append(wrappings, wrapped), append(envelopes, id)
+	}
+	_, err = q.Exec(ctx, `
+		INSERT INTO person_key (person, wrapped, envelope) SELECT * FROM unnest($1::text[], $2::bytea[], $3::bigint[])
+		ON CONFLICT DO NOTHING`, missing, wrappings, envelopes)
+	if err != nil {
+		return nil, fmt.Errorf("secret: make keys: %w", err)
 	}
 	// Another process may have been first.
-	found, err = v.read(ctx, q, person)
-	if err == nil && found[person] == nil {
-		err = fmt.Errorf("secret: the key of %s is not there after it was made", person)
+	if found, err = v.read(ctx, q, persons...); err != nil {
+		return nil, err
 	}
-	return found[person], err
+	for _, person := range persons {
+		if found[person] == nil {
+			return nil, fmt.Errorf("secret: the key of %s is not there after it was made", person)
+		}
+	}
+	return found, nil
 }
 
 // KeysOf returns the keys of those of the persons who have one.
@@ -171,7 +211,7 @@ func (v *Vault) Erase(ctx context.Context, tx *pg.Tx, person string) error {
 	return nil
 }
 
-// Rewrap wraps up to limit data keys that an older envelope key wraps with
+// Rewrap wraps up to limit data keys that another envelope key wraps with
 // today's, and returns how many; other processes may do the same beside.
 func (v *Vault) Rewrap(ctx context.Context, limit int) (int, error) {
 	n := 0
@@ -185,6 +225,7 @@ func (v *Vault) Rewrap(ctx context.Context, limit int) (int, error) {
 		var (
 			persons   []string
 			wrappings [][]byte
+			envelopes []int64
 			person    string
 			wrapped   []byte
 		)
@@ -193,8 +234,10 @@ func (v *Vault) Rewrap(ctx context.Context, limit int) (int, error) {
 			if err != nil {
 				return fmt.Errorf("key of %s: %w", person, err)
 			}
-			persons = append(persons, person)
-			wrappings = append(wrappings, v.keys.Seal(v.wrapping(person), key))
+			// The keyset may be exchanged meanwhile: what is stored is what has wrapped.
+			again := v.keys.Seal(v.wrapping(person), key)
+			id, _ := keyIDOf(again)
+			persons, wrappings, envelopes = append(persons, person), append(wrappings, again), append(envelopes, id)
 			return nil
 		})
 		if err != nil {
@@ -204,9 +247,9 @@ func (v *Vault) Rewrap(ctx context.Context, limit int) (int, error) {
 			return nil
 		}
 		_, err = tx.Raw().Exec(ctx, `
-			UPDATE person_key SET wrapped = n.wrapped, envelope = $3
-			FROM unnest($1::text[], $2::bytea[]) AS n (person, wrapped) WHERE person_key.person = n.person`,
-			persons, wrappings, v.keys.Primary())
+			UPDATE person_key SET wrapped = n.wrapped, envelope = n.envelope
+			FROM unnest($1::text[], $2::bytea[], $3::bigint[]) AS n (person, wrapped, envelope) WHERE person_key.person = n.person`,
+			persons, wrappings, envelopes)
 		n = len(persons)
 		return err
 	})
@@ -214,4 +257,21 @@ func (v *Vault) Rewrap(ctx context.Context, limit int) (int, error) {
 		return 0, fmt.Errorf("secret: rewrap: %w", err)
 	}
 	return n, nil
+}
+
+// Wraps returns how many data keys of the schema each envelope key wraps.
+func (v *Vault) Wraps(ctx context.Context) (map[int64]int, error) {
+	rows, err := v.db.Query(ctx, `SELECT envelope, count(*)::int FROM person_key GROUP BY envelope`)
+	if err != nil {
+		return nil, fmt.Errorf("secret: count keys: %w", err)
+	}
+	out := map[int64]int{}
+	var (
+		id int64
+		n  int
+	)
+	if _, err := pgx.ForEachRow(rows, []any{&id, &n}, func() error { out[id] = n; return nil }); err != nil {
+		return nil, fmt.Errorf("secret: count keys: %w", err)
+	}
+	return out, nil
 }

@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 
+	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/money"
 	"github.com/stoa-lms/stoa/internal/money/moneypb"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -16,11 +17,11 @@ import (
 // accountCreated welcomes somebody, in the language and at the address that
 // they have by now: a change of them may have been heard first.
 func (s *Service) accountCreated(ctx context.Context, tx *pg.Tx, e *identitypb.AccountCreated) error {
-	err := storePerson(ctx, tx, person{AccountID: e.GetAccountId(), Email: e.GetEmail(), Name: e.GetName(), Locale: e.GetLocale(), Version: 1})
+	err := s.storePerson(ctx, tx, person{AccountID: e.GetAccountId(), Email: e.GetEmail(), Name: e.GetName(), Locale: e.GetLocale(), Version: 1})
 	if err != nil {
 		return err
 	}
-	who, err := people(ctx, tx, e.GetAccountId())
+	who, err := s.people(ctx, tx, e.GetAccountId())
 	if err != nil {
 		return err
 	}
@@ -29,11 +30,11 @@ func (s *Service) accountCreated(ctx context.Context, tx *pg.Tx, e *identitypb.A
 	if err := s.notify(ctx, tx, n); err != nil {
 		return err
 	}
-	return s.hold(ctx, tx, n)
+	return s.mail(ctx, tx, n)
 }
 
 func (s *Service) accountUpdated(ctx context.Context, tx *pg.Tx, e *identitypb.AccountUpdated) error {
-	return storePerson(ctx, tx, person{AccountID: e.GetAccountId(), Email: e.GetEmail(), Name: e.GetName(), Locale: e.GetLocale(), Version: e.GetVersion()})
+	return s.storePerson(ctx, tx, person{AccountID: e.GetAccountId(), Email: e.GetEmail(), Name: e.GetName(), Locale: e.GetLocale(), Version: e.GetVersion()})
 }
 
 func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) error {
@@ -46,7 +47,7 @@ func (s *Service) enrollmentStarted(ctx context.Context, tx *pg.Tx, e *accesspb.
 	if err != nil {
 		return err
 	}
-	who, err := people(ctx, tx, e.GetAccountId(), c.OwnerID)
+	who, err := s.people(ctx, tx, e.GetAccountId(), c.OwnerID)
 	if err != nil {
 		return err
 	}
@@ -61,11 +62,11 @@ func (s *Service) enrollmentStarted(ctx context.Context, tx *pg.Tx, e *accesspb.
 
 // orderPaid tells the buyer, also by mail, and the seller of each line.
 func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, e *commercepb.OrderPaid) error {
-	ids := []string{e.GetBuyerId()}
+	accounts := []string{e.GetBuyerId()}
 	for _, l := range e.GetLines() {
-		ids = append(ids, l.GetSellerId())
+		accounts = append(accounts, l.GetSellerId())
 	}
-	who, err := people(ctx, tx, ids...)
+	who, err := s.people(ctx, tx, accounts...)
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, e *commercepb.OrderP
 	if err := s.notify(ctx, tx, append(notes, bought)...); err != nil {
 		return err
 	}
-	return s.hold(ctx, tx, bought)
+	return s.mail(ctx, tx, bought)
 }
 
 func (s *Service) courseCompleted(ctx context.Context, tx *pg.Tx, e *learningpb.CourseCompleted) error {
@@ -97,13 +98,21 @@ func (s *Service) courseCompleted(ctx context.Context, tx *pg.Tx, e *learningpb.
 	if err != nil {
 		return err
 	}
-	who, err := people(ctx, tx, e.GetAccountId())
+	who, err := s.people(ctx, tx, e.GetAccountId())
 	if err != nil {
 		return err
 	}
 	return s.notify(ctx, tx, note{
 		to: who[e.GetAccountId()], kind: courseCompleted, about: c.CourseID, courseID: c.CourseID,
 		facts: facts{Course: c.Title},
+	})
+}
+
+// mail writes the mail that goes with a note.
+func (s *Service) mail(ctx context.Context, tx *pg.Tx, n note) error {
+	return s.write(ctx, tx, post{
+		id: id.New("mail"), account: n.to.AccountID, kind: n.kind, locale: n.to.Locale, to: n.to.Email,
+		dedupeKey: n.dedupeKey(), facts: n.facts,
 	})
 }
 

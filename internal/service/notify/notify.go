@@ -1,12 +1,14 @@
 // Package notify owns what people are told: notifications within Stoa, and
-// mails, which for now are held in an outbox for development.
+// mails, which it hands to an SMTP server, or holds where there is none. What is
+// personal in them is sealed with the key of the person, but for notifications.
 //
 // It answers notifypb.NotifyService: one's own notifications, and the mails of
 // the development outbox.
 //
 // It sends nothing, and no one depends on it.
 //
-// It hears identity's AccountCreated and AccountUpdated (whom to tell and how),
+// It hears identity's AccountCreated and AccountUpdated (whom to tell and how)
+// and SecurityMailRequested (a mail that identity has sealed for it),
 // courses' CoursePublished (what courses are called and whose they are), access'
 // EnrollmentStarted, commerce's OrderPaid and learning's CourseCompleted. What
 // names a course or a person that it has not heard of yet fails, and the bus
@@ -18,7 +20,9 @@ package notify
 import (
 	"context"
 	"embed"
+	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -26,6 +30,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/notify/notifypb"
 )
 
@@ -58,7 +63,10 @@ type Config struct {
 	DB              *pg.DB           // the schema "notify"
 	Log             *slog.Logger     // for what nobody is told
 	Now             func() time.Time // nil is time.Now
-	DevelopmentMail bool             // show the mails that are held; never in production
+	Vault           *secret.Vault    // of the schema
+	Mailer          *Mailer          // nil holds all mails
+	PublicURL       string           // where browsers reach the platform
+	DevelopmentMail bool             // show the mails that are not sent; never in production
 }
 
 // Service tells people what happened.
@@ -66,12 +74,19 @@ type Service struct {
 	db              *pg.DB
 	log             *slog.Logger
 	clock           func() time.Time
+	vault           *secret.Vault
+	mailer          *Mailer
+	publicURL       string
 	developmentMail bool
+	wake            chan struct{} // a mail was written
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, clock: cfg.Now, developmentMail: cfg.DevelopmentMail}
+	s := &Service{
+		db: cfg.DB, log: cfg.Log, clock: cfg.Now, vault: cfg.Vault, mailer: cfg.Mailer, publicURL: cfg.PublicURL,
+		developmentMail: cfg.DevelopmentMail, wake: make(chan struct{}, senders),
+	}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -88,6 +103,7 @@ func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.accountCreated),
 		bus.Copy(s.accountUpdated),
+		bus.Copy(s.securityMailRequested),
 		bus.Copy(s.coursePublished),
 		bus.Copy(s.enrollmentStarted),
 		bus.Copy(s.orderPaid),
@@ -95,14 +111,20 @@ func (s *Service) Handlers() []bus.Handler {
 	}
 }
 
-// Run deletes what is kept no longer, now and every hour, until ctx ends. Any
-// number of processes may run it.
+// Run sends mails as they come. Beside, at once and every hour, it deletes what
+// is kept no longer and seals what is plain. It ends with ctx; any number of
+// processes may run it.
 func (s *Service) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if s.mailer != nil {
+		wg.Go(func() { s.sendAll(ctx) })
+	}
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	for {
-		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "notify: delete what is old, trying again in an hour", "error", err.Error())
+		if err := errors.Join(s.sweep(ctx), s.sealPlain(ctx)); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "notify: delete what is old and seal what is plain, trying again in an hour", "error", err.Error())
 		}
 		select {
 		case <-ticker.C:

@@ -13,6 +13,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
@@ -23,6 +24,7 @@ import (
 type world struct {
 	t       testing.TB
 	db      *pg.DB
+	keys    *secret.Keys
 	service *Service
 	client  notifypb.NotifyServiceClient
 	server  *rpctest.Harness
@@ -36,12 +38,31 @@ var may = time.Date(2026, 5, 1, 9, 0, 0, 0, time.UTC)
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, db: pgtest.Open(t, Schema), clock: may}
-	w.service = New(Config{DB: w.db, Log: rpctest.Log(t), Now: w.now, DevelopmentMail: true})
+	text, err := secret.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.keys, err = secret.Parse(text); err != nil {
+		t.Fatal(err)
+	}
+	w.service = w.another(nil)
 	// Nobody is allowed anything: what is one's own is open to oneself all the same.
 	w.server = rpctest.New(t, func(string, string, string) bool { return false })
 	w.service.Register(w.server)
 	w.client = notifypb.NewNotifyServiceClient(w.server.As("edge"))
 	return w
+}
+
+// another is the service as another process runs it, on the same database.
+func (w *world) another(mailer *Mailer) *Service {
+	w.t.Helper()
+	vault, err := secret.NewVault(w.keys, w.db)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return New(Config{
+		DB: w.db, Log: rpctest.Log(w.t), Now: w.now, Vault: vault, Mailer: mailer, PublicURL: "https://learn.example.org", DevelopmentMail: true,
+	})
 }
 
 func (w *world) now() time.Time {

@@ -2,12 +2,17 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
 )
+
+// emailField names a person's address when it is sealed.
+const emailField = "email"
 
 // person is whom to tell.
 type person struct {
@@ -27,12 +32,16 @@ type course struct {
 }
 
 // storePerson keeps the newest that was heard of somebody.
-func storePerson(ctx context.Context, tx *pg.Tx, p person) error {
-	_, err := tx.Exec(ctx, `
-		INSERT INTO person (account_id, email, name, locale, version) VALUES ($1, $2, $3, $4, $5)
+func (s *Service) storePerson(ctx context.Context, tx *pg.Tx, p person) error {
+	key, err := s.vault.KeyIn(ctx, tx, p.AccountID)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `
+		INSERT INTO person (account_id, email_sealed, name, locale, version) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (account_id) DO UPDATE SET
-			email = EXCLUDED.email, name = EXCLUDED.name, locale = EXCLUDED.locale, version = EXCLUDED.version
-		WHERE person.version < EXCLUDED.version`, p.AccountID, p.Email, p.Name, p.Locale, p.Version)
+			email = '', email_sealed = EXCLUDED.email_sealed, name = EXCLUDED.name, locale = EXCLUDED.locale, version = EXCLUDED.version
+		WHERE person.version < EXCLUDED.version`, p.AccountID, key.Seal(emailField, []byte(p.Email)), p.Name, p.Locale, p.Version)
 	if err != nil {
 		return fmt.Errorf("store person: %w", err)
 	}
@@ -53,19 +62,38 @@ func storeCourse(ctx context.Context, tx *pg.Tx, c course) error {
 }
 
 // people returns the accounts by id. One that was not heard of yet is an error
-// which goes away when it was.
-func people(ctx context.Context, tx *pg.Tx, ids ...string) (map[string]person, error) {
-	rows, err := tx.Query(ctx, `SELECT account_id, email, name, locale, version FROM person WHERE account_id = ANY ($1)`, ids)
+// which goes away when it was. One whose key was erased has no address.
+func (s *Service) people(ctx context.Context, tx *pg.Tx, ids ...string) (map[string]person, error) {
+	rows, err := tx.Query(ctx, `SELECT account_id, email, email_sealed, name, locale, version FROM person WHERE account_id = ANY ($1)`, ids)
 	if err != nil {
 		return nil, fmt.Errorf("read people: %w", err)
 	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[person])
+	type stored struct {
+		person
+		EmailSealed []byte
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[stored])
 	if err != nil {
 		return nil, fmt.Errorf("read people: %w", err)
+	}
+	known := make([]string, len(found))
+	for i, p := range found {
+		known[i] = p.AccountID
+	}
+	keys, err := s.vault.KeysIn(ctx, tx, known...)
+	if err != nil {
+		return nil, err
 	}
 	out := make(map[string]person, len(found))
 	for _, p := range found {
-		out[p.AccountID] = p
+		if p.Email == "" {
+			plain, err := keys[p.AccountID].Unseal(emailField, p.EmailSealed)
+			if err != nil && !errors.Is(err, secret.ErrUnreadable) {
+				return nil, err
+			}
+			p.Email = string(plain)
+		}
+		out[p.AccountID] = p.person
 	}
 	for _, id := range ids {
 		if _, ok := out[id]; !ok {

@@ -50,13 +50,15 @@ func (r *server) ListDevelopmentMail(ctx context.Context, req *notifypb.ListDeve
 	if !r.service.developmentMail {
 		return nil, ErrNoDevelopmentMail
 	}
-	items, err := newestMail(ctx, r.service.db, page.Size(req.GetPageSize()))
+	items, err := r.service.newestMail(ctx, page.Size(req.GetPageSize()))
 	if err != nil {
 		return nil, err
 	}
 	res := &notifypb.ListDevelopmentMailResponse{Items: make([]*notifypb.DevelopmentMail, len(items))}
 	for i, m := range items {
-		res.Items[i] = &notifypb.DevelopmentMail{Id: m.ID, To: m.ToAddress, Subject: m.Subject, Text: m.BodyText, CreatedAt: timestamppb.New(m.CreatedAt)}
+		res.Items[i] = &notifypb.DevelopmentMail{
+			Id: m.ID, To: m.letter.To, Subject: m.letter.Subject, Text: m.letter.Text, CreatedAt: timestamppb.New(m.CreatedAt), State: m.State, Reply: m.Reply,
+		}
 	}
 	return res, nil
 }

@@ -1,7 +1,10 @@
 package notify
 
 import (
+	_ "embed"
 	"fmt"
+	htmltemplate "html/template"
+	"regexp"
 	"strings"
 	"text/template"
 	"unicode"
@@ -19,6 +22,18 @@ const (
 	courseCompleted kind = "course_completed"
 )
 
+// Kinds of mails that come with no notification: identity asks for them.
+const (
+	verifyEmail     kind = "verify_email"
+	resetPassword   kind = "reset_password"
+	changeEmail     kind = "change_email"
+	emailChanged    kind = "email_changed"
+	accountExists   kind = "account_exists"
+	passwordChanged kind = "password_changed"
+	newDevice       kind = "new_device"
+	locked          kind = "locked"
+)
+
 // facts are what a text may tell; which of them are set depends on the kind.
 type facts struct {
 	Name    string // of whom is told
@@ -28,6 +43,9 @@ type facts struct {
 	Order   string // the order's id
 	Day     string // when it was paid
 	Lines   []line // what was bought
+	Link    string // where to go on
+	Address string // the network address it came from
+	Device  string // the program it came from
 }
 
 // line is a course that was bought.
@@ -36,18 +54,28 @@ type line struct {
 	Amount string
 }
 
-// words are a text in one language with its facts put in. Only some kinds have
-// a mail.
+// words are a text in one language with its facts put in. Some kinds have no
+// mail, and some no notification. html is the text once more, as a page.
 type words struct {
-	title, body   string
-	subject, text string
+	title, body         string
+	subject, text, html string
 }
 
-// source is the templates of one kind in one language.
+// source is the templates of one kind in one language, and what the button says
+// that a mail's link is.
 type source struct {
 	title, body   string
 	subject, text string
+	button        string
 }
+
+// Sentences that several mails have.
+const (
+	fromEn   = `{{with .Device}} Program: {{.}}.{{end}}{{with .Address}} Network address: {{.}}.{{end}}`
+	notYouEn = "If it was not you, choose a new password at once and end the sessions that you don't know."
+	fromDe   = `{{with .Device}} Programm: {{.}}.{{end}}{{with .Address}} Netzadresse: {{.}}.{{end}}`
+	notYouDe = "Wenn du es nicht warst, wähle gleich ein neues Passwort und beende die Sitzungen, die du nicht kennst."
+)
 
 // texts are all that people are told, by language and kind.
 var texts = map[string]map[kind]source{
@@ -56,7 +84,7 @@ var texts = map[string]map[kind]source{
 			title:   "Welcome to Stoa",
 			body:    "Hello {{.Name}}! Find a course in the marketplace, or make one of your own.",
 			subject: "Welcome to Stoa",
-			text:    "Hello {{.Name}},\n\nwelcome to Stoa. Find a course in the marketplace, or make one of your own.\n\nStoa\n",
+			text:    "Hello{{greet .Name}},\n\nwelcome to Stoa. Find a course in the marketplace, or make one of your own.\n\nStoa\n",
 		},
 		enrollment: {
 			title: "You are enrolled in {{.Course}}",
@@ -74,12 +102,47 @@ var texts = map[string]map[kind]source{
 			title:   "You paid {{.Amount}}",
 			body:    `{{if eq (len .Lines) 1}}{{range .Lines}}{{.Course}} is yours.{{end}}{{else}}{{len .Lines}} courses are yours.{{end}}`,
 			subject: "Your receipt of {{.Day}}",
-			text: "Hello {{.Name}},\n\nthank you for your order {{.Order}} of {{.Day}}.\n\n" +
+			text: "Hello{{greet .Name}},\n\nthank you for your order {{.Order}} of {{.Day}}.\n\n" +
 				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}\nTotal: {{.Amount}}\n\nStoa\n",
 		},
 		courseCompleted: {
 			title: "You have completed {{.Course}}",
 			body:  "Well done! You have viewed every lesson.",
+		},
+		verifyEmail: {
+			subject: "Confirm your address",
+			text:    "Hello{{greet .Name}},\n\nplease confirm that this address is yours:\n\n{{.Link}}\n\nIf you have not signed up with Stoa, you need do nothing.\n\nStoa\n",
+			button:  "Confirm address",
+		},
+		resetPassword: {
+			subject: "Choose a new password",
+			text:    "Hello{{greet .Name}},\n\nhere you can choose a new password:\n\n{{.Link}}\n\nIf you have not asked for it, you need do nothing: your password stays as it is.\n\nStoa\n",
+			button:  "Choose a password",
+		},
+		changeEmail: {
+			subject: "Confirm your new address",
+			text:    "Hello{{greet .Name}},\n\nplease confirm that your account is to have this address from now on:\n\n{{.Link}}\n\nIf you have not asked for it, you need do nothing.\n\nStoa\n",
+			button:  "Confirm new address",
+		},
+		emailChanged: {
+			subject: "Your address was changed",
+			text:    "Hello{{greet .Name}},\n\nyour account has another address since {{.Day}}, and mails no longer go to this one." + fromEn + "\n\n" + notYouEn + "\n\nStoa\n",
+		},
+		accountExists: {
+			subject: "You have an account already",
+			text:    "Hello{{greet .Name}},\n\nsomebody, probably you, wanted to make an account with this address. You have one already: sign in with it, or choose a new password if you have forgotten yours.\n\nIf it was not you, you need do nothing.\n\nStoa\n",
+		},
+		passwordChanged: {
+			subject: "Your password was changed",
+			text:    "Hello{{greet .Name}},\n\nyour password was changed on {{.Day}}." + fromEn + "\n\n" + notYouEn + "\n\nStoa\n",
+		},
+		newDevice: {
+			subject: "You signed in from a new device",
+			text:    "Hello{{greet .Name}},\n\nsomebody signed in to your account on {{.Day}} from a device that we have not seen before." + fromEn + "\n\n" + notYouEn + "\n\nStoa\n",
+		},
+		locked: {
+			subject: "Signing in is blocked for a while",
+			text:    "Hello{{greet .Name}},\n\nsomebody tried many wrong passwords for your account, so that nobody can sign in with a password for a while, last on {{.Day}}." + fromEn + "\n\nIf it was you, wait a little, or choose a new password. If it was not you, your account is safe.\n\nStoa\n",
 		},
 	},
 	"de": {
@@ -87,7 +150,7 @@ var texts = map[string]map[kind]source{
 			title:   "Willkommen bei Stoa",
 			body:    "Hallo {{.Name}}! Finde einen Kurs im Marktplatz oder mach einen eigenen.",
 			subject: "Willkommen bei Stoa",
-			text:    "Hallo {{.Name}},\n\nwillkommen bei Stoa. Finde einen Kurs im Marktplatz oder mach einen eigenen.\n\nStoa\n",
+			text:    "Hallo{{greet .Name}},\n\nwillkommen bei Stoa. Finde einen Kurs im Marktplatz oder mach einen eigenen.\n\nStoa\n",
 		},
 		enrollment: {
 			title: "Du nimmst an {{.Course}} teil",
@@ -105,12 +168,47 @@ var texts = map[string]map[kind]source{
 			title:   "Du hast {{.Amount}} bezahlt",
 			body:    `{{if eq (len .Lines) 1}}{{range .Lines}}{{.Course}} gehört dir.{{end}}{{else}}{{len .Lines}} Kurse gehören dir.{{end}}`,
 			subject: "Deine Quittung vom {{.Day}}",
-			text: "Hallo {{.Name}},\n\ndanke für deine Bestellung {{.Order}} vom {{.Day}}.\n\n" +
+			text: "Hallo{{greet .Name}},\n\ndanke für deine Bestellung {{.Order}} vom {{.Day}}.\n\n" +
 				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}\nSumme: {{.Amount}}\n\nStoa\n",
 		},
 		courseCompleted: {
 			title: "Du hast {{.Course}} abgeschlossen",
 			body:  "Gut gemacht! Du hast jede Lektion angesehen.",
+		},
+		verifyEmail: {
+			subject: "Bestätige deine Adresse",
+			text:    "Hallo{{greet .Name}},\n\nbitte bestätige, dass diese Adresse deine ist:\n\n{{.Link}}\n\nWenn du dich nicht bei Stoa angemeldet hast, brauchst du nichts zu tun.\n\nStoa\n",
+			button:  "Adresse bestätigen",
+		},
+		resetPassword: {
+			subject: "Wähle ein neues Passwort",
+			text:    "Hallo{{greet .Name}},\n\nhier kannst du ein neues Passwort wählen:\n\n{{.Link}}\n\nWenn du nicht darum gebeten hast, brauchst du nichts zu tun: Dein Passwort bleibt, wie es ist.\n\nStoa\n",
+			button:  "Passwort wählen",
+		},
+		changeEmail: {
+			subject: "Bestätige deine neue Adresse",
+			text:    "Hallo{{greet .Name}},\n\nbitte bestätige, dass dein Konto von nun an diese Adresse haben soll:\n\n{{.Link}}\n\nWenn du nicht darum gebeten hast, brauchst du nichts zu tun.\n\nStoa\n",
+			button:  "Neue Adresse bestätigen",
+		},
+		emailChanged: {
+			subject: "Deine Adresse wurde geändert",
+			text:    "Hallo{{greet .Name}},\n\ndein Konto hat seit {{.Day}} eine andere Adresse, und an diese gehen keine Mails mehr." + fromDe + "\n\n" + notYouDe + "\n\nStoa\n",
+		},
+		accountExists: {
+			subject: "Du hast schon ein Konto",
+			text:    "Hallo{{greet .Name}},\n\njemand, vermutlich du, wollte mit dieser Adresse ein Konto anlegen. Du hast schon eines: Melde dich damit an, oder wähle ein neues Passwort, wenn du deines vergessen hast.\n\nWenn du es nicht warst, brauchst du nichts zu tun.\n\nStoa\n",
+		},
+		passwordChanged: {
+			subject: "Dein Passwort wurde geändert",
+			text:    "Hallo{{greet .Name}},\n\ndein Passwort wurde geändert: {{.Day}}." + fromDe + "\n\n" + notYouDe + "\n\nStoa\n",
+		},
+		newDevice: {
+			subject: "Anmeldung von einem neuen Gerät",
+			text:    "Hallo{{greet .Name}},\n\njemand hat sich mit deinem Konto von einem Gerät angemeldet, das wir noch nicht kennen: {{.Day}}." + fromDe + "\n\n" + notYouDe + "\n\nStoa\n",
+		},
+		locked: {
+			subject: "Die Anmeldung ist eine Weile gesperrt",
+			text:    "Hallo{{greet .Name}},\n\njemand hat für dein Konto viele falsche Passwörter versucht, so dass sich eine Weile niemand mit Passwort anmelden kann, zuletzt: {{.Day}}." + fromDe + "\n\nWenn du es warst, warte ein wenig, oder wähle ein neues Passwort. Wenn nicht, ist dein Konto sicher.\n\nStoa\n",
 		},
 	},
 }
@@ -119,7 +217,7 @@ var texts = map[string]map[kind]source{
 var templates = parse()
 
 func parse() *template.Template {
-	root := template.New("")
+	root := template.New("").Funcs(template.FuncMap{"greet": greet})
 	for language, kinds := range texts {
 		for k, s := range kinds {
 			for part, text := range map[string]string{"title": s.title, "body": s.body, "subject": s.subject, "text": s.text} {
@@ -144,7 +242,58 @@ func tell(k kind, locale string, f facts) (words, error) {
 		}
 		*part.to = b.String()
 	}
-	return out, nil
+	if out.text == "" {
+		return out, nil
+	}
+	var err error
+	out.html, err = asPage(languageOf(locale), k, out, f.Link)
+	return out, err
+}
+
+//go:embed layout.html
+var layoutText string
+
+var layout = htmltemplate.Must(htmltemplate.New("").Parse(layoutText))
+
+// paragraph is a part of a mail's page: lines, or the link on its own.
+type paragraph struct {
+	Lines []string
+	Link  string
+}
+
+// asPage makes the page of a mail's text. No fact makes a link of itself: only a
+// paragraph that is the link as a whole does.
+func asPage(language string, k kind, w words, link string) (string, error) {
+	var paragraphs []paragraph
+	for text := range strings.SplitSeq(strings.TrimSpace(w.text), "\n\n") {
+		if text == link && link != "" {
+			paragraphs = append(paragraphs, paragraph{Link: link})
+		} else {
+			paragraphs = append(paragraphs, paragraph{Lines: strings.Split(text, "\n")})
+		}
+	}
+	var b strings.Builder
+	err := layout.Execute(&b, struct {
+		Language, Subject, Button string
+		Paragraphs                []paragraph
+	}{language, w.subject, texts[language][k].button, paragraphs})
+	if err != nil {
+		return "", fmt.Errorf("page of %s: %w", k, err)
+	}
+	return b.String(), nil
+}
+
+// likeLink is what a mail program may make a link of.
+var likeLink = regexp.MustCompile(`[/:@]|\S\.\S`)
+
+// greet returns a name as it follows a greeting. What looks like a link or an
+// address is left out: somebody who signs up with the address of another must
+// not be able to tell them anything in our name.
+func greet(name string) string {
+	if name == "" || likeLink.MatchString(name) {
+		return ""
+	}
+	return " " + name
 }
 
 // languageOf returns the language of a BCP 47 tag, English when there are no
@@ -157,10 +306,29 @@ func languageOf(locale string) string {
 	return "en"
 }
 
+// programOf returns what is known of a program by how it calls itself, such as
+// "Firefox, Linux": nothing of what a stranger may put there is told.
+func programOf(userAgent string) string {
+	var known []string
+	for _, words := range [][][2]string{
+		{{"Edg", "Edge"}, {"OPR/", "Opera"}, {"Firefox", "Firefox"}, {"FxiOS", "Firefox"}, {"CriOS", "Chrome"}, {"Chrome", "Chrome"}, {"Safari", "Safari"}},
+		{{"Windows", "Windows"}, {"Android", "Android"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Macintosh", "macOS"}, {"CrOS", "ChromeOS"}, {"Linux", "Linux"}},
+	} {
+		for _, w := range words {
+			if strings.Contains(userAgent, w[0]) {
+				known = append(known, w[1])
+				break
+			}
+		}
+	}
+	return strings.Join(known, ", ")
+}
+
 // cleaned makes each fact that somebody typed one line, so that it can neither
 // end a header nor pass for a text of ours.
 func (f facts) cleaned() facts {
 	f.Name, f.Student, f.Course = oneLine(f.Name), oneLine(f.Student), oneLine(f.Course)
+	f.Address = oneLine(f.Address)
 	lines := make([]line, len(f.Lines))
 	for i, l := range f.Lines {
 		lines[i] = line{Course: oneLine(l.Course), Amount: l.Amount}

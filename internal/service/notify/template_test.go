@@ -12,7 +12,7 @@ import (
 // Every kind is told in every language, and those with a mail have it in all.
 func TestTextsAreWhole(t *testing.T) {
 	t.Parallel()
-	f := facts{Name: "Ana", Student: "Ben", Course: "Logic", Amount: "EUR 1.00", Order: "order_1", Day: "2026-05-01", Lines: []line{{"Logic", "EUR 1.00"}}}
+	f := facts{Name: "Ana", Student: "Ben", Course: "Logic", Amount: "EUR 1.00", Order: "order_1", Day: "2026-05-01", Link: "https://x/y", Address: "192.0.2.1", Device: "Firefox", Lines: []line{{"Logic", "EUR 1.00"}}}
 	for language, kinds := range texts {
 		if len(kinds) != len(texts["en"]) {
 			t.Errorf("%s has %d kinds, English has %d", language, len(kinds), len(texts["en"]))
@@ -23,10 +23,11 @@ func TestTextsAreWhole(t *testing.T) {
 				t.Errorf("%s in %s: %v", k, language, err)
 				continue
 			}
-			if got.title == "" || got.body == "" || (got.subject == "") != (s.subject == "") || (got.text == "") != (s.text == "") {
+			if (got.title == "") != security[k] || (got.body == "") != security[k] ||
+				(got.html == "") != (s.text == "") || (texts[language][k].button == "") != (pageOf[k] == "") || (got.subject == "") != (s.subject == "") || (got.text == "") != (s.text == "") {
 				t.Errorf("%s in %s lacks a part: %+v", k, language, got)
 			}
-			if strings.Contains(got.title+got.body+got.subject+got.text, "<no value>") {
+			if strings.Contains(got.title+got.body+got.subject+got.text+got.html, "<no value>") {
 				t.Errorf("%s in %s lacks a fact: %+v", k, language, got)
 			}
 		}

@@ -406,7 +406,11 @@ type DevelopmentMail struct {
 	// Its text.
 	Text string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
 	// When it was written.
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// "held" where mails are not sent, "queued" before it is sent, or "failed".
+	State string `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`
+	// What the mail server or the way to it said last; empty when nothing did.
+	Reply         string `protobuf:"bytes,7,opt,name=reply,proto3" json:"reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -476,6 +480,20 @@ func (x *DevelopmentMail) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *DevelopmentMail) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *DevelopmentMail) GetReply() string {
+	if x != nil {
+		return x.Reply
+	}
+	return ""
+}
+
 var File_internal_service_notify_notifypb_notify_proto protoreflect.FileDescriptor
 
 const file_internal_service_notify_notifypb_notify_proto_rawDesc = "" +
@@ -505,14 +523,16 @@ const file_internal_service_notify_notifypb_notify_proto_rawDesc = "" +
 	"\x1aListDevelopmentMailRequest\x12&\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\"T\n" +
 	"\x1bListDevelopmentMailResponse\x125\n" +
-	"\x05items\x18\x01 \x03(\v2\x1f.stoa.notify.v1.DevelopmentMailR\x05items\"\xa4\x01\n" +
+	"\x05items\x18\x01 \x03(\v2\x1f.stoa.notify.v1.DevelopmentMailR\x05items\"\xd0\x01\n" +
 	"\x0fDevelopmentMail\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04mailR\x02id\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
 	"\asubject\x18\x03 \x01(\tR\asubject\x12\x12\n" +
 	"\x04text\x18\x04 \x01(\tR\x04text\x129\n" +
 	"\n" +
-	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt2\xba\x03\n" +
+	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x14\n" +
+	"\x05state\x18\x06 \x01(\tR\x05state\x12\x14\n" +
+	"\x05reply\x18\a \x01(\tR\x05reply2\xba\x03\n" +
 	"\rNotifyService\x12\x92\x01\n" +
 	"\x11ListNotifications\x12(.stoa.notify.v1.ListNotificationsRequest\x1a).stoa.notify.v1.ListNotificationsResponse\"(\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/notifications\x12\x9b\x01\n" +
 	"\x10ReadNotification\x12'.stoa.notify.v1.ReadNotificationRequest\x1a\x1c.stoa.notify.v1.Notification\"@\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02*\"(/v1/notifications/{notification_id}/read\x12v\n" +

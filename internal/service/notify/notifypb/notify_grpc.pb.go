@@ -38,7 +38,7 @@ type NotifyServiceClient interface {
 	// nothing. Errors: notification.not_found (404).
 	ReadNotification(ctx context.Context, in *ReadNotificationRequest, opts ...grpc.CallOption) (*Notification, error)
 	// Lists the newest mails that the development outbox holds instead of sending
-	// them.
+	// them, or has yet to send.
 	ListDevelopmentMail(ctx context.Context, in *ListDevelopmentMailRequest, opts ...grpc.CallOption) (*ListDevelopmentMailResponse, error)
 }
 
@@ -92,7 +92,7 @@ type NotifyServiceServer interface {
 	// nothing. Errors: notification.not_found (404).
 	ReadNotification(context.Context, *ReadNotificationRequest) (*Notification, error)
 	// Lists the newest mails that the development outbox holds instead of sending
-	// them.
+	// them, or has yet to send.
 	ListDevelopmentMail(context.Context, *ListDevelopmentMailRequest) (*ListDevelopmentMailResponse, error)
 	mustEmbedUnimplementedNotifyServiceServer()
 }
