@@ -21,6 +21,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/secret"
+	"github.com/stoa-lms/stoa/internal/service/identity"
 )
 
 // The profiles: production refuses what is for trying things out.
@@ -49,6 +50,9 @@ type Config struct {
 	ServiceKey string `help:"Key that proves to a service which service calls and for whom: 32 bytes in base64, the same for all processes. Several, newest first, with commas, while it is changed. Made and kept in the data folder when empty and one process runs everything." env:"STOA_SERVICE_KEY"`
 
 	KeysetFile string `help:"File with the keys that encrypt personal secrets, the same for all processes, as 'stoa admin keys new' makes it. Made and kept in the data folder when empty." env:"STOA_KEYSET_FILE" type:"path"`
+
+	OIDCProviders string `name:"oidc-providers" help:"Who else people may sign in with, as JSON: [{\"name\":\"google\",\"issuer\":\"https://accounts.google.com\",\"client_id\":\"…\",\"client_secret\":\"…\"}]; kind is oidc or github. They send browsers back to STOA_PUBLIC_URL/sign-in/NAME/callback." env:"STOA_OIDC_PROVIDERS"`
+	OIDCFile      string `name:"oidc-file" help:"File with the same, in place of STOA_OIDC_PROVIDERS." env:"STOA_OIDC_FILE" type:"path"`
 
 	AMQPURL         string `name:"amqp-url" help:"RabbitMQ for events, as amqp://user:password@host:5672/. Within the process when empty." env:"STOA_AMQP_URL"`
 	RedisURL        string `help:"Redis for what processes share and may lose, as redis://host:6379. Within the process when empty." env:"STOA_REDIS_URL"`
@@ -206,6 +210,11 @@ func (c *Config) Faults(services []string) []string {
 	if _, err := parseProxies(c.TrustedProxies); err != nil {
 		add("STOA_TRUSTED_PROXIES", "%v", err)
 	}
+	if c.OIDCProviders != "" && c.OIDCFile != "" {
+		add("STOA_OIDC_FILE", "can't be given together with STOA_OIDC_PROVIDERS")
+	} else if _, err := c.providers(); err != nil {
+		add(c.providerSetting(), "%v", err)
+	}
 	if _, err := parsePeers(c.Peers); err != nil {
 		add("STOA_PEERS", "%v", err)
 	}
@@ -307,6 +316,26 @@ func (c *Config) keyset() (*secret.Keys, error) {
 		return nil, err
 	}
 	return secret.Parse(text)
+}
+
+// providerSetting is the setting that names providers.
+func (c *Config) providerSetting() string {
+	if c.OIDCFile != "" {
+		return "STOA_OIDC_FILE"
+	}
+	return "STOA_OIDC_PROVIDERS"
+}
+
+// providers returns who else people may sign in with.
+func (c *Config) providers() ([]identity.Provider, error) {
+	text := []byte(c.OIDCProviders)
+	if c.OIDCFile != "" {
+		var err error
+		if text, err = os.ReadFile(c.OIDCFile); err != nil {
+			return nil, err
+		}
+	}
+	return identity.ParseProviders(text)
 }
 
 // made returns a file of the data folder, made at the first time.
