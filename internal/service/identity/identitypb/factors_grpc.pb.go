@@ -57,9 +57,9 @@ type FactorServiceClient interface {
 	// factor.not_found (404), federation.last_way_in (409).
 	DeleteFactor(ctx context.Context, in *DeleteFactorRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Replaces the recovery codes by new ones, which are shown this once, whatever
-	// the Idempotency-Key. Errors: factor.none (412).
+	// the Idempotency-Key. Errors: factor.none (409).
 	CreateRecoveryCodes(ctx context.Context, in *CreateRecoveryCodesRequest, opts ...grpc.CallOption) (*RecoveryCodes, error)
-	// Begins to register a passkey. Errors: passkey.unavailable (412),
+	// Begins to register a passkey. Errors: passkey.unavailable (409),
 	// factor.too_many (409).
 	BeginPasskeyRegistration(ctx context.Context, in *BeginPasskeyRegistrationRequest, opts ...grpc.CallOption) (*PasskeyCeremony, error)
 	// Registers the passkey that the browser made. With the account's first factor
@@ -69,7 +69,7 @@ type FactorServiceClient interface {
 	CreatePasskey(ctx context.Context, in *CreatePasskeyRequest, opts ...grpc.CallOption) (*ConfirmedFactor, error)
 	// Begins to sign in with a passkey: as the second factor of a challenge, or
 	// without a password and without saying who one is. Errors:
-	// passkey.unavailable (412), challenge.over (401).
+	// passkey.unavailable (409), challenge.over (401).
 	BeginPasskeySignIn(ctx context.Context, in *BeginPasskeySignInRequest, opts ...grpc.CallOption) (*PasskeyCeremony, error)
 	// Signs in with a passkey alone, which has checked who holds it. Errors:
 	// passkey.ceremony_over (401), passkey.refused (401).
@@ -80,12 +80,12 @@ type FactorServiceClient interface {
 	// passkey.refused (401).
 	CompleteSession(ctx context.Context, in *CompleteSessionRequest, opts ...grpc.CallOption) (*Session, error)
 	// Begins to confirm who one is with a passkey. Errors: passkey.unavailable
-	// (412), factor.none (412).
+	// (409), factor.none (409).
 	BeginPasskeyConfirmation(ctx context.Context, in *BeginPasskeyConfirmationRequest, opts ...grpc.CallOption) (*PasskeyCeremony, error)
 	// Confirms who one is, for the calls that ask for it: with a second factor
 	// where the account has one, else with the password. The session gets a new
 	// token, and the old one ends. Who has neither signs in anew. Errors:
-	// confirmation.factor_required (412), confirmation.refused (401),
+	// confirmation.factor_required (409), confirmation.refused (401),
 	// factor.code_wrong (401), confirmation.tries (429) after ten tries in ten
 	// minutes, factor.tries (429), passkey.ceremony_over (401), passkey.refused (401).
 	Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*Session, error)
@@ -242,9 +242,9 @@ type FactorServiceServer interface {
 	// factor.not_found (404), federation.last_way_in (409).
 	DeleteFactor(context.Context, *DeleteFactorRequest) (*emptypb.Empty, error)
 	// Replaces the recovery codes by new ones, which are shown this once, whatever
-	// the Idempotency-Key. Errors: factor.none (412).
+	// the Idempotency-Key. Errors: factor.none (409).
 	CreateRecoveryCodes(context.Context, *CreateRecoveryCodesRequest) (*RecoveryCodes, error)
-	// Begins to register a passkey. Errors: passkey.unavailable (412),
+	// Begins to register a passkey. Errors: passkey.unavailable (409),
 	// factor.too_many (409).
 	BeginPasskeyRegistration(context.Context, *BeginPasskeyRegistrationRequest) (*PasskeyCeremony, error)
 	// Registers the passkey that the browser made. With the account's first factor
@@ -254,7 +254,7 @@ type FactorServiceServer interface {
 	CreatePasskey(context.Context, *CreatePasskeyRequest) (*ConfirmedFactor, error)
 	// Begins to sign in with a passkey: as the second factor of a challenge, or
 	// without a password and without saying who one is. Errors:
-	// passkey.unavailable (412), challenge.over (401).
+	// passkey.unavailable (409), challenge.over (401).
 	BeginPasskeySignIn(context.Context, *BeginPasskeySignInRequest) (*PasskeyCeremony, error)
 	// Signs in with a passkey alone, which has checked who holds it. Errors:
 	// passkey.ceremony_over (401), passkey.refused (401).
@@ -265,12 +265,12 @@ type FactorServiceServer interface {
 	// passkey.refused (401).
 	CompleteSession(context.Context, *CompleteSessionRequest) (*Session, error)
 	// Begins to confirm who one is with a passkey. Errors: passkey.unavailable
-	// (412), factor.none (412).
+	// (409), factor.none (409).
 	BeginPasskeyConfirmation(context.Context, *BeginPasskeyConfirmationRequest) (*PasskeyCeremony, error)
 	// Confirms who one is, for the calls that ask for it: with a second factor
 	// where the account has one, else with the password. The session gets a new
 	// token, and the old one ends. Who has neither signs in anew. Errors:
-	// confirmation.factor_required (412), confirmation.refused (401),
+	// confirmation.factor_required (409), confirmation.refused (401),
 	// factor.code_wrong (401), confirmation.tries (429) after ten tries in ten
 	// minutes, factor.tries (429), passkey.ceremony_over (401), passkey.refused (401).
 	Confirm(context.Context, *ConfirmRequest) (*Session, error)
