@@ -302,6 +302,17 @@ func TestPasskeyAttacks(t *testing.T) {
 		wantCode(t, err, "passkey.ceremony_over")
 	}
 
+	// One that never counts is no copy: those that are on many devices do not.
+	still := newSoftKey(t)
+	e.register(t, s, still)
+	for range 2 {
+		still.counter = 0
+		still.counter--
+		if _, err := e.signInBy(t, still.answer(t, e.beginSignIn(t, ""))); err != nil {
+			t.Errorf("a key without a counter: %v", err)
+		}
+	}
+
 	// An answer is good once, and for its own question.
 	question := e.beginSignIn(t, "")
 	answer := k.answer(t, question)

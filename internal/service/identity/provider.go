@@ -247,6 +247,17 @@ func (p *provider) config(ctx context.Context) (oauth2.Config, *oidc.Provider, e
 	}
 	cfg := p.oauth
 	cfg.Endpoint = known.Endpoint()
+	// Said outright, because finding out would take the code to the provider twice.
+	var says struct {
+		Methods []string `json:"token_endpoint_auth_methods_supported"`
+	}
+	if err := known.Claims(&says); err != nil {
+		return oauth2.Config{}, nil, fmt.Errorf("%w: %s: %w", ErrProviderAway, p.Name, err)
+	}
+	cfg.Endpoint.AuthStyle = oauth2.AuthStyleInHeader
+	if len(says.Methods) > 0 && !slices.Contains(says.Methods, "client_secret_basic") {
+		cfg.Endpoint.AuthStyle = oauth2.AuthStyleInParams
+	}
 	return cfg, known, nil
 }
 
