@@ -109,13 +109,13 @@ func (e *Edge) complete(w http.ResponseWriter, r *http.Request) {
 // is not kept.
 func goTo(w http.ResponseWriter, r *http.Request, address string) {
 	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, address, http.StatusSeeOther)
+	http.Redirect(w, r, address, http.StatusSeeOther) //nolint:gosec // a path of ours, or the address of a configured provider
 }
 
 // pending is a cookie for the time of a sign-in. A browser sends it when it comes
 // back from a provider by a link, and with no request of another site else.
 func (e *Edge) pending(name, path, value string, expires time.Time) *http.Cookie {
-	c := e.sessionCookie(value, expires)
+	c := e.sessionCookie(value, expires) //nolint:gosec // Secure where the platform is reached over TLS
 	c.Name, c.Path = name, path
 	return c
 }

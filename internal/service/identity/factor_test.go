@@ -117,10 +117,10 @@ func (e *factorEnv) enrol(t *testing.T, s *identitypb.Session) authenticator {
 	return app
 }
 
-// challenge signs in as far as the password goes.
-func (e *factorEnv) challenge(t *testing.T, email string) string {
+// challenge signs ada@example.org in as far as the password goes.
+func (e *factorEnv) challenge(t *testing.T) string {
 	t.Helper()
-	s := e.signIn(t, email)
+	s := e.signIn(t, "ada@example.org")
 	if s.GetChallenge().GetToken() == "" || s.GetToken() != "" || s.GetId() != "" || s.GetAccountId() != "" {
 		t.Fatalf("signing in answers %v", s)
 	}
@@ -240,7 +240,8 @@ func TestFactorsAreForSessions(t *testing.T) {
 	e := newFactorEnv(t)
 	a := e.account(t, "ada@example.org")
 	token := auth.With(t.Context(), auth.Principal{
-		Account: a.GetId(), Token: "token_01h455vb4pex5vsknk084sn02q", Scopes: "me.read me.write", Confirmed: time.Now().Unix(),
+		Account: a.GetId(), Token: "token_01h455vb4pex5vsknk084sn02q", //nolint:gosec // an id
+		Scopes: "me.read me.write", Confirmed: time.Now().Unix(),
 	})
 	_, err := e.factors.CreateTotpFactor(token, &identitypb.CreateTotpFactorRequest{})
 	wantCode(t, err, "auth.session_required")
@@ -261,7 +262,7 @@ func TestSignInWithCode(t *testing.T) {
 
 	_, err := e.CreateSession(t.Context(), &identitypb.CreateSessionRequest{Email: "ada@example.org", Password: "not " + goodPassword})
 	wantCode(t, err, "session.bad_credentials")
-	token := e.challenge(t, "ada@example.org")
+	token := e.challenge(t)
 	_, err = e.Authenticate(t.Context(), &identitypb.AuthenticateRequest{Token: token})
 	wantCode(t, err, "auth.token_invalid")
 	_, err = e.factors.CompleteSession(t.Context(), byCode("not "+token, app.code(t, e, 0)))
@@ -280,12 +281,12 @@ func TestSignInWithCode(t *testing.T) {
 	_, err = e.factors.CompleteSession(t.Context(), byCode(token, app.code(t, e, 0)))
 	wantCode(t, err, "challenge.over") // good for one session
 
-	token = e.challenge(t, "ada@example.org")
+	token = e.challenge(t)
 	e.clock.Add(challengeLifetime)
 	_, err = e.factors.CompleteSession(t.Context(), byCode(token, app.code(t, e, 0)))
 	wantCode(t, err, "challenge.over")
 
-	token = e.challenge(t, "ada@example.org")
+	token = e.challenge(t)
 	for range maxChallengeWrong {
 		_, err = e.factors.CompleteSession(t.Context(), byCode(token, app.wrong(t, e)))
 		wantCode(t, err, "factor.code_wrong")
@@ -310,7 +311,7 @@ func TestOneSessionOfAChallenge(t *testing.T) {
 	e := newFactorEnv(t)
 	e.account(t, "ada@example.org")
 	app := e.enrol(t, e.signIn(t, "ada@example.org"))
-	token := e.challenge(t, "ada@example.org")
+	token := e.challenge(t)
 	before := query[int](t, e.db, `SELECT count(*) FROM session`)
 	ok := together(t, 8, func(i int) error {
 		_, err := e.factors.CompleteSession(t.Context(), byRecovery(token, app.recovery[i]))
@@ -330,7 +331,7 @@ func TestCodesAreTakenOnce(t *testing.T) {
 	e.account(t, "ada@example.org")
 	app := e.enrol(t, e.signIn(t, "ada@example.org"))
 	try := func(code string) error {
-		_, err := e.factors.CompleteSession(t.Context(), byCode(e.challenge(t, "ada@example.org"), code))
+		_, err := e.factors.CompleteSession(t.Context(), byCode(e.challenge(t), code))
 		return err
 	}
 	wantCode(t, try(app.code(t, e, -2)), "factor.code_wrong")
@@ -348,7 +349,7 @@ func TestCodesAreTakenOnce(t *testing.T) {
 	code := app.code(t, e, 0)
 	tokens := make([]string, 8)
 	for i := range tokens {
-		tokens[i] = e.challenge(t, "ada@example.org")
+		tokens[i] = e.challenge(t)
 	}
 	ok := together(t, len(tokens), func(i int) error {
 		_, err := e.factors.CompleteSession(t.Context(), byCode(tokens[i], code))
@@ -367,7 +368,7 @@ func TestWrongCodesAreBounded(t *testing.T) {
 	// However many sign-ins they are spread over, and at once.
 	tokens := make([]string, maxWrongCodes+5)
 	for i := range tokens {
-		tokens[i] = e.challenge(t, "ada@example.org")
+		tokens[i] = e.challenge(t)
 	}
 	together(t, len(tokens), func(i int) error {
 		_, err := e.factors.CompleteSession(t.Context(), byCode(tokens[i], app.wrong(t, e)))
@@ -376,16 +377,16 @@ func TestWrongCodesAreBounded(t *testing.T) {
 	if n := query[int](t, e.db, `SELECT wrong FROM factor`); n != maxWrongCodes {
 		t.Errorf("%d wrong codes were compared", n)
 	}
-	_, err := e.factors.CompleteSession(t.Context(), byCode(e.challenge(t, "ada@example.org"), app.code(t, e, 0)))
+	_, err := e.factors.CompleteSession(t.Context(), byCode(e.challenge(t), app.code(t, e, 0)))
 	wantCode(t, err, "factor.tries")
 	if fe, ok := errors.AsType[*fault.Error](err); !ok || fe.Retry != wrongCodesFor || fe.Kind != fault.Exhausted {
 		t.Errorf("told %+v", fe)
 	}
-	if _, err := e.factors.CompleteSession(t.Context(), byRecovery(e.challenge(t, "ada@example.org"), app.recovery[0])); err != nil {
+	if _, err := e.factors.CompleteSession(t.Context(), byRecovery(e.challenge(t), app.recovery[0])); err != nil {
 		t.Errorf("a recovery code: %v", err)
 	}
 	e.clock.Add(wrongCodesFor)
-	if _, err := e.factors.CompleteSession(t.Context(), byCode(e.challenge(t, "ada@example.org"), app.code(t, e, 0))); err != nil {
+	if _, err := e.factors.CompleteSession(t.Context(), byCode(e.challenge(t), app.code(t, e, 0))); err != nil {
 		t.Errorf("a day later: %v", err)
 	}
 	if n := query[int](t, e.db, `SELECT wrong FROM factor`); n != 0 {
@@ -406,14 +407,14 @@ func TestRecoveryCodes(t *testing.T) {
 		t.Error("a code is kept in the clear")
 	}
 	typed := strings.ToLower(strings.ReplaceAll(app.recovery[0], "-", " "))
-	if _, err := e.factors.CompleteSession(t.Context(), byRecovery(e.challenge(t, "ada@example.org"), typed)); err != nil {
+	if _, err := e.factors.CompleteSession(t.Context(), byRecovery(e.challenge(t), typed)); err != nil {
 		t.Fatal(err)
 	}
-	_, err = e.factors.CompleteSession(t.Context(), byRecovery(e.challenge(t, "ada@example.org"), app.recovery[0]))
+	_, err = e.factors.CompleteSession(t.Context(), byRecovery(e.challenge(t), app.recovery[0]))
 	wantCode(t, err, "factor.code_wrong")
 	tokens := make([]string, 6)
 	for i := range tokens {
-		tokens[i] = e.challenge(t, "ada@example.org")
+		tokens[i] = e.challenge(t)
 	}
 	ok := together(t, len(tokens), func(i int) error {
 		_, err := e.factors.CompleteSession(t.Context(), byRecovery(tokens[i], app.recovery[1]))
@@ -440,10 +441,10 @@ func TestRecoveryCodes(t *testing.T) {
 		t.Errorf("codes %v: %v", two.GetCodes(), err)
 	}
 	for _, old := range []string{app.recovery[2], one.GetCodes()[0]} {
-		_, err = e.factors.CompleteSession(t.Context(), byRecovery(e.challenge(t, "ada@example.org"), old))
+		_, err = e.factors.CompleteSession(t.Context(), byRecovery(e.challenge(t), old))
 		wantCode(t, err, "factor.code_wrong")
 	}
-	if _, err = e.factors.CompleteSession(t.Context(), byRecovery(e.challenge(t, "ada@example.org"), two.GetCodes()[0])); err != nil {
+	if _, err = e.factors.CompleteSession(t.Context(), byRecovery(e.challenge(t), two.GetCodes()[0])); err != nil {
 		t.Error(err)
 	}
 }

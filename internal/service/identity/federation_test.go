@@ -27,7 +27,7 @@ func newFederationEnv(t *testing.T) *federationEnv {
 	t.Helper()
 	c := &clock{now: time.Date(2030, 5, 1, 12, 0, 0, 0, time.UTC)}
 	e := &federationEnv{school: newIssuer(t, c), library: newIssuer(t, c), github: newGitHub(t)}
-	text, err := json.Marshal([]Provider{
+	text, err := json.Marshal([]Provider{ //nolint:gosec // of a test
 		{Name: "school", Issuer: e.school.URL, ClientID: clientID, ClientSecret: clientSecret},
 		{Name: "library", Kind: "oidc", Issuer: e.library.URL, ClientID: clientID, ClientSecret: clientSecret},
 		{Name: "github", Kind: "github", BaseURL: e.github.URL + "/", ClientID: clientID, ClientSecret: clientSecret},

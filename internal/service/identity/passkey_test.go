@@ -111,7 +111,7 @@ func (k *softKey) make(t *testing.T, c *identitypb.PasskeyCeremony) *identitypb.
 	data = append(append(data, 0xa5, 1, 2, 3, 0x26, 0x20, 1, 0x21, 0x58, 32), public[1:33]...)
 	data = append(append(data, 0x22, 0x58, 32), public[33:]...)
 	object := []byte("\xa3\x63fmt\x64none\x67attStmt\xa0\x68authData\x58")
-	object = append(append(object, byte(len(data))), data...)
+	object = append(append(object, byte(len(data))), data...) //nolint:gosec // it fits
 	return &identitypb.CreatePasskeyRequest{CeremonyId: c.GetCeremonyId(), Credential: string(encode(t, map[string]any{
 		"id": raw64.EncodeToString(k.id), "rawId": raw64.EncodeToString(k.id), "type": "public-key",
 		"response": map[string]any{
@@ -216,7 +216,7 @@ func TestPasskey(t *testing.T) {
 	}
 
 	// As second factor.
-	token := e.challenge(t, "ada@example.org")
+	token := e.challenge(t)
 	question = e.beginSignIn(t, token)
 	if got := read(t, question).PublicKey; len(got.AllowCredentials) != 1 || got.UserVerification != "required" {
 		t.Errorf("asks %+v", got)
@@ -328,7 +328,7 @@ func TestPasskeyAttacks(t *testing.T) {
 	wantCode(t, err, "passkey.refused")
 
 	// Nor for another purpose.
-	token := e.challenge(t, "ada@example.org")
+	token := e.challenge(t)
 	_, err = e.signInBy(t, k.answer(t, e.beginSignIn(t, token)))
 	wantCode(t, err, "passkey.ceremony_over")
 	_, err = e.factors.CompleteSession(t.Context(), &identitypb.CompleteSessionRequest{

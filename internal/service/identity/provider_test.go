@@ -132,7 +132,7 @@ func (i *issuer) authorize(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
 	i.codes[code] = grant{q.Get("client_id"), q.Get("redirect_uri"), q.Get("code_challenge"), q.Get("nonce")}
 	i.mu.Unlock()
-	http.Redirect(w, r, q.Get("redirect_uri")+"?"+url.Values{"code": {code}, "state": {q.Get("state")}}.Encode(), http.StatusFound)
+	http.Redirect(w, r, q.Get("redirect_uri")+"?"+url.Values{"code": {code}, "state": {q.Get("state")}}.Encode(), http.StatusFound) //nolint:gosec // it is what a provider does
 }
 
 // exchange gives tokens for a code, once, to the client that shows the verifier.
@@ -228,7 +228,7 @@ func (g *github) authorize(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	g.codes[code] = grant{redirect: q.Get("redirect_uri"), challenge: q.Get("code_challenge")}
 	g.mu.Unlock()
-	http.Redirect(w, r, q.Get("redirect_uri")+"?"+url.Values{"code": {code}, "state": {q.Get("state")}}.Encode(), http.StatusFound)
+	http.Redirect(w, r, q.Get("redirect_uri")+"?"+url.Values{"code": {code}, "state": {q.Get("state")}}.Encode(), http.StatusFound) //nolint:gosec // it is what a provider does
 }
 
 func (g *github) exchange(w http.ResponseWriter, r *http.Request) {
