@@ -65,8 +65,16 @@ func newSignInEdge(t *testing.T) (*Edge, *accountsConn) {
 	return e, conn
 }
 
+// reply is what a browser gets.
+type reply struct {
+	status  int
+	header  http.Header
+	cookies []*http.Cookie
+	body    []byte
+}
+
 // browse sends what a browser sends, with cookies as name=value.
-func browse(t *testing.T, e *Edge, method, target, body string, cookies ...string) *http.Response {
+func browse(t *testing.T, e *Edge, method, target, body string, cookies ...string) reply {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
 	switch {
@@ -80,26 +88,28 @@ func browse(t *testing.T, e *Edge, method, target, body string, cookies ...strin
 	}
 	w := httptest.NewRecorder()
 	e.ServeHTTP(w, r)
-	return w.Result()
+	res := w.Result()
+	defer func() { _ = res.Body.Close() }()
+	return reply{res.StatusCode, res.Header, res.Cookies(), w.Body.Bytes()}
 }
 
 // wantCookie fails the test unless the answer sets the cookie, for nobody but us.
-func wantCookie(t *testing.T, res *http.Response, name, value, path string) {
+func wantCookie(t *testing.T, res reply, name, value, path string) {
 	t.Helper()
-	i := slices.IndexFunc(res.Cookies(), func(c *http.Cookie) bool { return c.Name == name })
+	i := slices.IndexFunc(res.cookies, func(c *http.Cookie) bool { return c.Name == name })
 	if i < 0 {
-		t.Fatalf("no cookie %s: %s %v", name, res.Status, res.Header)
+		t.Fatalf("no cookie %s: %d %v", name, res.status, res.header)
 	}
-	c := res.Cookies()[i]
+	c := res.cookies[i]
 	if c.Value != value || c.Path != path || !c.HttpOnly || !c.Secure || c.SameSite != http.SameSiteLaxMode || c.Domain != "" {
 		t.Errorf("cookie %s", c)
 	}
 }
 
-func wantRedirect(t *testing.T, res *http.Response, to string) {
+func wantRedirect(t *testing.T, res reply, to string) {
 	t.Helper()
-	if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != to || res.Header.Get("Cache-Control") != "no-store" {
-		t.Errorf("%s to %q, kept as %q; want %q", res.Status, res.Header.Get("Location"), res.Header.Get("Cache-Control"), to)
+	if res.status != http.StatusSeeOther || res.header.Get("Location") != to || res.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%d to %q, kept as %q; want %q", res.status, res.header.Get("Location"), res.header.Get("Cache-Control"), to)
 	}
 }
 
@@ -130,15 +140,15 @@ func TestSignInPages(t *testing.T) {
 	conn.answer = &identitypb.FinishSignInResponse{ReturnTo: "/settings"} // linked
 	res = browse(t, e, "GET", "/sign-in/school/callback?state=s&code=c", "", "stoa_sign_in=kept")
 	wantRedirect(t, res, "/settings")
-	if slices.ContainsFunc(res.Cookies(), func(c *http.Cookie) bool { return c.Name == cookieName }) {
-		t.Errorf("linking sets a session: %v", res.Cookies())
+	if slices.ContainsFunc(res.cookies, func(c *http.Cookie) bool { return c.Name == cookieName }) {
+		t.Errorf("linking sets a session: %v", res.cookies)
 	}
 
 	conn.err = fault.New(fault.Conflict, "federation.link_required", "Sign in first.")
 	res = browse(t, e, "GET", "/sign-in/school/callback?state=s&code=c", "")
 	var told problem
-	if err := json.NewDecoder(res.Body).Decode(&told); err != nil || res.StatusCode != http.StatusConflict || told.Code != "federation.link_required" {
-		t.Errorf("%s: %+v, %v", res.Status, told, err)
+	if err := json.Unmarshal(res.body, &told); err != nil || res.status != http.StatusConflict || told.Code != "federation.link_required" {
+		t.Errorf("%d: %+v, %v", res.status, told, err)
 	}
 }
 
@@ -152,18 +162,18 @@ func TestSecondFactorPage(t *testing.T) {
 	res := browse(t, e, "GET", "/sign-in/school/callback?state=s&code=c", "", "stoa_sign_in=kept")
 	wantRedirect(t, res, "/second-factor?return_to=%2Fa%3Fb%3Dc")
 	wantCookie(t, res, "stoa_challenge", "waits", "/second-factor")
-	if res = browse(t, e, "GET", "/second-factor?return_to=/a", ""); res.StatusCode != http.StatusOK {
-		t.Errorf("the page: %s", res.Status)
+	if res = browse(t, e, "GET", "/second-factor?return_to=/a", ""); res.status != http.StatusOK {
+		t.Errorf("the page: %d", res.status)
 	}
 
 	conn.err = fault.New(fault.Unauthenticated, "factor.code_wrong", "Wrong.")
-	if res = browse(t, e, "POST", "/second-factor", "code=123456", "stoa_challenge=waits"); res.StatusCode != http.StatusOK || len(res.Cookies()) > 0 {
-		t.Errorf("a wrong code: %s %v", res.Status, res.Cookies())
+	if res = browse(t, e, "POST", "/second-factor", "code=123456", "stoa_challenge=waits"); res.status != http.StatusOK || len(res.cookies) > 0 {
+		t.Errorf("a wrong code: %d %v", res.status, res.cookies)
 	}
 	wantAsked(t, conn, &identitypb.CompleteSessionRequest{ChallengeToken: "waits", Proof: &identitypb.CompleteSessionRequest_Code{Code: "123456"}})
 	conn.err = fault.New(fault.Unauthenticated, "challenge.over", "Over.")
-	if res = browse(t, e, "POST", "/second-factor", "code=123456", "stoa_challenge=waits"); res.StatusCode != http.StatusUnauthorized {
-		t.Errorf("too late: %s", res.Status)
+	if res = browse(t, e, "POST", "/second-factor", "code=123456", "stoa_challenge=waits"); res.status != http.StatusUnauthorized {
+		t.Errorf("too late: %d", res.status)
 	}
 
 	conn.err, conn.answer = nil, &identitypb.Session{Token: "stoa_s_x", ExpiresAt: soon}
@@ -191,22 +201,22 @@ func TestCookiesOfAnswers(t *testing.T) {
 		"/v1/sessions":          http.StatusCreated,
 	} {
 		res := browse(t, e, "POST", path, `{}`)
-		if res.StatusCode != want {
-			t.Errorf("%s: %s", path, res.Status)
+		if res.status != want {
+			t.Errorf("%s: %d", path, res.status)
 		}
 		wantCookie(t, res, "stoa_session", "stoa_s_x", "/")
 	}
 	// A challenge is no session.
 	conn.answer = &identitypb.Session{Challenge: &identitypb.SignInChallenge{Token: "waits", ExpiresAt: soon}}
-	if res := browse(t, e, "POST", "/v1/sessions", `{}`); res.StatusCode != http.StatusCreated || len(res.Cookies()) > 0 {
-		t.Errorf("%s %v", res.Status, res.Cookies())
+	if res := browse(t, e, "POST", "/v1/sessions", `{}`); res.status != http.StatusCreated || len(res.cookies) > 0 {
+		t.Errorf("%d %v", res.status, res.cookies)
 	}
 	// What binds a flow to the browser is in its cookie alone.
 	conn.answer = &identitypb.SignInFlow{Url: "https://school.example/", Browser: "kept", ExpiresAt: soon}
 	res := browse(t, e, "POST", "/v1/me/identities/school/link", `{}`)
 	wantCookie(t, res, "stoa_sign_in", "kept", "/sign-in")
 	var told map[string]any
-	if err := json.NewDecoder(res.Body).Decode(&told); err != nil || told["browser"] != "" || told["url"] != "https://school.example/" {
+	if err := json.Unmarshal(res.body, &told); err != nil || told["browser"] != "" || told["url"] != "https://school.example/" {
 		t.Errorf("told %v: %v", told, err)
 	}
 }

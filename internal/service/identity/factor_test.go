@@ -15,6 +15,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
@@ -239,10 +240,7 @@ func TestFactorsAreForSessions(t *testing.T) {
 	t.Parallel()
 	e := newFactorEnv(t)
 	a := e.account(t, "ada@example.org")
-	token := auth.With(t.Context(), auth.Principal{
-		Account: a.GetId(), Token: "token_01h455vb4pex5vsknk084sn02q", //nolint:gosec // an id
-		Scopes: "me.read me.write", Confirmed: time.Now().Unix(),
-	})
+	token := auth.With(t.Context(), auth.Principal{Account: a.GetId(), Token: id.New("token"), Scopes: "me.read me.write", Confirmed: time.Now().Unix()})
 	_, err := e.factors.CreateTotpFactor(token, &identitypb.CreateTotpFactorRequest{})
 	wantCode(t, err, "auth.session_required")
 	_, err = e.factors.Confirm(token, &identitypb.ConfirmRequest{Proof: &identitypb.ConfirmRequest_Password{Password: goodPassword}})
