@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -23,7 +24,9 @@ const (
 // startSignIn sends a browser to a provider. What it is sent with is bound to it
 // by a cookie.
 func (e *Edge) startSignIn(w http.ResponseWriter, r *http.Request) {
-	f, err := e.federation.StartSignIn(r.Context(), &identitypb.StartSignInRequest{
+	ctx, cancel := context.WithTimeout(r.Context(), e.Timeout)
+	defer cancel()
+	f, err := e.federation.StartSignIn(ctx, &identitypb.StartSignInRequest{
 		Provider: r.PathValue("provider"), ReturnTo: r.URL.Query().Get("return_to"),
 	})
 	if err != nil {
@@ -47,7 +50,9 @@ func (e *Edge) finishSignIn(w http.ResponseWriter, r *http.Request) {
 	if c, err := r.Cookie(flowCookie); err == nil && utf8.ValidString(c.Value) {
 		req.Browser = c.Value
 	}
-	res, err := e.federation.FinishSignIn(r.Context(), req)
+	ctx, cancel := context.WithTimeout(r.Context(), e.Timeout)
+	defer cancel()
+	res, err := e.federation.FinishSignIn(ctx, req)
 	if err != nil {
 		writeProblem(w, r, e.Log, err)
 		return

@@ -46,6 +46,22 @@ func (f factor) message() *identitypb.Factor {
 	return out
 }
 
+// checkVerified refuses an account whose address is not verified.
+func checkVerified(ctx context.Context, q pg.Querier, accountID string) error {
+	var verified bool
+	err := q.QueryRow(ctx, `SELECT email_verified_at IS NOT NULL FROM account WHERE id = $1`, accountID).Scan(&verified)
+	if pg.NoRows(err) {
+		return ErrAccountNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("whether an e-mail is verified: %w", err)
+	}
+	if !verified {
+		return ErrVerifyFirst
+	}
+	return nil
+}
+
 // newFactorName returns what a factor is called.
 func newFactorName(name, otherwise string) (string, error) {
 	if name == "" {

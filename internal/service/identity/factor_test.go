@@ -62,6 +62,14 @@ func newFactorEnv(t *testing.T, change ...func(*Config)) *factorEnv {
 	return e
 }
 
+// account makes an account with goodPassword whose address is verified.
+func (e *factorEnv) account(t *testing.T, email string) *identitypb.Account {
+	t.Helper()
+	a := e.env.account(t, email)
+	exec(t, e.db, `UPDATE account SET email_verified_at = created_at WHERE id = $1`, a.GetId())
+	return a
+}
+
 // confirmedAs returns a context in which the session's account calls, having
 // confirmed just now who it is.
 func confirmedAs(ctx context.Context, s *identitypb.Session) context.Context {

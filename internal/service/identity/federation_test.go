@@ -196,9 +196,10 @@ func TestLinkingRules(t *testing.T) {
 	e.school.is("1", "ADA@example.org", true)
 	_, err := e.enter(t, "school")
 	wantCode(t, err, "federation.link_required")
-	exec(t, e.db, `UPDATE account SET email_verified_at = now()`)
+	exec(t, e.db, `UPDATE account SET email_verified_at = NULL`)
 	_, err = e.enter(t, "school")
 	wantCode(t, err, "federation.link_required")
+	exec(t, e.db, `UPDATE account SET email_verified_at = now()`)
 	// An address that the provider has not verified is none.
 	for _, verified := range []any{false, nil, "false", 1, "yes"} {
 		e.school.is("1", "ada@example.org", verified)
@@ -267,6 +268,44 @@ func TestLinkingRules(t *testing.T) {
 	}
 	_, err = e.federation.FinishSignIn(t.Context(), back)
 	wantCode(t, err, "federation.flow_over")
+}
+
+// Who signs up with the address of another gets no hold on the account that
+// stays when the other takes it over.
+func TestNothingBeforeVerification(t *testing.T) {
+	t.Parallel()
+	e := newFederationEnv(t)
+	e.env.account(t, "ada@example.org")
+	sure := confirmedAs(t.Context(), e.signIn(t, "ada@example.org"))
+	_, err := e.federation.LinkIdentity(sure, &identitypb.LinkIdentityRequest{Provider: "school"})
+	wantCode(t, err, "account.verify_first")
+	_, err = e.factors.BeginPasskeyRegistration(sure, &identitypb.BeginPasskeyRegistrationRequest{})
+	wantCode(t, err, "account.verify_first")
+	_, err = e.factors.CreateTotpFactor(sure, &identitypb.CreateTotpFactorRequest{})
+	wantCode(t, err, "account.verify_first")
+}
+
+func TestOneOwnerOfAnIdentity(t *testing.T) {
+	t.Parallel()
+	e := newFederationEnv(t)
+	backs := make([]*identitypb.FinishSignInRequest, 4)
+	e.school.is("1", "grace@example.org", true)
+	for i := range backs {
+		email := string(rune('a'+i)) + "@example.org"
+		e.account(t, email)
+		f, err := e.federation.LinkIdentity(confirmedAs(t.Context(), e.signIn(t, email)), &identitypb.LinkIdentityRequest{Provider: "school"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		backs[i] = visit(t, "school", f)
+	}
+	ok := together(t, len(backs), func(i int) error {
+		_, err := e.federation.FinishSignIn(t.Context(), backs[i])
+		return err
+	}, "federation.identity_taken")
+	if n := query[int](t, e.db, `SELECT count(*) FROM federated`); ok != 1 || n != 1 {
+		t.Errorf("%d of %d linked one identity, %d times", ok, len(backs), n)
+	}
 }
 
 func TestOneAccountOfAnIdentity(t *testing.T) {

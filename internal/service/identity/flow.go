@@ -57,7 +57,11 @@ func (s *Service) StartSignIn(ctx context.Context, req *identitypb.StartSignInRe
 
 // LinkIdentity implements identitypb.FederationServiceServer.
 func (s *Service) LinkIdentity(ctx context.Context, req *identitypb.LinkIdentityRequest) (*identitypb.SignInFlow, error) {
-	return s.startFlow(ctx, req.GetProvider(), req.GetReturnTo(), auth.From(ctx))
+	caller := auth.From(ctx)
+	if err := checkVerified(ctx, s.db, caller.Account); err != nil {
+		return nil, err
+	}
+	return s.startFlow(ctx, req.GetProvider(), req.GetReturnTo(), caller)
 }
 
 // startFlow begins a flow: a linking for who is signed in, a sign-in for nobody.

@@ -45,6 +45,11 @@ var (
 	ErrSessionNotFound = fault.New(fault.NotFound, "session.not_found", "You have no such session.")
 )
 
+// ErrVerifyFirst is told of ways in, and of factors, that may not be added before
+// the account's address is known to be its holder's: who signed up with the
+// address of another would keep them when that other takes the account over.
+var ErrVerifyFirst = fault.New(fault.Conflict, "account.verify_first", "Verify your e-mail address first.")
+
 // Errors told of factors.
 var (
 	ErrFactorNotFound      = fault.New(fault.NotFound, "factor.not_found", "You have no such factor.")

@@ -150,6 +150,9 @@ func (s *Service) BeginPasskeyRegistration(ctx context.Context, _ *identitypb.Be
 		return nil, ErrNoPasskeys
 	}
 	caller := auth.From(ctx)
+	if err := checkVerified(ctx, s.db, caller.Account); err != nil {
+		return nil, err
+	}
 	h, err := holderOf(ctx, s.db, caller.Account, ``)
 	if err != nil {
 		return nil, err

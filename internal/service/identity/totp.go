@@ -46,6 +46,9 @@ func (s *Service) CreateTotpFactor(ctx context.Context, req *identitypb.CreateTo
 		if err != nil {
 			return err
 		}
+		if err := checkVerified(ctx, tx, account); err != nil {
+			return err
+		}
 		key, err = totp.Generate(totp.GenerateOpts{Issuer: "Stoa", AccountName: a.Email, Period: totpPeriod, Digits: otp.DigitsSix})
 		if err != nil {
 			return fmt.Errorf("totp: %w", err)

@@ -46,7 +46,8 @@ type FactorServiceClient interface {
 	// Begins to use an app that shows codes (TOTP, RFC 6238: SHA-1, 6 digits,
 	// 30 seconds). The factor counts once it is confirmed with a code; another
 	// call before that begins anew. The secret is shown once and by no other
-	// call, whatever the Idempotency-Key. Errors: factor.totp_exists (409).
+	// call, whatever the Idempotency-Key. Errors: factor.totp_exists (409),
+	// account.verify_first (409).
 	CreateTotpFactor(ctx context.Context, in *CreateTotpFactorRequest, opts ...grpc.CallOption) (*TotpEnrollment, error)
 	// Confirms an app that shows codes by one of them. With the account's first
 	// factor come its recovery codes, which are shown this once. Errors:
@@ -60,7 +61,7 @@ type FactorServiceClient interface {
 	// the Idempotency-Key. Errors: factor.none (409).
 	CreateRecoveryCodes(ctx context.Context, in *CreateRecoveryCodesRequest, opts ...grpc.CallOption) (*RecoveryCodes, error)
 	// Begins to register a passkey. Errors: passkey.unavailable (409),
-	// factor.too_many (409).
+	// account.verify_first (409), factor.too_many (409).
 	BeginPasskeyRegistration(ctx context.Context, in *BeginPasskeyRegistrationRequest, opts ...grpc.CallOption) (*PasskeyCeremony, error)
 	// Registers the passkey that the browser made. With the account's first factor
 	// come its recovery codes, which are shown this once. Errors:
@@ -231,7 +232,8 @@ type FactorServiceServer interface {
 	// Begins to use an app that shows codes (TOTP, RFC 6238: SHA-1, 6 digits,
 	// 30 seconds). The factor counts once it is confirmed with a code; another
 	// call before that begins anew. The secret is shown once and by no other
-	// call, whatever the Idempotency-Key. Errors: factor.totp_exists (409).
+	// call, whatever the Idempotency-Key. Errors: factor.totp_exists (409),
+	// account.verify_first (409).
 	CreateTotpFactor(context.Context, *CreateTotpFactorRequest) (*TotpEnrollment, error)
 	// Confirms an app that shows codes by one of them. With the account's first
 	// factor come its recovery codes, which are shown this once. Errors:
@@ -245,7 +247,7 @@ type FactorServiceServer interface {
 	// the Idempotency-Key. Errors: factor.none (409).
 	CreateRecoveryCodes(context.Context, *CreateRecoveryCodesRequest) (*RecoveryCodes, error)
 	// Begins to register a passkey. Errors: passkey.unavailable (409),
-	// factor.too_many (409).
+	// account.verify_first (409), factor.too_many (409).
 	BeginPasskeyRegistration(context.Context, *BeginPasskeyRegistrationRequest) (*PasskeyCeremony, error)
 	// Registers the passkey that the browser made. With the account's first factor
 	// come its recovery codes, which are shown this once. Errors:

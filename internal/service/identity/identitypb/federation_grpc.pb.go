@@ -41,8 +41,8 @@ type FederationServiceClient interface {
 	ListIdentities(ctx context.Context, in *ListIdentitiesRequest, opts ...grpc.CallOption) (*ListIdentitiesResponse, error)
 	// Begins to link an identity at a provider to the caller's account. The answer
 	// sets a cookie; the same browser goes on at its url. Errors:
-	// federation.provider_unknown (404), federation.provider_away (503),
-	// federation.return_to (400).
+	// account.verify_first (409), federation.provider_unknown (404),
+	// federation.provider_away (503), federation.return_to (400).
 	LinkIdentity(ctx context.Context, in *LinkIdentityRequest, opts ...grpc.CallOption) (*SignInFlow, error)
 	// Removes an identity from the caller's account. Errors:
 	// identity.not_found (404), federation.last_way_in (409).
@@ -139,8 +139,8 @@ type FederationServiceServer interface {
 	ListIdentities(context.Context, *ListIdentitiesRequest) (*ListIdentitiesResponse, error)
 	// Begins to link an identity at a provider to the caller's account. The answer
 	// sets a cookie; the same browser goes on at its url. Errors:
-	// federation.provider_unknown (404), federation.provider_away (503),
-	// federation.return_to (400).
+	// account.verify_first (409), federation.provider_unknown (404),
+	// federation.provider_away (503), federation.return_to (400).
 	LinkIdentity(context.Context, *LinkIdentityRequest) (*SignInFlow, error)
 	// Removes an identity from the caller's account. Errors:
 	// identity.not_found (404), federation.last_way_in (409).
