@@ -116,12 +116,18 @@ func (s *Service) accountOf(ctx context.Context, provider string, who person) (s
 			return err
 		}
 		if account != "" {
-			tx.Exempt("the sign-in is recorded with its session")
-			_, err := tx.Exec(ctx, `UPDATE federated SET last_used_at = $3 WHERE issuer = $1 AND subject = $2`, who.Issuer, who.Subject, s.now())
+			var identityID string
+			err := tx.QueryRow(ctx, `UPDATE federated SET last_used_at = $3 WHERE issuer = $1 AND subject = $2 RETURNING id`,
+				who.Issuer, who.Subject, s.now()).Scan(&identityID)
+			if pg.NoRows(err) { // it was unlinked just now
+				return errMeanwhile
+			}
 			if err != nil {
 				return fmt.Errorf("use identity: %w", err)
 			}
-			return nil
+			return audit.Record(ctx, tx, audit.Entry{
+				Action: "identity.used", Object: identityID, Person: account, After: map[string]any{"provider": provider},
+			})
 		}
 		a, err := newAccountOf(who, s.now())
 		if err != nil {

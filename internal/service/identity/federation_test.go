@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -562,6 +563,15 @@ func TestBadProviders(t *testing.T) {
 	if _, err := e.enter(t, "school"); err != nil {
 		t.Fatal(err)
 	}
+	// What it says of itself is asked anew after a day, and holds while it is away.
+	e.clock.Add(discoverEvery)
+	e.school.down = true
+	e.start(t, "school")
+	e.clock.Add(discoverEvery)
+	e.school.down, e.school.post = false, true
+	if _, err := e.enter(t, "school"); err != nil {
+		t.Errorf("after it changed how it takes secrets: %v", err)
+	}
 	// Answers without end are cut.
 	e.school.user["name"] = strings.Repeat("x", 2*maxProviderBody)
 	_, err = e.enter(t, "school")
@@ -658,6 +668,31 @@ func TestReturnTo(t *testing.T) {
 			wantCode(t, err, "request.invalid", "return_to")
 		}
 	}
+}
+
+// Whatever is accepted stays on the site, as a browser resolves it and as the
+// edge sends it.
+func FuzzLocalPath(f *testing.F) {
+	for _, path := range []string{"/courses?page=2#top", "//evil.example", `/\evil.example`, "/..//evil.example", "/%2f%2fevil.example", "/a:b@c", "?x", "/./\t/x"} {
+		f.Add(path)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		local, err := localPath(path)
+		if err != nil {
+			return
+		}
+		w := httptest.NewRecorder()
+		http.Redirect(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/sign-in/a/callback", http.NoBody), local, http.StatusSeeOther)
+		site := &url.URL{Scheme: "https", Host: "learn.example.org", Path: "/sign-in/a/callback"}
+		for _, location := range []string{local, w.Header().Get("Location")} {
+			// Browsers take "\" for "/" and drop tabs and line ends.
+			location = strings.NewReplacer(`\`, "/", "\t", "", "\n", "", "\r", "").Replace(location)
+			to, err := site.Parse(location)
+			if err != nil || to.Host != site.Host || to.Scheme != site.Scheme || strings.HasPrefix(location, "//") {
+				t.Errorf("%q is accepted and goes to %v: %v", path, to, err)
+			}
+		}
+	})
 }
 
 func TestParseProviders(t *testing.T) {

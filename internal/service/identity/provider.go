@@ -152,8 +152,9 @@ type provider struct {
 	oauth  oauth2.Config // its endpoint only of kind github
 	api    string        // of kind github
 
-	mu    sync.Mutex
-	known *oidc.Provider // of kind oidc, once it has answered
+	mu      sync.Mutex
+	known   *oidc.Provider // of kind oidc, once it has answered
+	knownAt time.Time
 }
 
 func newProviders(cfg Config) providers {
@@ -217,22 +218,29 @@ func (p *provider) asking(ctx context.Context) context.Context {
 	return oidc.ClientContext(ctx, p.client)
 }
 
+// discoverEvery is how long what a provider says of itself is believed. Its keys
+// are asked for apart, when a token names one that is not known.
+const discoverEvery = 24 * time.Hour
+
 // discover returns what an OpenID Connect provider says of itself, which must
-// name the configured issuer. It is asked until it has answered once.
+// name the configured issuer. What it said before holds while it does not answer.
 func (p *provider) discover(ctx context.Context) (*oidc.Provider, error) {
 	p.mu.Lock()
-	known := p.known
+	known, fresh := p.known, p.now().Sub(p.knownAt) < discoverEvery
 	p.mu.Unlock()
-	if known != nil {
+	if known != nil && fresh {
 		return known, nil
 	}
-	known, err := oidc.NewProvider(p.asking(ctx), p.Issuer)
-	if err != nil {
+	said, err := oidc.NewProvider(p.asking(ctx), p.Issuer)
+	switch {
+	case err == nil:
+		known = said
+	case known == nil:
 		return nil, fmt.Errorf("%w: %s: %w", ErrProviderAway, p.Name, err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.known = known
+	p.known, p.knownAt = known, p.now()
 	return known, nil
 }
 
