@@ -20,6 +20,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/service/identity"
 	"github.com/stoa-lms/stoa/internal/service/notify"
 )
 
@@ -52,6 +53,9 @@ type Config struct {
 	KMSURL       string `name:"kms-url" help:"Key of a key management service that wraps the keyset's file, as awskms:///alias/stoa?region=eu-central-1, or base64key:// to try it out. The file is as it is when empty." env:"STOA_KMS_URL"`
 	KMSAccessKey string `name:"kms-access-key" help:"Access key for the KMS. What the machine is allowed when empty." env:"STOA_KMS_ACCESS_KEY"`
 	KMSSecretKey string `name:"kms-secret-key" help:"Secret key for the KMS." env:"STOA_KMS_SECRET_KEY"`
+
+	OIDCProviders string `name:"oidc-providers" help:"Who else people may sign in with, as JSON: [{\"name\":\"google\",\"issuer\":\"https://accounts.google.com\",\"client_id\":\"…\",\"client_secret\":\"…\"}]; kind is oidc or github. They send browsers back to STOA_PUBLIC_URL/sign-in/NAME/callback." env:"STOA_OIDC_PROVIDERS"`
+	OIDCFile      string `name:"oidc-file" help:"File with the same, in place of STOA_OIDC_PROVIDERS." env:"STOA_OIDC_FILE" type:"path"`
 
 	AMQPURL         string `name:"amqp-url" help:"RabbitMQ for events, as amqp://user:password@host:5672/. Within the process when empty." env:"STOA_AMQP_URL"`
 	RedisURL        string `help:"Redis for what processes share and may lose, as redis://host:6379. Within the process when empty." env:"STOA_REDIS_URL"`
@@ -221,6 +225,11 @@ func (c *Config) Faults(services []string) []string {
 	if _, err := parseProxies(c.TrustedProxies); err != nil {
 		add("STOA_TRUSTED_PROXIES", "%v", err)
 	}
+	if c.OIDCProviders != "" && c.OIDCFile != "" {
+		add("STOA_OIDC_FILE", "can't be given together with STOA_OIDC_PROVIDERS")
+	} else if _, err := c.providers(); err != nil {
+		add(c.providerSetting(), "%v", err)
+	}
 	if _, err := parsePeers(c.Peers); err != nil {
 		add("STOA_PEERS", "%v", err)
 	}
@@ -313,6 +322,26 @@ func (c *Config) serviceKey() (string, error) {
 		return []byte(base64.StdEncoding.EncodeToString(raw) + "\n"), err
 	})
 	return strings.TrimSpace(string(text)), err
+}
+
+// providerSetting is the setting that names providers.
+func (c *Config) providerSetting() string {
+	if c.OIDCFile != "" {
+		return "STOA_OIDC_FILE"
+	}
+	return "STOA_OIDC_PROVIDERS"
+}
+
+// providers returns who else people may sign in with.
+func (c *Config) providers() ([]identity.Provider, error) {
+	text := []byte(c.OIDCProviders)
+	if c.OIDCFile != "" {
+		var err error
+		if text, err = os.ReadFile(c.OIDCFile); err != nil {
+			return nil, err
+		}
+	}
+	return identity.ParseProviders(text)
 }
 
 // made returns a file of the data folder, made at the first time.

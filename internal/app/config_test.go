@@ -27,6 +27,10 @@ func defaults(tb testing.TB) Config {
 	return c
 }
 
+// goodProviders are as somebody would name them.
+const goodProviders = `[{"name":"google","issuer":"https://accounts.google.com","client_id":"a","client_secret":"b"},
+	{"name":"github","kind":"github","client_id":"a","client_secret":"b"}]`
+
 // settings returns which settings the faults name.
 func settings(faults []string) []string {
 	var names []string
@@ -103,6 +107,10 @@ func TestFaults(t *testing.T) {
 		"peers, no port":             {func(c *Config) { c.Peers = "courses=host" }, nil, []string{"STOA_PEERS"}},
 		"peers, no name":             {func(c *Config) { c.Peers = "host:9090" }, nil, []string{"STOA_PEERS"}},
 		"peers, unknown":             {func(c *Config) { c.Peers = "kurse=host:9090" }, nil, []string{"STOA_PEERS"}},
+		"providers":                  {func(c *Config) { c.OIDCProviders = goodProviders }, nil, nil},
+		"providers, wrong":           {func(c *Config) { c.OIDCProviders = `[{"name":"a"}]` }, nil, []string{"STOA_OIDC_PROVIDERS"}},
+		"providers, no file":         {func(c *Config) { c.OIDCFile = "no/such/file" }, nil, []string{"STOA_OIDC_FILE"}},
+		"providers, twice":           {func(c *Config) { c.OIDCProviders, c.OIDCFile = goodProviders, "x" }, nil, []string{"STOA_OIDC_FILE"}},
 		"production":                 {ready, nil, nil},
 		"production, part":           {func(c *Config) { spread(c); ready(c) }, []string{"edge"}, nil},
 		"production, nothing set":    {func(c *Config) { c.Profile = production }, nil, []string{"STOA_KEYSET_FILE", "STOA_PAYMENTS", "STOA_PUBLIC_URL", "STOA_SERVICE_KEY"}},
@@ -136,7 +144,7 @@ func brokenConfig(tb testing.TB) Config {
 	c := Config{
 		Profile: "x", Payments: "x", LogFormat: "x", LogLevel: "x", HTTPAddr: "x", RPCAddr: "x", OpsAddr: "x", Peers: "x", TrustedProxies: "x",
 		DatabaseURL: "postgres://stoa:hunter2@db:port/stoa", PublicURL: "x://u:hunter2@h", AMQPURL: "amqp://u:hunter2@[h", RedisURL: "redis://u:hunter2@h/x/y/z",
-		BucketURL: "s3x://k:hunter2@b", TracesURL: "://hunter2", ServiceKey: "hunter2",
+		BucketURL: "s3x://k:hunter2@b", TracesURL: "://hunter2", ServiceKey: "hunter2", OIDCProviders: `[{"name":"a","client_secret":"hunter2"}]`,
 	}
 	for _, v := range []interface{ UnmarshalText([]byte) error }{&c.Connections, &c.Migrate, &c.Demo, &c.RateLimit, &c.SignInRateLimit, &c.RequestTimeout, &c.MaxUpload, &c.Drain} {
 		set(tb, v, "x")
@@ -150,7 +158,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	faults := cfg.Faults([]string{"nothing"})
 	want := []string{
 		"STOA_AMQP_URL", "STOA_BUCKET_URL", "STOA_DATABASE_CONNECTIONS", "STOA_DATABASE_URL", "STOA_DEMO", "STOA_DRAIN", "STOA_HTTP_ADDR", "STOA_KEYSET_FILE",
-		"STOA_LOG_FORMAT", "STOA_LOG_LEVEL", "STOA_MAX_UPLOAD", "STOA_MIGRATE", "STOA_OPS_ADDR", "STOA_PAYMENTS", "STOA_PEERS", "STOA_PROFILE",
+		"STOA_LOG_FORMAT", "STOA_LOG_LEVEL", "STOA_MAX_UPLOAD", "STOA_MIGRATE", "STOA_OIDC_PROVIDERS", "STOA_OPS_ADDR", "STOA_PAYMENTS", "STOA_PEERS", "STOA_PROFILE",
 		"STOA_PUBLIC_URL", "STOA_RATE_LIMIT", "STOA_REDIS_URL", "STOA_REQUEST_TIMEOUT", "STOA_RPC_ADDR", "STOA_SERVICE_KEY", "STOA_SIGN_IN_RATE_LIMIT",
 		"STOA_TRACES_URL", "STOA_TRUSTED_PROXIES", "serve",
 	}

@@ -39,7 +39,15 @@ type started struct {
 // all services with tables. The edge has none and is started apart.
 var all = []service{
 	{identity.Schema, new(identity.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := identity.New(identity.Config{DB: db, Log: p.log})
+		vault, err := secret.NewVault(p.secrets, db)
+		if err != nil {
+			return started{}, err
+		}
+		providers, err := p.cfg.providers()
+		if err != nil {
+			return started{}, err
+		}
+		s := identity.New(identity.Config{DB: db, Log: p.log, Vault: vault, PublicURL: p.publicURL(), Providers: providers})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
 	}},

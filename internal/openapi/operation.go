@@ -175,7 +175,7 @@ func (b *builder) request(op *spec.Operation, r route) error {
 		}
 		told, _ := b.schemas.named.Get(spec.RefName(schema.Ref))
 		op.RequestBody = &spec.RequestBody{
-			Required: len(told.Required) > 0,
+			Required: len(told.Required) > 0 || len(told.OneOf) > 0,
 			Content:  spec.Map[spec.MediaType]{{Name: "application/json", Value: spec.MediaType{Schema: schema}}},
 		}
 		return nil

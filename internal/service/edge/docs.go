@@ -175,6 +175,9 @@ func operationView(d *spec.Document, method, path string, op *spec.Operation, us
 			if form.Value.Schema != nil {
 				if s, ok := d.Components.Schemas.Get(spec.RefName(form.Value.Schema.Ref)); ok {
 					v.Body = fieldViews(s)
+					if len(s.OneOf) > 0 {
+						v.BodyText = append(v.BodyText, runs(" with exactly one of the fields that are not required")...)
+					}
 				}
 			}
 		}

@@ -276,7 +276,8 @@ func docsSample(t *testing.T, d *spec.Document, s *spec.Schema, all, answer bool
 		out := map[string]any{}
 		for _, p := range s.Properties {
 			chosen := len(s.OneOf) > 0 && p.Name == s.OneOf[0].Required[0]
-			if chosen || len(s.OneOf) == 0 && (answer || !p.Value.ReadOnly && (all || slices.Contains(s.Required, p.Name))) {
+			choice := slices.ContainsFunc(s.OneOf, func(one *spec.Schema) bool { return one.Required[0] == p.Name })
+			if chosen || !choice && (answer || !p.Value.ReadOnly && (all || slices.Contains(s.Required, p.Name))) {
 				out[p.Name] = docsSample(t, d, p.Value, all, answer)
 			}
 		}
@@ -288,7 +289,7 @@ func docsSample(t *testing.T, d *spec.Document, s *spec.Schema, all, answer bool
 	case "integer":
 		return 1
 	}
-	for _, v := range slices.Concat(s.Examples, s.Enum, []string{"x", "en", "ada@example.org", "2026-11-23T18:14:40Z", strings.Repeat("x", 10)}) {
+	for _, v := range slices.Concat(s.Examples, s.Enum, []string{"x", "en", "ada@example.org", "2026-11-23T18:14:40Z", "123456", strings.Repeat("x", 10)}) {
 		if docsAccepts(s, v) {
 			return v
 		}

@@ -77,12 +77,14 @@ type SignIn struct{ Who, Email, Password string }
 // Edge answers the outside world.
 type Edge struct {
 	Config
-	identity identitypb.IdentityServiceClient
-	media    mediapb.MediaServiceClient
-	commerce commercepb.CommerceServiceClient
-	notify   notifypb.NotifyServiceClient
-	audit    auditpb.AuditServiceClient
-	tokens   *otter.Cache[string, auth.Principal]
+	audit      auditpb.AuditServiceClient
+	identity   identitypb.IdentityServiceClient
+	factors    identitypb.FactorServiceClient
+	federation identitypb.FederationServiceClient
+	media      mediapb.MediaServiceClient
+	commerce   commercepb.CommerceServiceClient
+	notify     notifypb.NotifyServiceClient
+	tokens     *otter.Cache[string, auth.Principal]
 
 	routes      *http.ServeMux
 	grpc        *grpc.Server
@@ -110,13 +112,15 @@ func New(cfg Config) (*Edge, error) {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
 	e := &Edge{
-		Config:   cfg,
-		identity: identitypb.NewIdentityServiceClient(cfg.Conns["identity"]),
-		media:    mediapb.NewMediaServiceClient(cfg.Conns["media"]),
-		commerce: commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
-		notify:   notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
-		audit:    auditpb.NewAuditServiceClient(cfg.Conns["audit"]),
-		tokens:   tokens,
+		audit:      auditpb.NewAuditServiceClient(cfg.Conns["audit"]),
+		Config:     cfg,
+		identity:   identitypb.NewIdentityServiceClient(cfg.Conns["identity"]),
+		factors:    identitypb.NewFactorServiceClient(cfg.Conns["identity"]),
+		federation: identitypb.NewFederationServiceClient(cfg.Conns["identity"]),
+		media:      mediapb.NewMediaServiceClient(cfg.Conns["media"]),
+		commerce:   commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
+		notify:     notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
+		tokens:     tokens,
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
@@ -140,6 +144,10 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /pay/{payment_id}", e.payPage)
 	mux.HandleFunc("POST /pay/{payment_id}", e.settle)
 	mux.HandleFunc("GET /mail", e.mailPage)
+	mux.HandleFunc("GET "+flowPath+"/{provider}", e.startSignIn)
+	mux.HandleFunc("GET "+flowPath+"/{provider}/callback", e.finishSignIn)
+	mux.HandleFunc("GET "+challengePath, e.secondFactor)
+	mux.HandleFunc("POST "+challengePath, e.complete)
 	mux.HandleFunc("POST /v1/courses/{course_id}/media", e.upload)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
@@ -162,6 +170,12 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 	}{
 		{identitypb.File_internal_service_identity_identitypb_identity_proto, func(g *runtime.ServeMux) error {
 			return identitypb.RegisterIdentityServiceHandlerClient(ctx, g, e.identity)
+		}},
+		{identitypb.File_internal_service_identity_identitypb_factors_proto, func(g *runtime.ServeMux) error {
+			return identitypb.RegisterFactorServiceHandlerClient(ctx, g, e.factors)
+		}},
+		{identitypb.File_internal_service_identity_identitypb_federation_proto, func(g *runtime.ServeMux) error {
+			return identitypb.RegisterFederationServiceHandlerClient(ctx, g, e.federation)
 		}},
 		{accesspb.File_internal_service_access_accesspb_access_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterAccessServiceHandlerClient(ctx, g, accesspb.NewAccessServiceClient(e.Conns["access"]))

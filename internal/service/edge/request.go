@@ -164,10 +164,13 @@ func (e *Edge) limit(ctx context.Context, r *http.Request, address string) error
 
 func signsIn(r *http.Request) bool {
 	if r.Method != http.MethodPost {
-		return false
+		return strings.HasPrefix(r.URL.Path, flowPath+"/")
 	}
 	switch r.URL.Path {
 	case "/v1/sessions", "/v1/accounts",
+		"/v1/sessions/complete", "/v1/sessions/passkey", "/v1/sessions/passkey/complete", challengePath,
+		identitypb.FactorService_CompleteSession_FullMethodName, identitypb.FactorService_BeginPasskeySignIn_FullMethodName,
+		identitypb.FactorService_CreatePasskeySession_FullMethodName,
 		identitypb.IdentityService_CreateSession_FullMethodName, identitypb.IdentityService_CreateAccount_FullMethodName:
 		return true
 	default:

@@ -1,27 +1,33 @@
 // Package identity is who people are.
 //
-// It owns accounts, their passwords and profiles, and the sessions in which
-// they are signed in.
+// It owns accounts, their passwords and profiles, their second factors and
+// passkeys, who they are at other providers, and the sessions in which they are
+// signed in.
 //
 // It answers who has an account and how they want to be addressed, signs in and
-// out, and tells the edge whose token a request brings.
+// out, with a second factor or through a provider, has people confirm who they
+// are, and tells the edge whose token a request brings.
 //
 // It sends AccountCreated and AccountUpdated.
 //
-// It hears nothing and calls nobody.
+// It hears nothing and calls no service; it asks the configured OpenID Connect
+// providers and GitHub who signs in.
 package identity
 
 import (
 	"context"
 	"embed"
 	"log/slog"
+	"net/http"
 	"time"
 
+	"github.com/go-webauthn/webauthn/webauthn"
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 )
 
@@ -39,6 +45,42 @@ var (
 	ErrSessionNotFound = fault.New(fault.NotFound, "session.not_found", "You have no such session.")
 )
 
+// ErrVerifyFirst is told of ways in, and of factors, that may not be added before
+// the account's address is known to be its holder's: who signed up with the
+// address of another would keep them when that other takes the account over.
+var ErrVerifyFirst = fault.New(fault.Conflict, "account.verify_first", "Verify your e-mail address first.")
+
+// Errors told of factors.
+var (
+	ErrFactorNotFound      = fault.New(fault.NotFound, "factor.not_found", "You have no such factor.")
+	ErrFactorConfirmed     = fault.New(fault.Conflict, "factor.confirmed", "The factor is confirmed already.")
+	ErrTOTPExists          = fault.New(fault.Conflict, "factor.totp_exists", "You have an app that shows codes. Remove it first.")
+	ErrTooManyFactors      = fault.New(fault.Conflict, "factor.too_many", "You have %d passkeys, and more are not kept. Remove one first.", maxPasskeys)
+	ErrNoFactor            = fault.New(fault.Conflict, "factor.none", "You have no such factor. Add one first.")
+	ErrCodeWrong           = fault.New(fault.Unauthenticated, "factor.code_wrong", "The code is wrong, or was used already. Take the next one.")
+	ErrChallengeOver       = fault.New(fault.Unauthenticated, "challenge.over", "The sign-in took too long, or had too many wrong codes. Begin again.")
+	ErrFactorRequired      = fault.New(fault.Conflict, "confirmation.factor_required", "Confirm with a second factor: the password alone does not do.")
+	ErrConfirmationRefused = fault.New(fault.Unauthenticated, "confirmation.refused", "The password is wrong. Without one, sign in anew.")
+	ErrNoPasskeys          = fault.New(fault.Conflict, "passkey.unavailable", "Passkeys do not work at this address: it has to be a domain.")
+	ErrPasskeyKnown        = fault.New(fault.Conflict, "passkey.known", "The passkey is registered already.")
+	ErrPasskeyRefused      = fault.New(fault.Unauthenticated, "passkey.refused", "The passkey was not accepted. Try again.")
+	ErrCeremonyOver        = fault.New(fault.Unauthenticated, "passkey.ceremony_over", "The question to the passkey is over, or was answered. Begin again.")
+)
+
+// Errors told of sign-in by others.
+var (
+	ErrProviderUnknown   = fault.New(fault.NotFound, "federation.provider_unknown", "There is no such provider to sign in with.")
+	ErrProviderAway      = &fault.Error{Kind: fault.Unavailable, Code: "federation.provider_away", Message: "The provider does not answer. Try again.", Retry: 10 * time.Second}
+	ErrFlowOver          = fault.New(fault.Unauthenticated, "federation.flow_over", "The sign-in took too long, was finished already, or began in another browser. Begin again.")
+	ErrFederationRefused = fault.New(fault.Unauthenticated, "federation.refused", "The provider did not say who you are in a way that can be believed. Begin again.")
+	ErrEmailUnverified   = fault.New(fault.Forbidden, "federation.email_unverified", "The provider has not verified your e-mail address. Verify it there first, or make an account with a password.")
+	ErrLinkRequired      = fault.New(fault.Conflict, "federation.link_required", "There is an account with your e-mail address. Sign in to it first, and link the provider to it then.")
+	ErrIdentityTaken     = fault.New(fault.Conflict, "federation.identity_taken", "This identity belongs to another account. Unlink it there first.")
+	ErrTooManyIdentities = fault.New(fault.Conflict, "federation.too_many", "You have %d identities, and more are not kept. Remove one first.", maxIdentities)
+	ErrIdentityNotFound  = fault.New(fault.NotFound, "identity.not_found", "You have no such identity.")
+	ErrLastWayIn         = fault.New(fault.Conflict, "federation.last_way_in", "Without it you could not sign in any more. Set a password or add another way first.")
+)
+
 // Config is what the service needs.
 type Config struct {
 	DB  *pg.DB
@@ -48,17 +90,35 @@ type Config struct {
 	// PasswordCost is what it takes to hash a password; the zero value is
 	// DefaultCost. Tests take less.
 	PasswordCost Cost
+
+	// Vault encrypts what belongs to one person.
+	Vault *secret.Vault
+	// PublicURL is where browsers reach the platform: where providers send them
+	// back to, and whose passkeys count.
+	PublicURL string
+	// Providers are who else may say who people are.
+	Providers []Provider
+	// HTTP asks the providers; nil: [http.DefaultClient]. Time and size of what
+	// they answer are bounded whatever it is.
+	HTTP *http.Client
 }
 
-// Service answers the calls of identitypb.IdentityService.
+// Service answers the calls of identitypb.IdentityService, FactorService and
+// FederationService.
 type Service struct {
 	identitypb.UnimplementedIdentityServiceServer
+	identitypb.UnimplementedFactorServiceServer
+	identitypb.UnimplementedFederationServiceServer
 
 	db     *pg.DB
 	log    *slog.Logger
 	now    func() time.Time
 	hasher *hasher
 	used   *used
+
+	vault     *secret.Vault
+	passkeys  *webauthn.WebAuthn // nil where there can be none
+	providers providers
 }
 
 // New returns the service.
@@ -76,12 +136,18 @@ func New(cfg Config) *Service {
 		now:    func() time.Time { return cfg.Now().UTC().Truncate(time.Microsecond) },
 		hasher: newHasher(cfg.PasswordCost),
 		used:   newUsed(),
+
+		vault:     cfg.Vault,
+		passkeys:  newPasskeys(cfg.PublicURL),
+		providers: newProviders(cfg),
 	}
 }
 
 // Register has r answer the service's calls.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	identitypb.RegisterIdentityServiceServer(r, s)
+	identitypb.RegisterFactorServiceServer(r, s)
+	identitypb.RegisterFederationServiceServer(r, s)
 }
 
 // Handlers returns what the service does on events: nothing.
@@ -107,6 +173,9 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-sweep.C:
 			if err := s.sweepSessions(ctx); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "identity: sessions not swept", "error", err.Error())
+			}
+			if err := s.sweepPending(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "identity: sign-ins that wait not swept", "error", err.Error())
 			}
 		case <-ctx.Done():
 			return s.lastWrite(ctx)

@@ -67,8 +67,13 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 }
 
 // verify reports whether hash was made of the password, and whether it should
-// be made anew because it took another cost than today's.
+// be made anew because it took another cost than today's. The empty hash of an
+// account without a password takes as long, and is no password's.
 func (h *hasher) verify(ctx context.Context, password, hash string) (ok, stale bool, err error) {
+	none := hash == ""
+	if none {
+		hash = h.dummy
+	}
 	p, err := parsePHC(hash)
 	if err != nil {
 		return false, false, err
@@ -77,7 +82,7 @@ func (h *hasher) verify(ctx context.Context, password, hash string) (ok, stale b
 	if err != nil {
 		return false, false, err
 	}
-	ok = subtle.ConstantTimeCompare(sum, p.sum) == 1
+	ok = subtle.ConstantTimeCompare(sum, p.sum) == 1 && !none
 	return ok, ok && p.cost != h.cost, nil
 }
 

@@ -61,13 +61,7 @@ func (s *Service) CreateSession(ctx context.Context, req *identitypb.CreateSessi
 	if err != nil {
 		return nil, err
 	}
-	started, token, err := s.startSession(ctx, accountID)
-	if err != nil {
-		return nil, err
-	}
-	out := toSession(started, auth.From(ctx).Session)
-	out.Token = token
-	return out, nil
+	return s.signIn(ctx, accountID)
 }
 
 // ListSessions implements identitypb.IdentityServiceServer.

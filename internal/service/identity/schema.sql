@@ -12,12 +12,95 @@ CREATE TABLE account (
 	revision bigint NOT NULL DEFAULT 1,
 	created_at timestamp with time zone NOT NULL,
 	updated_at timestamp with time zone NOT NULL,
+	email_verified_at timestamp with time zone,
 	CONSTRAINT account_pkey PRIMARY KEY (id),
 	CONSTRAINT account_email UNIQUE (email)
 );
 COMMENT ON TABLE account IS 'A person''s account: how they sign in, and what they say of themselves. Personal data of the account''s holder.';
 COMMENT ON COLUMN account.email IS 'In lower case and NFC, so that equal addresses are equal texts.';
-COMMENT ON COLUMN account.password_hash IS 'argon2id in the PHC format, with the parameters it was made with.';
+COMMENT ON COLUMN account.password_hash IS 'argon2id in the PHC format, with the parameters it was made with; empty for an account without a password.';
+
+CREATE TABLE ceremony (
+	id text COLLATE "C" NOT NULL,
+	purpose text NOT NULL,
+	bound_to text COLLATE "C" NOT NULL,
+	data bytea NOT NULL,
+	expires_at timestamp with time zone NOT NULL,
+	CONSTRAINT ceremony_pkey PRIMARY KEY (id),
+	CONSTRAINT ceremony_purpose_check CHECK ((purpose = ANY (ARRAY['registration'::text, 'sign-in'::text, 'challenge'::text, 'confirmation'::text])))
+);
+CREATE INDEX ceremony_expires ON ceremony USING btree (expires_at);
+COMMENT ON TABLE ceremony IS 'A question to a passkey that waits for its answer, for minutes. Personal data of the account''s holder.';
+COMMENT ON COLUMN ceremony.bound_to IS 'The session or the challenge that it was asked for; empty for a sign-in by passkey alone.';
+COMMENT ON COLUMN ceremony.data IS 'What the WebAuthn library checks the answer against, as it gave it, in JSON.';
+
+CREATE TABLE challenge (
+	id text COLLATE "C" NOT NULL,
+	token_hash bytea NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	wrong integer NOT NULL DEFAULT 0,
+	expires_at timestamp with time zone NOT NULL,
+	CONSTRAINT challenge_pkey PRIMARY KEY (id),
+	CONSTRAINT challenge_token UNIQUE (token_hash),
+	CONSTRAINT challenge_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id) ON DELETE CASCADE
+);
+CREATE INDEX challenge_account ON challenge USING btree (account_id);
+CREATE INDEX challenge_expires ON challenge USING btree (expires_at);
+COMMENT ON TABLE challenge IS 'A sign-in that waits for the second factor, for minutes. Personal data of the account''s holder.';
+
+CREATE TABLE factor (
+	id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	kind text NOT NULL,
+	name text NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	confirmed_at timestamp with time zone,
+	last_used_at timestamp with time zone,
+	secret bytea,
+	last_step bigint NOT NULL DEFAULT 0,
+	wrong integer NOT NULL DEFAULT 0,
+	wrong_since timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
+	credential_id bytea,
+	credential bytea,
+	CONSTRAINT factor_pkey PRIMARY KEY (id),
+	CONSTRAINT factor_credential UNIQUE (credential_id),
+	CONSTRAINT factor_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id) ON DELETE CASCADE,
+	CONSTRAINT factor_content CHECK ((((kind = 'totp'::text) = (secret IS NOT NULL)) AND ((kind = 'passkey'::text) = ((credential IS NOT NULL) AND (credential_id IS NOT NULL))))),
+	CONSTRAINT factor_kind_check CHECK ((kind = ANY (ARRAY['totp'::text, 'passkey'::text])))
+);
+CREATE INDEX factor_account ON factor USING btree (account_id, created_at, id);
+CREATE UNIQUE INDEX factor_totp ON factor USING btree (account_id) WHERE (kind = 'totp'::text);
+COMMENT ON TABLE factor IS 'By what a person shows who they are beside the password: apps that show codes, and passkeys. Personal data of the account''s holder.';
+COMMENT ON COLUMN factor.secret IS 'Of an app that shows codes, encrypted with the person''s data key.';
+COMMENT ON COLUMN factor.last_step IS 'The time step of the last code that was taken: no code of it or of an earlier one is taken again.';
+COMMENT ON COLUMN factor.wrong IS 'Wrong codes since wrong_since.';
+COMMENT ON COLUMN factor.credential IS 'The record of a passkey as the WebAuthn library keeps it: its public key and its counter, in JSON.';
+
+CREATE TABLE federated (
+	id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	provider text NOT NULL,
+	issuer text COLLATE "C" NOT NULL,
+	subject text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	last_used_at timestamp with time zone NOT NULL,
+	CONSTRAINT federated_pkey PRIMARY KEY (id),
+	CONSTRAINT federated_subject UNIQUE (issuer, subject),
+	CONSTRAINT federated_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id) ON DELETE CASCADE
+);
+CREATE INDEX federated_account ON federated USING btree (account_id, created_at, id);
+COMMENT ON TABLE federated IS 'Who a person is at a provider that they sign in with. Personal data of the account''s holder.';
+COMMENT ON COLUMN federated.issuer IS 'Whose subject it is; a provider''s name may be given to another.';
+
+CREATE TABLE recovery_code (
+	account_id text COLLATE "C" NOT NULL,
+	code_hash bytea NOT NULL,
+	used_at timestamp with time zone,
+	CONSTRAINT recovery_code_pkey PRIMARY KEY (account_id, code_hash),
+	CONSTRAINT recovery_code_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id) ON DELETE CASCADE
+);
+COMMENT ON TABLE recovery_code IS 'Codes to sign in with when all factors are lost, each once. Personal data of the account''s holder.';
+COMMENT ON COLUMN recovery_code.code_hash IS 'SHA-256: a code has 100 random bits, which nobody guesses.';
 
 CREATE TABLE session (
 	id text COLLATE "C" NOT NULL,
@@ -29,6 +112,8 @@ CREATE TABLE session (
 	last_used_at timestamp with time zone NOT NULL,
 	ended_at timestamp with time zone,
 	confirmed_at timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
+	tries integer NOT NULL DEFAULT 0,
+	tries_since timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
 	CONSTRAINT session_pkey PRIMARY KEY (id),
 	CONSTRAINT session_token UNIQUE (token_hash),
 	CONSTRAINT session_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id) ON DELETE CASCADE
@@ -39,3 +124,24 @@ CREATE INDEX session_expires ON session USING btree (expires_at);
 COMMENT ON TABLE session IS 'A sign-in, and for some days after its end that there was one. Personal data of the account''s holder.';
 COMMENT ON COLUMN session.token_hash IS 'SHA-256 of the token, which is kept nowhere.';
 COMMENT ON COLUMN session.confirmed_at IS 'When the account last confirmed who it is in this session, by a second factor where it has one.';
+COMMENT ON COLUMN session.tries IS 'How often somebody tried to confirm who they are in this session, since tries_since.';
+
+CREATE TABLE sign_in_flow (
+	state_hash bytea NOT NULL,
+	browser_hash bytea NOT NULL,
+	provider text NOT NULL,
+	sealed bytea NOT NULL,
+	return_to text NOT NULL,
+	account_id text COLLATE "C",
+	session_id text COLLATE "C",
+	expires_at timestamp with time zone NOT NULL,
+	CONSTRAINT sign_in_flow_pkey PRIMARY KEY (state_hash),
+	CONSTRAINT sign_in_flow_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id) ON DELETE CASCADE,
+	CONSTRAINT sign_in_flow_session_id_fkey FOREIGN KEY (session_id) REFERENCES session(id) ON DELETE CASCADE
+);
+CREATE INDEX sign_in_flow_account ON sign_in_flow USING btree (account_id);
+CREATE INDEX sign_in_flow_expires ON sign_in_flow USING btree (expires_at);
+CREATE INDEX sign_in_flow_session ON sign_in_flow USING btree (session_id);
+COMMENT ON TABLE sign_in_flow IS 'A sign-in that a person is at a provider for, for minutes. Personal data of the account''s holder where it links an identity.';
+COMMENT ON COLUMN sign_in_flow.sealed IS 'The nonce and the PKCE verifier, encrypted with the installation''s key.';
+COMMENT ON COLUMN sign_in_flow.account_id IS 'The account to link to; nobody''s where it signs in.';

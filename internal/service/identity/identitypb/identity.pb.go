@@ -292,7 +292,10 @@ type Session struct {
 	// The program that signed in, as it called itself.
 	UserAgent string `protobuf:"bytes,7,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
 	// Whether this very call was made with it.
-	Current       bool `protobuf:"varint,8,opt,name=current,proto3" json:"current,omitempty"`
+	Current bool `protobuf:"varint,8,opt,name=current,proto3" json:"current,omitempty"`
+	// What is still missing: set where the account has a second factor and it was
+	// not shown yet. All other fields are empty then, and there is no session.
+	Challenge     *SignInChallenge `protobuf:"bytes,20,opt,name=challenge,proto3" json:"challenge,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -383,6 +386,78 @@ func (x *Session) GetCurrent() bool {
 	return false
 }
 
+func (x *Session) GetChallenge() *SignInChallenge {
+	if x != nil {
+		return x.Challenge
+	}
+	return nil
+}
+
+// A sign-in that waits for the second factor. It is taken to
+// POST /v1/sessions/complete.
+type SignInChallenge struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What stands for the part of the sign-in that is done. It opens nothing by itself.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// The kinds of factors the account has: "totp", "passkey", "recovery_code".
+	Factors []string `protobuf:"bytes,2,rep,name=factors,proto3" json:"factors,omitempty"`
+	// When it ends by itself.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignInChallenge) Reset() {
+	*x = SignInChallenge{}
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignInChallenge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignInChallenge) ProtoMessage() {}
+
+func (x *SignInChallenge) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignInChallenge.ProtoReflect.Descriptor instead.
+func (*SignInChallenge) Descriptor() ([]byte, []int) {
+	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SignInChallenge) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *SignInChallenge) GetFactors() []string {
+	if x != nil {
+		return x.Factors
+	}
+	return nil
+}
+
+func (x *SignInChallenge) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
 // Asks for the caller's sessions.
 type ListSessionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -392,7 +467,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[4]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -404,7 +479,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[4]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -417,7 +492,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{5}
 }
 
 // The caller's sessions: at most 100 are live at a time.
@@ -431,7 +506,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[5]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -443,7 +518,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[5]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -456,7 +531,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListSessionsResponse) GetItems() []*Session {
@@ -477,7 +552,7 @@ type DeleteSessionRequest struct {
 
 func (x *DeleteSessionRequest) Reset() {
 	*x = DeleteSessionRequest{}
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[6]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -489,7 +564,7 @@ func (x *DeleteSessionRequest) String() string {
 func (*DeleteSessionRequest) ProtoMessage() {}
 
 func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[6]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,7 +577,7 @@ func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSessionRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeleteSessionRequest) GetSessionId() string {
@@ -521,7 +596,7 @@ type GetMeRequest struct {
 
 func (x *GetMeRequest) Reset() {
 	*x = GetMeRequest{}
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[7]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +608,7 @@ func (x *GetMeRequest) String() string {
 func (*GetMeRequest) ProtoMessage() {}
 
 func (x *GetMeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[7]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +621,7 @@ func (x *GetMeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeRequest.ProtoReflect.Descriptor instead.
 func (*GetMeRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{7}
+	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{8}
 }
 
 // What to change of the caller's profile.
@@ -566,7 +641,7 @@ type UpdateMeRequest struct {
 
 func (x *UpdateMeRequest) Reset() {
 	*x = UpdateMeRequest{}
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[8]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +653,7 @@ func (x *UpdateMeRequest) String() string {
 func (*UpdateMeRequest) ProtoMessage() {}
 
 func (x *UpdateMeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[8]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +666,7 @@ func (x *UpdateMeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMeRequest.ProtoReflect.Descriptor instead.
 func (*UpdateMeRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{8}
+	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateMeRequest) GetName() string {
@@ -633,7 +708,7 @@ type AuthenticateRequest struct {
 
 func (x *AuthenticateRequest) Reset() {
 	*x = AuthenticateRequest{}
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[9]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +720,7 @@ func (x *AuthenticateRequest) String() string {
 func (*AuthenticateRequest) ProtoMessage() {}
 
 func (x *AuthenticateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[9]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +733,7 @@ func (x *AuthenticateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthenticateRequest.ProtoReflect.Descriptor instead.
 func (*AuthenticateRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{9}
+	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AuthenticateRequest) GetToken() string {
@@ -691,7 +766,7 @@ type AuthenticateResponse struct {
 
 func (x *AuthenticateResponse) Reset() {
 	*x = AuthenticateResponse{}
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[10]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +778,7 @@ func (x *AuthenticateResponse) String() string {
 func (*AuthenticateResponse) ProtoMessage() {}
 
 func (x *AuthenticateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[10]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +791,7 @@ func (x *AuthenticateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthenticateResponse.ProtoReflect.Descriptor instead.
 func (*AuthenticateResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{10}
+	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AuthenticateResponse) GetAccountId() string {
@@ -789,7 +864,7 @@ const file_internal_service_identity_identitypb_identity_proto_rawDesc = "" +
 	"\x05email\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xfe\x01R\x05email\x12&\n" +
 	"\bpassword\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\bpassword\"\xd5\x02\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\bpassword\"\x96\x03\n" +
 	"\aSession\x12\x1b\n" +
 	"\x02id\x18\x01 \x01(\tB\v\xb2\xd4\x18\asessionR\x02id\x12*\n" +
 	"\n" +
@@ -803,7 +878,13 @@ const file_internal_service_identity_identitypb_identity_proto_rawDesc = "" +
 	"lastUsedAt\x12\x1d\n" +
 	"\n" +
 	"user_agent\x18\a \x01(\tR\tuserAgent\x12\x18\n" +
-	"\acurrent\x18\b \x01(\bR\acurrent\"\x15\n" +
+	"\acurrent\x18\b \x01(\bR\acurrent\x12?\n" +
+	"\tchallenge\x18\x14 \x01(\v2!.stoa.identity.v1.SignInChallengeR\tchallenge\"|\n" +
+	"\x0fSignInChallenge\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
+	"\afactors\x18\x02 \x03(\tR\afactors\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x15\n" +
 	"\x13ListSessionsRequest\"G\n" +
 	"\x14ListSessionsResponse\x12/\n" +
 	"\x05items\x18\x01 \x03(\v2\x19.stoa.identity.v1.SessionR\x05items\"B\n" +
@@ -855,49 +936,52 @@ func file_internal_service_identity_identitypb_identity_proto_rawDescGZIP() []by
 	return file_internal_service_identity_identitypb_identity_proto_rawDescData
 }
 
-var file_internal_service_identity_identitypb_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_internal_service_identity_identitypb_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_internal_service_identity_identitypb_identity_proto_goTypes = []any{
 	(*Account)(nil),               // 0: stoa.identity.v1.Account
 	(*CreateAccountRequest)(nil),  // 1: stoa.identity.v1.CreateAccountRequest
 	(*CreateSessionRequest)(nil),  // 2: stoa.identity.v1.CreateSessionRequest
 	(*Session)(nil),               // 3: stoa.identity.v1.Session
-	(*ListSessionsRequest)(nil),   // 4: stoa.identity.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),  // 5: stoa.identity.v1.ListSessionsResponse
-	(*DeleteSessionRequest)(nil),  // 6: stoa.identity.v1.DeleteSessionRequest
-	(*GetMeRequest)(nil),          // 7: stoa.identity.v1.GetMeRequest
-	(*UpdateMeRequest)(nil),       // 8: stoa.identity.v1.UpdateMeRequest
-	(*AuthenticateRequest)(nil),   // 9: stoa.identity.v1.AuthenticateRequest
-	(*AuthenticateResponse)(nil),  // 10: stoa.identity.v1.AuthenticateResponse
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*emptypb.Empty)(nil),         // 12: google.protobuf.Empty
+	(*SignInChallenge)(nil),       // 4: stoa.identity.v1.SignInChallenge
+	(*ListSessionsRequest)(nil),   // 5: stoa.identity.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),  // 6: stoa.identity.v1.ListSessionsResponse
+	(*DeleteSessionRequest)(nil),  // 7: stoa.identity.v1.DeleteSessionRequest
+	(*GetMeRequest)(nil),          // 8: stoa.identity.v1.GetMeRequest
+	(*UpdateMeRequest)(nil),       // 9: stoa.identity.v1.UpdateMeRequest
+	(*AuthenticateRequest)(nil),   // 10: stoa.identity.v1.AuthenticateRequest
+	(*AuthenticateResponse)(nil),  // 11: stoa.identity.v1.AuthenticateResponse
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*emptypb.Empty)(nil),         // 13: google.protobuf.Empty
 }
 var file_internal_service_identity_identitypb_identity_proto_depIdxs = []int32{
-	11, // 0: stoa.identity.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	11, // 1: stoa.identity.v1.Session.created_at:type_name -> google.protobuf.Timestamp
-	11, // 2: stoa.identity.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
-	11, // 3: stoa.identity.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
-	3,  // 4: stoa.identity.v1.ListSessionsResponse.items:type_name -> stoa.identity.v1.Session
-	11, // 5: stoa.identity.v1.AuthenticateResponse.expires_at:type_name -> google.protobuf.Timestamp
-	11, // 6: stoa.identity.v1.AuthenticateResponse.confirmed_at:type_name -> google.protobuf.Timestamp
-	1,  // 7: stoa.identity.v1.IdentityService.CreateAccount:input_type -> stoa.identity.v1.CreateAccountRequest
-	2,  // 8: stoa.identity.v1.IdentityService.CreateSession:input_type -> stoa.identity.v1.CreateSessionRequest
-	4,  // 9: stoa.identity.v1.IdentityService.ListSessions:input_type -> stoa.identity.v1.ListSessionsRequest
-	6,  // 10: stoa.identity.v1.IdentityService.DeleteSession:input_type -> stoa.identity.v1.DeleteSessionRequest
-	7,  // 11: stoa.identity.v1.IdentityService.GetMe:input_type -> stoa.identity.v1.GetMeRequest
-	8,  // 12: stoa.identity.v1.IdentityService.UpdateMe:input_type -> stoa.identity.v1.UpdateMeRequest
-	9,  // 13: stoa.identity.v1.IdentityService.Authenticate:input_type -> stoa.identity.v1.AuthenticateRequest
-	0,  // 14: stoa.identity.v1.IdentityService.CreateAccount:output_type -> stoa.identity.v1.Account
-	3,  // 15: stoa.identity.v1.IdentityService.CreateSession:output_type -> stoa.identity.v1.Session
-	5,  // 16: stoa.identity.v1.IdentityService.ListSessions:output_type -> stoa.identity.v1.ListSessionsResponse
-	12, // 17: stoa.identity.v1.IdentityService.DeleteSession:output_type -> google.protobuf.Empty
-	0,  // 18: stoa.identity.v1.IdentityService.GetMe:output_type -> stoa.identity.v1.Account
-	0,  // 19: stoa.identity.v1.IdentityService.UpdateMe:output_type -> stoa.identity.v1.Account
-	10, // 20: stoa.identity.v1.IdentityService.Authenticate:output_type -> stoa.identity.v1.AuthenticateResponse
-	14, // [14:21] is the sub-list for method output_type
-	7,  // [7:14] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	12, // 0: stoa.identity.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	12, // 1: stoa.identity.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	12, // 2: stoa.identity.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	12, // 3: stoa.identity.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
+	4,  // 4: stoa.identity.v1.Session.challenge:type_name -> stoa.identity.v1.SignInChallenge
+	12, // 5: stoa.identity.v1.SignInChallenge.expires_at:type_name -> google.protobuf.Timestamp
+	3,  // 6: stoa.identity.v1.ListSessionsResponse.items:type_name -> stoa.identity.v1.Session
+	12, // 7: stoa.identity.v1.AuthenticateResponse.expires_at:type_name -> google.protobuf.Timestamp
+	12, // 8: stoa.identity.v1.AuthenticateResponse.confirmed_at:type_name -> google.protobuf.Timestamp
+	1,  // 9: stoa.identity.v1.IdentityService.CreateAccount:input_type -> stoa.identity.v1.CreateAccountRequest
+	2,  // 10: stoa.identity.v1.IdentityService.CreateSession:input_type -> stoa.identity.v1.CreateSessionRequest
+	5,  // 11: stoa.identity.v1.IdentityService.ListSessions:input_type -> stoa.identity.v1.ListSessionsRequest
+	7,  // 12: stoa.identity.v1.IdentityService.DeleteSession:input_type -> stoa.identity.v1.DeleteSessionRequest
+	8,  // 13: stoa.identity.v1.IdentityService.GetMe:input_type -> stoa.identity.v1.GetMeRequest
+	9,  // 14: stoa.identity.v1.IdentityService.UpdateMe:input_type -> stoa.identity.v1.UpdateMeRequest
+	10, // 15: stoa.identity.v1.IdentityService.Authenticate:input_type -> stoa.identity.v1.AuthenticateRequest
+	0,  // 16: stoa.identity.v1.IdentityService.CreateAccount:output_type -> stoa.identity.v1.Account
+	3,  // 17: stoa.identity.v1.IdentityService.CreateSession:output_type -> stoa.identity.v1.Session
+	6,  // 18: stoa.identity.v1.IdentityService.ListSessions:output_type -> stoa.identity.v1.ListSessionsResponse
+	13, // 19: stoa.identity.v1.IdentityService.DeleteSession:output_type -> google.protobuf.Empty
+	0,  // 20: stoa.identity.v1.IdentityService.GetMe:output_type -> stoa.identity.v1.Account
+	0,  // 21: stoa.identity.v1.IdentityService.UpdateMe:output_type -> stoa.identity.v1.Account
+	11, // 22: stoa.identity.v1.IdentityService.Authenticate:output_type -> stoa.identity.v1.AuthenticateResponse
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_identity_identitypb_identity_proto_init() }
@@ -905,14 +989,14 @@ func file_internal_service_identity_identitypb_identity_proto_init() {
 	if File_internal_service_identity_identitypb_identity_proto != nil {
 		return
 	}
-	file_internal_service_identity_identitypb_identity_proto_msgTypes[8].OneofWrappers = []any{}
+	file_internal_service_identity_identitypb_identity_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_identity_identitypb_identity_proto_rawDesc), len(file_internal_service_identity_identitypb_identity_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

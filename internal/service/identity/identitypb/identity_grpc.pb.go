@@ -40,7 +40,8 @@ type IdentityServiceClient interface {
 	// Makes an account. Errors: account.email_taken (409), account.password_common (400).
 	CreateAccount(ctx context.Context, in *CreateAccountRequest, opts ...grpc.CallOption) (*Account, error)
 	// Signs in. Every call makes a session of its own, whatever its
-	// Idempotency-Key, because a token is shown once and not kept. Errors:
+	// Idempotency-Key, because a token is shown once and not kept. For an account
+	// with a second factor it makes none yet and answers a challenge. Errors:
 	// session.bad_credentials (401), the same for an unknown address and a wrong
 	// password.
 	CreateSession(ctx context.Context, in *CreateSessionRequest, opts ...grpc.CallOption) (*Session, error)
@@ -145,7 +146,8 @@ type IdentityServiceServer interface {
 	// Makes an account. Errors: account.email_taken (409), account.password_common (400).
 	CreateAccount(context.Context, *CreateAccountRequest) (*Account, error)
 	// Signs in. Every call makes a session of its own, whatever its
-	// Idempotency-Key, because a token is shown once and not kept. Errors:
+	// Idempotency-Key, because a token is shown once and not kept. For an account
+	// with a second factor it makes none yet and answers a challenge. Errors:
 	// session.bad_credentials (401), the same for an unknown address and a wrong
 	// password.
 	CreateSession(context.Context, *CreateSessionRequest) (*Session, error)
