@@ -24,6 +24,7 @@ import (
 	// The contracts with an address over HTTP. A test of the edge misses the
 	// operations of one that is forgotten here.
 	_ "github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	_ "github.com/stoa-lms/stoa/internal/service/audit/auditpb"
 	_ "github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	_ "github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	_ "github.com/stoa-lms/stoa/internal/service/discovery/discoverypb"

@@ -324,8 +324,8 @@ func TestListEntries(t *testing.T) {
 		"actions":     {&auditpb.ListEntriesRequest{Action: "session."}, 1},
 		"other":       {&auditpb.ListEntriesRequest{Action: "session.ended"}, 0},
 		"someone":     {&auditpb.ListEntriesRequest{ActorId: id.New("account")}, 0},
-		"since":       {&auditpb.ListEntriesRequest{Since: special.GetAt()}, 1},
-		"until":       {&auditpb.ListEntriesRequest{Until: special.GetAt(), PageSize: 100}, 30},
+		"since":       {&auditpb.ListEntriesRequest{Since: special.GetAt().AsTime().Format(time.RFC3339Nano)}, 1},
+		"until":       {&auditpb.ListEntriesRequest{Until: special.GetAt().AsTime().Format(time.RFC3339), PageSize: 100}, 30},
 		"two filters": {&auditpb.ListEntriesRequest{ActorId: special.GetActorId(), Action: "role.granted"}, 0},
 	} {
 		res, err := e.ListEntries(ctx, c.req)
@@ -361,6 +361,9 @@ func TestListEntries(t *testing.T) {
 	}
 	if _, err := e.GetEntry(ctx, &auditpb.GetEntryRequest{EntryId: id.New("entry")}); fault.CodeOf(err) != ErrEntryNotFound.Code {
 		t.Errorf("none: %v", err)
+	}
+	if _, err := e.ListEntries(ctx, &auditpb.ListEntriesRequest{Since: "yesterday"}); fault.CodeOf(err) != "time.invalid" {
+		t.Errorf("a time that is none: %v", err)
 	}
 	for _, cursor := range []string{"x", "WyJ4Il0"} {
 		if _, err := e.ListEntries(ctx, &auditpb.ListEntriesRequest{Cursor: cursor}); !fault.Is(err, fault.Invalid) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/audit/auditpb"
@@ -81,11 +82,20 @@ func (s *Service) ListEntries(ctx context.Context, req *auditpb.ListEntriesReque
 	case action != "":
 		f.add(`action = $%d`, action)
 	}
-	if t := req.GetSince(); t.IsValid() {
-		f.add(`at >= $%d`, t.AsTime().Truncate(time.Microsecond))
-	}
-	if t := req.GetUntil(); t.IsValid() {
-		f.add(`at < $%d`, t.AsTime().Truncate(time.Microsecond))
+	for _, bound := range []struct{ field, value, condition string }{
+		{"since", req.GetSince(), `at >= $%d`}, {"until", req.GetUntil(), `at < $%d`},
+	} {
+		if bound.value == "" {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339Nano, bound.value)
+		if err != nil {
+			return nil, &fault.Error{
+				Kind: fault.Invalid, Code: "time.invalid", Message: "A time is not one.",
+				Fields: []fault.Field{{Path: bound.field, Code: "time.invalid", Hint: "A time looks like 2026-03-01T12:00:00Z."}},
+			}
+		}
+		f.add(bound.condition, at)
 	}
 	list, next, err := s.list(ctx, f, req.GetPageSize(), req.GetCursor())
 	if err != nil {

@@ -243,10 +243,10 @@ type ListEntriesRequest struct {
 	Action string `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
 	// Only what this request caused.
 	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Only what was done at this time or later.
-	Since *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
-	// Only what was done before this time.
-	Until *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=until,proto3" json:"until,omitempty"`
+	// Only what was done at this time or later, as RFC 3339.
+	Since string `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
+	// Only what was done before this time, as RFC 3339.
+	Until string `protobuf:"bytes,8,opt,name=until,proto3" json:"until,omitempty"`
 	// How many to return at most, 1 to 100; 20 when zero.
 	PageSize int32 `protobuf:"varint,9,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_cursor of the page before; empty for the first.
@@ -327,18 +327,18 @@ func (x *ListEntriesRequest) GetRequestId() string {
 	return ""
 }
 
-func (x *ListEntriesRequest) GetSince() *timestamppb.Timestamp {
+func (x *ListEntriesRequest) GetSince() string {
 	if x != nil {
 		return x.Since
 	}
-	return nil
+	return ""
 }
 
-func (x *ListEntriesRequest) GetUntil() *timestamppb.Timestamp {
+func (x *ListEntriesRequest) GetUntil() string {
 	if x != nil {
 		return x.Until
 	}
-	return nil
+	return ""
 }
 
 func (x *ListEntriesRequest) GetPageSize() int32 {
@@ -694,7 +694,7 @@ const file_internal_service_audit_auditpb_audit_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x10 \x01(\tR\trequestId\x12\x19\n" +
 	"\bevent_id\x18\x11 \x01(\tR\aeventId\x12\x12\n" +
-	"\x04hash\x18\x12 \x01(\tR\x04hash\"\xc3\x03\n" +
+	"\x04hash\x18\x12 \x01(\tR\x04hash\"\x9d\x03\n" +
 	"\x12ListEntriesRequest\x12&\n" +
 	"\bactor_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\aactorId\x12$\n" +
 	"\tobject_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\bobjectId\x12(\n" +
@@ -703,9 +703,9 @@ const file_internal_service_audit_auditpb_audit_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x126\n" +
 	"\x06action\x18\x05 \x01(\tB\x1e\xbaH\x1br\x19\x18<2\x15^([a-z_]+\\.[a-z_]*)?$R\x06action\x12&\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x120\n" +
-	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
-	"\x05until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12&\n" +
+	"request_id\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12\x1d\n" +
+	"\x05since\x18\a \x01(\tB\a\xbaH\x04r\x02\x18(R\x05since\x12\x1d\n" +
+	"\x05until\x18\b \x01(\tB\a\xbaH\x04r\x02\x18(R\x05until\x12&\n" +
 	"\tpage_size\x18\t \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12 \n" +
 	"\x06cursor\x18\n" +
 	" \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\"b\n" +
@@ -762,25 +762,23 @@ var file_internal_service_audit_auditpb_audit_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),     // 8: google.protobuf.Timestamp
 }
 var file_internal_service_audit_auditpb_audit_proto_depIdxs = []int32{
-	8,  // 0: stoa.audit.v1.Entry.at:type_name -> google.protobuf.Timestamp
-	8,  // 1: stoa.audit.v1.ListEntriesRequest.since:type_name -> google.protobuf.Timestamp
-	8,  // 2: stoa.audit.v1.ListEntriesRequest.until:type_name -> google.protobuf.Timestamp
-	0,  // 3: stoa.audit.v1.ListEntriesResponse.items:type_name -> stoa.audit.v1.Entry
-	0,  // 4: stoa.audit.v1.ListCourseEntriesResponse.items:type_name -> stoa.audit.v1.Entry
-	0,  // 5: stoa.audit.v1.ExportEntriesResponse.entries:type_name -> stoa.audit.v1.Entry
-	1,  // 6: stoa.audit.v1.AuditService.ListEntries:input_type -> stoa.audit.v1.ListEntriesRequest
-	3,  // 7: stoa.audit.v1.AuditService.GetEntry:input_type -> stoa.audit.v1.GetEntryRequest
-	4,  // 8: stoa.audit.v1.AuditService.ListCourseEntries:input_type -> stoa.audit.v1.ListCourseEntriesRequest
-	6,  // 9: stoa.audit.v1.AuditService.ExportEntries:input_type -> stoa.audit.v1.ExportEntriesRequest
-	2,  // 10: stoa.audit.v1.AuditService.ListEntries:output_type -> stoa.audit.v1.ListEntriesResponse
-	0,  // 11: stoa.audit.v1.AuditService.GetEntry:output_type -> stoa.audit.v1.Entry
-	5,  // 12: stoa.audit.v1.AuditService.ListCourseEntries:output_type -> stoa.audit.v1.ListCourseEntriesResponse
-	7,  // 13: stoa.audit.v1.AuditService.ExportEntries:output_type -> stoa.audit.v1.ExportEntriesResponse
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	8, // 0: stoa.audit.v1.Entry.at:type_name -> google.protobuf.Timestamp
+	0, // 1: stoa.audit.v1.ListEntriesResponse.items:type_name -> stoa.audit.v1.Entry
+	0, // 2: stoa.audit.v1.ListCourseEntriesResponse.items:type_name -> stoa.audit.v1.Entry
+	0, // 3: stoa.audit.v1.ExportEntriesResponse.entries:type_name -> stoa.audit.v1.Entry
+	1, // 4: stoa.audit.v1.AuditService.ListEntries:input_type -> stoa.audit.v1.ListEntriesRequest
+	3, // 5: stoa.audit.v1.AuditService.GetEntry:input_type -> stoa.audit.v1.GetEntryRequest
+	4, // 6: stoa.audit.v1.AuditService.ListCourseEntries:input_type -> stoa.audit.v1.ListCourseEntriesRequest
+	6, // 7: stoa.audit.v1.AuditService.ExportEntries:input_type -> stoa.audit.v1.ExportEntriesRequest
+	2, // 8: stoa.audit.v1.AuditService.ListEntries:output_type -> stoa.audit.v1.ListEntriesResponse
+	0, // 9: stoa.audit.v1.AuditService.GetEntry:output_type -> stoa.audit.v1.Entry
+	5, // 10: stoa.audit.v1.AuditService.ListCourseEntries:output_type -> stoa.audit.v1.ListCourseEntriesResponse
+	7, // 11: stoa.audit.v1.AuditService.ExportEntries:output_type -> stoa.audit.v1.ExportEntriesResponse
+	8, // [8:12] is the sub-list for method output_type
+	4, // [4:8] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_audit_auditpb_audit_proto_init() }

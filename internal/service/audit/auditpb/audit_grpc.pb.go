@@ -33,7 +33,8 @@ const (
 //
 // The audit log: every change of state of every service, in one chain.
 type AuditServiceClient interface {
-	// Lists entries, newest first; filters that are empty let all through.
+	// Lists entries, newest first; filters that are empty let all through. Errors:
+	// time.invalid (400).
 	ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error)
 	// Returns an entry. Errors: entry.not_found (404).
 	GetEntry(ctx context.Context, in *GetEntryRequest, opts ...grpc.CallOption) (*Entry, error)
@@ -109,7 +110,8 @@ type AuditService_ExportEntriesClient = grpc.ServerStreamingClient[ExportEntries
 //
 // The audit log: every change of state of every service, in one chain.
 type AuditServiceServer interface {
-	// Lists entries, newest first; filters that are empty let all through.
+	// Lists entries, newest first; filters that are empty let all through. Errors:
+	// time.invalid (400).
 	ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error)
 	// Returns an entry. Errors: entry.not_found (404).
 	GetEntry(context.Context, *GetEntryRequest) (*Entry, error)
