@@ -58,12 +58,12 @@ const tokenBytes = 32
 
 var tokenLength = len(tokenPrefix) + base64.RawURLEncoding.EncodedLen(tokenBytes)
 
-func newToken() (string, error) {
+func newToken(prefix string) (string, error) {
 	raw := make([]byte, tokenBytes)
 	if _, err := rand.Read(raw); err != nil {
 		return "", fmt.Errorf("identity: token: %w", err)
 	}
-	return tokenPrefix + base64.RawURLEncoding.EncodeToString(raw), nil
+	return prefix + base64.RawURLEncoding.EncodeToString(raw), nil
 }
 
 func tokenHash(token string) []byte {
@@ -132,7 +132,7 @@ func (s *Service) rehash(ctx context.Context, accountID, password, was string) e
 // startSession makes a session and returns it with its token. The account's
 // oldest sessions end where there would be too many.
 func (s *Service) startSession(ctx context.Context, accountID string) (session, string, error) {
-	token, err := newToken()
+	token, err := newToken(tokenPrefix)
 	if err != nil {
 		return session{}, "", err
 	}
@@ -197,6 +197,25 @@ func (s *Service) endSession(ctx context.Context, tx *pg.Tx, accountID, sessionI
 		return ErrSessionNotFound
 	}
 	return audit.Record(ctx, tx, audit.Entry{Action: "session.ended", Object: sessionID, Person: accountID})
+}
+
+// rotate gives a live session a new token and returns it; the one before is good
+// no more. It is for the moments at which what a session may do grows or who
+// knows its token should not count any longer: a stolen token does not come along.
+func (s *Service) rotate(ctx context.Context, tx *pg.Tx, sessionID string) (string, error) {
+	token, err := newToken(tokenPrefix)
+	if err != nil {
+		return "", err
+	}
+	tag, err := tx.Exec(ctx, `UPDATE session SET token_hash = $4 WHERE id = $3 AND `+live,
+		s.now(), s.now().Add(-sessionIdle), sessionID, tokenHash(token))
+	if err != nil {
+		return "", fmt.Errorf("rotate session: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return "", ErrSessionNotFound
+	}
+	return token, audit.Record(ctx, tx, audit.Entry{Action: "session.rotated", Object: sessionID, Person: auth.From(ctx).Account})
 }
 
 // sessionByToken returns the live session of a token and notes its use.
