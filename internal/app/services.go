@@ -37,7 +37,7 @@ type started struct {
 // all services with tables. The edge has none and is started apart.
 var all = []service{
 	{identity.Schema, new(identity.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := identity.New(identity.Config{DB: db, Log: p.log})
+		s := identity.New(identity.Config{DB: db, Log: p.log, Keys: p.secrets, Store: p.limiter})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
 	}},

@@ -58,7 +58,10 @@ const tokenBytes = 32
 
 var tokenLength = len(tokenPrefix) + base64.RawURLEncoding.EncodedLen(tokenBytes)
 
-func newToken(prefix string) (string, error) {
+func newToken() (string, error) { return secretToken(tokenPrefix) }
+
+// secretToken returns a new token of the kind that the prefix says.
+func secretToken(prefix string) (string, error) {
 	raw := make([]byte, tokenBytes)
 	if _, err := rand.Read(raw); err != nil {
 		return "", fmt.Errorf("identity: token: %w", err)
@@ -132,7 +135,7 @@ func (s *Service) rehash(ctx context.Context, accountID, password, was string) e
 // startSession makes a session and returns it with its token. The account's
 // oldest sessions end where there would be too many.
 func (s *Service) startSession(ctx context.Context, accountID string) (session, string, error) {
-	token, err := newToken(tokenPrefix)
+	token, err := newToken()
 	if err != nil {
 		return session{}, "", err
 	}
@@ -203,7 +206,7 @@ func (s *Service) endSession(ctx context.Context, tx *pg.Tx, accountID, sessionI
 // no more. It is for the moments at which what a session may do grows or who
 // knows its token should not count any longer: a stolen token does not come along.
 func (s *Service) rotate(ctx context.Context, tx *pg.Tx, sessionID string) (string, error) {
-	token, err := newToken(tokenPrefix)
+	token, err := newToken()
 	if err != nil {
 		return "", err
 	}
@@ -213,7 +216,7 @@ func (s *Service) rotate(ctx context.Context, tx *pg.Tx, sessionID string) (stri
 		return "", fmt.Errorf("rotate session: %w", err)
 	}
 	if tag.RowsAffected() == 0 {
-		return "", ErrSessionNotFound
+		return "", auth.ErrBadToken
 	}
 	return token, audit.Record(ctx, tx, audit.Entry{Action: "session.rotated", Object: sessionID, Person: auth.From(ctx).Account})
 }

@@ -10,6 +10,7 @@ import (
 	_ "github.com/stoa-lms/stoa/internal/auth/authpb"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -196,11 +197,298 @@ func (x *AccountUpdated) GetVersion() int64 {
 	return 0
 }
 
+// Somebody has to be written to about the security of their account. What it
+// says is sealed, so that neither the outbox nor the broker can read it.
+type SecurityMailRequested struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the mail; one that comes twice is written once.
+	MailId string `protobuf:"bytes,1,opt,name=mail_id,json=mailId,proto3" json:"mail_id,omitempty"`
+	// The account that it is about.
+	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// What it says: "verify_email", "reset_password", "change_email",
+	// "email_changed", "account_exists", "password_changed", "new_device" or
+	// "locked".
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The language as a BCP 47 tag.
+	Locale string `protobuf:"bytes,4,opt,name=locale,proto3" json:"locale,omitempty"`
+	// A SecurityMail, sealed by the envelope key for the purpose
+	// "identity mail\n" and mail_id.
+	Sealed        []byte `protobuf:"bytes,5,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecurityMailRequested) Reset() {
+	*x = SecurityMailRequested{}
+	mi := &file_internal_service_identity_identitypb_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecurityMailRequested) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecurityMailRequested) ProtoMessage() {}
+
+func (x *SecurityMailRequested) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_identity_identitypb_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecurityMailRequested.ProtoReflect.Descriptor instead.
+func (*SecurityMailRequested) Descriptor() ([]byte, []int) {
+	return file_internal_service_identity_identitypb_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SecurityMailRequested) GetMailId() string {
+	if x != nil {
+		return x.MailId
+	}
+	return ""
+}
+
+func (x *SecurityMailRequested) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *SecurityMailRequested) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *SecurityMailRequested) GetLocale() string {
+	if x != nil {
+		return x.Locale
+	}
+	return ""
+}
+
+func (x *SecurityMailRequested) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+// What SecurityMailRequested seals. It never travels as it is.
+type SecurityMail struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The address to write to.
+	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// The name of whom is written to.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The secret of the link; empty for kinds without one.
+	Token string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	// The network address that what happened came from; may be empty.
+	Address string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	// The program that it came from, as it calls itself; may be empty.
+	UserAgent string `protobuf:"bytes,5,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	// When it happened.
+	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecurityMail) Reset() {
+	*x = SecurityMail{}
+	mi := &file_internal_service_identity_identitypb_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecurityMail) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecurityMail) ProtoMessage() {}
+
+func (x *SecurityMail) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_identity_identitypb_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecurityMail.ProtoReflect.Descriptor instead.
+func (*SecurityMail) Descriptor() ([]byte, []int) {
+	return file_internal_service_identity_identitypb_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SecurityMail) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SecurityMail) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SecurityMail) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *SecurityMail) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *SecurityMail) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *SecurityMail) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// An account was suspended: it can't sign in and its tokens are refused.
+type AccountSuspended struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Grows with each change of the account, as in AccountUpdated.
+	Version       int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountSuspended) Reset() {
+	*x = AccountSuspended{}
+	mi := &file_internal_service_identity_identitypb_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountSuspended) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountSuspended) ProtoMessage() {}
+
+func (x *AccountSuspended) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_identity_identitypb_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountSuspended.ProtoReflect.Descriptor instead.
+func (*AccountSuspended) Descriptor() ([]byte, []int) {
+	return file_internal_service_identity_identitypb_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AccountSuspended) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *AccountSuspended) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// A suspended account was let in again.
+type AccountReinstated struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Grows with each change of the account, as in AccountUpdated.
+	Version       int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountReinstated) Reset() {
+	*x = AccountReinstated{}
+	mi := &file_internal_service_identity_identitypb_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountReinstated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountReinstated) ProtoMessage() {}
+
+func (x *AccountReinstated) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_identity_identitypb_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountReinstated.ProtoReflect.Descriptor instead.
+func (*AccountReinstated) Descriptor() ([]byte, []int) {
+	return file_internal_service_identity_identitypb_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AccountReinstated) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *AccountReinstated) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_internal_service_identity_identitypb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_identity_identitypb_events_proto_rawDesc = "" +
 	"\n" +
-	"1internal/service/identity/identitypb/events.proto\x12\x10stoa.identity.v1\x1a\"internal/auth/authpb/options.proto\"\x9b\x01\n" +
+	"1internal/service/identity/identitypb/events.proto\x12\x10stoa.identity.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\x9b\x01\n" +
 	"\x0eAccountCreated\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x14\n" +
@@ -215,7 +503,30 @@ const file_internal_service_identity_identitypb_events_proto_rawDesc = "" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
 	"\x06locale\x18\x04 \x01(\tR\x06locale\x12\x1b\n" +
 	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\x12\x18\n" +
-	"\aversion\x18\x06 \x01(\x03R\aversionB?Z=github.com/stoa-lms/stoa/internal/service/identity/identitypbb\x06proto3"
+	"\aversion\x18\x06 \x01(\x03R\aversion\"\xaa\x01\n" +
+	"\x15SecurityMailRequested\x12!\n" +
+	"\amail_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04mailR\x06mailId\x12*\n" +
+	"\n" +
+	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06locale\x18\x04 \x01(\tR\x06locale\x12\x16\n" +
+	"\x06sealed\x18\x05 \x01(\fR\x06sealed\"\xad\x01\n" +
+	"\fSecurityMail\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x1d\n" +
+	"\n" +
+	"user_agent\x18\x05 \x01(\tR\tuserAgent\x12*\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"X\n" +
+	"\x10AccountSuspended\x12*\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\"Y\n" +
+	"\x11AccountReinstated\x12*\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversionB?Z=github.com/stoa-lms/stoa/internal/service/identity/identitypbb\x06proto3"
 
 var (
 	file_internal_service_identity_identitypb_events_proto_rawDescOnce sync.Once
@@ -229,17 +540,23 @@ func file_internal_service_identity_identitypb_events_proto_rawDescGZIP() []byte
 	return file_internal_service_identity_identitypb_events_proto_rawDescData
 }
 
-var file_internal_service_identity_identitypb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_internal_service_identity_identitypb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_internal_service_identity_identitypb_events_proto_goTypes = []any{
-	(*AccountCreated)(nil), // 0: stoa.identity.v1.AccountCreated
-	(*AccountUpdated)(nil), // 1: stoa.identity.v1.AccountUpdated
+	(*AccountCreated)(nil),        // 0: stoa.identity.v1.AccountCreated
+	(*AccountUpdated)(nil),        // 1: stoa.identity.v1.AccountUpdated
+	(*SecurityMailRequested)(nil), // 2: stoa.identity.v1.SecurityMailRequested
+	(*SecurityMail)(nil),          // 3: stoa.identity.v1.SecurityMail
+	(*AccountSuspended)(nil),      // 4: stoa.identity.v1.AccountSuspended
+	(*AccountReinstated)(nil),     // 5: stoa.identity.v1.AccountReinstated
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_internal_service_identity_identitypb_events_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	6, // 0: stoa.identity.v1.SecurityMail.at:type_name -> google.protobuf.Timestamp
+	1, // [1:1] is the sub-list for method output_type
+	1, // [1:1] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_identity_identitypb_events_proto_init() }
@@ -253,7 +570,7 @@ func file_internal_service_identity_identitypb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_identity_identitypb_events_proto_rawDesc), len(file_internal_service_identity_identitypb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
