@@ -77,6 +77,7 @@ type SignIn struct{ Who, Email, Password string }
 type Edge struct {
 	Config
 	identity identitypb.IdentityServiceClient
+	accounts identitypb.AccountServiceClient
 	media    mediapb.MediaServiceClient
 	commerce commercepb.CommerceServiceClient
 	notify   notifypb.NotifyServiceClient
@@ -110,6 +111,7 @@ func New(cfg Config) (*Edge, error) {
 	e := &Edge{
 		Config:   cfg,
 		identity: identitypb.NewIdentityServiceClient(cfg.Conns["identity"]),
+		accounts: identitypb.NewAccountServiceClient(cfg.Conns["identity"]),
 		media:    mediapb.NewMediaServiceClient(cfg.Conns["media"]),
 		commerce: commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
 		notify:   notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
@@ -137,6 +139,10 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /pay/{payment_id}", e.payPage)
 	mux.HandleFunc("POST /pay/{payment_id}", e.settle)
 	mux.HandleFunc("GET /mail", e.mailPage)
+	for path := range links {
+		mux.HandleFunc("GET "+path, e.linkPage)
+		mux.HandleFunc("POST "+path, e.followLink)
+	}
 	mux.HandleFunc("POST /v1/courses/{course_id}/media", e.upload)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("/", e.notFound)
@@ -158,6 +164,12 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 	}{
 		{identitypb.File_internal_service_identity_identitypb_identity_proto, func(g *runtime.ServeMux) error {
 			return identitypb.RegisterIdentityServiceHandlerClient(ctx, g, e.identity)
+		}},
+		{identitypb.File_internal_service_identity_identitypb_accounts_proto, func(g *runtime.ServeMux) error {
+			return identitypb.RegisterAccountServiceHandlerClient(ctx, g, e.accounts)
+		}},
+		{identitypb.File_internal_service_identity_identitypb_tokens_proto, func(g *runtime.ServeMux) error {
+			return identitypb.RegisterTokenServiceHandlerClient(ctx, g, identitypb.NewTokenServiceClient(e.Conns["identity"]))
 		}},
 		{accesspb.File_internal_service_access_accesspb_access_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterAccessServiceHandlerClient(ctx, g, accesspb.NewAccessServiceClient(e.Conns["access"]))

@@ -167,7 +167,10 @@ func signsIn(r *http.Request) bool {
 		return false
 	}
 	switch r.URL.Path {
-	case "/v1/sessions", "/v1/accounts",
+	case "/v1/sessions", "/v1/accounts", "/v1/password-resets", "/v1/password-resets/complete",
+		"/v1/email-verifications", "/v1/email-changes/complete", "/verify-email", "/reset-password", "/change-email",
+		identitypb.AccountService_RequestPasswordReset_FullMethodName, identitypb.AccountService_CompletePasswordReset_FullMethodName,
+		identitypb.AccountService_VerifyEmail_FullMethodName, identitypb.AccountService_CompleteEmailChange_FullMethodName,
 		identitypb.IdentityService_CreateSession_FullMethodName, identitypb.IdentityService_CreateAccount_FullMethodName:
 		return true
 	default:

@@ -127,19 +127,19 @@ func (e *Edge) notFound(w http.ResponseWriter, r *http.Request) {
 }
 
 // restResponse sets what the message says of itself: its ETag, 201 for what was
-// made, 204 for nothing, the cookie of a new session.
+// made, 204 for nothing, the cookie of a session that has a new token.
 func (e *Edge) restResponse(ctx context.Context, w http.ResponseWriter, m proto.Message) error {
 	h := w.Header()
 	h.Set("Cache-Control", "private, no-cache")
 	if etag := etagOf(m); etag != "" {
 		h.Set("ETag", `"`+etag+`"`)
 	}
+	if s, ok := m.(*identitypb.Session); ok && s.GetToken() != "" {
+		http.SetCookie(w, e.sessionCookie(s.GetToken(), s.GetExpiresAt().AsTime()))
+	}
 	method, _ := runtime.RPCMethod(ctx)
 	switch _, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/"); {
 	case strings.HasPrefix(name, "Create"):
-		if s, ok := m.(*identitypb.Session); ok && s.GetToken() != "" {
-			http.SetCookie(w, e.sessionCookie(s.GetToken(), s.GetExpiresAt().AsTime()))
-		}
 		w.WriteHeader(http.StatusCreated)
 	case isEmpty(m):
 		w.WriteHeader(http.StatusNoContent)

@@ -1,12 +1,14 @@
 // Package identity is who people are.
 //
-// It owns accounts, their passwords and profiles, and the sessions in which
-// they are signed in.
+// It owns accounts, their passwords and profiles, the sessions in which they are
+// signed in, access tokens, and the accounts of programs.
 //
 // It answers who has an account and how they want to be addressed, signs in and
-// out, and tells the edge whose token a request brings.
+// out, changes addresses and passwords by links, suspends, and tells the edge
+// whose token a request brings.
 //
-// It sends AccountCreated and AccountUpdated.
+// It sends AccountCreated, AccountUpdated, AccountSuspended, AccountReinstated
+// and SecurityMailRequested.
 //
 // It hears nothing and calls nobody.
 package identity
@@ -14,14 +16,17 @@ package identity
 import (
 	"context"
 	"embed"
+	"errors"
 	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 )
 
@@ -39,6 +44,21 @@ var (
 	ErrSessionNotFound = fault.New(fault.NotFound, "session.not_found", "You have no such session.")
 )
 
+// Errors told of accounts and tokens.
+var (
+	ErrLocked                 = fault.New(fault.Exhausted, "session.locked", "Too many wrong passwords. Come back when Retry-After says.")
+	ErrSuspended              = fault.New(fault.Forbidden, "account.suspended", "Your account is suspended. Write to those who look after this platform.")
+	ErrSuspendSelf            = fault.New(fault.Conflict, "account.suspend_self", "You can't suspend yourself.")
+	ErrSearch                 = fault.New(fault.Invalid, "account.search", "Name an e-mail address or an account_id, one of both.")
+	ErrEmailVerified          = fault.New(fault.Conflict, "account.email_verified", "The address is verified already.")
+	ErrMailRate               = fault.New(fault.Exhausted, "account.mail_rate", "Enough mails were sent to this address. Look for them, or come back when Retry-After says.")
+	ErrLinkInvalid            = fault.New(fault.Invalid, "account.link_invalid", "The link is expired, used already or not one of ours. Ask for a new one.")
+	ErrPasswordWrong          = fault.New(fault.Forbidden, "account.password_wrong", "The password is wrong.")
+	ErrTokenNotFound          = fault.New(fault.NotFound, "token.not_found", "There is no such token.")
+	ErrTooManyTokens          = fault.New(fault.Conflict, "token.too_many", "The account has %d tokens, and more are not kept. Revoke one first.", maxTokens)
+	ErrServiceAccountNotFound = fault.New(fault.NotFound, "service_account.not_found", "There is no such account of a program.")
+)
+
 // Config is what the service needs.
 type Config struct {
 	DB  *pg.DB
@@ -48,17 +68,29 @@ type Config struct {
 	// PasswordCost is what it takes to hash a password; the zero value is
 	// DefaultCost. Tests take less.
 	PasswordCost Cost
+
+	// Keys seal what mails say.
+	Keys *secret.Keys
+	// Store counts wrong passwords and mails.
+	Store cache.Store
 }
 
-// Service answers the calls of identitypb.IdentityService.
+// Service answers the calls of identitypb.IdentityService, AccountService and
+// TokenService.
 type Service struct {
 	identitypb.UnimplementedIdentityServiceServer
+	identitypb.UnimplementedAccountServiceServer
+	identitypb.UnimplementedTokenServiceServer
 
-	db     *pg.DB
-	log    *slog.Logger
-	now    func() time.Time
-	hasher *hasher
-	used   *used
+	db         *pg.DB
+	log        *slog.Logger
+	now        func() time.Time
+	hasher     *hasher
+	used       *used
+	usedTokens *used
+	keys       *secret.Keys
+	store      cache.Store
+	turns      *turns
 }
 
 // New returns the service.
@@ -73,40 +105,52 @@ func New(cfg Config) *Service {
 		db:  cfg.DB,
 		log: cfg.Log,
 		// The database keeps microseconds; what is told must be what is kept.
-		now:    func() time.Time { return cfg.Now().UTC().Truncate(time.Microsecond) },
-		hasher: newHasher(cfg.PasswordCost),
-		used:   newUsed(),
+		now:        func() time.Time { return cfg.Now().UTC().Truncate(time.Microsecond) },
+		hasher:     newHasher(cfg.PasswordCost),
+		used:       newUsed(),
+		usedTokens: newUsed(),
+		keys:       cfg.Keys,
+		store:      cfg.Store,
+		turns:      newTurns(),
 	}
 }
 
 // Register has r answer the service's calls.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	identitypb.RegisterIdentityServiceServer(r, s)
+	identitypb.RegisterAccountServiceServer(r, s)
+	identitypb.RegisterTokenServiceServer(r, s)
 }
 
 // Handlers returns what the service does on events: nothing.
 func (s *Service) Handlers() []bus.Handler { return nil }
 
 const (
+	writeDueEvery  = time.Second
 	writeUsedEvery = 5 * time.Second
 	sweepEvery     = 5 * time.Minute
 )
 
-// Run writes down which sessions were used and deletes those that are over,
-// until ctx ends. What fails is logged and done at the next turn.
+// Run asks for mails that are due, writes down which sessions and tokens were
+// used and deletes what is over, until ctx ends. What fails is logged and done at the next turn.
 func (s *Service) Run(ctx context.Context) error {
-	write, sweep := time.NewTicker(writeUsedEvery), time.NewTicker(sweepEvery)
+	due, write, sweep := time.NewTicker(writeDueEvery), time.NewTicker(writeUsedEvery), time.NewTicker(sweepEvery)
+	defer due.Stop()
 	defer write.Stop()
 	defer sweep.Stop()
 	for {
 		select {
+		case <-due.C:
+			if err := s.writeDue(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "identity: due mails not asked for", "error", err.Error())
+			}
 		case <-write.C:
-			if err := s.writeUsed(ctx); err != nil && ctx.Err() == nil {
+			if err := errors.Join(s.writeUsed(ctx), s.writeUsedTokens(ctx)); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "identity: use of sessions not written", "error", err.Error())
 			}
 		case <-sweep.C:
-			if err := s.sweepSessions(ctx); err != nil && ctx.Err() == nil {
-				s.log.WarnContext(ctx, "identity: sessions not swept", "error", err.Error())
+			if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "identity: what is over was not swept", "error", err.Error())
 			}
 		case <-ctx.Done():
 			return s.lastWrite(ctx)
@@ -119,7 +163,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) lastWrite(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
-	if err := s.writeUsed(ctx); err != nil {
+	if err := errors.Join(s.writeUsed(ctx), s.writeUsedTokens(ctx)); err != nil {
 		s.log.WarnContext(ctx, "identity: use of sessions not written", "error", err.Error())
 	}
 	return nil
