@@ -44,7 +44,7 @@ type process struct {
 
 	server   *rpc.Server
 	broker   bus.Broker
-	limiter  cache.Limiter
+	limiter  cache.Store
 	database string
 	dbs      []*pg.DB
 	members  []bus.Member
@@ -175,7 +175,7 @@ func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []strin
 	return p, nil
 }
 
-func openLimiter(cfg Config, log *slog.Logger) (cache.Limiter, error) {
+func openLimiter(cfg Config, log *slog.Logger) (cache.Store, error) {
 	if cfg.RedisURL != "" {
 		return cache.OpenRedis(cfg.RedisURL, log)
 	}

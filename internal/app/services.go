@@ -47,7 +47,7 @@ var all = []service{
 		if err != nil {
 			return started{}, err
 		}
-		s := identity.New(identity.Config{DB: db, Log: p.log, Vault: vault, PublicURL: p.publicURL(), Providers: providers})
+		s := identity.New(identity.Config{DB: db, Log: p.log, Vault: vault, Keys: p.secrets, Store: p.limiter, PublicURL: p.publicURL(), Providers: providers})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
 	}},

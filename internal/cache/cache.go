@@ -1,4 +1,5 @@
-// Package cache holds what all processes share and may lose: rate limits. It is
+// Package cache holds what all processes share and may lose: rate limits, and how
+// often what failed. It is
 // kept in Redis, or in the process where one process is all there is.
 package cache
 

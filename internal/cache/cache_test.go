@@ -13,7 +13,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 )
 
-func limiters(t *testing.T) map[string]cache.Limiter {
+func limiters(t *testing.T) map[string]cache.Store {
 	t.Helper()
 	addr := os.Getenv("STOA_TEST_REDIS")
 	if addr == "" {
@@ -28,7 +28,7 @@ func limiters(t *testing.T) map[string]cache.Limiter {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	return map[string]cache.Limiter{"memory": memory, "redis": redis}
+	return map[string]cache.Store{"memory": memory, "redis": redis}
 }
 
 func TestBurstThenWait(t *testing.T) {
@@ -109,7 +109,109 @@ func TestRedisAwayCountsAlone(t *testing.T) {
 	if wait, err := l.Allow(t.Context(), "k", limit); err != nil || wait == 0 {
 		t.Fatalf("second: %v, %v; want a wait", wait, err)
 	}
+	p := cache.Patience{Free: 1, First: time.Hour, Most: time.Hour, Forget: time.Hour}
+	if n, err := l.Fail(t.Context(), "k", p); err != nil || n != 1 {
+		t.Fatalf("failure %d, %v", n, err)
+	}
+	if wait, err := l.Wait(t.Context(), "k"); err != nil || wait == 0 {
+		t.Fatalf("waits %v, %v; want an hour", wait, err)
+	}
+	if err := l.Clear(t.Context(), "k"); err != nil {
+		t.Fatal(err)
+	}
 	if err := l.Ping(t.Context()); err == nil {
 		t.Fatal("Ping succeeded without a server")
+	}
+}
+
+func TestAttempts(t *testing.T) {
+	t.Parallel()
+	p := cache.Patience{Free: 3, First: time.Minute, Most: 5 * time.Minute, Forget: time.Hour}
+	for name, a := range limiters(t) {
+		key := uuid.NewString()
+		wait := func() time.Duration {
+			t.Helper()
+			d, err := a.Wait(t.Context(), key)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			return d
+		}
+		if got := wait(); got != 0 {
+			t.Errorf("%s: waits %v before any failure", name, got)
+		}
+		for i, want := range []time.Duration{0, 0, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
+			n, err := a.Fail(t.Context(), key, p)
+			if err != nil || n != int64(i+1) {
+				t.Fatalf("%s: failure %d is counted as %d, %v", name, i+1, n, err)
+			}
+			if got := wait(); got > want || got < want-10*time.Second {
+				t.Errorf("%s: after %d failures waits %v, want %v", name, n, got, want)
+			}
+		}
+		if got, err := a.Wait(t.Context(), key+"x"); err != nil || got != 0 {
+			t.Errorf("%s: another key waits %v, %v", name, got, err)
+		}
+		if err := a.Clear(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		if got := wait(); got != 0 {
+			t.Errorf("%s: waits %v after all was forgotten", name, got)
+		}
+		for range 100 { // a count that overflows would let the wait be none
+			if _, err := a.Fail(t.Context(), key, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := wait(); got < 4*time.Minute {
+			t.Errorf("%s: after 100 failures waits %v", name, got)
+		}
+	}
+}
+
+func TestAttemptsAreForgotten(t *testing.T) {
+	t.Parallel()
+	p := cache.Patience{Free: 2, First: time.Millisecond, Most: time.Millisecond, Forget: 20 * time.Millisecond}
+	for name, a := range limiters(t) {
+		key := uuid.NewString()
+		deadline := time.Now().Add(5 * time.Second)
+		for {
+			n, err := a.Fail(t.Context(), key, p)
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("%s: never forgotten: %v", name, err)
+			}
+			<-time.After(25 * time.Millisecond)
+			if again, err := a.Fail(t.Context(), key, p); err != nil {
+				t.Fatal(err)
+			} else if n == 1 && again == 1 {
+				break
+			}
+			if err := a.Clear(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestConcurrentFailuresAreAllCounted(t *testing.T) {
+	t.Parallel()
+	for name, a := range limiters(t) {
+		key := uuid.NewString()
+		var most atomic.Int64
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				n, err := a.Fail(t.Context(), key, cache.Patience{Free: 5, First: time.Second, Most: time.Minute, Forget: time.Hour})
+				if err != nil {
+					t.Error(err)
+				}
+				for was := most.Load(); n > was && !most.CompareAndSwap(was, n); was = most.Load() {
+				}
+			})
+		}
+		wg.Wait()
+		if got := most.Load(); got != 50 {
+			t.Errorf("%s: %d failures counted, want 50", name, got)
+		}
 	}
 }

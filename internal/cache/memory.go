@@ -11,19 +11,27 @@ import (
 // maxKeys bounds the memory of a [Memory]; the least used keys are forgotten.
 const maxKeys = 100_000
 
-// Memory is a [Limiter] in this process.
+// Memory is a [Store] in this process.
 type Memory struct {
 	arrivals *otter.Cache[string, time.Time] // theoretical arrival time by key
+	failures *otter.Cache[string, failures]
 	now      func() time.Time
 }
 
-// NewMemory returns an empty limiter.
-func NewMemory() (*Memory, error) {
+// NewMemory returns an empty store.
+func NewMemory() (*Memory, error) { return NewMemoryAt(time.Now) }
+
+// NewMemoryAt is [NewMemory] with a time of its own.
+func NewMemoryAt(now func() time.Time) (*Memory, error) {
 	c, err := otter.New(&otter.Options[string, time.Time]{MaximumSize: maxKeys})
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	return &Memory{arrivals: c, now: time.Now}, nil
+	f, err := newFailures()
+	if err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	return &Memory{arrivals: c, failures: f, now: now}, nil
 }
 
 // Allow implements [Limiter].

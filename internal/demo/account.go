@@ -15,19 +15,23 @@ import (
 var errPasswordChanged = errors.New("it is there and has another password")
 
 // account returns the id of a person's account, and makes it if it is not
-// there. To learn the id of one that is there is to sign in, and out again.
+// there. To learn the id is to sign in, and out again: making an account that is
+// there already does not tell.
 func (s *school) account(ctx context.Context, p person) (string, error) {
-	a, err := s.identity.CreateAccount(rpc.WithIdempotencyKey(ctx, "demo-account-"+p.email), &identitypb.CreateAccountRequest{
-		Email: p.email, Password: password, Name: p.name, Locale: "en", TimeZone: p.timeZone,
-	})
-	if err == nil {
-		return a.GetId(), nil
+	enter := func() (*identitypb.Session, error) {
+		return s.identity.CreateSession(ctx, &identitypb.CreateSessionRequest{Email: p.email, Password: password})
 	}
-	if !fault.Is(err, fault.Conflict) {
-		return "", err
-	}
-	session, err := s.identity.CreateSession(ctx, &identitypb.CreateSessionRequest{Email: p.email, Password: password})
+	session, err := enter()
 	if fault.CodeOf(err) == "session.bad_credentials" {
+		_, err = s.identity.CreateAccount(rpc.WithIdempotencyKey(ctx, "demo-account-"+p.email), &identitypb.CreateAccountRequest{
+			Email: p.email, Password: password, Name: p.name, Locale: "en", TimeZone: p.timeZone,
+		})
+		if err != nil {
+			return "", err
+		}
+		session, err = enter()
+	}
+	if code := fault.CodeOf(err); code == "session.bad_credentials" || code == "session.locked" || code == "account.suspended" {
 		return "", errPasswordChanged
 	}
 	if err != nil {

@@ -79,6 +79,7 @@ type Edge struct {
 	Config
 	audit      auditpb.AuditServiceClient
 	identity   identitypb.IdentityServiceClient
+	accounts   identitypb.AccountServiceClient
 	factors    identitypb.FactorServiceClient
 	federation identitypb.FederationServiceClient
 	media      mediapb.MediaServiceClient
@@ -115,6 +116,7 @@ func New(cfg Config) (*Edge, error) {
 		audit:      auditpb.NewAuditServiceClient(cfg.Conns["audit"]),
 		Config:     cfg,
 		identity:   identitypb.NewIdentityServiceClient(cfg.Conns["identity"]),
+		accounts:   identitypb.NewAccountServiceClient(cfg.Conns["identity"]),
 		factors:    identitypb.NewFactorServiceClient(cfg.Conns["identity"]),
 		federation: identitypb.NewFederationServiceClient(cfg.Conns["identity"]),
 		media:      mediapb.NewMediaServiceClient(cfg.Conns["media"]),
@@ -148,6 +150,10 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET "+flowPath+"/{provider}/callback", e.finishSignIn)
 	mux.HandleFunc("GET "+challengePath, e.secondFactor)
 	mux.HandleFunc("POST "+challengePath, e.complete)
+	for path := range links {
+		mux.HandleFunc("GET "+path, e.linkPage)
+		mux.HandleFunc("POST "+path, e.followLink)
+	}
 	mux.HandleFunc("POST /v1/courses/{course_id}/media", e.upload)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
@@ -176,6 +182,12 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{identitypb.File_internal_service_identity_identitypb_federation_proto, func(g *runtime.ServeMux) error {
 			return identitypb.RegisterFederationServiceHandlerClient(ctx, g, e.federation)
+		}},
+		{identitypb.File_internal_service_identity_identitypb_accounts_proto, func(g *runtime.ServeMux) error {
+			return identitypb.RegisterAccountServiceHandlerClient(ctx, g, e.accounts)
+		}},
+		{identitypb.File_internal_service_identity_identitypb_tokens_proto, func(g *runtime.ServeMux) error {
+			return identitypb.RegisterTokenServiceHandlerClient(ctx, g, identitypb.NewTokenServiceClient(e.Conns["identity"]))
 		}},
 		{accesspb.File_internal_service_access_accesspb_access_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterAccessServiceHandlerClient(ctx, g, accesspb.NewAccessServiceClient(e.Conns["access"]))

@@ -171,6 +171,10 @@ func signsIn(r *http.Request) bool {
 		"/v1/sessions/complete", "/v1/sessions/passkey", "/v1/sessions/passkey/complete", challengePath,
 		identitypb.FactorService_CompleteSession_FullMethodName, identitypb.FactorService_BeginPasskeySignIn_FullMethodName,
 		identitypb.FactorService_CreatePasskeySession_FullMethodName,
+		"/v1/password-resets", "/v1/password-resets/complete",
+		"/v1/email-verifications", "/v1/email-changes/complete", "/verify-email", "/reset-password", "/change-email",
+		identitypb.AccountService_RequestPasswordReset_FullMethodName, identitypb.AccountService_CompletePasswordReset_FullMethodName,
+		identitypb.AccountService_VerifyEmail_FullMethodName, identitypb.AccountService_CompleteEmailChange_FullMethodName,
 		identitypb.IdentityService_CreateSession_FullMethodName, identitypb.IdentityService_CreateAccount_FullMethodName:
 		return true
 	default:

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,9 +33,16 @@ type account struct {
 	TimeZone  string
 	Revision  int64
 	CreatedAt time.Time
+
+	Kind            string
+	Links           []string
+	EmailVerifiedAt *time.Time
+	SuspendedAt     *time.Time
+	SuspendedReason string
 }
 
-const accountColumns = `id, email, name, bio, locale, time_zone, revision, created_at`
+const accountColumns = `id, coalesce(email, '') AS email, name, bio, locale, time_zone, revision, created_at,
+	kind, links, email_verified_at, suspended_at, suspended_reason`
 
 func (a account) etag() string { return strconv.FormatInt(a.Revision, 10) }
 
@@ -90,7 +98,7 @@ func invalidProfile(code, path, hint string) error {
 func newAccount(req *identitypb.CreateAccountRequest, now time.Time) (account, error) {
 	a := account{
 		ID: id.New("account"), Email: normalEmail(req.GetEmail()),
-		Locale: req.GetLocale(), TimeZone: req.GetTimeZone(), Revision: 1, CreatedAt: now,
+		Locale: req.GetLocale(), TimeZone: req.GetTimeZone(), Revision: 1, CreatedAt: now, Kind: kindPerson,
 	}
 	var err error
 	if a.Name, err = normalName(req.GetName()); err != nil {
@@ -108,17 +116,18 @@ func newAccount(req *identitypb.CreateAccountRequest, now time.Time) (account, e
 	return a, checkTimeZone(a.TimeZone)
 }
 
-// insertAccount makes the account and says so.
+// insertAccount makes the account and says so, or returns ErrEmailTaken, after
+// which the transaction may go on.
 func insertAccount(ctx context.Context, tx *pg.Tx, a account, passwordHash string) error {
-	_, err := tx.Exec(ctx, `
+	tag, err := tx.Exec(ctx, `
 		INSERT INTO account (id, email, name, locale, time_zone, password_hash, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $7)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT ON CONSTRAINT account_email DO NOTHING`,
 		a.ID, a.Email, a.Name, a.Locale, a.TimeZone, passwordHash, a.CreatedAt)
-	if pg.Violates(err, "account_email") {
-		return ErrEmailTaken
-	}
 	if err != nil {
 		return fmt.Errorf("insert account: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrEmailTaken
 	}
 	if err := audit.Record(ctx, tx, audit.Entry{Action: "account.created", Object: a.ID, Person: a.ID}); err != nil {
 		return err
@@ -130,7 +139,12 @@ func insertAccount(ctx context.Context, tx *pg.Tx, a account, passwordHash strin
 
 // accountByID returns an account; lock is what follows the statement.
 func accountByID(ctx context.Context, q pg.Querier, accountID, lock string) (account, error) {
-	rows, err := q.Query(ctx, `SELECT `+accountColumns+` FROM account WHERE id = $1 `+lock, accountID)
+	return oneAccount(ctx, q, `id = $1 `+lock, accountID)
+}
+
+// oneAccount returns the account that the rest of a statement finds by a value.
+func oneAccount(ctx context.Context, q pg.Querier, where, value string) (account, error) {
+	rows, err := q.Query(ctx, `SELECT `+accountColumns+` FROM account WHERE `+where, value)
 	if err != nil {
 		return account{}, fmt.Errorf("account: %w", err)
 	}
@@ -147,11 +161,20 @@ func accountByID(ctx context.Context, q pg.Querier, accountID, lock string) (acc
 // profile is what to change of an account; nil stays.
 type profile struct {
 	name, bio, locale, timeZone *string
+	links                       []string // with changeLinks
+	changeLinks                 bool
 }
 
 // newProfile returns the change that a request asks for.
 func newProfile(req *identitypb.UpdateMeRequest) (profile, error) {
-	p := profile{bio: req.Bio, timeZone: req.TimeZone}
+	p := profile{bio: req.Bio, timeZone: req.TimeZone, changeLinks: req.Links != nil}
+	for i, link := range req.GetLinks().GetItems() {
+		u, err := url.Parse(link)
+		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.ContainsFunc(link, unicode.IsSpace) {
+			return profile{}, invalidProfile("profile.link", fmt.Sprintf("links.items[%d]", i), `A link is the address of a page such as "https://example.org/ada".`)
+		}
+		p.links = append(p.links, u.String())
+	}
 	if req.Name != nil {
 		name, err := normalName(req.GetName())
 		if err != nil {
@@ -184,6 +207,9 @@ func (p profile) apply(a account) account {
 			*f.to = *f.from
 		}
 	}
+	if p.changeLinks {
+		a.Links = p.links
+	}
 	return a
 }
 
@@ -194,6 +220,9 @@ func (p profile) fields() []string {
 		if v != nil {
 			names = append(names, name)
 		}
+	}
+	if p.changeLinks {
+		names = append(names, "links")
 	}
 	slices.Sort(names)
 	return names
@@ -210,13 +239,14 @@ func (s *Service) updateAccount(ctx context.Context, tx *pg.Tx, accountID string
 		return account{}, err
 	}
 	a := p.apply(was)
-	if a == was {
+	if a.Name == was.Name && a.Bio == was.Bio && a.Locale == was.Locale && a.TimeZone == was.TimeZone && slices.Equal(a.Links, was.Links) {
 		return a, nil
 	}
 	a.Revision++
 	_, err = tx.Exec(ctx, `
-		UPDATE account SET name = $2, bio = $3, locale = $4, time_zone = $5, revision = $6, updated_at = $7 WHERE id = $1`,
-		a.ID, a.Name, a.Bio, a.Locale, a.TimeZone, a.Revision, s.now())
+		UPDATE account SET name = $2, bio = $3, locale = $4, time_zone = $5, revision = $6, updated_at = $7,
+			links = coalesce($8::text[], '{}') WHERE id = $1`,
+		a.ID, a.Name, a.Bio, a.Locale, a.TimeZone, a.Revision, s.now(), a.Links)
 	if err != nil {
 		return account{}, fmt.Errorf("update account: %w", err)
 	}
@@ -226,6 +256,9 @@ func (s *Service) updateAccount(ctx context.Context, tx *pg.Tx, accountID string
 	})
 	if err != nil {
 		return account{}, err
+	}
+	if a.Kind != kindPerson { // others keep people only
+		return a, nil
 	}
 	return a, bus.Publish(ctx, tx, &identitypb.AccountUpdated{
 		AccountId: a.ID, Email: a.Email, Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone, Version: a.Revision,

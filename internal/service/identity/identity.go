@@ -1,14 +1,16 @@
 // Package identity is who people are.
 //
 // It owns accounts, their passwords and profiles, their second factors and
-// passkeys, who they are at other providers, and the sessions in which they are
-// signed in.
+// passkeys, who they are at other providers, the sessions in which they are
+// signed in, access tokens, and the accounts of programs.
 //
 // It answers who has an account and how they want to be addressed, signs in and
 // out, with a second factor or through a provider, has people confirm who they
-// are, and tells the edge whose token a request brings.
+// are, changes addresses and passwords by links, suspends, and tells the edge
+// whose token a request brings.
 //
-// It sends AccountCreated and AccountUpdated.
+// It sends AccountCreated, AccountUpdated, AccountSuspended, AccountReinstated
+// and SecurityMailRequested.
 //
 // It hears nothing and calls no service; it asks the configured OpenID Connect
 // providers and GitHub who signs in.
@@ -17,6 +19,7 @@ package identity
 import (
 	"context"
 	"embed"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -25,6 +28,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/secret"
@@ -81,6 +85,21 @@ var (
 	ErrLastWayIn         = fault.New(fault.Conflict, "federation.last_way_in", "Without it you could not sign in any more. Set a password or add another way first.")
 )
 
+// Errors told of accounts and tokens.
+var (
+	ErrLocked                 = fault.New(fault.Exhausted, "session.locked", "Too many wrong passwords. Come back when Retry-After says.")
+	ErrSuspended              = fault.New(fault.Forbidden, "account.suspended", "Your account is suspended. Write to those who look after this platform.")
+	ErrSuspendSelf            = fault.New(fault.Conflict, "account.suspend_self", "You can't suspend yourself.")
+	ErrSearch                 = fault.New(fault.Invalid, "account.search", "Name an e-mail address or an account_id, one of both.")
+	ErrEmailVerified          = fault.New(fault.Conflict, "account.email_verified", "The address is verified already.")
+	ErrMailRate               = fault.New(fault.Exhausted, "account.mail_rate", "Enough mails were sent to this address. Look for them, or come back when Retry-After says.")
+	ErrLinkInvalid            = fault.New(fault.Invalid, "account.link_invalid", "The link is expired, used already or not one of ours. Ask for a new one.")
+	ErrPasswordWrong          = fault.New(fault.Forbidden, "account.password_wrong", "The password is wrong.")
+	ErrTokenNotFound          = fault.New(fault.NotFound, "token.not_found", "There is no such token.")
+	ErrTooManyTokens          = fault.New(fault.Conflict, "token.too_many", "The account has %d tokens, and more are not kept. Revoke one first.", maxTokens)
+	ErrServiceAccountNotFound = fault.New(fault.NotFound, "service_account.not_found", "There is no such account of a program.")
+)
+
 // Config is what the service needs.
 type Config struct {
 	DB  *pg.DB
@@ -93,6 +112,10 @@ type Config struct {
 
 	// Vault encrypts what belongs to one person.
 	Vault *secret.Vault
+	// Keys seal what mails say.
+	Keys *secret.Keys
+	// Store counts wrong passwords and mails.
+	Store cache.Store
 	// PublicURL is where browsers reach the platform: where providers send them
 	// back to, and whose passkeys count.
 	PublicURL string
@@ -103,18 +126,23 @@ type Config struct {
 	HTTP *http.Client
 }
 
-// Service answers the calls of identitypb.IdentityService, FactorService and
-// FederationService.
+// Service answers the calls of identitypb's services.
 type Service struct {
 	identitypb.UnimplementedIdentityServiceServer
+	identitypb.UnimplementedAccountServiceServer
+	identitypb.UnimplementedTokenServiceServer
 	identitypb.UnimplementedFactorServiceServer
 	identitypb.UnimplementedFederationServiceServer
 
-	db     *pg.DB
-	log    *slog.Logger
-	now    func() time.Time
-	hasher *hasher
-	used   *used
+	db         *pg.DB
+	log        *slog.Logger
+	now        func() time.Time
+	hasher     *hasher
+	used       *used
+	usedTokens *used
+	keys       *secret.Keys
+	store      cache.Store
+	turns      *turns
 
 	vault     *secret.Vault
 	passkeys  *webauthn.WebAuthn // nil where there can be none
@@ -133,9 +161,13 @@ func New(cfg Config) *Service {
 		db:  cfg.DB,
 		log: cfg.Log,
 		// The database keeps microseconds; what is told must be what is kept.
-		now:    func() time.Time { return cfg.Now().UTC().Truncate(time.Microsecond) },
-		hasher: newHasher(cfg.PasswordCost),
-		used:   newUsed(),
+		now:        func() time.Time { return cfg.Now().UTC().Truncate(time.Microsecond) },
+		hasher:     newHasher(cfg.PasswordCost),
+		used:       newUsed(),
+		usedTokens: newUsed(),
+		keys:       cfg.Keys,
+		store:      cfg.Store,
+		turns:      newTurns(),
 
 		vault:     cfg.Vault,
 		passkeys:  newPasskeys(cfg.PublicURL),
@@ -146,6 +178,8 @@ func New(cfg Config) *Service {
 // Register has r answer the service's calls.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	identitypb.RegisterIdentityServiceServer(r, s)
+	identitypb.RegisterAccountServiceServer(r, s)
+	identitypb.RegisterTokenServiceServer(r, s)
 	identitypb.RegisterFactorServiceServer(r, s)
 	identitypb.RegisterFederationServiceServer(r, s)
 }
@@ -154,25 +188,31 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 func (s *Service) Handlers() []bus.Handler { return nil }
 
 const (
+	writeDueEvery  = time.Second
 	writeUsedEvery = 5 * time.Second
 	sweepEvery     = 5 * time.Minute
 )
 
-// Run writes down which sessions were used and deletes those that are over,
-// until ctx ends. What fails is logged and done at the next turn.
+// Run asks for mails that are due, writes down which sessions and tokens were
+// used and deletes what is over, until ctx ends. What fails is logged and done at the next turn.
 func (s *Service) Run(ctx context.Context) error {
-	write, sweep := time.NewTicker(writeUsedEvery), time.NewTicker(sweepEvery)
+	due, write, sweep := time.NewTicker(writeDueEvery), time.NewTicker(writeUsedEvery), time.NewTicker(sweepEvery)
+	defer due.Stop()
 	defer write.Stop()
 	defer sweep.Stop()
 	for {
 		select {
+		case <-due.C:
+			if err := s.writeDue(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "identity: due mails not asked for", "error", err.Error())
+			}
 		case <-write.C:
-			if err := s.writeUsed(ctx); err != nil && ctx.Err() == nil {
+			if err := errors.Join(s.writeUsed(ctx), s.writeUsedTokens(ctx)); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "identity: use of sessions not written", "error", err.Error())
 			}
 		case <-sweep.C:
-			if err := s.sweepSessions(ctx); err != nil && ctx.Err() == nil {
-				s.log.WarnContext(ctx, "identity: sessions not swept", "error", err.Error())
+			if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "identity: what is over was not swept", "error", err.Error())
 			}
 			if err := s.sweepPending(ctx); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "identity: sign-ins that wait not swept", "error", err.Error())
@@ -188,7 +228,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) lastWrite(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
-	if err := s.writeUsed(ctx); err != nil {
+	if err := errors.Join(s.writeUsed(ctx), s.writeUsedTokens(ctx)); err != nil {
 		s.log.WarnContext(ctx, "identity: use of sessions not written", "error", err.Error())
 	}
 	return nil

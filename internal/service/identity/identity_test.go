@@ -14,10 +14,12 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 )
 
@@ -48,19 +50,35 @@ func (c *clock) Add(d time.Duration) {
 type env struct {
 	identitypb.IdentityServiceClient
 
-	service *Service
-	db      *pg.DB
-	clock   *clock
-	harness *rpctest.Harness
+	accounts identitypb.AccountServiceClient
+	tokens   identitypb.TokenServiceClient
+	service  *Service
+	db       *pg.DB
+	clock    *clock
+	harness  *rpctest.Harness
+	keys     *secret.Keys
 }
 
 func newEnv(t *testing.T) *env {
 	t.Helper()
 	e := &env{db: pgtest.Open(t, Schema), clock: &clock{now: time.Date(2030, 5, 1, 12, 0, 0, 123456789, time.UTC)}}
-	e.service = New(Config{DB: e.db, Log: rpctest.Log(t), Now: e.clock.Now, PasswordCost: cheap})
+	keyset, err := secret.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.keys, err = secret.Parse(keyset); err != nil {
+		t.Fatal(err)
+	}
+	store, err := cache.NewMemoryAt(e.clock.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.service = New(Config{DB: e.db, Log: rpctest.Log(t), Now: e.clock.Now, PasswordCost: cheap, Keys: e.keys, Store: store})
 	e.harness = rpctest.New(t, rpctest.Everything)
 	e.service.Register(e.harness)
 	e.IdentityServiceClient = identitypb.NewIdentityServiceClient(e.harness.As("edge"))
+	e.accounts = identitypb.NewAccountServiceClient(e.harness.As("edge"))
+	e.tokens = identitypb.NewTokenServiceClient(e.harness.As("edge"))
 	return e
 }
 
@@ -89,10 +107,10 @@ func as(ctx context.Context, s *identitypb.Session) context.Context {
 	return auth.With(ctx, auth.Principal{Account: s.GetAccountId(), Session: s.GetId()})
 }
 
-// events returns what the outbox holds, oldest first.
+// events returns what the outbox holds but for mails, oldest first.
 func (e *env) events(t *testing.T) []proto.Message {
 	t.Helper()
-	rows, err := e.db.Query(t.Context(), `SELECT name, payload FROM outbox WHERE name <> 'stoa.record.v1.Recorded' ORDER BY position`)
+	rows, err := e.db.Query(t.Context(), `SELECT name, payload FROM outbox WHERE name NOT IN ('stoa.record.v1.Recorded', 'stoa.identity.v1.SecurityMailRequested') ORDER BY position`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,6 +128,10 @@ func (e *env) events(t *testing.T) []proto.Message {
 			event = &identitypb.AccountCreated{}
 		case "stoa.identity.v1.AccountUpdated":
 			event = &identitypb.AccountUpdated{}
+		case "stoa.identity.v1.AccountSuspended":
+			event = &identitypb.AccountSuspended{}
+		case "stoa.identity.v1.AccountReinstated":
+			event = &identitypb.AccountReinstated{}
 		default:
 			t.Fatalf("event %s", name)
 		}

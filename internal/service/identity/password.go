@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/unicode/norm"
@@ -45,6 +46,7 @@ type hasher struct {
 	cost  Cost
 	slots chan struct{}
 	dummy string // the hash of no password, to be compared where there is no account
+	count atomic.Int64
 }
 
 func newHasher(cost Cost) *hasher {
@@ -106,6 +108,7 @@ func (h *hasher) sum(ctx context.Context, password string, salt []byte, cost Cos
 		return nil, fmt.Errorf("identity: wait to hash a password: %w", ctx.Err())
 	}
 	defer func() { <-h.slots }()
+	h.count.Add(1)
 	return argon2.IDKey(norm.NFC.AppendString(nil, password), salt, cost.Passes, cost.Memory, cost.Lanes, hashSize), nil
 }
 

@@ -2,8 +2,10 @@ package identity
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -27,12 +29,24 @@ func (s *Service) CreateAccount(ctx context.Context, req *identitypb.CreateAccou
 	if err != nil {
 		return nil, err
 	}
+	often := s.mailWait(ctx, mailVerifyEmail, a.Email) > 0
 	hash, err := s.hasher.hash(ctx, req.GetPassword())
 	if err != nil {
 		return nil, err
 	}
+	// Whoever has an account already is told so by a mail, and nobody here: the
+	// answer is the one that a new account has, and so is the work.
 	return idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*identitypb.Account, error) {
-		return toAccount(a), insertAccount(ctx, tx, a, hash)
+		mail := mailVerifyEmail
+		err := insertAccount(ctx, tx, a, hash)
+		if errors.Is(err, ErrEmailTaken) {
+			tx.Exempt("a mail that is due to whoever has the address")
+			mail, err = mailAccountExists, nil
+		}
+		if err != nil || often {
+			return toAccount(a), err
+		}
+		return toAccount(a), s.due(ctx, tx, mail, a.Email)
 	})
 }
 
@@ -41,18 +55,29 @@ func (s *Service) CreateAccount(ctx context.Context, req *identitypb.CreateAccou
 // who has the table could guess a password; so that hash sees a slow digest in
 // its place. It is not left out, because then a key that comes again with
 // another password would answer as if that one had been set.
-func (s *Service) withoutPassword(ctx context.Context, req *identitypb.CreateAccountRequest) (*identitypb.CreateAccountRequest, error) {
+func (s *Service) withoutPassword(ctx context.Context, req withPassword) (proto.Message, error) {
 	key := rpc.IdempotencyKey(ctx)
 	if key == "" {
 		return req, nil // nothing is kept
 	}
-	digest, err := s.hasher.digest(ctx, req.GetPassword(), key+"\n"+req.GetEmail())
+	where := key
+	if named, ok := req.(interface{ GetEmail() string }); ok {
+		where += "\n" + named.GetEmail()
+	}
+	digest, err := s.hasher.digest(ctx, req.GetPassword(), where)
 	if err != nil {
 		return nil, err
 	}
-	out := proto.CloneOf(req)
-	out.Password = digest
+	out := proto.Clone(req)
+	field := out.ProtoReflect().Descriptor().Fields().ByName("password")
+	out.ProtoReflect().Set(field, protoreflect.ValueOfString(digest))
 	return out, nil
+}
+
+// withPassword is a request with a field of that name.
+type withPassword interface {
+	proto.Message
+	GetPassword() string
 }
 
 // CreateSession implements identitypb.IdentityServiceServer.
@@ -85,6 +110,19 @@ func (s *Service) DeleteSession(ctx context.Context, req *identitypb.DeleteSessi
 	})
 }
 
+// DeleteSessions implements identitypb.AccountServiceServer.
+func (s *Service) DeleteSessions(ctx context.Context, req *identitypb.DeleteSessionsRequest) (*emptypb.Empty, error) {
+	who := auth.From(ctx)
+	but := who.Session
+	if req.GetAll() {
+		but = ""
+	}
+	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
+		_, err := s.endSessions(ctx, tx, who.Account, but)
+		return &emptypb.Empty{}, err
+	})
+}
+
 // GetMe implements identitypb.IdentityServiceServer.
 func (s *Service) GetMe(ctx context.Context, _ *identitypb.GetMeRequest) (*identitypb.Account, error) {
 	a, err := accountByID(ctx, s.db, auth.From(ctx).Account, ``)
@@ -111,6 +149,9 @@ func (s *Service) UpdateMe(ctx context.Context, req *identitypb.UpdateMeRequest)
 
 // Authenticate implements identitypb.IdentityServiceServer.
 func (s *Service) Authenticate(ctx context.Context, req *identitypb.AuthenticateRequest) (*identitypb.AuthenticateResponse, error) {
+	if isAccessToken(req.GetToken()) {
+		return s.accountOfToken(ctx, req.GetToken())
+	}
 	found, err := s.sessionByToken(ctx, req.GetToken())
 	if err != nil {
 		return nil, err
@@ -124,7 +165,7 @@ func (s *Service) Authenticate(ctx context.Context, req *identitypb.Authenticate
 func toAccount(a account) *identitypb.Account {
 	return &identitypb.Account{
 		Id: a.ID, Email: a.Email, Name: a.Name, Bio: a.Bio, Locale: a.Locale, TimeZone: a.TimeZone,
-		CreatedAt: timestamppb.New(a.CreatedAt), Etag: a.etag(),
+		CreatedAt: timestamppb.New(a.CreatedAt), Etag: a.etag(), EmailVerified: a.EmailVerifiedAt != nil, Links: a.Links,
 	}
 }
 
@@ -132,6 +173,6 @@ func toSession(s session, current string) *identitypb.Session {
 	return &identitypb.Session{
 		Id: s.ID, AccountId: s.AccountID, UserAgent: s.UserAgent,
 		CreatedAt: timestamppb.New(s.CreatedAt), ExpiresAt: timestamppb.New(s.ExpiresAt), LastUsedAt: timestamppb.New(s.LastUsedAt),
-		Current: s.ID == current,
+		Current: s.ID == current, Address: s.Address,
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/rpc"
 )
 
 const (
@@ -35,6 +36,7 @@ type session struct {
 	ID         string
 	AccountID  string
 	UserAgent  string
+	Address    string // of the network, at the last use
 	CreatedAt  time.Time
 	ExpiresAt  time.Time
 	LastUsedAt time.Time
@@ -43,7 +45,7 @@ type session struct {
 	ConfirmedAt time.Time
 }
 
-const sessionColumns = `id, account_id, user_agent, created_at, expires_at, last_used_at, confirmed_at`
+const sessionColumns = `id, account_id, user_agent, address, created_at, expires_at, last_used_at, confirmed_at`
 
 // live is the condition on a session that has not ended: $1 is now, $2 the time
 // before which one that was last used is idle.
@@ -58,12 +60,15 @@ const tokenBytes = 32
 
 var tokenLength = len(tokenPrefix) + base64.RawURLEncoding.EncodedLen(tokenBytes)
 
-func newToken() (string, error) {
+func newToken() (string, error) { return secretToken(tokenPrefix) }
+
+// secretToken returns a new token of the kind that the prefix says.
+func secretToken(prefix string) (string, error) {
 	raw := make([]byte, tokenBytes)
 	if _, err := rand.Read(raw); err != nil {
 		return "", fmt.Errorf("identity: token: %w", err)
 	}
-	return tokenPrefix + base64.RawURLEncoding.EncodeToString(raw), nil
+	return prefix + base64.RawURLEncoding.EncodeToString(raw), nil
 }
 
 func tokenHash(token string) []byte {
@@ -93,18 +98,19 @@ func userAgent(ctx context.Context) string {
 // checkCredentials returns the account that the address and the password are
 // of. It takes the same time for an address that nobody has.
 func (s *Service) checkCredentials(ctx context.Context, email, password string) (string, error) {
-	var accountID string
-	hash := s.hasher.dummy
-	err := s.db.QueryRow(ctx, `SELECT id, password_hash FROM account WHERE email = $1`, normalEmail(email)).Scan(&accountID, &hash)
-	if err != nil && !pg.NoRows(err) {
-		return "", fmt.Errorf("account by e-mail: %w", err)
-	}
-	ok, stale, err := s.hasher.verify(ctx, password, hash)
+	var accountID, hash string
+	var stale bool
+	email = normalEmail(email)
+	err := s.guess(ctx, email, func() (ok bool, err error) {
+		err = s.db.QueryRow(ctx, `SELECT id, password_hash FROM account WHERE email = $1`, email).Scan(&accountID, &hash)
+		if err != nil && !pg.NoRows(err) {
+			return false, fmt.Errorf("account by e-mail: %w", err)
+		}
+		ok, stale, err = s.matches(ctx, password, hash)
+		return ok, err
+	})
 	if err != nil {
 		return "", err
-	}
-	if !ok || accountID == "" {
-		return "", ErrBadCredentials
 	}
 	if stale {
 		if err := s.rehash(ctx, accountID, password, hash); err != nil {
@@ -138,18 +144,22 @@ func (s *Service) startSession(ctx context.Context, accountID string) (session, 
 	}
 	now := s.now()
 	out := session{
-		ID: id.New("session"), AccountID: accountID, UserAgent: userAgent(ctx),
+		ID: id.New("session"), AccountID: accountID, UserAgent: userAgent(ctx), Address: rpc.Address(ctx),
 		CreatedAt: now, ExpiresAt: now.Add(sessionLifetime), LastUsedAt: now, ConfirmedAt: now,
 	}
 	err = s.db.InTx(ctx, func(tx *pg.Tx) error {
 		// Sign-ins of one account take turns, so that each counts the others.
-		if _, err := accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`); err != nil {
+		a, err := accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`)
+		if err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `
-			INSERT INTO session (id, account_id, token_hash, user_agent, created_at, expires_at, last_used_at, confirmed_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			out.ID, out.AccountID, tokenHash(token), out.UserAgent, out.CreatedAt, out.ExpiresAt, out.LastUsedAt, out.ConfirmedAt)
+		if a.SuspendedAt != nil {
+			return ErrSuspended
+		}
+		_, err = tx.Exec(ctx, `
+			INSERT INTO session (id, account_id, token_hash, user_agent, address, created_at, expires_at, last_used_at, confirmed_at)
+			VALUES ($1, $2, $3, $4, $9, $5, $6, $7, $8)`,
+			out.ID, out.AccountID, tokenHash(token), out.UserAgent, out.CreatedAt, out.ExpiresAt, out.LastUsedAt, out.ConfirmedAt, out.Address)
 		if err != nil {
 			return fmt.Errorf("insert session: %w", err)
 		}
@@ -162,6 +172,9 @@ func (s *Service) startSession(ctx context.Context, accountID string) (session, 
 			now, now.Add(-sessionIdle), accountID, out.ID, maxSessions)
 		if err != nil {
 			return fmt.Errorf("end oldest sessions: %w", err)
+		}
+		if err := s.noteDevice(ctx, tx, a, out); err != nil {
+			return err
 		}
 		return audit.Record(ctx, tx, audit.Entry{Action: "session.started", Object: out.ID, Person: accountID})
 	})
@@ -199,6 +212,54 @@ func (s *Service) endSession(ctx context.Context, tx *pg.Tx, accountID, sessionI
 	return audit.Record(ctx, tx, audit.Entry{Action: "session.ended", Object: sessionID, Person: accountID})
 }
 
+// endSessions ends the sessions of an account but one, and returns how many.
+func (s *Service) endSessions(ctx context.Context, tx *pg.Tx, accountID, but string) (int64, error) {
+	tag, err := tx.Exec(ctx, `UPDATE session SET ended_at = $3 WHERE account_id = $1 AND id <> $2 AND ended_at IS NULL`, accountID, but, s.now())
+	if err != nil {
+		return 0, fmt.Errorf("end sessions: %w", err)
+	}
+	n := tag.RowsAffected()
+	if n == 0 {
+		return 0, nil
+	}
+	return n, audit.Record(ctx, tx, audit.Entry{Action: "sessions.ended", Object: accountID, Person: accountID, After: map[string]any{"sessions": n}})
+}
+
+// sessionByID returns a session, whether it has ended or not.
+func sessionByID(ctx context.Context, q pg.Querier, sessionID string) (session, error) {
+	rows, err := q.Query(ctx, `SELECT `+sessionColumns+` FROM session WHERE id = $1`, sessionID)
+	if err != nil {
+		return session{}, fmt.Errorf("session: %w", err)
+	}
+	out, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[session])
+	if pg.NoRows(err) {
+		return session{}, ErrSessionNotFound
+	}
+	if err != nil {
+		return session{}, fmt.Errorf("session: %w", err)
+	}
+	return out, nil
+}
+
+// rotate gives a live session a new token and returns it; the one before is good
+// no more. It is for the moments at which what a session may do grows or who
+// knows its token should not count any longer: a stolen token does not come along.
+func (s *Service) rotate(ctx context.Context, tx *pg.Tx, sessionID string) (string, error) {
+	token, err := newToken()
+	if err != nil {
+		return "", err
+	}
+	tag, err := tx.Exec(ctx, `UPDATE session SET token_hash = $4 WHERE id = $3 AND `+live,
+		s.now(), s.now().Add(-sessionIdle), sessionID, tokenHash(token))
+	if err != nil {
+		return "", fmt.Errorf("rotate session: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return "", auth.ErrBadToken
+	}
+	return token, audit.Record(ctx, tx, audit.Entry{Action: "session.rotated", Object: sessionID, Person: auth.From(ctx).Account})
+}
+
 // sessionByToken returns the live session of a token and notes its use.
 func (s *Service) sessionByToken(ctx context.Context, token string) (session, error) {
 	if len(token) != tokenLength || !strings.HasPrefix(token, tokenPrefix) {
@@ -218,7 +279,7 @@ func (s *Service) sessionByToken(ctx context.Context, token string) (session, er
 		return session{}, fmt.Errorf("session by token: %w", err)
 	}
 	if now.Sub(out.LastUsedAt) >= writeUsedAfter {
-		s.used.note(out.ID, now)
+		s.used.note(out.ID, use{now, rpc.Address(ctx)})
 	}
 	return out, nil
 }
@@ -226,20 +287,30 @@ func (s *Service) sessionByToken(ctx context.Context, token string) (session, er
 // sweepBatch bounds how many rows one statement of the sweep deletes.
 const sweepBatch = 1000
 
-// sweepSessions deletes the sessions that are over and need not be remembered.
-// Rows that another process sweeps just now are left to it.
-func (s *Service) sweepSessions(ctx context.Context) error {
-	before := s.now().Add(-keepEnded)
-	for _, statement := range []string{
-		`DELETE FROM session WHERE id IN (
-			SELECT id FROM session WHERE ended_at < $1 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
-		`DELETE FROM session WHERE id IN (
-			SELECT id FROM session WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
+// sweep deletes what is over and need not be remembered. Rows that another
+// process sweeps just now are left to it.
+func (s *Service) sweep(ctx context.Context) error {
+	for _, old := range []struct {
+		keep      time.Duration
+		statement string
+	}{
+		{keepEnded, `DELETE FROM session WHERE id IN (
+			SELECT id FROM session WHERE ended_at < $1 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED)`},
+		{keepEnded, `DELETE FROM session WHERE id IN (
+			SELECT id FROM session WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`},
+		{keepEnded, `DELETE FROM one_time_token WHERE (account_id, purpose) IN (
+			SELECT account_id, purpose FROM one_time_token WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`},
+		{knownFor, `DELETE FROM known_device WHERE (account_id, device_hash) IN (
+			SELECT account_id, device_hash FROM known_device WHERE seen_at < $1 ORDER BY seen_at LIMIT $2 FOR UPDATE SKIP LOCKED)`},
+		{keepTokens, `DELETE FROM access_token WHERE id IN (
+			SELECT id FROM access_token WHERE revoked_at < $1 ORDER BY revoked_at LIMIT $2 FOR UPDATE SKIP LOCKED)`},
+		{keepTokens, `DELETE FROM access_token WHERE id IN (
+			SELECT id FROM access_token WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`},
 	} {
 		for {
-			tag, err := s.db.Exec(ctx, statement, before, sweepBatch)
+			tag, err := s.db.Exec(ctx, old.statement, s.now().Add(-old.keep), sweepBatch)
 			if err != nil {
-				return fmt.Errorf("sweep sessions: %w", err)
+				return fmt.Errorf("sweep: %w", err)
 			}
 			if tag.RowsAffected() < sweepBatch {
 				break

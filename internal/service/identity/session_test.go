@@ -199,7 +199,7 @@ func TestLastUse(t *testing.T) {
 	e.account(t, "ada@example.org")
 	s := e.signIn(t, "ada@example.org")
 	began := e.service.now()
-	use := func(wait time.Duration) time.Time {
+	useAfter := func(wait time.Duration) time.Time {
 		t.Helper()
 		e.clock.Add(wait)
 		if _, err := e.authenticate(t.Context(), s.GetToken()); err != nil {
@@ -210,15 +210,15 @@ func TestLastUse(t *testing.T) {
 		}
 		return query[time.Time](t, e.db, `SELECT last_used_at FROM session`)
 	}
-	if got := use(3 * time.Minute); !got.Equal(began) {
+	if got := useAfter(3 * time.Minute); !got.Equal(began) {
 		t.Errorf("written after three minutes: %v", got)
 	}
-	if got, want := use(time.Minute), began.Add(4*time.Minute); !got.Equal(want) {
+	if got, want := useAfter(time.Minute), began.Add(4*time.Minute); !got.Equal(want) {
 		t.Errorf("last use %v, want %v", got, want)
 	}
 	// What comes late from another process does not turn it back.
-	e.service.used.note(s.GetId(), began)
-	e.service.used.note(id.New("session"), began)
+	e.service.used.note(s.GetId(), use{at: began})
+	e.service.used.note(id.New("session"), use{at: began})
 	if err := e.service.writeUsed(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -231,12 +231,12 @@ func TestUsedIsBounded(t *testing.T) {
 	t.Parallel()
 	u := newUsed()
 	for i := range maxUsed + 10 {
-		u.note(fmt.Sprint(i), time.Time{})
+		u.note(fmt.Sprint(i), use{})
 	}
-	if ids, times := u.take(); len(ids) != maxUsed || len(times) != maxUsed {
+	if ids, times, _ := u.take(); len(ids) != maxUsed || len(times) != maxUsed {
 		t.Errorf("%d ids and %d times", len(ids), len(times))
 	}
-	if ids, _ := u.take(); len(ids) != 0 {
+	if ids, _, _ := u.take(); len(ids) != 0 {
 		t.Errorf("%d ids after all were taken", len(ids))
 	}
 }
@@ -369,7 +369,7 @@ func TestSweepSessions(t *testing.T) {
 	exec(t, e.db, `
 		INSERT INTO session (id, account_id, token_hash, user_agent, created_at, expires_at, last_used_at)
 		SELECT 'many ' || n, $1, ('many ' || n)::bytea, '', $2, $2, $2 FROM generate_series(1, 2500) AS n`, a.GetId(), now.Add(-90*day))
-	if err := e.service.sweepSessions(t.Context()); err != nil {
+	if err := e.service.sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	got := query[[]string](t, e.db, `SELECT array_agg(id ORDER BY id) FROM session`)

@@ -19,14 +19,20 @@ const maxUsed = 10_000
 // telling whose token it is never waits for a write.
 type used struct {
 	mu sync.Mutex
-	at map[string]time.Time
+	at map[string]use
 }
 
-func newUsed() *used { return &used{at: map[string]time.Time{}} }
+// use is when something was used, and from which network address.
+type use struct {
+	at      time.Time
+	address string
+}
+
+func newUsed() *used { return &used{at: map[string]use{}} }
 
 // note keeps the use of a session. Over the bound it is forgotten: the next use
 // is noted again.
-func (u *used) note(sessionID string, now time.Time) {
+func (u *used) note(sessionID string, now use) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if _, ok := u.at[sessionID]; ok || len(u.at) < maxUsed {
@@ -35,30 +41,30 @@ func (u *used) note(sessionID string, now time.Time) {
 }
 
 // take returns what was noted and forgets it.
-func (u *used) take() (ids []string, times []time.Time) {
+func (u *used) take() (ids []string, times []time.Time, addresses []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for sessionID, at := range u.at {
-		ids, times = append(ids, sessionID), append(times, at)
+	for sessionID, one := range u.at {
+		ids, times, addresses = append(ids, sessionID), append(times, one.at), append(addresses, one.address)
 	}
 	clear(u.at)
-	return ids, times
+	return ids, times, addresses
 }
 
 // writeUsed writes the noted uses. What fails is lost: a session that goes on
 // being used is noted again. Rows that another process writes just now are left
 // to it.
 func (s *Service) writeUsed(ctx context.Context) error {
-	ids, times := s.used.take()
+	ids, times, addresses := s.used.take()
 	if len(ids) == 0 {
 		return nil
 	}
 	_, err := s.db.Exec(ctx, `
-		WITH used AS (SELECT * FROM unnest($1::text[], $2::timestamptz[]) AS u (id, at)),
+		WITH used AS (SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[]) AS u (id, at, address)),
 		due AS (
-			SELECT s.id, used.at FROM session s JOIN used ON used.id = s.id
+			SELECT s.id, used.at, coalesce(nullif(used.address, ''), s.address) AS address FROM session s JOIN used ON used.id = s.id
 			WHERE s.last_used_at < used.at FOR UPDATE OF s SKIP LOCKED)
-		UPDATE session s SET last_used_at = due.at FROM due WHERE s.id = due.id`, ids, times)
+		UPDATE session s SET last_used_at = due.at, address = due.address FROM due WHERE s.id = due.id`, ids, times, addresses)
 	if err != nil {
 		return fmt.Errorf("write use of sessions: %w", err)
 	}

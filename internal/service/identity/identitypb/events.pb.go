@@ -374,6 +374,116 @@ func (x *SecurityMail) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// An account was suspended: it can't sign in and its tokens are refused.
+type AccountSuspended struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Grows with each change of the account, as in AccountUpdated.
+	Version       int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountSuspended) Reset() {
+	*x = AccountSuspended{}
+	mi := &file_internal_service_identity_identitypb_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountSuspended) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountSuspended) ProtoMessage() {}
+
+func (x *AccountSuspended) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_identity_identitypb_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountSuspended.ProtoReflect.Descriptor instead.
+func (*AccountSuspended) Descriptor() ([]byte, []int) {
+	return file_internal_service_identity_identitypb_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AccountSuspended) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *AccountSuspended) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// A suspended account was let in again.
+type AccountReinstated struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Grows with each change of the account, as in AccountUpdated.
+	Version       int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountReinstated) Reset() {
+	*x = AccountReinstated{}
+	mi := &file_internal_service_identity_identitypb_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountReinstated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountReinstated) ProtoMessage() {}
+
+func (x *AccountReinstated) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_identity_identitypb_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountReinstated.ProtoReflect.Descriptor instead.
+func (*AccountReinstated) Descriptor() ([]byte, []int) {
+	return file_internal_service_identity_identitypb_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AccountReinstated) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *AccountReinstated) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_internal_service_identity_identitypb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_identity_identitypb_events_proto_rawDesc = "" +
@@ -408,7 +518,15 @@ const file_internal_service_identity_identitypb_events_proto_rawDesc = "" +
 	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x1d\n" +
 	"\n" +
 	"user_agent\x18\x05 \x01(\tR\tuserAgent\x12*\n" +
-	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02atB?Z=github.com/stoa-lms/stoa/internal/service/identity/identitypbb\x06proto3"
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"X\n" +
+	"\x10AccountSuspended\x12*\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\"Y\n" +
+	"\x11AccountReinstated\x12*\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversionB?Z=github.com/stoa-lms/stoa/internal/service/identity/identitypbb\x06proto3"
 
 var (
 	file_internal_service_identity_identitypb_events_proto_rawDescOnce sync.Once
@@ -422,16 +540,18 @@ func file_internal_service_identity_identitypb_events_proto_rawDescGZIP() []byte
 	return file_internal_service_identity_identitypb_events_proto_rawDescData
 }
 
-var file_internal_service_identity_identitypb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_internal_service_identity_identitypb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_internal_service_identity_identitypb_events_proto_goTypes = []any{
 	(*AccountCreated)(nil),        // 0: stoa.identity.v1.AccountCreated
 	(*AccountUpdated)(nil),        // 1: stoa.identity.v1.AccountUpdated
 	(*SecurityMailRequested)(nil), // 2: stoa.identity.v1.SecurityMailRequested
 	(*SecurityMail)(nil),          // 3: stoa.identity.v1.SecurityMail
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*AccountSuspended)(nil),      // 4: stoa.identity.v1.AccountSuspended
+	(*AccountReinstated)(nil),     // 5: stoa.identity.v1.AccountReinstated
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_internal_service_identity_identitypb_events_proto_depIdxs = []int32{
-	4, // 0: stoa.identity.v1.SecurityMail.at:type_name -> google.protobuf.Timestamp
+	6, // 0: stoa.identity.v1.SecurityMail.at:type_name -> google.protobuf.Timestamp
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -450,7 +570,7 @@ func file_internal_service_identity_identitypb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_identity_identitypb_events_proto_rawDesc), len(file_internal_service_identity_identitypb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -46,7 +46,11 @@ type Account struct {
 	// When the account was made.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// The version for If-Match.
-	Etag          string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Whether a link that was sent to the address came back.
+	EmailVerified bool `protobuf:"varint,9,opt,name=email_verified,json=emailVerified,proto3" json:"email_verified,omitempty"`
+	// Where else to find the person: at most 10 addresses that begin with https.
+	Links         []string `protobuf:"bytes,10,rep,name=links,proto3" json:"links,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -135,6 +139,20 @@ func (x *Account) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *Account) GetEmailVerified() bool {
+	if x != nil {
+		return x.EmailVerified
+	}
+	return false
+}
+
+func (x *Account) GetLinks() []string {
+	if x != nil {
+		return x.Links
+	}
+	return nil
 }
 
 // What a new account needs.
@@ -293,6 +311,9 @@ type Session struct {
 	UserAgent string `protobuf:"bytes,7,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
 	// Whether this very call was made with it.
 	Current bool `protobuf:"varint,8,opt,name=current,proto3" json:"current,omitempty"`
+	// The network address that it was last used from, within five minutes; of IPv6
+	// the /64. Empty where it is not known.
+	Address string `protobuf:"bytes,9,opt,name=address,proto3" json:"address,omitempty"`
 	// What is still missing: set where the account has a second factor and it was
 	// not shown yet. All other fields are empty then, and there is no session.
 	Challenge     *SignInChallenge `protobuf:"bytes,20,opt,name=challenge,proto3" json:"challenge,omitempty"`
@@ -384,6 +405,13 @@ func (x *Session) GetCurrent() bool {
 		return x.Current
 	}
 	return false
+}
+
+func (x *Session) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
 }
 
 func (x *Session) GetChallenge() *SignInChallenge {
@@ -634,7 +662,9 @@ type UpdateMeRequest struct {
 	// The preferred language as a BCP 47 tag.
 	Locale *string `protobuf:"bytes,3,opt,name=locale,proto3,oneof" json:"locale,omitempty"`
 	// The preferred zone as an IANA name.
-	TimeZone      *string `protobuf:"bytes,4,opt,name=time_zone,json=timeZone,proto3,oneof" json:"time_zone,omitempty"`
+	TimeZone *string `protobuf:"bytes,4,opt,name=time_zone,json=timeZone,proto3,oneof" json:"time_zone,omitempty"`
+	// Where else to find the person, in place of what was there. Absent stays.
+	Links         *Links `protobuf:"bytes,5,opt,name=links,proto3,oneof" json:"links,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -697,6 +727,59 @@ func (x *UpdateMeRequest) GetTimeZone() string {
 	return ""
 }
 
+func (x *UpdateMeRequest) GetLinks() *Links {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+// Addresses of pages.
+type Links struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 10, each beginning with https.
+	Items         []string `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Links) Reset() {
+	*x = Links{}
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Links) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Links) ProtoMessage() {}
+
+func (x *Links) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Links.ProtoReflect.Descriptor instead.
+func (*Links) Descriptor() ([]byte, []int) {
+	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Links) GetItems() []string {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
 // A token that came with a request.
 type AuthenticateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -708,7 +791,7 @@ type AuthenticateRequest struct {
 
 func (x *AuthenticateRequest) Reset() {
 	*x = AuthenticateRequest{}
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[10]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +803,7 @@ func (x *AuthenticateRequest) String() string {
 func (*AuthenticateRequest) ProtoMessage() {}
 
 func (x *AuthenticateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[10]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +816,7 @@ func (x *AuthenticateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthenticateRequest.ProtoReflect.Descriptor instead.
 func (*AuthenticateRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{10}
+	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AuthenticateRequest) GetToken() string {
@@ -766,7 +849,7 @@ type AuthenticateResponse struct {
 
 func (x *AuthenticateResponse) Reset() {
 	*x = AuthenticateResponse{}
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[11]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +861,7 @@ func (x *AuthenticateResponse) String() string {
 func (*AuthenticateResponse) ProtoMessage() {}
 
 func (x *AuthenticateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[11]
+	mi := &file_internal_service_identity_identitypb_identity_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +874,7 @@ func (x *AuthenticateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthenticateResponse.ProtoReflect.Descriptor instead.
 func (*AuthenticateResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{11}
+	return file_internal_service_identity_identitypb_identity_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AuthenticateResponse) GetAccountId() string {
@@ -840,7 +923,7 @@ var File_internal_service_identity_identitypb_identity_proto protoreflect.FileDe
 
 const file_internal_service_identity_identitypb_identity_proto_rawDesc = "" +
 	"\n" +
-	"3internal/service/identity/identitypb/identity.proto\x12\x10stoa.identity.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xe6\x01\n" +
+	"3internal/service/identity/identitypb/identity.proto\x12\x10stoa.identity.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xa3\x02\n" +
 	"\aAccount\x12\x1b\n" +
 	"\x02id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\x02id\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\x12\n" +
@@ -850,7 +933,10 @@ const file_internal_service_identity_identitypb_identity_proto_rawDesc = "" +
 	"\ttime_zone\x18\x06 \x01(\tR\btimeZone\x129\n" +
 	"\n" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x12\n" +
-	"\x04etag\x18\b \x01(\tR\x04etag\"\xcb\x01\n" +
+	"\x04etag\x18\b \x01(\tR\x04etag\x12%\n" +
+	"\x0eemail_verified\x18\t \x01(\bR\remailVerified\x12\x14\n" +
+	"\x05links\x18\n" +
+	" \x03(\tR\x05links\"\xcb\x01\n" +
 	"\x14CreateAccountRequest\x12 \n" +
 	"\x05email\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x18\xfe\x01`\x01R\x05email\x12&\n" +
@@ -864,7 +950,7 @@ const file_internal_service_identity_identitypb_identity_proto_rawDesc = "" +
 	"\x05email\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xfe\x01R\x05email\x12&\n" +
 	"\bpassword\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\bpassword\"\x96\x03\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\bpassword\"\xb0\x03\n" +
 	"\aSession\x12\x1b\n" +
 	"\x02id\x18\x01 \x01(\tB\v\xb2\xd4\x18\asessionR\x02id\x12*\n" +
 	"\n" +
@@ -878,7 +964,8 @@ const file_internal_service_identity_identitypb_identity_proto_rawDesc = "" +
 	"lastUsedAt\x12\x1d\n" +
 	"\n" +
 	"user_agent\x18\a \x01(\tR\tuserAgent\x12\x18\n" +
-	"\acurrent\x18\b \x01(\bR\acurrent\x12?\n" +
+	"\acurrent\x18\b \x01(\bR\acurrent\x12\x18\n" +
+	"\aaddress\x18\t \x01(\tR\aaddress\x12?\n" +
 	"\tchallenge\x18\x14 \x01(\v2!.stoa.identity.v1.SignInChallengeR\tchallenge\"|\n" +
 	"\x0fSignInChallenge\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
@@ -891,17 +978,22 @@ const file_internal_service_identity_identitypb_identity_proto_rawDesc = "" +
 	"\x14DeleteSessionRequest\x12*\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\asessionR\tsessionId\"\x0e\n" +
-	"\fGetMeRequest\"\xda\x01\n" +
+	"\fGetMeRequest\"\x98\x02\n" +
 	"\x0fUpdateMeRequest\x12'\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SH\x00R\x04name\x88\x01\x01\x12\x1f\n" +
 	"\x03bio\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x88'H\x01R\x03bio\x88\x01\x01\x12&\n" +
 	"\x06locale\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x02\x18#H\x02R\x06locale\x88\x01\x01\x12+\n" +
-	"\ttime_zone\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x03R\btimeZone\x88\x01\x01B\a\n" +
+	"\ttime_zone\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x03R\btimeZone\x88\x01\x01\x122\n" +
+	"\x05links\x18\x05 \x01(\v2\x17.stoa.identity.v1.LinksH\x04R\x05links\x88\x01\x01B\a\n" +
 	"\x05_nameB\x06\n" +
 	"\x04_bioB\t\n" +
 	"\a_localeB\f\n" +
 	"\n" +
-	"_time_zone\"7\n" +
+	"_time_zoneB\b\n" +
+	"\x06_links\"0\n" +
+	"\x05Links\x12'\n" +
+	"\x05items\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\n" +
+	"\"\ar\x05\x10\x01\x18\xf4\x03R\x05items\"7\n" +
 	"\x13AuthenticateRequest\x12 \n" +
 	"\x05token\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x05token\"\xa6\x02\n" +
@@ -936,7 +1028,7 @@ func file_internal_service_identity_identitypb_identity_proto_rawDescGZIP() []by
 	return file_internal_service_identity_identitypb_identity_proto_rawDescData
 }
 
-var file_internal_service_identity_identitypb_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_internal_service_identity_identitypb_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_internal_service_identity_identitypb_identity_proto_goTypes = []any{
 	(*Account)(nil),               // 0: stoa.identity.v1.Account
 	(*CreateAccountRequest)(nil),  // 1: stoa.identity.v1.CreateAccountRequest
@@ -948,40 +1040,42 @@ var file_internal_service_identity_identitypb_identity_proto_goTypes = []any{
 	(*DeleteSessionRequest)(nil),  // 7: stoa.identity.v1.DeleteSessionRequest
 	(*GetMeRequest)(nil),          // 8: stoa.identity.v1.GetMeRequest
 	(*UpdateMeRequest)(nil),       // 9: stoa.identity.v1.UpdateMeRequest
-	(*AuthenticateRequest)(nil),   // 10: stoa.identity.v1.AuthenticateRequest
-	(*AuthenticateResponse)(nil),  // 11: stoa.identity.v1.AuthenticateResponse
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*emptypb.Empty)(nil),         // 13: google.protobuf.Empty
+	(*Links)(nil),                 // 10: stoa.identity.v1.Links
+	(*AuthenticateRequest)(nil),   // 11: stoa.identity.v1.AuthenticateRequest
+	(*AuthenticateResponse)(nil),  // 12: stoa.identity.v1.AuthenticateResponse
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*emptypb.Empty)(nil),         // 14: google.protobuf.Empty
 }
 var file_internal_service_identity_identitypb_identity_proto_depIdxs = []int32{
-	12, // 0: stoa.identity.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	12, // 1: stoa.identity.v1.Session.created_at:type_name -> google.protobuf.Timestamp
-	12, // 2: stoa.identity.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
-	12, // 3: stoa.identity.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
+	13, // 0: stoa.identity.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	13, // 1: stoa.identity.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	13, // 2: stoa.identity.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	13, // 3: stoa.identity.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
 	4,  // 4: stoa.identity.v1.Session.challenge:type_name -> stoa.identity.v1.SignInChallenge
-	12, // 5: stoa.identity.v1.SignInChallenge.expires_at:type_name -> google.protobuf.Timestamp
+	13, // 5: stoa.identity.v1.SignInChallenge.expires_at:type_name -> google.protobuf.Timestamp
 	3,  // 6: stoa.identity.v1.ListSessionsResponse.items:type_name -> stoa.identity.v1.Session
-	12, // 7: stoa.identity.v1.AuthenticateResponse.expires_at:type_name -> google.protobuf.Timestamp
-	12, // 8: stoa.identity.v1.AuthenticateResponse.confirmed_at:type_name -> google.protobuf.Timestamp
-	1,  // 9: stoa.identity.v1.IdentityService.CreateAccount:input_type -> stoa.identity.v1.CreateAccountRequest
-	2,  // 10: stoa.identity.v1.IdentityService.CreateSession:input_type -> stoa.identity.v1.CreateSessionRequest
-	5,  // 11: stoa.identity.v1.IdentityService.ListSessions:input_type -> stoa.identity.v1.ListSessionsRequest
-	7,  // 12: stoa.identity.v1.IdentityService.DeleteSession:input_type -> stoa.identity.v1.DeleteSessionRequest
-	8,  // 13: stoa.identity.v1.IdentityService.GetMe:input_type -> stoa.identity.v1.GetMeRequest
-	9,  // 14: stoa.identity.v1.IdentityService.UpdateMe:input_type -> stoa.identity.v1.UpdateMeRequest
-	10, // 15: stoa.identity.v1.IdentityService.Authenticate:input_type -> stoa.identity.v1.AuthenticateRequest
-	0,  // 16: stoa.identity.v1.IdentityService.CreateAccount:output_type -> stoa.identity.v1.Account
-	3,  // 17: stoa.identity.v1.IdentityService.CreateSession:output_type -> stoa.identity.v1.Session
-	6,  // 18: stoa.identity.v1.IdentityService.ListSessions:output_type -> stoa.identity.v1.ListSessionsResponse
-	13, // 19: stoa.identity.v1.IdentityService.DeleteSession:output_type -> google.protobuf.Empty
-	0,  // 20: stoa.identity.v1.IdentityService.GetMe:output_type -> stoa.identity.v1.Account
-	0,  // 21: stoa.identity.v1.IdentityService.UpdateMe:output_type -> stoa.identity.v1.Account
-	11, // 22: stoa.identity.v1.IdentityService.Authenticate:output_type -> stoa.identity.v1.AuthenticateResponse
-	16, // [16:23] is the sub-list for method output_type
-	9,  // [9:16] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	10, // 7: stoa.identity.v1.UpdateMeRequest.links:type_name -> stoa.identity.v1.Links
+	13, // 8: stoa.identity.v1.AuthenticateResponse.expires_at:type_name -> google.protobuf.Timestamp
+	13, // 9: stoa.identity.v1.AuthenticateResponse.confirmed_at:type_name -> google.protobuf.Timestamp
+	1,  // 10: stoa.identity.v1.IdentityService.CreateAccount:input_type -> stoa.identity.v1.CreateAccountRequest
+	2,  // 11: stoa.identity.v1.IdentityService.CreateSession:input_type -> stoa.identity.v1.CreateSessionRequest
+	5,  // 12: stoa.identity.v1.IdentityService.ListSessions:input_type -> stoa.identity.v1.ListSessionsRequest
+	7,  // 13: stoa.identity.v1.IdentityService.DeleteSession:input_type -> stoa.identity.v1.DeleteSessionRequest
+	8,  // 14: stoa.identity.v1.IdentityService.GetMe:input_type -> stoa.identity.v1.GetMeRequest
+	9,  // 15: stoa.identity.v1.IdentityService.UpdateMe:input_type -> stoa.identity.v1.UpdateMeRequest
+	11, // 16: stoa.identity.v1.IdentityService.Authenticate:input_type -> stoa.identity.v1.AuthenticateRequest
+	0,  // 17: stoa.identity.v1.IdentityService.CreateAccount:output_type -> stoa.identity.v1.Account
+	3,  // 18: stoa.identity.v1.IdentityService.CreateSession:output_type -> stoa.identity.v1.Session
+	6,  // 19: stoa.identity.v1.IdentityService.ListSessions:output_type -> stoa.identity.v1.ListSessionsResponse
+	14, // 20: stoa.identity.v1.IdentityService.DeleteSession:output_type -> google.protobuf.Empty
+	0,  // 21: stoa.identity.v1.IdentityService.GetMe:output_type -> stoa.identity.v1.Account
+	0,  // 22: stoa.identity.v1.IdentityService.UpdateMe:output_type -> stoa.identity.v1.Account
+	12, // 23: stoa.identity.v1.IdentityService.Authenticate:output_type -> stoa.identity.v1.AuthenticateResponse
+	17, // [17:24] is the sub-list for method output_type
+	10, // [10:17] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_identity_identitypb_identity_proto_init() }
@@ -996,7 +1090,7 @@ func file_internal_service_identity_identitypb_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_identity_identitypb_identity_proto_rawDesc), len(file_internal_service_identity_identitypb_identity_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

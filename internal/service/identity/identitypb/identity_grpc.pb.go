@@ -37,13 +37,17 @@ const (
 //
 // Accounts, sign-in and sessions.
 type IdentityServiceClient interface {
-	// Makes an account. Errors: account.email_taken (409), account.password_common (400).
+	// Makes an account and sends a link to its address. For an address that has an
+	// account already it answers as if it had made one, with an id of nothing, and
+	// tells the address's holder, so that nobody learns here who has an account.
+	// Errors: account.password_common (400).
 	CreateAccount(ctx context.Context, in *CreateAccountRequest, opts ...grpc.CallOption) (*Account, error)
 	// Signs in. Every call makes a session of its own, whatever its
 	// Idempotency-Key, because a token is shown once and not kept. For an account
 	// with a second factor it makes none yet and answers a challenge. Errors:
 	// session.bad_credentials (401), the same for an unknown address and a wrong
-	// password.
+	// password; session.locked (429) after many of them; account.suspended (403)
+	// with the right password.
 	CreateSession(ctx context.Context, in *CreateSessionRequest, opts ...grpc.CallOption) (*Session, error)
 	// Lists the caller's live sessions, newest first.
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
@@ -53,9 +57,11 @@ type IdentityServiceClient interface {
 	// Returns the caller's account.
 	GetMe(ctx context.Context, in *GetMeRequest, opts ...grpc.CallOption) (*Account, error)
 	// Changes the caller's profile; fields that are absent stay. If-Match is
-	// honoured. Errors: etag.stale (412), profile.locale and profile.time_zone (400).
+	// honoured. Errors: etag.stale (412), profile.locale, profile.time_zone and
+	// profile.link (400).
 	UpdateMe(ctx context.Context, in *UpdateMeRequest, opts ...grpc.CallOption) (*Account, error)
-	// Returns whose token it is. Errors: auth.token_invalid (401).
+	// Returns whose token it is. Errors: auth.token_invalid (401),
+	// account.suspended (403).
 	Authenticate(ctx context.Context, in *AuthenticateRequest, opts ...grpc.CallOption) (*AuthenticateResponse, error)
 }
 
@@ -143,13 +149,17 @@ func (c *identityServiceClient) Authenticate(ctx context.Context, in *Authentica
 //
 // Accounts, sign-in and sessions.
 type IdentityServiceServer interface {
-	// Makes an account. Errors: account.email_taken (409), account.password_common (400).
+	// Makes an account and sends a link to its address. For an address that has an
+	// account already it answers as if it had made one, with an id of nothing, and
+	// tells the address's holder, so that nobody learns here who has an account.
+	// Errors: account.password_common (400).
 	CreateAccount(context.Context, *CreateAccountRequest) (*Account, error)
 	// Signs in. Every call makes a session of its own, whatever its
 	// Idempotency-Key, because a token is shown once and not kept. For an account
 	// with a second factor it makes none yet and answers a challenge. Errors:
 	// session.bad_credentials (401), the same for an unknown address and a wrong
-	// password.
+	// password; session.locked (429) after many of them; account.suspended (403)
+	// with the right password.
 	CreateSession(context.Context, *CreateSessionRequest) (*Session, error)
 	// Lists the caller's live sessions, newest first.
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
@@ -159,9 +169,11 @@ type IdentityServiceServer interface {
 	// Returns the caller's account.
 	GetMe(context.Context, *GetMeRequest) (*Account, error)
 	// Changes the caller's profile; fields that are absent stay. If-Match is
-	// honoured. Errors: etag.stale (412), profile.locale and profile.time_zone (400).
+	// honoured. Errors: etag.stale (412), profile.locale, profile.time_zone and
+	// profile.link (400).
 	UpdateMe(context.Context, *UpdateMeRequest) (*Account, error)
-	// Returns whose token it is. Errors: auth.token_invalid (401).
+	// Returns whose token it is. Errors: auth.token_invalid (401),
+	// account.suspended (403).
 	Authenticate(context.Context, *AuthenticateRequest) (*AuthenticateResponse, error)
 	mustEmbedUnimplementedIdentityServiceServer()
 }

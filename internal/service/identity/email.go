@@ -1,0 +1,143 @@
+package identity
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/idempotency"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
+)
+
+// RequestEmailVerification implements identitypb.AccountServiceServer.
+func (s *Service) RequestEmailVerification(ctx context.Context, req *identitypb.RequestEmailVerificationRequest) (*emptypb.Empty, error) {
+	a, err := accountByID(ctx, s.db, auth.From(ctx).Account, ``)
+	if err != nil {
+		return nil, err
+	}
+	if a.EmailVerifiedAt != nil {
+		return nil, ErrEmailVerified
+	}
+	if err := s.countMail(ctx, mailVerifyEmail, a.Email); err != nil {
+		return nil, err
+	}
+	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
+		return &emptypb.Empty{}, s.sendLink(ctx, tx, a.ID, mailVerifyEmail, a.Email)
+	})
+}
+
+// countMail refuses a mail that somebody asks for too often.
+func (s *Service) countMail(ctx context.Context, kind, email string) error {
+	if wait := s.mailWait(ctx, kind, email); wait > 0 {
+		return &fault.Error{Kind: ErrMailRate.Kind, Code: ErrMailRate.Code, Message: ErrMailRate.Message, Retry: wait}
+	}
+	return nil
+}
+
+// sendLink sends the account's holder a link to an address.
+func (s *Service) sendLink(ctx context.Context, tx *pg.Tx, accountID, purpose, email string) error {
+	a, err := accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`)
+	if err != nil {
+		return err
+	}
+	token, err := s.issueLink(ctx, tx, a.ID, purpose, email)
+	if err != nil {
+		return err
+	}
+	err = audit.Record(ctx, tx, audit.Entry{Action: "mail.requested", Object: a.ID, Person: a.ID, After: map[string]any{"kind": purpose}})
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, tx, a, purpose, email, token, s.originOf(ctx))
+}
+
+// VerifyEmail implements identitypb.AccountServiceServer.
+func (s *Service) VerifyEmail(ctx context.Context, req *identitypb.VerifyEmailRequest) (*emptypb.Empty, error) {
+	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
+		a, email, err := s.useLink(ctx, tx, mailVerifyEmail, req.GetToken())
+		if err != nil {
+			return nil, err
+		}
+		if a.Email != email { // it was sent to an address that the account had before
+			return nil, ErrLinkInvalid
+		}
+		return &emptypb.Empty{}, s.verified(ctx, tx, a)
+	})
+}
+
+// verified notes that the account's address was shown to be its holder's.
+func (s *Service) verified(ctx context.Context, tx *pg.Tx, a account) error {
+	if a.EmailVerifiedAt != nil {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `UPDATE account SET email_verified_at = $2, revision = revision + 1, updated_at = $2 WHERE id = $1`, a.ID, s.now())
+	if err != nil {
+		return fmt.Errorf("verify e-mail: %w", err)
+	}
+	return audit.Record(ctx, tx, audit.Entry{Action: "account.email_verified", Object: a.ID, Person: a.ID})
+}
+
+// RequestEmailChange implements identitypb.AccountServiceServer. It says nothing
+// of whether the address has an account: who has the mailbox learns it at the
+// end.
+func (s *Service) RequestEmailChange(ctx context.Context, req *identitypb.RequestEmailChangeRequest) (*emptypb.Empty, error) {
+	a, _, err := s.checkOwnPassword(ctx, auth.From(ctx).Account, req.GetPassword())
+	if err != nil {
+		return nil, err
+	}
+	email := normalEmail(req.GetEmail())
+	if err := s.countMail(ctx, mailChangeEmail, email); err != nil {
+		return nil, err
+	}
+	known, err := s.withoutPassword(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*emptypb.Empty, error) {
+		return &emptypb.Empty{}, s.sendLink(ctx, tx, a.ID, mailChangeEmail, email)
+	})
+}
+
+// CompleteEmailChange implements identitypb.AccountServiceServer.
+func (s *Service) CompleteEmailChange(ctx context.Context, req *identitypb.CompleteEmailChangeRequest) (*emptypb.Empty, error) {
+	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
+		a, email, err := s.useLink(ctx, tx, mailChangeEmail, req.GetToken())
+		if err != nil {
+			return nil, err
+		}
+		return &emptypb.Empty{}, s.changeEmail(ctx, tx, a, email)
+	})
+}
+
+func (s *Service) changeEmail(ctx context.Context, tx *pg.Tx, a account, email string) error {
+	before := a.Email
+	a.Revision++
+	_, err := tx.Exec(ctx, `
+		UPDATE account SET email = $2, email_verified_at = $3, revision = $4, updated_at = $3 WHERE id = $1`,
+		a.ID, email, s.now(), a.Revision)
+	if pg.Violates(err, "account_email") {
+		return ErrEmailTaken
+	}
+	if err != nil {
+		return fmt.Errorf("change e-mail: %w", err)
+	}
+	// What was sent to the address before must not open the account any more.
+	if err := dropLinks(ctx, tx, a.ID, mailChangeEmail); err != nil {
+		return err
+	}
+	if err := audit.Record(ctx, tx, audit.Entry{Action: "account.email_changed", Object: a.ID, Person: a.ID}); err != nil {
+		return err
+	}
+	if err := s.write(ctx, tx, a, mailEmailChanged, before, "", s.originOf(ctx)); err != nil {
+		return err
+	}
+	return bus.Publish(ctx, tx, &identitypb.AccountUpdated{
+		AccountId: a.ID, Email: email, Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone, Version: a.Revision,
+	})
+}

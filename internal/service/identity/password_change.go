@@ -1,0 +1,117 @@
+package identity
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/idempotency"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
+)
+
+// RequestPasswordReset implements identitypb.AccountServiceServer. It does not
+// look whether there is an account: that is done afterwards, see writeDue.
+func (s *Service) RequestPasswordReset(ctx context.Context, req *identitypb.RequestPasswordResetRequest) (*emptypb.Empty, error) {
+	email := normalEmail(req.GetEmail())
+	often := s.mailWait(ctx, mailResetPassword, email) > 0
+	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
+		if often {
+			return &emptypb.Empty{}, nil
+		}
+		tx.Exempt("a mail that is due to whoever has the address")
+		return &emptypb.Empty{}, s.due(ctx, tx, mailResetPassword, email)
+	})
+}
+
+// CompletePasswordReset implements identitypb.AccountServiceServer.
+func (s *Service) CompletePasswordReset(ctx context.Context, req *identitypb.CompletePasswordResetRequest) (*emptypb.Empty, error) {
+	known, err := s.withoutPassword(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*emptypb.Empty, error) {
+		a, email, err := s.useLink(ctx, tx, mailResetPassword, req.GetToken())
+		if err != nil {
+			return nil, err
+		}
+		if a.Email != email {
+			return nil, ErrLinkInvalid
+		}
+		if err := checkPassword(req.GetPassword(), a.Email, a.Name); err != nil {
+			return nil, err
+		}
+		// Hashed here, while rows are locked, because only who holds a link gets
+		// so far, and the link says whose name the password may not be.
+		hash, err := s.hasher.hash(ctx, req.GetPassword())
+		if err != nil {
+			return nil, err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE account SET password_hash = $2 WHERE id = $1`, a.ID, hash); err != nil {
+			return nil, fmt.Errorf("reset password: %w", err)
+		}
+		if _, err := s.endSessions(ctx, tx, a.ID, ""); err != nil {
+			return nil, err
+		}
+		// The link came to the address.
+		if err := s.verified(ctx, tx, a); err != nil {
+			return nil, err
+		}
+		return &emptypb.Empty{}, s.passwordChanged(ctx, tx, a, "account.password_reset", mailResetPassword)
+	})
+}
+
+// passwordChanged is what every change of a password ends with.
+func (s *Service) passwordChanged(ctx context.Context, tx *pg.Tx, a account, action, usedLink string) error {
+	if err := dropLinks(ctx, tx, a.ID, usedLink); err != nil {
+		return err
+	}
+	if err := audit.Record(ctx, tx, audit.Entry{Action: action, Object: a.ID, Person: a.ID}); err != nil {
+		return err
+	}
+	return s.write(ctx, tx, a, mailPasswordChanged, a.Email, "", s.originOf(ctx))
+}
+
+// ChangePassword implements identitypb.AccountServiceServer.
+func (s *Service) ChangePassword(ctx context.Context, req *identitypb.ChangePasswordRequest) (*identitypb.Session, error) {
+	who := auth.From(ctx)
+	a, was, err := s.checkOwnPassword(ctx, who.Account, req.GetCurrentPassword())
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPassword(req.GetNewPassword(), a.Email, a.Name); err != nil {
+		return nil, err
+	}
+	hash, err := s.hasher.hash(ctx, req.GetNewPassword())
+	if err != nil {
+		return nil, err
+	}
+	var out *identitypb.Session
+	err = s.db.InTx(ctx, func(tx *pg.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE account SET password_hash = $3 WHERE id = $1 AND password_hash = $2`, a.ID, was, hash)
+		if err != nil {
+			return fmt.Errorf("change password: %w", err)
+		}
+		if tag.RowsAffected() == 0 { // somebody was faster, so what was given is not the password any more
+			return ErrPasswordWrong
+		}
+		if _, err := s.endSessions(ctx, tx, a.ID, who.Session); err != nil {
+			return err
+		}
+		token, err := s.rotate(ctx, tx, who.Session)
+		if err != nil {
+			return err
+		}
+		kept, err := sessionByID(ctx, tx, who.Session)
+		if err != nil {
+			return err
+		}
+		out = toSession(kept, who.Session)
+		out.Token = token
+		return s.passwordChanged(ctx, tx, a, "account.password_changed", "")
+	})
+	return out, err
+}
