@@ -76,13 +76,14 @@ type SignIn struct{ Who, Email, Password string }
 // Edge answers the outside world.
 type Edge struct {
 	Config
-	identity   identitypb.IdentityServiceClient
+	identity identitypb.IdentityServiceClient
+	media    mediapb.MediaServiceClient
+	commerce commercepb.CommerceServiceClient
+	notify   notifypb.NotifyServiceClient
+	tokens   *otter.Cache[string, auth.Principal]
+
 	factors    identitypb.FactorServiceClient
 	federation identitypb.FederationServiceClient
-	media      mediapb.MediaServiceClient
-	commerce   commercepb.CommerceServiceClient
-	notify     notifypb.NotifyServiceClient
-	tokens     *otter.Cache[string, auth.Principal]
 
 	routes      *http.ServeMux
 	grpc        *grpc.Server
@@ -110,14 +111,15 @@ func New(cfg Config) (*Edge, error) {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
 	e := &Edge{
-		Config:     cfg,
-		identity:   identitypb.NewIdentityServiceClient(cfg.Conns["identity"]),
+		Config:   cfg,
+		identity: identitypb.NewIdentityServiceClient(cfg.Conns["identity"]),
+		media:    mediapb.NewMediaServiceClient(cfg.Conns["media"]),
+		commerce: commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
+		notify:   notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
+		tokens:   tokens,
+
 		factors:    identitypb.NewFactorServiceClient(cfg.Conns["identity"]),
 		federation: identitypb.NewFederationServiceClient(cfg.Conns["identity"]),
-		media:      mediapb.NewMediaServiceClient(cfg.Conns["media"]),
-		commerce:   commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
-		notify:     notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
-		tokens:     tokens,
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
