@@ -77,15 +77,15 @@ type SignIn struct{ Who, Email, Password string }
 // Edge answers the outside world.
 type Edge struct {
 	Config
-	audit      auditpb.AuditServiceClient
 	identity   identitypb.IdentityServiceClient
-	accounts   identitypb.AccountServiceClient
-	factors    identitypb.FactorServiceClient
-	federation identitypb.FederationServiceClient
 	media      mediapb.MediaServiceClient
 	commerce   commercepb.CommerceServiceClient
 	notify     notifypb.NotifyServiceClient
 	tokens     *otter.Cache[string, auth.Principal]
+	audit      auditpb.AuditServiceClient
+	accounts   identitypb.AccountServiceClient
+	factors    identitypb.FactorServiceClient
+	federation identitypb.FederationServiceClient
 
 	routes      *http.ServeMux
 	grpc        *grpc.Server
@@ -113,16 +113,16 @@ func New(cfg Config) (*Edge, error) {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
 	e := &Edge{
-		audit:      auditpb.NewAuditServiceClient(cfg.Conns["audit"]),
 		Config:     cfg,
 		identity:   identitypb.NewIdentityServiceClient(cfg.Conns["identity"]),
-		accounts:   identitypb.NewAccountServiceClient(cfg.Conns["identity"]),
-		factors:    identitypb.NewFactorServiceClient(cfg.Conns["identity"]),
-		federation: identitypb.NewFederationServiceClient(cfg.Conns["identity"]),
 		media:      mediapb.NewMediaServiceClient(cfg.Conns["media"]),
 		commerce:   commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
 		notify:     notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
 		tokens:     tokens,
+		audit:      auditpb.NewAuditServiceClient(cfg.Conns["audit"]),
+		accounts:   identitypb.NewAccountServiceClient(cfg.Conns["identity"]),
+		factors:    identitypb.NewFactorServiceClient(cfg.Conns["identity"]),
+		federation: identitypb.NewFederationServiceClient(cfg.Conns["identity"]),
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
