@@ -75,7 +75,7 @@ func document(files *protoregistry.Files, root string) (*spec.Document, error) {
 		if err != nil {
 			return nil, err
 		}
-		b.doc.Tags = append(b.doc.Tags, spec.Tag{Name: tagOf(sd), Description: text})
+		b.tag(tagOf(sd), text)
 		for i := range sd.Methods().Len() {
 			md := sd.Methods().Get(i)
 			r, ok, err := routeOf(md)
@@ -107,6 +107,18 @@ func document(files *protoregistry.Files, root string) (*spec.Document, error) {
 	slices.SortStableFunc(b.schemas.named, func(x, y spec.Member[*spec.Schema]) int { return cmp.Compare(x.Name, y.Name) })
 	b.doc.Components.Schemas = b.schemas.named
 	return b.doc, nil
+}
+
+// tag adds what a service says of itself. The services of one package share a
+// tag.
+func (b *builder) tag(name, text string) {
+	for i := range b.doc.Tags {
+		if t := &b.doc.Tags[i]; t.Name == name {
+			t.Description += " " + text
+			return
+		}
+	}
+	b.doc.Tags = append(b.doc.Tags, spec.Tag{Name: name, Description: text})
 }
 
 // servicesOf returns Stoa's services in the order of [tagOrder].

@@ -53,7 +53,7 @@ func (s *Service) CompletePasswordReset(ctx context.Context, req *identitypb.Com
 		if _, err := tx.Exec(ctx, `UPDATE account SET password_hash = $2 WHERE id = $1`, a.ID, hash); err != nil {
 			return nil, fmt.Errorf("reset password: %w", err)
 		}
-		if _, err := s.endSessions(ctx, tx, a.ID, ""); err != nil {
+		if err := s.endSessions(ctx, tx, a.ID, ""); err != nil {
 			return nil, err
 		}
 		// The link came to the address.
@@ -98,7 +98,7 @@ func (s *Service) ChangePassword(ctx context.Context, req *identitypb.ChangePass
 		if tag.RowsAffected() == 0 { // somebody was faster, so what was given is not the password any more
 			return ErrPasswordWrong
 		}
-		if _, err := s.endSessions(ctx, tx, a.ID, who.Session); err != nil {
+		if err := s.endSessions(ctx, tx, a.ID, who.Session); err != nil {
 			return err
 		}
 		token, err := s.rotate(ctx, tx, who.Session)
