@@ -434,7 +434,7 @@ func TestAway(t *testing.T) {
 	}
 	defer func() { _ = cc.Close() }()
 	_, err = demo.Load(ctx, toAll(cc), slog.New(slog.DiscardHandler))
-	if err == nil || !strings.Contains(err.Error(), "CreateAccount") {
+	if err == nil || !strings.Contains(err.Error(), "CreateSession") {
 		t.Errorf("does not say what it waited for: %v", err)
 	}
 }

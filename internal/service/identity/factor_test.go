@@ -14,6 +14,7 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
@@ -46,8 +47,14 @@ func newFactorEnv(t *testing.T, change ...func(*Config)) *factorEnv {
 		t.Fatal(err)
 	}
 	e := &factorEnv{env: &env{db: db, clock: &clock{now: time.Date(2030, 5, 1, 12, 0, 0, 0, time.UTC)}}}
+	store, err := cache.NewMemoryAt(e.clock.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.keys = keys
 	cfg := Config{
 		DB: db, Log: rpctest.Log(t), Now: e.clock.Now, PasswordCost: cheap, Vault: vault, PublicURL: "https://learn.example.org",
+		Keys: keys, Store: store,
 	}
 	for _, fn := range change {
 		fn(&cfg)

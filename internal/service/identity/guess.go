@@ -66,7 +66,7 @@ func (s *Service) guess(ctx context.Context, email string, check func() (bool, e
 		return err
 	}
 	defer done()
-	account, address := "password:"+key, "password-from:"+rpc.Address(ctx)
+	account, address := guessKey(key), "password-from:"+rpc.Address(ctx)
 	for _, k := range []string{account, address} {
 		wait, err := s.store.Wait(ctx, k)
 		if err != nil {
@@ -81,7 +81,7 @@ func (s *Service) guess(ctx context.Context, email string, check func() (bool, e
 		return err
 	}
 	if ok {
-		return s.store.Clear(ctx, account)
+		return s.forgive(ctx, email)
 	}
 	n, err := s.store.Fail(ctx, account, accountPatience)
 	if err == nil && rpc.Address(ctx) != "" {
@@ -100,6 +100,16 @@ func (s *Service) guess(ctx context.Context, email string, check func() (bool, e
 		}
 	}
 	return ErrBadCredentials
+}
+
+func guessKey(emailKey string) string { return "password:" + emailKey }
+
+// forgive makes the wrong passwords for an address forgotten.
+func (s *Service) forgive(ctx context.Context, email string) error {
+	if err := s.store.Clear(ctx, guessKey(s.emailKey(email))); err != nil {
+		return fmt.Errorf("wrong passwords: %w", err)
+	}
+	return nil
 }
 
 // checkOwnPassword returns the account and its password's hash if the password

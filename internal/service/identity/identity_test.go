@@ -59,7 +59,7 @@ type env struct {
 	keys     *secret.Keys
 }
 
-func newEnv(t *testing.T) *env {
+func newEnv(t testing.TB) *env {
 	t.Helper()
 	e := &env{db: pgtest.Open(t, Schema), clock: &clock{now: time.Date(2030, 5, 1, 12, 0, 0, 123456789, time.UTC)}}
 	keyset, err := secret.Generate()

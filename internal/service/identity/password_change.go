@@ -33,11 +33,13 @@ func (s *Service) CompletePasswordReset(ctx context.Context, req *identitypb.Com
 	if err != nil {
 		return nil, err
 	}
-	return idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*emptypb.Empty, error) {
+	var of string
+	out, err := idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*emptypb.Empty, error) {
 		a, email, err := s.useLink(ctx, tx, mailResetPassword, req.GetToken())
 		if err != nil {
 			return nil, err
 		}
+		of = email
 		if a.Email != email {
 			return nil, ErrLinkInvalid
 		}
@@ -53,7 +55,7 @@ func (s *Service) CompletePasswordReset(ctx context.Context, req *identitypb.Com
 		if _, err := tx.Exec(ctx, `UPDATE account SET password_hash = $2 WHERE id = $1`, a.ID, hash); err != nil {
 			return nil, fmt.Errorf("reset password: %w", err)
 		}
-		if _, err := s.endSessions(ctx, tx, a.ID, ""); err != nil {
+		if err := s.endSessions(ctx, tx, a.ID, ""); err != nil {
 			return nil, err
 		}
 		// The link came to the address.
@@ -62,6 +64,11 @@ func (s *Service) CompletePasswordReset(ctx context.Context, req *identitypb.Com
 		}
 		return &emptypb.Empty{}, s.passwordChanged(ctx, tx, a, "account.password_reset", mailResetPassword)
 	})
+	if err != nil || of == "" { // refused, or the answer to a call that came again
+		return out, err
+	}
+	// Wrong passwords were for another password; who was locked out gets in.
+	return out, s.forgive(ctx, of)
 }
 
 // passwordChanged is what every change of a password ends with.
@@ -98,7 +105,7 @@ func (s *Service) ChangePassword(ctx context.Context, req *identitypb.ChangePass
 		if tag.RowsAffected() == 0 { // somebody was faster, so what was given is not the password any more
 			return ErrPasswordWrong
 		}
-		if _, err := s.endSessions(ctx, tx, a.ID, who.Session); err != nil {
+		if err := s.endSessions(ctx, tx, a.ID, who.Session); err != nil {
 			return err
 		}
 		token, err := s.rotate(ctx, tx, who.Session)

@@ -118,8 +118,7 @@ func (s *Service) DeleteSessions(ctx context.Context, req *identitypb.DeleteSess
 		but = ""
 	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
-		_, err := s.endSessions(ctx, tx, who.Account, but)
-		return &emptypb.Empty{}, err
+		return &emptypb.Empty{}, s.endSessions(ctx, tx, who.Account, but)
 	})
 }
 

@@ -212,17 +212,17 @@ func (s *Service) endSession(ctx context.Context, tx *pg.Tx, accountID, sessionI
 	return audit.Record(ctx, tx, audit.Entry{Action: "session.ended", Object: sessionID, Person: accountID})
 }
 
-// endSessions ends the sessions of an account but one, and returns how many.
-func (s *Service) endSessions(ctx context.Context, tx *pg.Tx, accountID, but string) (int64, error) {
+// endSessions ends the sessions of an account but one.
+func (s *Service) endSessions(ctx context.Context, tx *pg.Tx, accountID, but string) error {
 	tag, err := tx.Exec(ctx, `UPDATE session SET ended_at = $3 WHERE account_id = $1 AND id <> $2 AND ended_at IS NULL`, accountID, but, s.now())
 	if err != nil {
-		return 0, fmt.Errorf("end sessions: %w", err)
+		return fmt.Errorf("end sessions: %w", err)
 	}
 	n := tag.RowsAffected()
 	if n == 0 {
-		return 0, nil
+		return nil
 	}
-	return n, audit.Record(ctx, tx, audit.Entry{Action: "sessions.ended", Object: accountID, Person: accountID, After: map[string]any{"sessions": n}})
+	return audit.Record(ctx, tx, audit.Entry{Action: "sessions.ended", Object: accountID, Person: accountID, After: map[string]any{"sessions": n}})
 }
 
 // sessionByID returns a session, whether it has ended or not.

@@ -39,7 +39,7 @@ func (s *Service) SuspendAccount(ctx context.Context, req *identitypb.SuspendAcc
 		if err != nil {
 			return nil, fmt.Errorf("suspend account: %w", err)
 		}
-		if _, err := s.endSessions(ctx, tx, a.ID, ""); err != nil {
+		if err := s.endSessions(ctx, tx, a.ID, ""); err != nil {
 			return nil, err
 		}
 		err = audit.Record(ctx, tx, audit.Entry{Action: "account.suspended", Object: a.ID, Person: a.ID, Reason: a.SuspendedReason})

@@ -42,7 +42,7 @@ type accessToken struct {
 	LastUsedAt *time.Time
 }
 
-const tokenColumns = `id, account_id, name, scopes, created_at, expires_at, last_used_at`
+const accessColumns = `id, account_id, name, scopes, created_at, expires_at, last_used_at`
 
 // permissionForm is that of the permissions that contracts demand. Which there
 // are is access' to know; one that there is not opens nothing.
@@ -133,7 +133,7 @@ func lockKind(ctx context.Context, tx *pg.Tx, accountID, kind string) error {
 // tokensOf returns the tokens of an account that are not revoked, newest first.
 func (s *Service) tokensOf(ctx context.Context, accountID string) (*identitypb.ListTokensResponse, error) {
 	rows, err := s.db.Query(ctx, `
-		SELECT `+tokenColumns+` FROM access_token WHERE account_id = $1 AND revoked_at IS NULL
+		SELECT `+accessColumns+` FROM access_token WHERE account_id = $1 AND revoked_at IS NULL
 		ORDER BY created_at DESC, id DESC LIMIT $2`, accountID, maxTokens)
 	if err != nil {
 		return nil, fmt.Errorf("tokens: %w", err)

@@ -1,0 +1,47 @@
+package identity
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
+)
+
+// BenchmarkRefusal measures how long a sign-in with a wrong password takes for an
+// address that has an account and for one that has none, taken in turns, so that
+// whoever reads it sees whether one could be told from the other:
+//
+//	bin/testservers -only postgres -- go test ./internal/service/identity -run '^$' -bench Refusal -benchtime 500x
+func BenchmarkRefusal(b *testing.B) {
+	e := newEnv(b)
+	e.service.hasher = newHasher(DefaultCost)
+	if _, err := e.CreateAccount(b.Context(), &identitypb.CreateAccountRequest{Email: "ada@example.org", Password: goodPassword, Name: "Ada"}); err != nil {
+		b.Fatal(err)
+	}
+	emails := []string{"ada@example.org", "nobody@example.org"}
+	took := map[string][]time.Duration{}
+	for b.Loop() {
+		rand.Shuffle(len(emails), func(i, j int) { emails[i], emails[j] = emails[j], emails[i] })
+		for _, email := range emails {
+			began := time.Now()
+			_, err := e.CreateSession(b.Context(), &identitypb.CreateSessionRequest{Email: email, Password: "wrong password"})
+			took[email] = append(took[email], time.Since(began))
+			if err == nil {
+				b.Fatal("signed in with a wrong password")
+			}
+			if err := e.service.forgive(b.Context(), email); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	for name, email := range map[string]string{"known": "ada@example.org", "unknown": "nobody@example.org"} {
+		slices.Sort(took[email])
+		for _, p := range []int{5, 50, 95} {
+			at := took[email][(len(took[email])-1)*p/100]
+			b.ReportMetric(float64(at.Microseconds())/1000, fmt.Sprintf("ms-p%d-%s", p, name))
+		}
+	}
+}
