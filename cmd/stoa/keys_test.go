@@ -54,3 +54,21 @@ func TestKeys(t *testing.T) {
 		t.Errorf("the file is %q, %v", text, err)
 	}
 }
+
+func TestCerts(t *testing.T) {
+	t.Parallel()
+	s, dir := newStoa(t), filepath.Join(t.TempDir(), "certs")
+	if got := s.run(t, nil, "admin", "certs", "--dir", dir, "--days", "30", "--service", "edge", "--service", "courses"); got.code != 0 || !strings.Contains(got.out, "2 services") {
+		t.Errorf("%+v", got)
+	}
+	for _, name := range []string{"ca.crt", "ca.key", "edge/ca.crt", "edge/tls.crt", "edge/tls.key", "courses/tls.crt"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, args := range [][]string{{"admin", "certs"}, {"admin", "certs", "--dir", dir, "--service", "library"}, {"admin", "certs", "--dir", dir, "--days", "0"}} {
+		if got := s.run(t, nil, args...); got.code == 0 || got.err == "" {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+}

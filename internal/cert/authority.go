@@ -23,13 +23,19 @@ const caYears = 10
 func NameOf(service string) string { return service + ".stoa" }
 
 // Make writes to dir an authority (ca.crt, ca.key), if it has none, and for each
-// service a new certificate of it with its key (NAME.crt, NAME.key), valid from
-// now for the given time.
+// service a folder NAME with a new certificate of it and its key (tls.crt,
+// tls.key), valid from now for the given time, and the authorities to trust
+// (ca.crt). More authorities may follow the one that signs in dir's ca.crt, to be
+// trusted while it is changed.
 func Make(dir string, services []string, now time.Time, validity time.Duration) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	ca, caKey, err := authority(dir, now)
+	if err != nil {
+		return err
+	}
+	trusted, err := os.ReadFile(filepath.Join(dir, "ca.crt")) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return err
 	}
@@ -42,7 +48,14 @@ func Make(dir string, services []string, now time.Time, validity time.Duration) 
 		template.DNSNames = []string{NameOf(service)}
 		template.KeyUsage = x509.KeyUsageDigitalSignature
 		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-		if err := write(dir, service, template, ca, key, caKey); err != nil {
+		own := filepath.Join(dir, service)
+		if err := os.MkdirAll(own, 0o700); err != nil {
+			return err
+		}
+		if err := replace(filepath.Join(own, "ca.crt"), trusted); err != nil {
+			return err
+		}
+		if err := write(own, "tls", template, ca, key, caKey); err != nil {
 			return err
 		}
 	}
@@ -102,23 +115,27 @@ func newTemplate(name string, now time.Time, validity time.Duration) *x509.Certi
 func write(dir, name string, template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer crypto.Signer) error {
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
-		return fmt.Errorf("certificate of %s: %w", name, err)
+		return fmt.Errorf("certificate of %s: %w", template.Subject.CommonName, err)
 	}
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return fmt.Errorf("key of %s: %w", name, err)
+		return fmt.Errorf("key of %s: %w", template.Subject.CommonName, err)
 	}
 	for _, f := range []struct {
 		name  string
 		block *pem.Block
 	}{{name + ".key", &pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}}, {name + ".crt", &pem.Block{Type: "CERTIFICATE", Bytes: der}}} {
-		path := filepath.Join(dir, f.name)
-		if err := os.WriteFile(path+".new", pem.EncodeToMemory(f.block), 0o600); err != nil {
-			return err
-		}
-		if err := os.Rename(path+".new", path); err != nil {
+		if err := replace(filepath.Join(dir, f.name), pem.EncodeToMemory(f.block)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// replace writes a file at once.
+func replace(path string, text []byte) error {
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// what Make writes is valid for its service, and renewed by the same authority.
+// What Make writes is valid for its service, and renewed by the same authority.
 func TestMake(t *testing.T) {
 	t.Parallel()
 	dir, now := filepath.Join(t.TempDir(), "certs"), time.Now()
@@ -30,16 +30,16 @@ func TestMake(t *testing.T) {
 		return p.Current().Leaf
 	}
 	make("courses", "media")
-	ca, courses, media := read("ca"), read("courses"), read("media")
+	ca, courses, media := read("ca"), read("courses/tls"), read("media/tls")
 	make("courses")
-	if !read("ca").Equal(ca) || !read("media").Equal(media) || read("courses").Equal(courses) {
+	if !read("ca").Equal(ca) || !read("media/tls").Equal(media) || read("courses/tls").Equal(courses) {
 		t.Error("the authority or another's certificate is another, or the one named is not")
 	}
-	pool, err := Pool(filepath.Join(dir, "ca.crt"), log)
+	pool, err := Pool(filepath.Join(dir, "courses/ca.crt"), log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, leaf := range []*x509.Certificate{courses, read("courses")} {
+	for _, leaf := range []*x509.Certificate{courses, read("courses/tls")} {
 		for _, use := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
 			if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool.Current(), DNSName: "courses.stoa", KeyUsages: []x509.ExtKeyUsage{use}}); err != nil {
 				t.Error(err)
@@ -92,7 +92,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p, err := Pair(filepath.Join(dir, "a.crt"), filepath.Join(dir, "a.key"), slog.New(slog.DiscardHandler))
+	p, err := Pair(filepath.Join(dir, "a/tls.crt"), filepath.Join(dir, "a/tls.key"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,22 +105,22 @@ func TestFilesAreReadAgain(t *testing.T) {
 		}
 	}
 	is("a.stoa")
-	put("a.key", text("b.key"))
+	put("a/tls.key", text("b/tls.key"))
 	is("a.stoa") // the key of another certificate
-	put("a.crt", []byte("broken"))
+	put("a/tls.crt", []byte("broken"))
 	is("a.stoa")
-	put("a.crt", text("b.crt"))
+	put("a/tls.crt", text("b/tls.crt"))
 	is("b.stoa")
-	if err := os.Remove(filepath.Join(dir, "a.crt")); err != nil {
+	if err := os.Remove(filepath.Join(dir, "a/tls.crt")); err != nil {
 		t.Fatal(err)
 	}
 	is("b.stoa")
-	for _, bad := range [][2]string{{"x.crt", "a.key"}, {"b.crt", "ca.key"}} {
+	for _, bad := range [][2]string{{"x.crt", "a/tls.key"}, {"b/tls.crt", "ca.key"}} {
 		if _, err := Pair(filepath.Join(dir, bad[0]), filepath.Join(dir, bad[1]), nil); err == nil {
 			t.Errorf("%v passed", bad)
 		}
 	}
-	if _, err := Pool(filepath.Join(dir, "b.key"), nil); err == nil {
+	if _, err := Pool(filepath.Join(dir, "b/tls.key"), nil); err == nil {
 		t.Error("a key is no authority")
 	}
 }

@@ -38,7 +38,7 @@ func folder(t *testing.T, validity time.Duration, services ...string) string {
 // certificate.
 func security(t *testing.T, ca, dir, service string) *rpc.TLS {
 	t.Helper()
-	s, err := rpc.OpenTLS(filepath.Join(ca, "ca.crt"), filepath.Join(dir, service+".crt"), filepath.Join(dir, service+".key"), slog.New(slog.DiscardHandler))
+	s, err := rpc.OpenTLS(filepath.Join(ca, "ca.crt"), filepath.Join(dir, service, "tls.crt"), filepath.Join(dir, service, "tls.key"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,12 +220,12 @@ func TestCertificatesAreRotated(t *testing.T) {
 		}
 	}
 	copyPair := func(service string) {
-		for _, end := range []string{".key", ".crt"} {
-			text, err := os.ReadFile(filepath.Join(next, service+end)) //nolint:gosec // a folder of the test
+		for _, end := range []string{"tls.key", "tls.crt"} {
+			text, err := os.ReadFile(filepath.Join(next, service, end)) //nolint:gosec // a folder of the test
 			if err != nil {
 				t.Fatal(err)
 			}
-			put(t, filepath.Join(live, service+end), text)
+			put(t, filepath.Join(live, service, end), text)
 		}
 	}
 	bundle(t, live, before, next)
