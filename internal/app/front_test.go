@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -88,7 +89,13 @@ func TestEdgeSpeaksTLS(t *testing.T) {
 		t.Cleanup(transport.CloseIdleConnections)
 		return &http.Client{Transport: transport, Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	}
-	get := func(c *http.Client, url string) *http.Response {
+	// answer is a response whose body was read.
+	type answer struct {
+		status, protocol int
+		header           http.Header
+		serial           *big.Int // of the certificate
+	}
+	get := func(c *http.Client, url string) answer {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 		if err != nil {
@@ -100,29 +107,32 @@ func TestEdgeSpeaksTLS(t *testing.T) {
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
 		_ = res.Body.Close()
-		return res
+		a := answer{status: res.StatusCode, protocol: res.ProtoMajor, header: res.Header}
+		if res.TLS != nil {
+			a.serial = res.TLS.PeerCertificates[0].SerialNumber
+		}
+		return a
 	}
 	old := client()
 	first := get(old, "https://edge.stoa/docs")
-	if first.StatusCode != http.StatusOK || first.ProtoMajor != 2 || first.Header.Get("Strict-Transport-Security") == "" {
-		t.Errorf("%d %s, %v", first.StatusCode, first.Proto, first.Header)
+	if first.status != http.StatusOK || first.protocol != 2 || first.header.Get("Strict-Transport-Security") == "" {
+		t.Errorf("%+v", first)
 	}
-	serial := first.TLS.PeerCertificates[0].SerialNumber
 	renew()
 	deadline := time.Now().Add(10 * time.Second)
-	for get(client(), "https://edge.stoa/docs").TLS.PeerCertificates[0].SerialNumber.Cmp(serial) == 0 {
+	for get(client(), "https://edge.stoa/docs").serial.Cmp(first.serial) == 0 {
 		if time.Now().After(deadline) {
 			t.Fatal("the new certificate is not taken")
 		}
 		<-time.After(20 * time.Millisecond)
 	}
-	if again := get(old, "https://edge.stoa/docs"); again.TLS.PeerCertificates[0].SerialNumber.Cmp(serial) != 0 {
+	if again := get(old, "https://edge.stoa/docs"); again.serial.Cmp(first.serial) != 0 {
 		t.Error("the connection from before was dropped")
 	}
 
 	plain := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	if res := get(plain, redirects+"/docs?a=b"); res.StatusCode != http.StatusPermanentRedirect || res.Header.Get("Location") != "https://edge.stoa/docs?a=b" {
-		t.Errorf("%d %v", res.StatusCode, res.Header)
+	if res := get(plain, redirects+"/docs?a=b"); res.status != http.StatusPermanentRedirect || res.header.Get("Location") != "https://edge.stoa/docs?a=b" {
+		t.Errorf("%+v", res)
 	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, redirects+"/v1/sessions", strings.NewReader("{}"))
 	if err != nil {

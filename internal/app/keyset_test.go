@@ -193,7 +193,7 @@ func TestKeysetIsWatched(t *testing.T) {
 				}
 			}
 		}
-		if err := os.WriteFile(path, good[:len(good)/2], 0o600); err != nil {
+		if err := os.WriteFile(path, good[:len(good)/2], 0o600); err != nil { //nolint:gosec // a folder of the test
 			t.Fatal(err)
 		}
 		until("a broken file is told", func() bool { return strings.Contains(log.String(), "can't be read again") })

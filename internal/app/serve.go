@@ -319,7 +319,7 @@ func (p *process) redirectFront(ctx context.Context, out io.Writer) (front, erro
 			http.Error(w, "use "+to, http.StatusForbidden)
 			return
 		}
-		http.Redirect(w, r, to+r.URL.RequestURI(), http.StatusPermanentRedirect)
+		http.Redirect(w, r, to+"/"+strings.TrimLeft(r.URL.RequestURI(), "/"), http.StatusPermanentRedirect) //nolint:gosec // to our own address, whatever the path
 	})
 	return httpFront(httpServer(handler, p.log), l), nil
 }

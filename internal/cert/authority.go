@@ -134,7 +134,7 @@ func write(dir, name string, template, parent *x509.Certificate, key *ecdsa.Priv
 
 // replace writes a file at once.
 func replace(path string, text []byte) error {
-	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil { //nolint:gosec // the operator names the folder
 		return err
 	}
 	return os.Rename(path+".new", path)

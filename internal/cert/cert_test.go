@@ -15,7 +15,7 @@ func TestMake(t *testing.T) {
 	t.Parallel()
 	dir, now := filepath.Join(t.TempDir(), "certs"), time.Now()
 	log := slog.New(slog.DiscardHandler)
-	make := func(services ...string) {
+	renew := func(services ...string) {
 		t.Helper()
 		if err := Make(dir, services, now, 24*time.Hour); err != nil {
 			t.Fatal(err)
@@ -29,9 +29,9 @@ func TestMake(t *testing.T) {
 		}
 		return p.Current().Leaf
 	}
-	make("courses", "media")
+	renew("courses", "media")
 	ca, courses, media := read("ca"), read("courses/tls"), read("media/tls")
-	make("courses")
+	renew("courses")
 	if !read("ca").Equal(ca) || !read("media/tls").Equal(media) || read("courses/tls").Equal(courses) {
 		t.Error("the authority or another's certificate is another, or the one named is not")
 	}

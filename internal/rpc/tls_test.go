@@ -161,7 +161,7 @@ func bundle(t *testing.T, to string, from ...string) {
 
 func put(t *testing.T, path string, text []byte) {
 	t.Helper()
-	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil { //nolint:gosec // a folder of the test
 		t.Fatal(err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
