@@ -200,7 +200,7 @@ func TestKeysetIsWatched(t *testing.T) {
 		if f.keys.Primary() != 1 {
 			t.Error("the keys are gone")
 		}
-		if err := os.WriteFile(path, good, 0o600); err != nil {
+		if err := os.WriteFile(path, good, 0o600); err != nil { //nolint:gosec // a folder of the test
 			t.Fatal(err)
 		}
 		until("a mended file is read", func() bool { return strings.Contains(log.String(), "was read again") })
