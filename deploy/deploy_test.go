@@ -331,7 +331,24 @@ func (f *faults) hardened(name string, c composed) {
 			f.add("%s: its image %s has no version", name, s.Image)
 		}
 	}
+	// Of the host's files a service sees the keyset, if it keeps data, and the
+	// certificate of its own.
+	var secrets []string
+	if len(s.Command) == 2 && s.Command[0] == "serve" {
+		if name != "edge" {
+			secrets = append(secrets, "${SECRETS:-./secrets}/keyset:/run/stoa/keyset:ro")
+		}
+		secrets = append(secrets, "${SECRETS:-./secrets}/certs/"+name+":/run/stoa/certs:ro")
+	}
+	for _, v := range secrets {
+		if !slices.Contains(s.Volumes, v) {
+			f.add("%s: does not mount %s", name, v)
+		}
+	}
 	for _, v := range s.Volumes {
+		if slices.Contains(secrets, v) {
+			continue
+		}
 		volume, _, _ := strings.Cut(v, ":")
 		if _, ok := c.Volumes[volume]; !ok {
 			f.add("%s: mounts %s, which is no volume", name, v)
@@ -708,7 +725,11 @@ func TestFaultsAreFound(t *testing.T) {
 		old, new string
 		want     string
 	}{
-		"a service missing":            {compose, "\n  courses:\n    <<: *stoa\n    command: [serve, courses]\n", "\n", "courses: is missing"},
+		"a service missing":            {compose, "\n  courses:\n    <<: *stoa\n    command: [serve, courses]\n    volumes: [\"${SECRETS:-./secrets}/keyset:/run/stoa/keyset:ro\", \"${SECRETS:-./secrets}/certs/courses:/run/stoa/certs:ro\"]\n", "\n", "courses: is missing"},
+		"another's certificate":        {compose, "/certs/media:", "/certs/access:", "media: does not mount"},
+		"a keyset that can be written": {compose, "/run/stoa/keyset:ro\", \"${SECRETS:-./secrets}/certs/media", "/run/stoa/keyset\", \"${SECRETS:-./secrets}/certs/media", "is no volume"},
+		"a keyset where no data is":    {compose, "[\"${SECRETS:-./secrets}/certs/edge", "[\"${SECRETS:-./secrets}/keyset:/run/stoa/keyset:ro\", \"${SECRETS:-./secrets}/certs/edge", "edge: mounts"},
+		"calls in the open":            {compose, "  STOA_RPC_CA_FILE: /run/stoa/certs/ca.crt\n", "", "STOA_RPC_CA_FILE"},
 		"a service too many":           {compose, "\n  courses:\n", "\n  gradebook:\n    <<: *stoa\n    command: [serve, gradebook]\n\n  courses:\n", "gradebook: is no service"},
 		"another's service":            {compose, "command: [serve, access]", "command: [serve, learning]", `access: runs ["serve" "learning"]`},
 		"no such command":              {compose, "command: [migrate]", "command: [upgrade]", `the program has no command ["upgrade"]`},

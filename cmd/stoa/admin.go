@@ -17,6 +17,7 @@ import (
 )
 
 type adminCmd struct {
+	Certs  certsCmd  `cmd:"" help:"Make certificates by which the processes of a small installation know one another, or renew them."`
 	Events eventsCmd `cmd:"" help:"Events whose handling failed for good."`
 	Audit  auditCmd  `cmd:"" help:"The audit log."`
 	Grant  grantCmd  `cmd:"" help:"Give an account a role on the platform."`

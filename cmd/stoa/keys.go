@@ -66,7 +66,7 @@ func (listKeysCmd) Run(ctx context.Context, cfg *app.Config) error {
 }
 
 type rotateKeysCmd struct {
-	Retire bool          `help:"Remove keys that wrap nothing any more. What events on their way were sealed with is lost with them: wait some days."`
+	Retire bool          `help:"First remove the keys of former rotations, which wrap nothing any more. Events on their way from before the last one can not be read then: let some days pass between two rotations."`
 	Wait   time.Duration `help:"How long it takes until all processes have a new keyset." default:"6s"`
 }
 

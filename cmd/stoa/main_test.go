@@ -131,7 +131,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 		t.Errorf("exit status %d, want 1", got.code)
 	}
 	for _, setting := range []string{
-		"STOA_DATABASE_CONNECTIONS", "STOA_DATABASE_URL", "STOA_LOG_LEVEL", "STOA_PEERS", "STOA_SERVICE_KEY", "STOA_HTTP_ADDR", "STOA_PAYMENTS", "STOA_PUBLIC_URL",
+		"STOA_DATABASE_CONNECTIONS", "STOA_DATABASE_URL", "STOA_LOG_LEVEL", "STOA_PEERS", "STOA_SERVICE_KEY", "STOA_HTTP_ADDR", "STOA_PAYMENTS", "STOA_PUBLIC_URL", "STOA_KEYSET_FILE",
 	} {
 		if !strings.Contains(got.out, setting+":") {
 			t.Errorf("%s is not found", setting)
@@ -147,8 +147,8 @@ func TestDoctorFindsFaults(t *testing.T) {
 			}
 		}
 	}
-	if bad != 8 {
-		t.Errorf("%d faults, want 8", bad)
+	if bad != 9 {
+		t.Errorf("%d faults, want 9", bad)
 	}
 	if strings.Contains(got.out+got.err, "hunter2") {
 		t.Error("a password is told")
@@ -164,7 +164,7 @@ func TestDoctorFindsServersThatAreAway(t *testing.T) {
 	got := newStoa(t).run(t, []string{
 		"STOA_DATABASE_URL=postgres://stoa:hunter2@127.0.0.1:1/stoa", "STOA_AMQP_URL=amqp://u:hunter2@127.0.0.1:1/", "STOA_REDIS_URL=redis://:hunter2@127.0.0.1:1",
 		"STOA_BUCKET_URL=s3://b?endpoint=http://127.0.0.1:1&region=x", "STOA_BUCKET_ACCESS_KEY=a", "STOA_BUCKET_SECRET_KEY=hunter2",
-		"STOA_SERVICE_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "STOA_PEERS=courses=127.0.0.1:1",
+		"STOA_SERVICE_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "STOA_PEERS=courses=127.0.0.1:1", "STOA_KEYSET_FILE=keyset.json",
 	}, "doctor", "identity", "access", "media", "learning", "commerce", "discovery", "notify", "edge")
 	if got.code != 1 {
 		t.Errorf("exit status %d, want 1", got.code)

@@ -41,11 +41,20 @@ type Config struct {
 	Connections Int    `help:"Most database connections of this process for one service." default:"8" env:"STOA_DATABASE_CONNECTIONS"`
 	Migrate     Bool   `help:"Bring the database's tables up to date at start." default:"true" env:"STOA_MIGRATE"`
 
-	HTTPAddr  string `name:"http-addr" help:"Where the edge listens. Port 0 picks one and prints it." default:"127.0.0.1:8080" env:"STOA_HTTP_ADDR"`
-	PublicURL string `help:"Where browsers reach the edge, such as https://learn.example.org. The address it listens on when empty." env:"STOA_PUBLIC_URL"`
-	RPCAddr   string `help:"Where other processes reach the services of this one. Needed when a process runs some of the services; :9090 then when empty." env:"STOA_RPC_ADDR"`
-	OpsAddr   string `help:"Where operators reach metrics, health and profiles. Port 0 picks one and prints it; off when empty." default:"127.0.0.1:0" env:"STOA_OPS_ADDR"`
-	Peers     string `help:"Where services of other processes are, as courses=host:9090,media=host:9090. A service that is not named is at NAME:9090." env:"STOA_PEERS"`
+	HTTPAddr         string `name:"http-addr" help:"Where the edge listens. Port 0 picks one and prints it." default:"127.0.0.1:8080" env:"STOA_HTTP_ADDR"`
+	TLSCertFile      string `name:"tls-cert-file" help:"Certificate of the edge, with those between; read again when it changes. Without, a proxy has to end TLS." env:"STOA_TLS_CERT_FILE" type:"path"`
+	TLSKeyFile       string `name:"tls-key-file" help:"Key of that certificate." env:"STOA_TLS_KEY_FILE" type:"path"`
+	HTTPRedirectAddr string `name:"http-redirect-addr" help:"Where those who come without TLS are sent to STOA_PUBLIC_URL, as :80. Off when empty." env:"STOA_HTTP_REDIRECT_ADDR"`
+
+	PublicURL   string `help:"Where browsers reach the edge, such as https://learn.example.org. The address it listens on when empty." env:"STOA_PUBLIC_URL"`
+	RPCAddr     string `help:"Where other processes reach the services of this one. Needed when a process runs some of the services; :9090 then when empty." env:"STOA_RPC_ADDR"`
+	OpsAddr     string `help:"Where operators reach metrics, health and profiles. Port 0 picks one and prints it; off when empty." default:"127.0.0.1:0" env:"STOA_OPS_ADDR"`
+	RPCCAFile   string `name:"rpc-ca-file" help:"Authorities whose certificates other processes must show. Needed in production by a process that runs some of the services, with STOA_RPC_CERT_FILE and STOA_RPC_KEY_FILE." env:"STOA_RPC_CA_FILE" type:"path"`
+	RPCCertFile string `name:"rpc-cert-file" help:"Certificate of this process, with the name SERVICE.stoa of each service that it runs; 'stoa admin certs' makes some. Read again when it changes." env:"STOA_RPC_CERT_FILE" type:"path"`
+	RPCKeyFile  string `name:"rpc-key-file" help:"Key of that certificate." env:"STOA_RPC_KEY_FILE" type:"path"`
+	RPCInsecure Bool   `name:"rpc-insecure" help:"Let processes speak without TLS in production too, because the network encrypts and tells them apart." default:"false" env:"STOA_RPC_INSECURE"`
+
+	Peers string `help:"Where services of other processes are, as courses=host:9090,media=host:9090. A service that is not named is at NAME:9090." env:"STOA_PEERS"`
 
 	ServiceKey string `help:"Key that proves to a service which service calls and for whom: 32 bytes in base64, the same for all processes. Several, newest first, with commas, while it is changed. Made and kept in the data folder when empty and one process runs everything." env:"STOA_SERVICE_KEY"`
 
@@ -138,7 +147,7 @@ func (c *Config) Faults(services []string) []string {
 		faults = append(faults, setting+": "+fmt.Sprintf(format, args...))
 	}
 	for setting, err := range map[string]error{
-		"STOA_DATABASE_CONNECTIONS": c.Connections.err, "STOA_MIGRATE": c.Migrate.err, "STOA_DEMO": c.Demo.err,
+		"STOA_DATABASE_CONNECTIONS": c.Connections.err, "STOA_MIGRATE": c.Migrate.err, "STOA_DEMO": c.Demo.err, "STOA_RPC_INSECURE": c.RPCInsecure.err,
 		"STOA_RATE_LIMIT": c.RateLimit.err, "STOA_SIGN_IN_RATE_LIMIT": c.SignInRateLimit.err,
 		"STOA_REQUEST_TIMEOUT": c.RequestTimeout.err, "STOA_MAX_UPLOAD": c.MaxUpload.err, "STOA_DRAIN": c.Drain.err,
 	} {
@@ -173,6 +182,19 @@ func (c *Config) Faults(services []string) []string {
 	}
 	address("STOA_HTTP_ADDR", c.HTTPAddr)
 	address("STOA_RPC_ADDR", c.RPCAddr)
+	address("STOA_HTTP_REDIRECT_ADDR", c.HTTPRedirectAddr)
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		add("STOA_TLS_CERT_FILE", "needs STOA_TLS_KEY_FILE, and the other way round")
+	}
+	if c.TLSCertFile != "" && strings.HasPrefix(c.PublicURL, "http:") {
+		add("STOA_PUBLIC_URL", "must begin with https:// where STOA_TLS_CERT_FILE is set")
+	}
+	if c.HTTPRedirectAddr != "" && !strings.HasPrefix(c.PublicURL, "https:") {
+		add("STOA_HTTP_REDIRECT_ADDR", "needs a STOA_PUBLIC_URL that begins with https://")
+	}
+	if (c.RPCCAFile == "") != (c.RPCCertFile == "") || (c.RPCCAFile == "") != (c.RPCKeyFile == "") {
+		add("STOA_RPC_CA_FILE", "needs STOA_RPC_CERT_FILE and STOA_RPC_KEY_FILE, and the other way round")
+	}
 	address("STOA_OPS_ADDR", c.OpsAddr)
 	if c.Connections.err == nil && (c.Connections.V < 4 || c.Connections.V > 1000) {
 		// Events take three, requests need one.
@@ -254,6 +276,9 @@ func (c *Config) Faults(services []string) []string {
 		}
 		if c.KeysetFile == "" && !slices.Equal(services, []string{edgeName}) {
 			add("STOA_KEYSET_FILE", "is needed in production: make one with `stoa admin keys new`, and keep a copy apart from those of the database")
+		}
+		if len(services) > 0 && len(services) < len(Names()) && c.RPCCAFile == "" && !c.RPCInsecure.V {
+			add("STOA_RPC_CA_FILE", "is needed in production by a process that runs some of the services, see `stoa admin certs`; or STOA_RPC_INSECURE=1 where the network encrypts")
 		}
 		if c.PublicURL == "" {
 			add("STOA_PUBLIC_URL", "is needed in production")

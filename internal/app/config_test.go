@@ -55,6 +55,7 @@ func TestFaults(t *testing.T) {
 	}
 	spread := func(c *Config) { // over processes
 		c.DatabaseURL, c.AMQPURL, c.ServiceKey, c.KeysetFile = "postgres://stoa@db/stoa", "amqp://mq/", goodKey, "keyset.json"
+		c.RPCCAFile, c.RPCCertFile, c.RPCKeyFile = "ca.crt", "tls.crt", "tls.key"
 	}
 	for name, c := range map[string]struct {
 		change   func(*Config)
@@ -118,7 +119,26 @@ func TestFaults(t *testing.T) {
 		"production, demo":           {func(c *Config) { ready(c); c.Demo.V = true }, nil, []string{"STOA_DEMO"}},
 		"production, generated key":  {func(c *Config) { ready(c); c.ServiceKey = "" }, nil, []string{"STOA_SERVICE_KEY"}},
 		"production, unknown origin": {func(c *Config) { ready(c); c.PublicURL = "" }, nil, []string{"STOA_PUBLIC_URL"}},
-		"development, demo":          {func(c *Config) { c.Demo.V = true }, nil, nil},
+		"production, part, in the open": {func(c *Config) {
+			spread(c)
+			ready(c)
+			c.RPCCAFile, c.RPCCertFile, c.RPCKeyFile = "", "", ""
+		}, []string{"edge"}, []string{"STOA_RPC_CA_FILE"}},
+		"production, part, a mesh": {func(c *Config) {
+			spread(c)
+			ready(c)
+			c.RPCCAFile, c.RPCCertFile, c.RPCKeyFile, c.RPCInsecure.V = "", "", "", true
+		}, []string{"edge"}, nil},
+		"production, no KMS":        {func(c *Config) { ready(c); c.KMSURL = "base64key://x" }, nil, []string{"STOA_KMS_URL"}},
+		"KMS":                       {func(c *Config) { c.KMSURL = "awskms:///alias/stoa?region=x" }, nil, nil},
+		"KMS of another kind":       {func(c *Config) { c.KMSURL = "vault://x" }, nil, []string{"STOA_KMS_URL"}},
+		"certificate without a key": {func(c *Config) { c.TLSCertFile, c.RPCCertFile = "a", "b" }, nil, []string{"STOA_RPC_CA_FILE", "STOA_TLS_CERT_FILE"}},
+		"TLS at an open address": {func(c *Config) {
+			c.TLSCertFile, c.TLSKeyFile, c.PublicURL, c.HTTPRedirectAddr = "a", "b", "http://x", ":80"
+		}, nil, []string{"STOA_HTTP_REDIRECT_ADDR", "STOA_PUBLIC_URL"}},
+		"mail":              {func(c *Config) { c.SMTPURL, c.MailFrom = "smtp://u:p@mx.example.org", "Stoa <a@b.c>" }, nil, nil},
+		"mail of nobody":    {func(c *Config) { c.SMTPURL = "smtp://mx.example.org" }, nil, []string{"STOA_SMTP_URL"}},
+		"development, demo": {func(c *Config) { c.Demo.V = true }, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -145,8 +165,9 @@ func brokenConfig(tb testing.TB) Config {
 		Profile: "x", Payments: "x", LogFormat: "x", LogLevel: "x", HTTPAddr: "x", RPCAddr: "x", OpsAddr: "x", Peers: "x", TrustedProxies: "x",
 		DatabaseURL: "postgres://stoa:hunter2@db:port/stoa", PublicURL: "x://u:hunter2@h", AMQPURL: "amqp://u:hunter2@[h", RedisURL: "redis://u:hunter2@h/x/y/z",
 		BucketURL: "s3x://k:hunter2@b", TracesURL: "://hunter2", ServiceKey: "hunter2", OIDCProviders: `[{"name":"a","client_secret":"hunter2"}]`,
+		KMSURL: "x://hunter2", SMTPURL: "smtp://u:hunter2@h:x", HTTPRedirectAddr: "x", TLSCertFile: "x", RPCCAFile: "x",
 	}
-	for _, v := range []interface{ UnmarshalText([]byte) error }{&c.Connections, &c.Migrate, &c.Demo, &c.RateLimit, &c.SignInRateLimit, &c.RequestTimeout, &c.MaxUpload, &c.Drain} {
+	for _, v := range []interface{ UnmarshalText([]byte) error }{&c.Connections, &c.Migrate, &c.Demo, &c.RPCInsecure, &c.RateLimit, &c.SignInRateLimit, &c.RequestTimeout, &c.MaxUpload, &c.Drain} {
 		set(tb, v, "x")
 	}
 	return c
@@ -157,10 +178,10 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	cfg := brokenConfig(t)
 	faults := cfg.Faults([]string{"nothing"})
 	want := []string{
-		"STOA_AMQP_URL", "STOA_BUCKET_URL", "STOA_DATABASE_CONNECTIONS", "STOA_DATABASE_URL", "STOA_DEMO", "STOA_DRAIN", "STOA_HTTP_ADDR", "STOA_KEYSET_FILE",
+		"STOA_AMQP_URL", "STOA_BUCKET_URL", "STOA_DATABASE_CONNECTIONS", "STOA_DATABASE_URL", "STOA_DEMO", "STOA_DRAIN", "STOA_HTTP_ADDR", "STOA_HTTP_REDIRECT_ADDR", "STOA_HTTP_REDIRECT_ADDR", "STOA_KEYSET_FILE", "STOA_KMS_URL",
 		"STOA_LOG_FORMAT", "STOA_LOG_LEVEL", "STOA_MAX_UPLOAD", "STOA_MIGRATE", "STOA_OIDC_PROVIDERS", "STOA_OPS_ADDR", "STOA_PAYMENTS", "STOA_PEERS", "STOA_PROFILE",
-		"STOA_PUBLIC_URL", "STOA_RATE_LIMIT", "STOA_REDIS_URL", "STOA_REQUEST_TIMEOUT", "STOA_RPC_ADDR", "STOA_SERVICE_KEY", "STOA_SIGN_IN_RATE_LIMIT",
-		"STOA_TRACES_URL", "STOA_TRUSTED_PROXIES", "serve",
+		"STOA_PUBLIC_URL", "STOA_RATE_LIMIT", "STOA_REDIS_URL", "STOA_REQUEST_TIMEOUT", "STOA_RPC_ADDR", "STOA_RPC_CA_FILE", "STOA_RPC_INSECURE", "STOA_SERVICE_KEY", "STOA_SIGN_IN_RATE_LIMIT", "STOA_SMTP_URL",
+		"STOA_TLS_CERT_FILE", "STOA_TRACES_URL", "STOA_TRUSTED_PROXIES", "serve",
 	}
 	if diff := cmp.Diff(want, settings(faults)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

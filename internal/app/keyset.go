@@ -183,7 +183,7 @@ func (f *keysetFile) watch(ctx context.Context, log *slog.Logger, every time.Dur
 // Rotation says how to rotate the envelope keys.
 type Rotation struct {
 	Wait   time.Duration // how long it takes until all processes have a new keyset
-	Retire bool          // remove keys that wrap nothing any more
+	Retire bool          // first remove the keys of former rotations, which wrap nothing any more
 }
 
 // rewrapBatch is how many data keys are wrapped anew at once.
@@ -200,6 +200,11 @@ func RotateKeys(ctx context.Context, cfg Config, how Rotation, out io.Writer) er
 		wraps, err := countWraps(ctx, vaults)
 		if err != nil {
 			return err
+		}
+		if how.Retire {
+			if err := f.retire(ctx, wraps, out); err != nil {
+				return err
+			}
 		}
 		ids, primary := f.keys.IDs(), f.keys.Primary()
 		newest := ids[len(ids)-1]
@@ -238,10 +243,7 @@ func RotateKeys(ctx context.Context, cfg Config, how Rotation, out io.Writer) er
 				fmt.Fprintf(out, "%s: %d data keys are wrapped anew\n", s.Name, total)
 			}
 		}
-		if !how.Retire {
-			return nil
-		}
-		return f.retire(ctx, vaults, out)
+		return nil
 	})
 }
 
@@ -261,11 +263,7 @@ func (f *keysetFile) change(ctx context.Context, by func([]byte) ([]byte, error)
 }
 
 // retire removes keys that wrap nothing in any schema.
-func (f *keysetFile) retire(ctx context.Context, vaults map[string]*secret.Vault, out io.Writer) error {
-	wraps, err := countWraps(ctx, vaults)
-	if err != nil {
-		return err
-	}
+func (f *keysetFile) retire(ctx context.Context, wraps wraps, out io.Writer) error {
 	return f.change(ctx, func(text []byte) ([]byte, error) {
 		text, gone, err := secret.Retire(text, func(id int64) bool { return wraps[id] > 0 })
 		for _, id := range gone {

@@ -41,6 +41,7 @@ type process struct {
 	secrets *secret.Keys // nil where no data is
 	local   []string     // the services that run here
 	peers   map[string]string
+	tls     *rpc.TLS // nil where processes speak without
 
 	server   *rpc.Server
 	broker   bus.Broker
@@ -94,7 +95,7 @@ func (p *process) conn(from, to string) grpc.ClientConnInterface {
 	if addr == "" {
 		addr = to + ":9090"
 	}
-	cc, err := rpc.Dial(addr, from, p.keys)
+	cc, err := rpc.Dial(addr, to, from, p.keys, p.tls)
 	if err != nil { // only a malformed address, which Faults has refused
 		return broken{err}
 	}
@@ -116,10 +117,14 @@ func (p *process) publicURL() string {
 	if p.cfg.PublicURL != "" {
 		return strings.TrimRight(p.cfg.PublicURL, "/")
 	}
-	if p.web != nil {
-		return "http://" + p.web.Addr().String()
+	scheme := "http://"
+	if p.cfg.TLSCertFile != "" {
+		scheme = "https://"
 	}
-	return "http://" + p.cfg.HTTPAddr
+	if p.web != nil {
+		return scheme + p.web.Addr().String()
+	}
+	return scheme + p.cfg.HTTPAddr
 }
 
 // newProcess opens what the services share. Nothing of it waits for a server
@@ -140,6 +145,14 @@ func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []strin
 	if p.keys, err = auth.NewKeys(p.key); err != nil {
 		return nil, err
 	}
+	if cfg.RPCCAFile != "" {
+		if p.tls, err = rpc.OpenTLS(cfg.RPCCAFile, cfg.RPCCertFile, cfg.RPCKeyFile, log); err != nil {
+			return nil, fmt.Errorf("STOA_RPC_CERT_FILE: %w", err)
+		}
+		if err := p.tls.Names(local...); err != nil {
+			return nil, fmt.Errorf("STOA_RPC_CERT_FILE: it needs a name for each service that runs here: %w", err)
+		}
+	}
 	if p.holdsData() {
 		keyset, err := openKeyset(ctx, cfg)
 		if err != nil {
@@ -155,7 +168,7 @@ func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []strin
 	if err != nil {
 		return nil, err
 	}
-	p.server = rpc.NewServer(auth.NewGuard(p.keys, perms), log)
+	p.server = rpc.NewServer(auth.NewGuard(p.keys, perms), log, p.tls)
 	perms.access = accesspb.NewAccessServiceClient(p.conn("auth", "access"))
 	if cfg.AMQPURL != "" {
 		p.broker = amqp.Open(cfg.AMQPURL, log)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/cache"
+	"github.com/stoa-lms/stoa/internal/cert"
 	"github.com/stoa-lms/stoa/internal/demo"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/service/edge"
@@ -217,6 +219,12 @@ func (p *process) fronts(ctx context.Context, version string, out io.Writer, rea
 			return nil, err
 		}
 		fronts = append([]front{f}, fronts...)
+		if p.cfg.HTTPRedirectAddr != "" {
+			if f, err = p.redirectFront(ctx, out); err != nil {
+				return nil, err
+			}
+			fronts = append([]front{f}, fronts...)
+		}
 	}
 	return fronts, nil
 }
@@ -281,7 +289,39 @@ func (p *process) webFront(ctx context.Context, version string, out io.Writer, r
 			p.onClose(func() { _ = os.Remove(path) })
 		}
 	}
+	if p.cfg.TLSCertFile == "" {
+		return httpFront(server, p.web), nil
+	}
+	pair, err := cert.Pair(p.cfg.TLSCertFile, p.cfg.TLSKeyFile, p.log)
+	if err != nil {
+		return front{}, fmt.Errorf("STOA_TLS_CERT_FILE: %w", err)
+	}
+	server.TLSConfig = &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.Current(), nil },
+	}
 	return httpFront(server, p.web), nil
+}
+
+// redirectFront sends those who come without TLS to where it is. What they have
+// sent already went in the open, so that it is not taken: a form is not passed
+// on.
+func (p *process) redirectFront(ctx context.Context, out io.Writer) (front, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", p.cfg.HTTPRedirectAddr)
+	if err != nil {
+		return front{}, fmt.Errorf("STOA_HTTP_REDIRECT_ADDR: %w", err)
+	}
+	fmt.Fprintf(out, "Redirects: http://%s\n", l.Addr())
+	to := p.publicURL()
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			http.Error(w, "use "+to, http.StatusForbidden)
+			return
+		}
+		http.Redirect(w, r, to+"/"+strings.TrimLeft(r.URL.RequestURI(), "/"), http.StatusPermanentRedirect) //nolint:gosec // to our own address, whatever the path
+	})
+	return httpFront(httpServer(handler, p.log), l), nil
 }
 
 func rate(perSecond int64, times int) cache.Limit {
@@ -294,7 +334,11 @@ func rate(perSecond int64, times int) cache.Limit {
 func httpFront(server *http.Server, l net.Listener) front {
 	return front{
 		serve: func() error {
-			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			serve := server.Serve
+			if server.TLSConfig != nil {
+				serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+			}
+			if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve %s: %w", l.Addr(), err)
 			}
 			return nil

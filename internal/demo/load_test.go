@@ -88,7 +88,7 @@ func platform(t *testing.T, cfg app.Config) map[string]grpc.ClientConnInterface 
 	}
 	_, addr, _ := strings.Cut(said, "Services: ")
 	addr, _, _ = strings.Cut(addr, "\n")
-	cc, err := rpc.Dial(addr, "edge", keys)
+	cc, err := rpc.Dial(addr, "", "edge", keys, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -428,7 +428,7 @@ func TestAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cc, err := rpc.Dial("127.0.0.1:1", "edge", keys)
+	cc, err := rpc.Dial("127.0.0.1:1", "", "edge", keys, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,13 +17,17 @@ import (
 const serviceConfig = `{"loadBalancingConfig":[{"round_robin":{}}]}`
 
 // Dial returns a connection over the network to the process at addr
-// (host:port), for the named service as the caller. It connects at first use
-// and again whenever the other side comes back; while it is away calls fail
-// with Unavailable.
-func Dial(addr, service string, keys *auth.Keys) (*grpc.ClientConn, error) {
-	c := client{service: service, keys: keys}
+// (host:port) that runs the service to, for the service from as the caller. It
+// connects at first use and again whenever the other side comes back; while it
+// is away calls fail with Unavailable. It is encrypted unless security is nil.
+func Dial(addr, to, from string, keys *auth.Keys, security *TLS) (*grpc.ClientConn, error) {
+	c := client{service: from, keys: keys}
+	creds := insecure.NewCredentials()
+	if security != nil {
+		creds = clientTLS{security, to}
+	}
 	cc, err := grpc.NewClient("dns:///"+addr,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(creds),
 		grpc.WithUnaryInterceptor(c.unary),
 		grpc.WithStreamInterceptor(c.stream),
 		grpc.WithDefaultServiceConfig(serviceConfig),

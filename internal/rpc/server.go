@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/test/bufconn"
 
@@ -31,6 +32,7 @@ type Server struct {
 	log     *slog.Logger
 	methods map[string]method
 	grpc    *grpc.Server
+	tls     *TLS // nil when other processes speak without
 
 	pipeOnce   sync.Once
 	pipe       *bufconn.Listener
@@ -43,10 +45,16 @@ type method struct {
 	handler grpc.MethodHandler
 }
 
-// NewServer returns a server that holds each call to its declared rule.
-func NewServer(guard *auth.Guard, log *slog.Logger) *Server {
-	s := &Server{guard: guard, log: log, methods: map[string]method{}}
+// NewServer returns a server that holds each call to its declared rule. Calls
+// from other processes are encrypted unless security is nil.
+func NewServer(guard *auth.Guard, log *slog.Logger, security *TLS) *Server {
+	s := &Server{guard: guard, log: log, methods: map[string]method{}, tls: security}
+	creds := insecure.NewCredentials()
+	if security != nil {
+		creds = serverTLS{security}
+	}
 	s.grpc = grpc.NewServer(
+		grpc.Creds(creds),
 		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.stream),
 		grpc.MaxRecvMsgSize(MaxMessage),
@@ -119,8 +127,10 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		ctx, cancel = context.WithTimeout(ctx, maxTimeout)
 		defer cancel()
 	}
-	ctx, err = s.guard.Authenticate(ctx, from.principal)
-	if err != nil {
+	if ctx, err = s.guard.Authenticate(ctx, from.principal); err != nil {
+		return nil, err
+	}
+	if err = s.checkPeer(ctx); err != nil {
 		return nil, err
 	}
 	// Who may not call is told so, whatever else is wrong with the request.
@@ -179,8 +189,10 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 			err = fault.ToStatus(err).Err()
 		}
 	}()
-	ctx, err = s.guard.Authenticate(ctx, from.principal)
-	if err != nil {
+	if ctx, err = s.guard.Authenticate(ctx, from.principal); err != nil {
+		return err
+	}
+	if err = s.checkPeer(ctx); err != nil {
 		return err
 	}
 	return handler(srv, &guardedStream{ServerStream: ss, ctx: ctx, guard: s.guard, method: info.FullMethod})

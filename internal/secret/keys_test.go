@@ -79,7 +79,8 @@ func TestChangedIsRefused(t *testing.T) {
 		}
 	}
 	for _, other := range []*PersonKey{
-		{person: "account_2", schema: "notify", key: p.key}, {person: "account_1", schema: "identity", key: p.key},
+		{person: "account_2", schema: "notify", key: p.key},
+		{person: "account_1", schema: "identity", key: p.key},
 		{person: "account_1", schema: "notify", key: bytes.Repeat([]byte{8}, keySize)},
 	} {
 		if _, err := other.Unseal("x", p.Seal("x", []byte("hello"))); !errors.Is(err, ErrUnreadable) {

@@ -256,6 +256,14 @@ func distributed(t testing.TB) *installation {
 	if err := os.WriteFile(keyset, keys, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	certs := filepath.Join(in.dir, "certs")
+	program, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(ctx, program, "admin", "certs", "--dir", certs).CombinedOutput(); err != nil { //nolint:gosec // the program under test
+		t.Fatalf("certificates: %v\n%s", err, out)
+	}
 	web := freeAddr(t)
 	in.edge = "http://" + web
 	bucket, access, secretKey := s3Settings(t, in.s3.URL)
@@ -266,6 +274,8 @@ func distributed(t testing.TB) *installation {
 			"STOA_AMQP_URL="+in.broker.URL, "STOA_REDIS_URL="+in.redis.URL,
 			"STOA_BUCKET_URL="+bucket, "STOA_BUCKET_ACCESS_KEY="+access, "STOA_BUCKET_SECRET_KEY="+secretKey, "STOA_KEYSET_FILE="+keyset,
 			"STOA_SERVICE_KEY="+base64.StdEncoding.EncodeToString(key),
+			"STOA_RPC_CA_FILE="+filepath.Join(certs, s, "ca.crt"),
+			"STOA_RPC_CERT_FILE="+filepath.Join(certs, s, "tls.crt"), "STOA_RPC_KEY_FILE="+filepath.Join(certs, s, "tls.key"),
 			"STOA_RPC_ADDR="+addrs[s], "STOA_PEERS="+strings.Join(peers, ","),
 			"STOA_HTTP_ADDR="+web, "STOA_PUBLIC_URL="+in.edge,
 			"STOA_RATE_LIMIT=100000", "STOA_SIGN_IN_RATE_LIMIT=100000", // counted in Redis all the same

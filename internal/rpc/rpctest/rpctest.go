@@ -45,7 +45,7 @@ func New(tb testing.TB, allow Allow) *Harness {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &Harness{Server: rpc.NewServer(auth.NewGuard(keys, allow), Log(tb)), keys: keys}
+	return &Harness{Server: rpc.NewServer(auth.NewGuard(keys, allow), Log(tb), nil), keys: keys}
 }
 
 // As returns a connection whose calls come from the named service, such as
@@ -54,7 +54,7 @@ func (h *Harness) As(service string) grpc.ClientConnInterface { return h.Conn(se
 
 // Dial returns a connection over the network to where the harness serves.
 func (h *Harness) Dial(addr, service string) (*grpc.ClientConn, error) {
-	return rpc.Dial(addr, service, h.keys)
+	return rpc.Dial(addr, "", service, h.keys, nil)
 }
 
 // With is [Harness.As] with the keys of another harness.

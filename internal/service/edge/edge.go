@@ -54,7 +54,8 @@ type Config struct {
 	Timeout time.Duration
 	// MaxUpload bounds an uploaded file in bytes.
 	MaxUpload int64
-	// SecureCookies has browsers send the session cookie over TLS only.
+	// SecureCookies says that the platform is reached over TLS: browsers send the
+	// session cookie over it only, and come over it only.
 	SecureCookies bool
 	// Development shows the pages of the development provider and outbox.
 	Development bool

@@ -23,7 +23,13 @@ import (
 	"github.com/stoa-lms/stoa/internal/telemetry"
 )
 
-const cookieName = "stoa_session"
+// Names of the session's cookie. Where the platform is reached over TLS it has a
+// prefix with which browsers take it from us alone; the plain one is read too,
+// because it was set before.
+const (
+	cookieName       = "stoa_session"
+	secureCookieName = "__Host-stoa_session"
+)
 
 var errCrossOrigin = fault.New(fault.Forbidden, "request.cross_origin", "A browser may change things from Stoa's own pages only.")
 
@@ -37,6 +43,9 @@ var secure = map[string][]string{
 	"X-Frame-Options":         {"DENY"},
 	"Content-Security-Policy": {"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"},
 }
+
+// hsts has browsers come over TLS alone for a year.
+var hsts = []string{"max-age=31536000"}
 
 // handle is what every request passes: it gets its id, its security headers and
 // its line in the metrics, is counted against the limits of its address, and its
@@ -56,6 +65,9 @@ func (e *Edge) handle(w http.ResponseWriter, r *http.Request) {
 	ctx, span := telemetry.StartSpan(ctx, "HTTP "+r.Method)
 	h := w.Header()
 	maps.Copy(h, secure)
+	if e.SecureCookies {
+		h["Strict-Transport-Security"] = hsts
+	}
 	h["X-Request-Id"] = []string{rid}
 	rec := &recorder{ResponseWriter: w}
 	var err error
@@ -214,7 +226,10 @@ func (e *Edge) authenticate(ctx context.Context, w http.ResponseWriter, r *http.
 	if header := r.Header.Get("Authorization"); header != "" {
 		return e.bearer(ctx, header)
 	}
-	c, err := r.Cookie(cookieName)
+	c, err := r.Cookie(secureCookieName)
+	if err != nil || !e.SecureCookies {
+		c, err = r.Cookie(cookieName)
+	}
 	if err != nil || c.Value == "" {
 		return auth.Principal{}, nil //nolint:nilerr // no cookie is nobody
 	}
@@ -258,8 +273,12 @@ func (e *Edge) principal(ctx context.Context, token string) (auth.Principal, err
 }
 
 func (e *Edge) sessionCookie(value string, expires time.Time) *http.Cookie {
+	name := cookieName
+	if e.SecureCookies {
+		name = secureCookieName
+	}
 	return &http.Cookie{ //nolint:gosec // Secure where the platform is reached over TLS
-		Name: cookieName, Value: value, Path: "/", Expires: expires,
+		Name: name, Value: value, Path: "/", Expires: expires,
 		HttpOnly: true, Secure: e.SecureCookies, SameSite: http.SameSiteLaxMode,
 	}
 }

@@ -241,7 +241,7 @@ func TestMailArrives(t *testing.T) {
 			o := newOffice(t, tt.tls, tt.implicit, tt.withAuth)
 			credentials := ""
 			if tt.withAuth {
-				credentials = "stoa:it%27s%20a%20secret:%2050%25@"
+				credentials = "stoa:it%27s%20a%20secret:%2050%25@" //nolint:gosec // of the test
 			}
 			if err := o.mailer(tt.scheme, credentials).send(t.Context(), "mail_1", may, aLetter); err != nil {
 				t.Fatal(err)
