@@ -128,8 +128,8 @@ func TestAssignCourseRole(t *testing.T) {
 	if n := query[int](t, e.db, `SELECT count(*) FROM outbox WHERE name <> 'stoa.record.v1.Recorded'`); n != 0 {
 		t.Errorf("%d events", n)
 	}
-	same(t, e.may(t, accountID, courseID), []string{courseCreate, courseView, enrollmentList, lessonRead, mediaRead, progressList})
-	same(t, e.may(t, accountID, id.New("course")), []string{courseCreate})
+	same(t, e.may(t, accountID, courseID), []string{courseCreate, courseView, enrollmentList, lessonRead, meRead, meWrite, mediaRead, progressList})
+	same(t, e.may(t, accountID, id.New("course")), []string{courseCreate, meRead, meWrite})
 
 	// By a service on its own.
 	req.Role = "owner"
