@@ -48,6 +48,7 @@ func (c *clock) Add(d time.Duration) {
 // another service.
 type env struct {
 	accesspb.AccessServiceClient
+	accesspb.RoleServiceClient
 
 	peer    accesspb.AccessServiceClient // calls come from courses
 	service *Service
@@ -67,6 +68,7 @@ func newEnvOn(t *testing.T, db *pg.DB) *env {
 	h := rpctest.New(t, rpctest.Everything)
 	e.service.Register(h)
 	e.AccessServiceClient = accesspb.NewAccessServiceClient(h.As("edge"))
+	e.RoleServiceClient = accesspb.NewRoleServiceClient(h.As("edge"))
 	e.peer = accesspb.NewAccessServiceClient(h.As("courses"))
 	return e
 }
@@ -154,6 +156,8 @@ func (e *env) events(t *testing.T) []proto.Message {
 			event = &accesspb.EntitlementGranted{}
 		case "stoa.access.v1.EnrollmentStarted":
 			event = &accesspb.EnrollmentStarted{}
+		case "stoa.access.v1.CourseOwnerChanged":
+			event = &accesspb.CourseOwnerChanged{}
 		default:
 			t.Fatalf("event %s", name)
 		}

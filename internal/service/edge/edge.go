@@ -162,6 +162,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{accesspb.File_internal_service_access_accesspb_access_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterAccessServiceHandlerClient(ctx, g, accesspb.NewAccessServiceClient(e.Conns["access"]))
 		}},
+		{accesspb.File_internal_service_access_accesspb_roles_proto, func(g *runtime.ServeMux) error {
+			return accesspb.RegisterRoleServiceHandlerClient(ctx, g, accesspb.NewRoleServiceClient(e.Conns["access"]))
+		}},
 		{coursespb.File_internal_service_courses_coursespb_courses_proto, func(g *runtime.ServeMux) error {
 			return coursespb.RegisterCoursesServiceHandlerClient(ctx, g, coursespb.NewCoursesServiceClient(e.Conns["courses"]))
 		}},
