@@ -216,7 +216,7 @@ func TestModelOfRoles(t *testing.T) {
 				by, list := person.Draw(t, "by"), some.Draw(t, "permissions")
 				where := rapid.SampledFrom([]string{"", courseID}).Draw(t, "where")
 				if len(madeIn) > 20 {
-					t.Skip("enough")
+					return
 				}
 				ok := m.holds(by, where, "", append(slices.Clone(list), roleDefine), m.now)
 				name := "r" + id.New("x")[2:]
@@ -235,7 +235,7 @@ func TestModelOfRoles(t *testing.T) {
 			},
 			"redefine": func(t *rapid.T) {
 				if len(madeIn) == 0 {
-					t.Skip("none is made")
+					return
 				}
 				by, list := person.Draw(t, "by"), some.Draw(t, "permissions")
 				role := rapid.SampledFrom(slices.Sorted(maps.Keys(madeIn))).Draw(t, "role")
