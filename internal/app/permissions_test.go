@@ -2,15 +2,20 @@ package app
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
 // fakeAccess answers what somebody may, and counts how often it is asked.
@@ -18,6 +23,7 @@ type fakeAccess struct {
 	accesspb.AccessServiceClient
 	mu      sync.Mutex
 	allowed map[subject][]string
+	items   map[subject][]*accesspb.ResolvePermissionsResponse_Item
 	asked   int
 	err     error
 	enter   func() // called while a question is asked, if not nil
@@ -28,7 +34,9 @@ func (f *fakeAccess) ResolvePermissions(_ context.Context, req *accesspb.Resolve
 	f.asked++
 	res := &accesspb.ResolvePermissionsResponse{}
 	for _, s := range req.GetSubjects() {
-		res.Answers = append(res.Answers, &accesspb.ResolvePermissionsResponse_Answer{Permissions: f.allowed[subject{s.GetAccountId(), s.GetCourseId()}]})
+		res.Answers = append(res.Answers, &accesspb.ResolvePermissionsResponse_Answer{
+			Permissions: f.allowed[subject{s.GetAccountId(), s.GetCourseId()}], Items: f.items[subject{s.GetAccountId(), s.GetCourseId()}],
+		})
 	}
 	err, enter := f.err, f.enter
 	f.mu.Unlock()
@@ -100,6 +108,90 @@ func TestNoIsAskedAgain(t *testing.T) {
 	// Who does not care how old it is is answered without a question.
 	if allowed(t, p, ada, "course.delete", time.Time{}) || f.count() != 3 {
 		t.Errorf("asked %d times, want 3", f.count())
+	}
+}
+
+// Who may edit a lesson may edit that lesson alone, by the rules of the contract.
+func TestItemsAreApart(t *testing.T) {
+	t.Parallel()
+	p, f := newFake(t)
+	key := base64.StdEncoding.EncodeToString(make([]byte, 32))
+	keys, err := auth.NewKeys(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard := auth.NewGuard(keys, p)
+	who, mine, other := subject{id.New("account"), id.New("course")}, id.New("lesson"), id.New("lesson")
+	f.set(who, auth.View)
+	f.items = map[subject][]*accesspb.ResolvePermissionsResponse_Item{who: {{ItemId: mine, Permissions: []string{"course.edit", "lesson.read"}}}}
+	ctx := auth.With(t.Context(), auth.Principal{Account: who.account, Session: id.New("session"), Service: "edge"})
+	call := func(method string, req proto.Message) error {
+		_, err := guard.Call(ctx, "/stoa.courses.v1.CoursesService/"+method, req, func(ctx context.Context, _ any) (any, error) {
+			if method == "GetLesson" {
+				return nil, auth.Require(ctx)
+			}
+			return nil, nil
+		})
+		return err
+	}
+	for _, c := range []struct {
+		method string
+		req    proto.Message
+		want   error
+	}{
+		{"UpdateLesson", &coursespb.UpdateLessonRequest{CourseId: who.course, LessonId: mine}, nil},
+		{"DeleteLesson", &coursespb.DeleteLessonRequest{CourseId: who.course, LessonId: mine}, nil},
+		{"GetLesson", &coursespb.GetLessonRequest{CourseId: who.course, LessonId: mine}, nil},
+		{"UpdateLesson", &coursespb.UpdateLessonRequest{CourseId: who.course, LessonId: other}, auth.ErrForbidden},
+		{"GetLesson", &coursespb.GetLessonRequest{CourseId: who.course, LessonId: other}, auth.ErrForbidden},
+		{"UpdateLesson", &coursespb.UpdateLessonRequest{CourseId: id.New("course"), LessonId: mine}, auth.ErrHidden},
+		{"UpdateModule", &coursespb.UpdateModuleRequest{CourseId: who.course, ModuleId: id.New("module")}, auth.ErrForbidden},
+		{"CreateLesson", &coursespb.CreateLessonRequest{CourseId: who.course}, auth.ErrForbidden},
+		{"UpdateCourse", &coursespb.UpdateCourseRequest{CourseId: who.course}, auth.ErrForbidden},
+	} {
+		if err := call(c.method, c.req); !errors.Is(err, c.want) {
+			t.Errorf("%s %v: %v, want %v", c.method, c.req, err, c.want)
+		}
+	}
+}
+
+// BenchmarkWarmCheck is a permission check whose answer is known (A7), by the
+// cache alone and by the guard around it.
+func BenchmarkWarmCheck(b *testing.B) {
+	keys, err := auth.NewKeys(base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, roles := range []int{1, 10, 100} {
+		p, f := newFake(b)
+		who := subject{id.New("account"), id.New("course")}
+		var list []string
+		for n := range roles {
+			list = append(list, fmt.Sprintf("thing%d.read", n), fmt.Sprintf("thing%d.edit", n))
+		}
+		f.set(who, append(list, "course.edit")...)
+		question := auth.Question{Account: who.account, Course: who.course, Permission: "course.edit"}
+		b.Run(fmt.Sprintf("cache/%d", roles), func(b *testing.B) {
+			b.ReportAllocs()
+			now := time.Now()
+			for b.Loop() {
+				if ok, err := p.Allowed(b.Context(), question, now); !ok || err != nil {
+					b.Fatal(ok, err)
+				}
+			}
+		})
+		guard := auth.NewGuard(keys, p)
+		ctx := auth.With(b.Context(), auth.Principal{Account: who.account, Session: id.New("session"), Service: "edge"})
+		req := &coursespb.UpdateCourseRequest{CourseId: who.course}
+		b.Run(fmt.Sprintf("guard/%d", roles), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := guard.Call(ctx, "/stoa.courses.v1.CoursesService/UpdateCourse", req, func(context.Context, any) (any, error) { return nil, nil })
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -41,6 +41,10 @@ func (p Principal) limited(permission string) bool {
 	return true
 }
 
+// MayUse reports whether the principal may use the permission where its account
+// holds it: not a token that lacks it among its scopes.
+func (p Principal) MayUse(permission string) bool { return !p.limited(permission) }
+
 // confirmed reports whether the account has confirmed lately who it is. What a
 // token may do was confirmed when it was made.
 func (p Principal) confirmed(now time.Time) bool {

@@ -47,7 +47,7 @@ func guard(tb testing.TB, c auth.Checker) *auth.Guard {
 func choose(tb testing.TB, scope authpb.Scope, deferred bool) method {
 	tb.Helper()
 	for _, m := range contracts(tb) {
-		if m.rule.Scope == scope && m.rule.Deferred == deferred && (scope != authpb.Scope_SCOPE_COURSE || m.rule.Permission != auth.View) {
+		if m.rule.Scope == scope && m.rule.Deferred == deferred && !m.rule.StepUp && (scope != authpb.Scope_SCOPE_COURSE || m.rule.Permission != auth.View) {
 			return m
 		}
 	}

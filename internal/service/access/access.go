@@ -1,14 +1,14 @@
 // Package access is who may do what, and why.
 //
-// It owns roles and who has them, the ledger of entitlements to courses, and
+// It owns roles and who has them, offers of courses to new owners, the ledger of entitlements to courses, and
 // the enrollments that follow from it.
 //
-// It answers which permissions somebody has on a course or on the platform,
-// enrolls people in free courses, lists who is enrolled, and gives and ends
-// access.
+// It answers which permissions somebody has on a course or on the platform, and
+// why; gives and takes roles; enrolls people in free courses, lists who is
+// enrolled, and gives and ends access.
 //
 // It sends EntitlementGranted, EntitlementRevoked, EnrollmentStarted,
-// EnrollmentEnded and EnrollmentResumed.
+// EnrollmentEnded, EnrollmentResumed and CourseOwnerChanged.
 //
 // It hears CoursePublished and CourseUnpublished of courses, PriceSet and
 // OrderPaid of commerce, and AccountCreated and AccountUpdated of identity.
@@ -46,6 +46,20 @@ var (
 	ErrEntitlementRevoked  = fault.New(fault.Conflict, "entitlement.revoked", "This grant was revoked. Make a new one.")
 
 	ErrRoleUnknown = fault.New(fault.Invalid, "role.unknown", "There is no such role.")
+
+	ErrGrantNotFound      = fault.New(fault.NotFound, "grant.not_found", "There is no such grant here.")
+	ErrRoleNotOnItem      = fault.New(fault.Invalid, "role.not_on_item", "A course has an owner; an item of it has none.")
+	ErrRoleExpired        = fault.New(fault.Invalid, "role.expired", "The end of the grant is past.")
+	ErrRoleNotHeld        = fault.New(fault.Forbidden, "role.not_held", "Nobody gives, takes or makes what they do not hold themselves by a role, for as long.")
+	ErrRoleLast           = fault.New(fault.Conflict, "role.last", "Somebody has to remain who has this role without an end. Give it to another first.")
+	ErrTooManyGrants      = fault.New(fault.Conflict, "role.too_many", "One person has at most %d grants of roles in one place.", maxGrants)
+	ErrDefinitionNotFound = fault.New(fault.NotFound, "role_definition.not_found", "There is no such role here that was made for it.")
+	ErrRoleNameTaken      = fault.New(fault.Conflict, "role.name_taken", "Another role has this name.")
+	ErrRoleInUse          = fault.New(fault.Conflict, "role.in_use", "Somebody has this role. Take it away from all first.")
+	ErrTooManyDefinitions = fault.New(fault.Conflict, "role.too_many_defined", "At most %d roles can be made in one place.", maxDefinitions)
+	ErrPermissionUnknown  = fault.New(fault.Invalid, "permission.unknown", "There is no such permission here.")
+	ErrTransferNotFound   = fault.New(fault.NotFound, "transfer.not_found", "There is no such offer, or it does not stand any more.")
+	ErrTransferToOwner    = fault.New(fault.Conflict, "transfer.to_owner", "The course is theirs already.")
 )
 
 // Config is what the service needs.
@@ -55,10 +69,11 @@ type Config struct {
 	Now func() time.Time // nil: time.Now
 }
 
-// Service answers the calls of accesspb.AccessService.
+// Service answers the calls of accesspb.AccessService and accesspb.RoleService.
 type Service struct {
 	accesspb.UnimplementedAccessServiceServer
 	accesspb.UnimplementedEntitlementServiceServer
+	accesspb.UnimplementedRoleServiceServer
 
 	db  *pg.DB
 	log *slog.Logger
@@ -81,6 +96,7 @@ func New(cfg Config) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	accesspb.RegisterAccessServiceServer(r, s)
 	accesspb.RegisterEntitlementServiceServer(r, s)
+	accesspb.RegisterRoleServiceServer(r, s)
 }
 
 // actor returns who gives a role in ctx: the account that calls, else the

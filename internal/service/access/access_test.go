@@ -50,6 +50,7 @@ func (c *clock) Add(d time.Duration) {
 // another service.
 type env struct {
 	accesspb.AccessServiceClient
+	accesspb.RoleServiceClient
 
 	peer    accesspb.AccessServiceClient // calls come from courses
 	harness *rpctest.Harness
@@ -71,6 +72,7 @@ func newEnvOn(t *testing.T, db *pg.DB) *env {
 	e.service.Register(h)
 	e.harness = h
 	e.AccessServiceClient = accesspb.NewAccessServiceClient(h.As("edge"))
+	e.RoleServiceClient = accesspb.NewRoleServiceClient(h.As("edge"))
 	e.peer = accesspb.NewAccessServiceClient(h.As("courses"))
 	return e
 }

@@ -25,7 +25,7 @@ func TestResolvePermissions(t *testing.T) {
 	unknown := id.New("course")
 	stranger, student, grader, admin, finance := id.New("account"), id.New("account"), id.New("account"), id.New("account"), id.New("account")
 	deliver(t, e, e.service.orderPaid, orderOf(student, e.clock.Now(), published, taken))
-	exec(t, e.db, `INSERT INTO role_grant VALUES ($1, $2, 'grader', 'x', now()), ($1, $2, 'a role of the past', 'x', now())`, grader, taken)
+	exec(t, e.db, `INSERT INTO role_grant (account_id, course_id, role, granted_by, granted_at) VALUES ($1, $2, 'grader', 'x', now()), ($1, $2, 'a role of the past', 'x', now())`, grader, taken)
 	for account, role := range map[string]string{admin: "admin", finance: "finance"} {
 		if err := GrantPlatformRole(t.Context(), e.db, account, role); err != nil {
 			t.Fatal(err)
@@ -108,11 +108,14 @@ func TestPermissionQueryUsesIndexes(t *testing.T) {
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	for _, sql := range []string{
 		`SET search_path = access`,
-		`INSERT INTO role_grant SELECT 'account_' || n, 'course_' || n % 1000, 'observer', 'x', now() FROM generate_series(1, 100000) AS n`,
+		`INSERT INTO role_grant (account_id, course_id, role, granted_by, granted_at)
+			SELECT 'account_' || n, 'course_' || n % 1000, 'role_' || n % 10000, 'x', now() FROM generate_series(1, 100000) AS n`,
+		`INSERT INTO role_definition (id, course_id, name, description, permissions)
+			SELECT 'role_' || n, 'course_' || n % 1000, 'role_' || n, '', '{course.view,lesson.read}' FROM generate_series(1, 10000) AS n`,
 		`INSERT INTO entitlement (id, account_id, course_id, source, source_id, starts_at)
 			SELECT 'e' || n, 'account_' || n % 10000, 'course_' || n % 1000, 'order', 'line_' || n, now() FROM generate_series(1, 20000) AS n`,
 		`INSERT INTO course (course_id, published) SELECT 'course_' || n, true FROM generate_series(1, 1000) AS n`,
-		`VACUUM ANALYZE role_grant, entitlement, course`,
+		`VACUUM ANALYZE role_grant, role_definition, entitlement, course`,
 	} {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			t.Fatalf("%s: %v", sql, err)
@@ -135,7 +138,7 @@ func TestPermissionQueryUsesIndexes(t *testing.T) {
 	if strings.Contains(plan, "Seq Scan") {
 		t.Error("the plan reads a whole table")
 	}
-	for _, index := range []string{"role_grant_once", "entitlement_access", "course_published"} {
+	for _, index := range []string{"role_grant_holder", "entitlement_access", "course_published"} {
 		if !strings.Contains(plan, "Index Only Scan using "+index) {
 			t.Errorf("the plan does not answer from %s alone", index)
 		}

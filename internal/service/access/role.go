@@ -3,11 +3,9 @@ package access
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
-	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -78,13 +76,18 @@ const (
 	roleVisitor = "visitor" // everybody, on a published course
 )
 
-// roleOwner has all permissions on a course.
-const roleOwner = "owner"
+// Roles of which somebody has to have one without an end, once anybody has.
+const (
+	roleOwner = "owner" // has all permissions on a course
+	roleAdmin = "admin" // has all permissions there are
+)
+
+const roleCoTeacher = "co_teacher"
 
 // roles are the built-in roles by name.
 var roles = map[string]role{
 	roleMember:  {scope: onPlatform, implicit: true, permissions: []string{meRead, meWrite, courseCreate}},
-	"admin":     {scope: onPlatform, permissions: permissions},
+	roleAdmin:   {scope: onPlatform, permissions: permissions},
 	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, lessonRead, mediaRead, accountRead, accountSuspend}},
 	"finance":   {scope: onPlatform, permissions: []string{courseView, saleList}},
 	"support": {scope: onPlatform, permissions: []string{
@@ -95,7 +98,7 @@ var roles = map[string]role{
 		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, mediaUpload, mediaRead, priceEdit, saleList,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, roleDefine, accessExplain,
 	}},
-	"co_teacher": {scope: onCourse, permissions: []string{
+	roleCoTeacher: {scope: onCourse, permissions: []string{
 		courseView, courseEdit, coursePublish, lessonRead, progressList, mediaUpload, mediaRead, saleList,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, accessExplain,
 	}},
@@ -106,16 +109,17 @@ var roles = map[string]role{
 	roleVisitor:          {scope: onCourse, implicit: true, permissions: []string{courseView}},
 }
 
-// permissionsOf returns what the roles allow together, sorted. Names that are
-// no roles (any more) allow nothing.
-func permissionsOf(names []string) []string {
-	set := map[string]struct{}{}
-	for _, name := range names {
-		for _, p := range roles[name].permissions {
-			set[p] = struct{}{}
+// builtIn returns the names of the built-in roles that can be given in the
+// scope: those with a permission, unless it is empty.
+func builtIn(where scope, permission string) []string {
+	var names []string
+	for name, r := range roles {
+		if r.scope == where && !r.implicit && (permission == "" || slices.Contains(r.permissions, permission)) {
+			names = append(names, name)
 		}
 	}
-	return slices.Sorted(maps.Keys(set))
+	slices.Sort(names)
+	return names
 }
 
 // checkRole refuses a role that nobody can be given in the scope.
@@ -123,34 +127,10 @@ func checkRole(name string, where scope) error {
 	if r, ok := roles[name]; ok && r.scope == where && !r.implicit {
 		return nil
 	}
-	var known []string
-	for other, r := range roles {
-		if r.scope == where && !r.implicit {
-			known = append(known, other)
-		}
-	}
-	slices.Sort(known)
 	return &fault.Error{
 		Kind: ErrRoleUnknown.Kind, Code: ErrRoleUnknown.Code, Message: ErrRoleUnknown.Message,
-		Fields: []fault.Field{{Path: "role", Code: ErrRoleUnknown.Code, Hint: fmt.Sprintf("Roles here are %q.", known)}},
+		Fields: []fault.Field{{Path: "role", Code: ErrRoleUnknown.Code, Hint: fmt.Sprintf("Roles here are %q.", builtIn(where, ""))}},
 	}
-}
-
-// giveRole gives an account a role; an empty course is the platform. Giving it
-// again changes nothing.
-func giveRole(ctx context.Context, tx *pg.Tx, accountID, courseID, name, by string, now time.Time) error {
-	tag, err := tx.Exec(ctx, `
-		INSERT INTO role_grant (account_id, course_id, role, granted_by, granted_at) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT ON CONSTRAINT role_grant_once DO NOTHING`, accountID, courseID, name, by, now)
-	if err != nil {
-		return fmt.Errorf("give role: %w", err)
-	}
-	if tag.RowsAffected() == 0 {
-		return nil
-	}
-	return audit.Record(ctx, tx, audit.Entry{
-		Action: "role.granted", Object: accountID, Course: courseID, Person: accountID, After: map[string]any{"role": name, "granted_by": by},
-	})
 }
 
 // byOperator is who gave a role that was given on the command line.
@@ -168,6 +148,7 @@ func GrantPlatformRole(ctx context.Context, db *pg.DB, account, role string) err
 		return err
 	}
 	return db.InTx(ctx, func(tx *pg.Tx) error {
-		return giveRole(ctx, tx, account, "", role, byOperator, time.Now())
+		_, err := giveRole(ctx, tx, givenRole{AccountID: account, Role: role, GrantedBy: byOperator, GrantedAt: time.Now()})
+		return err
 	})
 }

@@ -52,8 +52,8 @@ func (s *Service) ResolvePermissions(ctx context.Context, req *accesspb.ResolveP
 		return nil, err
 	}
 	out := &accesspb.ResolvePermissionsResponse{Answers: make([]*accesspb.ResolvePermissionsResponse_Answer, len(found))}
-	for i, may := range found {
-		out.Answers[i] = &accesspb.ResolvePermissionsResponse_Answer{Permissions: may}
+	for i, a := range found {
+		out.Answers[i] = toAnswer(a)
 	}
 	return out, nil
 }
@@ -71,7 +71,9 @@ func (s *Service) AssignCourseRole(ctx context.Context, req *accesspb.AssignCour
 		return nil, err
 	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*accesspb.AssignCourseRoleResponse, error) {
-		err := giveRole(ctx, tx, req.GetAccountId(), req.GetCourseId(), req.GetRole(), actor(ctx), s.now())
+		_, err := giveRole(ctx, tx, givenRole{
+			AccountID: req.GetAccountId(), CourseID: req.GetCourseId(), Role: req.GetRole(), GrantedBy: actor(ctx), GrantedAt: s.now(),
+		})
 		return &accesspb.AssignCourseRoleResponse{}, err
 	})
 }

@@ -78,14 +78,61 @@ CREATE TABLE person (
 );
 COMMENT ON TABLE person IS 'What identity has told of an account: its name, for lists of people. Personal data of the account''s holder.';
 
+CREATE TABLE role_definition (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	name text COLLATE "C" NOT NULL,
+	description text NOT NULL,
+	permissions text[] COLLATE "C" NOT NULL,
+	revision bigint NOT NULL DEFAULT 1,
+	CONSTRAINT role_definition_pkey PRIMARY KEY (id),
+	CONSTRAINT role_definition_name UNIQUE (course_id, name),
+	CONSTRAINT role_definition_permissions CHECK ((cardinality(permissions) > 0))
+);
+COMMENT ON TABLE role_definition IS 'Roles that a school or a course made for itself. No personal data.';
+COMMENT ON COLUMN role_definition.course_id IS 'Empty for the platform.';
+
 CREATE TABLE role_grant (
 	account_id text COLLATE "C" NOT NULL,
 	course_id text COLLATE "C" NOT NULL,
 	role text COLLATE "C" NOT NULL,
 	granted_by text COLLATE "C" NOT NULL,
 	granted_at timestamp with time zone NOT NULL,
-	CONSTRAINT role_grant_once PRIMARY KEY (account_id, course_id, role)
+	id text COLLATE "C" NOT NULL DEFAULT ('grant_0'::text || substr(replace((gen_random_uuid())::text, '-'::text, ''::text), 1, 25)),
+	item_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	expires_at timestamp with time zone,
+	reason text NOT NULL DEFAULT ''::text,
+	CONSTRAINT role_grant_once PRIMARY KEY (account_id, course_id, role, item_id),
+	CONSTRAINT role_grant_item CHECK (((item_id = ''::text) OR (course_id <> ''::text)))
 );
+CREATE INDEX role_grant_holder ON role_grant USING btree (course_id, account_id) INCLUDE (role, item_id, expires_at);
+CREATE UNIQUE INDEX role_grant_id ON role_grant USING btree (id);
+CREATE INDEX role_grant_list ON role_grant USING btree (course_id, granted_at DESC, id DESC);
+CREATE INDEX role_grant_role ON role_grant USING btree (role) WHERE (role ~~ 'role\_%'::text);
 COMMENT ON TABLE role_grant IS 'Which role an account has where. Personal data of the account''s holder.';
 COMMENT ON COLUMN role_grant.course_id IS 'Empty for the platform.';
+COMMENT ON COLUMN role_grant.role IS 'The name of a built-in role, or the id of a row of role_definition.';
 COMMENT ON COLUMN role_grant.granted_by IS 'An account, or the name of the service that gave the role by itself.';
+COMMENT ON COLUMN role_grant.item_id IS 'An item of the course, such as a lesson; empty for all of it.';
+COMMENT ON COLUMN role_grant.expires_at IS 'When the grant stops to count; null for never.';
+COMMENT ON COLUMN role_grant.reason IS 'Why, in the words of who gave it.';
+
+CREATE TABLE transfer (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	from_id text COLLATE "C" NOT NULL,
+	to_id text COLLATE "C" NOT NULL,
+	offered_by text COLLATE "C" NOT NULL,
+	reason text NOT NULL,
+	state text NOT NULL DEFAULT 'offered'::text,
+	offered_at timestamp with time zone NOT NULL,
+	expires_at timestamp with time zone NOT NULL,
+	version bigint,
+	CONSTRAINT transfer_pkey PRIMARY KEY (id),
+	CONSTRAINT transfer_state CHECK (((state = ANY (ARRAY['offered'::text, 'accepted'::text, 'declined'::text, 'replaced'::text])) AND ((state = 'accepted'::text) = (version IS NOT NULL))))
+);
+CREATE UNIQUE INDEX transfer_once ON transfer USING btree (course_id) WHERE (state = 'offered'::text);
+CREATE INDEX transfer_receiver ON transfer USING btree (to_id, offered_at DESC, id DESC) WHERE (state = 'offered'::text);
+CREATE UNIQUE INDEX transfer_version ON transfer USING btree (course_id, version);
+COMMENT ON TABLE transfer IS 'Offers of courses to new owners. Personal data of those who gave and received them.';
+COMMENT ON COLUMN transfer.version IS 'Grows with each change of a course''s owner.';

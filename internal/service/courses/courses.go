@@ -10,7 +10,7 @@
 // It sends CoursePublished, which holds all that others keep of a course, and
 // CourseUnpublished.
 //
-// It hears nothing.
+// It hears CourseOwnerChanged of access.
 //
 // It calls access, to make who creates a course its owner, and media, to check
 // that files named in a lesson are the course's and to get addresses of them
@@ -23,7 +23,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/markdown"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -87,9 +86,6 @@ func New(cfg Config) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	coursespb.RegisterCoursesServiceServer(r, &server{courses: s})
 }
-
-// Handlers returns what the service does on events: nothing.
-func (s *Service) Handlers() []bus.Handler { return nil }
 
 // now returns the time as the database keeps it.
 func (s *Service) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }

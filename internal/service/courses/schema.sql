@@ -20,12 +20,14 @@ CREATE TABLE course (
 	published_changes bigint NOT NULL DEFAULT '-1'::integer,
 	sequence bigint NOT NULL DEFAULT 0,
 	created_at timestamp with time zone NOT NULL,
+	owner_version bigint NOT NULL DEFAULT 0,
 	CONSTRAINT course_pkey PRIMARY KEY (id)
 );
 COMMENT ON TABLE course IS 'Courses with the draft of their landing page. owner_id says which account owns it.';
 COMMENT ON COLUMN course.revision IS 'Grows with each change of the row that is told; the ETag.';
 COMMENT ON COLUMN course.published_changes IS 'draft.changes when it was last published.';
 COMMENT ON COLUMN course.sequence IS 'Grows with each event about publishing.';
+COMMENT ON COLUMN course.owner_version IS 'The version of the last change of owner that access has told.';
 
 CREATE TABLE draft (
 	course_id text COLLATE "C" NOT NULL,

@@ -196,6 +196,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{accesspb.File_internal_service_access_accesspb_entitlements_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterEntitlementServiceHandlerClient(ctx, g, accesspb.NewEntitlementServiceClient(e.Conns["access"]))
 		}},
+		{accesspb.File_internal_service_access_accesspb_roles_proto, func(g *runtime.ServeMux) error {
+			return accesspb.RegisterRoleServiceHandlerClient(ctx, g, accesspb.NewRoleServiceClient(e.Conns["access"]))
+		}},
 		{coursespb.File_internal_service_courses_coursespb_courses_proto, func(g *runtime.ServeMux) error {
 			return coursespb.RegisterCoursesServiceHandlerClient(ctx, g, coursespb.NewCoursesServiceClient(e.Conns["courses"]))
 		}},

@@ -444,6 +444,79 @@ func (x *EnrollmentResumed) GetVersion() int64 {
 	return 0
 }
 
+// A course has another owner.
+type CourseOwnerChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Whose it is now.
+	OwnerId string `protobuf:"bytes,2,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
+	// Whose it was.
+	PreviousOwnerId string `protobuf:"bytes,3,opt,name=previous_owner_id,json=previousOwnerId,proto3" json:"previous_owner_id,omitempty"`
+	// Grows with each change of the course's owner.
+	Version       int64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CourseOwnerChanged) Reset() {
+	*x = CourseOwnerChanged{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CourseOwnerChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CourseOwnerChanged) ProtoMessage() {}
+
+func (x *CourseOwnerChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CourseOwnerChanged.ProtoReflect.Descriptor instead.
+func (*CourseOwnerChanged) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CourseOwnerChanged) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *CourseOwnerChanged) GetOwnerId() string {
+	if x != nil {
+		return x.OwnerId
+	}
+	return ""
+}
+
+func (x *CourseOwnerChanged) GetPreviousOwnerId() string {
+	if x != nil {
+		return x.PreviousOwnerId
+	}
+	return ""
+}
+
+func (x *CourseOwnerChanged) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_internal_service_access_accesspb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
@@ -494,6 +567,12 @@ const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
 	"\n" +
 	"account_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x03R\aversion\"\xb8\x01\n" +
+	"\x12CourseOwnerChanged\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
+	"\bowner_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\aownerId\x127\n" +
+	"\x11previous_owner_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\x0fpreviousOwnerId\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\x03R\aversionB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
 
 var (
@@ -508,20 +587,21 @@ func file_internal_service_access_accesspb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_access_accesspb_events_proto_rawDescData
 }
 
-var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_internal_service_access_accesspb_events_proto_goTypes = []any{
 	(*EntitlementGranted)(nil),    // 0: stoa.access.v1.EntitlementGranted
 	(*EnrollmentStarted)(nil),     // 1: stoa.access.v1.EnrollmentStarted
 	(*EntitlementRevoked)(nil),    // 2: stoa.access.v1.EntitlementRevoked
 	(*EnrollmentEnded)(nil),       // 3: stoa.access.v1.EnrollmentEnded
 	(*EnrollmentResumed)(nil),     // 4: stoa.access.v1.EnrollmentResumed
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*CourseOwnerChanged)(nil),    // 5: stoa.access.v1.CourseOwnerChanged
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_internal_service_access_accesspb_events_proto_depIdxs = []int32{
-	5, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
-	5, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
-	5, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
-	5, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
+	6, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
+	6, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
+	6, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
+	6, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
 	4, // [4:4] is the sub-list for method output_type
 	4, // [4:4] is the sub-list for method input_type
 	4, // [4:4] is the sub-list for extension type_name
@@ -540,7 +620,7 @@ func file_internal_service_access_accesspb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_access_accesspb_events_proto_rawDesc), len(file_internal_service_access_accesspb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2364,7 +2364,7 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12'\n" +
 	"\tlesson_id\x18\x02 \x01(\tB\n" +
-	"\xb2\xd4\x18\x06lessonR\blessonId2\xf6\x10\n" +
+	"\xb2\xd4\x18\x06lessonR\blessonId2\xad\x11\n" +
 	"\x0eCoursesService\x12z\n" +
 	"\fCreateCourse\x12$.stoa.courses.v1.CreateCourseRequest\x1a\x17.stoa.courses.v1.Course\"+\xaa\xd4\x18\x11\b\x03\x12\rcourse.create\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/courses\x12|\n" +
 	"\vListCourses\x12#.stoa.courses.v1.ListCoursesRequest\x1a$.stoa.courses.v1.ListCoursesResponse\"\"\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\r\x12\v/v1/courses\x12{\n" +
@@ -2375,13 +2375,13 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\fListVersions\x12$.stoa.courses.v1.ListVersionsRequest\x1a%.stoa.courses.v1.ListVersionsResponse\";\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02\"\x12 /v1/courses/{course_id}/versions\x12\x86\x01\n" +
 	"\n" +
 	"GetOutline\x12\".stoa.courses.v1.GetOutlineRequest\x1a\x18.stoa.courses.v1.Outline\":\xaa\xd4\x18\x0f\b\x04\x12\vcourse.view\x82\xd3\xe4\x93\x02!\x12\x1f/v1/courses/{course_id}/outline\x12\x8c\x01\n" +
-	"\fCreateModule\x12$.stoa.courses.v1.CreateModuleRequest\x1a\x17.stoa.courses.v1.Module\"=\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/courses/{course_id}/modules\x12\x98\x01\n" +
-	"\fUpdateModule\x12$.stoa.courses.v1.UpdateModuleRequest\x1a\x17.stoa.courses.v1.Module\"I\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x020:\x01*2+/v1/courses/{course_id}/modules/{module_id}\x12\x94\x01\n" +
-	"\fDeleteModule\x12$.stoa.courses.v1.DeleteModuleRequest\x1a\x16.google.protobuf.Empty\"F\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02-*+/v1/courses/{course_id}/modules/{module_id}\x12\x8c\x01\n" +
-	"\fCreateLesson\x12$.stoa.courses.v1.CreateLessonRequest\x1a\x17.stoa.courses.v1.Lesson\"=\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/courses/{course_id}/lessons\x12\x91\x01\n" +
-	"\tGetLesson\x12!.stoa.courses.v1.GetLessonRequest\x1a\x17.stoa.courses.v1.Lesson\"H\xaa\xd4\x18\x11\b\x04\x12\vlesson.read \x01\x82\xd3\xe4\x93\x02-\x12+/v1/courses/{course_id}/lessons/{lesson_id}\x12\x98\x01\n" +
-	"\fUpdateLesson\x12$.stoa.courses.v1.UpdateLessonRequest\x1a\x17.stoa.courses.v1.Lesson\"I\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x020:\x01*2+/v1/courses/{course_id}/lessons/{lesson_id}\x12\x94\x01\n" +
-	"\fDeleteLesson\x12$.stoa.courses.v1.DeleteLessonRequest\x1a\x16.google.protobuf.Empty\"F\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02-*+/v1/courses/{course_id}/lessons/{lesson_id}B=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
+	"\fCreateModule\x12$.stoa.courses.v1.CreateModuleRequest\x1a\x17.stoa.courses.v1.Module\"=\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/courses/{course_id}/modules\x12\xa3\x01\n" +
+	"\fUpdateModule\x12$.stoa.courses.v1.UpdateModuleRequest\x1a\x17.stoa.courses.v1.Module\"T\xaa\xd4\x18\x1a\b\x04\x12\vcourse.edit*\tmodule_id\x82\xd3\xe4\x93\x020:\x01*2+/v1/courses/{course_id}/modules/{module_id}\x12\x9f\x01\n" +
+	"\fDeleteModule\x12$.stoa.courses.v1.DeleteModuleRequest\x1a\x16.google.protobuf.Empty\"Q\xaa\xd4\x18\x1a\b\x04\x12\vcourse.edit*\tmodule_id\x82\xd3\xe4\x93\x02-*+/v1/courses/{course_id}/modules/{module_id}\x12\x8c\x01\n" +
+	"\fCreateLesson\x12$.stoa.courses.v1.CreateLessonRequest\x1a\x17.stoa.courses.v1.Lesson\"=\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/courses/{course_id}/lessons\x12\x9c\x01\n" +
+	"\tGetLesson\x12!.stoa.courses.v1.GetLessonRequest\x1a\x17.stoa.courses.v1.Lesson\"S\xaa\xd4\x18\x1c\b\x04\x12\vlesson.read \x01*\tlesson_id\x82\xd3\xe4\x93\x02-\x12+/v1/courses/{course_id}/lessons/{lesson_id}\x12\xa3\x01\n" +
+	"\fUpdateLesson\x12$.stoa.courses.v1.UpdateLessonRequest\x1a\x17.stoa.courses.v1.Lesson\"T\xaa\xd4\x18\x1a\b\x04\x12\vcourse.edit*\tlesson_id\x82\xd3\xe4\x93\x020:\x01*2+/v1/courses/{course_id}/lessons/{lesson_id}\x12\x9f\x01\n" +
+	"\fDeleteLesson\x12$.stoa.courses.v1.DeleteLessonRequest\x1a\x16.google.protobuf.Empty\"Q\xaa\xd4\x18\x1a\b\x04\x12\vcourse.edit*\tlesson_id\x82\xd3\xe4\x93\x02-*+/v1/courses/{course_id}/lessons/{lesson_id}B=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
 
 var (
 	file_internal_service_courses_coursespb_courses_proto_rawDescOnce sync.Once
