@@ -52,7 +52,11 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{access.Schema, new(access.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := access.New(access.Config{DB: db, Log: p.log})
+		vault, err := secret.NewVault(p.secrets, db)
+		if err != nil {
+			return started{}, err
+		}
+		s := access.New(access.Config{DB: db, Log: p.log, Vault: vault})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
 	}},

@@ -8,7 +8,7 @@
 // enrolled, and gives and ends access.
 //
 // It sends EntitlementGranted, EntitlementRevoked, EnrollmentStarted,
-// EnrollmentEnded, EnrollmentResumed and CourseOwnerChanged.
+// EnrollmentEnded, EnrollmentResumed, CourseOwnerChanged and AccommodationChanged.
 //
 // It hears CoursePublished and CourseUnpublished of courses, PriceSet and
 // OrderPaid of commerce, and AccountCreated and AccountUpdated of identity.
@@ -27,6 +27,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 )
 
@@ -64,20 +65,24 @@ var (
 
 // Config is what the service needs.
 type Config struct {
-	DB  *pg.DB
-	Log *slog.Logger
-	Now func() time.Time // nil: time.Now
+	DB    *pg.DB
+	Log   *slog.Logger
+	Now   func() time.Time // nil: time.Now
+	Vault *secret.Vault    // seals what is written of accommodations
 }
 
 // Service answers the calls of accesspb.AccessService and accesspb.RoleService.
 type Service struct {
 	accesspb.UnimplementedAccessServiceServer
 	accesspb.UnimplementedEntitlementServiceServer
+	accesspb.UnimplementedAccommodationServiceServer
 	accesspb.UnimplementedRoleServiceServer
 
 	db  *pg.DB
 	log *slog.Logger
 	now func() time.Time
+
+	vault *secret.Vault
 }
 
 // New returns the service.
@@ -86,7 +91,7 @@ func New(cfg Config) *Service {
 		cfg.Now = time.Now
 	}
 	return &Service{
-		db: cfg.DB, log: cfg.Log,
+		db: cfg.DB, log: cfg.Log, vault: cfg.Vault,
 		// The database keeps microseconds; what is told must be what is kept.
 		now: func() time.Time { return cfg.Now().UTC().Truncate(time.Microsecond) },
 	}
@@ -96,6 +101,7 @@ func New(cfg Config) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	accesspb.RegisterAccessServiceServer(r, s)
 	accesspb.RegisterEntitlementServiceServer(r, s)
+	accesspb.RegisterAccommodationServiceServer(r, s)
 	accesspb.RegisterRoleServiceServer(r, s)
 }
 

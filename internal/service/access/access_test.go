@@ -23,6 +23,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
@@ -50,6 +51,7 @@ func (c *clock) Add(d time.Duration) {
 // another service.
 type env struct {
 	accesspb.AccessServiceClient
+	accesspb.AccommodationServiceClient
 	accesspb.RoleServiceClient
 
 	peer    accesspb.AccessServiceClient // calls come from courses
@@ -67,12 +69,25 @@ func newEnv(t *testing.T) *env {
 func newEnvOn(t *testing.T, db *pg.DB) *env {
 	t.Helper()
 	e := &env{db: db, clock: &clock{now: time.Date(2030, 5, 1, 12, 0, 0, 123456789, time.UTC)}}
-	e.service = New(Config{DB: e.db, Log: rpctest.Log(t), Now: e.clock.Now})
+	text, err := secret.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := secret.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vault, err := secret.NewVault(keys, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.service = New(Config{DB: e.db, Log: rpctest.Log(t), Now: e.clock.Now, Vault: vault})
 	h := rpctest.New(t, rpctest.Everything)
 	e.service.Register(h)
 	e.harness = h
 	e.AccessServiceClient = accesspb.NewAccessServiceClient(h.As("edge"))
 	e.RoleServiceClient = accesspb.NewRoleServiceClient(h.As("edge"))
+	e.AccommodationServiceClient = accesspb.NewAccommodationServiceClient(h.As("edge"))
 	e.peer = accesspb.NewAccessServiceClient(h.As("courses"))
 	return e
 }

@@ -17,6 +17,9 @@ import (
 // errPeriod is told for an end that is not behind the start.
 var errPeriod = invalid("entitlement.period", "ends_at", "Access ends after it begins.")
 
+// errAccountUnknown is told for an account that nobody has.
+var errAccountUnknown = invalid("account.unknown", "account_id", "There is no such account. One that was made a moment ago is known in a moment.")
+
 // invalid is a field that is not accepted, with a code of its own.
 func invalid(code, field, hint string) error {
 	return &fault.Error{Kind: fault.Invalid, Code: code, Message: hint, Fields: []fault.Field{{Path: field, Code: code, Hint: hint}}}
@@ -31,6 +34,14 @@ func moment(t *timestamppb.Timestamp) *time.Time {
 	return &at
 }
 
+// timestampOf returns a time as a message has it, nil for none.
+func timestampOf(t *time.Time) *timestamppb.Timestamp {
+	if t == nil {
+		return nil
+	}
+	return timestamppb.New(*t)
+}
+
 // checkPerson refuses an account that nobody has.
 func checkPerson(ctx context.Context, q pg.Querier, accountID string) error {
 	var known bool
@@ -38,7 +49,7 @@ func checkPerson(ctx context.Context, q pg.Querier, accountID string) error {
 		return fmt.Errorf("person: %w", err)
 	}
 	if !known {
-		return invalid("account.unknown", "account_id", "There is no such account. One that was made a moment ago is known in a moment.")
+		return errAccountUnknown
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 
 	// All contracts, for their permissions.
+	_ "github.com/stoa-lms/stoa/internal/service/audit/auditpb"
 	_ "github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	_ "github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	_ "github.com/stoa-lms/stoa/internal/service/discovery/discoverypb"

@@ -1,6 +1,30 @@
 -- What the migrations make of the schema "access". Generated; do not edit:
 -- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
 
+CREATE TABLE accommodation (
+	id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	time_percent integer NOT NULL,
+	extra_attempts integer NOT NULL,
+	extra_days integer NOT NULL,
+	breaks boolean NOT NULL,
+	note bytea,
+	granted_by text COLLATE "C" NOT NULL,
+	granted_at timestamp with time zone NOT NULL,
+	ended_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	ended_at timestamp with time zone,
+	CONSTRAINT accommodation_pkey PRIMARY KEY (id),
+	CONSTRAINT accommodation_attempts CHECK (((extra_attempts >= 0) AND (extra_attempts <= 100))),
+	CONSTRAINT accommodation_days CHECK (((extra_days >= 0) AND (extra_days <= 365))),
+	CONSTRAINT accommodation_time CHECK (((time_percent >= 100) AND (time_percent <= 500)))
+);
+CREATE INDEX accommodation_of_course ON accommodation USING btree (course_id, id DESC);
+CREATE UNIQUE INDEX accommodation_once ON accommodation USING btree (account_id, course_id) WHERE (ended_at IS NULL);
+COMMENT ON TABLE accommodation IS 'How exams and deadlines are eased for a person, and how they were: a change ends a row and adds one. Personal data of the account''s holder, which may tell of their health.';
+COMMENT ON COLUMN accommodation.course_id IS 'Empty for all courses.';
+COMMENT ON COLUMN accommodation.note IS 'Sealed with the person''s key.';
+
 CREATE TABLE course (
 	course_id text COLLATE "C" NOT NULL,
 	owner_id text COLLATE "C" NOT NULL DEFAULT ''::text,

@@ -287,9 +287,12 @@ func docsSample(t *testing.T, d *spec.Document, s *spec.Schema, all, answer bool
 	case "boolean":
 		return true
 	case "integer":
+		if s.Minimum != nil {
+			return max(*s.Minimum, 1)
+		}
 		return 1
 	}
-	for _, v := range slices.Concat(s.Examples, s.Enum, []string{"x", "en", "ada@example.org", "2026-11-23T18:14:40Z", "123456", strings.Repeat("x", 10)}) {
+	for _, v := range slices.Concat(s.Examples, s.Enum, []string{"x", "en", "ada@example.org", "2026-11-23T18:14:40Z", "123456", strings.Repeat("x", 10), "lesson_01h455vb4pex5vsknk084sn02q"}) {
 		if docsAccepts(s, v) {
 			return v
 		}

@@ -196,6 +196,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{accesspb.File_internal_service_access_accesspb_entitlements_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterEntitlementServiceHandlerClient(ctx, g, accesspb.NewEntitlementServiceClient(e.Conns["access"]))
 		}},
+		{accesspb.File_internal_service_access_accesspb_accommodations_proto, func(g *runtime.ServeMux) error {
+			return accesspb.RegisterAccommodationServiceHandlerClient(ctx, g, accesspb.NewAccommodationServiceClient(e.Conns["access"]))
+		}},
 		{accesspb.File_internal_service_access_accesspb_roles_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterRoleServiceHandlerClient(ctx, g, accesspb.NewRoleServiceClient(e.Conns["access"]))
 		}},

@@ -134,7 +134,7 @@ func TestSignInPages(t *testing.T) {
 	res = browse(t, e, "GET", "/sign-in/school/callback?state=s&code=c&iss=i&session_state=ignored", "", "stoa_sign_in=kept")
 	wantAsked(t, conn, &identitypb.FinishSignInRequest{Provider: "school", State: "s", Code: "c", Issuer: "i", Browser: "kept"})
 	wantRedirect(t, res, "/courses")
-	wantCookie(t, res, "stoa_session", "stoa_s_x", "/")
+	wantCookie(t, res, "__Host-stoa_session", "stoa_s_x", "/")
 	wantCookie(t, res, "stoa_sign_in", "", "/sign-in")
 
 	conn.answer = &identitypb.FinishSignInResponse{ReturnTo: "/settings"} // linked
@@ -182,7 +182,7 @@ func TestSecondFactorPage(t *testing.T) {
 	} {
 		res = browse(t, e, "POST", "/second-factor?return_to="+url.QueryEscape(given), "code=ABCDE-FGHIJ-KLMNO-PQRST", "stoa_challenge=waits")
 		wantRedirect(t, res, want)
-		wantCookie(t, res, "stoa_session", "stoa_s_x", "/")
+		wantCookie(t, res, "__Host-stoa_session", "stoa_s_x", "/")
 		wantCookie(t, res, "stoa_challenge", "", "/second-factor")
 	}
 	wantAsked(t, conn, &identitypb.CompleteSessionRequest{
@@ -204,7 +204,7 @@ func TestCookiesOfAnswers(t *testing.T) {
 		if res.status != want {
 			t.Errorf("%s: %d", path, res.status)
 		}
-		wantCookie(t, res, "stoa_session", "stoa_s_x", "/")
+		wantCookie(t, res, "__Host-stoa_session", "stoa_s_x", "/")
 	}
 	// A challenge is no session.
 	conn.answer = &identitypb.Session{Challenge: &identitypb.SignInChallenge{Token: "waits", ExpiresAt: soon}}

@@ -517,6 +517,80 @@ func (x *CourseOwnerChanged) GetVersion() int64 {
 	return 0
 }
 
+// How exams and deadlines are eased for a person was changed. What stands now
+// is asked for by those who may know.
+type AccommodationChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was set or withdrawn.
+	AccommodationId string `protobuf:"bytes,1,opt,name=accommodation_id,json=accommodationId,proto3" json:"accommodation_id,omitempty"`
+	// For whom.
+	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// In which course; empty for all courses.
+	CourseId string `protobuf:"bytes,3,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Whether it was withdrawn.
+	Withdrawn     bool `protobuf:"varint,4,opt,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccommodationChanged) Reset() {
+	*x = AccommodationChanged{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccommodationChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccommodationChanged) ProtoMessage() {}
+
+func (x *AccommodationChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccommodationChanged.ProtoReflect.Descriptor instead.
+func (*AccommodationChanged) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AccommodationChanged) GetAccommodationId() string {
+	if x != nil {
+		return x.AccommodationId
+	}
+	return ""
+}
+
+func (x *AccommodationChanged) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *AccommodationChanged) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *AccommodationChanged) GetWithdrawn() bool {
+	if x != nil {
+		return x.Withdrawn
+	}
+	return false
+}
+
 var File_internal_service_access_accesspb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
@@ -573,7 +647,14 @@ const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
 	"\bowner_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\aownerId\x127\n" +
 	"\x11previous_owner_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\x0fpreviousOwnerId\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\x03R\aversionB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
+	"\aversion\x18\x04 \x01(\x03R\aversion\"\xc7\x01\n" +
+	"\x14AccommodationChanged\x12<\n" +
+	"\x10accommodation_id\x18\x01 \x01(\tB\x11\xb2\xd4\x18\raccommodationR\x0faccommodationId\x12*\n" +
+	"\n" +
+	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12'\n" +
+	"\tcourse_id\x18\x03 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x1c\n" +
+	"\twithdrawn\x18\x04 \x01(\bR\twithdrawnB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
 
 var (
 	file_internal_service_access_accesspb_events_proto_rawDescOnce sync.Once
@@ -587,7 +668,7 @@ func file_internal_service_access_accesspb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_access_accesspb_events_proto_rawDescData
 }
 
-var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_internal_service_access_accesspb_events_proto_goTypes = []any{
 	(*EntitlementGranted)(nil),    // 0: stoa.access.v1.EntitlementGranted
 	(*EnrollmentStarted)(nil),     // 1: stoa.access.v1.EnrollmentStarted
@@ -595,13 +676,14 @@ var file_internal_service_access_accesspb_events_proto_goTypes = []any{
 	(*EnrollmentEnded)(nil),       // 3: stoa.access.v1.EnrollmentEnded
 	(*EnrollmentResumed)(nil),     // 4: stoa.access.v1.EnrollmentResumed
 	(*CourseOwnerChanged)(nil),    // 5: stoa.access.v1.CourseOwnerChanged
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*AccommodationChanged)(nil),  // 6: stoa.access.v1.AccommodationChanged
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_internal_service_access_accesspb_events_proto_depIdxs = []int32{
-	6, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
-	6, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
-	6, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
-	6, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
+	7, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
+	7, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
+	7, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
+	7, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
 	4, // [4:4] is the sub-list for method output_type
 	4, // [4:4] is the sub-list for method input_type
 	4, // [4:4] is the sub-list for extension type_name
@@ -620,7 +702,7 @@ func file_internal_service_access_accesspb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_access_accesspb_events_proto_rawDesc), len(file_internal_service_access_accesspb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
