@@ -103,7 +103,7 @@ func TestEveryDoor(t *testing.T) {
 	// Who teaches and lets a program read what is theirs and one course's outline.
 	scopes := []string{"me.read", "course.view"}
 	reader := &person{in: in, name: "a program that may only read", token: teacher.do(t, 201, "POST", "/v1/me/tokens",
-		map[string]any{"name": "Reader", "scopes": scopes}).text("secret")}
+		map[string]any{"name": "Reader", "scopes": scopes}).text("token")}
 	suspended := in.signUp(t, "Somebody Suspended")
 	in.admin(t, "Door Admin").do(t, 200, "POST", "/v1/accounts/"+suspended.account+"/suspend", map[string]any{"reason": "A test of every door"})
 	eventually(t, soon, "the suspension is known", func() (bool, string) {

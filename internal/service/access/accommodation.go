@@ -84,7 +84,7 @@ func (s *Service) setAccommodation(ctx context.Context, req proto.Message, accou
 		if err != nil {
 			return nil, fmt.Errorf("accommodation: %w", err)
 		}
-		return toAccommodation(a), tellAccommodation(ctx, tx, a, "accommodation.granted")
+		return toAccommodation(a), tellAccommodation(ctx, tx, a)
 	})
 }
 
@@ -113,17 +113,15 @@ func (s *Service) withdraw(ctx context.Context, req proto.Message, courseID, acc
 		if err != nil {
 			return nil, fmt.Errorf("withdraw: %w", err)
 		}
-		return toAccommodation(a), tellAccommodation(ctx, tx, a, "accommodation.withdrawn")
+		return toAccommodation(a), tellAccommodation(ctx, tx, a)
 	})
 }
 
 // tellAccommodation records a change and tells it.
-func tellAccommodation(ctx context.Context, tx *pg.Tx, a accommodation, action string) error {
-	entry := audit.Entry{Action: action, Object: a.ID, Course: a.CourseID, Person: a.AccountID}
-	if a.EndedAt == nil {
-		entry.After = toAccommodation(a)
-	} else {
-		entry.Before = toAccommodation(a)
+func tellAccommodation(ctx context.Context, tx *pg.Tx, a accommodation) error {
+	entry := audit.Entry{Action: "accommodation.set", Object: a.ID, Course: a.CourseID, Person: a.AccountID, After: toAccommodation(a)}
+	if a.EndedAt != nil {
+		entry = audit.Entry{Action: "accommodation.withdrawn", Object: a.ID, Course: a.CourseID, Person: a.AccountID, Before: toAccommodation(a)}
 	}
 	if err := audit.Record(ctx, tx, entry); err != nil {
 		return err
