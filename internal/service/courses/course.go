@@ -220,12 +220,25 @@ func (s *Service) updateCourse(ctx context.Context, req *coursespb.UpdateCourseR
 			landing.Category, landing.Tags, landing.Outcomes, landing.CoverMediaID); err != nil {
 			return nil, err
 		}
-		if err := s.touch(ctx, tx, c.ID, audit.Entry{Action: "course.updated", Object: c.ID, Before: c.Landing, After: landing}); err != nil {
+		if err := s.touch(ctx, tx, c.ID, audit.Entry{Action: "course.updated", Object: c.ID, After: map[string]any{"fields": c.differences(landing)}}); err != nil {
 			return nil, err
 		}
 		c, err = readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, req.GetCourseId())
 		return draftCourse(c), err
 	})
+}
+
+// differences returns the names of the fields that another landing page has
+// otherwise. What they say is in the course, not in the audit log.
+func (l Landing) differences(other Landing) []string {
+	var names []string
+	a, b := reflect.ValueOf(l), reflect.ValueOf(other)
+	for i := range a.NumField() {
+		if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+			names = append(names, a.Type().Field(i).Tag.Get("json"))
+		}
+	}
+	return names
 }
 
 // maxTag bounds a tag in characters.
