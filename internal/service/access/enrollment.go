@@ -115,6 +115,12 @@ func (s *Service) enrollFree(ctx context.Context, tx *pg.Tx, accountID, courseID
 	case !free:
 		return enrollment{}, ErrNotFree
 	}
+	// A free grant that has ended by itself makes room for the new one.
+	if _, err := tx.Exec(ctx, `
+		UPDATE entitlement SET revoked_at = ends_at, revoke_reason = 'taken again after its end', revoked_by = $2
+		WHERE account_id = $2 AND course_id = $3 AND source = 'free' AND revoked_at IS NULL AND ends_at <= $1`, s.now(), accountID, courseID); err != nil {
+		return enrollment{}, fmt.Errorf("ended grant: %w", err)
+	}
 	_, err = s.grant(ctx, tx, []entitlement{{AccountID: accountID, CourseID: courseID, Source: sourceFree, StartsAt: s.now()}})
 	if err != nil {
 		return enrollment{}, err

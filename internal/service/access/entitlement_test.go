@@ -206,6 +206,37 @@ func TestEntitlementsFollowTheClock(t *testing.T) {
 	}
 }
 
+// Who took a free course, and whose access was given an end that has passed, may
+// take it again.
+func TestFreeAgainAfterItsEnd(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	courseID, accountID := e.course(t, 0), e.person(t)
+	e.enroll(asAccount(t, accountID), t, courseID)
+	staff := asAccount(t, id.New("account"))
+	list, err := e.ledger().ListEntitlements(staff, &accesspb.ListEntitlementsRequest{CourseId: courseID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = e.ledger().UpdateEntitlement(staff, &accesspb.UpdateEntitlementRequest{
+		CourseId: courseID, EntitlementId: list.GetItems()[0].GetId(), EndsAt: timestamppb.New(e.clock.Now().Add(time.Hour)), Reason: "x",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.clock.Add(2 * time.Hour)
+	if err := e.service.followClock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if e.reads(t, accountID, courseID) {
+		t.Fatal("access after its end")
+	}
+	if got := e.enroll(asAccount(t, accountID), t, courseID); got.GetState() != "active" || !e.reads(t, accountID, courseID) {
+		t.Errorf("%v", got)
+	}
+	same(t, e.told(t), []string{"EnrollmentStarted", "EnrollmentEnded", "EnrollmentResumed"})
+}
+
 // What a service grants happens once for its source, and a refund of it ends
 // that alone.
 func TestGrantsOfServices(t *testing.T) {
