@@ -56,7 +56,7 @@ var all = []service{
 		if err != nil {
 			return started{}, err
 		}
-		s := access.New(access.Config{DB: db, Log: p.log, Vault: vault})
+		s := access.New(access.Config{DB: db, Log: p.log, Vault: vault, Attempts: p.limiter})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
 	}},

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/secret"
@@ -44,6 +45,9 @@ var (
 	ErrOwnCourse = fault.New(fault.Conflict, "enrollment.own_course", "You teach this course, so you have access to all of it already.")
 
 	ErrEntitlementNotFound = fault.New(fault.NotFound, "entitlement.not_found", "The course has no such grant of access.")
+	ErrInvitationNotFound  = fault.New(fault.NotFound, "invitation.not_found", "The course has no such invitation.")
+	ErrTooManyInvitations  = fault.New(fault.Conflict, "invitation.too_many", "The course has %d open invitations. Revoke some first.", maxInvitations)
+	errInvitation          = fault.New(fault.Invalid, "invitation.invalid", "This code is not one of ours, or it is expired, revoked or used up.")
 	ErrEntitlementRevoked  = fault.New(fault.Conflict, "entitlement.revoked", "This grant was revoked. Make a new one.")
 
 	ErrRoleUnknown = fault.New(fault.Invalid, "role.unknown", "There is no such role.")
@@ -65,10 +69,12 @@ var (
 
 // Config is what the service needs.
 type Config struct {
-	DB    *pg.DB
-	Log   *slog.Logger
-	Now   func() time.Time // nil: time.Now
-	Vault *secret.Vault    // seals what is written of accommodations
+	DB  *pg.DB
+	Log *slog.Logger
+	Now func() time.Time // nil: time.Now
+	// Attempts counts codes of invitations that are none.
+	Attempts cache.Attempts
+	Vault    *secret.Vault // seals what is written of accommodations
 }
 
 // Service answers the calls of accesspb.AccessService and accesspb.RoleService.
@@ -76,13 +82,15 @@ type Service struct {
 	accesspb.UnimplementedAccessServiceServer
 	accesspb.UnimplementedEntitlementServiceServer
 	accesspb.UnimplementedAccommodationServiceServer
+	accesspb.UnimplementedInvitationServiceServer
 	accesspb.UnimplementedRoleServiceServer
 
 	db  *pg.DB
 	log *slog.Logger
 	now func() time.Time
 
-	vault *secret.Vault
+	vault    *secret.Vault
+	attempts cache.Attempts
 }
 
 // New returns the service.
@@ -91,7 +99,7 @@ func New(cfg Config) *Service {
 		cfg.Now = time.Now
 	}
 	return &Service{
-		db: cfg.DB, log: cfg.Log, vault: cfg.Vault,
+		db: cfg.DB, log: cfg.Log, vault: cfg.Vault, attempts: cfg.Attempts,
 		// The database keeps microseconds; what is told must be what is kept.
 		now: func() time.Time { return cfg.Now().UTC().Truncate(time.Microsecond) },
 	}
@@ -102,6 +110,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	accesspb.RegisterAccessServiceServer(r, s)
 	accesspb.RegisterEntitlementServiceServer(r, s)
 	accesspb.RegisterAccommodationServiceServer(r, s)
+	accesspb.RegisterInvitationServiceServer(r, s)
 	accesspb.RegisterRoleServiceServer(r, s)
 }
 

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/money/moneypb"
@@ -81,7 +82,11 @@ func newEnvOn(t *testing.T, db *pg.DB) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.service = New(Config{DB: e.db, Log: rpctest.Log(t), Now: e.clock.Now, Vault: vault})
+	attempts, err := cache.NewMemoryAt(e.clock.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.service = New(Config{DB: e.db, Log: rpctest.Log(t), Now: e.clock.Now, Vault: vault, Attempts: attempts})
 	h := rpctest.New(t, rpctest.Everything)
 	e.service.Register(h)
 	e.harness = h

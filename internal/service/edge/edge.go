@@ -199,6 +199,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{accesspb.File_internal_service_access_accesspb_accommodations_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterAccommodationServiceHandlerClient(ctx, g, accesspb.NewAccommodationServiceClient(e.Conns["access"]))
 		}},
+		{accesspb.File_internal_service_access_accesspb_invitations_proto, func(g *runtime.ServeMux) error {
+			return accesspb.RegisterInvitationServiceHandlerClient(ctx, g, accesspb.NewInvitationServiceClient(e.Conns["access"]))
+		}},
 		{accesspb.File_internal_service_access_accesspb_roles_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterRoleServiceHandlerClient(ctx, g, accesspb.NewRoleServiceClient(e.Conns["access"]))
 		}},
