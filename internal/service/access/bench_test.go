@@ -54,7 +54,8 @@ func grow(b *testing.B, accounts int) *Service {
 		`ALTER TABLE entitlement SET UNLOGGED`,
 		`ALTER TABLE role_grant DROP CONSTRAINT role_grant_once`,
 		`ALTER TABLE entitlement DROP CONSTRAINT entitlement_pkey`,
-		`DROP INDEX role_grant_id, role_grant_list, role_grant_holder, role_grant_role, entitlement_order, entitlement_free, entitlement_access`,
+		`DROP INDEX role_grant_id, role_grant_list, role_grant_holder, role_grant_role, entitlement_order, entitlement_free, entitlement_access,
+			entitlement_once, entitlement_due, entitlement_course, entitlement_account`,
 		`INSERT INTO course (course_id, published) SELECT `+idSQL("course", "n")+`, true FROM generate_series(0, $1 / 10) AS n`,
 		`INSERT INTO person SELECT `+idSQL("account", "n")+`, 'Person ' || n, 1 FROM generate_series(1, $1) AS n`,
 		`INSERT INTO role_grant (id, account_id, course_id, role, granted_by, granted_at)
