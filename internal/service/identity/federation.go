@@ -138,6 +138,13 @@ func (s *Service) accountOf(ctx context.Context, provider string, who person) (s
 			return fmt.Errorf("account by e-mail: %w", err)
 		}
 		if taken {
+			// It may be this identity's own, made since the look above.
+			switch owner, err := ownerOf(ctx, tx, who); {
+			case err != nil:
+				return err
+			case owner != "":
+				return errMeanwhile
+			}
 			// Whether that account has verified the address or not: who has both
 			// shows it by signing in there, and nobody else gets in.
 			return ErrLinkRequired
