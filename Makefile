@@ -26,6 +26,7 @@ check: lint gen-check race ## lint, generated code, contracts, race detector
 
 lint: $(LINT) $(BUF)
 	$(LINT) run
+	$(GO) -C bench/authz vet ./...
 	$(BUF) lint
 	$(BUF) breaking --against third_party/baseline/contracts.binpb
 

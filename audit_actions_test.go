@@ -43,8 +43,17 @@ func TestActionsAreDocumented(t *testing.T) {
 			}
 			key, _ := kv.Key.(*ast.Ident)
 			lit, _ := kv.Value.(*ast.BasicLit)
-			if key == nil || key.Name != "Action" || lit == nil {
+			if key == nil || key.Name != "Action" {
+				return true
+			}
+			if _, together := kv.Value.(*ast.BinaryExpr); together {
 				return true // one that is put together is in the table by its states
+			}
+			if lit == nil {
+				if f.pkg != "internal/service/audit" { // which only hands on what others recorded
+					t.Errorf("%s records an action that can't be read off the code: write it out where it is decided", f.path)
+				}
+				return true
 			}
 			action, err := strconv.Unquote(lit.Value)
 			if err != nil {

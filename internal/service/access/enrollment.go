@@ -93,6 +93,11 @@ func (s *Service) enrollmentOf(ctx context.Context, q pg.Querier, accountID, cou
 	return e, true, nil
 }
 
+// teachesSQL holds where the account $2 has a role on the whole course $1 at the
+// time $3, and so needs no grant. Who has one on an item only may take the course.
+const teachesSQL = `EXISTS (
+	SELECT FROM role_grant WHERE account_id = $2 AND course_id = $1 AND item_id = '' AND (expires_at IS NULL OR expires_at > $3))`
+
 // enrollFree gives an account access to a free course. Who has access by any
 // grant keeps what they have: also to a course that is sold, or out of the
 // marketplace, by now.
@@ -103,8 +108,8 @@ func (s *Service) enrollFree(ctx context.Context, tx *pg.Tx, accountID, courseID
 	}
 	var published, free, teaches bool
 	err = tx.QueryRow(ctx, `
-		SELECT published, coalesce(free, false), owner_id = $2 OR EXISTS (SELECT FROM role_grant WHERE account_id = $2 AND course_id = $1)
-		FROM course WHERE course_id = $1`, courseID, accountID).Scan(&published, &free, &teaches)
+		SELECT published, coalesce(free, false), owner_id = $2 OR `+teachesSQL+`
+		FROM course WHERE course_id = $1`, courseID, accountID, s.now()).Scan(&published, &free, &teaches)
 	switch {
 	case pg.NoRows(err), err == nil && !published:
 		return enrollment{}, ErrNotFound

@@ -244,7 +244,7 @@ func (s *Service) useCode(ctx context.Context, tx *pg.Tx, account, code string) 
 		return entitlement{}, errInvitation
 	}
 	var teaches bool
-	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM role_grant WHERE account_id = $1 AND course_id = $2)`, account, i.CourseID).Scan(&teaches); err != nil {
+	if err := tx.QueryRow(ctx, `SELECT `+teachesSQL, i.CourseID, account, now).Scan(&teaches); err != nil {
 		return entitlement{}, fmt.Errorf("staff: %w", err)
 	}
 	if teaches {

@@ -90,6 +90,15 @@ func TestInvitationRefuses(t *testing.T) {
 	wantCode(t, err, "invitation.expired")
 	exec(t, e.db, `INSERT INTO role_grant (account_id, course_id, role, granted_by, granted_at) VALUES ($1, $2, 'grader', 'x', now())`, teacher, courseID)
 	wantCode(t, accept(teacher, staff.GetCode()), "enrollment.own_course")
+	// A role that has ended, or one on an item only, keeps nobody out.
+	for _, column := range []string{`expires_at = $2`, `item_id = 'lesson_x' || coalesce($2::text, '')`} {
+		former := id.New("account")
+		exec(t, e.db, `INSERT INTO role_grant (account_id, course_id, role, granted_by, granted_at) VALUES ($1, $2, 'grader', 'x', now())`, former, courseID)
+		exec(t, e.db, `UPDATE role_grant SET `+column+` WHERE account_id = $1`, former, e.service.now())
+		if err := accept(former, staff.GetCode()); err != nil {
+			t.Errorf("%s: %v", column, err)
+		}
+	}
 	e.clock.Add(2 * time.Hour)
 	wantCode(t, accept(id.New("account"), expiring.GetCode()), "invitation.invalid")
 	wantCode(t, accept(id.New("account"), revoked.GetCode()), "invitation.invalid")

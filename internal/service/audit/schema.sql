@@ -42,6 +42,7 @@ CREATE TABLE entry (
 );
 CREATE INDEX entry_action ON entry USING btree (action, sequence DESC);
 CREATE INDEX entry_actor ON entry USING btree (actor_id, sequence DESC) WHERE (actor_id <> ''::text);
+CREATE INDEX entry_at ON entry USING btree (at);
 CREATE INDEX entry_course ON entry USING btree (course_id, sequence DESC) WHERE (course_id <> ''::text);
 CREATE INDEX entry_object ON entry USING btree (object_id, sequence DESC) WHERE (object_id <> ''::text);
 CREATE INDEX entry_person ON entry USING btree (person_id, sequence DESC) WHERE (person_id <> ''::text);

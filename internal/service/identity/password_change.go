@@ -62,7 +62,7 @@ func (s *Service) CompletePasswordReset(ctx context.Context, req *identitypb.Com
 		if err := s.verified(ctx, tx, a); err != nil {
 			return nil, err
 		}
-		return &emptypb.Empty{}, s.passwordChanged(ctx, tx, a, "account.password_reset", mailResetPassword)
+		return &emptypb.Empty{}, s.passwordChanged(ctx, tx, a, audit.Entry{Action: "account.password_reset"}, mailResetPassword)
 	})
 	if err != nil || of == "" { // refused, or the answer to a call that came again
 		return out, err
@@ -72,11 +72,12 @@ func (s *Service) CompletePasswordReset(ctx context.Context, req *identitypb.Com
 }
 
 // passwordChanged is what every change of a password ends with.
-func (s *Service) passwordChanged(ctx context.Context, tx *pg.Tx, a account, action, usedLink string) error {
+func (s *Service) passwordChanged(ctx context.Context, tx *pg.Tx, a account, change audit.Entry, usedLink string) error {
 	if err := dropLinks(ctx, tx, a.ID, usedLink); err != nil {
 		return err
 	}
-	if err := audit.Record(ctx, tx, audit.Entry{Action: action, Object: a.ID, Person: a.ID}); err != nil {
+	change.Object, change.Person = a.ID, a.ID
+	if err := audit.Record(ctx, tx, change); err != nil {
 		return err
 	}
 	return s.write(ctx, tx, a, mailPasswordChanged, a.Email, "", s.originOf(ctx))
@@ -118,7 +119,7 @@ func (s *Service) ChangePassword(ctx context.Context, req *identitypb.ChangePass
 		}
 		out = toSession(kept, who.Session)
 		out.Token = token
-		return s.passwordChanged(ctx, tx, a, "account.password_changed", "")
+		return s.passwordChanged(ctx, tx, a, audit.Entry{Action: "account.password_changed"}, "")
 	})
 	return out, err
 }

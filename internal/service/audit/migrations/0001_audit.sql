@@ -26,6 +26,7 @@ CREATE INDEX entry_actor ON entry (actor_id, sequence DESC) WHERE actor_id <> ''
 CREATE INDEX entry_object ON entry (object_id, sequence DESC) WHERE object_id <> '';
 CREATE INDEX entry_course ON entry (course_id, sequence DESC) WHERE course_id <> '';
 CREATE INDEX entry_person ON entry (person_id, sequence DESC) WHERE person_id <> '';
+CREATE INDEX entry_at ON entry (at);
 CREATE INDEX entry_action ON entry (action, sequence DESC);
 CREATE INDEX entry_request ON entry (request_id, sequence DESC) WHERE request_id <> '';
 COMMENT ON TABLE entry IS 'The audit log: what every service has changed, in the order in which it came. Each row has the hash of all before it. Rows are added, never changed or deleted. Personal data of the actor and of the person an entry is about.';
