@@ -67,7 +67,7 @@ func launch(ctx context.Context, name, dir string, n int, describe func(dir stri
 		return nil, err
 	}
 	for attempt := 1; ; attempt++ {
-		ports, err := freePorts(ctx, n)
+		ports, err := FreePorts(ctx, n)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -266,8 +266,8 @@ func (c *child) kill() {
 	<-c.done
 }
 
-// freePorts returns ports of the loopback interface that nobody listens on.
-func freePorts(ctx context.Context, n int) ([]string, error) {
+// FreePorts returns ports of the loopback interface that nobody listens on.
+func FreePorts(ctx context.Context, n int) ([]string, error) {
 	var ports []string
 	for range 1000 {
 		// Not one that the kernel chooses: those are also given to outgoing
