@@ -266,7 +266,12 @@ func (c *child) kill() {
 	<-c.done
 }
 
-// FreePorts returns ports of the loopback interface that nobody listens on.
+// given are the ports that this process has handed out: none is twice, because
+// between the look and the start of a server somebody else looks.
+var given sync.Map
+
+// FreePorts returns ports of the loopback interface that nobody listens on and
+// that were not returned before.
 func FreePorts(ctx context.Context, n int) ([]string, error) {
 	var ports []string
 	for range 1000 {
@@ -280,6 +285,10 @@ func FreePorts(ctx context.Context, n int) ([]string, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+		if _, before := given.LoadOrStore(port, true); before {
+			_ = l.Close()
+			continue
 		}
 		defer l.Close() //nolint:errcheck // held until all are found, so that they differ
 		if ports = append(ports, port); len(ports) == n {

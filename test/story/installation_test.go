@@ -147,19 +147,12 @@ func (p *process) tail() string {
 
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	for {
-		ports, err := testserver.FreePorts(t.Context(), 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// Not twice: between the look and the start of a process another test looks.
-		if _, given := givenPorts.LoadOrStore(ports[0], true); !given {
-			return net.JoinHostPort("127.0.0.1", ports[0])
-		}
+	ports, err := testserver.FreePorts(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return net.JoinHostPort("127.0.0.1", ports[0])
 }
-
-var givenPorts sync.Map
 
 // newInstallation returns one without processes.
 func newInstallation(t testing.TB) *installation {
