@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
@@ -77,18 +78,30 @@ func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, event *commercepb.Or
 }
 
 func (s *Service) accountCreated(ctx context.Context, tx *pg.Tx, event *identitypb.AccountCreated) error {
-	return keepPerson(ctx, tx, event.GetAccountId(), event.GetName(), 1)
+	return s.keepPerson(ctx, tx, person{event.GetAccountId(), event.GetName(), event.GetEmail(), event.GetEmailVerified(), 1})
 }
 
 func (s *Service) accountUpdated(ctx context.Context, tx *pg.Tx, event *identitypb.AccountUpdated) error {
-	return keepPerson(ctx, tx, event.GetAccountId(), event.GetName(), event.GetVersion())
+	return s.keepPerson(ctx, tx, person{event.GetAccountId(), event.GetName(), event.GetEmail(), event.GetEmailVerified(), event.GetVersion()})
 }
 
-func keepPerson(ctx context.Context, tx *pg.Tx, accountID, name string, version int64) error {
+// person is what identity tells of an account.
+type person struct {
+	account, name, address string
+	verified               bool
+	version                int64
+}
+
+func (s *Service) keepPerson(ctx context.Context, tx *pg.Tx, p person) error {
+	var index []byte
+	if p.address != "" {
+		index = email.Index(s.vault.Keys(), Schema.Name, p.address)
+	}
 	_, err := tx.Exec(ctx, `
-		INSERT INTO person (account_id, name, version) VALUES ($1, $2, $3)
-		ON CONFLICT (account_id) DO UPDATE SET name = EXCLUDED.name, version = EXCLUDED.version
-		WHERE person.version < EXCLUDED.version`, accountID, name, version)
+		INSERT INTO person (account_id, name, email_index, email_verified, version) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (account_id) DO UPDATE SET
+			name = EXCLUDED.name, email_index = EXCLUDED.email_index, email_verified = EXCLUDED.email_verified, version = EXCLUDED.version
+		WHERE person.version < EXCLUDED.version`, p.account, p.name, index, p.verified, p.version)
 	if err != nil {
 		return fmt.Errorf("person: %w", err)
 	}

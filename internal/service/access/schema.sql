@@ -120,9 +120,14 @@ CREATE TABLE person (
 	account_id text COLLATE "C" NOT NULL,
 	name text NOT NULL,
 	version bigint NOT NULL,
+	email_index bytea,
+	email_verified boolean NOT NULL DEFAULT false,
 	CONSTRAINT person_pkey PRIMARY KEY (account_id)
 );
+CREATE INDEX person_email ON person USING btree (email_index) WHERE (email_index IS NOT NULL);
 COMMENT ON TABLE person IS 'What identity has told of an account: its name, for lists of people. Personal data of the account''s holder.';
+COMMENT ON COLUMN person.email_index IS 'A keyed hash of the address, by which who has it is found. Two may have one for a moment, while an address goes from one account to another.';
+COMMENT ON COLUMN person.email_verified IS 'Whether the address was shown to be its holder''s.';
 
 CREATE TABLE role_definition (
 	id text COLLATE "C" NOT NULL,

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -45,12 +46,6 @@ const accountColumns = `id, coalesce(email, '') AS email, name, bio, locale, tim
 	kind, links, email_verified_at, suspended_at, suspended_reason`
 
 func (a account) etag() string { return strconv.FormatInt(a.Revision, 10) }
-
-// normalEmail returns the text by which an address is known: letter case and
-// the way letters are composed make no difference.
-func normalEmail(email string) string {
-	return norm.NFC.String(strings.ToLower(norm.NFC.String(strings.TrimSpace(email))))
-}
 
 // normalName returns a name as it is shown: on one line, with single spaces.
 func normalName(name string) (string, error) {
@@ -97,7 +92,7 @@ func invalidProfile(code, path, hint string) error {
 // newAccount returns the account that a request asks for.
 func newAccount(req *identitypb.CreateAccountRequest, now time.Time) (account, error) {
 	a := account{
-		ID: id.New("account"), Email: normalEmail(req.GetEmail()),
+		ID: id.New("account"), Email: email.Normal(req.GetEmail()),
 		Locale: req.GetLocale(), TimeZone: req.GetTimeZone(), Revision: 1, CreatedAt: now, Kind: kindPerson,
 	}
 	var err error
@@ -120,9 +115,9 @@ func newAccount(req *identitypb.CreateAccountRequest, now time.Time) (account, e
 // which the transaction may go on.
 func insertAccount(ctx context.Context, tx *pg.Tx, a account, passwordHash string) error {
 	tag, err := tx.Exec(ctx, `
-		INSERT INTO account (id, email, name, locale, time_zone, password_hash, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT ON CONSTRAINT account_email DO NOTHING`,
-		a.ID, a.Email, a.Name, a.Locale, a.TimeZone, passwordHash, a.CreatedAt)
+		INSERT INTO account (id, email, name, locale, time_zone, password_hash, created_at, updated_at, email_verified_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8) ON CONFLICT ON CONSTRAINT account_email DO NOTHING`,
+		a.ID, a.Email, a.Name, a.Locale, a.TimeZone, passwordHash, a.CreatedAt, a.EmailVerifiedAt)
 	if err != nil {
 		return fmt.Errorf("insert account: %w", err)
 	}
@@ -133,7 +128,7 @@ func insertAccount(ctx context.Context, tx *pg.Tx, a account, passwordHash strin
 		return err
 	}
 	return bus.Publish(ctx, tx, &identitypb.AccountCreated{
-		AccountId: a.ID, Email: a.Email, Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone,
+		AccountId: a.ID, Email: a.Email, Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone, EmailVerified: a.EmailVerifiedAt != nil,
 	})
 }
 
@@ -260,16 +255,22 @@ func (s *Service) updateAccount(ctx context.Context, tx *pg.Tx, accountID string
 	if a.Kind != kindPerson { // others keep people only
 		return a, nil
 	}
-	return a, bus.Publish(ctx, tx, &identitypb.AccountUpdated{
+	return a, tellUpdated(ctx, tx, a)
+}
+
+// tellUpdated tells what an account has become.
+func tellUpdated(ctx context.Context, tx *pg.Tx, a account) error {
+	return bus.Publish(ctx, tx, &identitypb.AccountUpdated{
 		AccountId: a.ID, Email: a.Email, Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone, Version: a.Revision,
+		EmailVerified: a.EmailVerifiedAt != nil,
 	})
 }
 
 // AccountByEmail returns the id of the account with the given address, or
 // ErrAccountNotFound. It is for the administrator's command line.
-func AccountByEmail(ctx context.Context, db *pg.DB, email string) (string, error) {
+func AccountByEmail(ctx context.Context, db *pg.DB, address string) (string, error) {
 	var accountID string
-	err := db.QueryRow(ctx, `SELECT id FROM account WHERE email = $1`, normalEmail(email)).Scan(&accountID)
+	err := db.QueryRow(ctx, `SELECT id FROM account WHERE email = $1`, email.Normal(address)).Scan(&accountID)
 	if pg.NoRows(err) {
 		return "", ErrAccountNotFound
 	}

@@ -309,19 +309,6 @@ func TestAccountByEmail(t *testing.T) {
 	wantCode(t, err, "account.not_found")
 }
 
-func TestNormalEmailIsStable(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		once := normalEmail(rapid.String().Draw(t, "email"))
-		if twice := normalEmail(once); twice != once {
-			t.Fatalf("%q becomes %q", once, twice)
-		}
-	})
-	if a, b := normalEmail("JOSÉ@example.org"), normalEmail("jose\u0301@example.org"); a != b {
-		t.Errorf("%q and %q are one address", a, b)
-	}
-}
-
 func TestNormalNameIsStable(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

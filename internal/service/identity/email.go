@@ -8,7 +8,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
-	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -76,11 +76,17 @@ func (s *Service) verified(ctx context.Context, tx *pg.Tx, a account) error {
 	if a.EmailVerifiedAt != nil {
 		return nil
 	}
-	_, err := tx.Exec(ctx, `UPDATE account SET email_verified_at = $2, revision = revision + 1, updated_at = $2 WHERE id = $1`, a.ID, s.now())
+	now := s.now()
+	a.Revision++
+	a.EmailVerifiedAt = &now
+	_, err := tx.Exec(ctx, `UPDATE account SET email_verified_at = $2, revision = $3, updated_at = $2 WHERE id = $1`, a.ID, now, a.Revision)
 	if err != nil {
 		return fmt.Errorf("verify e-mail: %w", err)
 	}
-	return audit.Record(ctx, tx, audit.Entry{Action: "account.email_verified", Object: a.ID, Person: a.ID})
+	if err := audit.Record(ctx, tx, audit.Entry{Action: "account.email_verified", Object: a.ID, Person: a.ID}); err != nil {
+		return err
+	}
+	return tellUpdated(ctx, tx, a)
 }
 
 // RequestEmailChange implements identitypb.AccountServiceServer. It says nothing
@@ -91,8 +97,8 @@ func (s *Service) RequestEmailChange(ctx context.Context, req *identitypb.Reques
 	if err != nil {
 		return nil, err
 	}
-	email := normalEmail(req.GetEmail())
-	if err := s.countMail(ctx, mailChangeEmail, email); err != nil {
+	address := email.Normal(req.GetEmail())
+	if err := s.countMail(ctx, mailChangeEmail, address); err != nil {
 		return nil, err
 	}
 	known, err := s.withoutPassword(ctx, req)
@@ -100,7 +106,7 @@ func (s *Service) RequestEmailChange(ctx context.Context, req *identitypb.Reques
 		return nil, err
 	}
 	return idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*emptypb.Empty, error) {
-		return &emptypb.Empty{}, s.sendLink(ctx, tx, a.ID, mailChangeEmail, email)
+		return &emptypb.Empty{}, s.sendLink(ctx, tx, a.ID, mailChangeEmail, address)
 	})
 }
 
@@ -115,12 +121,13 @@ func (s *Service) CompleteEmailChange(ctx context.Context, req *identitypb.Compl
 	})
 }
 
-func (s *Service) changeEmail(ctx context.Context, tx *pg.Tx, a account, email string) error {
-	before := a.Email
+func (s *Service) changeEmail(ctx context.Context, tx *pg.Tx, a account, address string) error {
+	before, now := a.Email, s.now()
 	a.Revision++
+	a.Email, a.EmailVerifiedAt = address, &now
 	_, err := tx.Exec(ctx, `
 		UPDATE account SET email = $2, email_verified_at = $3, revision = $4, updated_at = $3 WHERE id = $1`,
-		a.ID, email, s.now(), a.Revision)
+		a.ID, a.Email, now, a.Revision)
 	if pg.Violates(err, "account_email") {
 		return ErrEmailTaken
 	}
@@ -137,7 +144,5 @@ func (s *Service) changeEmail(ctx context.Context, tx *pg.Tx, a account, email s
 	if err := s.write(ctx, tx, a, mailEmailChanged, before, "", s.originOf(ctx)); err != nil {
 		return err
 	}
-	return bus.Publish(ctx, tx, &identitypb.AccountUpdated{
-		AccountId: a.ID, Email: email, Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone, Version: a.Revision,
-	})
+	return tellUpdated(ctx, tx, a)
 }

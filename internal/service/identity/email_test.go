@@ -39,6 +39,9 @@ func TestVerifyEmail(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if told := e.events(t); len(told) != 2 || !told[1].(*identitypb.AccountUpdated).GetEmailVerified() {
+		t.Errorf("told %v, want once that the address is verified", told)
+	}
 	_, err = e.accounts.VerifyEmail(t.Context(), &identitypb.VerifyEmailRequest{Token: newest})
 	wantCode(t, err, "account.link_invalid")
 	me, err := e.GetMe(ctx, &identitypb.GetMeRequest{})
@@ -141,7 +144,7 @@ func TestChangeEmail(t *testing.T) {
 		t.Errorf("account %v, %v", me, err)
 	}
 	same(t, e.events(t)[1:], []proto.Message{&identitypb.AccountUpdated{
-		AccountId: a.GetId(), Email: "new@example.org", Name: "Ada Lovelace", Locale: "en", TimeZone: "UTC", Version: 2,
+		AccountId: a.GetId(), Email: "new@example.org", Name: "Ada Lovelace", Locale: "en", TimeZone: "UTC", Version: 2, EmailVerified: true,
 	}})
 	// What was sent to the address before is good for nothing any more.
 	_, err = e.accounts.VerifyEmail(t.Context(), &identitypb.VerifyEmailRequest{Token: verify})

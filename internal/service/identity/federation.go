@@ -149,15 +149,13 @@ func (s *Service) accountOf(ctx context.Context, provider string, who person) (s
 			// shows it by signing in there, and nobody else gets in.
 			return ErrLinkRequired
 		}
+		a.EmailVerifiedAt = &a.CreatedAt // by the provider
 		err = insertAccount(ctx, tx, a, "")
 		if errors.Is(err, ErrEmailTaken) {
 			return errMeanwhile
 		}
 		if err != nil {
 			return err
-		}
-		if _, err := tx.Exec(ctx, `UPDATE account SET email_verified_at = $2 WHERE id = $1`, a.ID, a.CreatedAt); err != nil {
-			return fmt.Errorf("verify e-mail: %w", err)
 		}
 		account = a.ID
 		return insertFederated(ctx, tx, a.ID, provider, who, a.CreatedAt)

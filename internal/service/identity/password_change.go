@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stoa-lms/stoa/internal/email"
+
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
@@ -16,14 +18,14 @@ import (
 // RequestPasswordReset implements identitypb.AccountServiceServer. It does not
 // look whether there is an account: that is done afterwards, see writeDue.
 func (s *Service) RequestPasswordReset(ctx context.Context, req *identitypb.RequestPasswordResetRequest) (*emptypb.Empty, error) {
-	email := normalEmail(req.GetEmail())
-	often := s.mailWait(ctx, mailResetPassword, email) > 0
+	address := email.Normal(req.GetEmail())
+	often := s.mailWait(ctx, mailResetPassword, address) > 0
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
 		if often {
 			return &emptypb.Empty{}, nil
 		}
 		tx.Exempt("a mail that is due to whoever has the address")
-		return &emptypb.Empty{}, s.due(ctx, tx, mailResetPassword, email)
+		return &emptypb.Empty{}, s.due(ctx, tx, mailResetPassword, address)
 	})
 }
 

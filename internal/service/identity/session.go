@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/stoa-lms/stoa/internal/email"
+
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc/metadata"
 
@@ -97,12 +99,12 @@ func userAgent(ctx context.Context) string {
 
 // checkCredentials returns the account that the address and the password are
 // of. It takes the same time for an address that nobody has.
-func (s *Service) checkCredentials(ctx context.Context, email, password string) (string, error) {
+func (s *Service) checkCredentials(ctx context.Context, address, password string) (string, error) {
 	var accountID, hash string
 	var stale bool
-	email = normalEmail(email)
-	err := s.guess(ctx, email, func() (ok bool, err error) {
-		err = s.db.QueryRow(ctx, `SELECT id, password_hash FROM account WHERE email = $1`, email).Scan(&accountID, &hash)
+	address = email.Normal(address)
+	err := s.guess(ctx, address, func() (ok bool, err error) {
+		err = s.db.QueryRow(ctx, `SELECT id, password_hash FROM account WHERE email = $1`, address).Scan(&accountID, &hash)
 		if err != nil && !pg.NoRows(err) {
 			return false, fmt.Errorf("account by e-mail: %w", err)
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/stoa-lms/stoa/internal/email"
+
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
@@ -82,7 +84,7 @@ func (s *Service) ListAccounts(ctx context.Context, req *identitypb.ListAccounts
 	}
 	where, by := `id = $1`, req.GetAccountId()
 	if by == "" {
-		where, by = `email = $1`, normalEmail(req.GetEmail())
+		where, by = `email = $1`, email.Normal(req.GetEmail())
 	}
 	a, err := oneAccount(ctx, s.db, where, by)
 	if fault.Is(err, fault.NotFound) {

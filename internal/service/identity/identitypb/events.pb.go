@@ -35,7 +35,9 @@ type AccountCreated struct {
 	// The preferred language as a BCP 47 tag.
 	Locale string `protobuf:"bytes,4,opt,name=locale,proto3" json:"locale,omitempty"`
 	// The preferred zone as an IANA name.
-	TimeZone      string `protobuf:"bytes,5,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	TimeZone string `protobuf:"bytes,5,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// Whether the address was shown to be its holder's.
+	EmailVerified bool `protobuf:"varint,6,opt,name=email_verified,json=emailVerified,proto3" json:"email_verified,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -105,7 +107,15 @@ func (x *AccountCreated) GetTimeZone() string {
 	return ""
 }
 
-// Somebody changed their profile. Carries all of it, and a version that only
+func (x *AccountCreated) GetEmailVerified() bool {
+	if x != nil {
+		return x.EmailVerified
+	}
+	return false
+}
+
+// Somebody changed their profile or their address, or showed that it is theirs.
+// Carries all of it, and a version that only
 // grows, so that an older one that comes later can be told.
 type AccountUpdated struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -120,7 +130,9 @@ type AccountUpdated struct {
 	// The preferred zone as an IANA name.
 	TimeZone string `protobuf:"bytes,5,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
 	// Grows with each change; AccountCreated stands for 1.
-	Version       int64 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
+	Version int64 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
+	// Whether the address was shown to be its holder's.
+	EmailVerified bool `protobuf:"varint,7,opt,name=email_verified,json=emailVerified,proto3" json:"email_verified,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +207,13 @@ func (x *AccountUpdated) GetVersion() int64 {
 		return x.Version
 	}
 	return 0
+}
+
+func (x *AccountUpdated) GetEmailVerified() bool {
+	if x != nil {
+		return x.EmailVerified
+	}
+	return false
 }
 
 // Somebody has to be written to about the security of their account. What it
@@ -488,14 +507,15 @@ var File_internal_service_identity_identitypb_events_proto protoreflect.FileDesc
 
 const file_internal_service_identity_identitypb_events_proto_rawDesc = "" +
 	"\n" +
-	"1internal/service/identity/identitypb/events.proto\x12\x10stoa.identity.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\x9b\x01\n" +
+	"1internal/service/identity/identitypb/events.proto\x12\x10stoa.identity.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xc2\x01\n" +
 	"\x0eAccountCreated\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
 	"\x06locale\x18\x04 \x01(\tR\x06locale\x12\x1b\n" +
-	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\"\xb5\x01\n" +
+	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\x12%\n" +
+	"\x0eemail_verified\x18\x06 \x01(\bR\remailVerified\"\xdc\x01\n" +
 	"\x0eAccountUpdated\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x14\n" +
@@ -503,7 +523,8 @@ const file_internal_service_identity_identitypb_events_proto_rawDesc = "" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
 	"\x06locale\x18\x04 \x01(\tR\x06locale\x12\x1b\n" +
 	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\x12\x18\n" +
-	"\aversion\x18\x06 \x01(\x03R\aversion\"\xaa\x01\n" +
+	"\aversion\x18\x06 \x01(\x03R\aversion\x12%\n" +
+	"\x0eemail_verified\x18\a \x01(\bR\remailVerified\"\xaa\x01\n" +
 	"\x15SecurityMailRequested\x12!\n" +
 	"\amail_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04mailR\x06mailId\x12*\n" +
 	"\n" +
