@@ -1,14 +1,16 @@
 // Package access is who may do what, and why.
 //
-// It owns roles and who has them, offers of courses to new owners, the ledger of entitlements to courses, and
-// the enrollments that follow from it.
+// It owns roles and who has them, offers of courses to new owners, the ledger of
+// entitlements to courses, the enrollments that follow from it, cohorts and their
+// waitlists.
 //
 // It answers which permissions somebody has on a course or on the platform, and
 // why; gives and takes roles; enrolls people in free courses, lists who is
 // enrolled, and gives and ends access.
 //
 // It sends EntitlementGranted, EntitlementRevoked, EnrollmentStarted,
-// EnrollmentEnded, EnrollmentResumed, CourseOwnerChanged and AccommodationChanged.
+// EnrollmentEnded, EnrollmentResumed, CourseOwnerChanged, AccommodationChanged,
+// CohortChanged, CohortMembershipChanged, WaitlistOffered and WaitlistOfferExpired.
 //
 // It hears CoursePublished and CourseUnpublished of courses, PriceSet and
 // OrderPaid of commerce, and AccountCreated and AccountUpdated of identity.
@@ -50,6 +52,20 @@ var (
 	errInvitation          = fault.New(fault.Invalid, "invitation.invalid", "This code is not one of ours, or it is expired, revoked or used up.")
 	ErrEntitlementRevoked  = fault.New(fault.Conflict, "entitlement.revoked", "This grant was revoked. Make a new one.")
 
+	ErrCohortNotFound   = fault.New(fault.NotFound, "cohort.not_found", "The course has no such cohort.")
+	ErrCohortFull       = fault.New(fault.Conflict, "cohort.full", "All seats are taken or held for people who waited. Wait for one.")
+	ErrCohortClosed     = fault.New(fault.Conflict, "cohort.closed", "Nobody can join this cohort now.")
+	ErrCohortCancelled  = fault.New(fault.Conflict, "cohort.cancelled", "The cohort was cancelled.")
+	ErrCohortNameTaken  = fault.New(fault.Conflict, "cohort.name_taken", "Another cohort of the course has this name.")
+	ErrCohortSeatsTaken = fault.New(fault.Conflict, "cohort.seats_taken", "More seats are taken or offered than there would be.")
+	ErrCohortNotFull    = fault.New(fault.Conflict, "cohort.not_full", "A seat is free. Join the cohort.")
+	ErrCohortOnly       = fault.New(fault.Forbidden, "enrollment.cohort_only", "This course is taken in cohorts. Join one of them.")
+	ErrTooManyCohorts   = fault.New(fault.Conflict, "cohort.too_many", "A course has at most %d cohorts.", maxCohorts)
+	ErrInCohort         = fault.New(fault.Conflict, "cohort.joined", "You are in this cohort already.")
+	ErrNotInCohort      = fault.New(fault.NotFound, "cohort.not_member", "Not in this cohort.")
+	ErrNotWaiting       = fault.New(fault.NotFound, "waitlist.not_waiting", "Nobody of this account waits for this cohort.")
+	ErrWaitlistFull     = fault.New(fault.Conflict, "waitlist.full", "At most %d people wait for one cohort.", maxWaiting)
+
 	ErrRoleUnknown = fault.New(fault.Invalid, "role.unknown", "There is no such role.")
 
 	ErrGrantNotFound      = fault.New(fault.NotFound, "grant.not_found", "There is no such grant here.")
@@ -83,6 +99,7 @@ type Service struct {
 	accesspb.UnimplementedEntitlementServiceServer
 	accesspb.UnimplementedAccommodationServiceServer
 	accesspb.UnimplementedInvitationServiceServer
+	accesspb.UnimplementedCohortServiceServer
 	accesspb.UnimplementedRoleServiceServer
 
 	db  *pg.DB
@@ -111,6 +128,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	accesspb.RegisterEntitlementServiceServer(r, s)
 	accesspb.RegisterAccommodationServiceServer(r, s)
 	accesspb.RegisterInvitationServiceServer(r, s)
+	accesspb.RegisterCohortServiceServer(r, s)
 	accesspb.RegisterRoleServiceServer(r, s)
 }
 

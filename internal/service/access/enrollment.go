@@ -7,9 +7,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/rpc"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 )
 
 // enrollment is that somebody takes a course.
@@ -106,10 +110,10 @@ func (s *Service) enrollFree(ctx context.Context, tx *pg.Tx, accountID, courseID
 	if err != nil || found && e.Source != "" {
 		return e, err
 	}
-	var published, free, teaches bool
+	var published, free, teaches, cohortOnly bool
 	err = tx.QueryRow(ctx, `
-		SELECT published, coalesce(free, false), owner_id = $2 OR `+teachesSQL+`
-		FROM course WHERE course_id = $1`, courseID, accountID, s.now()).Scan(&published, &free, &teaches)
+		SELECT published, coalesce(free, false), owner_id = $2 OR `+teachesSQL+`, EXISTS (SELECT FROM enrollment_policy WHERE course_id = $1 AND cohort_only)
+		FROM course WHERE course_id = $1`, courseID, accountID, s.now()).Scan(&published, &free, &teaches, &cohortOnly)
 	switch {
 	case pg.NoRows(err), err == nil && !published:
 		return enrollment{}, ErrNotFound
@@ -119,12 +123,11 @@ func (s *Service) enrollFree(ctx context.Context, tx *pg.Tx, accountID, courseID
 		return enrollment{}, ErrOwnCourse
 	case !free:
 		return enrollment{}, ErrNotFree
+	case cohortOnly:
+		return enrollment{}, ErrCohortOnly
 	}
-	// A free grant that has ended by itself makes room for the new one.
-	if _, err := tx.Exec(ctx, `
-		UPDATE entitlement SET revoked_at = ends_at, revoke_reason = 'taken again after its end', revoked_by = $2
-		WHERE account_id = $2 AND course_id = $3 AND source = 'free' AND revoked_at IS NULL AND ends_at <= $1`, s.now(), accountID, courseID); err != nil {
-		return enrollment{}, fmt.Errorf("ended grant: %w", err)
+	if err := s.makeRoom(ctx, tx, accountID, courseID); err != nil {
+		return enrollment{}, err
 	}
 	_, err = s.grant(ctx, tx, []entitlement{{AccountID: accountID, CourseID: courseID, Source: sourceFree, StartsAt: s.now()}})
 	if err != nil {
@@ -135,4 +138,59 @@ func (s *Service) enrollFree(ctx context.Context, tx *pg.Tx, accountID, courseID
 		err = fmt.Errorf("enrollment of %s in %s is not there after a grant", accountID, courseID)
 	}
 	return e, err
+}
+
+// makeRoom ends a free grant that has ended by itself for good, so that there is
+// room for another.
+func (s *Service) makeRoom(ctx context.Context, tx *pg.Tx, accountID, courseID string) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE entitlement SET revoked_at = ends_at, revoke_reason = 'taken again after its end', revoked_by = $2
+		WHERE account_id = $2 AND course_id = $3 AND source = 'free' AND revoked_at IS NULL AND ends_at <= $1`, s.now(), accountID, courseID)
+	if err != nil {
+		return fmt.Errorf("ended grant: %w", err)
+	}
+	return nil
+}
+
+// policyOf returns the policy of a course; one that was never changed is as all
+// are at first.
+func policyOf(ctx context.Context, q pg.Querier, courseID, lock string) (*accesspb.EnrollmentPolicy, int64, error) {
+	out, revision := &accesspb.EnrollmentPolicy{CourseId: courseID}, int64(1)
+	err := q.QueryRow(ctx, `SELECT cohort_only, revision FROM enrollment_policy WHERE course_id = $1 `+lock, courseID).Scan(&out.CohortOnly, &revision)
+	if err != nil && !pg.NoRows(err) {
+		return nil, 0, fmt.Errorf("enrollment policy: %w", err)
+	}
+	out.Etag = etag(revision)
+	return out, revision, nil
+}
+
+// GetEnrollmentPolicy implements accesspb.CohortServiceServer.
+func (s *Service) GetEnrollmentPolicy(ctx context.Context, req *accesspb.GetEnrollmentPolicyRequest) (*accesspb.EnrollmentPolicy, error) {
+	out, _, err := policyOf(ctx, s.db, req.GetCourseId(), ``)
+	return out, err
+}
+
+// UpdateEnrollmentPolicy implements accesspb.CohortServiceServer.
+func (s *Service) UpdateEnrollmentPolicy(ctx context.Context, req *accesspb.UpdateEnrollmentPolicyRequest) (*accesspb.EnrollmentPolicy, error) {
+	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*accesspb.EnrollmentPolicy, error) {
+		_, err := tx.Exec(ctx, `INSERT INTO enrollment_policy (course_id, cohort_only, revision) VALUES ($1, false, 1) ON CONFLICT DO NOTHING`, req.GetCourseId())
+		if err != nil {
+			return nil, fmt.Errorf("enrollment policy: %w", err)
+		}
+		was, revision, err := policyOf(ctx, tx, req.GetCourseId(), `FOR UPDATE`)
+		if err != nil {
+			return nil, err
+		}
+		if err := rpc.Match(ctx, was.GetEtag()); err != nil {
+			return nil, err
+		}
+		out := &accesspb.EnrollmentPolicy{CourseId: req.GetCourseId(), CohortOnly: req.GetCohortOnly(), Etag: etag(revision + 1)}
+		_, err = tx.Exec(ctx, `UPDATE enrollment_policy SET cohort_only = $2, revision = $3 WHERE course_id = $1`, out.GetCourseId(), out.GetCohortOnly(), revision+1)
+		if err != nil {
+			return nil, fmt.Errorf("enrollment policy: %w", err)
+		}
+		return out, audit.Record(ctx, tx, audit.Entry{
+			Action: "enrollment_policy.updated", Object: out.GetCourseId(), Course: out.GetCourseId(), Before: was, After: out,
+		})
+	})
 }

@@ -149,13 +149,18 @@ func (s *Service) grant(ctx context.Context, tx *pg.Tx, list []entitlement) ([]e
 		events[i], subjects[i] = event, subject{g.AccountID, g.CourseID}
 		entries[i] = audit.Entry{Action: "entitlement.granted", Object: g.ID, Course: g.CourseID, Person: g.AccountID, Reason: g.Reason, After: g.entry()}
 	}
-	if err := audit.Record(ctx, tx, entries...); err != nil {
-		return nil, err
-	}
-	if err := bus.Publish(ctx, tx, events...); err != nil {
+	if err := tell(ctx, tx, entries, events); err != nil {
 		return nil, err
 	}
 	return granted, s.follow(ctx, tx, subjects)
+}
+
+// tell records entries and publishes events.
+func tell(ctx context.Context, tx *pg.Tx, entries []audit.Entry, events []proto.Message) error {
+	if err := audit.Record(ctx, tx, entries...); err != nil {
+		return err
+	}
+	return bus.Publish(ctx, tx, events...)
 }
 
 // revoke ends the grants that a condition names and that have not ended, has the
@@ -173,7 +178,8 @@ func (s *Service) revoke(ctx context.Context, tx *pg.Tx, reason, where string, a
 	if err != nil {
 		return nil, fmt.Errorf("revoke: %w", err)
 	}
-	events, entries, subjects := make([]proto.Message, len(revoked)), make([]audit.Entry, len(revoked)), make([]subject, len(revoked))
+	events, entries := make([]proto.Message, len(revoked)), make([]audit.Entry, len(revoked))
+	subjects, ids := make([]subject, len(revoked)), make([]string, len(revoked))
 	for i, e := range revoked {
 		before := e
 		before.RevokedAt = nil
@@ -183,12 +189,12 @@ func (s *Service) revoke(ctx context.Context, tx *pg.Tx, reason, where string, a
 		entries[i] = audit.Entry{
 			Action: "entitlement.revoked", Object: e.ID, Course: e.CourseID, Person: e.AccountID, Reason: reason, Before: before.entry(), After: e.entry(),
 		}
-		subjects[i] = subject{e.AccountID, e.CourseID}
+		subjects[i], ids[i] = subject{e.AccountID, e.CourseID}, e.ID
 	}
-	if err := audit.Record(ctx, tx, entries...); err != nil {
+	if err := tell(ctx, tx, entries, events); err != nil {
 		return nil, err
 	}
-	if err := bus.Publish(ctx, tx, events...); err != nil {
+	if err := s.departRevoked(ctx, tx, ids); err != nil {
 		return nil, err
 	}
 	return revoked, s.follow(ctx, tx, subjects)
@@ -219,18 +225,46 @@ func (s *Service) extend(ctx context.Context, tx *pg.Tx, e entitlement, ends *ti
 	if ends != nil && !ends.After(e.StartsAt) {
 		return entitlement{}, errPeriod
 	}
-	was := e
-	e.EndsAt = ends
-	if _, err := tx.Exec(ctx, `UPDATE entitlement SET ends_at = $2, due_at = $3 WHERE id = $1`, e.ID, ends, e.due(s.now())); err != nil {
-		return entitlement{}, fmt.Errorf("change entitlement: %w", err)
-	}
-	err := audit.Record(ctx, tx, audit.Entry{
-		Action: "entitlement.changed", Object: e.ID, Course: e.CourseID, Person: e.AccountID, Reason: reason, Before: was.entry(), After: e.entry(),
-	})
-	if err != nil {
+	if err := s.setPeriods(ctx, tx, []period{{e, e.StartsAt, ends}}, reason); err != nil {
 		return entitlement{}, err
 	}
-	return e, s.follow(ctx, tx, []subject{{e.AccountID, e.CourseID}})
+	e.EndsAt = ends
+	return e, nil
+}
+
+// period is when a grant is to begin and to end.
+type period struct {
+	of     entitlement
+	starts time.Time
+	ends   *time.Time
+}
+
+// setPeriods changes when grants, which are locked, begin and end, and has the
+// enrollments follow.
+func (s *Service) setPeriods(ctx context.Context, tx *pg.Tx, list []period, reason string) error {
+	n := len(list)
+	ids, starts, ends, due := make([]string, n), make([]time.Time, n), make([]*time.Time, n), make([]*time.Time, n)
+	entries, subjects := make([]audit.Entry, n), make([]subject, n)
+	for i, p := range list {
+		e := p.of
+		e.StartsAt, e.EndsAt = p.starts, p.ends
+		ids[i], starts[i], ends[i], due[i] = e.ID, e.StartsAt, e.EndsAt, e.due(s.now())
+		subjects[i] = subject{e.AccountID, e.CourseID}
+		entries[i] = audit.Entry{
+			Action: "entitlement.changed", Object: e.ID, Course: e.CourseID, Person: e.AccountID, Reason: reason, Before: p.of.entry(), After: e.entry(),
+		}
+	}
+	_, err := tx.Exec(ctx, `
+		UPDATE entitlement e SET starts_at = n.starts_at, ends_at = n.ends_at, due_at = n.due_at
+		FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[]) AS n (id, starts_at, ends_at, due_at) WHERE e.id = n.id`,
+		ids, starts, ends, due)
+	if err != nil {
+		return fmt.Errorf("change entitlements: %w", err)
+	}
+	if err := audit.Record(ctx, tx, entries...); err != nil {
+		return err
+	}
+	return s.follow(ctx, tx, subjects)
 }
 
 // entitlements returns a page of grants, those that begin last first, and the

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,7 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
-	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
@@ -56,19 +56,21 @@ func (s *Service) follow(ctx context.Context, tx *pg.Tx, subjects []subject) err
 		return fmt.Errorf("follow: %w", err)
 	}
 	events, entries := started, make([]audit.Entry, len(changes))
+	var gone, from []string // who is enrolled no more, and in what
 	for i, c := range changes {
 		if c.Active {
 			events = append(events, &accesspb.EnrollmentResumed{EnrollmentId: c.ID, CourseId: c.CourseID, AccountId: c.AccountID, Version: c.Version})
 			entries[i] = audit.Entry{Action: "enrollment.resumed", Object: c.ID, Course: c.CourseID, Person: c.AccountID}
 		} else {
 			events = append(events, &accesspb.EnrollmentEnded{EnrollmentId: c.ID, CourseId: c.CourseID, AccountId: c.AccountID, Version: c.Version})
+			gone, from = append(gone, c.AccountID), append(from, c.CourseID)
 			entries[i] = audit.Entry{Action: "enrollment.ended", Object: c.ID, Course: c.CourseID, Person: c.AccountID}
 		}
 	}
-	if err := audit.Record(ctx, tx, entries...); err != nil {
+	if err := tell(ctx, tx, entries, events); err != nil || len(gone) == 0 {
 		return err
 	}
-	return bus.Publish(ctx, tx, events...)
+	return s.departEnded(ctx, tx, gone, from)
 }
 
 // start makes the enrollments that are new by a live grant.
@@ -108,14 +110,14 @@ const (
 	dueBatch = 500
 )
 
-// Run has enrollments follow the clock, until ctx ends. Any number of processes
+// Run has enrollments, cohorts and waitlists follow the clock, until ctx ends. Any number of processes
 // may run it. Access itself does not wait for it: it looks at the times.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(dueEvery)
 	defer tick.Stop()
 	for {
-		if err := s.followClock(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "access: grants that begin or end now, trying again", "error", err.Error())
+		if err := errors.Join(s.followClock(ctx), s.followCohorts(ctx)); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "access: what begins or ends now, trying again", "error", err.Error())
 		}
 		select {
 		case <-tick.C:

@@ -25,6 +25,62 @@ COMMENT ON TABLE accommodation IS 'How exams and deadlines are eased for a perso
 COMMENT ON COLUMN accommodation.course_id IS 'Empty for all courses.';
 COMMENT ON COLUMN accommodation.note IS 'Sealed with the person''s key.';
 
+CREATE TABLE cohort (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	name text NOT NULL,
+	starts_at timestamp with time zone NOT NULL,
+	ends_at timestamp with time zone,
+	enroll_from timestamp with time zone,
+	enroll_until timestamp with time zone,
+	seats integer NOT NULL,
+	taken integer NOT NULL DEFAULT 0,
+	offered integer NOT NULL DEFAULT 0,
+	waiting integer NOT NULL DEFAULT 0,
+	open boolean NOT NULL,
+	offer_hours integer NOT NULL,
+	revision bigint NOT NULL DEFAULT 1,
+	cancelled_at timestamp with time zone,
+	cancel_reason text NOT NULL DEFAULT ''::text,
+	rescheduled boolean NOT NULL DEFAULT false,
+	tend_at timestamp with time zone,
+	CONSTRAINT cohort_pkey PRIMARY KEY (id),
+	CONSTRAINT cohort_name UNIQUE (course_id, name),
+	CONSTRAINT cohort_period CHECK ((ends_at > starts_at)),
+	CONSTRAINT cohort_seats CHECK (((taken >= 0) AND (offered >= 0) AND (waiting >= 0) AND ((seats = 0) OR ((taken + offered) <= seats))))
+);
+CREATE INDEX cohort_course ON cohort USING btree (course_id, starts_at DESC, id DESC);
+CREATE INDEX cohort_tend ON cohort USING btree (tend_at) WHERE (tend_at IS NOT NULL);
+COMMENT ON TABLE cohort IS 'Dated runs of courses. No personal data.';
+COMMENT ON COLUMN cohort.seats IS 'How many it has room for; 0 for any number.';
+COMMENT ON COLUMN cohort.offered IS 'Seats that are held for people who waited.';
+COMMENT ON COLUMN cohort.rescheduled IS 'Whether grants of its members may still have the times it had before.';
+COMMENT ON COLUMN cohort.tend_at IS 'When something is to be done next by itself; null for nothing.';
+
+CREATE TABLE cohort_member (
+	id text COLLATE "C" NOT NULL,
+	cohort_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	sequence bigint NOT NULL,
+	entitlement_id text COLLATE "C",
+	joined_at timestamp with time zone NOT NULL,
+	left_at timestamp with time zone,
+	left_why text NOT NULL DEFAULT ''::text,
+	CONSTRAINT cohort_member_pkey PRIMARY KEY (id),
+	CONSTRAINT cohort_member_sequence UNIQUE (course_id, account_id, sequence),
+	CONSTRAINT cohort_member_cohort_id_fkey FOREIGN KEY (cohort_id) REFERENCES cohort(id),
+	CONSTRAINT cohort_member_left CHECK (((left_at IS NULL) = (left_why = ''::text)))
+);
+CREATE INDEX cohort_member_account ON cohort_member USING btree (account_id, joined_at DESC, id DESC);
+CREATE INDEX cohort_member_entitlement ON cohort_member USING btree (entitlement_id) WHERE (left_at IS NULL);
+CREATE INDEX cohort_member_list ON cohort_member USING btree (cohort_id, joined_at DESC, id DESC);
+CREATE UNIQUE INDEX cohort_member_once ON cohort_member USING btree (course_id, account_id) WHERE (left_at IS NULL);
+CREATE INDEX cohort_member_present ON cohort_member USING btree (cohort_id, id) WHERE (left_at IS NULL);
+COMMENT ON TABLE cohort_member IS 'Who is in which cohort, and who was. Personal data of the account''s holder.';
+COMMENT ON COLUMN cohort_member.sequence IS 'Grows with each cohort of the course that the account comes into.';
+COMMENT ON COLUMN cohort_member.entitlement_id IS 'The grant that the cohort gave; null for who had access before.';
+
 CREATE TABLE course (
 	course_id text COLLATE "C" NOT NULL,
 	owner_id text COLLATE "C" NOT NULL DEFAULT ''::text,
@@ -52,6 +108,15 @@ CREATE INDEX enrollment_account ON enrollment USING btree (account_id, enrolled_
 CREATE INDEX enrollment_course ON enrollment USING btree (course_id, enrolled_at DESC, id DESC);
 COMMENT ON TABLE enrollment IS 'That an account has taken a course, and since when; whether it still does is in the ledger. Personal data of the account''s holder.';
 COMMENT ON COLUMN enrollment.active IS 'Whether a grant was live when this was last told to others; what is so now is in the ledger.';
+
+CREATE TABLE enrollment_policy (
+	course_id text COLLATE "C" NOT NULL,
+	cohort_only boolean NOT NULL,
+	revision bigint NOT NULL,
+	CONSTRAINT enrollment_policy_pkey PRIMARY KEY (course_id)
+);
+COMMENT ON TABLE enrollment_policy IS 'How people get into free courses by themselves, where it was ever changed. No personal data.';
+COMMENT ON COLUMN enrollment_policy.cohort_only IS 'Whether only through a cohort.';
 
 CREATE TABLE entitlement (
 	id text COLLATE "C" NOT NULL,
@@ -187,3 +252,30 @@ CREATE INDEX transfer_receiver ON transfer USING btree (to_id, offered_at DESC, 
 CREATE UNIQUE INDEX transfer_version ON transfer USING btree (course_id, version);
 COMMENT ON TABLE transfer IS 'Offers of courses to new owners. Personal data of those who gave and received them.';
 COMMENT ON COLUMN transfer.version IS 'Grows with each change of a course''s owner.';
+
+CREATE TABLE waitlist (
+	id text COLLATE "C" NOT NULL,
+	cohort_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	state text NOT NULL DEFAULT 'waiting'::text,
+	joined_at timestamp with time zone NOT NULL,
+	offer_ends_at timestamp with time zone,
+	ended_at timestamp with time zone,
+	CONSTRAINT waitlist_pkey PRIMARY KEY (id),
+	CONSTRAINT waitlist_cohort_id_fkey FOREIGN KEY (cohort_id) REFERENCES cohort(id),
+	CONSTRAINT waitlist_offer CHECK (
+CASE state
+    WHEN 'waiting'::text THEN (offer_ends_at IS NULL)
+    WHEN 'offered'::text THEN (offer_ends_at IS NOT NULL)
+    ELSE true
+END),
+	CONSTRAINT waitlist_state CHECK ((state = ANY (ARRAY['waiting'::text, 'offered'::text, 'accepted'::text, 'expired'::text, 'left'::text, 'removed'::text, 'closed'::text])))
+);
+CREATE INDEX waitlist_account ON waitlist USING btree (account_id, joined_at DESC, id DESC);
+CREATE INDEX waitlist_line ON waitlist USING btree (cohort_id, joined_at, id) WHERE (state = 'waiting'::text);
+CREATE INDEX waitlist_list ON waitlist USING btree (cohort_id, joined_at, id) WHERE (state = ANY (ARRAY['waiting'::text, 'offered'::text]));
+CREATE INDEX waitlist_offer_ends ON waitlist USING btree (cohort_id, offer_ends_at) WHERE (state = 'offered'::text);
+CREATE UNIQUE INDEX waitlist_once ON waitlist USING btree (cohort_id, account_id) WHERE (state = ANY (ARRAY['waiting'::text, 'offered'::text]));
+COMMENT ON TABLE waitlist IS 'Who waits for a seat of a cohort, and who waited. Personal data of the account''s holder.';
+COMMENT ON COLUMN waitlist.offer_ends_at IS 'Until when a seat is, or was, held for them.';

@@ -38,8 +38,9 @@ const (
 type AccessServiceClient interface {
 	// Enrolls the caller in a free course. Enrolling again answers with the
 	// enrollment there is. Errors: enrollment.not_free (403) for a course that is
-	// sold, enrollment.own_course (409) for staff of the course, not_found (404)
-	// for one that is not published.
+	// sold, enrollment.cohort_only (403) for one that is taken in cohorts,
+	// enrollment.own_course (409) for staff of the course, not_found (404) for one
+	// that is not published.
 	CreateEnrollment(ctx context.Context, in *CreateEnrollmentRequest, opts ...grpc.CallOption) (*Enrollment, error)
 	// Lists who is enrolled in a course, newest first.
 	ListEnrollments(ctx context.Context, in *ListEnrollmentsRequest, opts ...grpc.CallOption) (*ListEnrollmentsResponse, error)
@@ -132,8 +133,9 @@ func (c *accessServiceClient) ListEntitled(ctx context.Context, in *ListEntitled
 type AccessServiceServer interface {
 	// Enrolls the caller in a free course. Enrolling again answers with the
 	// enrollment there is. Errors: enrollment.not_free (403) for a course that is
-	// sold, enrollment.own_course (409) for staff of the course, not_found (404)
-	// for one that is not published.
+	// sold, enrollment.cohort_only (403) for one that is taken in cohorts,
+	// enrollment.own_course (409) for staff of the course, not_found (404) for one
+	// that is not published.
 	CreateEnrollment(context.Context, *CreateEnrollmentRequest) (*Enrollment, error)
 	// Lists who is enrolled in a course, newest first.
 	ListEnrollments(context.Context, *ListEnrollmentsRequest) (*ListEnrollmentsResponse, error)

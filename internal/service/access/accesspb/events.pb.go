@@ -591,6 +591,352 @@ func (x *AccommodationChanged) GetWithdrawn() bool {
 	return false
 }
 
+// A cohort was made, changed or cancelled. Carries all of it that others keep.
+type CohortChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The cohort.
+	CohortId string `protobuf:"bytes,1,opt,name=cohort_id,json=cohortId,proto3" json:"cohort_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// What it is called.
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// When it begins.
+	StartsAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=starts_at,json=startsAt,proto3" json:"starts_at,omitempty"`
+	// When it ends; absent for no end.
+	EndsAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	// Whether it was cancelled.
+	Cancelled bool `protobuf:"varint,6,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	// Grows with each change of the cohort.
+	Version       int64 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CohortChanged) Reset() {
+	*x = CohortChanged{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CohortChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CohortChanged) ProtoMessage() {}
+
+func (x *CohortChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CohortChanged.ProtoReflect.Descriptor instead.
+func (*CohortChanged) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CohortChanged) GetCohortId() string {
+	if x != nil {
+		return x.CohortId
+	}
+	return ""
+}
+
+func (x *CohortChanged) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *CohortChanged) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CohortChanged) GetStartsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartsAt
+	}
+	return nil
+}
+
+func (x *CohortChanged) GetEndsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndsAt
+	}
+	return nil
+}
+
+func (x *CohortChanged) GetCancelled() bool {
+	if x != nil {
+		return x.Cancelled
+	}
+	return false
+}
+
+func (x *CohortChanged) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// Somebody came into a cohort of a course, or is in none any more.
+type CohortMembershipChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Who.
+	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// In which cohort they are now; empty for none.
+	CohortId string `protobuf:"bytes,3,opt,name=cohort_id,json=cohortId,proto3" json:"cohort_id,omitempty"`
+	// Grows with each change for the same course and account.
+	Version       int64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CohortMembershipChanged) Reset() {
+	*x = CohortMembershipChanged{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CohortMembershipChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CohortMembershipChanged) ProtoMessage() {}
+
+func (x *CohortMembershipChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CohortMembershipChanged.ProtoReflect.Descriptor instead.
+func (*CohortMembershipChanged) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CohortMembershipChanged) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *CohortMembershipChanged) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *CohortMembershipChanged) GetCohortId() string {
+	if x != nil {
+		return x.CohortId
+	}
+	return ""
+}
+
+func (x *CohortMembershipChanged) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// Somebody who waits for a seat of a cohort is offered one.
+type WaitlistOffered struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entry of the waitlist.
+	EntryId string `protobuf:"bytes,1,opt,name=entry_id,json=entryId,proto3" json:"entry_id,omitempty"`
+	// The cohort.
+	CohortId string `protobuf:"bytes,2,opt,name=cohort_id,json=cohortId,proto3" json:"cohort_id,omitempty"`
+	// What it is called.
+	CohortName string `protobuf:"bytes,3,opt,name=cohort_name,json=cohortName,proto3" json:"cohort_name,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,4,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Who.
+	AccountId string `protobuf:"bytes,5,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Until when the seat is held for them.
+	EndsAt        *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitlistOffered) Reset() {
+	*x = WaitlistOffered{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitlistOffered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitlistOffered) ProtoMessage() {}
+
+func (x *WaitlistOffered) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitlistOffered.ProtoReflect.Descriptor instead.
+func (*WaitlistOffered) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WaitlistOffered) GetEntryId() string {
+	if x != nil {
+		return x.EntryId
+	}
+	return ""
+}
+
+func (x *WaitlistOffered) GetCohortId() string {
+	if x != nil {
+		return x.CohortId
+	}
+	return ""
+}
+
+func (x *WaitlistOffered) GetCohortName() string {
+	if x != nil {
+		return x.CohortName
+	}
+	return ""
+}
+
+func (x *WaitlistOffered) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *WaitlistOffered) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *WaitlistOffered) GetEndsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndsAt
+	}
+	return nil
+}
+
+// Somebody did not take the seat they were offered in time, and waits no more.
+type WaitlistOfferExpired struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entry of the waitlist.
+	EntryId string `protobuf:"bytes,1,opt,name=entry_id,json=entryId,proto3" json:"entry_id,omitempty"`
+	// The cohort.
+	CohortId string `protobuf:"bytes,2,opt,name=cohort_id,json=cohortId,proto3" json:"cohort_id,omitempty"`
+	// What it is called.
+	CohortName string `protobuf:"bytes,3,opt,name=cohort_name,json=cohortName,proto3" json:"cohort_name,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,4,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Who.
+	AccountId     string `protobuf:"bytes,5,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitlistOfferExpired) Reset() {
+	*x = WaitlistOfferExpired{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitlistOfferExpired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitlistOfferExpired) ProtoMessage() {}
+
+func (x *WaitlistOfferExpired) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitlistOfferExpired.ProtoReflect.Descriptor instead.
+func (*WaitlistOfferExpired) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *WaitlistOfferExpired) GetEntryId() string {
+	if x != nil {
+		return x.EntryId
+	}
+	return ""
+}
+
+func (x *WaitlistOfferExpired) GetCohortId() string {
+	if x != nil {
+		return x.CohortId
+	}
+	return ""
+}
+
+func (x *WaitlistOfferExpired) GetCohortName() string {
+	if x != nil {
+		return x.CohortName
+	}
+	return ""
+}
+
+func (x *WaitlistOfferExpired) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *WaitlistOfferExpired) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
 var File_internal_service_access_accesspb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
@@ -654,7 +1000,46 @@ const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
 	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12'\n" +
 	"\tcourse_id\x18\x03 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x1c\n" +
-	"\twithdrawn\x18\x04 \x01(\bR\twithdrawnB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
+	"\twithdrawn\x18\x04 \x01(\bR\twithdrawn\"\x9b\x02\n" +
+	"\rCohortChanged\x12'\n" +
+	"\tcohort_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06cohortR\bcohortId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x127\n" +
+	"\tstarts_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bstartsAt\x123\n" +
+	"\aends_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x12\x1c\n" +
+	"\tcancelled\x18\x06 \x01(\bR\tcancelled\x12\x18\n" +
+	"\aversion\x18\a \x01(\x03R\aversion\"\xb1\x01\n" +
+	"\x17CohortMembershipChanged\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
+	"\n" +
+	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12'\n" +
+	"\tcohort_id\x18\x03 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06cohortR\bcohortId\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x03R\aversion\"\x8a\x02\n" +
+	"\x0fWaitlistOffered\x12#\n" +
+	"\bentry_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04waitR\aentryId\x12'\n" +
+	"\tcohort_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06cohortR\bcohortId\x12\x1f\n" +
+	"\vcohort_name\x18\x03 \x01(\tR\n" +
+	"cohortName\x12'\n" +
+	"\tcourse_id\x18\x04 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
+	"\n" +
+	"account_id\x18\x05 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x123\n" +
+	"\aends_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\"\xda\x01\n" +
+	"\x14WaitlistOfferExpired\x12#\n" +
+	"\bentry_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04waitR\aentryId\x12'\n" +
+	"\tcohort_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06cohortR\bcohortId\x12\x1f\n" +
+	"\vcohort_name\x18\x03 \x01(\tR\n" +
+	"cohortName\x12'\n" +
+	"\tcourse_id\x18\x04 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
+	"\n" +
+	"account_id\x18\x05 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountIdB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
 
 var (
 	file_internal_service_access_accesspb_events_proto_rawDescOnce sync.Once
@@ -668,27 +1053,34 @@ func file_internal_service_access_accesspb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_access_accesspb_events_proto_rawDescData
 }
 
-var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_internal_service_access_accesspb_events_proto_goTypes = []any{
-	(*EntitlementGranted)(nil),    // 0: stoa.access.v1.EntitlementGranted
-	(*EnrollmentStarted)(nil),     // 1: stoa.access.v1.EnrollmentStarted
-	(*EntitlementRevoked)(nil),    // 2: stoa.access.v1.EntitlementRevoked
-	(*EnrollmentEnded)(nil),       // 3: stoa.access.v1.EnrollmentEnded
-	(*EnrollmentResumed)(nil),     // 4: stoa.access.v1.EnrollmentResumed
-	(*CourseOwnerChanged)(nil),    // 5: stoa.access.v1.CourseOwnerChanged
-	(*AccommodationChanged)(nil),  // 6: stoa.access.v1.AccommodationChanged
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*EntitlementGranted)(nil),      // 0: stoa.access.v1.EntitlementGranted
+	(*EnrollmentStarted)(nil),       // 1: stoa.access.v1.EnrollmentStarted
+	(*EntitlementRevoked)(nil),      // 2: stoa.access.v1.EntitlementRevoked
+	(*EnrollmentEnded)(nil),         // 3: stoa.access.v1.EnrollmentEnded
+	(*EnrollmentResumed)(nil),       // 4: stoa.access.v1.EnrollmentResumed
+	(*CourseOwnerChanged)(nil),      // 5: stoa.access.v1.CourseOwnerChanged
+	(*AccommodationChanged)(nil),    // 6: stoa.access.v1.AccommodationChanged
+	(*CohortChanged)(nil),           // 7: stoa.access.v1.CohortChanged
+	(*CohortMembershipChanged)(nil), // 8: stoa.access.v1.CohortMembershipChanged
+	(*WaitlistOffered)(nil),         // 9: stoa.access.v1.WaitlistOffered
+	(*WaitlistOfferExpired)(nil),    // 10: stoa.access.v1.WaitlistOfferExpired
+	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
 }
 var file_internal_service_access_accesspb_events_proto_depIdxs = []int32{
-	7, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
-	7, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
-	7, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
-	7, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	11, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
+	11, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
+	11, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
+	11, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
+	11, // 4: stoa.access.v1.CohortChanged.starts_at:type_name -> google.protobuf.Timestamp
+	11, // 5: stoa.access.v1.CohortChanged.ends_at:type_name -> google.protobuf.Timestamp
+	11, // 6: stoa.access.v1.WaitlistOffered.ends_at:type_name -> google.protobuf.Timestamp
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_access_accesspb_events_proto_init() }
@@ -702,7 +1094,7 @@ func file_internal_service_access_accesspb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_access_accesspb_events_proto_rawDesc), len(file_internal_service_access_accesspb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
