@@ -108,6 +108,47 @@ func (s *Service) courseCompleted(ctx context.Context, tx *pg.Tx, e *learningpb.
 	})
 }
 
+// waitlistOffered tells who waited for a seat that one is held, also by mail.
+func (s *Service) waitlistOffered(ctx context.Context, tx *pg.Tx, e *accesspb.WaitlistOffered) error {
+	n, err := s.aboutSeat(ctx, tx, seatOffered, e)
+	if err != nil {
+		return err
+	}
+	n.facts.Until = e.GetEndsAt().AsTime().Format("2006-01-02 15:04 UTC")
+	if err := s.notify(ctx, tx, n); err != nil {
+		return err
+	}
+	return s.mail(ctx, tx, n)
+}
+
+func (s *Service) waitlistOfferExpired(ctx context.Context, tx *pg.Tx, e *accesspb.WaitlistOfferExpired) error {
+	n, err := s.aboutSeat(ctx, tx, seatExpired, e)
+	if err != nil {
+		return err
+	}
+	return s.notify(ctx, tx, n)
+}
+
+// aboutSeat is a note about a seat that somebody waited for.
+func (s *Service) aboutSeat(ctx context.Context, tx *pg.Tx, k kind, e interface {
+	GetEntryId() string
+	GetCohortName() string
+	GetCourseId() string
+	GetAccountId() string
+},
+) (note, error) {
+	c, err := readCourse(ctx, tx, e.GetCourseId())
+	if err != nil {
+		return note{}, err
+	}
+	who, err := s.people(ctx, tx, e.GetAccountId())
+	if err != nil {
+		return note{}, err
+	}
+	p := who[e.GetAccountId()]
+	return note{to: p, kind: k, about: e.GetEntryId(), courseID: c.CourseID, facts: facts{Name: p.Name, Course: c.Title, Cohort: e.GetCohortName()}}, nil
+}
+
 // mail writes the mail that goes with a note.
 func (s *Service) mail(ctx context.Context, tx *pg.Tx, n note) error {
 	return s.write(ctx, tx, post{

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/money/moneypb"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
@@ -28,7 +29,7 @@ func TestHears(t *testing.T) {
 	}
 	want := []string{
 		"stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated", "stoa.identity.v1.SecurityMailRequested", "stoa.courses.v1.CoursePublished",
-		"stoa.access.v1.EnrollmentStarted", "stoa.commerce.v1.OrderPaid", "stoa.learning.v1.CourseCompleted",
+		"stoa.access.v1.EnrollmentStarted", "stoa.access.v1.WaitlistOffered", "stoa.access.v1.WaitlistOfferExpired", "stoa.commerce.v1.OrderPaid", "stoa.learning.v1.CourseCompleted",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -174,6 +175,35 @@ func TestOrderPaid(t *testing.T) {
 	single.BuyerId, single.Lines = id.New("account"), nil
 	if err := try(w, w.service.orderPaid, single); err == nil {
 		t.Error("an unknown buyer passed")
+	}
+}
+
+func TestWaitlist(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ana, course := w.person("Ana", "en"), id.New("course")
+	e := &accesspb.WaitlistOffered{
+		EntryId: id.New("wait"), CohortId: id.New("cohort"), CohortName: "May\nrun", CourseId: course, AccountId: ana, EndsAt: timestamppb.New(may),
+	}
+	if err := try(w, w.service.waitlistOffered, e); err == nil {
+		t.Error("an unknown course passed")
+	}
+	hear(w, w.service.coursePublished, &coursespb.CoursePublished{CourseId: course, OwnerId: ana, Title: "Logic", Sequence: 1})
+	hear(w, w.service.waitlistOffered, e, e)
+	mails := w.mails()
+	if len(mails) != 2 || mails[0].GetSubject() != "A seat for Logic is held for you" || !strings.Contains(mails[0].GetText(), "a seat of May run, a run of Logic. One is held for you until 2026-05-01 09:00 UTC") {
+		t.Errorf("%v", mails)
+	}
+	w.pass(1)
+	gone := &accesspb.WaitlistOfferExpired{EntryId: e.GetEntryId(), CohortId: e.GetCohortId(), CohortName: "May run", CourseId: course, AccountId: ana}
+	hear(w, w.service.waitlistOfferExpired, gone, gone)
+	var titles []string
+	for _, n := range w.told(ana) {
+		titles = append(titles, n.GetTitle())
+	}
+	want := []string{"The seat for Logic went to the next", "A seat for Logic is held for you"}
+	if diff := cmp.Diff(want, titles[:2]); diff != "" || len(titles) != 3 {
+		t.Errorf("%q", titles)
 	}
 }
 

@@ -10,9 +10,9 @@
 // It hears identity's AccountCreated and AccountUpdated (whom to tell and how)
 // and SecurityMailRequested (a mail that identity has sealed for it),
 // courses' CoursePublished (what courses are called and whose they are), access'
-// EnrollmentStarted, commerce's OrderPaid and learning's CourseCompleted. What
-// names a course or a person that it has not heard of yet fails, and the bus
-// tries it again later.
+// EnrollmentStarted, WaitlistOffered and WaitlistOfferExpired, commerce's
+// OrderPaid and learning's CourseCompleted. What names a course or a person that
+// it has not heard of yet fails, and the bus tries it again later.
 //
 // It calls nobody.
 package notify
@@ -106,6 +106,8 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.securityMailRequested),
 		bus.Copy(s.coursePublished),
 		bus.Copy(s.enrollmentStarted),
+		bus.Copy(s.waitlistOffered),
+		bus.Copy(s.waitlistOfferExpired),
 		bus.Copy(s.orderPaid),
 		bus.Copy(s.courseCompleted),
 	}

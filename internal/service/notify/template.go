@@ -20,6 +20,8 @@ const (
 	sale            kind = "sale"
 	receipt         kind = "receipt"
 	courseCompleted kind = "course_completed"
+	seatOffered     kind = "seat_offered"
+	seatExpired     kind = "seat_expired"
 )
 
 // Kinds of mails that come with no notification: identity asks for them.
@@ -42,6 +44,8 @@ type facts struct {
 	Amount  string // what was paid
 	Order   string // the order's id
 	Day     string // when it was paid
+	Cohort  string // the run of the course
+	Until   string // until when something holds, in UTC
 	Lines   []line // what was bought
 	Link    string // where to go on
 	Address string // the network address it came from
@@ -109,6 +113,16 @@ var texts = map[string]map[kind]source{
 			title: "You have completed {{.Course}}",
 			body:  "Well done! You have viewed every lesson.",
 		},
+		seatOffered: {
+			title:   "A seat for {{.Course}} is held for you",
+			body:    "Join {{.Cohort}} by {{.Until}}; after that it goes to the next.",
+			subject: "A seat for {{.Course}} is held for you",
+			text:    "Hello{{greet .Name}},\n\nyou waited for a seat of {{.Cohort}}, a run of {{.Course}}. One is held for you until {{.Until}}: join it by then. After that it goes to the next who waits.\n\nStoa\n",
+		},
+		seatExpired: {
+			title: "The seat for {{.Course}} went to the next",
+			body:  "You have not joined {{.Cohort}} in time. You can wait again.",
+		},
 		verifyEmail: {
 			subject: "Confirm your address",
 			text:    "Hello{{greet .Name}},\n\nplease confirm that this address is yours:\n\n{{.Link}}\n\nIf you have not signed up with Stoa, you need do nothing.\n\nStoa\n",
@@ -174,6 +188,16 @@ var texts = map[string]map[kind]source{
 		courseCompleted: {
 			title: "Du hast {{.Course}} abgeschlossen",
 			body:  "Gut gemacht! Du hast jede Lektion angesehen.",
+		},
+		seatOffered: {
+			title:   "Ein Platz in {{.Course}} ist für dich frei",
+			body:    "Tritt {{.Cohort}} bis {{.Until}} bei; danach bekommt ihn der Nächste.",
+			subject: "Ein Platz in {{.Course}} ist für dich frei",
+			text:    "Hallo{{greet .Name}},\n\ndu hast auf einen Platz in {{.Cohort}} gewartet, einem Durchgang von {{.Course}}. Bis {{.Until}} ist einer für dich frei: Tritt bis dahin bei. Danach bekommt ihn, wer als Nächstes wartet.\n\nStoa\n",
+		},
+		seatExpired: {
+			title: "Der Platz in {{.Course}} ging weiter",
+			body:  "Du bist {{.Cohort}} nicht rechtzeitig beigetreten. Du kannst wieder warten.",
 		},
 		verifyEmail: {
 			subject: "Bestätige deine Adresse",
@@ -327,7 +351,7 @@ func programOf(userAgent string) string {
 // cleaned makes each fact that somebody typed one line, so that it can neither
 // end a header nor pass for a text of ours.
 func (f facts) cleaned() facts {
-	f.Name, f.Student, f.Course = oneLine(f.Name), oneLine(f.Student), oneLine(f.Course)
+	f.Name, f.Student, f.Course, f.Cohort = oneLine(f.Name), oneLine(f.Student), oneLine(f.Course), oneLine(f.Cohort)
 	f.Address = oneLine(f.Address)
 	lines := make([]line, len(f.Lines))
 	for i, l := range f.Lines {

@@ -32,7 +32,8 @@ type Notification struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// What it is about: "welcome", "enrollment", "new_student", "sale", "receipt"
+	// What it is about: "welcome", "enrollment", "new_student", "sale", "receipt",
+	// "seat_offered", "seat_expired"
 	// or "course_completed".
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// One line.
