@@ -700,7 +700,7 @@ func TestCohortCounts(t *testing.T) {
 				e.tick(t)
 			case 6:
 				_, _ = e.cohorts().UpdateCohort(asAccount(t, p), &accesspb.UpdateCohortRequest{
-					CourseId: courseID, CohortId: c.GetId(), Seats: new(int32(rapid.IntRange(0, 3).Draw(t, "seats"))),
+					CourseId: courseID, CohortId: c.GetId(), Seats: new(rapid.Int32Range(0, 3).Draw(t, "seats")),
 				})
 			}
 			checkCounts(t, e, courseID)
