@@ -58,6 +58,7 @@ type env struct {
 	clock    *clock
 	harness  *rpctest.Harness
 	keys     *secret.Keys
+	keyset   []byte // the keys as they are kept
 }
 
 func newEnv(t testing.TB) *env {
@@ -67,6 +68,7 @@ func newEnv(t testing.TB) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.keyset = keyset
 	if e.keys, err = secret.Parse(keyset); err != nil {
 		t.Fatal(err)
 	}
