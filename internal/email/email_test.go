@@ -76,7 +76,7 @@ type event struct {
 	sealed         []byte
 }
 
-func (e event) GetAccountId() string   { return e.account }
+func (e event) GetAccountId() string   { return e.account } //nolint:revive // as generated code calls it
 func (e event) GetEmail() string       { return e.plain }
 func (e event) GetEmailSealed() []byte { return e.sealed }
 
