@@ -144,13 +144,17 @@ type grantCmd struct {
 
 // Run implements the command.
 func (c *grantCmd) Run(ctx context.Context, cfg *app.Config) error {
+	keys, err := app.Keyset(ctx, *cfg)
+	if err != nil {
+		return err
+	}
 	return app.WithDatabase(ctx, *cfg, func(url string) error {
 		accounts, err := pg.Open(ctx, pg.Config{URL: url, Schema: identity.Schema.Name, MaxConns: 2})
 		if err != nil {
 			return err
 		}
 		defer accounts.Close()
-		account, err := identity.AccountByEmail(ctx, accounts, c.Email)
+		account, err := identity.AccountByEmail(ctx, accounts, keys, c.Email)
 		if err != nil {
 			return err
 		}

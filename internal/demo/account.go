@@ -23,7 +23,7 @@ func (s *school) account(ctx context.Context, p person) (string, error) {
 	}
 	session, err := enter()
 	if fault.CodeOf(err) == "session.bad_credentials" {
-		_, err = s.identity.CreateAccount(rpc.WithIdempotencyKey(ctx, "demo-account-"+p.email), &identitypb.CreateAccountRequest{
+		_, err = s.identity.CreateAccount(rpc.WithIdempotencyKey(ctx, "demo-account-"+p.name), &identitypb.CreateAccountRequest{
 			Email: p.email, Password: password, Name: p.name, Locale: "en", TimeZone: p.timeZone,
 		})
 		if err != nil {

@@ -152,6 +152,12 @@ func (v *Vault) make(ctx context.Context, q querier, persons ...string) (map[str
 
 // KeysOf returns the keys of those of the persons who have one.
 func (v *Vault) KeysOf(ctx context.Context, persons ...string) (map[string]*PersonKey, error) {
+	return v.KeysBy(ctx, v.db, persons...)
+}
+
+// KeysBy is [Vault.KeysOf] by way of q, which may be a transaction that has made
+// some of them.
+func (v *Vault) KeysBy(ctx context.Context, q pg.Querier, persons ...string) (map[string]*PersonKey, error) {
 	out := make(map[string]*PersonKey, len(persons))
 	var ask []string
 	for _, person := range persons {
@@ -164,14 +170,16 @@ func (v *Vault) KeysOf(ctx context.Context, persons ...string) (map[string]*Pers
 	if len(ask) == 0 {
 		return out, nil
 	}
-	found, err := v.read(ctx, v.db, ask...)
+	found, err := v.read(ctx, q, ask...)
 	if err != nil {
 		return nil, err
 	}
-	for person, k := range found {
-		v.known.Set(person, k)
-		out[person] = k
+	if q == pg.Querier(v.db) { // what a transaction sees may not last
+		for person, k := range found {
+			v.known.Set(person, k)
+		}
 	}
+	maps.Copy(out, found)
 	return out, nil
 }
 

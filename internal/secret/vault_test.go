@@ -155,6 +155,12 @@ func TestUndoneKeyIsGone(t *testing.T) {
 			return err
 		}
 		sealed = k.Seal("x", nil)
+		// The transaction sees it, and nobody else.
+		for q, want := range map[pg.Querier]int{tx: 1, w.db: 0} {
+			if found, err := v.KeysBy(t.Context(), q, "account_1"); err != nil || len(found) != want {
+				t.Errorf("%T: %v, %v", q, found, err)
+			}
+		}
 		return errUndo
 	})
 	if !errors.Is(err, errUndo) {

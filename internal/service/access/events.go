@@ -78,11 +78,19 @@ func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, event *commercepb.Or
 }
 
 func (s *Service) accountCreated(ctx context.Context, tx *pg.Tx, event *identitypb.AccountCreated) error {
-	return s.keepPerson(ctx, tx, person{event.GetAccountId(), event.GetName(), event.GetEmail(), event.GetEmailVerified(), 1})
+	address, err := email.Of(s.vault.Keys(), event)
+	if err != nil {
+		return err
+	}
+	return s.keepPerson(ctx, tx, person{event.GetAccountId(), event.GetName(), address, event.GetEmailVerified(), 1})
 }
 
 func (s *Service) accountUpdated(ctx context.Context, tx *pg.Tx, event *identitypb.AccountUpdated) error {
-	return s.keepPerson(ctx, tx, person{event.GetAccountId(), event.GetName(), event.GetEmail(), event.GetEmailVerified(), event.GetVersion()})
+	address, err := email.Of(s.vault.Keys(), event)
+	if err != nil {
+		return err
+	}
+	return s.keepPerson(ctx, tx, person{event.GetAccountId(), event.GetName(), address, event.GetEmailVerified(), event.GetVersion()})
 }
 
 // person is what identity tells of an account.

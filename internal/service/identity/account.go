@@ -26,14 +26,15 @@ import (
 
 // account is a person's account without the password.
 type account struct {
-	ID        string
-	Email     string
-	Name      string
-	Bio       string
-	Locale    string
-	TimeZone  string
-	Revision  int64
-	CreatedAt time.Time
+	ID          string
+	Email       string // empty once the key of its person was erased
+	EmailSealed []byte
+	Name        string
+	Bio         string
+	Locale      string
+	TimeZone    string
+	Revision    int64
+	CreatedAt   time.Time
 
 	Kind            string
 	Links           []string
@@ -42,7 +43,7 @@ type account struct {
 	SuspendedReason string
 }
 
-const accountColumns = `id, coalesce(email, '') AS email, name, bio, locale, time_zone, revision, created_at,
+const accountColumns = `id, coalesce(email, '') AS email, email_sealed, name, bio, locale, time_zone, revision, created_at,
 	kind, links, email_verified_at, suspended_at, suspended_reason`
 
 func (a account) etag() string { return strconv.FormatInt(a.Revision, 10) }
@@ -113,33 +114,40 @@ func newAccount(req *identitypb.CreateAccountRequest, now time.Time) (account, e
 
 // insertAccount makes the account and says so, or returns ErrEmailTaken, after
 // which the transaction may go on.
-func insertAccount(ctx context.Context, tx *pg.Tx, a account, passwordHash string) error {
+func (s *Service) insertAccount(ctx context.Context, tx *pg.Tx, a account, passwordHash string) error {
+	key, err := s.vault.KeyIn(ctx, tx, a.ID)
+	if err != nil {
+		return err
+	}
+	// One statement, so that a row that is sealed meanwhile is seen either plain
+	// or by its index.
 	tag, err := tx.Exec(ctx, `
-		INSERT INTO account (id, email, name, locale, time_zone, password_hash, created_at, updated_at, email_verified_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8) ON CONFLICT ON CONSTRAINT account_email DO NOTHING`,
-		a.ID, a.Email, a.Name, a.Locale, a.TimeZone, passwordHash, a.CreatedAt, a.EmailVerifiedAt)
+		INSERT INTO account (id, email_sealed, email_index, name, locale, time_zone, password_hash, created_at, updated_at, email_verified_at)
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $8, $9 WHERE NOT EXISTS (SELECT FROM account WHERE email = $10)
+		ON CONFLICT ON CONSTRAINT account_email_index DO NOTHING`,
+		a.ID, key.Seal(emailField, []byte(a.Email)), s.emailIndex(a.Email),
+		a.Name, a.Locale, a.TimeZone, passwordHash, a.CreatedAt, a.EmailVerifiedAt, a.Email)
 	if err != nil {
 		return fmt.Errorf("insert account: %w", err)
 	}
 	if tag.RowsAffected() == 0 {
+		if err := s.vault.Erase(ctx, tx, a.ID); err != nil { // it would be nobody's
+			return err
+		}
 		return ErrEmailTaken
 	}
 	if err := audit.Record(ctx, tx, audit.Entry{Action: "account.created", Object: a.ID, Person: a.ID}); err != nil {
 		return err
 	}
 	return bus.Publish(ctx, tx, &identitypb.AccountCreated{
-		AccountId: a.ID, Email: a.Email, Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone, EmailVerified: a.EmailVerifiedAt != nil,
+		AccountId: a.ID, EmailSealed: email.Seal(s.keys, a.ID, a.Email), Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone,
+		EmailVerified: a.EmailVerifiedAt != nil,
 	})
 }
 
 // accountByID returns an account; lock is what follows the statement.
-func accountByID(ctx context.Context, q pg.Querier, accountID, lock string) (account, error) {
-	return oneAccount(ctx, q, `id = $1 `+lock, accountID)
-}
-
-// oneAccount returns the account that the rest of a statement finds by a value.
-func oneAccount(ctx context.Context, q pg.Querier, where, value string) (account, error) {
-	rows, err := q.Query(ctx, `SELECT `+accountColumns+` FROM account WHERE `+where, value)
+func (s *Service) accountByID(ctx context.Context, q pg.Querier, accountID, lock string) (account, error) {
+	rows, err := q.Query(ctx, `SELECT `+accountColumns+` FROM account WHERE id = $1 `+lock, accountID)
 	if err != nil {
 		return account{}, fmt.Errorf("account: %w", err)
 	}
@@ -150,7 +158,23 @@ func oneAccount(ctx context.Context, q pg.Querier, where, value string) (account
 	if err != nil {
 		return account{}, fmt.Errorf("account: %w", err)
 	}
-	return a, nil
+	if a.Email == "" { // a row of before has it plain
+		a.Email, err = s.unseal(ctx, q, a.ID, emailField, a.EmailSealed)
+	}
+	return a, err
+}
+
+// lockAccount locks an account for those who need nothing else of it, and
+// returns its kind.
+func lockAccount(ctx context.Context, tx *pg.Tx, accountID string) (kind string, err error) {
+	err = tx.QueryRow(ctx, `SELECT kind FROM account WHERE id = $1 FOR NO KEY UPDATE`, accountID).Scan(&kind)
+	if pg.NoRows(err) {
+		return "", ErrAccountNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("lock account: %w", err)
+	}
+	return kind, nil
 }
 
 // profile is what to change of an account; nil stays.
@@ -226,7 +250,7 @@ func (p profile) fields() []string {
 // updateAccount changes the profile and says so. A change to what is there
 // already is none.
 func (s *Service) updateAccount(ctx context.Context, tx *pg.Tx, accountID string, p profile) (account, error) {
-	was, err := accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`)
+	was, err := s.accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`)
 	if err != nil {
 		return account{}, err
 	}
@@ -255,27 +279,13 @@ func (s *Service) updateAccount(ctx context.Context, tx *pg.Tx, accountID string
 	if a.Kind != kindPerson { // others keep people only
 		return a, nil
 	}
-	return a, tellUpdated(ctx, tx, a)
+	return a, bus.Publish(ctx, tx, s.updated(a))
 }
 
-// tellUpdated tells what an account has become.
-func tellUpdated(ctx context.Context, tx *pg.Tx, a account) error {
-	return bus.Publish(ctx, tx, &identitypb.AccountUpdated{
-		AccountId: a.ID, Email: a.Email, Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone, Version: a.Revision,
-		EmailVerified: a.EmailVerifiedAt != nil,
-	})
-}
-
-// AccountByEmail returns the id of the account with the given address, or
-// ErrAccountNotFound. It is for the administrator's command line.
-func AccountByEmail(ctx context.Context, db *pg.DB, address string) (string, error) {
-	var accountID string
-	err := db.QueryRow(ctx, `SELECT id FROM account WHERE email = $1`, email.Normal(address)).Scan(&accountID)
-	if pg.NoRows(err) {
-		return "", ErrAccountNotFound
+// updated tells what an account has become.
+func (s *Service) updated(a account) *identitypb.AccountUpdated {
+	return &identitypb.AccountUpdated{
+		AccountId: a.ID, EmailSealed: email.Seal(s.keys, a.ID, a.Email), Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone,
+		Version: a.Revision, EmailVerified: a.EmailVerifiedAt != nil,
 	}
-	if err != nil {
-		return "", fmt.Errorf("account by e-mail: %w", err)
-	}
-	return accountID, nil
 }

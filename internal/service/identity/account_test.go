@@ -301,11 +301,11 @@ func TestAccountByEmail(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	a := e.account(t, "ada@example.org")
-	got, err := AccountByEmail(t.Context(), e.db, " ADA@example.org\n")
+	got, err := AccountByEmail(t.Context(), e.db, e.keys, " ADA@example.org\n")
 	if err != nil || got != a.GetId() {
 		t.Errorf("%q, %v, want %q", got, err, a.GetId())
 	}
-	_, err = AccountByEmail(t.Context(), e.db, "bob@example.org")
+	_, err = AccountByEmail(t.Context(), e.db, e.keys, "bob@example.org")
 	wantCode(t, err, "account.not_found")
 }
 

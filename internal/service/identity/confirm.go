@@ -34,7 +34,7 @@ func (s *Service) Confirm(ctx context.Context, req *identitypb.ConfirmRequest) (
 	}
 	var token string
 	err := s.attempt(ctx, func(tx *pg.Tx) error {
-		if _, err := accountByID(ctx, tx, caller.Account, `FOR NO KEY UPDATE`); err != nil {
+		if _, err := lockAccount(ctx, tx, caller.Account); err != nil {
 			return err
 		}
 		if byPassword {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/idempotency"
@@ -17,9 +18,12 @@ import (
 
 // RequestEmailVerification implements identitypb.AccountServiceServer.
 func (s *Service) RequestEmailVerification(ctx context.Context, req *identitypb.RequestEmailVerificationRequest) (*emptypb.Empty, error) {
-	a, err := accountByID(ctx, s.db, auth.From(ctx).Account, ``)
+	a, err := s.accountByID(ctx, s.db, auth.From(ctx).Account, ``)
 	if err != nil {
 		return nil, err
+	}
+	if a.Email == "" {
+		return nil, ErrNoEmail
 	}
 	if a.EmailVerifiedAt != nil {
 		return nil, ErrEmailVerified
@@ -42,7 +46,7 @@ func (s *Service) countMail(ctx context.Context, kind, email string) error {
 
 // sendLink sends the account's holder a link to an address.
 func (s *Service) sendLink(ctx context.Context, tx *pg.Tx, accountID, purpose, email string) error {
-	a, err := accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`)
+	a, err := s.accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`)
 	if err != nil {
 		return err
 	}
@@ -86,7 +90,7 @@ func (s *Service) verified(ctx context.Context, tx *pg.Tx, a account) error {
 	if err := audit.Record(ctx, tx, audit.Entry{Action: "account.email_verified", Object: a.ID, Person: a.ID}); err != nil {
 		return err
 	}
-	return tellUpdated(ctx, tx, a)
+	return bus.Publish(ctx, tx, s.updated(a))
 }
 
 // RequestEmailChange implements identitypb.AccountServiceServer. It says nothing
@@ -125,14 +129,22 @@ func (s *Service) changeEmail(ctx context.Context, tx *pg.Tx, a account, address
 	before, now := a.Email, s.now()
 	a.Revision++
 	a.Email, a.EmailVerifiedAt = address, &now
-	_, err := tx.Exec(ctx, `
-		UPDATE account SET email = $2, email_verified_at = $3, revision = $4, updated_at = $3 WHERE id = $1`,
-		a.ID, a.Email, now, a.Revision)
-	if pg.Violates(err, "account_email") {
+	key, err := s.vault.KeyIn(ctx, tx, a.ID)
+	if err != nil {
+		return err
+	}
+	tag, err := tx.Exec(ctx, `
+		UPDATE account SET email = NULL, email_sealed = $2, email_index = $3, email_verified_at = $4, revision = $5, updated_at = $4
+		WHERE id = $1 AND NOT EXISTS (SELECT FROM account AS o WHERE o.email = $6 AND o.id <> $1)`,
+		a.ID, key.Seal(emailField, []byte(a.Email)), s.emailIndex(a.Email), now, a.Revision, a.Email)
+	if pg.Violates(err, "account_email_index") {
 		return ErrEmailTaken
 	}
 	if err != nil {
 		return fmt.Errorf("change e-mail: %w", err)
+	}
+	if tag.RowsAffected() == 0 { // a row of before has it
+		return ErrEmailTaken
 	}
 	// What was sent to the address before must not open the account any more.
 	if err := dropLinks(ctx, tx, a.ID, mailChangeEmail); err != nil {
@@ -144,5 +156,5 @@ func (s *Service) changeEmail(ctx context.Context, tx *pg.Tx, a account, address
 	if err := s.write(ctx, tx, a, mailEmailChanged, before, "", s.originOf(ctx)); err != nil {
 		return err
 	}
-	return tellUpdated(ctx, tx, a)
+	return bus.Publish(ctx, tx, s.updated(a))
 }

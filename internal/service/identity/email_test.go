@@ -183,7 +183,7 @@ func TestChangeEmailTakenMeanwhile(t *testing.T) {
 			wantCode(t, err, "account.email_taken")
 		}
 	}
-	if n := query[int](t, e.db, `SELECT count(*) FROM account WHERE email = 'new@example.org'`); n != 1 || lost != 1 {
+	if n := query[int](t, e.db, `SELECT count(*) FROM account WHERE email_index = $1`, e.service.emailIndex("new@example.org")); n != 1 || lost != 1 {
 		t.Errorf("%d have the address, %d were refused", n, lost)
 	}
 }

@@ -120,7 +120,7 @@ func (s *Service) DeleteFactor(ctx context.Context, req *identitypb.DeleteFactor
 }
 
 func (s *Service) deleteFactor(ctx context.Context, tx *pg.Tx, accountID, factorID string) error {
-	if _, err := accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`); err != nil {
+	if _, err := lockAccount(ctx, tx, accountID); err != nil {
 		return err
 	}
 	var kind string

@@ -66,7 +66,7 @@ func (s *Service) FinishSignIn(ctx context.Context, req *identitypb.FinishSignIn
 func (s *Service) link(ctx context.Context, f flow, provider string, who person) error {
 	now := s.now()
 	return s.db.InTx(ctx, func(tx *pg.Tx) error {
-		if _, err := accountByID(ctx, tx, f.AccountID, `FOR NO KEY UPDATE`); err != nil {
+		if _, err := lockAccount(ctx, tx, f.AccountID); err != nil {
 			return err
 		}
 		var signedIn bool
@@ -134,7 +134,7 @@ func (s *Service) accountOf(ctx context.Context, provider string, who person) (s
 			return err
 		}
 		var taken bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM account WHERE email = $1)`, a.Email).Scan(&taken); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM account WHERE email_index = $1 OR email = $2)`, s.emailIndex(a.Email), a.Email).Scan(&taken); err != nil {
 			return fmt.Errorf("account by e-mail: %w", err)
 		}
 		if taken {
@@ -150,7 +150,7 @@ func (s *Service) accountOf(ctx context.Context, provider string, who person) (s
 			return ErrLinkRequired
 		}
 		a.EmailVerifiedAt = &a.CreatedAt // by the provider
-		err = insertAccount(ctx, tx, a, "")
+		err = s.insertAccount(ctx, tx, a, "")
 		if errors.Is(err, ErrEmailTaken) {
 			return errMeanwhile
 		}
@@ -267,7 +267,7 @@ func (s *Service) ListIdentities(ctx context.Context, _ *identitypb.ListIdentiti
 func (s *Service) DeleteIdentity(ctx context.Context, req *identitypb.DeleteIdentityRequest) (*emptypb.Empty, error) {
 	account := auth.From(ctx).Account
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
-		if _, err := accountByID(ctx, tx, account, `FOR NO KEY UPDATE`); err != nil {
+		if _, err := lockAccount(ctx, tx, account); err != nil {
 			return nil, err
 		}
 		var provider string

@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 )
 
@@ -40,7 +41,11 @@ func newFederationEnv(t *testing.T) *federationEnv {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.factorEnv = newFactorEnv(t, func(cfg *Config) { cfg.Providers, cfg.Now = list, c.Now })
+	store, err := cache.NewMemoryAt(c.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.factorEnv = newFactorEnv(t, func(cfg *Config) { cfg.Providers, cfg.Now, cfg.Store = list, c.Now, store })
 	e.clock = c
 	return e
 }

@@ -115,7 +115,7 @@ func (s *Service) forgive(ctx context.Context, email string) error {
 // checkOwnPassword returns the account and its password's hash if the password
 // is right.
 func (s *Service) checkOwnPassword(ctx context.Context, accountID, password string) (account, string, error) {
-	a, err := accountByID(ctx, s.db, accountID, ``)
+	a, err := s.accountByID(ctx, s.db, accountID, ``)
 	if err != nil {
 		return account{}, "", err
 	}

@@ -2,7 +2,9 @@
 //
 // It owns accounts, their passwords and profiles, their second factors and
 // passkeys, who they are at other providers, the sessions in which they are
-// signed in, access tokens, and the accounts of programs.
+// signed in, access tokens, and the accounts of programs. Addresses are kept
+// sealed with the key of the person, are found by a keyed hash, and are sealed in
+// what it sends.
 //
 // It answers who has an account and how they want to be addressed, signs in and
 // out, with a second factor or through a provider, has people confirm who they
@@ -22,6 +24,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/go-webauthn/webauthn/webauthn"
@@ -91,6 +94,7 @@ var (
 	ErrSuspended              = fault.New(fault.Forbidden, "account.suspended", "Your account is suspended. Write to those who look after this platform.")
 	ErrSuspendSelf            = fault.New(fault.Conflict, "account.suspend_self", "You can't suspend yourself.")
 	ErrSearch                 = fault.New(fault.Invalid, "account.search", "Name an e-mail address or an account_id, one of both.")
+	ErrNoEmail                = fault.New(fault.Conflict, "account.no_email", "The account has no e-mail address.")
 	ErrEmailVerified          = fault.New(fault.Conflict, "account.email_verified", "The address is verified already.")
 	ErrMailRate               = fault.New(fault.Exhausted, "account.mail_rate", "Enough mails were sent to this address. Look for them, or come back when Retry-After says.")
 	ErrLinkInvalid            = fault.New(fault.Invalid, "account.link_invalid", "The link is expired, used already or not one of ours. Ask for a new one.")
@@ -191,11 +195,16 @@ const (
 	writeDueEvery  = time.Second
 	writeUsedEvery = 5 * time.Second
 	sweepEvery     = 5 * time.Minute
+	sealEvery      = 5 * time.Minute
 )
 
 // Run asks for mails that are due, writes down which sessions and tokens were
-// used and deletes what is over, until ctx ends. What fails is logged and done at the next turn.
+// used, deletes what is over and seals what is plain, until ctx ends. What fails
+// is logged and done at the next turn. Any number of processes may run it.
 func (s *Service) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { s.sealAll(ctx) })
 	due, write, sweep := time.NewTicker(writeDueEvery), time.NewTicker(writeUsedEvery), time.NewTicker(sweepEvery)
 	defer due.Stop()
 	defer write.Stop()
@@ -219,6 +228,22 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		case <-ctx.Done():
 			return s.lastWrite(ctx)
+		}
+	}
+}
+
+// sealAll seals what is plain, at once and from time to time, until ctx ends.
+func (s *Service) sealAll(ctx context.Context) {
+	ticker := time.NewTicker(sealEvery)
+	defer ticker.Stop()
+	for {
+		if err := s.sealPlain(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "identity: addresses not sealed", "error", err.Error())
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/cache"
+	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
@@ -57,6 +58,7 @@ type env struct {
 	clock    *clock
 	harness  *rpctest.Harness
 	keys     *secret.Keys
+	keyset   []byte // the keys as they are kept
 }
 
 func newEnv(t testing.TB) *env {
@@ -66,6 +68,7 @@ func newEnv(t testing.TB) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.keyset = keyset
 	if e.keys, err = secret.Parse(keyset); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +76,11 @@ func newEnv(t testing.TB) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.service = New(Config{DB: e.db, Log: rpctest.Log(t), Now: e.clock.Now, PasswordCost: cheap, Keys: e.keys, Store: store})
+	vault, err := secret.NewVault(e.keys, e.db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.service = New(Config{DB: e.db, Log: rpctest.Log(t), Now: e.clock.Now, PasswordCost: cheap, Vault: vault, Keys: e.keys, Store: store})
 	e.harness = rpctest.New(t, rpctest.Everything)
 	e.service.Register(e.harness)
 	e.IdentityServiceClient = identitypb.NewIdentityServiceClient(e.harness.As("edge"))
@@ -107,7 +114,8 @@ func as(ctx context.Context, s *identitypb.Session) context.Context {
 	return auth.With(ctx, auth.Principal{Account: s.GetAccountId(), Session: s.GetId()})
 }
 
-// events returns what the outbox holds but for mails, oldest first.
+// events returns what the outbox holds but for mails, oldest first, with the
+// addresses plain that are sealed in them.
 func (e *env) events(t *testing.T) []proto.Message {
 	t.Helper()
 	rows, err := e.db.Query(t.Context(), `SELECT name, payload FROM outbox WHERE name NOT IN ('stoa.record.v1.Recorded', 'stoa.identity.v1.SecurityMailRequested') ORDER BY position`)
@@ -138,12 +146,31 @@ func (e *env) events(t *testing.T) []proto.Message {
 		if err := proto.Unmarshal(payload, event); err != nil {
 			t.Fatal(err)
 		}
+		switch event := event.(type) {
+		case *identitypb.AccountCreated:
+			event.Email, event.EmailSealed = e.unsealed(t, event), nil
+		case *identitypb.AccountUpdated:
+			event.Email, event.EmailSealed = e.unsealed(t, event), nil
+		}
 		out = append(out, event)
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// unsealed returns the address of an event, which must not be plain in it.
+func (e *env) unsealed(t *testing.T, event email.Event) string {
+	t.Helper()
+	if event.GetEmail() != "" {
+		t.Errorf("%T shows an address", event)
+	}
+	address, err := email.Of(e.keys, event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // query returns the single value of a statement.

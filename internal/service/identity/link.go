@@ -27,11 +27,15 @@ func (s *Service) issueLink(ctx context.Context, tx *pg.Tx, accountID, purpose, 
 	if err != nil {
 		return "", err
 	}
+	key, err := s.vault.KeyIn(ctx, tx, accountID)
+	if err != nil {
+		return "", err
+	}
 	_, err = tx.Exec(ctx, `
-		INSERT INTO one_time_token (account_id, purpose, token_hash, email, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (account_id, purpose) DO UPDATE SET token_hash = EXCLUDED.token_hash, email = EXCLUDED.email,
+		INSERT INTO one_time_token (account_id, purpose, token_hash, email_sealed, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (account_id, purpose) DO UPDATE SET token_hash = EXCLUDED.token_hash, email = '', email_sealed = EXCLUDED.email_sealed,
 			created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at, used_at = NULL`,
-		accountID, purpose, tokenHash(token), email, s.now(), s.now().Add(linkLifetimes[purpose]))
+		accountID, purpose, tokenHash(token), key.Seal(linkField(purpose), []byte(email)), s.now(), s.now().Add(linkLifetimes[purpose]))
 	if err != nil {
 		return "", fmt.Errorf("insert link: %w", err)
 	}
@@ -61,18 +65,27 @@ func (s *Service) useLink(ctx context.Context, tx *pg.Tx, purpose, token string)
 	if err != nil {
 		return account{}, "", err
 	}
-	if a, err = accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`); err != nil {
+	if a, err = s.accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`); err != nil {
 		return account{}, "", err
 	}
+	var sealed []byte
 	err = tx.QueryRow(ctx, `
 		UPDATE one_time_token SET used_at = $3
-		WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3 RETURNING email`,
-		tokenHash(token), purpose, s.now()).Scan(&email)
+		WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3 RETURNING email, email_sealed`,
+		tokenHash(token), purpose, s.now()).Scan(&email, &sealed)
 	if pg.NoRows(err) {
 		return account{}, "", ErrLinkInvalid
 	}
 	if err != nil {
 		return account{}, "", fmt.Errorf("use link: %w", err)
+	}
+	if email == "" { // a row of before has it plain
+		if email, err = s.unseal(ctx, tx, a.ID, linkField(purpose), sealed); err != nil {
+			return account{}, "", err
+		}
+	}
+	if email == "" { // its key was erased
+		return account{}, "", ErrLinkInvalid
 	}
 	return a, email, nil
 }

@@ -58,9 +58,13 @@ func (s *Service) originOf(ctx context.Context) origin {
 	return origin{address: rpc.Address(ctx), userAgent: userAgent(ctx), at: s.now()}
 }
 
-// write asks for a mail to an address about an account. It is sealed, so that
-// neither the outbox nor the broker shows addresses and links.
+// write asks for a mail to an address about an account, unless that was erased.
+// It is sealed, so that neither the outbox nor the broker shows addresses and
+// links.
 func (s *Service) write(ctx context.Context, tx *pg.Tx, a account, kind, to, token string, from origin) error {
+	if to == "" {
+		return nil
+	}
 	mailID := id.New("mail")
 	plain, err := proto.Marshal(&identitypb.SecurityMail{
 		To: to, Name: a.Name, Token: token, Address: from.address, UserAgent: from.userAgent, At: timestamppb.New(from.at),
@@ -133,12 +137,19 @@ func (s *Service) writeDue(ctx context.Context) error {
 
 // writeNamed asks for the mail to whoever has the address, if anybody.
 func (s *Service) writeNamed(ctx context.Context, tx *pg.Tx, kind string, named *identitypb.SecurityMail) error {
-	a, err := oneAccount(ctx, tx, `email = $1 FOR NO KEY UPDATE`, named.GetTo())
+	accountID, err := AccountByEmail(ctx, tx, s.keys, named.GetTo())
 	if err == ErrAccountNotFound { //nolint:errorlint // as it is returned
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	a, err := s.accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`)
+	if err != nil {
+		return err
+	}
+	if a.Email != named.GetTo() { // it was changed meanwhile
+		return nil
 	}
 	var token string
 	switch kind {

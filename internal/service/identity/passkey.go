@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -66,7 +67,7 @@ type holder struct {
 func (h holder) WebAuthnID() []byte { return []byte(h.id) }
 
 // WebAuthnName implements [webauthn.User].
-func (h holder) WebAuthnName() string { return h.email }
+func (h holder) WebAuthnName() string { return cmp.Or(h.email, h.id) }
 
 // WebAuthnDisplayName implements [webauthn.User].
 func (h holder) WebAuthnDisplayName() string { return h.name }
@@ -76,8 +77,8 @@ func (h holder) WebAuthnCredentials() []webauthn.Credential { return h.passkeys 
 
 // holderOf returns an account with its passkeys; lock is what follows the
 // statement that reads them.
-func holderOf(ctx context.Context, q pg.Querier, accountID, lock string) (holder, error) {
-	a, err := accountByID(ctx, q, accountID, ``)
+func (s *Service) holderOf(ctx context.Context, q pg.Querier, accountID, lock string) (holder, error) {
+	a, err := s.accountByID(ctx, q, accountID, ``)
 	if err != nil {
 		return holder{}, err
 	}
@@ -153,7 +154,7 @@ func (s *Service) BeginPasskeyRegistration(ctx context.Context, _ *identitypb.Be
 	if err := checkVerified(ctx, s.db, caller.Account); err != nil {
 		return nil, err
 	}
-	h, err := holderOf(ctx, s.db, caller.Account, ``)
+	h, err := s.holderOf(ctx, s.db, caller.Account, ``)
 	if err != nil {
 		return nil, err
 	}
@@ -183,14 +184,14 @@ func (s *Service) CreatePasskey(ctx context.Context, req *identitypb.CreatePassk
 	caller := auth.From(ctx)
 	var out *identitypb.ConfirmedFactor
 	err = s.attempt(ctx, func(tx *pg.Tx) error {
-		if _, err := accountByID(ctx, tx, caller.Account, `FOR NO KEY UPDATE`); err != nil {
+		if _, err := lockAccount(ctx, tx, caller.Account); err != nil {
 			return err
 		}
 		data, err := s.take(ctx, tx, req.GetCeremonyId(), ceremonyRegistration, caller.Session)
 		if err != nil {
 			return err
 		}
-		h, err := holderOf(ctx, tx, caller.Account, ``)
+		h, err := s.holderOf(ctx, tx, caller.Account, ``)
 		if err != nil {
 			return err
 		}
@@ -226,7 +227,7 @@ func (s *Service) CreatePasskey(ctx context.Context, req *identitypb.CreatePassk
 
 // ask asks an account for one of its passkeys.
 func (s *Service) ask(ctx context.Context, accountID, purpose, boundTo string) (*identitypb.PasskeyCeremony, error) {
-	h, err := holderOf(ctx, s.db, accountID, ``)
+	h, err := s.holderOf(ctx, s.db, accountID, ``)
 	if err != nil {
 		return nil, err
 	}
@@ -292,7 +293,7 @@ func (s *Service) CreatePasskeySession(ctx context.Context, req *identitypb.Crea
 		if err != nil {
 			return fmt.Errorf("account of a passkey: %w", err)
 		}
-		h, err := holderOf(ctx, tx, account, `FOR UPDATE`)
+		h, err := s.holderOf(ctx, tx, account, `FOR UPDATE`)
 		if err != nil {
 			return err
 		}
@@ -318,7 +319,7 @@ func (s *Service) checkPasskey(ctx context.Context, tx *pg.Tx, accountID string,
 	if err != nil {
 		return err
 	}
-	h, err := holderOf(ctx, tx, accountID, `FOR UPDATE`)
+	h, err := s.holderOf(ctx, tx, accountID, `FOR UPDATE`)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,10 @@ import (
 func (s *Service) RequestPasswordReset(ctx context.Context, req *identitypb.RequestPasswordResetRequest) (*emptypb.Empty, error) {
 	address := email.Normal(req.GetEmail())
 	often := s.mailWait(ctx, mailResetPassword, address) > 0
-	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
+	// What is kept of a request is a hash that anybody can make of an address; of
+	// this one nobody can without the keyset.
+	known := &identitypb.RequestPasswordResetRequest{Email: s.emailKey(address)}
+	return idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*emptypb.Empty, error) {
 		if often {
 			return &emptypb.Empty{}, nil
 		}

@@ -62,7 +62,7 @@ func (s *Service) CreateRecoveryCodes(ctx context.Context, _ *identitypb.CreateR
 	account := auth.From(ctx).Account
 	out := &identitypb.RecoveryCodes{}
 	err := s.db.InTx(ctx, func(tx *pg.Tx) error {
-		if _, err := accountByID(ctx, tx, account, `FOR NO KEY UPDATE`); err != nil {
+		if _, err := lockAccount(ctx, tx, account); err != nil {
 			return err
 		}
 		kinds, err := factorKinds(ctx, tx, account)

@@ -36,18 +36,23 @@ func (s *Service) CreateAccount(ctx context.Context, req *identitypb.CreateAccou
 	}
 	// Whoever has an account already is told so by a mail, and nobody here: the
 	// answer is the one that a new account has, and so is the work.
-	return idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*identitypb.Account, error) {
+	out, err := idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*identitypb.Account, error) {
 		mail := mailVerifyEmail
-		err := insertAccount(ctx, tx, a, hash)
+		err := s.insertAccount(ctx, tx, a, hash)
 		if errors.Is(err, ErrEmailTaken) {
 			tx.Exempt("a mail that is due to whoever has the address")
 			mail, err = mailAccountExists, nil
 		}
 		if err != nil || often {
-			return toAccount(a), err
+			return toAccount(withoutAddress(a)), err
 		}
-		return toAccount(a), s.due(ctx, tx, mail, a.Email)
+		return toAccount(withoutAddress(a)), s.due(ctx, tx, mail, a.Email)
 	})
+	if err != nil {
+		return nil, err
+	}
+	out.Email = a.Email
+	return out, nil
 }
 
 // withoutPassword returns the request as it may be remembered under its
@@ -124,7 +129,7 @@ func (s *Service) DeleteSessions(ctx context.Context, req *identitypb.DeleteSess
 
 // GetMe implements identitypb.IdentityServiceServer.
 func (s *Service) GetMe(ctx context.Context, _ *identitypb.GetMeRequest) (*identitypb.Account, error) {
-	a, err := accountByID(ctx, s.db, auth.From(ctx).Account, ``)
+	a, err := s.accountByID(ctx, s.db, auth.From(ctx).Account, ``)
 	if err != nil {
 		return nil, err
 	}
@@ -137,13 +142,18 @@ func (s *Service) UpdateMe(ctx context.Context, req *identitypb.UpdateMeRequest)
 	if err != nil {
 		return nil, err
 	}
-	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*identitypb.Account, error) {
+	out, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*identitypb.Account, error) {
 		a, err := s.updateAccount(ctx, tx, auth.From(ctx).Account, change)
 		if err != nil {
 			return nil, err
 		}
-		return toAccount(a), nil
+		return toAccount(withoutAddress(a)), nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	out.Email, err = s.addressOf(ctx, out.GetId())
+	return out, err
 }
 
 // Authenticate implements identitypb.IdentityServiceServer.

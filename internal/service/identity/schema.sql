@@ -37,17 +37,23 @@ CREATE TABLE account (
 	email_verified_at timestamp with time zone,
 	suspended_at timestamp with time zone,
 	suspended_reason text NOT NULL DEFAULT ''::text,
+	email_sealed bytea,
+	email_index bytea,
 	CONSTRAINT account_pkey PRIMARY KEY (id),
 	CONSTRAINT account_email UNIQUE (email),
+	CONSTRAINT account_email_index UNIQUE (email_index),
 	CONSTRAINT account_kind CHECK ((kind = ANY (ARRAY['person'::text, 'service'::text]))),
-	CONSTRAINT account_person_has_email CHECK (((kind <> 'person'::text) OR (email IS NOT NULL)))
+	CONSTRAINT account_person_has_email CHECK (((kind <> 'person'::text) OR (email IS NOT NULL) OR (email_sealed IS NOT NULL)))
 );
+CREATE INDEX account_plain ON account USING btree (id) WHERE (email IS NOT NULL);
 CREATE INDEX account_service ON account USING btree (created_at DESC, id DESC) WHERE (kind = 'service'::text);
 COMMENT ON TABLE account IS 'A person''s account: how they sign in, and what they say of themselves. Personal data of the account''s holder.';
-COMMENT ON COLUMN account.email IS 'In lower case and NFC, so that equal addresses are equal texts.';
+COMMENT ON COLUMN account.email IS 'The address as processes of before wrote it, in lower case and NFC; NULL when email_sealed has it.';
 COMMENT ON COLUMN account.password_hash IS 'argon2id in the PHC format, with the parameters it was made with; empty for an account without a password.';
 COMMENT ON COLUMN account.email_verified_at IS 'When a link that was sent to the address came back; NULL for an address that was never shown to be theirs.';
 COMMENT ON COLUMN account.suspended_reason IS 'In the words of who suspended the account.';
+COMMENT ON COLUMN account.email_sealed IS 'The address in lower case and NFC, sealed with the key of the person: unreadable once that is erased.';
+COMMENT ON COLUMN account.email_index IS 'A keyed hash of the address, by which the account is found and the address is one account''s alone. Finds nothing once the key of the person is erased; who erases it sets this to NULL, so that the address is free.';
 
 CREATE TABLE ceremony (
 	id text COLLATE "C" NOT NULL,
@@ -145,19 +151,22 @@ CREATE TABLE one_time_token (
 	account_id text COLLATE "C" NOT NULL,
 	purpose text NOT NULL,
 	token_hash bytea NOT NULL,
-	email text COLLATE "C" NOT NULL,
+	email text COLLATE "C" NOT NULL DEFAULT ''::text,
 	created_at timestamp with time zone NOT NULL,
 	expires_at timestamp with time zone NOT NULL,
 	used_at timestamp with time zone,
+	email_sealed bytea,
 	CONSTRAINT one_time_token_pkey PRIMARY KEY (account_id, purpose),
 	CONSTRAINT one_time_token_hash UNIQUE (token_hash),
 	CONSTRAINT one_time_token_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id) ON DELETE CASCADE,
 	CONSTRAINT one_time_token_purpose CHECK ((purpose = ANY (ARRAY['verify_email'::text, 'reset_password'::text, 'change_email'::text])))
 );
 CREATE INDEX one_time_token_expires ON one_time_token USING btree (expires_at);
+CREATE INDEX one_time_token_plain ON one_time_token USING btree (account_id, purpose) WHERE (email <> ''::text);
 COMMENT ON TABLE one_time_token IS 'The newest link of each purpose that was sent to somebody, until a week after its end. Personal data of the account''s holder.';
 COMMENT ON COLUMN one_time_token.token_hash IS 'SHA-256 of the token, which is kept nowhere.';
-COMMENT ON COLUMN one_time_token.email IS 'The address that the link was sent to, and that it is good for.';
+COMMENT ON COLUMN one_time_token.email IS 'The address as processes of before wrote it; empty when email_sealed has it.';
+COMMENT ON COLUMN one_time_token.email_sealed IS 'The address that the link was sent to, and that it is good for, sealed with the key of the person.';
 
 CREATE TABLE recovery_code (
 	account_id text COLLATE "C" NOT NULL,

@@ -95,7 +95,7 @@ func (s *Service) CreateServiceAccountToken(ctx context.Context, req *identitypb
 
 // ListServiceAccountTokens implements identitypb.TokenServiceServer.
 func (s *Service) ListServiceAccountTokens(ctx context.Context, req *identitypb.ListServiceAccountTokensRequest) (*identitypb.ListTokensResponse, error) {
-	a, err := accountByID(ctx, s.db, req.GetAccountId(), ``)
+	a, err := s.accountByID(ctx, s.db, req.GetAccountId(), ``)
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return nil, err
 	}

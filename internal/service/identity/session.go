@@ -104,7 +104,7 @@ func (s *Service) checkCredentials(ctx context.Context, address, password string
 	var stale bool
 	address = email.Normal(address)
 	err := s.guess(ctx, address, func() (ok bool, err error) {
-		err = s.db.QueryRow(ctx, `SELECT id, password_hash FROM account WHERE email = $1`, address).Scan(&accountID, &hash)
+		err = s.db.QueryRow(ctx, `SELECT id, password_hash FROM account WHERE `+ofAddress, s.emailIndex(address), address).Scan(&accountID, &hash)
 		if err != nil && !pg.NoRows(err) {
 			return false, fmt.Errorf("account by e-mail: %w", err)
 		}
@@ -151,7 +151,7 @@ func (s *Service) startSession(ctx context.Context, accountID string) (session, 
 	}
 	err = s.db.InTx(ctx, func(tx *pg.Tx) error {
 		// Sign-ins of one account take turns, so that each counts the others.
-		a, err := accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`)
+		a, err := s.accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`)
 		if err != nil {
 			return err
 		}

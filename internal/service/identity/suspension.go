@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/stoa-lms/stoa/internal/email"
-
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
@@ -24,10 +23,10 @@ func (s *Service) SuspendAccount(ctx context.Context, req *identitypb.SuspendAcc
 	if req.GetAccountId() == auth.From(ctx).Account {
 		return nil, ErrSuspendSelf
 	}
-	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*identitypb.AccountState, error) {
-		a, err := accountByID(ctx, tx, req.GetAccountId(), `FOR NO KEY UPDATE`)
+	return s.addressed(ctx, req, func(tx *pg.Tx) (account, error) {
+		a, err := s.accountByID(ctx, tx, req.GetAccountId(), `FOR NO KEY UPDATE`)
 		if err != nil {
-			return nil, err
+			return account{}, err
 		}
 		now := s.now()
 		if a.SuspendedAt == nil {
@@ -39,28 +38,28 @@ func (s *Service) SuspendAccount(ctx context.Context, req *identitypb.SuspendAcc
 			UPDATE account SET suspended_at = $2, suspended_reason = $3, revision = $4, updated_at = $5 WHERE id = $1`,
 			a.ID, a.SuspendedAt, a.SuspendedReason, a.Revision, now)
 		if err != nil {
-			return nil, fmt.Errorf("suspend account: %w", err)
+			return account{}, fmt.Errorf("suspend account: %w", err)
 		}
 		if err := s.endSessions(ctx, tx, a.ID, ""); err != nil {
-			return nil, err
+			return account{}, err
 		}
 		err = audit.Record(ctx, tx, audit.Entry{Action: "account.suspended", Object: a.ID, Person: a.ID, Reason: a.SuspendedReason})
 		if err != nil {
-			return nil, err
+			return account{}, err
 		}
-		return toAccountState(a), bus.Publish(ctx, tx, &identitypb.AccountSuspended{AccountId: a.ID, Version: a.Revision})
+		return a, bus.Publish(ctx, tx, &identitypb.AccountSuspended{AccountId: a.ID, Version: a.Revision})
 	})
 }
 
 // ReinstateAccount implements identitypb.AccountServiceServer.
 func (s *Service) ReinstateAccount(ctx context.Context, req *identitypb.ReinstateAccountRequest) (*identitypb.AccountState, error) {
-	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*identitypb.AccountState, error) {
-		a, err := accountByID(ctx, tx, req.GetAccountId(), `FOR NO KEY UPDATE`)
+	return s.addressed(ctx, req, func(tx *pg.Tx) (account, error) {
+		a, err := s.accountByID(ctx, tx, req.GetAccountId(), `FOR NO KEY UPDATE`)
 		if err != nil {
-			return nil, err
+			return account{}, err
 		}
 		if a.SuspendedAt == nil {
-			return toAccountState(a), nil
+			return a, nil
 		}
 		a.SuspendedAt, a.SuspendedReason = nil, ""
 		a.Revision++
@@ -68,12 +67,12 @@ func (s *Service) ReinstateAccount(ctx context.Context, req *identitypb.Reinstat
 			UPDATE account SET suspended_at = NULL, suspended_reason = '', revision = $2, updated_at = $3 WHERE id = $1`,
 			a.ID, a.Revision, s.now())
 		if err != nil {
-			return nil, fmt.Errorf("reinstate account: %w", err)
+			return account{}, fmt.Errorf("reinstate account: %w", err)
 		}
 		if err := audit.Record(ctx, tx, audit.Entry{Action: "account.reinstated", Object: a.ID, Person: a.ID}); err != nil {
-			return nil, err
+			return account{}, err
 		}
-		return toAccountState(a), bus.Publish(ctx, tx, &identitypb.AccountReinstated{AccountId: a.ID, Version: a.Revision})
+		return a, bus.Publish(ctx, tx, &identitypb.AccountReinstated{AccountId: a.ID, Version: a.Revision})
 	})
 }
 
@@ -82,11 +81,7 @@ func (s *Service) ListAccounts(ctx context.Context, req *identitypb.ListAccounts
 	if (req.GetEmail() == "") == (req.GetAccountId() == "") {
 		return nil, ErrSearch
 	}
-	where, by := `id = $1`, req.GetAccountId()
-	if by == "" {
-		where, by = `email = $1`, email.Normal(req.GetEmail())
-	}
-	a, err := oneAccount(ctx, s.db, where, by)
+	a, err := s.accountNamed(ctx, req)
 	if fault.Is(err, fault.NotFound) {
 		return &identitypb.ListAccountsResponse{}, nil
 	}
@@ -94,6 +89,35 @@ func (s *Service) ListAccounts(ctx context.Context, req *identitypb.ListAccounts
 		return nil, err
 	}
 	return &identitypb.ListAccountsResponse{Items: []*identitypb.AccountState{toAccountState(a)}}, nil
+}
+
+// accountNamed returns the account that a search names.
+func (s *Service) accountNamed(ctx context.Context, req *identitypb.ListAccountsRequest) (account, error) {
+	accountID := req.GetAccountId()
+	if accountID == "" {
+		var err error
+		if accountID, err = AccountByEmail(ctx, s.db, s.keys, req.GetEmail()); err != nil {
+			return account{}, err
+		}
+	}
+	return s.accountByID(ctx, s.db, accountID, ``)
+}
+
+// addressed makes a change once, and answers with the account's state; what is
+// kept of that under the idempotency key lacks the address.
+func (s *Service) addressed(ctx context.Context, req proto.Message, change func(*pg.Tx) (account, error)) (*identitypb.AccountState, error) {
+	out, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*identitypb.AccountState, error) {
+		a, err := change(tx)
+		if err != nil {
+			return nil, err
+		}
+		return toAccountState(withoutAddress(a)), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.Email, err = s.addressOf(ctx, out.GetAccountId())
+	return out, err
 }
 
 func toAccountState(a account) *identitypb.AccountState {

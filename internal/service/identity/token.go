@@ -117,11 +117,11 @@ func (s *Service) createToken(ctx context.Context, req proto.Message, kind strin
 
 // lockKind locks an account that is of the kind.
 func lockKind(ctx context.Context, tx *pg.Tx, accountID, kind string) error {
-	a, err := accountByID(ctx, tx, accountID, `FOR NO KEY UPDATE`)
+	found, err := lockAccount(ctx, tx, accountID)
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	if err != nil || a.Kind != kind {
+	if err != nil || found != kind {
 		if kind == kindService {
 			return ErrServiceAccountNotFound
 		}

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"fmt"
@@ -42,14 +43,14 @@ func (s *Service) CreateTotpFactor(ctx context.Context, req *identitypb.CreateTo
 	f := factor{ID: id.New("factor"), Kind: kindTOTP, Name: name, CreatedAt: s.now()}
 	var key *otp.Key
 	err = s.db.InTx(ctx, func(tx *pg.Tx) error {
-		a, err := accountByID(ctx, tx, account, `FOR NO KEY UPDATE`)
+		a, err := s.accountByID(ctx, tx, account, `FOR NO KEY UPDATE`)
 		if err != nil {
 			return err
 		}
 		if err := checkVerified(ctx, tx, account); err != nil {
 			return err
 		}
-		key, err = totp.Generate(totp.GenerateOpts{Issuer: "Stoa", AccountName: a.Email, Period: totpPeriod, Digits: otp.DigitsSix})
+		key, err = totp.Generate(totp.GenerateOpts{Issuer: "Stoa", AccountName: cmp.Or(a.Email, a.ID), Period: totpPeriod, Digits: otp.DigitsSix})
 		if err != nil {
 			return fmt.Errorf("totp: %w", err)
 		}
@@ -83,7 +84,7 @@ func (s *Service) ConfirmFactor(ctx context.Context, req *identitypb.ConfirmFact
 	account := auth.From(ctx).Account
 	var out *identitypb.ConfirmedFactor
 	err := s.attempt(ctx, func(tx *pg.Tx) error {
-		if _, err := accountByID(ctx, tx, account, `FOR NO KEY UPDATE`); err != nil {
+		if _, err := lockAccount(ctx, tx, account); err != nil {
 			return err
 		}
 		app, err := totpOf(ctx, tx, account)

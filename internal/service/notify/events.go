@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 
+	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/money"
 	"github.com/stoa-lms/stoa/internal/money/moneypb"
@@ -17,7 +18,11 @@ import (
 // accountCreated welcomes somebody, in the language and at the address that
 // they have by now: a change of them may have been heard first.
 func (s *Service) accountCreated(ctx context.Context, tx *pg.Tx, e *identitypb.AccountCreated) error {
-	err := s.storePerson(ctx, tx, person{AccountID: e.GetAccountId(), Email: e.GetEmail(), Name: e.GetName(), Locale: e.GetLocale(), Version: 1})
+	address, err := email.Of(s.vault.Keys(), e)
+	if err != nil {
+		return err
+	}
+	err = s.storePerson(ctx, tx, person{AccountID: e.GetAccountId(), Email: address, Name: e.GetName(), Locale: e.GetLocale(), Version: 1})
 	if err != nil {
 		return err
 	}
@@ -34,7 +39,11 @@ func (s *Service) accountCreated(ctx context.Context, tx *pg.Tx, e *identitypb.A
 }
 
 func (s *Service) accountUpdated(ctx context.Context, tx *pg.Tx, e *identitypb.AccountUpdated) error {
-	return s.storePerson(ctx, tx, person{AccountID: e.GetAccountId(), Email: e.GetEmail(), Name: e.GetName(), Locale: e.GetLocale(), Version: e.GetVersion()})
+	address, err := email.Of(s.vault.Keys(), e)
+	if err != nil {
+		return err
+	}
+	return s.storePerson(ctx, tx, person{AccountID: e.GetAccountId(), Email: address, Name: e.GetName(), Locale: e.GetLocale(), Version: e.GetVersion()})
 }
 
 func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) error {

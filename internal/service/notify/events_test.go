@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -9,8 +10,11 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/money/moneypb"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
@@ -42,7 +46,7 @@ func TestWelcome(t *testing.T) {
 	ana := id.New("account")
 	// The change is heard first: the welcome goes to where they are by now.
 	hear(w, w.service.accountUpdated, &identitypb.AccountUpdated{AccountId: ana, Email: "new@example.org", Name: "Ana", Locale: "de-AT", Version: 2})
-	hear(w, w.service.accountCreated, created(ana, "old", "en"), created(ana, "old", "en"))
+	hear(w, w.service.accountCreated, w.created(ana, "old", "en"), w.created(ana, "old", "en"))
 
 	res, err := w.client.ListNotifications(as(ana), &notifypb.ListNotificationsRequest{})
 	if err != nil {
@@ -73,13 +77,13 @@ func TestEnrollment(t *testing.T) {
 
 	// Nothing is told before all are known, and the bus is told to try again.
 	steps := []func(){
-		func() { hear(w, w.service.accountCreated, created(ana, "Ana", "en")) },
+		func() { hear(w, w.service.accountCreated, w.created(ana, "Ana", "en")) },
 		func() {
 			hear(w, w.service.coursePublished,
 				&coursespb.CoursePublished{CourseId: course, OwnerId: teacher, Title: "Stoicism", Sequence: 2},
 				&coursespb.CoursePublished{CourseId: course, OwnerId: teacher, Title: "An older title", Sequence: 1})
 		},
-		func() { hear(w, w.service.accountCreated, created(teacher, "Zeno", "de")) },
+		func() { hear(w, w.service.accountCreated, w.created(teacher, "Zeno", "de")) },
 	}
 	for _, step := range steps {
 		if err := try(w, w.service.enrollmentStarted, e); err == nil || !strings.Contains(err.Error(), "not known here yet") {
@@ -215,7 +219,7 @@ func TestCourseCompleted(t *testing.T) {
 	if err := try(w, w.service.courseCompleted, e); err == nil {
 		t.Error("an unknown person passed")
 	}
-	hear(w, w.service.accountCreated, created(e.GetAccountId(), "Ana", ""))
+	hear(w, w.service.accountCreated, w.created(e.GetAccountId(), "Ana", ""))
 	hear(w, w.service.courseCompleted, e, e)
 	want := []*notifypb.Notification{{
 		Kind: "course_completed", Title: "You have completed Stoicism", Body: "Well done! You have viewed every lesson.",
@@ -227,6 +231,46 @@ func TestCourseCompleted(t *testing.T) {
 	if err := try(w, w.service.courseCompleted, &learningpb.CourseCompleted{CourseId: id.New("course"), AccountId: zeno}); err == nil {
 		t.Error("an unknown course passed")
 	}
+}
+
+// Addresses come sealed, or plain in events of before; one that is sealed for
+// somebody else is an error, and changes nothing.
+func TestAddressesInEvents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ana := w.person("ana", "en")
+	updated := func(address string, version int64) *identitypb.AccountUpdated {
+		return &identitypb.AccountUpdated{AccountId: ana, EmailSealed: email.Seal(w.keys, ana, address), Name: "Ana", Locale: "en", Version: version}
+	}
+	is := func(want string) {
+		t.Helper()
+		err := w.db.InTx(t.Context(), func(tx *pg.Tx) error {
+			who, err := w.service.people(t.Context(), tx, ana)
+			if got := who[ana].Email; got != want {
+				t.Errorf("address %q, want %q", got, want)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	is("ana@example.org")
+	hear(w, w.service.accountUpdated, updated("third@example.org", 3), updated("second@example.org", 2))
+	is("third@example.org")
+	hear(w, w.service.accountUpdated, &identitypb.AccountUpdated{AccountId: ana, Email: "before@example.org", Name: "Ana", Locale: "en", Version: 4})
+	is("before@example.org")
+	wrong := updated("x@example.org", 5)
+	wrong.EmailSealed = email.Seal(w.keys, id.New("account"), "x@example.org")
+	if err := try(w, w.service.accountUpdated, wrong); !errors.Is(err, secret.ErrUnreadable) {
+		t.Errorf("%v", err)
+	}
+	e := w.created(id.New("account"), "x", "en")
+	e.EmailSealed[12]++
+	if err := try(w, w.service.accountCreated, e); !errors.Is(err, secret.ErrUnreadable) {
+		t.Errorf("%v", err)
+	}
+	is("before@example.org")
 }
 
 // What several processes hear at the same time is told once.
@@ -242,7 +286,7 @@ func TestToldOnceUnderConcurrency(t *testing.T) {
 			if err := try(w, w.service.enrollmentStarted, e); err != nil {
 				t.Error(err)
 			}
-			if err := try(w, w.service.accountCreated, created(account, "Ben", "en")); err != nil {
+			if err := try(w, w.service.accountCreated, w.created(account, "Ben", "en")); err != nil {
 				t.Error(err)
 			}
 		})
@@ -259,8 +303,8 @@ func TestNobodyBreaksAMail(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, address := range []string{"", "a", "a@b\r\nBcc: all@example.org", "a@b, c@d", "a@b c", "<a@b>", "a@b\x00"} {
-		e := created(id.New("account"), "x", "en")
-		e.Email = strings.ReplaceAll(address, "\x00", "\x01")
+		e := w.created(id.New("account"), "x", "en")
+		e.EmailSealed = email.Seal(w.keys, e.GetAccountId(), address)
 		hear(w, w.service.accountCreated, e)
 		if got, err := w.client.ListNotifications(as(e.GetAccountId()), &notifypb.ListNotificationsRequest{}); err != nil || len(got.GetItems()) != 1 {
 			t.Errorf("%q: no welcome: %v, %v", address, got, err)
@@ -270,8 +314,8 @@ func TestNobodyBreaksAMail(t *testing.T) {
 		t.Errorf("sent to %v", got)
 	}
 	evil := "Eve\r\nBcc: all@example.org\r\n\r\nBuy!\u2028\u202eover"
-	e := created(id.New("account"), evil, "en")
-	e.Email = "eve@example.org"
+	e := w.created(id.New("account"), evil, "en")
+	e.EmailSealed = email.Seal(w.keys, e.GetAccountId(), "eve@example.org")
 	hear(w, w.service.accountCreated, e)
 	m := w.mails()[0]
 	if strings.ContainsAny(m.GetSubject(), "\r\n") || !strings.HasPrefix(m.GetText(), "Hello,\n") {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
@@ -126,12 +127,14 @@ func (w *world) mails() []*notifypb.DevelopmentMail {
 func (w *world) person(name, locale string) string {
 	w.t.Helper()
 	account := id.New("account")
-	hear(w, w.service.accountCreated, created(account, name, locale))
+	hear(w, w.service.accountCreated, w.created(account, name, locale))
 	return account
 }
 
-func created(account, name, locale string) *identitypb.AccountCreated {
-	return &identitypb.AccountCreated{AccountId: account, Email: name + "@example.org", Name: name, Locale: locale}
+func (w *world) created(account, name, locale string) *identitypb.AccountCreated {
+	return &identitypb.AccountCreated{
+		AccountId: account, EmailSealed: email.Seal(w.keys, account, name+"@example.org"), Name: name, Locale: locale,
+	}
 }
 
 func (w *world) course(owner, title string) string {

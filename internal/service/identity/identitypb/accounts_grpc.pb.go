@@ -41,7 +41,7 @@ const (
 type AccountServiceClient interface {
 	// Sends a link to the caller's address that shows it to be theirs. The link
 	// before is good no more. Errors: account.email_verified (409),
-	// account.mail_rate (429).
+	// account.no_email (409), account.mail_rate (429).
 	RequestEmailVerification(ctx context.Context, in *RequestEmailVerificationRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Takes the token of such a link. Errors: account.link_invalid (400).
 	VerifyEmail(ctx context.Context, in *VerifyEmailRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
@@ -205,7 +205,7 @@ func (c *accountServiceClient) ReinstateAccount(ctx context.Context, in *Reinsta
 type AccountServiceServer interface {
 	// Sends a link to the caller's address that shows it to be theirs. The link
 	// before is good no more. Errors: account.email_verified (409),
-	// account.mail_rate (429).
+	// account.no_email (409), account.mail_rate (429).
 	RequestEmailVerification(context.Context, *RequestEmailVerificationRequest) (*emptypb.Empty, error)
 	// Takes the token of such a link. Errors: account.link_invalid (400).
 	VerifyEmail(context.Context, *VerifyEmailRequest) (*emptypb.Empty, error)

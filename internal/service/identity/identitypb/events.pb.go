@@ -28,7 +28,8 @@ type AccountCreated struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The account.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// Its address.
+	// Its address, in events of before; empty since email_sealed has it. Read it
+	// only where that is empty.
 	Email string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
 	// The name others see.
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
@@ -38,6 +39,9 @@ type AccountCreated struct {
 	TimeZone string `protobuf:"bytes,5,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
 	// Whether the address was shown to be its holder's.
 	EmailVerified bool `protobuf:"varint,6,opt,name=email_verified,json=emailVerified,proto3" json:"email_verified,omitempty"`
+	// Its address, sealed by the envelope key for the purpose "account e-mail\n"
+	// and account_id; empty for an account whose address was erased.
+	EmailSealed   []byte `protobuf:"bytes,7,opt,name=email_sealed,json=emailSealed,proto3" json:"email_sealed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -114,14 +118,22 @@ func (x *AccountCreated) GetEmailVerified() bool {
 	return false
 }
 
-// Somebody changed their profile or their address, or showed that it is theirs.
-// Carries all of it, and a version that only
-// grows, so that an older one that comes later can be told.
+func (x *AccountCreated) GetEmailSealed() []byte {
+	if x != nil {
+		return x.EmailSealed
+	}
+	return nil
+}
+
+// Somebody changed their profile or their address, or showed that it is theirs;
+// or the address, as it was, was sealed. Carries all of it, and a version that
+// only grows, so that an older one that comes later can be told.
 type AccountUpdated struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The account.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// Its address.
+	// Its address, in events of before; empty since email_sealed has it. Read it
+	// only where that is empty.
 	Email string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
 	// The name others see.
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
@@ -133,6 +145,9 @@ type AccountUpdated struct {
 	Version int64 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
 	// Whether the address was shown to be its holder's.
 	EmailVerified bool `protobuf:"varint,7,opt,name=email_verified,json=emailVerified,proto3" json:"email_verified,omitempty"`
+	// Its address, sealed by the envelope key for the purpose "account e-mail\n"
+	// and account_id; empty for an account whose address was erased.
+	EmailSealed   []byte `protobuf:"bytes,8,opt,name=email_sealed,json=emailSealed,proto3" json:"email_sealed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,6 +229,13 @@ func (x *AccountUpdated) GetEmailVerified() bool {
 		return x.EmailVerified
 	}
 	return false
+}
+
+func (x *AccountUpdated) GetEmailSealed() []byte {
+	if x != nil {
+		return x.EmailSealed
+	}
+	return nil
 }
 
 // Somebody has to be written to about the security of their account. What it
@@ -507,7 +529,7 @@ var File_internal_service_identity_identitypb_events_proto protoreflect.FileDesc
 
 const file_internal_service_identity_identitypb_events_proto_rawDesc = "" +
 	"\n" +
-	"1internal/service/identity/identitypb/events.proto\x12\x10stoa.identity.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xc2\x01\n" +
+	"1internal/service/identity/identitypb/events.proto\x12\x10stoa.identity.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xe5\x01\n" +
 	"\x0eAccountCreated\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x14\n" +
@@ -515,7 +537,8 @@ const file_internal_service_identity_identitypb_events_proto_rawDesc = "" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
 	"\x06locale\x18\x04 \x01(\tR\x06locale\x12\x1b\n" +
 	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\x12%\n" +
-	"\x0eemail_verified\x18\x06 \x01(\bR\remailVerified\"\xdc\x01\n" +
+	"\x0eemail_verified\x18\x06 \x01(\bR\remailVerified\x12!\n" +
+	"\femail_sealed\x18\a \x01(\fR\vemailSealed\"\xff\x01\n" +
 	"\x0eAccountUpdated\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x14\n" +
@@ -524,7 +547,8 @@ const file_internal_service_identity_identitypb_events_proto_rawDesc = "" +
 	"\x06locale\x18\x04 \x01(\tR\x06locale\x12\x1b\n" +
 	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\x03R\aversion\x12%\n" +
-	"\x0eemail_verified\x18\a \x01(\bR\remailVerified\"\xaa\x01\n" +
+	"\x0eemail_verified\x18\a \x01(\bR\remailVerified\x12!\n" +
+	"\femail_sealed\x18\b \x01(\fR\vemailSealed\"\xaa\x01\n" +
 	"\x15SecurityMailRequested\x12!\n" +
 	"\amail_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04mailR\x06mailId\x12*\n" +
 	"\n" +
