@@ -47,8 +47,13 @@ var (
 	ErrEntitlementNotFound = fault.New(fault.NotFound, "entitlement.not_found", "The course has no such grant of access.")
 	ErrInvitationNotFound  = fault.New(fault.NotFound, "invitation.not_found", "The course has no such invitation.")
 	ErrTooManyInvitations  = fault.New(fault.Conflict, "invitation.too_many", "The course has %d open invitations. Revoke some first.", maxInvitations)
+	ErrInviteUnpublished   = fault.New(fault.Conflict, "invitation.course_unpublished", "The course is not published, so that nobody can be invited to it yet.")
 	errInvitation          = fault.New(fault.Invalid, "invitation.invalid", "This code is not one of ours, or it is expired, revoked or used up.")
 	ErrEntitlementRevoked  = fault.New(fault.Conflict, "entitlement.revoked", "This grant was revoked. Make a new one.")
+
+	ErrEmailInvitationNotFound = fault.New(fault.NotFound, "invitation.not_found", "There is no such invitation.")
+	ErrEmailInvitationEnded    = fault.New(fault.Conflict, "invitation.ended", "The invitation is not open any more. Make a new one.")
+	ErrTooManyEmailInvitations = fault.New(fault.Conflict, "invitation.too_many", "The course has %d open invitations by e-mail. Revoke some first.", maxEmailInvitations)
 
 	ErrRoleUnknown = fault.New(fault.Invalid, "role.unknown", "There is no such role.")
 
@@ -74,7 +79,7 @@ type Config struct {
 	Now func() time.Time // nil: time.Now
 	// Attempts counts codes of invitations that are none.
 	Attempts cache.Attempts
-	Vault    *secret.Vault // seals what is written of accommodations
+	Vault    *secret.Vault // seals what is written of accommodations, and whom invitations are to
 }
 
 // Service answers the calls of accesspb.AccessService and accesspb.RoleService.
@@ -83,6 +88,7 @@ type Service struct {
 	accesspb.UnimplementedEntitlementServiceServer
 	accesspb.UnimplementedAccommodationServiceServer
 	accesspb.UnimplementedInvitationServiceServer
+	accesspb.UnimplementedEmailInvitationServiceServer
 	accesspb.UnimplementedRoleServiceServer
 
 	db  *pg.DB
@@ -111,6 +117,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	accesspb.RegisterEntitlementServiceServer(r, s)
 	accesspb.RegisterAccommodationServiceServer(r, s)
 	accesspb.RegisterInvitationServiceServer(r, s)
+	accesspb.RegisterEmailInvitationServiceServer(r, s)
 	accesspb.RegisterRoleServiceServer(r, s)
 }
 
