@@ -209,13 +209,20 @@ func (v *Vault) read(ctx context.Context, q querier, persons ...string) (map[str
 
 func (v *Vault) wrapping(person string) string { return "person key\n" + v.db.Schema() + "\n" + person }
 
-// Erase deletes the key of a person: what it encrypted is unreadable from then
+// Erase deletes the keys of persons: what they encrypted is unreadable from then
 // on, in other processes within a minute.
-func (v *Vault) Erase(ctx context.Context, tx *pg.Tx, person string) error {
-	if _, err := tx.Raw().Exec(ctx, `DELETE FROM person_key WHERE person = $1`, person); err != nil {
-		return fmt.Errorf("secret: erase key: %w", err)
+func (v *Vault) Erase(ctx context.Context, tx *pg.Tx, persons ...string) error {
+	if len(persons) == 0 {
+		return nil
 	}
-	tx.AfterCommit(func() { v.known.Invalidate(person) })
+	if _, err := tx.Raw().Exec(ctx, `DELETE FROM person_key WHERE person = ANY($1)`, persons); err != nil {
+		return fmt.Errorf("secret: erase keys: %w", err)
+	}
+	tx.AfterCommit(func() {
+		for _, person := range persons {
+			v.known.Invalidate(person)
+		}
+	})
 	return nil
 }
 

@@ -49,22 +49,26 @@ var (
 	ErrEntitlementNotFound = fault.New(fault.NotFound, "entitlement.not_found", "The course has no such grant of access.")
 	ErrInvitationNotFound  = fault.New(fault.NotFound, "invitation.not_found", "The course has no such invitation.")
 	ErrTooManyInvitations  = fault.New(fault.Conflict, "invitation.too_many", "The course has %d open invitations. Revoke some first.", maxInvitations)
+	ErrInviteUnpublished   = fault.New(fault.Conflict, "invitation.course_unpublished", "The course is not published, so that nobody can be invited to it yet.")
 	errInvitation          = fault.New(fault.Invalid, "invitation.invalid", "This code is not one of ours, or it is expired, revoked or used up.")
 	ErrEntitlementRevoked  = fault.New(fault.Conflict, "entitlement.revoked", "This grant was revoked. Make a new one.")
 
-	ErrCohortNotFound   = fault.New(fault.NotFound, "cohort.not_found", "The course has no such cohort.")
-	ErrCohortFull       = fault.New(fault.Conflict, "cohort.full", "All seats are taken or held for people who waited. Wait for one.")
-	ErrCohortClosed     = fault.New(fault.Conflict, "cohort.closed", "Nobody can join this cohort now.")
-	ErrCohortCancelled  = fault.New(fault.Conflict, "cohort.cancelled", "The cohort was cancelled.")
-	ErrCohortNameTaken  = fault.New(fault.Conflict, "cohort.name_taken", "Another cohort of the course has this name.")
-	ErrCohortSeatsTaken = fault.New(fault.Conflict, "cohort.seats_taken", "More seats are taken or offered than there would be.")
-	ErrCohortNotFull    = fault.New(fault.Conflict, "cohort.not_full", "A seat is free. Join the cohort.")
-	ErrCohortOnly       = fault.New(fault.Forbidden, "enrollment.cohort_only", "This course is taken in cohorts. Join one of them.")
-	ErrTooManyCohorts   = fault.New(fault.Conflict, "cohort.too_many", "A course has at most %d cohorts.", maxCohorts)
-	ErrInCohort         = fault.New(fault.Conflict, "cohort.joined", "You are in this cohort already.")
-	ErrNotInCohort      = fault.New(fault.NotFound, "cohort.not_member", "Not in this cohort.")
-	ErrNotWaiting       = fault.New(fault.NotFound, "waitlist.not_waiting", "Nobody of this account waits for this cohort.")
-	ErrWaitlistFull     = fault.New(fault.Conflict, "waitlist.full", "At most %d people wait for one cohort.", maxWaiting)
+	ErrCohortNotFound          = fault.New(fault.NotFound, "cohort.not_found", "The course has no such cohort.")
+	ErrCohortFull              = fault.New(fault.Conflict, "cohort.full", "All seats are taken or held for people who waited. Wait for one.")
+	ErrCohortClosed            = fault.New(fault.Conflict, "cohort.closed", "Nobody can join this cohort now.")
+	ErrCohortCancelled         = fault.New(fault.Conflict, "cohort.cancelled", "The cohort was cancelled.")
+	ErrCohortNameTaken         = fault.New(fault.Conflict, "cohort.name_taken", "Another cohort of the course has this name.")
+	ErrCohortSeatsTaken        = fault.New(fault.Conflict, "cohort.seats_taken", "More seats are taken or offered than there would be.")
+	ErrCohortNotFull           = fault.New(fault.Conflict, "cohort.not_full", "A seat is free. Join the cohort.")
+	ErrCohortOnly              = fault.New(fault.Forbidden, "enrollment.cohort_only", "This course is taken in cohorts. Join one of them.")
+	ErrTooManyCohorts          = fault.New(fault.Conflict, "cohort.too_many", "A course has at most %d cohorts.", maxCohorts)
+	ErrInCohort                = fault.New(fault.Conflict, "cohort.joined", "You are in this cohort already.")
+	ErrNotInCohort             = fault.New(fault.NotFound, "cohort.not_member", "Not in this cohort.")
+	ErrNotWaiting              = fault.New(fault.NotFound, "waitlist.not_waiting", "Nobody of this account waits for this cohort.")
+	ErrWaitlistFull            = fault.New(fault.Conflict, "waitlist.full", "At most %d people wait for one cohort.", maxWaiting)
+	ErrEmailInvitationNotFound = fault.New(fault.NotFound, "invitation.not_found", "There is no such invitation.")
+	ErrEmailInvitationEnded    = fault.New(fault.Conflict, "invitation.ended", "The invitation is not open any more. Make a new one.")
+	ErrTooManyEmailInvitations = fault.New(fault.Conflict, "invitation.too_many", "The course has %d open invitations by e-mail. Revoke some first.", maxEmailInvitations)
 
 	ErrRoleUnknown = fault.New(fault.Invalid, "role.unknown", "There is no such role.")
 
@@ -90,7 +94,7 @@ type Config struct {
 	Now func() time.Time // nil: time.Now
 	// Attempts counts codes of invitations that are none.
 	Attempts cache.Attempts
-	Vault    *secret.Vault // seals what is written of accommodations
+	Vault    *secret.Vault // seals what is written of accommodations, and whom invitations are to
 }
 
 // Service answers the calls of accesspb.AccessService and accesspb.RoleService.
@@ -100,6 +104,7 @@ type Service struct {
 	accesspb.UnimplementedAccommodationServiceServer
 	accesspb.UnimplementedInvitationServiceServer
 	accesspb.UnimplementedCohortServiceServer
+	accesspb.UnimplementedEmailInvitationServiceServer
 	accesspb.UnimplementedRoleServiceServer
 
 	db  *pg.DB
@@ -129,6 +134,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	accesspb.RegisterAccommodationServiceServer(r, s)
 	accesspb.RegisterInvitationServiceServer(r, s)
 	accesspb.RegisterCohortServiceServer(r, s)
+	accesspb.RegisterEmailInvitationServiceServer(r, s)
 	accesspb.RegisterRoleServiceServer(r, s)
 }
 

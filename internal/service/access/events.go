@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -114,4 +116,18 @@ func (s *Service) keepPerson(ctx context.Context, tx *pg.Tx, p person) error {
 		return fmt.Errorf("person: %w", err)
 	}
 	return nil
+}
+
+// namesOf returns the names of those accounts that are known.
+func namesOf(ctx context.Context, q pg.Querier, accounts []string) (map[string]string, error) {
+	rows, err := q.Query(ctx, `SELECT account_id, name FROM person WHERE account_id = ANY($1)`, accounts)
+	if err != nil {
+		return nil, fmt.Errorf("names: %w", err)
+	}
+	out := map[string]string{}
+	var account, name string
+	if _, err := pgx.ForEachRow(rows, []any{&account, &name}, func() error { out[account] = name; return nil }); err != nil {
+		return nil, fmt.Errorf("names: %w", err)
+	}
+	return out, nil
 }

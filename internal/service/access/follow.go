@@ -110,14 +110,15 @@ const (
 	dueBatch = 500
 )
 
-// Run has enrollments, cohorts and waitlists follow the clock, until ctx ends. Any number of processes
-// may run it. Access itself does not wait for it: it looks at the times.
+// Run has enrollments, cohorts, waitlists and invitations follow the clock, until
+// ctx ends. Any number of processes may run it. Access itself does not wait for
+// it: it looks at the times.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(dueEvery)
 	defer tick.Stop()
 	for {
-		if err := errors.Join(s.followClock(ctx), s.followCohorts(ctx)); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "access: what begins or ends now, trying again", "error", err.Error())
+		if err := errors.Join(s.followClock(ctx), s.followCohorts(ctx), s.tidy(ctx)); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "access: what begins, ends or is deleted now, trying again", "error", err.Error())
 		}
 		select {
 		case <-tick.C:
@@ -158,4 +159,23 @@ func (s *Service) followClock(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// tidy notes which invitations are past their end, and deletes what is kept no
+// longer, in batches so that no transaction holds many rows.
+func (s *Service) tidy(ctx context.Context) error {
+	for _, batch := range []func(context.Context, *pg.Tx) (int64, error){s.expireInvitations, s.sweepInvitations, s.sweepAddresses} {
+		for n := int64(dueBatch); n == dueBatch; {
+			err := s.db.InTx(ctx, func(tx *pg.Tx) error {
+				tx.Exempt("what time brings")
+				var err error
+				n, err = batch(ctx, tx)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

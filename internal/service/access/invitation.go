@@ -225,7 +225,7 @@ func (s *Service) useCode(ctx context.Context, tx *pg.Tx, account, code string) 
 	}
 	i, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[invitation])
 	if pg.NoRows(err) {
-		return entitlement{}, errInvitation
+		return s.useMailedCode(ctx, tx, account, code)
 	}
 	if err != nil {
 		return entitlement{}, fmt.Errorf("invitation: %w", err)
@@ -263,4 +263,16 @@ func (s *Service) useCode(ctx context.Context, tx *pg.Tx, account, code string) 
 		return entitlement{}, err
 	}
 	return granted[0], nil
+}
+
+// useMailedCode gives the account access by the code of a mail, once.
+func (s *Service) useMailedCode(ctx context.Context, tx *pg.Tx, account, code string) (entitlement, error) {
+	i, err := s.lockInvitation(ctx, tx, `code_hash = $1`, codeHash(code))
+	if errors.Is(err, ErrEmailInvitationNotFound) {
+		return entitlement{}, errInvitation
+	}
+	if err != nil {
+		return entitlement{}, err
+	}
+	return s.acceptInvitation(ctx, tx, account, i)
 }

@@ -94,6 +94,42 @@ CREATE INDEX course_published ON course USING btree (course_id) WHERE published;
 COMMENT ON TABLE course IS 'What courses and commerce have told of a course, in any order.';
 COMMENT ON COLUMN course.free IS 'Null while no price is known.';
 
+CREATE TABLE email_invitation (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	email_index bytea NOT NULL,
+	address bytea NOT NULL,
+	message bytea,
+	code_hash bytea,
+	access_days integer NOT NULL,
+	locale text NOT NULL,
+	invited_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	expires_at timestamp with time zone NOT NULL,
+	mails integer NOT NULL DEFAULT 0,
+	mailed_at timestamp with time zone,
+	state text NOT NULL DEFAULT 'open'::text,
+	ended_at timestamp with time zone,
+	accepted_by text COLLATE "C",
+	CONSTRAINT email_invitation_pkey PRIMARY KEY (id),
+	CONSTRAINT email_invitation_code UNIQUE (code_hash),
+	CONSTRAINT email_invitation_state CHECK (((state = ANY (ARRAY['open'::text, 'accepted'::text, 'declined'::text, 'revoked'::text, 'expired'::text])) AND ((state = 'open'::text) = (ended_at IS NULL)) AND ((state = 'accepted'::text) = (accepted_by IS NOT NULL))))
+);
+CREATE INDEX email_invitation_address ON email_invitation USING btree (email_index, created_at DESC, id DESC) WHERE (state = 'open'::text);
+CREATE INDEX email_invitation_course ON email_invitation USING btree (course_id, created_at DESC, id DESC);
+CREATE INDEX email_invitation_course_state ON email_invitation USING btree (course_id, state, created_at DESC, id DESC);
+CREATE INDEX email_invitation_due ON email_invitation USING btree (expires_at) WHERE (state = 'open'::text);
+CREATE INDEX email_invitation_ended ON email_invitation USING btree (ended_at) WHERE (state <> 'open'::text);
+CREATE INDEX email_invitation_inviter ON email_invitation USING btree (invited_by, created_at);
+CREATE UNIQUE INDEX email_invitation_open ON email_invitation USING btree (course_id, email_index) WHERE (state = 'open'::text);
+COMMENT ON TABLE email_invitation IS 'Invitations to a course by e-mail. Personal data of who is invited: their address and what was written to them, sealed, and whether they came; and of who invited. Deleted with their keys 90 days after their end.';
+COMMENT ON COLUMN email_invitation.email_index IS 'A keyed hash of the address, as person has it.';
+COMMENT ON COLUMN email_invitation.address IS 'Sealed with the key of the invitation.';
+COMMENT ON COLUMN email_invitation.message IS 'Sealed with the key of the invitation; null for none.';
+COMMENT ON COLUMN email_invitation.code_hash IS 'SHA-256 of the code of the last mail, which is kept nowhere; null before there was a mail.';
+COMMENT ON COLUMN email_invitation.invited_by IS 'An account, or the name of the service that invited by itself.';
+COMMENT ON COLUMN email_invitation.state IS 'One that is past its end is expired, also before this says so.';
+
 CREATE TABLE enrollment (
 	id text COLLATE "C" NOT NULL,
 	account_id text COLLATE "C" NOT NULL,
@@ -180,6 +216,15 @@ COMMENT ON TABLE invitation IS 'A code that lets into a course who has it. Who u
 COMMENT ON COLUMN invitation.code_hash IS 'SHA-256 of the code, which is kept nowhere.';
 COMMENT ON COLUMN invitation.max_uses IS 'How many people it lets in; 0 for any number.';
 COMMENT ON COLUMN invitation.access_days IS 'How long access lasts from its use on; 0 for no end.';
+
+CREATE TABLE invitation_address (
+	email_index bytea NOT NULL,
+	mailed_at timestamp with time zone[] NOT NULL,
+	until timestamp with time zone NOT NULL,
+	CONSTRAINT invitation_address_pkey PRIMARY KEY (email_index)
+);
+CREATE INDEX invitation_address_until ON invitation_address USING btree (until);
+COMMENT ON TABLE invitation_address IS 'When an address was last sent invitations, so that nobody''s mailbox is filled through us. Personal data of who has the address. Deleted after a day.';
 
 CREATE TABLE person (
 	account_id text COLLATE "C" NOT NULL,

@@ -205,6 +205,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{accesspb.File_internal_service_access_accesspb_cohorts_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterCohortServiceHandlerClient(ctx, g, accesspb.NewCohortServiceClient(e.Conns["access"]))
 		}},
+		{accesspb.File_internal_service_access_accesspb_email_invitations_proto, func(g *runtime.ServeMux) error {
+			return accesspb.RegisterEmailInvitationServiceHandlerClient(ctx, g, accesspb.NewEmailInvitationServiceClient(e.Conns["access"]))
+		}},
 		{accesspb.File_internal_service_access_accesspb_roles_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterRoleServiceHandlerClient(ctx, g, accesspb.NewRoleServiceClient(e.Conns["access"]))
 		}},

@@ -937,6 +937,171 @@ func (x *WaitlistOfferExpired) GetAccountId() string {
 	return ""
 }
 
+// A mail with an invitation is to be sent.
+type InvitationMailRequested struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the mail; one that comes twice is written once.
+	MailId string `protobuf:"bytes,1,opt,name=mail_id,json=mailId,proto3" json:"mail_id,omitempty"`
+	// The invitation.
+	InvitationId string `protobuf:"bytes,2,opt,name=invitation_id,json=invitationId,proto3" json:"invitation_id,omitempty"`
+	// The course that it invites to.
+	CourseId string `protobuf:"bytes,3,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The language as a BCP 47 tag.
+	Locale string `protobuf:"bytes,4,opt,name=locale,proto3" json:"locale,omitempty"`
+	// An InvitationMail, sealed by the envelope key for the purpose
+	// "invitation mail\n" and mail_id.
+	Sealed        []byte `protobuf:"bytes,5,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvitationMailRequested) Reset() {
+	*x = InvitationMailRequested{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvitationMailRequested) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvitationMailRequested) ProtoMessage() {}
+
+func (x *InvitationMailRequested) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvitationMailRequested.ProtoReflect.Descriptor instead.
+func (*InvitationMailRequested) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *InvitationMailRequested) GetMailId() string {
+	if x != nil {
+		return x.MailId
+	}
+	return ""
+}
+
+func (x *InvitationMailRequested) GetInvitationId() string {
+	if x != nil {
+		return x.InvitationId
+	}
+	return ""
+}
+
+func (x *InvitationMailRequested) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *InvitationMailRequested) GetLocale() string {
+	if x != nil {
+		return x.Locale
+	}
+	return ""
+}
+
+func (x *InvitationMailRequested) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+// What InvitationMailRequested seals. It never travels as it is.
+type InvitationMail struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The address to write to.
+	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// The name of who invites; may be empty.
+	Inviter string `protobuf:"bytes,2,opt,name=inviter,proto3" json:"inviter,omitempty"`
+	// What they write; may be empty.
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// The code that lets in.
+	Code string `protobuf:"bytes,4,opt,name=code,proto3" json:"code,omitempty"`
+	// Until when it does.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvitationMail) Reset() {
+	*x = InvitationMail{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvitationMail) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvitationMail) ProtoMessage() {}
+
+func (x *InvitationMail) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvitationMail.ProtoReflect.Descriptor instead.
+func (*InvitationMail) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *InvitationMail) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *InvitationMail) GetInviter() string {
+	if x != nil {
+		return x.Inviter
+	}
+	return ""
+}
+
+func (x *InvitationMail) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *InvitationMail) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *InvitationMail) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
 var File_internal_service_access_accesspb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
@@ -1039,7 +1204,22 @@ const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
 	"\tcourse_id\x18\x04 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
 	"\n" +
-	"account_id\x18\x05 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountIdB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
+	"account_id\x18\x05 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\"\xca\x01\n" +
+	"\x17InvitationMailRequested\x12!\n" +
+	"\amail_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04mailR\x06mailId\x123\n" +
+	"\rinvitation_id\x18\x02 \x01(\tB\x0e\xb2\xd4\x18\n" +
+	"invitationR\finvitationId\x12'\n" +
+	"\tcourse_id\x18\x03 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x16\n" +
+	"\x06locale\x18\x04 \x01(\tR\x06locale\x12\x16\n" +
+	"\x06sealed\x18\x05 \x01(\fR\x06sealed\"\xa3\x01\n" +
+	"\x0eInvitationMail\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12\x18\n" +
+	"\ainviter\x18\x02 \x01(\tR\ainviter\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\tR\x04code\x129\n" +
+	"\n" +
+	"expires_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAtB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
 
 var (
 	file_internal_service_access_accesspb_events_proto_rawDescOnce sync.Once
@@ -1053,7 +1233,7 @@ func file_internal_service_access_accesspb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_access_accesspb_events_proto_rawDescData
 }
 
-var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_internal_service_access_accesspb_events_proto_goTypes = []any{
 	(*EntitlementGranted)(nil),      // 0: stoa.access.v1.EntitlementGranted
 	(*EnrollmentStarted)(nil),       // 1: stoa.access.v1.EnrollmentStarted
@@ -1066,21 +1246,24 @@ var file_internal_service_access_accesspb_events_proto_goTypes = []any{
 	(*CohortMembershipChanged)(nil), // 8: stoa.access.v1.CohortMembershipChanged
 	(*WaitlistOffered)(nil),         // 9: stoa.access.v1.WaitlistOffered
 	(*WaitlistOfferExpired)(nil),    // 10: stoa.access.v1.WaitlistOfferExpired
-	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
+	(*InvitationMailRequested)(nil), // 11: stoa.access.v1.InvitationMailRequested
+	(*InvitationMail)(nil),          // 12: stoa.access.v1.InvitationMail
+	(*timestamppb.Timestamp)(nil),   // 13: google.protobuf.Timestamp
 }
 var file_internal_service_access_accesspb_events_proto_depIdxs = []int32{
-	11, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
-	11, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
-	11, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
-	11, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
-	11, // 4: stoa.access.v1.CohortChanged.starts_at:type_name -> google.protobuf.Timestamp
-	11, // 5: stoa.access.v1.CohortChanged.ends_at:type_name -> google.protobuf.Timestamp
-	11, // 6: stoa.access.v1.WaitlistOffered.ends_at:type_name -> google.protobuf.Timestamp
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	13, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
+	13, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
+	13, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
+	13, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
+	13, // 4: stoa.access.v1.CohortChanged.starts_at:type_name -> google.protobuf.Timestamp
+	13, // 5: stoa.access.v1.CohortChanged.ends_at:type_name -> google.protobuf.Timestamp
+	13, // 6: stoa.access.v1.WaitlistOffered.ends_at:type_name -> google.protobuf.Timestamp
+	13, // 7: stoa.access.v1.InvitationMail.expires_at:type_name -> google.protobuf.Timestamp
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_access_accesspb_events_proto_init() }
@@ -1094,7 +1277,7 @@ func file_internal_service_access_accesspb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_access_accesspb_events_proto_rawDesc), len(file_internal_service_access_accesspb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

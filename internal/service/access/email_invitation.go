@@ -1,0 +1,597 @@
+package access
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/email"
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+)
+
+// The states of an invitation by e-mail.
+const (
+	inviteOpen     = "open"
+	inviteAccepted = "accepted"
+	inviteDeclined = "declined"
+	inviteRevoked  = "revoked"
+	inviteExpired  = "expired"
+)
+
+// What bounds invitations by e-mail.
+const (
+	maxEmailInvitations = 100_000 // that are open, of a course
+	maxInvitesOfOne     = 1000    // that one person makes within quotaTime
+	maxMailsToOne       = 5       // that one address is sent within quotaTime
+	quotaTime           = 24 * time.Hour
+
+	maxMails  = 3 // of one invitation
+	mailEvery = time.Hour
+
+	inviteFor     = 30 * 24 * time.Hour // unless another end is asked for
+	inviteForMost = 366 * 24 * time.Hour
+	keepInvites   = 90 * 24 * time.Hour // after their end
+)
+
+// The fields of an invitation that are sealed.
+const (
+	addressField = "address"
+	messageField = "message"
+)
+
+// emailInvite is whom to invite.
+type emailInvite struct {
+	address string // as [email.Normal] returns it, and valid
+}
+
+// inviteTerms are what holds for all who are invited together.
+type inviteTerms struct {
+	accessDays int32
+	expiresAt  time.Time
+	message    string
+	locale     string
+	mail       bool   // false: no mail is sent
+	by         string // who invites: an account, or the name of a service
+}
+
+// emailInvitation is an invitation of an address to a course.
+type emailInvitation struct {
+	ID         string
+	CourseID   string
+	EmailIndex []byte
+	Address    []byte // sealed
+	Message    []byte // sealed
+	AccessDays int32
+	Locale     string
+	InvitedBy  string
+	CreatedAt  time.Time
+	ExpiresAt  time.Time
+	Mails      int32
+	MailedAt   *time.Time
+	State      string
+	EndedAt    *time.Time
+	AcceptedBy *string
+
+	to, text, inviter string // address, message and name in plain, where they were asked for
+}
+
+const emailInvitationColumns = `id, course_id, email_index, address, message, access_days, locale, invited_by, created_at, expires_at,
+	mails, mailed_at, state, ended_at, accepted_by`
+
+// emailInvitations returns the rows of a statement that returns emailInvitationColumns.
+func emailInvitations(ctx context.Context, q pg.Querier, sql string, args ...any) ([]emailInvitation, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("invitations by e-mail: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[emailInvitation])
+	if err != nil {
+		return nil, fmt.Errorf("invitations by e-mail: %w", err)
+	}
+	return list, nil
+}
+
+// state is the invitation's state at a time: one past its end is expired before
+// anybody has noted it.
+func (i emailInvitation) state(now time.Time) string {
+	if i.State == inviteOpen && !i.ExpiresAt.After(now) {
+		return inviteExpired
+	}
+	return i.State
+}
+
+// ended is when the invitation ended, nil while it is open.
+func (i emailInvitation) ended(now time.Time) *time.Time {
+	if i.EndedAt == nil && i.state(now) == inviteExpired {
+		return &i.ExpiresAt
+	}
+	return i.EndedAt
+}
+
+func (i emailInvitation) message(now time.Time) *accesspb.EmailInvitation {
+	out := &accesspb.EmailInvitation{
+		Id: i.ID, CourseId: i.CourseID, Address: i.to, State: i.state(now), AccessDays: i.AccessDays, Message: i.text, Locale: i.Locale,
+		ExpiresAt: timestamppb.New(i.ExpiresAt), InviterName: i.inviter, CreatedAt: timestamppb.New(i.CreatedAt),
+		Mails: i.Mails, MailedAt: timestampOf(i.MailedAt), EndedAt: timestampOf(i.ended(now)),
+	}
+	if id.Valid("account", i.InvitedBy) {
+		out.InvitedBy = i.InvitedBy
+	}
+	if i.AcceptedBy != nil {
+		out.AcceptedBy = *i.AcceptedBy
+	}
+	return out
+}
+
+// entry is the invitation as the audit log has it.
+func (i emailInvitation) entry() map[string]any {
+	return map[string]any{"state": i.State, "access_days": i.AccessDays, "expires_at": i.ExpiresAt, "mails": i.Mails}
+}
+
+// invite invites addresses to a course, and returns their invitations in the
+// order of the list, with their addresses. An address that has an open
+// invitation to the course keeps it, and gets its end moved and no mail. The
+// statements are the same for one address and for hundreds.
+func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list []emailInvite, terms inviteTerms) ([]emailInvitation, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	// Those who invite to one course take turns, so that each sees and counts the others'.
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext('stoa.email_invitation'), hashtext($1))`, courseID); err != nil {
+		return nil, fmt.Errorf("take turns: %w", err)
+	}
+	var published bool
+	if err := tx.QueryRow(ctx, `SELECT published FROM course WHERE course_id = $1`, courseID).Scan(&published); err != nil && !pg.NoRows(err) {
+		return nil, fmt.Errorf("course: %w", err)
+	}
+	if !published {
+		return nil, ErrInviteUnpublished
+	}
+	now := s.now()
+	indexes := make([][]byte, len(list))
+	for i, one := range list {
+		indexes[i] = email.Index(s.vault.Keys(), Schema.Name, one.address)
+	}
+	// One that is past its end makes room for the new one.
+	if _, err := tx.Exec(ctx, `
+		UPDATE email_invitation SET state = '`+inviteExpired+`', ended_at = expires_at
+		WHERE course_id = $1 AND email_index = ANY($2) AND state = '`+inviteOpen+`' AND expires_at <= $3`, courseID, indexes, now); err != nil {
+		return nil, fmt.Errorf("expire invitations: %w", err)
+	}
+	byIndex, err := s.moveEnds(ctx, tx, courseID, indexes, terms.expiresAt)
+	if err != nil {
+		return nil, err
+	}
+	var fresh []emailInvitation
+	for i, index := range indexes {
+		if _, ok := byIndex[string(index)]; ok {
+			continue
+		}
+		one := emailInvitation{
+			ID: id.New("invitation"), CourseID: courseID, EmailIndex: index, AccessDays: terms.accessDays, Locale: terms.locale, InvitedBy: terms.by,
+			CreatedAt: now, ExpiresAt: terms.expiresAt, State: inviteOpen, to: list[i].address, text: terms.message,
+		}
+		if terms.mail {
+			one.Mails, one.MailedAt = 1, &now
+		}
+		byIndex[string(index)] = one
+		fresh = append(fresh, one)
+	}
+	if err := s.insertInvitations(ctx, tx, fresh, terms.mail); err != nil {
+		return nil, err
+	}
+	if err := s.checkQuotas(ctx, tx, courseID, terms.by, len(fresh)); err != nil {
+		return nil, err
+	}
+	out := make([]emailInvitation, len(list))
+	for i, one := range list {
+		out[i] = byIndex[string(indexes[i])]
+		out[i].to = one.address
+	}
+	return out, nil
+}
+
+// moveEnds gives the open invitations of the addresses another end, and returns
+// all that are open, by index.
+func (s *Service) moveEnds(ctx context.Context, tx *pg.Tx, courseID string, indexes [][]byte, ends time.Time) (map[string]emailInvitation, error) {
+	open, err := emailInvitations(ctx, tx, `
+		SELECT `+emailInvitationColumns+` FROM email_invitation
+		WHERE course_id = $1 AND email_index = ANY($2) AND state = '`+inviteOpen+`' ORDER BY id FOR UPDATE`, courseID, indexes)
+	if err != nil {
+		return nil, err
+	}
+	byIndex := make(map[string]emailInvitation, len(indexes))
+	var moved []string
+	var entries []audit.Entry
+	for _, one := range open {
+		before := one.entry()
+		if !one.ExpiresAt.Equal(ends) {
+			one.ExpiresAt = ends
+			moved = append(moved, one.ID)
+			entries = append(entries, audit.Entry{Action: "email_invitation.moved", Object: one.ID, Course: courseID, Before: before, After: one.entry()})
+		}
+		byIndex[string(one.EmailIndex)] = one
+	}
+	if len(moved) == 0 {
+		return byIndex, nil
+	}
+	if _, err := tx.Exec(ctx, `UPDATE email_invitation SET expires_at = $2 WHERE id = ANY($1)`, moved, ends); err != nil {
+		return nil, fmt.Errorf("move invitations: %w", err)
+	}
+	return byIndex, audit.Record(ctx, tx, entries...)
+}
+
+// insertInvitations writes invitations that are new, each with its mail.
+func (s *Service) insertInvitations(ctx context.Context, tx *pg.Tx, list []emailInvitation, mail bool) error {
+	if len(list) == 0 {
+		return nil
+	}
+	var ids []string
+	for _, one := range list {
+		ids = append(ids, one.ID)
+	}
+	keys, err := s.vault.KeysIn(ctx, tx, ids...)
+	if err != nil {
+		return err
+	}
+	var (
+		indexes, addresses, messages [][]byte
+		entries                      []audit.Entry
+	)
+	for _, one := range list {
+		key := keys[one.ID]
+		indexes, addresses = append(indexes, one.EmailIndex), append(addresses, key.Seal(addressField, []byte(one.to)))
+		var message []byte
+		if one.text != "" {
+			message = key.Seal(messageField, []byte(one.text))
+		}
+		messages = append(messages, message)
+		entries = append(entries, audit.Entry{Action: "email_invitation.created", Object: one.ID, Course: one.CourseID, After: one.entry()})
+	}
+	first := list[0] // all are alike in what follows
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO email_invitation (id, email_index, address, message, course_id, access_days, locale, invited_by, created_at, expires_at, mails, mailed_at)
+		SELECT n.*, $5, $6, $7, $8, $9, $10, $11, $12 FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[]) AS n`,
+		ids, indexes, addresses, messages, first.CourseID, first.AccessDays, first.Locale, first.InvitedBy, first.CreatedAt, first.ExpiresAt,
+		first.Mails, first.MailedAt); err != nil {
+		return fmt.Errorf("insert invitations: %w", err)
+	}
+	if err := audit.Record(ctx, tx, entries...); err != nil || !mail {
+		return err
+	}
+	return s.sendInvitations(ctx, tx, list)
+}
+
+// sendInvitations gives each invitation a new code and asks for its mail. An
+// address that has had its mails of the day gets none, which nobody is told. The
+// invitations have their addresses and messages in plain, and one inviter.
+func (s *Service) sendInvitations(ctx context.Context, tx *pg.Tx, list []emailInvitation) error {
+	mailed, err := s.countMails(ctx, tx, list)
+	if err != nil {
+		return err
+	}
+	names, err := namesOf(ctx, tx, []string{list[0].InvitedBy})
+	if err != nil {
+		return err
+	}
+	ids, hashes := make([]string, len(list)), make([][]byte, len(list))
+	var events []proto.Message
+	for i, one := range list {
+		code := newCode()
+		ids[i], hashes[i] = one.ID, codeHash(code)
+		if !mailed[string(one.EmailIndex)] {
+			continue
+		}
+		mailID := id.New("mail")
+		plain, err := proto.Marshal(&accesspb.InvitationMail{
+			To: one.to, Inviter: names[one.InvitedBy], Message: one.text, Code: code, ExpiresAt: timestamppb.New(one.ExpiresAt),
+		})
+		if err != nil {
+			return fmt.Errorf("invitation mail: %w", err)
+		}
+		events = append(events, &accesspb.InvitationMailRequested{
+			MailId: mailID, InvitationId: one.ID, CourseId: one.CourseID, Locale: one.Locale,
+			Sealed: s.vault.Keys().Seal("invitation mail\n"+mailID, plain),
+		})
+	}
+	if _, err := tx.Exec(ctx, `
+		UPDATE email_invitation i SET code_hash = n.code_hash FROM unnest($1::text[], $2::bytea[]) AS n (id, code_hash) WHERE i.id = n.id`, ids, hashes); err != nil {
+		return fmt.Errorf("codes of invitations: %w", err)
+	}
+	return bus.Publish(ctx, tx, events...)
+}
+
+// countMails counts a mail to the address of each invitation, and returns by
+// index to which of them one may go.
+func (s *Service) countMails(ctx context.Context, tx *pg.Tx, list []emailInvitation) (map[string]bool, error) {
+	indexes := make([][]byte, len(list))
+	for i, one := range list {
+		indexes[i] = one.EmailIndex
+	}
+	// In one order, so that two who mail the same addresses wait for one another
+	// and not in a circle.
+	slices.SortFunc(indexes, bytes.Compare)
+	now := s.now()
+	rows, err := tx.Query(ctx, `
+		INSERT INTO invitation_address AS a (email_index, mailed_at, until)
+		SELECT n.email_index, ARRAY[$2::timestamptz], $2::timestamptz + $3::interval
+		FROM unnest($1::bytea[]) WITH ORDINALITY AS n (email_index, place) ORDER BY n.place
+		ON CONFLICT (email_index) DO UPDATE SET
+			mailed_at = array_append(ARRAY(SELECT m FROM unnest(a.mailed_at) AS m WHERE m > $2::timestamptz - $3::interval), $2::timestamptz),
+			until = EXCLUDED.until
+		WHERE (SELECT count(*) FROM unnest(a.mailed_at) AS m WHERE m > $2::timestamptz - $3::interval) < $4
+		RETURNING email_index`, indexes, now, quotaTime, maxMailsToOne)
+	if err != nil {
+		return nil, fmt.Errorf("count mails: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+	if err != nil {
+		return nil, fmt.Errorf("count mails: %w", err)
+	}
+	out := make(map[string]bool, len(found))
+	for _, index := range found {
+		out[string(index)] = true
+	}
+	return out, nil
+}
+
+// checkQuotas refuses invitations, of which n have been inserted, that are too
+// many for the course or for who invites.
+func (s *Service) checkQuotas(ctx context.Context, tx *pg.Tx, courseID, by string, n int) error {
+	if n == 0 {
+		return nil
+	}
+	var open int
+	if err := tx.QueryRow(ctx, `
+		SELECT count(*) FROM (SELECT FROM email_invitation WHERE course_id = $1 AND state = '`+inviteOpen+`' LIMIT $2) AS open`,
+		courseID, maxEmailInvitations+1).Scan(&open); err != nil {
+		return fmt.Errorf("count invitations: %w", err)
+	}
+	if open > maxEmailInvitations {
+		return ErrTooManyEmailInvitations
+	}
+	if !id.Valid("account", by) {
+		return nil // a service answers for itself
+	}
+	// Who invites to several courses at once takes turns, too; what others have
+	// done meanwhile is seen by the next statement.
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext('stoa.inviter'), hashtext($1))`, by); err != nil {
+		return fmt.Errorf("take turns: %w", err)
+	}
+	var made int
+	var first *time.Time
+	if err := tx.QueryRow(ctx, `
+		SELECT count(*), min(created_at) FROM (
+			SELECT created_at FROM email_invitation WHERE invited_by = $1 AND created_at > $2 ORDER BY created_at LIMIT $3) AS made`,
+		by, s.now().Add(-quotaTime), maxInvitesOfOne+n).Scan(&made, &first); err != nil {
+		return fmt.Errorf("count invitations: %w", err)
+	}
+	if made <= maxInvitesOfOne {
+		return nil
+	}
+	sources, err := s.sources(ctx, tx, rolesSQL, subject{account: by})
+	if err != nil {
+		return err
+	}
+	for _, one := range sources[0] {
+		if one.allows(accountRead, "") {
+			return nil
+		}
+	}
+	return &fault.Error{
+		Kind: fault.Exhausted, Code: "invitation.quota", Retry: first.Add(quotaTime).Sub(s.now()) + time.Second,
+		Message: fmt.Sprintf("You can invite %d addresses within 24 hours. Come back when Retry-After says.", maxInvitesOfOne),
+	}
+}
+
+// verifiedAccounts returns who has which of the addresses, by the text of its
+// index, where the address was shown to be theirs. One that two have, while it
+// goes from one account to another, is nobody's.
+func (s *Service) verifiedAccounts(ctx context.Context, q pg.Querier, indexes [][]byte) (map[string]string, error) {
+	rows, err := q.Query(ctx, `
+		SELECT email_index, min(account_id) FROM person WHERE email_index = ANY($1) AND email_verified
+		GROUP BY email_index HAVING count(*) = 1`, indexes)
+	if err != nil {
+		return nil, fmt.Errorf("accounts of addresses: %w", err)
+	}
+	out := map[string]string{}
+	var index []byte
+	var account string
+	if _, err := pgx.ForEachRow(rows, []any{&index, &account}, func() error { out[string(index)] = account; return nil }); err != nil {
+		return nil, fmt.Errorf("accounts of addresses: %w", err)
+	}
+	return out, nil
+}
+
+// resend sends the mail of an invitation again, with a new code.
+func (s *Service) resend(ctx context.Context, tx *pg.Tx, courseID, invitationID string) (emailInvitation, error) {
+	i, err := s.lockInvitation(ctx, tx, `id = $1 AND course_id = $2`, invitationID, courseID)
+	if err != nil {
+		return emailInvitation{}, err
+	}
+	now := s.now()
+	if i.state(now) != inviteOpen {
+		return emailInvitation{}, ErrEmailInvitationEnded
+	}
+	var wait time.Duration
+	switch {
+	case i.Mails >= maxMails:
+		wait = i.ExpiresAt.Sub(now)
+	case i.MailedAt != nil:
+		wait = i.MailedAt.Add(mailEvery).Sub(now)
+	}
+	if wait > 0 {
+		return emailInvitation{}, &fault.Error{
+			Kind: fault.Exhausted, Code: "invitation.mail_rate", Retry: wait,
+			Message: fmt.Sprintf("An invitation is mailed once an hour, and %d times at most. Come back when Retry-After says.", maxMails),
+		}
+	}
+	key, err := s.vault.KeyIn(ctx, tx, i.ID)
+	if err != nil {
+		return emailInvitation{}, err
+	}
+	if err := i.unseal(key); err != nil {
+		return emailInvitation{}, err
+	}
+	before := i.entry()
+	i.Mails, i.MailedAt = i.Mails+1, &now
+	if _, err := tx.Exec(ctx, `UPDATE email_invitation SET mails = $2, mailed_at = $3 WHERE id = $1`, i.ID, i.Mails, now); err != nil {
+		return emailInvitation{}, fmt.Errorf("mail invitation: %w", err)
+	}
+	if err := audit.Record(ctx, tx, audit.Entry{Action: "email_invitation.mailed", Object: i.ID, Course: courseID, Before: before, After: i.entry()}); err != nil {
+		return emailInvitation{}, err
+	}
+	return i, s.sendInvitations(ctx, tx, []emailInvitation{i})
+}
+
+// lockInvitation returns the one invitation of a condition and keeps others from
+// changing it until tx ends.
+func (s *Service) lockInvitation(ctx context.Context, tx *pg.Tx, where string, args ...any) (emailInvitation, error) {
+	list, err := emailInvitations(ctx, tx, `SELECT `+emailInvitationColumns+` FROM email_invitation WHERE `+where+` FOR UPDATE`, args...)
+	if err != nil {
+		return emailInvitation{}, err
+	}
+	if len(list) == 0 {
+		return emailInvitation{}, ErrEmailInvitationNotFound
+	}
+	return list[0], nil
+}
+
+// end gives an open invitation, which is locked, the state that ends it.
+func (s *Service) end(ctx context.Context, tx *pg.Tx, i emailInvitation, state, account string) error {
+	before := i.entry()
+	now := s.now()
+	i.State, i.EndedAt = state, &now
+	entry := audit.Entry{Object: i.ID, Course: i.CourseID, Person: account, Before: before, After: i.entry()}
+	switch state {
+	case inviteAccepted:
+		i.AcceptedBy, entry.Action = &account, "email_invitation.accepted"
+	case inviteDeclined:
+		entry.Action = "email_invitation.declined"
+	default:
+		entry.Action = "email_invitation.revoked"
+	}
+	if _, err := tx.Exec(ctx, `UPDATE email_invitation SET state = $2, ended_at = $3, accepted_by = $4 WHERE id = $1`, i.ID, i.State, now, i.AcceptedBy); err != nil {
+		return fmt.Errorf("end invitation: %w", err)
+	}
+	return audit.Record(ctx, tx, entry)
+}
+
+// acceptInvitation gives the account access by an invitation, which is locked.
+func (s *Service) acceptInvitation(ctx context.Context, tx *pg.Tx, account string, i emailInvitation) (entitlement, error) {
+	if i.AcceptedBy != nil && *i.AcceptedBy == account {
+		return invitedAccess(ctx, tx, i.ID, account)
+	}
+	now := s.now()
+	if i.state(now) != inviteOpen {
+		return entitlement{}, errInvitation
+	}
+	var teaches bool
+	if err := tx.QueryRow(ctx, `SELECT `+teachesSQL, i.CourseID, account, now).Scan(&teaches); err != nil {
+		return entitlement{}, fmt.Errorf("staff: %w", err)
+	}
+	if teaches {
+		return entitlement{}, ErrOwnCourse
+	}
+	if err := s.end(ctx, tx, i, inviteAccepted, account); err != nil {
+		return entitlement{}, err
+	}
+	e := entitlement{AccountID: account, CourseID: i.CourseID, Source: sourceCode, SourceID: i.ID, StartsAt: now}
+	if i.AccessDays > 0 {
+		ends := now.Add(time.Duration(i.AccessDays) * 24 * time.Hour)
+		e.EndsAt = &ends
+	}
+	granted, err := s.grant(ctx, tx, []entitlement{e})
+	if err != nil {
+		return entitlement{}, err
+	}
+	return granted[0], nil
+}
+
+// invitedAccess returns what an invitation has given to who accepted it.
+func invitedAccess(ctx context.Context, tx *pg.Tx, sourceID, account string) (entitlement, error) {
+	rows, err := tx.Query(ctx, `SELECT `+entitlementColumns+` FROM entitlement WHERE source = $1 AND source_id = $2 AND account_id = $3`,
+		sourceCode, sourceID, account)
+	if err != nil {
+		return entitlement{}, fmt.Errorf("entitlement of an invitation: %w", err)
+	}
+	e, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[entitlement])
+	if err != nil {
+		return entitlement{}, fmt.Errorf("entitlement of an invitation: %w", err)
+	}
+	return e, nil
+}
+
+// unseal fills in what is sealed; what was erased stays empty.
+func (i *emailInvitation) unseal(key *secret.PersonKey) error {
+	if key == nil {
+		return nil
+	}
+	for _, one := range []struct {
+		field  string
+		sealed []byte
+		to     *string
+	}{{addressField, i.Address, &i.to}, {messageField, i.Message, &i.text}} {
+		if one.sealed == nil {
+			continue
+		}
+		plain, err := key.Unseal(one.field, one.sealed)
+		if err != nil && !errors.Is(err, secret.ErrUnreadable) {
+			return err
+		}
+		*one.to = string(plain)
+	}
+	return nil
+}
+
+// expireInvitations notes which invitations are past their end, and
+// sweepInvitations deletes those that ended long ago with their keys, and what
+// was counted of addresses. Both take a batch and return how many there were.
+func (s *Service) expireInvitations(ctx context.Context, tx *pg.Tx) (int64, error) {
+	tag, err := tx.Exec(ctx, `
+		UPDATE email_invitation SET state = '`+inviteExpired+`', ended_at = expires_at WHERE id IN (
+			SELECT id FROM email_invitation WHERE state = '`+inviteOpen+`' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
+		s.now(), dueBatch)
+	if err != nil {
+		return 0, fmt.Errorf("expire invitations: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
+func (s *Service) sweepInvitations(ctx context.Context, tx *pg.Tx) (int64, error) {
+	rows, err := tx.Query(ctx, `
+		DELETE FROM email_invitation WHERE id IN (
+			SELECT id FROM email_invitation WHERE state <> '`+inviteOpen+`' AND ended_at <= $1 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+		RETURNING id`, s.now().Add(-keepInvites), dueBatch)
+	if err != nil {
+		return 0, fmt.Errorf("delete invitations: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return 0, fmt.Errorf("delete invitations: %w", err)
+	}
+	return int64(len(ids)), s.vault.Erase(ctx, tx, ids...)
+}
+
+func (s *Service) sweepAddresses(ctx context.Context, tx *pg.Tx) (int64, error) {
+	tag, err := tx.Exec(ctx, `
+		DELETE FROM invitation_address WHERE email_index IN (
+			SELECT email_index FROM invitation_address WHERE until <= $1 ORDER BY until LIMIT $2 FOR UPDATE SKIP LOCKED)`, s.now(), dueBatch)
+	if err != nil {
+		return 0, fmt.Errorf("forget mails: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
