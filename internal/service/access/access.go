@@ -2,15 +2,17 @@
 //
 // It owns roles and who has them, offers of courses to new owners, the ledger of
 // entitlements to courses, the enrollments that follow from it, cohorts and their
-// waitlists.
+// waitlists, and invitations. Whom an invitation by e-mail is to is sealed with a
+// key of its own.
 //
 // It answers which permissions somebody has on a course or on the platform, and
 // why; gives and takes roles; enrolls people in free courses, lists who is
-// enrolled, and gives and ends access.
+// enrolled, gives and ends access, and invites to courses by codes and by e-mail.
 //
 // It sends EntitlementGranted, EntitlementRevoked, EnrollmentStarted,
 // EnrollmentEnded, EnrollmentResumed, CourseOwnerChanged, AccommodationChanged,
-// CohortChanged, CohortMembershipChanged, WaitlistOffered and WaitlistOfferExpired.
+// CohortChanged, CohortMembershipChanged, WaitlistOffered, WaitlistOfferExpired and
+// InvitationMailRequested.
 //
 // It hears CoursePublished and CourseUnpublished of courses, PriceSet and
 // OrderPaid of commerce, and AccountCreated and AccountUpdated of identity.

@@ -470,19 +470,15 @@ func (s *Service) lockInvitation(ctx context.Context, tx *pg.Tx, where string, a
 	return list[0], nil
 }
 
-// end gives an open invitation, which is locked, the state that ends it.
-func (s *Service) end(ctx context.Context, tx *pg.Tx, i emailInvitation, state, account string) error {
-	before := i.entry()
+// end gives an open invitation, which is locked, the state that ends it, and
+// fills in the entry that tells it.
+func (s *Service) end(ctx context.Context, tx *pg.Tx, i emailInvitation, state string, entry audit.Entry) error {
 	now := s.now()
+	entry.Object, entry.Course, entry.Before = i.ID, i.CourseID, i.entry()
 	i.State, i.EndedAt = state, &now
-	entry := audit.Entry{Object: i.ID, Course: i.CourseID, Person: account, Before: before, After: i.entry()}
-	switch state {
-	case inviteAccepted:
-		i.AcceptedBy, entry.Action = &account, "email_invitation.accepted"
-	case inviteDeclined:
-		entry.Action = "email_invitation.declined"
-	default:
-		entry.Action = "email_invitation.revoked"
+	entry.After = i.entry()
+	if state == inviteAccepted {
+		i.AcceptedBy = &entry.Person
 	}
 	if _, err := tx.Exec(ctx, `UPDATE email_invitation SET state = $2, ended_at = $3, accepted_by = $4 WHERE id = $1`, i.ID, i.State, now, i.AcceptedBy); err != nil {
 		return fmt.Errorf("end invitation: %w", err)
@@ -506,7 +502,7 @@ func (s *Service) acceptInvitation(ctx context.Context, tx *pg.Tx, account strin
 	if teaches {
 		return entitlement{}, ErrOwnCourse
 	}
-	if err := s.end(ctx, tx, i, inviteAccepted, account); err != nil {
+	if err := s.end(ctx, tx, i, inviteAccepted, audit.Entry{Action: "email_invitation.accepted", Person: account}); err != nil {
 		return entitlement{}, err
 	}
 	e := entitlement{AccountID: account, CourseID: i.CourseID, Source: sourceCode, SourceID: i.ID, StartsAt: now}

@@ -88,6 +88,8 @@ type Edge struct {
 	factors    identitypb.FactorServiceClient
 	federation identitypb.FederationServiceClient
 
+	invitations accesspb.InvitationServiceClient
+
 	routes      *http.ServeMux
 	grpc        *grpc.Server
 	crossOrigin *http.CrossOriginProtection
@@ -124,6 +126,8 @@ func New(cfg Config) (*Edge, error) {
 		accounts:   identitypb.NewAccountServiceClient(cfg.Conns["identity"]),
 		factors:    identitypb.NewFactorServiceClient(cfg.Conns["identity"]),
 		federation: identitypb.NewFederationServiceClient(cfg.Conns["identity"]),
+
+		invitations: accesspb.NewInvitationServiceClient(cfg.Conns["access"]),
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
@@ -200,7 +204,7 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 			return accesspb.RegisterAccommodationServiceHandlerClient(ctx, g, accesspb.NewAccommodationServiceClient(e.Conns["access"]))
 		}},
 		{accesspb.File_internal_service_access_accesspb_invitations_proto, func(g *runtime.ServeMux) error {
-			return accesspb.RegisterInvitationServiceHandlerClient(ctx, g, accesspb.NewInvitationServiceClient(e.Conns["access"]))
+			return accesspb.RegisterInvitationServiceHandlerClient(ctx, g, e.invitations)
 		}},
 		{accesspb.File_internal_service_access_accesspb_cohorts_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterCohortServiceHandlerClient(ctx, g, accesspb.NewCohortServiceClient(e.Conns["access"]))

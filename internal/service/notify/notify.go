@@ -10,9 +10,10 @@
 // It hears identity's AccountCreated and AccountUpdated (whom to tell and how)
 // and SecurityMailRequested (a mail that identity has sealed for it),
 // courses' CoursePublished (what courses are called and whose they are), access'
-// EnrollmentStarted, WaitlistOffered and WaitlistOfferExpired, commerce's
-// OrderPaid and learning's CourseCompleted. What names a course or a person that
-// it has not heard of yet fails, and the bus tries it again later.
+// EnrollmentStarted, WaitlistOffered, WaitlistOfferExpired and
+// InvitationMailRequested (sealed, too), commerce's OrderPaid and learning's
+// CourseCompleted. What names a course or a person that it has not heard of yet
+// fails, and the bus tries it again later.
 //
 // It calls nobody.
 package notify
@@ -110,6 +111,7 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.waitlistOfferExpired),
 		bus.Copy(s.orderPaid),
 		bus.Copy(s.courseCompleted),
+		bus.Copy(s.invitationMailRequested),
 	}
 }
 
