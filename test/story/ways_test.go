@@ -89,7 +89,7 @@ func mailTo(t testing.TB, in *installation, address, text string) string {
 		if err != nil {
 			return false, err.Error()
 		}
-		for _, article := range strings.Split(string(a.body), "<article>") {
+		for article := range strings.SplitSeq(string(a.body), "<article>") {
 			if article = html.UnescapeString(article); strings.Contains(article, "To "+address) && strings.Contains(article, text) {
 				found = article
 				return true, ""
