@@ -2,11 +2,13 @@ package access
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
 
 	"golang.org/x/text/language"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
@@ -34,7 +36,14 @@ func (s *Service) CreateEmailInvitations(ctx context.Context, req *accesspb.Crea
 	if terms.expiresAt, err = s.inviteEnd(moment(req.GetExpiresAt())); err != nil {
 		return nil, err
 	}
-	out, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*accesspb.CreateEmailInvitationsResponse, error) {
+	// What is kept of a request is a hash that anybody can make of an address; of
+	// these nobody can without the keyset.
+	known := proto.CloneOf(req)
+	for i, one := range list {
+		known.Addresses[i] = hex.EncodeToString(email.Index(s.vault.Keys(), Schema.Name, one.address))
+	}
+	known.Addresses = known.Addresses[:len(list)]
+	out, err := idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*accesspb.CreateEmailInvitationsResponse, error) {
 		made, err := s.invite(ctx, tx, req.GetCourseId(), list, terms)
 		out := &accesspb.CreateEmailInvitationsResponse{}
 		for _, one := range made {
