@@ -311,8 +311,11 @@ func (s *Service) enqueue(ctx context.Context, tx *pg.Tx, i importJob, sum []byt
 	if n >= maxImports {
 		return nil, ErrTooManyImports
 	}
+	// Behind all of the course, whatever the clocks of two processes say: the first
+	// one is the first one until its end.
 	list, err := imports(ctx, tx, `
-		UPDATE import SET state = '`+importQueued+`', queued_at = $2, next_at = $2, delete_at = NULL
+		UPDATE import SET state = '`+importQueued+`', next_at = $2, delete_at = NULL, queued_at = greatest($2, (
+			SELECT max(queued_at) + interval '1 microsecond' FROM import o WHERE o.course_id = import.course_id AND o.next_at IS NOT NULL))
 		WHERE id = $1 AND state = '`+importUploading+`' AND delete_at > $2 RETURNING `+importJobColumns, i.ID, s.now())
 	if err != nil {
 		return nil, err

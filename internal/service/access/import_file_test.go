@@ -153,10 +153,11 @@ func TestImportFileRefused(t *testing.T) {
 
 // manyRows makes a file of people as it is read.
 type manyRows struct {
-	n, of int
-	line  func(n int) string
-	rest  []byte
-	check func()
+	n, of  int
+	header string // "email\n" when empty
+	line   func(n int) string
+	rest   []byte
+	check  func()
 }
 
 func (m *manyRows) Read(p []byte) (int, error) {
@@ -164,8 +165,13 @@ func (m *manyRows) Read(p []byte) (int, error) {
 		if m.n > m.of {
 			return 0, io.EOF
 		}
-		if m.rest = []byte("email\n"); m.n > 0 {
+		switch {
+		case m.n > 0:
 			m.rest = []byte(m.line(m.n))
+		case m.header != "":
+			m.rest = []byte(m.header)
+		default:
+			m.rest = []byte("email\n")
 		}
 		m.n++
 		if m.check != nil && m.n%10_000 == 0 {
