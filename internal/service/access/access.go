@@ -71,6 +71,14 @@ var (
 	ErrEmailInvitationNotFound = fault.New(fault.NotFound, "invitation.not_found", "There is no such invitation.")
 	ErrEmailInvitationEnded    = fault.New(fault.Conflict, "invitation.ended", "The invitation is not open any more. Make a new one.")
 	ErrTooManyEmailInvitations = fault.New(fault.Conflict, "invitation.too_many", "The course has %d open invitations by e-mail. Revoke some first.", maxEmailInvitations)
+	ErrImportNotFound          = fault.New(fault.NotFound, "import.not_found", "The course has no such import.")
+	ErrImportEncoding          = fault.New(fault.Invalid, "import.encoding", "The file is not UTF-8. Save it as CSV in UTF-8.")
+	ErrImportEmpty             = fault.New(fault.Invalid, "import.empty", "The file has no row.")
+	ErrImportSize              = fault.New(fault.TooLarge, "import.too_large", "A file has at most %d MiB.", maxImportSize>>20)
+	ErrImportRows              = fault.New(fault.TooLarge, "import.too_many_rows", "A file has at most %d rows.", maxImportRows)
+	ErrTooManyImports          = fault.New(fault.Conflict, "import.too_many", "The course has %d imports that are not finished. Wait for one of them.", maxImports)
+	ErrImportGone              = fault.New(fault.Conflict, "import.gone", "The import was cancelled, or its upload took longer than a day. Send the file again.")
+	ErrImportFinished          = fault.New(fault.Conflict, "import.finished", "The import has come to its end already.")
 
 	ErrRoleUnknown = fault.New(fault.Invalid, "role.unknown", "There is no such role.")
 
@@ -107,6 +115,7 @@ type Service struct {
 	accesspb.UnimplementedInvitationServiceServer
 	accesspb.UnimplementedCohortServiceServer
 	accesspb.UnimplementedEmailInvitationServiceServer
+	accesspb.UnimplementedImportServiceServer
 	accesspb.UnimplementedRoleServiceServer
 
 	db  *pg.DB
@@ -137,6 +146,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	accesspb.RegisterInvitationServiceServer(r, s)
 	accesspb.RegisterCohortServiceServer(r, s)
 	accesspb.RegisterEmailInvitationServiceServer(r, s)
+	accesspb.RegisterImportServiceServer(r, s)
 	accesspb.RegisterRoleServiceServer(r, s)
 }
 

@@ -3,14 +3,20 @@ package access
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 )
 
@@ -118,5 +124,94 @@ func BenchmarkGrowth(b *testing.B) {
 				})
 			}
 		})
+	}
+}
+
+// BenchmarkImport imports files of so many people: the time of a row and the
+// memory may not grow with them.
+func BenchmarkImport(b *testing.B) {
+	for _, size := range []int{1000, 10_000, 100_000} {
+		if size > 10_000 && testing.Short() {
+			continue
+		}
+		for _, kind := range []string{"enroll", "invite"} {
+			b.Run(fmt.Sprint(kind, "/", size), func(b *testing.B) {
+				db := pgtest.Open(b, Schema)
+				keyset, err := secret.Generate()
+				if err != nil {
+					b.Fatal(err)
+				}
+				keys, err := secret.Parse(keyset)
+				if err != nil {
+					b.Fatal(err)
+				}
+				vault, err := secret.NewVault(keys, db)
+				if err != nil {
+					b.Fatal(err)
+				}
+				s := New(Config{DB: db, Log: slog.New(slog.DiscardHandler), Vault: vault})
+				admin := id.New("account")
+				if _, err := db.Exec(b.Context(), `INSERT INTO role_grant (account_id, course_id, role, granted_by, granted_at) VALUES ($1, '', 'admin', 'x', now())`, admin); err != nil {
+					b.Fatal(err)
+				}
+				ctx := auth.With(b.Context(), auth.Principal{Account: admin})
+				line := func(n int) string { return benchID("account", n) + ",\n" }
+				if kind == "invite" {
+					line = func(n int) string { return fmt.Sprintf(",person%d@example.org\n", n) }
+				}
+				if _, err := db.Exec(b.Context(), `INSERT INTO person (account_id, name, version) SELECT `+idSQL("account", "n")+`, 'Person', 1 FROM generate_series(1, $1::int) AS n`, size); err != nil {
+					b.Fatal(err)
+				}
+				var upload, apply time.Duration
+				var most uint64
+				for b.Loop() {
+					courseID := id.New("course")
+					if _, err := db.Exec(b.Context(), `INSERT INTO course (course_id, published) VALUES ($1, true)`, courseID); err != nil {
+						b.Fatal(err)
+					}
+					before := heap()
+					stop := make(chan struct{})
+					peak := make(chan uint64)
+					go func() { peak <- peakHeap(stop) }()
+					begun := time.Now()
+					i, err := s.upload(ctx, &accesspb.UploadImportRequest{CourseId: courseID}, &manyRows{of: size, header: "account_id,email\n", line: line})
+					if err != nil {
+						b.Fatal(err)
+					}
+					staged := time.Now()
+					if err := s.runImports(b.Context()); err != nil {
+						b.Fatal(err)
+					}
+					upload, apply = upload+staged.Sub(begun), apply+time.Since(staged)
+					close(stop)
+					most = max(most, <-peak-before)
+					got, err := s.GetImport(ctx, &accesspb.GetImportRequest{CourseId: courseID, ImportId: i.GetId()})
+					if err != nil || int(got.GetEnrolled()+got.GetInvited()) != size {
+						b.Fatal(got, err)
+					}
+				}
+				rows := float64(b.N * size)
+				b.ReportMetric(float64(upload.Microseconds())/rows, "µs-upload/row")
+				b.ReportMetric(float64(apply.Microseconds())/rows, "µs-apply/row")
+				b.ReportMetric(float64(most)/(1<<20), "MiB-peak")
+				b.ReportMetric(0, "ns/op")
+			})
+		}
+	}
+}
+
+// peakHeap looks at the memory in use, garbage too, until stop.
+func peakHeap(stop <-chan struct{}) (most uint64) {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		metrics.Read(sample)
+		most = max(most, sample[0].Value.Uint64())
+		select {
+		case <-tick.C:
+		case <-stop:
+			return most
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -114,6 +115,9 @@ const (
 // ctx ends. Any number of processes may run it. Access itself does not wait for
 // it: it looks at the times.
 func (s *Service) Run(ctx context.Context) error {
+	var imports sync.WaitGroup
+	imports.Go(func() { s.keepImporting(ctx) })
+	defer imports.Wait()
 	tick := time.NewTicker(dueEvery)
 	defer tick.Stop()
 	for {
@@ -164,7 +168,7 @@ func (s *Service) followClock(ctx context.Context) error {
 // tidy notes which invitations are past their end, and deletes what is kept no
 // longer, in batches so that no transaction holds many rows.
 func (s *Service) tidy(ctx context.Context) error {
-	for _, batch := range []func(context.Context, *pg.Tx) (int64, error){s.expireInvitations, s.sweepInvitations, s.sweepAddresses} {
+	for _, batch := range []func(context.Context, *pg.Tx) (int64, error){s.expireInvitations, s.sweepInvitations, s.sweepAddresses, s.sweepImports} {
 		for n := int64(dueBatch); n == dueBatch; {
 			err := s.db.InTx(ctx, func(tx *pg.Tx) error {
 				tx.Exempt("what time brings")

@@ -115,6 +115,7 @@ CREATE TABLE email_invitation (
 	CONSTRAINT email_invitation_code UNIQUE (code_hash),
 	CONSTRAINT email_invitation_state CHECK (((state = ANY (ARRAY['open'::text, 'accepted'::text, 'declined'::text, 'revoked'::text, 'expired'::text])) AND ((state = 'open'::text) = (ended_at IS NULL)) AND ((state = 'accepted'::text) = (accepted_by IS NOT NULL))))
 );
+CREATE INDEX email_invitation_accepted ON email_invitation USING btree (course_id, email_index) WHERE (state = 'accepted'::text);
 CREATE INDEX email_invitation_address ON email_invitation USING btree (email_index, created_at DESC, id DESC) WHERE (state = 'open'::text);
 CREATE INDEX email_invitation_course ON email_invitation USING btree (course_id, created_at DESC, id DESC);
 CREATE INDEX email_invitation_course_state ON email_invitation USING btree (course_id, state, created_at DESC, id DESC);
@@ -194,6 +195,61 @@ COMMENT ON TABLE entitlement IS 'The ledger of access: why an account may use a 
 COMMENT ON COLUMN entitlement.source_id IS 'What of the source: an order line, a subscription period, a seat, a gift, an invitation, a waiver, a line of an import. Empty for "free" and for what somebody gave by hand.';
 COMMENT ON COLUMN entitlement.granted_by IS 'An account, or the name of the service that gave it by itself.';
 COMMENT ON COLUMN entitlement.due_at IS 'When access by this grant next begins or ends by itself; null when it does not any more.';
+
+CREATE TABLE import (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	state text COLLATE "C" NOT NULL DEFAULT 'uploading'::text,
+	code text NOT NULL DEFAULT ''::text,
+	dry_run boolean NOT NULL,
+	invite boolean NOT NULL,
+	locale text NOT NULL,
+	look_up boolean NOT NULL,
+	total integer NOT NULL DEFAULT 0,
+	enrolled integer NOT NULL DEFAULT 0,
+	already integer NOT NULL DEFAULT 0,
+	invited integer NOT NULL DEFAULT 0,
+	refused integer NOT NULL DEFAULT 0,
+	at_line integer NOT NULL DEFAULT 0,
+	failures integer NOT NULL DEFAULT 0,
+	next_at timestamp with time zone,
+	created_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	queued_at timestamp with time zone,
+	finished_at timestamp with time zone,
+	delete_at timestamp with time zone,
+	CONSTRAINT import_pkey PRIMARY KEY (id),
+	CONSTRAINT import_state CHECK (((state = ANY (ARRAY['uploading'::text, 'queued'::text, 'running'::text, 'done'::text, 'failed'::text, 'cancelled'::text])) AND ((state = ANY (ARRAY['done'::text, 'failed'::text, 'cancelled'::text])) = (finished_at IS NOT NULL)) AND ((state = ANY (ARRAY['queued'::text, 'running'::text])) = (delete_at IS NULL)) AND ((state = ANY (ARRAY['queued'::text, 'running'::text])) = (next_at IS NOT NULL))))
+);
+CREATE INDEX import_course ON import USING btree (course_id, created_at DESC, id DESC);
+CREATE INDEX import_delete ON import USING btree (delete_at) WHERE (delete_at IS NOT NULL);
+CREATE INDEX import_open ON import USING btree (course_id, queued_at, id) WHERE (state = ANY (ARRAY['queued'::text, 'running'::text]));
+COMMENT ON TABLE import IS 'Files of people to let into a course, and how far they have come. Personal data of who uploaded them. Deleted with its rows 30 days after its end, and a day after an upload that broke off.';
+COMMENT ON COLUMN import.look_up IS 'Whether the upload came with a session, or a token, that may look accounts up where the account may.';
+COMMENT ON COLUMN import.at_line IS 'Up to which line the rows are applied.';
+COMMENT ON COLUMN import.failures IS 'How often in a row applying the next rows has failed.';
+COMMENT ON COLUMN import.next_at IS 'When the next rows are due.';
+
+CREATE TABLE import_row (
+	import_id text COLLATE "C" NOT NULL,
+	line integer NOT NULL,
+	who text COLLATE "C",
+	address bytea,
+	starts_at timestamp with time zone,
+	ends_at timestamp with time zone,
+	reason text,
+	outcome text COLLATE "C" NOT NULL DEFAULT 'waiting'::text,
+	code text COLLATE "C",
+	field text COLLATE "C",
+	made_id text COLLATE "C",
+	CONSTRAINT import_row_pkey PRIMARY KEY (import_id, line),
+	CONSTRAINT import_row_outcome CHECK (((outcome = ANY (ARRAY['waiting'::text, 'enrolled'::text, 'already'::text, 'invited'::text, 'refused'::text])) AND ((outcome = 'refused'::text) = (code IS NOT NULL))))
+) WITH (fillfactor=60);
+CREATE INDEX import_row_who ON import_row USING btree (import_id, who, line) WHERE (who IS NOT NULL);
+COMMENT ON TABLE import_row IS 'The rows of an import, and what became of each. Personal data of the people in the file, of whom an account, or an address sealed and by its hash.';
+COMMENT ON COLUMN import_row.who IS 'Whom the row is about: an account, or the keyed hash of an address as hexadecimal digits.';
+COMMENT ON COLUMN import_row.address IS 'Sealed with the key of the import, which is erased with its end; null once the row is applied.';
+COMMENT ON COLUMN import_row.made_id IS 'The entitlement or the invitation.';
 
 CREATE TABLE invitation (
 	id text COLLATE "C" NOT NULL,

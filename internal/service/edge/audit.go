@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/service/audit/auditpb"
 )
@@ -25,15 +27,31 @@ func (e *Edge) exportAudit(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, e.Log, err)
 		return
 	}
+	e.writeLines(w, r, func() ([]proto.Message, error) {
+		res, err := stream.Recv()
+		return messages(res.GetEntries()), err
+	})
+}
+
+func messages[M proto.Message](list []M) []proto.Message {
+	out := make([]proto.Message, len(list))
+	for i, m := range list {
+		out[i] = m
+	}
+	return out
+}
+
+// writeLines answers with a line of JSON for each message, until next has no more.
+func (e *Edge) writeLines(w http.ResponseWriter, r *http.Request, next func() ([]proto.Message, error)) {
 	control := http.NewResponseController(w)
 	for first := true; ; first = false {
-		res, err := stream.Recv()
+		list, err := next()
 		switch {
 		case err != nil && !errors.Is(err, io.EOF) && first:
 			writeProblem(w, r, e.Log, fault.FromStatus(err))
 			return
 		case err != nil && !errors.Is(err, io.EOF):
-			e.Log.WarnContext(r.Context(), "audit export broken off", "error", err.Error())
+			e.Log.WarnContext(r.Context(), "export broken off", "path", r.URL.Path, "error", err.Error())
 			panic(http.ErrAbortHandler)
 		}
 		if first {
@@ -45,8 +63,8 @@ func (e *Edge) exportAudit(w http.ResponseWriter, r *http.Request) {
 		}
 		// Servers of tests have no deadlines to move; all others do.
 		_ = control.SetWriteDeadline(time.Now().Add(stall))
-		for _, entry := range res.GetEntries() {
-			line, err := codec{}.Marshal(entry)
+		for _, m := range list {
+			line, err := codec{}.Marshal(m)
 			if err != nil {
 				panic(err)
 			}

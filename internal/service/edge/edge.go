@@ -84,6 +84,7 @@ type Edge struct {
 	notify     notifypb.NotifyServiceClient
 	tokens     *otter.Cache[string, auth.Principal]
 	audit      auditpb.AuditServiceClient
+	imports    accesspb.ImportServiceClient
 	accounts   identitypb.AccountServiceClient
 	factors    identitypb.FactorServiceClient
 	federation identitypb.FederationServiceClient
@@ -123,6 +124,7 @@ func New(cfg Config) (*Edge, error) {
 		notify:     notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
 		tokens:     tokens,
 		audit:      auditpb.NewAuditServiceClient(cfg.Conns["audit"]),
+		imports:    accesspb.NewImportServiceClient(cfg.Conns["access"]),
 		accounts:   identitypb.NewAccountServiceClient(cfg.Conns["identity"]),
 		factors:    identitypb.NewFactorServiceClient(cfg.Conns["identity"]),
 		federation: identitypb.NewFederationServiceClient(cfg.Conns["identity"]),
@@ -160,6 +162,8 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 		mux.HandleFunc("POST "+path, e.followLink)
 	}
 	mux.HandleFunc("POST /v1/courses/{course_id}/media", e.upload)
+	mux.HandleFunc("POST /v1/courses/{course_id}/imports", e.importPeople)
+	mux.HandleFunc("GET /v1/courses/{course_id}/imports/{import_id}/report", e.importReport)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("/", e.notFound)
@@ -211,6 +215,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{accesspb.File_internal_service_access_accesspb_email_invitations_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterEmailInvitationServiceHandlerClient(ctx, g, accesspb.NewEmailInvitationServiceClient(e.Conns["access"]))
+		}},
+		{accesspb.File_internal_service_access_accesspb_imports_proto, func(g *runtime.ServeMux) error {
+			return accesspb.RegisterImportServiceHandlerClient(ctx, g, e.imports)
 		}},
 		{accesspb.File_internal_service_access_accesspb_roles_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterRoleServiceHandlerClient(ctx, g, accesspb.NewRoleServiceClient(e.Conns["access"]))

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
@@ -31,6 +33,11 @@ func (e *Edge) upload(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, e.Log, err)
 		return
 	}
+	e.writeCreated(w, r, m)
+}
+
+// writeCreated answers with what was made.
+func (e *Edge) writeCreated(w http.ResponseWriter, r *http.Request, m proto.Message) {
 	text, err := codec{}.Marshal(m)
 	if err != nil {
 		writeProblem(w, r, e.Log, err)
@@ -62,33 +69,46 @@ func (e *Edge) uploaded(w http.ResponseWriter, r *http.Request) (*mediapb.Media,
 		return nil, err
 	}
 	msg := &mediapb.UploadMediaRequest{CourseId: r.PathValue("course_id"), Filename: query.Get("filename")}
-	in := http.MaxBytesReader(w, r.Body, e.MaxUpload)
+	err = sendBody(w, r, e.MaxUpload, errTooLarge(e.MaxUpload), func(chunk []byte) error {
+		msg.Chunk = chunk
+		err := stream.Send(msg)
+		msg = &mediapb.UploadMediaRequest{}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	m, err := stream.CloseAndRecv()
+	return m, fault.FromStatus(err)
+}
+
+// sendBody sends the body of a request piece by piece, the first though it is
+// empty. Whoever receives them says why they take no more.
+func sendBody(w http.ResponseWriter, r *http.Request, most int64, tooLarge error, send func(chunk []byte) error) error {
+	in := http.MaxBytesReader(w, r.Body, most)
 	control := http.NewResponseController(w)
 	buf := make([]byte, chunk)
-	for {
+	for first := true; ; first = false {
 		// Servers of tests have no deadlines to move; all others do.
 		_ = control.SetReadDeadline(time.Now().Add(stall))
-		n, readErr := in.Read(buf)
-		if n > 0 || msg.GetCourseId() != "" {
-			msg.Chunk = buf[:n]
-			if err := stream.Send(msg); err != nil {
-				break // CloseAndRecv says why
+		n, err := in.Read(buf)
+		if n > 0 || first {
+			if sendErr := send(buf[:n]); sendErr != nil {
+				break
 			}
-			msg = &mediapb.UploadMediaRequest{}
 		}
-		if errors.Is(readErr, io.EOF) {
+		if errors.Is(err, io.EOF) {
 			break
 		}
-		if tooLarge := new(http.MaxBytesError); errors.As(readErr, &tooLarge) {
-			return nil, errTooLarge(e.MaxUpload)
+		if errors.As(err, new(*http.MaxBytesError)) {
+			return tooLarge
 		}
-		if readErr != nil {
-			return nil, fault.New(fault.Invalid, "request.incomplete", "The body ended before all of it had come.")
+		if err != nil {
+			return fault.New(fault.Invalid, "request.incomplete", "The body ended before all of it had come.")
 		}
 	}
 	_ = control.SetReadDeadline(time.Time{})
-	m, err := stream.CloseAndRecv()
-	return m, fault.FromStatus(err)
+	return nil
 }
 
 func errTooLarge(most int64) error {
