@@ -1,12 +1,14 @@
 // Package access is who may do what, and why.
 //
 // It owns roles and who has them, offers of courses to new owners, the ledger of
-// entitlements to courses, the enrollments that follow from it, and invitations.
-// Whom an invitation by e-mail is to is sealed with a key of its own.
+// entitlements to courses, the enrollments that follow from it, invitations, and
+// seats that others give out. Whom an invitation by e-mail or a seat is for is
+// sealed with a key of its own.
 //
 // It answers which permissions somebody has on a course or on the platform, and
 // why; gives and takes roles; enrolls people in free courses, lists who is
-// enrolled, gives and ends access, and invites to courses by codes and by e-mail.
+// enrolled, gives and ends access, invites to courses by codes and by e-mail, and keeps
+// count of seats.
 //
 // It sends EntitlementGranted, EntitlementRevoked, EnrollmentStarted,
 // EnrollmentEnded, EnrollmentResumed, CourseOwnerChanged, AccommodationChanged
@@ -57,6 +59,13 @@ var (
 	ErrEmailInvitationEnded    = fault.New(fault.Conflict, "invitation.ended", "The invitation is not open any more. Make a new one.")
 	ErrTooManyEmailInvitations = fault.New(fault.Conflict, "invitation.too_many", "The course has %d open invitations by e-mail. Revoke some first.", maxEmailInvitations)
 
+	ErrSeatBlockNotFound = fault.New(fault.NotFound, "seat_block.not_found", "There is no such block of seats here.")
+	ErrSeatBlockEnded    = fault.New(fault.Conflict, "seat_block.ended", "The block of seats has ended.")
+	ErrNoSeat            = fault.New(fault.Conflict, "seat.none_free", "No seat is free. Take one back first.")
+	ErrSeatNotFound      = fault.New(fault.NotFound, "seat.not_found", "The block has no such seat.")
+	ErrSeatHeld          = fault.New(fault.Conflict, "seat.held_already", "You have a seat of these already.")
+	ErrSeatReassignments = fault.New(fault.Conflict, "seat.reassignments_used", "As many seats as the block allows were taken back already.")
+
 	ErrRoleUnknown = fault.New(fault.Invalid, "role.unknown", "There is no such role.")
 
 	ErrGrantNotFound      = fault.New(fault.NotFound, "grant.not_found", "There is no such grant here.")
@@ -91,6 +100,7 @@ type Service struct {
 	accesspb.UnimplementedAccommodationServiceServer
 	accesspb.UnimplementedInvitationServiceServer
 	accesspb.UnimplementedEmailInvitationServiceServer
+	accesspb.UnimplementedSeatServiceServer
 	accesspb.UnimplementedRoleServiceServer
 
 	db  *pg.DB
@@ -120,6 +130,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	accesspb.RegisterAccommodationServiceServer(r, s)
 	accesspb.RegisterInvitationServiceServer(r, s)
 	accesspb.RegisterEmailInvitationServiceServer(r, s)
+	accesspb.RegisterSeatServiceServer(r, s)
 	accesspb.RegisterRoleServiceServer(r, s)
 }
 

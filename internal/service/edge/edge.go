@@ -209,6 +209,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{accesspb.File_internal_service_access_accesspb_email_invitations_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterEmailInvitationServiceHandlerClient(ctx, g, accesspb.NewEmailInvitationServiceClient(e.Conns["access"]))
 		}},
+		{accesspb.File_internal_service_access_accesspb_seats_proto, func(g *runtime.ServeMux) error {
+			return accesspb.RegisterSeatServiceHandlerClient(ctx, g, accesspb.NewSeatServiceClient(e.Conns["access"]))
+		}},
 		{accesspb.File_internal_service_access_accesspb_roles_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterRoleServiceHandlerClient(ctx, g, accesspb.NewRoleServiceClient(e.Conns["access"]))
 		}},
