@@ -9,6 +9,7 @@ import (
 	"golang.org/x/text/language"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/fault"
@@ -215,7 +216,7 @@ func (s *Service) RevokeEmailInvitation(ctx context.Context, req *accesspb.Revok
 		if err != nil || i.state(s.now()) != inviteOpen {
 			return &emptypb.Empty{}, err
 		}
-		return &emptypb.Empty{}, s.end(ctx, tx, i, inviteRevoked, "")
+		return &emptypb.Empty{}, s.end(ctx, tx, i, inviteRevoked, audit.Entry{Action: "email_invitation.revoked"})
 	})
 }
 
@@ -262,6 +263,6 @@ func (s *Service) DeclineEmailInvitation(ctx context.Context, req *accesspb.Decl
 		case i.state(s.now()) != inviteOpen:
 			return nil, errInvitation
 		}
-		return &emptypb.Empty{}, s.end(ctx, tx, i, inviteDeclined, account)
+		return &emptypb.Empty{}, s.end(ctx, tx, i, inviteDeclined, audit.Entry{Action: "email_invitation.declined", Person: account})
 	})
 }

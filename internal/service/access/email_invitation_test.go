@@ -349,7 +349,7 @@ func TestResendAndRevoke(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.GetMails() != int32(n+2) || got.GetAddress() != "ada@example.org" { //nolint:gosec // 2 or 3
+		if got.GetMails() != int32(n+2) || got.GetAddress() != "ada@example.org" {
 			t.Errorf("%v", got)
 		}
 	}

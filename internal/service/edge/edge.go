@@ -89,6 +89,8 @@ type Edge struct {
 	factors    identitypb.FactorServiceClient
 	federation identitypb.FederationServiceClient
 
+	invitations accesspb.InvitationServiceClient
+
 	routes      *http.ServeMux
 	grpc        *grpc.Server
 	crossOrigin *http.CrossOriginProtection
@@ -126,6 +128,8 @@ func New(cfg Config) (*Edge, error) {
 		accounts:   identitypb.NewAccountServiceClient(cfg.Conns["identity"]),
 		factors:    identitypb.NewFactorServiceClient(cfg.Conns["identity"]),
 		federation: identitypb.NewFederationServiceClient(cfg.Conns["identity"]),
+
+		invitations: accesspb.NewInvitationServiceClient(cfg.Conns["access"]),
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
@@ -204,13 +208,16 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 			return accesspb.RegisterAccommodationServiceHandlerClient(ctx, g, accesspb.NewAccommodationServiceClient(e.Conns["access"]))
 		}},
 		{accesspb.File_internal_service_access_accesspb_invitations_proto, func(g *runtime.ServeMux) error {
-			return accesspb.RegisterInvitationServiceHandlerClient(ctx, g, accesspb.NewInvitationServiceClient(e.Conns["access"]))
+			return accesspb.RegisterInvitationServiceHandlerClient(ctx, g, e.invitations)
 		}},
 		{accesspb.File_internal_service_access_accesspb_email_invitations_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterEmailInvitationServiceHandlerClient(ctx, g, accesspb.NewEmailInvitationServiceClient(e.Conns["access"]))
 		}},
 		{accesspb.File_internal_service_access_accesspb_imports_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterImportServiceHandlerClient(ctx, g, e.imports)
+		}},
+		{accesspb.File_internal_service_access_accesspb_seats_proto, func(g *runtime.ServeMux) error {
+			return accesspb.RegisterSeatServiceHandlerClient(ctx, g, accesspb.NewSeatServiceClient(e.Conns["access"]))
 		}},
 		{accesspb.File_internal_service_access_accesspb_roles_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterRoleServiceHandlerClient(ctx, g, accesspb.NewRoleServiceClient(e.Conns["access"]))

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 	"unicode/utf8"
 
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 )
 
@@ -42,6 +44,14 @@ var links = map[string]link{
 			return err
 		},
 	},
+	// Whoever is signed in here gets in.
+	"/invitation": {
+		"Accept the invitation", "The course is yours to take.", false,
+		func(e *Edge, ctx context.Context, token, _ string) error {
+			_, err := e.invitations.AcceptInvitation(ctx, &accesspb.AcceptInvitationRequest{Code: token})
+			return err
+		},
+	},
 }
 
 // linkView is what the page shows.
@@ -70,7 +80,7 @@ func (e *Edge) followLink(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 		view.Done = l.done
-	case known && (told.Kind == fault.Invalid || told.Kind == fault.Conflict):
+	case known && slices.Contains([]fault.Kind{fault.Invalid, fault.Unauthenticated, fault.Conflict, fault.Exhausted}, told.Kind):
 		view.Problem = told.Message
 		for _, f := range told.Fields {
 			view.Problem += " " + f.Hint

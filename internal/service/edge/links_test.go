@@ -12,8 +12,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 )
 
@@ -27,6 +29,47 @@ type resets struct {
 func (r *resets) CompletePasswordReset(_ context.Context, req *identitypb.CompletePasswordResetRequest, _ ...grpc.CallOption) (*emptypb.Empty, error) {
 	r.got = req
 	return &emptypb.Empty{}, r.err
+}
+
+// accepts answers one call, for one code.
+type accepts struct {
+	accesspb.InvitationServiceClient
+	err error
+	got string
+}
+
+func (a *accepts) AcceptInvitation(_ context.Context, req *accesspb.AcceptInvitationRequest, _ ...grpc.CallOption) (*accesspb.Entitlement, error) {
+	a.got = req.GetCode()
+	return &accesspb.Entitlement{}, a.err
+}
+
+// Who is not signed in is told so on the page, and keeps the code.
+func TestInvitationPage(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err  error
+		says string
+	}{
+		"signed in": {nil, "<strong>Done.</strong>"},
+		"nobody":    {auth.ErrUnauthenticated, auth.ErrUnauthenticated.Message},
+		"guessing":  {fault.New(fault.Exhausted, "invitation.rate", "Too many."), "Too many."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fake := &accepts{err: c.err}
+			e := &Edge{Config: Config{Log: rpctest.Log(t), Timeout: time.Second}, invitations: fake}
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/invitation?token=AAAA-BBBB", strings.NewReader("token=AAAA-BBBB"))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			w := httptest.NewRecorder()
+			e.followLink(w, r)
+			if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), c.says) || fake.got != "AAAA-BBBB" {
+				t.Errorf("%d %q %s", w.Code, fake.got, w.Body)
+			}
+			if c.err != nil && !strings.Contains(w.Body.String(), `value="AAAA-BBBB"`) {
+				t.Error("the code is lost")
+			}
+		})
+	}
 }
 
 func TestLinkPage(t *testing.T) {

@@ -29,6 +29,7 @@ func TestHears(t *testing.T) {
 	want := []string{
 		"stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated", "stoa.identity.v1.SecurityMailRequested", "stoa.courses.v1.CoursePublished",
 		"stoa.access.v1.EnrollmentStarted", "stoa.commerce.v1.OrderPaid", "stoa.learning.v1.CourseCompleted",
+		"stoa.access.v1.InvitationMailRequested",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -196,13 +196,38 @@ func Retry(ctx context.Context, db *pg.DB, ids ...string) (int64, error) {
 	return tag.RowsAffected(), nil
 }
 
+// deleteOldMail deletes mails that are kept no longer, and with the last one of
+// an invitation its key.
 func (s *Service) deleteOldMail(ctx context.Context) (int64, error) {
-	tag, err := s.db.Exec(ctx, `
-		DELETE FROM mail WHERE id IN (
-			SELECT id FROM mail WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
-		s.now().Add(-keepMail), sweepBatch)
+	var n int64
+	err := s.db.InTx(ctx, func(tx *pg.Tx) error {
+		tx.Exempt("what is kept no longer")
+		rows, err := tx.Query(ctx, `
+			DELETE FROM mail WHERE id IN (
+				SELECT id FROM mail WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+			RETURNING CASE WHEN kind = $3 THEN account_id ELSE '' END`, s.now().Add(-keepMail), sweepBatch, string(invitation))
+		if err != nil {
+			return err
+		}
+		invited, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		n = int64(len(invited))
+		rows, err = tx.Query(ctx, `
+			SELECT DISTINCT i.id FROM unnest($1::text[]) AS i (id)
+			WHERE i.id <> '' AND NOT EXISTS (SELECT FROM mail WHERE account_id = i.id AND kind = 'invitation')`, invited)
+		if err != nil {
+			return err
+		}
+		last, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		return s.vault.Erase(ctx, tx, last...)
+	})
 	if err != nil {
 		return 0, fmt.Errorf("delete old mail: %w", err)
 	}
-	return tag.RowsAffected(), nil
+	return n, nil
 }

@@ -10,7 +10,7 @@
 // It hears identity's AccountCreated and AccountUpdated (whom to tell and how)
 // and SecurityMailRequested (a mail that identity has sealed for it),
 // courses' CoursePublished (what courses are called and whose they are), access'
-// EnrollmentStarted, commerce's OrderPaid and learning's CourseCompleted. What
+// EnrollmentStarted and InvitationMailRequested (sealed, too), commerce's OrderPaid and learning's CourseCompleted. What
 // names a course or a person that it has not heard of yet fails, and the bus
 // tries it again later.
 //
@@ -108,6 +108,7 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.enrollmentStarted),
 		bus.Copy(s.orderPaid),
 		bus.Copy(s.courseCompleted),
+		bus.Copy(s.invitationMailRequested),
 	}
 }
 

@@ -31,11 +31,13 @@ CREATE TABLE mail (
 	CONSTRAINT mail_queued CHECK (((state = 'queued'::text) = (next_at IS NOT NULL))),
 	CONSTRAINT mail_state CHECK ((state = ANY (ARRAY['held'::text, 'queued'::text, 'sent'::text, 'failed'::text])))
 );
+CREATE INDEX mail_invitation ON mail USING btree (account_id) WHERE (kind = 'invitation'::text);
 CREATE INDEX mail_newest ON mail USING btree (created_at DESC, id DESC);
 CREATE INDEX mail_plain ON mail USING btree (id) WHERE (to_address <> ''::text);
 CREATE INDEX mail_queue ON mail USING btree (next_at) WHERE (state = 'queued'::text);
 COMMENT ON TABLE mail IS 'Mails: held where none are sent, else the queue of those to send and what became of them. Personal data of whom they are to: their address, name, purchases and links, sealed and deleted once the mail is sent. Kept for 30 days.';
 COMMENT ON COLUMN mail.dedupe_key IS 'See notification.dedupe_key.';
+COMMENT ON COLUMN mail.account_id IS 'Whom the mail is to, and whose key seals it: an account; for mails that invite somebody, the invitation.';
 COMMENT ON COLUMN mail.letter IS 'Address, name, subject and texts, sealed with the key of the person.';
 COMMENT ON COLUMN mail.next_at IS 'When it is tried next. Who sends it puts it off first, so that nobody sends beside.';
 COMMENT ON COLUMN mail.reply IS 'What the mail server said last, without the address.';

@@ -17,6 +17,7 @@ var pageOf = map[kind]string{
 	verifyEmail:   "/verify-email",
 	resetPassword: "/reset-password",
 	changeEmail:   "/change-email",
+	invitation:    "/invitation",
 }
 
 // security are the kinds that identity asks for.

@@ -34,6 +34,9 @@ const (
 	locked          kind = "locked"
 )
 
+// invitation is the kind of mail that access asks for.
+const invitation kind = "invitation"
+
 // facts are what a text may tell; which of them are set depends on the kind.
 type facts struct {
 	Name    string // of whom is told
@@ -46,6 +49,9 @@ type facts struct {
 	Link    string // where to go on
 	Address string // the network address it came from
 	Device  string // the program it came from
+	Inviter string // the name of who invites
+	Message string // what they write
+	Code    string // what the link carries, to be typed
 }
 
 // line is a course that was bought.
@@ -144,6 +150,12 @@ var texts = map[string]map[kind]source{
 			subject: "Signing in is blocked for a while",
 			text:    "Hello{{greet .Name}},\n\nsomebody tried many wrong passwords for your account, so that nobody can sign in with a password for a while, last on {{.Day}}." + fromEn + "\n\nIf it was you, wait a little, or choose a new password. If it was not you, your account is safe.\n\nStoa\n",
 		},
+		invitation: {
+			subject: "You are invited to {{.Course}}",
+			text: "Hello,\n\nyou are invited{{with greet .Inviter}} by{{.}}{{end}} to take the course “{{.Course}}”.{{with .Message}} They write: “{{.}}”{{end}}\n\n{{.Link}}\n\n" +
+				"Sign in with any account, or make one. The code of the invitation is {{.Code}}. It lets one person in, until {{.Day}}. If you don't want to come, you need do nothing.\n\nStoa\n",
+			button: "Accept the invitation",
+		},
 	},
 	"de": {
 		welcome: {
@@ -209,6 +221,12 @@ var texts = map[string]map[kind]source{
 		locked: {
 			subject: "Die Anmeldung ist eine Weile gesperrt",
 			text:    "Hallo{{greet .Name}},\n\njemand hat für dein Konto viele falsche Passwörter versucht, so dass sich eine Weile niemand mit Passwort anmelden kann, zuletzt: {{.Day}}." + fromDe + "\n\nWenn du es warst, warte ein wenig, oder wähle ein neues Passwort. Wenn nicht, ist dein Konto sicher.\n\nStoa\n",
+		},
+		invitation: {
+			subject: "Du bist eingeladen: {{.Course}}",
+			text: "Hallo,\n\ndu bist{{with greet .Inviter}} von{{.}}{{end}} eingeladen, am Kurs „{{.Course}}“ teilzunehmen.{{with .Message}} Dazu schreibt man dir: „{{.}}“{{end}}\n\n{{.Link}}\n\n" +
+				"Melde dich mit irgendeinem Konto an, oder leg eines an. Der Code der Einladung ist {{.Code}}. Er lässt eine Person hinein, bis {{.Day}}. Wenn du nicht kommen willst, brauchst du nichts zu tun.\n\nStoa\n",
+			button: "Einladung annehmen",
 		},
 	},
 }
@@ -328,7 +346,7 @@ func programOf(userAgent string) string {
 // end a header nor pass for a text of ours.
 func (f facts) cleaned() facts {
 	f.Name, f.Student, f.Course = oneLine(f.Name), oneLine(f.Student), oneLine(f.Course)
-	f.Address = oneLine(f.Address)
+	f.Address, f.Inviter, f.Message = oneLine(f.Address), oneLine(f.Inviter), unlinked(shorten(f.Message, maxMessage))
 	lines := make([]line, len(f.Lines))
 	for i, l := range f.Lines {
 		lines[i] = line{Course: oneLine(l.Course), Amount: l.Amount}
@@ -337,13 +355,19 @@ func (f facts) cleaned() facts {
 	return f
 }
 
-// maxFact bounds a fact in characters.
-const maxFact = 200
+// maxFact bounds a fact in characters, and maxMessage what somebody writes.
+const (
+	maxFact    = 200
+	maxMessage = 500
+)
 
 // oneLine returns s without line ends, other control characters and characters
 // that turn the direction of what follows, with single spaces, and not longer
 // than a text bears.
-func oneLine(s string) string {
+func oneLine(s string) string { return shorten(s, maxFact) }
+
+// shorten is oneLine for another length.
+func shorten(s string, most int) string {
 	s = strings.ToValidUTF8(s, "\ufffd")
 	s = strings.Map(func(r rune) rune {
 		switch {
@@ -356,8 +380,8 @@ func oneLine(s string) string {
 		}
 	}, s)
 	s = strings.Join(strings.Fields(s), " ")
-	if letters := []rune(s); len(letters) > maxFact {
-		s = string(letters[:maxFact-1]) + "…"
+	if letters := []rune(s); len(letters) > most {
+		s = string(letters[:most-1]) + "…"
 	}
 	return s
 }

@@ -12,7 +12,7 @@ import (
 // Every kind is told in every language, and those with a mail have it in all.
 func TestTextsAreWhole(t *testing.T) {
 	t.Parallel()
-	f := facts{Name: "Ana", Student: "Ben", Course: "Logic", Amount: "EUR 1.00", Order: "order_1", Day: "2026-05-01", Link: "https://x/y", Address: "192.0.2.1", Device: "Firefox", Lines: []line{{"Logic", "EUR 1.00"}}}
+	f := facts{Name: "Ana", Student: "Ben", Course: "Logic", Amount: "EUR 1.00", Order: "order_1", Day: "2026-05-01", Link: "https://x/y", Address: "192.0.2.1", Device: "Firefox", Inviter: "Zeno", Message: "Come in!", Code: "AAAA-BBBB", Lines: []line{{"Logic", "EUR 1.00"}}}
 	for language, kinds := range texts {
 		if len(kinds) != len(texts["en"]) {
 			t.Errorf("%s has %d kinds, English has %d", language, len(kinds), len(texts["en"]))
@@ -23,7 +23,8 @@ func TestTextsAreWhole(t *testing.T) {
 				t.Errorf("%s in %s: %v", k, language, err)
 				continue
 			}
-			if (got.title == "") != security[k] || (got.body == "") != security[k] ||
+			mailOnly := security[k] || k == invitation
+			if (got.title == "") != mailOnly || (got.body == "") != mailOnly ||
 				(got.html == "") != (s.text == "") || (texts[language][k].button == "") != (pageOf[k] == "") || (got.subject == "") != (s.subject == "") || (got.text == "") != (s.text == "") {
 				t.Errorf("%s in %s lacks a part: %+v", k, language, got)
 			}
@@ -54,7 +55,7 @@ func TestFactsStayInLine(t *testing.T) {
 		text := func(name string) string {
 			return rapid.OneOf(rapid.String(), rapid.StringOf(rapid.RuneFrom([]rune("a {}\r\n\t\x00\u0085\u2028\u2029\u202e\u2066<")))).Draw(t, name)
 		}
-		f := facts{Name: text("name"), Student: text("student"), Course: text("course"), Amount: "EUR 1.00", Order: "order_1", Day: "2026-05-01"}
+		f := facts{Name: text("name"), Student: text("student"), Course: text("course"), Inviter: text("inviter"), Message: text("message"), Amount: "EUR 1.00", Order: "order_1", Day: "2026-05-01"}
 		for range rapid.IntRange(0, 3).Draw(t, "lines") {
 			f.Lines = append(f.Lines, line{Course: text("line"), Amount: "EUR 1.00"})
 		}
