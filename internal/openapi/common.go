@@ -109,10 +109,35 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 		"stoa.media.v1.MediaService.UploadMedia": func(md protoreflect.MethodDescriptor) route {
 			return route{rpc: md, method: http.MethodPost, path: "/v1/courses/{course_id}/media", query: []string{"filename"}, edit: upload}
 		},
+		"stoa.access.v1.ImportService.UploadImport": func(md protoreflect.MethodDescriptor) route {
+			return route{rpc: md, method: http.MethodPost, path: "/v1/courses/{course_id}/imports", query: []string{"invite", "dry_run", "locale"}, edit: importFile}
+		},
+		"stoa.access.v1.ImportService.ExportImportReport": func(md protoreflect.MethodDescriptor) route {
+			return route{
+				rpc: md, method: http.MethodGet, path: "/v1/courses/{course_id}/imports/{import_id}/report", query: []string{"after", "outcome"}, edit: importReport,
+			}
+		},
 		"stoa.media.v1.MediaService.DownloadMedia": func(md protoreflect.MethodDescriptor) route {
 			return route{rpc: md, method: http.MethodGet, path: "/v1/media/{media_id}/content", query: []string{"expires", "signature"}, edit: download}
 		},
 	}
+}
+
+func importFile(op *spec.Operation) {
+	op.Summary = "Takes in a file of people"
+	op.RequestBody = &spec.RequestBody{
+		Description: "The file, of at most 256 MiB.", Required: true, Content: spec.Map[spec.MediaType]{{Name: "text/csv"}},
+	}
+	ok, _ := op.Responses.Get("200")
+	op.Responses = spec.Map[*spec.Response]{{Name: "201", Value: ok}}
+}
+
+func importReport(op *spec.Operation) {
+	op.Responses = spec.Map[*spec.Response]{{Name: "200", Value: &spec.Response{
+		Description: "A line of JSON for each row of the file: `line`, `outcome`, and where they apply `code`, `field`, `hint`, `entitlement_id` and `invitation_id`.",
+		Headers:     spec.Map[*spec.Header]{{Name: "X-Request-Id", Value: &spec.Header{Ref: "#/components/headers/RequestId"}}},
+		Content:     spec.Map[spec.MediaType]{{Name: "application/x-ndjson", Value: spec.MediaType{Schema: &spec.Schema{Type: "string"}}}},
+	}}}
 }
 
 func upload(op *spec.Operation) {

@@ -2,12 +2,13 @@
 //
 // It owns roles and who has them, offers of courses to new owners, the ledger of
 // entitlements to courses, the enrollments that follow from it, cohorts and their
-// waitlists, and invitations. Whom an invitation by e-mail is to is sealed with a
-// key of its own.
+// waitlists, invitations, seats that others give out, and imports of people. Whom
+// an invitation by e-mail or a seat is for is sealed with a key of its own.
 //
 // It answers which permissions somebody has on a course or on the platform, and
 // why; gives and takes roles; enrolls people in free courses, lists who is
-// enrolled, gives and ends access, and invites to courses by codes and by e-mail.
+// enrolled, gives and ends access, invites to courses by codes and by e-mail, lets
+// people in by files, and keeps count of seats.
 //
 // It sends EntitlementGranted, EntitlementRevoked, EnrollmentStarted,
 // EnrollmentEnded, EnrollmentResumed, CourseOwnerChanged, AccommodationChanged,
@@ -71,14 +72,22 @@ var (
 	ErrEmailInvitationNotFound = fault.New(fault.NotFound, "invitation.not_found", "There is no such invitation.")
 	ErrEmailInvitationEnded    = fault.New(fault.Conflict, "invitation.ended", "The invitation is not open any more. Make a new one.")
 	ErrTooManyEmailInvitations = fault.New(fault.Conflict, "invitation.too_many", "The course has %d open invitations by e-mail. Revoke some first.", maxEmailInvitations)
-	ErrImportNotFound          = fault.New(fault.NotFound, "import.not_found", "The course has no such import.")
-	ErrImportEncoding          = fault.New(fault.Invalid, "import.encoding", "The file is not UTF-8. Save it as CSV in UTF-8.")
-	ErrImportEmpty             = fault.New(fault.Invalid, "import.empty", "The file has no row.")
-	ErrImportSize              = fault.New(fault.TooLarge, "import.too_large", "A file has at most %d MiB.", maxImportSize>>20)
-	ErrImportRows              = fault.New(fault.TooLarge, "import.too_many_rows", "A file has at most %d rows.", maxImportRows)
-	ErrTooManyImports          = fault.New(fault.Conflict, "import.too_many", "The course has %d imports that are not finished. Wait for one of them.", maxImports)
-	ErrImportGone              = fault.New(fault.Conflict, "import.gone", "The import was cancelled, or its upload took longer than a day. Send the file again.")
-	ErrImportFinished          = fault.New(fault.Conflict, "import.finished", "The import has come to its end already.")
+
+	ErrImportNotFound = fault.New(fault.NotFound, "import.not_found", "The course has no such import.")
+	ErrImportEncoding = fault.New(fault.Invalid, "import.encoding", "The file is not UTF-8. Save it as CSV in UTF-8.")
+	ErrImportEmpty    = fault.New(fault.Invalid, "import.empty", "The file has no row.")
+	ErrImportSize     = fault.New(fault.TooLarge, "import.too_large", "A file has at most %d MiB.", maxImportSize>>20)
+	ErrImportRows     = fault.New(fault.TooLarge, "import.too_many_rows", "A file has at most %d rows.", maxImportRows)
+	ErrTooManyImports = fault.New(fault.Conflict, "import.too_many", "The course has %d imports that are not finished. Wait for one of them.", maxImports)
+	ErrImportGone     = fault.New(fault.Conflict, "import.gone", "The import was cancelled, or its upload took longer than a day. Send the file again.")
+	ErrImportFinished = fault.New(fault.Conflict, "import.finished", "The import has come to its end already.")
+
+	ErrSeatBlockNotFound = fault.New(fault.NotFound, "seat_block.not_found", "There is no such block of seats here.")
+	ErrSeatBlockEnded    = fault.New(fault.Conflict, "seat_block.ended", "The block of seats has ended.")
+	ErrNoSeat            = fault.New(fault.Conflict, "seat.none_free", "No seat is free. Take one back first.")
+	ErrSeatNotFound      = fault.New(fault.NotFound, "seat.not_found", "The block has no such seat.")
+	ErrSeatHeld          = fault.New(fault.Conflict, "seat.held_already", "You have a seat of these already.")
+	ErrSeatReassignments = fault.New(fault.Conflict, "seat.reassignments_used", "As many seats as the block allows were taken back already.")
 
 	ErrRoleUnknown = fault.New(fault.Invalid, "role.unknown", "There is no such role.")
 
@@ -116,6 +125,7 @@ type Service struct {
 	accesspb.UnimplementedCohortServiceServer
 	accesspb.UnimplementedEmailInvitationServiceServer
 	accesspb.UnimplementedImportServiceServer
+	accesspb.UnimplementedSeatServiceServer
 	accesspb.UnimplementedRoleServiceServer
 
 	db  *pg.DB
@@ -147,6 +157,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	accesspb.RegisterCohortServiceServer(r, s)
 	accesspb.RegisterEmailInvitationServiceServer(r, s)
 	accesspb.RegisterImportServiceServer(r, s)
+	accesspb.RegisterSeatServiceServer(r, s)
 	accesspb.RegisterRoleServiceServer(r, s)
 }
 

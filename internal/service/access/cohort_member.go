@@ -152,7 +152,7 @@ func (s *Service) join(ctx context.Context, tx *pg.Tx, j joining) (cohortMember,
 	if err != nil {
 		return cohortMember{}, err
 	}
-	if err := s.takeSeat(ctx, tx, c, j, way); err != nil {
+	if err := s.takeCohortSeat(ctx, tx, c, j, way); err != nil {
 		return cohortMember{}, err
 	}
 	m := cohortMember{ID: id.New("member"), CohortID: c.ID, CourseID: c.CourseID, AccountID: j.account, JoinedAt: s.now()}
@@ -187,9 +187,9 @@ func (s *Service) wayInto(ctx context.Context, tx *pg.Tx, j joining, was cohortM
 	return w, nil
 }
 
-// takeSeat takes a seat of a locked cohort: the one that is held for them, or
+// takeCohortSeat takes a seat of a locked cohort: the one that is held for them, or
 // one that nobody has.
-func (s *Service) takeSeat(ctx context.Context, tx *pg.Tx, c *cohort, j joining, w way) error {
+func (s *Service) takeCohortSeat(ctx context.Context, tx *pg.Tx, c *cohort, j joining, w way) error {
 	now := s.now()
 	entry, waits, err := waiting(ctx, tx, c.ID, j.account)
 	if err != nil {

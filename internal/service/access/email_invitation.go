@@ -65,6 +65,7 @@ type inviteTerms struct {
 	locale     string
 	mail       bool   // false: no mail is sent
 	by         string // who invites: an account, or the name of a service
+	seat       string // that is offered to the one who is invited; "" for none
 }
 
 // emailInvitation is an invitation of an address to a course.
@@ -84,12 +85,13 @@ type emailInvitation struct {
 	State      string
 	EndedAt    *time.Time
 	AcceptedBy *string
+	SeatID     string
 
 	to, text, inviter string // address, message and name in plain, where they were asked for
 }
 
 const emailInvitationColumns = `id, course_id, email_index, address, message, access_days, locale, invited_by, created_at, expires_at,
-	mails, mailed_at, state, ended_at, accepted_by`
+	mails, mailed_at, state, ended_at, accepted_by, seat_id`
 
 // emailInvitations returns the rows of a statement that returns emailInvitationColumns.
 func emailInvitations(ctx context.Context, q pg.Querier, sql string, args ...any) ([]emailInvitation, error) {
@@ -143,8 +145,9 @@ func (i emailInvitation) entry() map[string]any {
 
 // invite invites addresses to a course, and returns their invitations in the
 // order of the list, with their addresses. An address that has an open
-// invitation to the course keeps it, and gets its end moved and no mail. The
-// statements are the same for one address and for hundreds.
+// invitation to the course keeps it, and gets its end moved and no mail; one that
+// offers a seat is apart from it. The statements are the same for one address and
+// for hundreds.
 func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list []emailInvite, terms inviteTerms) ([]emailInvitation, error) {
 	if len(list) == 0 {
 		return nil, nil
@@ -168,10 +171,11 @@ func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list [
 	// One that is past its end makes room for the new one.
 	if _, err := tx.Exec(ctx, `
 		UPDATE email_invitation SET state = '`+inviteExpired+`', ended_at = expires_at
-		WHERE course_id = $1 AND email_index = ANY($2) AND state = '`+inviteOpen+`' AND expires_at <= $3`, courseID, indexes, now); err != nil {
+		WHERE course_id = $1 AND email_index = ANY($2) AND seat_id = $4 AND state = '`+inviteOpen+`' AND expires_at <= $3`,
+		courseID, indexes, now, terms.seat); err != nil {
 		return nil, fmt.Errorf("expire invitations: %w", err)
 	}
-	byIndex, err := s.moveEnds(ctx, tx, courseID, indexes, terms.expiresAt)
+	byIndex, err := s.moveEnds(ctx, tx, courseID, indexes, terms)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +186,7 @@ func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list [
 		}
 		one := emailInvitation{
 			ID: id.New("invitation"), CourseID: courseID, EmailIndex: index, AccessDays: terms.accessDays, Locale: terms.locale, InvitedBy: terms.by,
-			CreatedAt: now, ExpiresAt: terms.expiresAt, State: inviteOpen, to: list[i].address, text: terms.message,
+			CreatedAt: now, ExpiresAt: terms.expiresAt, State: inviteOpen, SeatID: terms.seat, to: list[i].address, text: terms.message,
 		}
 		if terms.mail {
 			one.Mails, one.MailedAt = 1, &now
@@ -206,10 +210,10 @@ func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list [
 
 // moveEnds gives the open invitations of the addresses another end, and returns
 // all that are open, by index.
-func (s *Service) moveEnds(ctx context.Context, tx *pg.Tx, courseID string, indexes [][]byte, ends time.Time) (map[string]emailInvitation, error) {
+func (s *Service) moveEnds(ctx context.Context, tx *pg.Tx, courseID string, indexes [][]byte, terms inviteTerms) (map[string]emailInvitation, error) {
 	open, err := emailInvitations(ctx, tx, `
 		SELECT `+emailInvitationColumns+` FROM email_invitation
-		WHERE course_id = $1 AND email_index = ANY($2) AND state = '`+inviteOpen+`' ORDER BY id FOR UPDATE`, courseID, indexes)
+		WHERE course_id = $1 AND email_index = ANY($2) AND seat_id = $3 AND state = '`+inviteOpen+`' ORDER BY id FOR UPDATE`, courseID, indexes, terms.seat)
 	if err != nil {
 		return nil, err
 	}
@@ -218,8 +222,8 @@ func (s *Service) moveEnds(ctx context.Context, tx *pg.Tx, courseID string, inde
 	var entries []audit.Entry
 	for _, one := range open {
 		before := one.entry()
-		if !one.ExpiresAt.Equal(ends) {
-			one.ExpiresAt = ends
+		if !one.ExpiresAt.Equal(terms.expiresAt) {
+			one.ExpiresAt = terms.expiresAt
 			moved = append(moved, one.ID)
 			entries = append(entries, audit.Entry{Action: "email_invitation.moved", Object: one.ID, Course: courseID, Before: before, After: one.entry()})
 		}
@@ -228,7 +232,7 @@ func (s *Service) moveEnds(ctx context.Context, tx *pg.Tx, courseID string, inde
 	if len(moved) == 0 {
 		return byIndex, nil
 	}
-	if _, err := tx.Exec(ctx, `UPDATE email_invitation SET expires_at = $2 WHERE id = ANY($1)`, moved, ends); err != nil {
+	if _, err := tx.Exec(ctx, `UPDATE email_invitation SET expires_at = $2 WHERE id = ANY($1)`, moved, terms.expiresAt); err != nil {
 		return nil, fmt.Errorf("move invitations: %w", err)
 	}
 	return byIndex, audit.Record(ctx, tx, entries...)
@@ -263,10 +267,10 @@ func (s *Service) insertInvitations(ctx context.Context, tx *pg.Tx, list []email
 	}
 	first := list[0] // all are alike in what follows
 	if _, err := tx.Exec(ctx, `
-		INSERT INTO email_invitation (id, email_index, address, message, course_id, access_days, locale, invited_by, created_at, expires_at, mails, mailed_at)
-		SELECT n.*, $5, $6, $7, $8, $9, $10, $11, $12 FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[]) AS n`,
+		INSERT INTO email_invitation (id, email_index, address, message, course_id, access_days, locale, invited_by, created_at, expires_at, mails, mailed_at, seat_id)
+		SELECT n.*, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[]) AS n`,
 		ids, indexes, addresses, messages, first.CourseID, first.AccessDays, first.Locale, first.InvitedBy, first.CreatedAt, first.ExpiresAt,
-		first.Mails, first.MailedAt); err != nil {
+		first.Mails, first.MailedAt, first.SeatID); err != nil {
 		return fmt.Errorf("insert invitations: %w", err)
 	}
 	if err := audit.Record(ctx, tx, entries...); err != nil || !mail {
@@ -458,8 +462,13 @@ func (s *Service) resend(ctx context.Context, tx *pg.Tx, courseID, invitationID 
 }
 
 // lockInvitation returns the one invitation of a condition and keeps others from
-// changing it until tx ends.
+// changing it until tx ends. When it offers a seat, its block is locked before,
+// as everybody does who changes both.
 func (s *Service) lockInvitation(ctx context.Context, tx *pg.Tx, where string, args ...any) (emailInvitation, error) {
+	if _, err := seatBlocks(ctx, tx, `id IN (
+		SELECT block_id FROM seat WHERE id IN (SELECT seat_id FROM email_invitation WHERE `+where+` AND seat_id <> '')) FOR UPDATE`, args...); err != nil {
+		return emailInvitation{}, err
+	}
 	list, err := emailInvitations(ctx, tx, `SELECT `+emailInvitationColumns+` FROM email_invitation WHERE `+where+` FOR UPDATE`, args...)
 	if err != nil {
 		return emailInvitation{}, err
@@ -471,7 +480,8 @@ func (s *Service) lockInvitation(ctx context.Context, tx *pg.Tx, where string, a
 }
 
 // end gives an open invitation, which is locked, the state that ends it, and
-// fills in the entry that tells it.
+// fills in the entry that tells it. A seat that it offered is free again, unless
+// it was accepted.
 func (s *Service) end(ctx context.Context, tx *pg.Tx, i emailInvitation, state string, entry audit.Entry) error {
 	now := s.now()
 	entry.Object, entry.Course, entry.Before = i.ID, i.CourseID, i.entry()
@@ -483,27 +493,30 @@ func (s *Service) end(ctx context.Context, tx *pg.Tx, i emailInvitation, state s
 	if _, err := tx.Exec(ctx, `UPDATE email_invitation SET state = $2, ended_at = $3, accepted_by = $4 WHERE id = $1`, i.ID, i.State, now, i.AcceptedBy); err != nil {
 		return fmt.Errorf("end invitation: %w", err)
 	}
-	return audit.Record(ctx, tx, entry)
+	if err := audit.Record(ctx, tx, entry); err != nil || i.SeatID == "" || state == inviteAccepted {
+		return err
+	}
+	_, err := s.freeSeats(ctx, tx, i.CourseID, []string{i.SeatID})
+	return err
 }
 
 // acceptInvitation gives the account access by an invitation, which is locked.
 func (s *Service) acceptInvitation(ctx context.Context, tx *pg.Tx, account string, i emailInvitation) (entitlement, error) {
 	if i.AcceptedBy != nil && *i.AcceptedBy == account {
-		return invitedAccess(ctx, tx, i.ID, account)
+		return invitedAccess(ctx, tx, i, account)
 	}
 	now := s.now()
 	if i.state(now) != inviteOpen {
 		return entitlement{}, errInvitation
 	}
-	var teaches bool
-	if err := tx.QueryRow(ctx, `SELECT `+teachesSQL, i.CourseID, account, now).Scan(&teaches); err != nil {
-		return entitlement{}, fmt.Errorf("staff: %w", err)
-	}
-	if teaches {
-		return entitlement{}, ErrOwnCourse
+	if err := s.refuseStaff(ctx, tx, i.CourseID, account); err != nil {
+		return entitlement{}, err
 	}
 	if err := s.end(ctx, tx, i, inviteAccepted, audit.Entry{Action: "email_invitation.accepted", Person: account}); err != nil {
 		return entitlement{}, err
+	}
+	if i.SeatID != "" {
+		return s.fillSeat(ctx, tx, i.SeatID, account)
 	}
 	e := entitlement{AccountID: account, CourseID: i.CourseID, Source: sourceCode, SourceID: i.ID, StartsAt: now}
 	if i.AccessDays > 0 {
@@ -518,9 +531,13 @@ func (s *Service) acceptInvitation(ctx context.Context, tx *pg.Tx, account strin
 }
 
 // invitedAccess returns what an invitation has given to who accepted it.
-func invitedAccess(ctx context.Context, tx *pg.Tx, sourceID, account string) (entitlement, error) {
+func invitedAccess(ctx context.Context, tx *pg.Tx, i emailInvitation, account string) (entitlement, error) {
+	source, sourceID := sourceCode, i.ID
+	if i.SeatID != "" {
+		source, sourceID = sourceSeat, i.SeatID
+	}
 	rows, err := tx.Query(ctx, `SELECT `+entitlementColumns+` FROM entitlement WHERE source = $1 AND source_id = $2 AND account_id = $3`,
-		sourceCode, sourceID, account)
+		source, sourceID, account)
 	if err != nil {
 		return entitlement{}, fmt.Errorf("entitlement of an invitation: %w", err)
 	}
@@ -559,7 +576,7 @@ func (i *emailInvitation) unseal(key *secret.PersonKey) error {
 func (s *Service) expireInvitations(ctx context.Context, tx *pg.Tx) (int64, error) {
 	tag, err := tx.Exec(ctx, `
 		UPDATE email_invitation SET state = '`+inviteExpired+`', ended_at = expires_at WHERE id IN (
-			SELECT id FROM email_invitation WHERE state = '`+inviteOpen+`' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
+			SELECT id FROM email_invitation WHERE state = '`+inviteOpen+`' AND seat_id = '' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
 		s.now(), dueBatch)
 	if err != nil {
 		return 0, fmt.Errorf("expire invitations: %w", err)

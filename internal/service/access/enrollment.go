@@ -102,6 +102,18 @@ func (s *Service) enrollmentOf(ctx context.Context, q pg.Querier, accountID, cou
 const teachesSQL = `EXISTS (
 	SELECT FROM role_grant WHERE account_id = $2 AND course_id = $1 AND item_id = '' AND (expires_at IS NULL OR expires_at > $3))`
 
+// refuseStaff refuses an account that needs no grant because it teaches.
+func (s *Service) refuseStaff(ctx context.Context, tx *pg.Tx, courseID, account string) error {
+	var teaches bool
+	if err := tx.QueryRow(ctx, `SELECT `+teachesSQL, courseID, account, s.now()).Scan(&teaches); err != nil {
+		return fmt.Errorf("staff: %w", err)
+	}
+	if teaches {
+		return ErrOwnCourse
+	}
+	return nil
+}
+
 // enrollFree gives an account access to a free course. Who has access by any
 // grant keeps what they have: also to a course that is sold, or out of the
 // marketplace, by now.

@@ -165,15 +165,18 @@ func (s *Service) followClock(ctx context.Context) error {
 	}
 }
 
-// tidy notes which invitations are past their end, and deletes what is kept no
+// tidy notes which invitations and offers of seats are past their end, and deletes what is kept no
 // longer, in batches so that no transaction holds many rows.
 func (s *Service) tidy(ctx context.Context) error {
-	for _, batch := range []func(context.Context, *pg.Tx) (int64, error){s.expireInvitations, s.sweepInvitations, s.sweepAddresses, s.sweepImports} {
-		for n := int64(dueBatch); n == dueBatch; {
+	for _, one := range []struct {
+		batch func(context.Context, *pg.Tx) (int64, error)
+		full  int64 // how many there are when there may be more
+	}{{s.expireInvitations, dueBatch}, {s.expireSeats, 1}, {s.sweepInvitations, dueBatch}, {s.sweepAddresses, dueBatch}, {s.sweepSeats, dueBatch}, {s.sweepImports, 1}} {
+		for n := one.full; n >= one.full; {
 			err := s.db.InTx(ctx, func(tx *pg.Tx) error {
-				tx.Exempt("what time brings")
+				tx.Exempt("what time brings; seats that are free again are recorded")
 				var err error
-				n, err = batch(ctx, tx)
+				n, err = one.batch(ctx, tx)
 				return err
 			})
 			if err != nil {

@@ -423,8 +423,8 @@ func (s *Service) finishImport(ctx context.Context, tx *pg.Tx, i importJob, stat
 	return i, audit.Record(ctx, tx, entry)
 }
 
-// sweepImports deletes what is kept no longer of one import, a part of it at a
-// time, and returns 0 when there is none.
+// sweepImports deletes what is kept no longer of one import, or a part of it, and
+// returns 0 when there is none.
 func (s *Service) sweepImports(ctx context.Context, tx *pg.Tx) (int64, error) {
 	var importID string
 	err := tx.QueryRow(ctx, `SELECT id FROM import WHERE delete_at <= $1 ORDER BY delete_at LIMIT 1 FOR UPDATE SKIP LOCKED`, s.now()).Scan(&importID)
@@ -442,12 +442,12 @@ func (s *Service) sweepImports(ctx context.Context, tx *pg.Tx) (int64, error) {
 		return 0, fmt.Errorf("sweep imports: %w", err)
 	}
 	if tag.RowsAffected() == part {
-		return dueBatch, nil
+		return 1, nil
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM import WHERE id = $1`, importID); err != nil {
 		return 0, fmt.Errorf("sweep imports: %w", err)
 	}
-	return dueBatch, s.vault.Erase(ctx, tx, importID)
+	return 1, s.vault.Erase(ctx, tx, importID)
 }
 
 // reportBatch is how many rows one message of a report has.

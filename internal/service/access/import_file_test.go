@@ -80,7 +80,8 @@ func TestImportFile(t *testing.T) {
 			},
 		},
 		"no time": {"email,starts_at,ends_at\nada@example.org,tomorrow,\nada@example.org,,01.02.2031\nada@example.org,2030-13-01,", []importLine{
-			{line: 2, address: "ada@example.org", code: rowTime, field: "starts_at"}, {line: 3, address: "ada@example.org", code: rowTime, field: "ends_at"},
+			{line: 2, address: "ada@example.org", code: rowTime, field: "starts_at"},
+			{line: 3, address: "ada@example.org", code: rowTime, field: "ends_at"},
 			{line: 4, address: "ada@example.org", code: rowTime, field: "starts_at"},
 		}},
 		"no period": {"ends_at,starts_at,email\n2031-01-01,2031-01-01,ada@example.org\n2030-05-01,,ada@example.org", []importLine{
@@ -88,8 +89,10 @@ func TestImportFile(t *testing.T) {
 			{line: 3, address: "ada@example.org", ends: at("2030-05-01T00:00:00Z"), code: rowEnded, field: "ends_at"},
 		}},
 		"no address": {"email\nada\nada@\nAda <ada@example.org>\nada@example.org", []importLine{
-			{line: 2, address: "ada", code: rowEmail, field: "email"}, {line: 3, address: "ada@", code: rowEmail, field: "email"},
-			{line: 4, address: "ada <ada@example.org>", code: rowEmail, field: "email"}, ada(5),
+			{line: 2, address: "ada", code: rowEmail, field: "email"},
+			{line: 3, address: "ada@", code: rowEmail, field: "email"},
+			{line: 4, address: "ada <ada@example.org>", code: rowEmail, field: "email"},
+			ada(5),
 		}},
 		"no id":      {"account_id\naccount_1\ncourse_01h455vb4pex5vsknk084sn02q", []importLine{{line: 2, account: "account_1", code: rowID, field: "account_id"}, {line: 3, account: "course_01h455vb4pex5vsknk084sn02q", code: rowID, field: "account_id"}}},
 		"nobody":     {"email,account_id,reason\n,,why", []importLine{{line: 2, reason: "why", code: rowNobody}}},

@@ -243,12 +243,8 @@ func (s *Service) useCode(ctx context.Context, tx *pg.Tx, account, code string) 
 	if !i.open(now) {
 		return entitlement{}, errInvitation
 	}
-	var teaches bool
-	if err := tx.QueryRow(ctx, `SELECT `+teachesSQL, i.CourseID, account, now).Scan(&teaches); err != nil {
-		return entitlement{}, fmt.Errorf("staff: %w", err)
-	}
-	if teaches {
-		return entitlement{}, ErrOwnCourse
+	if err := s.refuseStaff(ctx, tx, i.CourseID, account); err != nil {
+		return entitlement{}, err
 	}
 	if _, err := tx.Exec(ctx, `UPDATE invitation SET uses = uses + 1 WHERE id = $1`, i.ID); err != nil {
 		return entitlement{}, fmt.Errorf("use invitation: %w", err)

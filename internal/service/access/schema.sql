@@ -111,6 +111,7 @@ CREATE TABLE email_invitation (
 	state text NOT NULL DEFAULT 'open'::text,
 	ended_at timestamp with time zone,
 	accepted_by text COLLATE "C",
+	seat_id text COLLATE "C" NOT NULL DEFAULT ''::text,
 	CONSTRAINT email_invitation_pkey PRIMARY KEY (id),
 	CONSTRAINT email_invitation_code UNIQUE (code_hash),
 	CONSTRAINT email_invitation_state CHECK (((state = ANY (ARRAY['open'::text, 'accepted'::text, 'declined'::text, 'revoked'::text, 'expired'::text])) AND ((state = 'open'::text) = (ended_at IS NULL)) AND ((state = 'accepted'::text) = (accepted_by IS NOT NULL))))
@@ -122,7 +123,8 @@ CREATE INDEX email_invitation_course_state ON email_invitation USING btree (cour
 CREATE INDEX email_invitation_due ON email_invitation USING btree (expires_at) WHERE (state = 'open'::text);
 CREATE INDEX email_invitation_ended ON email_invitation USING btree (ended_at) WHERE (state <> 'open'::text);
 CREATE INDEX email_invitation_inviter ON email_invitation USING btree (invited_by, created_at);
-CREATE UNIQUE INDEX email_invitation_open ON email_invitation USING btree (course_id, email_index) WHERE (state = 'open'::text);
+CREATE UNIQUE INDEX email_invitation_open ON email_invitation USING btree (course_id, email_index, seat_id) WHERE (state = 'open'::text);
+CREATE UNIQUE INDEX email_invitation_seat ON email_invitation USING btree (seat_id) WHERE (seat_id <> ''::text);
 COMMENT ON TABLE email_invitation IS 'Invitations to a course by e-mail. Personal data of who is invited: their address and what was written to them, sealed, and whether they came; and of who invited. Deleted with their keys 90 days after their end.';
 COMMENT ON COLUMN email_invitation.email_index IS 'A keyed hash of the address, as person has it.';
 COMMENT ON COLUMN email_invitation.address IS 'Sealed with the key of the invitation.';
@@ -130,6 +132,7 @@ COMMENT ON COLUMN email_invitation.message IS 'Sealed with the key of the invita
 COMMENT ON COLUMN email_invitation.code_hash IS 'SHA-256 of the code of the last mail, which is kept nowhere; null before there was a mail.';
 COMMENT ON COLUMN email_invitation.invited_by IS 'An account, or the name of the service that invited by itself.';
 COMMENT ON COLUMN email_invitation.state IS 'One that is past its end is expired, also before this says so.';
+COMMENT ON COLUMN email_invitation.seat_id IS 'The seat that it offers; empty for none.';
 
 CREATE TABLE enrollment (
 	id text COLLATE "C" NOT NULL,
@@ -333,6 +336,65 @@ COMMENT ON COLUMN role_grant.granted_by IS 'An account, or the name of the servi
 COMMENT ON COLUMN role_grant.item_id IS 'An item of the course, such as a lesson; empty for all of it.';
 COMMENT ON COLUMN role_grant.expires_at IS 'When the grant stops to count; null for never.';
 COMMENT ON COLUMN role_grant.reason IS 'Why, in the words of who gave it.';
+
+CREATE TABLE seat (
+	id text COLLATE "C" NOT NULL,
+	block_id text COLLATE "C" NOT NULL,
+	email_index bytea,
+	address bytea,
+	account_id text COLLATE "C",
+	state text NOT NULL,
+	offered_at timestamp with time zone NOT NULL,
+	expires_at timestamp with time zone,
+	taken_at timestamp with time zone,
+	ended_at timestamp with time zone,
+	forget_at timestamp with time zone,
+	CONSTRAINT seat_pkey PRIMARY KEY (id),
+	CONSTRAINT seat_block_id_fkey FOREIGN KEY (block_id) REFERENCES seat_block(id),
+	CONSTRAINT seat_offered CHECK ((((email_index IS NULL) = (address IS NULL)) AND ((email_index IS NULL) = (expires_at IS NULL)))),
+	CONSTRAINT seat_state CHECK (((state = ANY (ARRAY['offered'::text, 'taken'::text, 'withdrawn'::text, 'released'::text])) AND ((state = ANY (ARRAY['taken'::text, 'released'::text])) = ((account_id IS NOT NULL) AND (taken_at IS NOT NULL))) AND ((state = ANY (ARRAY['withdrawn'::text, 'released'::text])) = (ended_at IS NOT NULL))))
+);
+CREATE UNIQUE INDEX seat_account ON seat USING btree (block_id, account_id) WHERE (ended_at IS NULL);
+CREATE UNIQUE INDEX seat_address ON seat USING btree (block_id, email_index) WHERE (ended_at IS NULL);
+CREATE INDEX seat_forget ON seat USING btree (forget_at) WHERE (forget_at IS NOT NULL);
+CREATE INDEX seat_list ON seat USING btree (block_id, offered_at DESC, id DESC);
+COMMENT ON TABLE seat IS 'Seats that were given out, and to whom. Personal data of who they were offered to: their address, sealed; and of the account that took one. Deleted with their keys 90 days after their end.';
+COMMENT ON COLUMN seat.email_index IS 'A keyed hash of the address, as person has it; null for what the holder took.';
+COMMENT ON COLUMN seat.address IS 'Sealed with the key of the seat.';
+COMMENT ON COLUMN seat.expires_at IS 'When its invitation ends.';
+COMMENT ON COLUMN seat.forget_at IS 'When it is deleted: 90 days after its end or that of the block; null for never.';
+
+CREATE TABLE seat_block (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	holder_id text COLLATE "C" NOT NULL,
+	source_id text COLLATE "C" NOT NULL,
+	seats integer NOT NULL,
+	taken integer NOT NULL DEFAULT 0,
+	offered integer NOT NULL DEFAULT 0,
+	starts_at timestamp with time zone NOT NULL,
+	ends_at timestamp with time zone,
+	reassign_after_days integer NOT NULL,
+	max_reassignments integer NOT NULL,
+	reassignments integer NOT NULL DEFAULT 0,
+	revision bigint NOT NULL DEFAULT 1,
+	created_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	revoked_at timestamp with time zone,
+	revoke_reason text,
+	CONSTRAINT seat_block_pkey PRIMARY KEY (id),
+	CONSTRAINT seat_block_period CHECK ((ends_at > starts_at)),
+	CONSTRAINT seat_block_reassignments CHECK ((reassignments >= 0)),
+	CONSTRAINT seat_block_revoked CHECK (((revoked_at IS NULL) = (revoke_reason IS NULL))),
+	CONSTRAINT seat_block_seats CHECK (((taken >= 0) AND (offered >= 0) AND ((taken + offered) <= seats)))
+);
+CREATE INDEX seat_block_course ON seat_block USING btree (course_id, created_at DESC, id DESC);
+CREATE INDEX seat_block_holder ON seat_block USING btree (holder_id, created_at DESC, id DESC);
+CREATE UNIQUE INDEX seat_block_source ON seat_block USING btree (source_id, course_id) WHERE (source_id <> ''::text);
+COMMENT ON TABLE seat_block IS 'Seats of a course that somebody gives out. Personal data of the account''s holder: what they have bought for others.';
+COMMENT ON COLUMN seat_block.source_id IS 'The order line; empty for what somebody made by hand.';
+COMMENT ON COLUMN seat_block.taken IS 'How many seats are taken, and offered how many are offered: counted with every change of a seat, under the lock of this row.';
+COMMENT ON COLUMN seat_block.max_reassignments IS 'How many taken seats can be released in all; -1 for any number.';
 
 CREATE TABLE transfer (
 	id text COLLATE "C" NOT NULL,

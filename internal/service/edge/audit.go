@@ -68,7 +68,7 @@ func (e *Edge) writeLines(w http.ResponseWriter, r *http.Request, next func() ([
 			if err != nil {
 				panic(err)
 			}
-			if _, err := w.Write(append(line, '\n')); err != nil { //nolint:gosec // JSON, sent as such and never as a page
+			if _, err := w.Write(append(line, '\n')); err != nil {
 				return // the receiver is gone
 			}
 		}

@@ -75,8 +75,10 @@ func docsRPCs() map[string]docsRPC {
 
 // The routes of the edge that no contract names.
 var docsByHand = map[string]docsRPC{
-	"UploadMedia":   {method: "post", path: "/v1/courses/{course_id}/media"},
-	"DownloadMedia": {method: "get", path: "/v1/media/{media_id}/content"},
+	"UploadMedia":        {method: "post", path: "/v1/courses/{course_id}/media"},
+	"DownloadMedia":      {method: "get", path: "/v1/media/{media_id}/content"},
+	"UploadImport":       {method: "post", path: "/v1/courses/{course_id}/imports"},
+	"ExportImportReport": {method: "get", path: "/v1/courses/{course_id}/imports/{import_id}/report"},
 }
 
 func TestDocsHaveEveryOperation(t *testing.T) {

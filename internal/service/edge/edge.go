@@ -219,6 +219,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{accesspb.File_internal_service_access_accesspb_imports_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterImportServiceHandlerClient(ctx, g, e.imports)
 		}},
+		{accesspb.File_internal_service_access_accesspb_seats_proto, func(g *runtime.ServeMux) error {
+			return accesspb.RegisterSeatServiceHandlerClient(ctx, g, accesspb.NewSeatServiceClient(e.Conns["access"]))
+		}},
 		{accesspb.File_internal_service_access_accesspb_roles_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterRoleServiceHandlerClient(ctx, g, accesspb.NewRoleServiceClient(e.Conns["access"]))
 		}},

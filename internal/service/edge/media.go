@@ -93,19 +93,19 @@ func sendBody(w http.ResponseWriter, r *http.Request, most int64, tooLarge error
 		_ = control.SetReadDeadline(time.Now().Add(stall))
 		n, err := in.Read(buf)
 		if n > 0 || first {
-			if sendErr := send(buf[:n]); sendErr != nil {
+			if send(buf[:n]) != nil {
 				break
 			}
 		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if errors.As(err, new(*http.MaxBytesError)) {
+		switch {
+		case err == nil:
+			continue
+		case errors.As(err, new(*http.MaxBytesError)):
 			return tooLarge
-		}
-		if err != nil {
+		case !errors.Is(err, io.EOF):
 			return fault.New(fault.Invalid, "request.incomplete", "The body ended before all of it had come.")
 		}
+		break
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	return nil

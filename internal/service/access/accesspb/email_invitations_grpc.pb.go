@@ -66,7 +66,7 @@ type EmailInvitationServiceClient interface {
 	// from now on. A second time answers with the access that there is. Errors:
 	// invitation.not_found (404); invitation.invalid (400) for one that has ended
 	// or that another account has accepted; enrollment.own_course (409) for staff
-	// of the course.
+	// of the course; seat.held_already (409) for a seat of which the caller has one.
 	AcceptEmailInvitation(ctx context.Context, in *AcceptEmailInvitationRequest, opts ...grpc.CallOption) (*Entitlement, error)
 	// Declines an invitation to the caller's verified address. Declining again
 	// changes nothing. Errors: invitation.not_found (404); invitation.invalid
@@ -189,7 +189,7 @@ type EmailInvitationServiceServer interface {
 	// from now on. A second time answers with the access that there is. Errors:
 	// invitation.not_found (404); invitation.invalid (400) for one that has ended
 	// or that another account has accepted; enrollment.own_course (409) for staff
-	// of the course.
+	// of the course; seat.held_already (409) for a seat of which the caller has one.
 	AcceptEmailInvitation(context.Context, *AcceptEmailInvitationRequest) (*Entitlement, error)
 	// Declines an invitation to the caller's verified address. Declining again
 	// changes nothing. Errors: invitation.not_found (404); invitation.invalid

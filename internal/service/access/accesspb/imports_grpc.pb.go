@@ -44,12 +44,12 @@ type ImportServiceClient interface {
 	// the columns, divided by commas, semicolons or tabs: email, account_id or both,
 	// and starts_at, ends_at (times such as 2026-03-01T12:00:00Z, or dates, whose
 	// days begin at 00:00 UTC) and reason (up to 500 characters) where they are
-	// wanted. Errors of the file: import.column (400) with the name of a column that
-	// is unknown, missing or there twice; import.encoding (400); import.empty (400)
-	// without a row; import.too_large (413); import.too_many_rows (413);
-	// invitation.locale (400); import.too_many (409) for a course with ten that are
-	// not finished; import.gone (409) for one that was cancelled, or took over a
-	// day. Whatever is wrong with a row is told in its place in the report.
+	// wanted. Whatever is wrong with a row is told in its place in the report. Errors:
+	// import.column (400) for one that is unknown, missing or there twice, with its
+	// name; import.encoding (400) for a first line that is not UTF-8; import.empty
+	// (400) for a file without a row; invitation.locale (400); import.too_large (413);
+	// import.too_many_rows (413); import.too_many (409) for a course with ten that are
+	// not finished; import.gone (409) for one that was cancelled, or took over a day.
 	UploadImport(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadImportRequest, Import], error)
 	// Returns an import with how far it has come. Errors: import.not_found (404).
 	GetImport(ctx context.Context, in *GetImportRequest, opts ...grpc.CallOption) (*Import, error)
@@ -154,12 +154,12 @@ type ImportServiceServer interface {
 	// the columns, divided by commas, semicolons or tabs: email, account_id or both,
 	// and starts_at, ends_at (times such as 2026-03-01T12:00:00Z, or dates, whose
 	// days begin at 00:00 UTC) and reason (up to 500 characters) where they are
-	// wanted. Errors of the file: import.column (400) with the name of a column that
-	// is unknown, missing or there twice; import.encoding (400); import.empty (400)
-	// without a row; import.too_large (413); import.too_many_rows (413);
-	// invitation.locale (400); import.too_many (409) for a course with ten that are
-	// not finished; import.gone (409) for one that was cancelled, or took over a
-	// day. Whatever is wrong with a row is told in its place in the report.
+	// wanted. Whatever is wrong with a row is told in its place in the report. Errors:
+	// import.column (400) for one that is unknown, missing or there twice, with its
+	// name; import.encoding (400) for a first line that is not UTF-8; import.empty
+	// (400) for a file without a row; invitation.locale (400); import.too_large (413);
+	// import.too_many_rows (413); import.too_many (409) for a course with ten that are
+	// not finished; import.gone (409) for one that was cancelled, or took over a day.
 	UploadImport(grpc.ClientStreamingServer[UploadImportRequest, Import]) error
 	// Returns an import with how far it has come. Errors: import.not_found (404).
 	GetImport(context.Context, *GetImportRequest) (*Import, error)

@@ -42,11 +42,12 @@ type InvitationServiceClient interface {
 	// Revokes an invitation. Those it has let in keep their access. Revoking it
 	// again changes nothing. Errors: invitation.not_found (404).
 	DeleteInvitation(ctx context.Context, in *DeleteInvitationRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
-	// Lets the caller into the course of a code, which counts as one use. A second
-	// time answers with the access that there is and counts nothing. Errors:
-	// invitation.invalid (400) for a code that is unknown, expired, revoked or used
-	// up, all the same; invitation.rate (429) after ten of them within an hour;
-	// enrollment.own_course (409) for staff of the course.
+	// Lets the caller into the course of a code, also of one that came by e-mail,
+	// which counts as one use. A second time answers with the access that there is
+	// and counts nothing. Errors: invitation.invalid (400) for a code that is
+	// unknown, expired, revoked or used up, all the same; invitation.rate (429)
+	// after ten of them within an hour; enrollment.own_course (409) for staff of
+	// the course; seat.held_already (409) for a seat of which the caller has one.
 	AcceptInvitation(ctx context.Context, in *AcceptInvitationRequest, opts ...grpc.CallOption) (*Entitlement, error)
 }
 
@@ -114,11 +115,12 @@ type InvitationServiceServer interface {
 	// Revokes an invitation. Those it has let in keep their access. Revoking it
 	// again changes nothing. Errors: invitation.not_found (404).
 	DeleteInvitation(context.Context, *DeleteInvitationRequest) (*emptypb.Empty, error)
-	// Lets the caller into the course of a code, which counts as one use. A second
-	// time answers with the access that there is and counts nothing. Errors:
-	// invitation.invalid (400) for a code that is unknown, expired, revoked or used
-	// up, all the same; invitation.rate (429) after ten of them within an hour;
-	// enrollment.own_course (409) for staff of the course.
+	// Lets the caller into the course of a code, also of one that came by e-mail,
+	// which counts as one use. A second time answers with the access that there is
+	// and counts nothing. Errors: invitation.invalid (400) for a code that is
+	// unknown, expired, revoked or used up, all the same; invitation.rate (429)
+	// after ten of them within an hour; enrollment.own_course (409) for staff of
+	// the course; seat.held_already (409) for a seat of which the caller has one.
 	AcceptInvitation(context.Context, *AcceptInvitationRequest) (*Entitlement, error)
 	mustEmbedUnimplementedInvitationServiceServer()
 }
