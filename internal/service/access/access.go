@@ -7,8 +7,8 @@
 //
 // It answers which permissions somebody has on a course or on the platform, and
 // why; gives and takes roles; enrolls people in free courses, lists who is
-// enrolled, gives and ends access, invites to courses by codes and by e-mail, and keeps
-// count of seats.
+// enrolled, gives and ends access, invites to courses by codes and by e-mail, and
+// keeps count of seats.
 //
 // It sends EntitlementGranted, EntitlementRevoked, EnrollmentStarted,
 // EnrollmentEnded, EnrollmentResumed, CourseOwnerChanged, AccommodationChanged
