@@ -180,13 +180,14 @@ func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list [
 		return nil, err
 	}
 	var fresh []emailInvitation
-	for i, index := range indexes {
+	for i, invited := range list {
+		index := indexes[i]
 		if _, ok := byIndex[string(index)]; ok {
 			continue
 		}
 		one := emailInvitation{
 			ID: id.New("invitation"), CourseID: courseID, EmailIndex: index, AccessDays: terms.accessDays, Locale: terms.locale, InvitedBy: terms.by,
-			CreatedAt: now, ExpiresAt: terms.expiresAt, State: inviteOpen, SeatID: terms.seat, to: list[i].address, text: terms.message,
+			CreatedAt: now, ExpiresAt: terms.expiresAt, State: inviteOpen, SeatID: terms.seat, to: invited.address, text: terms.message,
 		}
 		if terms.mail {
 			one.Mails, one.MailedAt = 1, &now

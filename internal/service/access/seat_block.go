@@ -292,7 +292,7 @@ func (s *Service) UpdateSeatBlock(ctx context.Context, req *accesspb.UpdateSeatB
 		}
 		b := was
 		for _, one := range []struct{ from, to *int32 }{
-			{req.Seats, &b.Seats}, {req.ReassignAfterDays, &b.ReassignAfterDays}, {req.MaxReassignments, &b.MaxReassignments}, //nolint:protogetter // whether they are there
+			{req.Seats, &b.Seats}, {req.ReassignAfterDays, &b.ReassignAfterDays}, {req.MaxReassignments, &b.MaxReassignments},
 		} {
 			if one.from != nil {
 				*one.to = *one.from

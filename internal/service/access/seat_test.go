@@ -80,7 +80,7 @@ func (m team) release(seat string) (*accesspb.Seat, error) {
 	return m.seats().ReleaseSeat(asAccount(m.t, m.holder), &accesspb.ReleaseSeatRequest{BlockId: m.block, SeatId: seat})
 }
 
-// now returns the block as its holder sees it: seats, taken, offered, reassigned.
+// counts returns the block as its holder sees it: seats, taken, offered, reassigned.
 func (m team) counts() [4]int32 {
 	m.t.Helper()
 	res, err := m.seats().ListMySeatBlocks(asAccount(m.t, m.holder), &accesspb.ListMySeatBlocksRequest{})
@@ -516,7 +516,7 @@ func TestSeatsUnderConcurrency(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			n := int32(4 + i%5) //nolint:gosec // small
+			n := int32(4 + i%5)
 			_, err := m.seats().UpdateSeatBlock(staff, &accesspb.UpdateSeatBlockRequest{CourseId: m.courseID, BlockId: m.block, Seats: &n})
 			check(err)
 			if err := m.service.tidy(context.WithoutCancel(ctx)); err != nil {

@@ -48,16 +48,16 @@ type EmailInvitationServiceClient interface {
 	// invitation.quota (429) for who has invited 1,000 within 24 hours, unless
 	// they may look up accounts anyway.
 	CreateEmailInvitations(ctx context.Context, in *CreateEmailInvitationsRequest, opts ...grpc.CallOption) (*CreateEmailInvitationsResponse, error)
-	// Lists the invitations of a course, newest first. Those that have ended are
-	// deleted 90 days later.
+	// Lists the invitations of a course, newest first, those that offer seats too.
+	// Those that have ended are deleted 90 days later.
 	ListEmailInvitations(ctx context.Context, in *ListEmailInvitationsRequest, opts ...grpc.CallOption) (*ListEmailInvitationsResponse, error)
 	// Sends the mail of an open invitation again, with a new code; the old one is
 	// void. Errors: invitation.not_found (404), invitation.ended (409),
 	// invitation.mail_rate (429) within an hour of the last mail, and after three
 	// mails until the invitation ends.
 	ResendEmailInvitation(ctx context.Context, in *ResendEmailInvitationRequest, opts ...grpc.CallOption) (*EmailInvitation, error)
-	// Revokes an open invitation. One that has ended stays as it is: who accepted
-	// keeps their access. Errors: invitation.not_found (404).
+	// Revokes an open invitation; a seat that it offers is free again. One that has
+	// ended stays as it is: who accepted keeps their access. Errors: invitation.not_found (404).
 	RevokeEmailInvitation(ctx context.Context, in *RevokeEmailInvitationRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Lists the open invitations to the caller's address, newest first. There are
 	// none while the address is not verified.
@@ -171,16 +171,16 @@ type EmailInvitationServiceServer interface {
 	// invitation.quota (429) for who has invited 1,000 within 24 hours, unless
 	// they may look up accounts anyway.
 	CreateEmailInvitations(context.Context, *CreateEmailInvitationsRequest) (*CreateEmailInvitationsResponse, error)
-	// Lists the invitations of a course, newest first. Those that have ended are
-	// deleted 90 days later.
+	// Lists the invitations of a course, newest first, those that offer seats too.
+	// Those that have ended are deleted 90 days later.
 	ListEmailInvitations(context.Context, *ListEmailInvitationsRequest) (*ListEmailInvitationsResponse, error)
 	// Sends the mail of an open invitation again, with a new code; the old one is
 	// void. Errors: invitation.not_found (404), invitation.ended (409),
 	// invitation.mail_rate (429) within an hour of the last mail, and after three
 	// mails until the invitation ends.
 	ResendEmailInvitation(context.Context, *ResendEmailInvitationRequest) (*EmailInvitation, error)
-	// Revokes an open invitation. One that has ended stays as it is: who accepted
-	// keeps their access. Errors: invitation.not_found (404).
+	// Revokes an open invitation; a seat that it offers is free again. One that has
+	// ended stays as it is: who accepted keeps their access. Errors: invitation.not_found (404).
 	RevokeEmailInvitation(context.Context, *RevokeEmailInvitationRequest) (*emptypb.Empty, error)
 	// Lists the open invitations to the caller's address, newest first. There are
 	// none while the address is not verified.
