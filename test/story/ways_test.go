@@ -11,7 +11,8 @@ import (
 )
 
 // TestWaysIn takes the ways into a course besides buying it: a cohort with more
-// takers than seats, its waitlist, an invitation by e-mail.
+// takers than seats, its waitlist, an invitation by
+// e-mail, a seat of a team, a file of people.
 func TestWaysIn(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(testing.TB) *installation{"one process": oneProcess, "process per service": distributed} {
@@ -25,6 +26,8 @@ func TestWaysIn(t *testing.T) {
 			sold, paid := draft(t, teacher, "For Those Invited")
 			publish(t, teacher, sold, 4900)
 			invitedByEmail(t, in, teacher, sold, paid[1])
+			teamSeat(t, in, teacher, sold, paid[1])
+			imported(t, in, teacher, sold, paid[1])
 		})
 	}
 }
@@ -122,4 +125,55 @@ func invitedByEmail(t *testing.T, in *installation, teacher *person, course, les
 	guest.do(t, 200, "POST", "/v1/invitations/accept", map[string]any{"code": code})
 	guest.do(t, 200, "GET", "/v1/courses/"+course+"/lessons/"+lesson, nil)
 	in.signUp(t, "Somebody Else").do(t, 400, "POST", "/v1/invitations/accept", map[string]any{"code": code})
+}
+
+func teamSeat(t *testing.T, in *installation, teacher *person, course, lesson string) {
+	t.Helper()
+	manager, first, second := in.signUp(t, "Team Manager"), in.signUp(t, "Team Member"), in.signUp(t, "Team Successor")
+	var block answer
+	eventually(t, soon, "the manager is known", func() (bool, string) {
+		a, err := teacher.try(t.Context(), "POST", "/v1/courses/"+course+"/seat_blocks", map[string]any{"holder_id": manager.account, "seats": 1})
+		block = a
+		return err == nil && a.status == 201, a.String()
+	})
+	path := "/v1/me/seat_blocks/" + block.text("id") + "/seats"
+	teacher.do(t, 404, "GET", path, nil)
+	seat := manager.do(t, 200, "POST", path, map[string]any{"address": first.email})
+	manager.do(t, 409, "POST", path, map[string]any{"address": second.email})
+	take := func(p *person) {
+		t.Helper()
+		code := codeInMail.FindString(mailTo(t, in, p.email, "For Those Invited"))
+		p.do(t, 200, "POST", "/v1/invitations/accept", map[string]any{"code": code})
+		p.do(t, 200, "GET", "/v1/courses/"+course+"/lessons/"+lesson, nil)
+	}
+	take(first)
+	manager.do(t, 200, "POST", path+"/"+seat.text("id")+"/release", nil)
+	refused(t, "a seat of a team", first, time.Now(), 403, "/v1/courses/"+course+"/lessons/"+lesson)
+	manager.do(t, 200, "POST", path, map[string]any{"address": second.email})
+	take(second)
+}
+
+func imported(t *testing.T, in *installation, teacher *person, course, lesson string) {
+	t.Helper()
+	known := in.signUp(t, "Person of a File")
+	eventually(t, soon, "the person is known", func() (bool, string) {
+		a, err := teacher.try(t.Context(), "POST", "/v1/courses/"+course+"/entitlements", map[string]any{
+			"account_id": known.account, "reason": "for a day long ago", "starts_at": "2020-01-01T00:00:00Z", "ends_at": "2020-01-02T00:00:00Z",
+		})
+		return err == nil && a.status == 201, a.String()
+	})
+	file := "account_id,email\n" + known.account + ",\n,another@example.org\n,no address\n"
+	made := teacher.do(t, 201, "POST", "/v1/courses/"+course+"/imports", []byte(file), "Content-Type", "text/csv")
+	path := "/v1/courses/" + course + "/imports/" + made.text("id")
+	eventually(t, soon, "the import is done", func() (bool, string) {
+		a, err := teacher.try(t.Context(), "GET", path, nil)
+		return err == nil && a.text("state") == "done", a.String()
+	})
+	report := string(teacher.do(t, 200, "GET", path+"/report", nil).body)
+	for _, outcome := range []string{`"enrolled"`, `"invited"`, `"refused"`} {
+		if strings.Count(report, `"outcome":`+outcome) != 1 {
+			t.Errorf("not one row is %s: %s", outcome, report)
+		}
+	}
+	known.do(t, 200, "GET", "/v1/courses/"+course+"/lessons/"+lesson, nil)
 }

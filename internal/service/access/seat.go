@@ -3,6 +3,7 @@ package access
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -441,7 +442,10 @@ func (s *Service) AssignSeat(ctx context.Context, req *accesspb.AssignSeatReques
 		return nil, err
 	}
 	terms := inviteTerms{message: strings.TrimSpace(req.GetMessage()), locale: locale, mail: true, by: account}
-	return s.showing(ctx, req, func(tx *pg.Tx) (seat, error) {
+	// What is kept of the request must not let anybody guess the address.
+	known := proto.CloneOf(req)
+	known.Address = hex.EncodeToString(email.Index(s.vault.Keys(), Schema.Name, address))
+	return s.showing(ctx, known, func(tx *pg.Tx) (seat, error) {
 		b, err := lockSeatBlock(ctx, tx, `id = $1 AND holder_id = $2`, req.GetBlockId(), account)
 		switch {
 		case err != nil:
