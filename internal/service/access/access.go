@@ -2,13 +2,15 @@
 //
 // It owns roles and who has them, offers of courses to new owners, the ledger of
 // entitlements to courses, the enrollments that follow from it, cohorts and their
-// waitlists, invitations, seats that others give out, and imports of people. Whom
-// an invitation by e-mail or a seat is for is sealed with a key of its own.
+// waitlists, invitations, seats that others give out, and imports of people from
+// files. Whom an invitation by e-mail or a seat is for, and the addresses of a
+// file, are sealed with a key of their own.
 //
 // It answers which permissions somebody has on a course or on the platform, and
 // why; gives and takes roles; enrolls people in free courses, lists who is
-// enrolled, gives and ends access, invites to courses by codes and by e-mail, lets
-// people in by files, and keeps count of seats.
+// enrolled, gives and ends access, puts people into cohorts and has them wait for
+// seats, invites to courses by codes and by e-mail, keeps count of seats, and lets
+// in whole files of people with a report of each row.
 //
 // It sends EntitlementGranted, EntitlementRevoked, EnrollmentStarted,
 // EnrollmentEnded, EnrollmentResumed, CourseOwnerChanged, AccommodationChanged,

@@ -411,15 +411,10 @@ func (s *Service) finishImport(ctx context.Context, tx *pg.Tx, i importJob, stat
 	if err := s.vault.Erase(ctx, tx, i.ID); err != nil {
 		return importJob{}, err
 	}
-	entry := audit.Entry{Object: i.ID, Course: i.CourseID, Before: before, After: i.entry()}
-	switch state {
-	case importDone:
-		entry.Action = "import.finished"
-	case importFailed:
-		entry.Action = "import.failed"
-	default:
-		entry.Action = "import.cancelled"
-	}
+	entry := map[string]audit.Entry{
+		importDone: {Action: "import.finished"}, importFailed: {Action: "import.failed"}, importCancelled: {Action: "import.cancelled"},
+	}[state]
+	entry.Object, entry.Course, entry.Before, entry.After = i.ID, i.CourseID, before, i.entry()
 	return i, audit.Record(ctx, tx, entry)
 }
 

@@ -92,23 +92,17 @@ func sendBody(w http.ResponseWriter, r *http.Request, most int64, tooLarge error
 		// Servers of tests have no deadlines to move; all others do.
 		_ = control.SetReadDeadline(time.Now().Add(stall))
 		n, err := in.Read(buf)
-		if n > 0 || first {
-			if send(buf[:n]) != nil {
-				break
-			}
+		if (n > 0 || first) && send(buf[:n]) != nil || errors.Is(err, io.EOF) {
+			_ = control.SetReadDeadline(time.Time{})
+			return nil
 		}
-		switch {
-		case err == nil:
-			continue
-		case errors.As(err, new(*http.MaxBytesError)):
+		if errors.As(err, new(*http.MaxBytesError)) {
 			return tooLarge
-		case !errors.Is(err, io.EOF):
+		}
+		if err != nil {
 			return fault.New(fault.Invalid, "request.incomplete", "The body ended before all of it had come.")
 		}
-		break
 	}
-	_ = control.SetReadDeadline(time.Time{})
-	return nil
 }
 
 func errTooLarge(most int64) error {
