@@ -51,11 +51,11 @@ func (e *Edge) imported(w http.ResponseWriter, r *http.Request) (*accesspb.Impor
 	if err != nil {
 		return nil, err
 	}
-	err = sendBody(w, r, maxImport, tooLarge, func(chunk []byte) error {
+	err = sendBody(w, r, maxImport, tooLarge, func(chunk []byte) bool {
 		msg.Chunk = chunk
-		err := stream.Send(msg)
+		taken := stream.Send(msg) == nil
 		msg = &accesspb.UploadImportRequest{}
-		return err
+		return taken
 	})
 	if err != nil {
 		return nil, err

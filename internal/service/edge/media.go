@@ -69,11 +69,11 @@ func (e *Edge) uploaded(w http.ResponseWriter, r *http.Request) (*mediapb.Media,
 		return nil, err
 	}
 	msg := &mediapb.UploadMediaRequest{CourseId: r.PathValue("course_id"), Filename: query.Get("filename")}
-	err = sendBody(w, r, e.MaxUpload, errTooLarge(e.MaxUpload), func(chunk []byte) error {
+	err = sendBody(w, r, e.MaxUpload, errTooLarge(e.MaxUpload), func(chunk []byte) bool {
 		msg.Chunk = chunk
-		err := stream.Send(msg)
+		taken := stream.Send(msg) == nil
 		msg = &mediapb.UploadMediaRequest{}
-		return err
+		return taken
 	})
 	if err != nil {
 		return nil, err
@@ -83,8 +83,9 @@ func (e *Edge) uploaded(w http.ResponseWriter, r *http.Request) (*mediapb.Media,
 }
 
 // sendBody sends the body of a request piece by piece, the first though it is
-// empty. Whoever receives them says why they take no more.
-func sendBody(w http.ResponseWriter, r *http.Request, most int64, tooLarge error, send func(chunk []byte) error) error {
+// empty. It stops when send takes no more, which whoever receives them gives a
+// reason for.
+func sendBody(w http.ResponseWriter, r *http.Request, most int64, tooLarge error, send func(chunk []byte) bool) error {
 	in := http.MaxBytesReader(w, r.Body, most)
 	control := http.NewResponseController(w)
 	buf := make([]byte, chunk)
@@ -92,7 +93,7 @@ func sendBody(w http.ResponseWriter, r *http.Request, most int64, tooLarge error
 		// Servers of tests have no deadlines to move; all others do.
 		_ = control.SetReadDeadline(time.Now().Add(stall))
 		n, err := in.Read(buf)
-		if (n > 0 || first) && send(buf[:n]) != nil || errors.Is(err, io.EOF) {
+		if (n > 0 || first) && !send(buf[:n]) || errors.Is(err, io.EOF) {
 			_ = control.SetReadDeadline(time.Time{})
 			return nil
 		}
