@@ -54,7 +54,17 @@ const (
 
 // emailInvite is whom to invite.
 type emailInvite struct {
-	address string // as [email.Normal] returns it, and valid
+	address     string     // as [email.Normal] returns it, and valid
+	from, until *time.Time // when access begins and ends; nil for when it is accepted, and for no end
+}
+
+// expires is until when the invitation can be accepted: not longer than there
+// would be access by it.
+func (e emailInvite) expires(terms inviteTerms) time.Time {
+	if e.until != nil && e.until.Before(terms.expiresAt) {
+		return *e.until
+	}
+	return terms.expiresAt
 }
 
 // inviteTerms are what holds for all who are invited together.
@@ -64,6 +74,7 @@ type inviteTerms struct {
 	message    string
 	locale     string
 	mail       bool   // false: no mail is sent
+	counted    bool   // the open ones of the course were counted lately, and are not now
 	by         string // who invites: an account, or the name of a service
 	seat       string // that is offered to the one who is invited; "" for none
 }
@@ -76,6 +87,8 @@ type emailInvitation struct {
 	Address    []byte // sealed
 	Message    []byte // sealed
 	AccessDays int32
+	AccessFrom *time.Time
+	AccessEnds *time.Time
 	Locale     string
 	InvitedBy  string
 	CreatedAt  time.Time
@@ -90,7 +103,7 @@ type emailInvitation struct {
 	to, text, inviter string // address, message and name in plain, where they were asked for
 }
 
-const emailInvitationColumns = `id, course_id, email_index, address, message, access_days, locale, invited_by, created_at, expires_at,
+const emailInvitationColumns = `id, course_id, email_index, address, message, access_days, access_from, access_ends, locale, invited_by, created_at, expires_at,
 	mails, mailed_at, state, ended_at, accepted_by, seat_id`
 
 // emailInvitations returns the rows of a statement that returns emailInvitationColumns.
@@ -125,7 +138,8 @@ func (i emailInvitation) ended(now time.Time) *time.Time {
 
 func (i emailInvitation) message(now time.Time) *accesspb.EmailInvitation {
 	out := &accesspb.EmailInvitation{
-		Id: i.ID, CourseId: i.CourseID, Address: i.to, State: i.state(now), AccessDays: i.AccessDays, Message: i.text, Locale: i.Locale,
+		Id: i.ID, CourseId: i.CourseID, Address: i.to, State: i.state(now), AccessDays: i.AccessDays,
+		AccessFrom: timestampOf(i.AccessFrom), AccessEnds: timestampOf(i.AccessEnds), Message: i.text, Locale: i.Locale,
 		ExpiresAt: timestamppb.New(i.ExpiresAt), InviterName: i.inviter, CreatedAt: timestamppb.New(i.CreatedAt),
 		Mails: i.Mails, MailedAt: timestampOf(i.MailedAt), EndedAt: timestampOf(i.ended(now)),
 	}
@@ -140,12 +154,12 @@ func (i emailInvitation) message(now time.Time) *accesspb.EmailInvitation {
 
 // entry is the invitation as the audit log has it.
 func (i emailInvitation) entry() map[string]any {
-	return map[string]any{"state": i.State, "access_days": i.AccessDays, "expires_at": i.ExpiresAt, "mails": i.Mails}
+	return map[string]any{"state": i.State, "access_days": i.AccessDays, "access_from": i.AccessFrom, "access_ends": i.AccessEnds, "expires_at": i.ExpiresAt, "mails": i.Mails}
 }
 
 // invite invites addresses to a course, and returns their invitations in the
 // order of the list, with their addresses. An address that has an open
-// invitation to the course keeps it, and gets its end moved and no mail; one that
+// invitation to the course keeps it, gets the end and the access, and no mail; one that
 // offers a seat is apart from it. The statements are the same for one address and
 // for hundreds.
 func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list []emailInvite, terms inviteTerms) ([]emailInvitation, error) {
@@ -175,7 +189,7 @@ func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list [
 		courseID, indexes, now, terms.seat); err != nil {
 		return nil, fmt.Errorf("expire invitations: %w", err)
 	}
-	byIndex, err := s.moveEnds(ctx, tx, courseID, indexes, terms)
+	byIndex, err := s.moveEnds(ctx, tx, courseID, list, indexes, terms)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +201,8 @@ func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list [
 		}
 		one := emailInvitation{
 			ID: id.New("invitation"), CourseID: courseID, EmailIndex: index, AccessDays: terms.accessDays, Locale: terms.locale, InvitedBy: terms.by,
-			CreatedAt: now, ExpiresAt: terms.expiresAt, State: inviteOpen, SeatID: terms.seat, to: invited.address, text: terms.message,
+			AccessFrom: invited.from, AccessEnds: invited.until, CreatedAt: now, ExpiresAt: invited.expires(terms), State: inviteOpen,
+			SeatID: terms.seat, to: invited.address, text: terms.message,
 		}
 		if terms.mail {
 			one.Mails, one.MailedAt = 1, &now
@@ -198,7 +213,7 @@ func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list [
 	if err := s.insertInvitations(ctx, tx, fresh, terms.mail); err != nil {
 		return nil, err
 	}
-	if err := s.checkQuotas(ctx, tx, courseID, terms.by, len(fresh)); err != nil {
+	if err := s.checkQuotas(ctx, tx, courseID, terms, len(fresh)); err != nil {
 		return nil, err
 	}
 	out := make([]emailInvitation, len(list))
@@ -209,23 +224,33 @@ func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list [
 	return out, nil
 }
 
-// moveEnds gives the open invitations of the addresses another end, and returns
+// moveEnds gives the open invitations of the addresses other times, and returns
 // all that are open, by index.
-func (s *Service) moveEnds(ctx context.Context, tx *pg.Tx, courseID string, indexes [][]byte, terms inviteTerms) (map[string]emailInvitation, error) {
+func (s *Service) moveEnds(ctx context.Context, tx *pg.Tx, courseID string, list []emailInvite, indexes [][]byte, terms inviteTerms) (map[string]emailInvitation, error) {
 	open, err := emailInvitations(ctx, tx, `
 		SELECT `+emailInvitationColumns+` FROM email_invitation
 		WHERE course_id = $1 AND email_index = ANY($2) AND seat_id = $3 AND state = '`+inviteOpen+`' ORDER BY id FOR UPDATE`, courseID, indexes, terms.seat)
 	if err != nil {
 		return nil, err
 	}
+	wanted := make(map[string]emailInvite, len(list))
+	for i, one := range list {
+		if _, twice := wanted[string(indexes[i])]; !twice {
+			wanted[string(indexes[i])] = one
+		}
+	}
 	byIndex := make(map[string]emailInvitation, len(indexes))
-	var moved []string
-	var entries []audit.Entry
+	var (
+		moved       []string
+		ends        []time.Time
+		from, until []*time.Time
+		entries     []audit.Entry
+	)
 	for _, one := range open {
-		before := one.entry()
-		if !one.ExpiresAt.Equal(terms.expiresAt) {
-			one.ExpiresAt = terms.expiresAt
-			moved = append(moved, one.ID)
+		before, want := one.entry(), wanted[string(one.EmailIndex)]
+		if expires := want.expires(terms); !one.ExpiresAt.Equal(expires) || one.AccessDays != terms.accessDays || !sameTime(one.AccessFrom, want.from) || !sameTime(one.AccessEnds, want.until) {
+			one.ExpiresAt, one.AccessDays, one.AccessFrom, one.AccessEnds = expires, terms.accessDays, want.from, want.until
+			moved, ends, from, until = append(moved, one.ID), append(ends, expires), append(from, want.from), append(until, want.until)
 			entries = append(entries, audit.Entry{Action: "email_invitation.moved", Object: one.ID, Course: courseID, Before: before, After: one.entry()})
 		}
 		byIndex[string(one.EmailIndex)] = one
@@ -233,10 +258,21 @@ func (s *Service) moveEnds(ctx context.Context, tx *pg.Tx, courseID string, inde
 	if len(moved) == 0 {
 		return byIndex, nil
 	}
-	if _, err := tx.Exec(ctx, `UPDATE email_invitation SET expires_at = $2 WHERE id = ANY($1)`, moved, terms.expiresAt); err != nil {
+	if _, err := tx.Exec(ctx, `
+		UPDATE email_invitation i SET expires_at = n.expires_at, access_days = $5, access_from = n.access_from, access_ends = n.access_ends
+		FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[]) AS n (id, expires_at, access_from, access_ends)
+		WHERE i.id = n.id`, moved, ends, from, until, terms.accessDays); err != nil {
 		return nil, fmt.Errorf("move invitations: %w", err)
 	}
 	return byIndex, audit.Record(ctx, tx, entries...)
+}
+
+// sameTime reports whether two times that may be absent are one.
+func sameTime(a, b *time.Time) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Equal(*b)
 }
 
 // insertInvitations writes invitations that are new, each with its mail.
@@ -254,6 +290,8 @@ func (s *Service) insertInvitations(ctx context.Context, tx *pg.Tx, list []email
 	}
 	var (
 		indexes, addresses, messages [][]byte
+		ends                         []time.Time
+		from, until                  []*time.Time
 		entries                      []audit.Entry
 	)
 	for _, one := range list {
@@ -264,14 +302,17 @@ func (s *Service) insertInvitations(ctx context.Context, tx *pg.Tx, list []email
 			message = key.Seal(messageField, []byte(one.text))
 		}
 		messages = append(messages, message)
+		ends, from, until = append(ends, one.ExpiresAt), append(from, one.AccessFrom), append(until, one.AccessEnds)
 		entries = append(entries, audit.Entry{Action: "email_invitation.created", Object: one.ID, Course: one.CourseID, After: one.entry()})
 	}
 	first := list[0] // all are alike in what follows
 	if _, err := tx.Exec(ctx, `
-		INSERT INTO email_invitation (id, email_index, address, message, course_id, access_days, locale, invited_by, created_at, expires_at, mails, mailed_at, seat_id)
-		SELECT n.*, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[]) AS n`,
-		ids, indexes, addresses, messages, first.CourseID, first.AccessDays, first.Locale, first.InvitedBy, first.CreatedAt, first.ExpiresAt,
-		first.Mails, first.MailedAt, first.SeatID); err != nil {
+		INSERT INTO email_invitation (id, email_index, address, message, expires_at, access_from, access_ends,
+			course_id, access_days, locale, invited_by, created_at, mails, mailed_at, seat_id)
+		SELECT n.*, $8, $9, $10, $11, $12, $13, $14, $15
+		FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[]) AS n`,
+		ids, indexes, addresses, messages, ends, from, until,
+		first.CourseID, first.AccessDays, first.Locale, first.InvitedBy, first.CreatedAt, first.Mails, first.MailedAt, first.SeatID); err != nil {
 		return fmt.Errorf("insert invitations: %w", err)
 	}
 	if err := audit.Record(ctx, tx, entries...); err != nil || !mail {
@@ -355,19 +396,22 @@ func (s *Service) countMails(ctx context.Context, tx *pg.Tx, list []emailInvitat
 
 // checkQuotas refuses invitations, of which n have been inserted, that are too
 // many for the course or for who invites.
-func (s *Service) checkQuotas(ctx context.Context, tx *pg.Tx, courseID, by string, n int) error {
+func (s *Service) checkQuotas(ctx context.Context, tx *pg.Tx, courseID string, terms inviteTerms, n int) error {
 	if n == 0 {
 		return nil
 	}
-	var open int
-	if err := tx.QueryRow(ctx, `
-		SELECT count(*) FROM (SELECT FROM email_invitation WHERE course_id = $1 AND state = '`+inviteOpen+`' LIMIT $2) AS open`,
-		courseID, maxEmailInvitations+1).Scan(&open); err != nil {
-		return fmt.Errorf("count invitations: %w", err)
+	if !terms.counted {
+		var open int
+		if err := tx.QueryRow(ctx, `
+			SELECT count(*) FROM (SELECT FROM email_invitation WHERE course_id = $1 AND state = '`+inviteOpen+`' LIMIT $2) AS open`,
+			courseID, maxEmailInvitations+1).Scan(&open); err != nil {
+			return fmt.Errorf("count invitations: %w", err)
+		}
+		if open > maxEmailInvitations {
+			return ErrTooManyEmailInvitations
+		}
 	}
-	if open > maxEmailInvitations {
-		return ErrTooManyEmailInvitations
-	}
+	by := terms.by
 	if !id.Valid("account", by) {
 		return nil // a service answers for itself
 	}
@@ -519,9 +563,12 @@ func (s *Service) acceptInvitation(ctx context.Context, tx *pg.Tx, account strin
 	if i.SeatID != "" {
 		return s.fillSeat(ctx, tx, i.SeatID, account)
 	}
-	e := entitlement{AccountID: account, CourseID: i.CourseID, Source: sourceCode, SourceID: i.ID, StartsAt: now}
+	e := entitlement{AccountID: account, CourseID: i.CourseID, Source: sourceCode, SourceID: i.ID, StartsAt: now, EndsAt: i.AccessEnds}
+	if i.AccessFrom != nil && i.AccessFrom.After(now) {
+		e.StartsAt = *i.AccessFrom
+	}
 	if i.AccessDays > 0 {
-		ends := now.Add(time.Duration(i.AccessDays) * 24 * time.Hour)
+		ends := e.StartsAt.Add(time.Duration(i.AccessDays) * 24 * time.Hour)
 		e.EndsAt = &ends
 	}
 	granted, err := s.grant(ctx, tx, []entitlement{e})

@@ -36,6 +36,9 @@ func (s *Service) CreateEmailInvitations(ctx context.Context, req *accesspb.Crea
 	if terms.expiresAt, err = s.inviteEnd(moment(req.GetExpiresAt())); err != nil {
 		return nil, err
 	}
+	if err := s.setAccess(list, req); err != nil {
+		return nil, err
+	}
 	// What is kept of a request is a hash that anybody can make of an address; of
 	// these nobody can without the keyset.
 	known := proto.CloneOf(req)
@@ -56,6 +59,21 @@ func (s *Service) CreateEmailInvitations(ctx context.Context, req *accesspb.Crea
 		return nil, err
 	}
 	return out, s.fillIn(ctx, out.GetItems()...)
+}
+
+// setAccess sets when all who are invited have access.
+func (s *Service) setAccess(list []emailInvite, req *accesspb.CreateEmailInvitationsRequest) error {
+	from, until := moment(req.GetAccessFrom()), moment(req.GetAccessEnds())
+	switch {
+	case until != nil && req.GetAccessDays() > 0:
+		return invalid("invitation.access", "access_ends", "Say for how many days, or until when, not both.")
+	case until != nil && (!until.After(s.now()) || from != nil && !until.After(*from)):
+		return invalid("entitlement.period", "access_ends", "Access ends after it begins, at a time that is to come.")
+	}
+	for i := range list {
+		list[i].from, list[i].until = from, until
+	}
+	return nil
 }
 
 // toInvites returns addresses in their normal form, each once, or what is wrong

@@ -555,3 +555,43 @@ func TestVerifiedAccounts(t *testing.T) {
 	}
 	same(t, got, map[string]string{string(index("ada@example.org")): ada})
 }
+
+func TestEmailInvitationWithDates(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	courseID, teacher := e.course(t, 4900), id.New("account")
+	now := e.service.now()
+	from, ends := now.Add(48*time.Hour), now.Add(72*time.Hour)
+	create := func(req *accesspb.CreateEmailInvitationsRequest) (*accesspb.CreateEmailInvitationsResponse, error) {
+		req.CourseId, req.Addresses = courseID, []string{"ada@example.org"}
+		return e.emails().CreateEmailInvitations(asAccount(t, teacher), req)
+	}
+	for _, req := range []*accesspb.CreateEmailInvitationsRequest{
+		{AccessEnds: timestamppb.New(now)},
+		{AccessFrom: timestamppb.New(ends), AccessEnds: timestamppb.New(ends)},
+	} {
+		_, err := create(req)
+		wantCode(t, err, "entitlement.period")
+	}
+	_, err := create(&accesspb.CreateEmailInvitationsRequest{AccessEnds: timestamppb.New(ends), AccessDays: 3})
+	wantCode(t, err, "invitation.access")
+	if _, err := create(&accesspb.CreateEmailInvitationsRequest{AccessDays: 3}); err != nil {
+		t.Fatal(err)
+	}
+	// Inviting again gives other times.
+	made, err := create(&accesspb.CreateEmailInvitationsRequest{AccessFrom: timestamppb.New(from), AccessEnds: timestamppb.New(ends)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := made.GetItems()[0]; !got.GetExpiresAt().AsTime().Equal(ends) || !got.GetAccessFrom().AsTime().Equal(from) {
+		t.Errorf("%v", got)
+	}
+	ada := e.account(t, "Ada", "ada@example.org", true)
+	got, err := e.acceptMine(t, ada, made.GetItems()[0].GetId())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got.GetStartsAt().AsTime().Equal(from) || !got.GetEndsAt().AsTime().Equal(ends) || got.GetState() != "scheduled" {
+		t.Errorf("%v", got)
+	}
+}

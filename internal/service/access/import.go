@@ -530,8 +530,6 @@ func rowHint(code string) string {
 		return "Access ends at a time that is to come."
 	case rowReason:
 		return "A reason has at most 500 characters."
-	case rowInvitePeriod:
-		return "Who is invited has access from when they accept. Leave the dates out, or name the account."
 	case rowQuota:
 		return "No more can be invited today. Send the same file again tomorrow: who was let in or invited is left as they are."
 	}

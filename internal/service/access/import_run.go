@@ -27,8 +27,7 @@ const (
 
 // What a row is refused for when it is applied, besides what others refuse.
 const (
-	rowInvitePeriod = "import.period"
-	rowQuota        = "invitation.quota"
+	rowQuota = "invitation.quota"
 )
 
 // Why an import fails.
@@ -39,6 +38,10 @@ const (
 
 // Rows that can't be applied are tried again, after 1, 2, 4 … seconds.
 const maxImportFailures = 9
+
+// countEvery is how many batches of an import go by between two counts of the
+// open invitations of its course.
+const countEvery = 20
 
 // keepImporting applies imports until ctx ends.
 func (s *Service) keepImporting(ctx context.Context) {
@@ -249,12 +252,6 @@ func (s *Service) letIn(ctx context.Context, tx *pg.Tx, i importJob, list []*imp
 			r.Outcome = outcomeAlready
 		case r.account == "" && facts.accepted[*r.Who]:
 			r.Outcome = outcomeAlready
-		case r.account == "" && (r.StartsAt != nil || r.EndsAt != nil):
-			field := "starts_at"
-			if r.StartsAt == nil {
-				field = "ends_at"
-			}
-			r.refuse(rowInvitePeriod, field)
 		case r.account == "":
 			invite = append(invite, r)
 		case !facts.known[r.account]:
@@ -442,9 +439,13 @@ func (s *Service) inviteRows(ctx context.Context, tx *pg.Tx, i importJob, list [
 		if err != nil {
 			return fmt.Errorf("address of line %d: %w", r.Line, err)
 		}
-		addresses[k] = emailInvite{address: string(address)}
+		addresses[k] = emailInvite{address: string(address), from: r.StartsAt, until: r.EndsAt}
 	}
-	terms := inviteTerms{expiresAt: i.CreatedAt.Add(inviteFor), locale: i.Locale, mail: i.Invite, by: i.CreatedBy}
+	terms := inviteTerms{
+		expiresAt: i.CreatedAt.Add(inviteFor), locale: i.Locale, mail: i.Invite, by: i.CreatedBy,
+		// Counting costs by what there is: it is done for one batch of many.
+		counted: i.AtLine/importBatch%countEvery != 0,
+	}
 	now := s.now()
 	if _, err := tx.Raw().Exec(ctx, `SAVEPOINT invite`); err != nil {
 		return fmt.Errorf("savepoint: %w", err)

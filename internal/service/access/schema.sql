@@ -112,6 +112,8 @@ CREATE TABLE email_invitation (
 	ended_at timestamp with time zone,
 	accepted_by text COLLATE "C",
 	seat_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	access_from timestamp with time zone,
+	access_ends timestamp with time zone,
 	CONSTRAINT email_invitation_pkey PRIMARY KEY (id),
 	CONSTRAINT email_invitation_code UNIQUE (code_hash),
 	CONSTRAINT email_invitation_state CHECK (((state = ANY (ARRAY['open'::text, 'accepted'::text, 'declined'::text, 'revoked'::text, 'expired'::text])) AND ((state = 'open'::text) = (ended_at IS NULL)) AND ((state = 'accepted'::text) = (accepted_by IS NOT NULL))))
@@ -133,6 +135,8 @@ COMMENT ON COLUMN email_invitation.code_hash IS 'SHA-256 of the code of the last
 COMMENT ON COLUMN email_invitation.invited_by IS 'An account, or the name of the service that invited by itself.';
 COMMENT ON COLUMN email_invitation.state IS 'One that is past its end is expired, also before this says so.';
 COMMENT ON COLUMN email_invitation.seat_id IS 'The seat that it offers; empty for none.';
+COMMENT ON COLUMN email_invitation.access_from IS 'When access by it begins; null for when it is accepted.';
+COMMENT ON COLUMN email_invitation.access_ends IS 'When access by it ends; null for no end, and where access_days says when.';
 
 CREATE TABLE enrollment (
 	id text COLLATE "C" NOT NULL,

@@ -58,7 +58,11 @@ type EmailInvitation struct {
 	// When it ended by what state says; absent while it is open.
 	EndedAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	// Who accepted it; for staff.
-	AcceptedBy    string `protobuf:"bytes,15,opt,name=accepted_by,json=acceptedBy,proto3" json:"accepted_by,omitempty"`
+	AcceptedBy string `protobuf:"bytes,15,opt,name=accepted_by,json=acceptedBy,proto3" json:"accepted_by,omitempty"`
+	// When access begins; absent for when it is accepted.
+	AccessFrom *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=access_from,json=accessFrom,proto3" json:"access_from,omitempty"`
+	// When access ends; absent for no end, and where access_days says when.
+	AccessEnds    *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=access_ends,json=accessEnds,proto3" json:"access_ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -198,6 +202,20 @@ func (x *EmailInvitation) GetAcceptedBy() string {
 	return ""
 }
 
+func (x *EmailInvitation) GetAccessFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AccessFrom
+	}
+	return nil
+}
+
+func (x *EmailInvitation) GetAccessEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AccessEnds
+	}
+	return nil
+}
+
 // Whom to invite.
 type CreateEmailInvitationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -215,7 +233,12 @@ type CreateEmailInvitationsRequest struct {
 	// mail has it as one paragraph, without the links in it.
 	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
 	// The language of the mails as a BCP 47 tag; "en" when empty.
-	Locale        string `protobuf:"bytes,6,opt,name=locale,proto3" json:"locale,omitempty"`
+	Locale string `protobuf:"bytes,6,opt,name=locale,proto3" json:"locale,omitempty"`
+	// When access begins, if later than the invitation is accepted.
+	AccessFrom *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=access_from,json=accessFrom,proto3" json:"access_from,omitempty"`
+	// When access ends, in place of access_days. The invitations can't be accepted
+	// any longer.
+	AccessEnds    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=access_ends,json=accessEnds,proto3" json:"access_ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -290,6 +313,20 @@ func (x *CreateEmailInvitationsRequest) GetLocale() string {
 		return x.Locale
 	}
 	return ""
+}
+
+func (x *CreateEmailInvitationsRequest) GetAccessFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AccessFrom
+	}
+	return nil
+}
+
+func (x *CreateEmailInvitationsRequest) GetAccessEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AccessEnds
+	}
+	return nil
 }
 
 // The invitations.
@@ -783,7 +820,7 @@ var File_internal_service_access_accesspb_email_invitations_proto protoreflect.F
 
 const file_internal_service_access_accesspb_email_invitations_proto_rawDesc = "" +
 	"\n" +
-	"8internal/service/access/accesspb/email_invitations.proto\x12\x0estoa.access.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a3internal/service/access/accesspb/entitlements.proto\"\xd6\x04\n" +
+	"8internal/service/access/accesspb/email_invitations.proto\x12\x0estoa.access.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a3internal/service/access/accesspb/entitlements.proto\"\xd0\x05\n" +
 	"\x0fEmailInvitation\x12\x1e\n" +
 	"\x02id\x18\x01 \x01(\tB\x0e\xb2\xd4\x18\n" +
 	"invitationR\x02id\x12'\n" +
@@ -807,7 +844,11 @@ const file_internal_service_access_accesspb_email_invitations_proto_rawDesc = ""
 	"\tmailed_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\bmailedAt\x125\n" +
 	"\bended_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12,\n" +
 	"\vaccepted_by\x18\x0f \x01(\tB\v\xb2\xd4\x18\aaccountR\n" +
-	"acceptedBy\"\xa6\x02\n" +
+	"acceptedBy\x12;\n" +
+	"\vaccess_from\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"accessFrom\x12;\n" +
+	"\vaccess_ends\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"accessEnds\"\xa0\x03\n" +
 	"\x1dCreateEmailInvitationsRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12/\n" +
@@ -818,7 +859,11 @@ const file_internal_service_access_accesspb_email_invitations_proto_rawDesc = ""
 	"\n" +
 	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\"\n" +
 	"\amessage\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\amessage\x12\x1f\n" +
-	"\x06locale\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18#R\x06locale\"W\n" +
+	"\x06locale\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18#R\x06locale\x12;\n" +
+	"\vaccess_from\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"accessFrom\x12;\n" +
+	"\vaccess_ends\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"accessEnds\"W\n" +
 	"\x1eCreateEmailInvitationsResponse\x125\n" +
 	"\x05items\x18\x01 \x03(\v2\x1f.stoa.access.v1.EmailInvitationR\x05items\"\xdb\x01\n" +
 	"\x1bListEmailInvitationsRequest\x12'\n" +
@@ -898,29 +943,33 @@ var file_internal_service_access_accesspb_email_invitations_proto_depIdxs = []in
 	11, // 1: stoa.access.v1.EmailInvitation.created_at:type_name -> google.protobuf.Timestamp
 	11, // 2: stoa.access.v1.EmailInvitation.mailed_at:type_name -> google.protobuf.Timestamp
 	11, // 3: stoa.access.v1.EmailInvitation.ended_at:type_name -> google.protobuf.Timestamp
-	11, // 4: stoa.access.v1.CreateEmailInvitationsRequest.expires_at:type_name -> google.protobuf.Timestamp
-	0,  // 5: stoa.access.v1.CreateEmailInvitationsResponse.items:type_name -> stoa.access.v1.EmailInvitation
-	0,  // 6: stoa.access.v1.ListEmailInvitationsResponse.items:type_name -> stoa.access.v1.EmailInvitation
-	0,  // 7: stoa.access.v1.ListMyEmailInvitationsResponse.items:type_name -> stoa.access.v1.EmailInvitation
-	1,  // 8: stoa.access.v1.EmailInvitationService.CreateEmailInvitations:input_type -> stoa.access.v1.CreateEmailInvitationsRequest
-	3,  // 9: stoa.access.v1.EmailInvitationService.ListEmailInvitations:input_type -> stoa.access.v1.ListEmailInvitationsRequest
-	5,  // 10: stoa.access.v1.EmailInvitationService.ResendEmailInvitation:input_type -> stoa.access.v1.ResendEmailInvitationRequest
-	6,  // 11: stoa.access.v1.EmailInvitationService.RevokeEmailInvitation:input_type -> stoa.access.v1.RevokeEmailInvitationRequest
-	7,  // 12: stoa.access.v1.EmailInvitationService.ListMyEmailInvitations:input_type -> stoa.access.v1.ListMyEmailInvitationsRequest
-	9,  // 13: stoa.access.v1.EmailInvitationService.AcceptEmailInvitation:input_type -> stoa.access.v1.AcceptEmailInvitationRequest
-	10, // 14: stoa.access.v1.EmailInvitationService.DeclineEmailInvitation:input_type -> stoa.access.v1.DeclineEmailInvitationRequest
-	2,  // 15: stoa.access.v1.EmailInvitationService.CreateEmailInvitations:output_type -> stoa.access.v1.CreateEmailInvitationsResponse
-	4,  // 16: stoa.access.v1.EmailInvitationService.ListEmailInvitations:output_type -> stoa.access.v1.ListEmailInvitationsResponse
-	0,  // 17: stoa.access.v1.EmailInvitationService.ResendEmailInvitation:output_type -> stoa.access.v1.EmailInvitation
-	12, // 18: stoa.access.v1.EmailInvitationService.RevokeEmailInvitation:output_type -> google.protobuf.Empty
-	8,  // 19: stoa.access.v1.EmailInvitationService.ListMyEmailInvitations:output_type -> stoa.access.v1.ListMyEmailInvitationsResponse
-	13, // 20: stoa.access.v1.EmailInvitationService.AcceptEmailInvitation:output_type -> stoa.access.v1.Entitlement
-	12, // 21: stoa.access.v1.EmailInvitationService.DeclineEmailInvitation:output_type -> google.protobuf.Empty
-	15, // [15:22] is the sub-list for method output_type
-	8,  // [8:15] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	11, // 4: stoa.access.v1.EmailInvitation.access_from:type_name -> google.protobuf.Timestamp
+	11, // 5: stoa.access.v1.EmailInvitation.access_ends:type_name -> google.protobuf.Timestamp
+	11, // 6: stoa.access.v1.CreateEmailInvitationsRequest.expires_at:type_name -> google.protobuf.Timestamp
+	11, // 7: stoa.access.v1.CreateEmailInvitationsRequest.access_from:type_name -> google.protobuf.Timestamp
+	11, // 8: stoa.access.v1.CreateEmailInvitationsRequest.access_ends:type_name -> google.protobuf.Timestamp
+	0,  // 9: stoa.access.v1.CreateEmailInvitationsResponse.items:type_name -> stoa.access.v1.EmailInvitation
+	0,  // 10: stoa.access.v1.ListEmailInvitationsResponse.items:type_name -> stoa.access.v1.EmailInvitation
+	0,  // 11: stoa.access.v1.ListMyEmailInvitationsResponse.items:type_name -> stoa.access.v1.EmailInvitation
+	1,  // 12: stoa.access.v1.EmailInvitationService.CreateEmailInvitations:input_type -> stoa.access.v1.CreateEmailInvitationsRequest
+	3,  // 13: stoa.access.v1.EmailInvitationService.ListEmailInvitations:input_type -> stoa.access.v1.ListEmailInvitationsRequest
+	5,  // 14: stoa.access.v1.EmailInvitationService.ResendEmailInvitation:input_type -> stoa.access.v1.ResendEmailInvitationRequest
+	6,  // 15: stoa.access.v1.EmailInvitationService.RevokeEmailInvitation:input_type -> stoa.access.v1.RevokeEmailInvitationRequest
+	7,  // 16: stoa.access.v1.EmailInvitationService.ListMyEmailInvitations:input_type -> stoa.access.v1.ListMyEmailInvitationsRequest
+	9,  // 17: stoa.access.v1.EmailInvitationService.AcceptEmailInvitation:input_type -> stoa.access.v1.AcceptEmailInvitationRequest
+	10, // 18: stoa.access.v1.EmailInvitationService.DeclineEmailInvitation:input_type -> stoa.access.v1.DeclineEmailInvitationRequest
+	2,  // 19: stoa.access.v1.EmailInvitationService.CreateEmailInvitations:output_type -> stoa.access.v1.CreateEmailInvitationsResponse
+	4,  // 20: stoa.access.v1.EmailInvitationService.ListEmailInvitations:output_type -> stoa.access.v1.ListEmailInvitationsResponse
+	0,  // 21: stoa.access.v1.EmailInvitationService.ResendEmailInvitation:output_type -> stoa.access.v1.EmailInvitation
+	12, // 22: stoa.access.v1.EmailInvitationService.RevokeEmailInvitation:output_type -> google.protobuf.Empty
+	8,  // 23: stoa.access.v1.EmailInvitationService.ListMyEmailInvitations:output_type -> stoa.access.v1.ListMyEmailInvitationsResponse
+	13, // 24: stoa.access.v1.EmailInvitationService.AcceptEmailInvitation:output_type -> stoa.access.v1.Entitlement
+	12, // 25: stoa.access.v1.EmailInvitationService.DeclineEmailInvitation:output_type -> google.protobuf.Empty
+	19, // [19:26] is the sub-list for method output_type
+	12, // [12:19] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_access_accesspb_email_invitations_proto_init() }

@@ -38,12 +38,13 @@ const (
 // address.
 type EmailInvitationServiceClient interface {
 	// Invites addresses to a published course, with a mail to each. An address
-	// that is invited to the course already keeps that invitation: its end is the
-	// one that is asked for now, and no other mail is sent. One address is sent at
+	// that is invited to the course already keeps that invitation: its end and
+	// the access that it gives are those asked for now, and no other mail is sent. One address is sent at
 	// most five such mails a day, over all courses; what is beyond is invited all
 	// the same. Errors: email.invalid (400) for what is no address, at its place;
 	// invitation.expires_at (400) for an end that is past or over a year ahead;
-	// invitation.locale (400); invitation.course_unpublished (409);
+	// invitation.locale (400); invitation.access and entitlement.period (400) for
+	// access that can't be; invitation.course_unpublished (409);
 	// invitation.too_many (409) for a course with 100,000 that are open;
 	// invitation.quota (429) for who has invited 1,000 within 24 hours, unless
 	// they may look up accounts anyway.
@@ -161,12 +162,13 @@ func (c *emailInvitationServiceClient) DeclineEmailInvitation(ctx context.Contex
 // address.
 type EmailInvitationServiceServer interface {
 	// Invites addresses to a published course, with a mail to each. An address
-	// that is invited to the course already keeps that invitation: its end is the
-	// one that is asked for now, and no other mail is sent. One address is sent at
+	// that is invited to the course already keeps that invitation: its end and
+	// the access that it gives are those asked for now, and no other mail is sent. One address is sent at
 	// most five such mails a day, over all courses; what is beyond is invited all
 	// the same. Errors: email.invalid (400) for what is no address, at its place;
 	// invitation.expires_at (400) for an end that is past or over a year ahead;
-	// invitation.locale (400); invitation.course_unpublished (409);
+	// invitation.locale (400); invitation.access and entitlement.period (400) for
+	// access that can't be; invitation.course_unpublished (409);
 	// invitation.too_many (409) for a course with 100,000 that are open;
 	// invitation.quota (429) for who has invited 1,000 within 24 hours, unless
 	// they may look up accounts anyway.

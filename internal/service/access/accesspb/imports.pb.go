@@ -648,7 +648,7 @@ type ImportRow struct {
 	// Why it was refused: row.too_long, row.encoding, text.control, row.quotes,
 	// row.fields, row.nobody, email.invalid, id.invalid, time.invalid,
 	// entitlement.period, entitlement.ended, string.max_len; account.unknown,
-	// enrollment.own_course, import.period; or a code of CreateEmailInvitations.
+	// enrollment.own_course; or a code of CreateEmailInvitations.
 	Code string `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`
 	// The column that it is about; empty for the line.
 	Field string `protobuf:"bytes,4,opt,name=field,proto3" json:"field,omitempty"`
