@@ -132,10 +132,21 @@ type scope struct {
 // second old. Outside a SCOPE_COURSE call it is false.
 func Has(ctx context.Context, permission string) (bool, error) {
 	s, ok := ctx.Value(scopeKey{}).(scope)
+	return s.allows(ctx, ok, s.item, permission)
+}
+
+// HasOnCourse is [Has] of the course as a whole: what the caller has on the item
+// alone that the call is about does not count.
+func HasOnCourse(ctx context.Context, permission string) (bool, error) {
+	s, ok := ctx.Value(scopeKey{}).(scope)
+	return s.allows(ctx, ok, "", permission)
+}
+
+func (s scope) allows(ctx context.Context, ok bool, item, permission string) (bool, error) {
 	if !ok || s.who.limited(permission) {
 		return false, nil
 	}
-	return s.guard.checker.Allowed(ctx, Question{s.who.Account, s.course, s.item, permission}, time.Time{})
+	return s.guard.checker.Allowed(ctx, Question{s.who.Account, s.course, item, permission}, time.Time{})
 }
 
 func isDecision(err error) bool {

@@ -37,6 +37,12 @@ type Harness struct {
 // New returns a server that asks allow about permissions and logs to the test.
 func New(tb testing.TB, allow Allow) *Harness {
 	tb.Helper()
+	return NewChecked(tb, allow)
+}
+
+// NewChecked is [New] with a checker that may look at all of a question.
+func NewChecked(tb testing.TB, checker auth.Checker) *Harness {
+	tb.Helper()
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
 		tb.Fatal(err)
@@ -45,7 +51,7 @@ func New(tb testing.TB, allow Allow) *Harness {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &Harness{Server: rpc.NewServer(auth.NewGuard(keys, allow), Log(tb), nil), keys: keys}
+	return &Harness{Server: rpc.NewServer(auth.NewGuard(keys, checker), Log(tb), nil), keys: keys}
 }
 
 // As returns a connection whose calls come from the named service, such as

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -36,7 +37,7 @@ type fixture struct {
 	shown atomic.Bool // everybody may know of the courses
 	clock atomic.Int64
 
-	teacherID                            string
+	teacherID, editorID                  string
 	teacher, learner, outsider, stranger context.Context //nolint:containedctx // who calls
 }
 
@@ -98,24 +99,33 @@ func (m *fakeMedia) asked() int {
 	return m.calls
 }
 
+// checker lets somebody do what it says of the question.
+type checker func(auth.Question) bool
+
+func (c checker) Allowed(_ context.Context, q auth.Question, _ time.Time) (bool, error) {
+	return c(q), nil
+}
+
 var start = time.Date(2026, 3, 4, 10, 0, 0, 0, time.UTC)
 
 func setup(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, db: pgtest.Open(t, courses.Schema), roles: &fakeAccess{}, media: &fakeMedia{files: map[string]map[string]*mediapb.Media{}}}
 	f.shown.Store(true)
-	f.teacherID = id.New("account")
+	f.teacherID, f.editorID = id.New("account"), id.New("account")
 	learner := id.New("account")
-	h := rpctest.New(t, func(account, course, permission string) bool {
-		switch account {
+	h := rpctest.NewChecked(t, checker(func(q auth.Question) bool {
+		switch q.Account {
 		case f.teacherID:
 			return true
 		case learner:
-			return permission == "course.view" || permission == "lesson.read"
+			return q.Permission == "course.view" || q.Permission == "lesson.read"
+		case f.editorID: // of items, and not of courses
+			return q.Item != "" || q.Permission == "course.view"
 		default:
-			return course != "" && permission == "course.view" && f.shown.Load()
+			return q.Course != "" && q.Permission == "course.view" && f.shown.Load()
 		}
-	})
+	}))
 	service := courses.New(courses.Config{
 		DB:     f.db,
 		Access: accesspb.NewAccessServiceClient(h.As("courses")),

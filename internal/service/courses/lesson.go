@@ -130,6 +130,11 @@ func (s *Service) createLesson(ctx context.Context, req *coursespb.CreateLessonR
 
 func (s *Service) updateLesson(ctx context.Context, req *coursespb.UpdateLessonRequest) (*coursespb.Lesson, error) {
 	courseID := req.GetCourseId()
+	if req.Position != nil || req.ModuleId != nil || req.Preview != nil {
+		if err := editsAll(ctx); err != nil {
+			return nil, err
+		}
+	}
 	var body []block
 	if req.GetBlocks() != nil {
 		var err error
@@ -255,4 +260,13 @@ func (s *Service) checkBlocks(ctx context.Context, courseID, path string, in []*
 		return nil, ErrLessonTooLarge
 	}
 	return body, s.checkMedia(ctx, courseID, uses)
+}
+
+// editsAll refuses who may edit a part of the course and not all of it.
+func editsAll(ctx context.Context) error {
+	all, err := auth.HasOnCourse(ctx, "course.edit")
+	if err == nil && !all {
+		err = auth.ErrForbidden
+	}
+	return err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/rpc"
+	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
@@ -578,5 +579,34 @@ func TestPublishWhileSaving(t *testing.T) {
 		if ev, ok := e.(*coursespb.CoursePublished); !ok || ev.GetSequence() != int64(i+1) || ev.GetVersion() != int32(i+1) {
 			t.Errorf("event %d: %v", i, e)
 		}
+	}
+}
+
+// Who may edit a lesson or a module changes what is in it, and nothing of the
+// course around it.
+func TestEditorOfAnItem(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	course := f.course()
+	module, other := f.module(course, "One"), f.module(course, "Two")
+	lesson := f.lesson(course, module, "Lesson")
+	editor := rpctest.Account(t.Context(), f.editorID)
+	if _, err := f.UpdateLesson(editor, &coursespb.UpdateLessonRequest{CourseId: course, LessonId: lesson, Title: new("Better")}); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.UpdateModule(editor, &coursespb.UpdateModuleRequest{CourseId: course, ModuleId: module, Title: new("Better")}); err != nil {
+		t.Error(err)
+	}
+	for _, req := range []*coursespb.UpdateLessonRequest{{ModuleId: &other}, {Position: new(int32(0))}, {Preview: new(true)}} {
+		req.CourseId, req.LessonId = course, lesson
+		if _, err := f.UpdateLesson(editor, req); fault.CodeOf(err) != "auth.forbidden" {
+			t.Errorf("%v: %v", req, err)
+		}
+		if _, err := f.UpdateLesson(f.teacher, req); err != nil {
+			t.Errorf("%v: %v", req, err)
+		}
+	}
+	if _, err := f.UpdateModule(editor, &coursespb.UpdateModuleRequest{CourseId: course, ModuleId: module, Position: new(int32(1))}); fault.CodeOf(err) != "auth.forbidden" {
+		t.Error(err)
 	}
 }

@@ -40,6 +40,11 @@ func (s *Service) createModule(ctx context.Context, req *coursespb.CreateModuleR
 
 func (s *Service) updateModule(ctx context.Context, req *coursespb.UpdateModuleRequest) (*coursespb.Module, error) {
 	courseID := req.GetCourseId()
+	if req.Position != nil {
+		if err := editsAll(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Module, error) {
 		if req.Position != nil {
 			if err := lockCourse(ctx, tx, courseID); err != nil {

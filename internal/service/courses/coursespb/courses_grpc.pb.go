@@ -70,7 +70,8 @@ type CoursesServiceClient interface {
 	GetOutline(ctx context.Context, in *GetOutlineRequest, opts ...grpc.CallOption) (*Outline, error)
 	// Adds a module to the draft. Errors: course.too_many_modules (400).
 	CreateModule(ctx context.Context, in *CreateModuleRequest, opts ...grpc.CallOption) (*Module, error)
-	// Changes or moves a module of the draft. Errors: module.not_found (404),
+	// Changes or moves a module of the draft; its place is changed by who may edit
+	// all of the course. Errors: auth.forbidden (403), module.not_found (404),
 	// etag.stale (412).
 	UpdateModule(ctx context.Context, in *UpdateModuleRequest, opts ...grpc.CallOption) (*Module, error)
 	// Removes a module with its lessons from the draft; what is published stays
@@ -85,7 +86,8 @@ type CoursesServiceClient interface {
 	// lesson.not_found (404), lesson.not_enrolled (403).
 	GetLesson(ctx context.Context, in *GetLessonRequest, opts ...grpc.CallOption) (*Lesson, error)
 	// Changes or moves a lesson of the draft; each change makes a version that is
-	// kept. Errors: lesson.not_found, module.not_found (404), etag.stale (412),
+	// kept. Its place, and whether it is a preview, are changed by who may edit all
+	// of the course. Errors: auth.forbidden (403), lesson.not_found, module.not_found (404), etag.stale (412),
 	// media.not_found and media.not_image (400), lesson.too_large (413).
 	UpdateLesson(ctx context.Context, in *UpdateLessonRequest, opts ...grpc.CallOption) (*Lesson, error)
 	// Removes a lesson from the draft; what is published stays until the next
@@ -281,7 +283,8 @@ type CoursesServiceServer interface {
 	GetOutline(context.Context, *GetOutlineRequest) (*Outline, error)
 	// Adds a module to the draft. Errors: course.too_many_modules (400).
 	CreateModule(context.Context, *CreateModuleRequest) (*Module, error)
-	// Changes or moves a module of the draft. Errors: module.not_found (404),
+	// Changes or moves a module of the draft; its place is changed by who may edit
+	// all of the course. Errors: auth.forbidden (403), module.not_found (404),
 	// etag.stale (412).
 	UpdateModule(context.Context, *UpdateModuleRequest) (*Module, error)
 	// Removes a module with its lessons from the draft; what is published stays
@@ -296,7 +299,8 @@ type CoursesServiceServer interface {
 	// lesson.not_found (404), lesson.not_enrolled (403).
 	GetLesson(context.Context, *GetLessonRequest) (*Lesson, error)
 	// Changes or moves a lesson of the draft; each change makes a version that is
-	// kept. Errors: lesson.not_found, module.not_found (404), etag.stale (412),
+	// kept. Its place, and whether it is a preview, are changed by who may edit all
+	// of the course. Errors: auth.forbidden (403), lesson.not_found, module.not_found (404), etag.stale (412),
 	// media.not_found and media.not_image (400), lesson.too_large (413).
 	UpdateLesson(context.Context, *UpdateLessonRequest) (*Lesson, error)
 	// Removes a lesson from the draft; what is published stays until the next
