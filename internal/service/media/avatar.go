@@ -26,8 +26,8 @@ import (
 
 const (
 	maxAvatar = 5 << 20 // bytes of an upload; the edge has the same
-	// An account may begin so many uploads in so long: each costs a second of a
-	// processor at worst.
+	// An account may begin so many uploads in so long: each may cost some seconds
+	// of a processor.
 	maxTries = 20
 	triesFor = time.Hour
 )
@@ -119,17 +119,18 @@ func (s *Service) countTry(ctx context.Context, account string) error {
 	}
 }
 
-// square writes a picture anew. Those that are read at the same time have
-// together no more pixels than the largest may have.
+// square writes a picture anew. At most four are read at the same time, which
+// have together no more pixels than the largest may have.
 func (s *Service) square(ctx context.Context, content []byte) ([]byte, error) {
 	f, pixels, err := pictureFormat(content)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.pixels.Acquire(ctx, pixels); err != nil {
+	weight := max(pixels, maxPixels/4)
+	if err := s.pixels.Acquire(ctx, weight); err != nil {
 		return nil, err
 	}
-	defer s.pixels.Release(pixels)
+	defer s.pixels.Release(weight)
 	return square(f, content)
 }
 

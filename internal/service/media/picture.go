@@ -19,10 +19,13 @@ import (
 )
 
 // Bounds of a picture that is written anew. Its size in bytes bounds nothing: a
-// few hundred may say that they are a picture of gigabytes.
+// few hundred may say that they are a picture of gigabytes. The worst is a
+// progressive JPEG in four colours, whose reading takes 24 bytes a pixel.
 const (
-	maxPixels  = 40_000_000
+	maxPixels  = 25_000_000
 	maxSide    = 12_000
+	// Each scan of a JPEG goes over all of it, and takes some ten bytes.
+	maxScans   = 100
 	avatarSide = 256
 )
 
@@ -59,9 +62,13 @@ var formats = map[string]format{
 // pictureFormat tells what a picture is by its content, and how many pixels it
 // says that it has, without reading more than its head.
 func pictureFormat(content []byte) (f format, pixels int64, err error) {
-	f, ok := formats[http.DetectContentType(content)]
+	kind := http.DetectContentType(content)
+	f, ok := formats[kind]
 	if !ok {
 		return format{}, 0, ErrPictureType
+	}
+	if kind == "image/jpeg" && bytes.Count(content, []byte("\xff\xda")) > maxScans {
+		return format{}, 0, ErrPictureBroken
 	}
 	c, err := f.config(bytes.NewReader(content))
 	if err != nil {

@@ -33,7 +33,7 @@ const (
 type AvatarServiceClient interface {
 	// Makes a picture the caller's avatar, in place of the one before. JPEG, PNG,
 	// GIF (its first picture) and WebP (not moving) are taken, told by their
-	// content, of at most 5 MiB, 40 megapixels and 12,000 pixels a side. It is
+	// content, of at most 5 MiB, 25 megapixels and 12,000 pixels a side. It is
 	// written anew: the square in the middle, 256 × 256 pixels, a JPEG on white,
 	// turned as the EXIF data of a JPEG says (of other formats it is not read),
 	// without any of that data. Over REST: PUT /v1/me/avatar with the bytes as body.
@@ -109,7 +109,7 @@ type AvatarService_DownloadAvatarClient = grpc.ServerStreamingClient[DownloadAva
 type AvatarServiceServer interface {
 	// Makes a picture the caller's avatar, in place of the one before. JPEG, PNG,
 	// GIF (its first picture) and WebP (not moving) are taken, told by their
-	// content, of at most 5 MiB, 40 megapixels and 12,000 pixels a side. It is
+	// content, of at most 5 MiB, 25 megapixels and 12,000 pixels a side. It is
 	// written anew: the square in the middle, 256 × 256 pixels, a JPEG on white,
 	// turned as the EXIF data of a JPEG says (of other formats it is not read),
 	// without any of that data. Over REST: PUT /v1/me/avatar with the bytes as body.
