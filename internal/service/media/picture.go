@@ -22,8 +22,8 @@ import (
 // few hundred may say that they are a picture of gigabytes. The worst is a
 // progressive JPEG in four colours, whose reading takes 24 bytes a pixel.
 const (
-	maxPixels  = 25_000_000
-	maxSide    = 12_000
+	maxPixels = 25_000_000
+	maxSide   = 12_000
 	// Each scan of a JPEG goes over all of it, and takes some ten bytes.
 	maxScans   = 100
 	avatarSide = 256
