@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -120,7 +121,37 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 		"stoa.media.v1.MediaService.DownloadMedia": func(md protoreflect.MethodDescriptor) route {
 			return route{rpc: md, method: http.MethodGet, path: "/v1/media/{media_id}/content", query: []string{"expires", "signature"}, edit: download}
 		},
+		"stoa.media.v1.AvatarService.UploadAvatar": func(md protoreflect.MethodDescriptor) route {
+			return route{rpc: md, method: http.MethodPut, path: "/v1/me/avatar", edit: uploadAvatar}
+		},
+		"stoa.media.v1.AvatarService.DownloadAvatar": func(md protoreflect.MethodDescriptor) route {
+			return route{rpc: md, method: http.MethodGet, path: "/v1/avatars/{avatar_id}", edit: downloadAvatar}
+		},
 	}
+}
+
+func uploadAvatar(op *spec.Operation) {
+	op.Description = strings.Replace(op.Description, " Over REST: PUT /v1/me/avatar with the bytes as body.", "", 1)
+	op.RequestBody = &spec.RequestBody{
+		Description: "The bytes of the picture, with any Content-Type: at most 5 MiB.", Required: true,
+		Content: spec.Map[spec.MediaType]{{Name: "application/octet-stream"}},
+	}
+}
+
+func downloadAvatar(op *spec.Operation) {
+	op.Description = strings.Replace(op.Description, " Over REST: GET /v1/avatars/{avatar_id}.", " What is at an address never changes, so that caches may keep it.", 1)
+	headers := spec.Map[*spec.Header]{
+		{Name: "X-Request-Id", Value: &spec.Header{Ref: "#/components/headers/RequestId"}},
+		{Name: "ETag", Value: &spec.Header{Description: "The id, in quotes.", Schema: &spec.Schema{Type: "string"}}},
+	}
+	op.Responses = spec.Map[*spec.Response]{
+		{Name: "200", Value: &spec.Response{
+			Description: "The picture, 256 × 256 pixels.", Headers: headers, Content: spec.Map[spec.MediaType]{{Name: "image/jpeg"}},
+		}},
+		{Name: "304", Value: &spec.Response{Description: "The caller has it already.", Headers: headers}},
+	}
+	op.Parameters = append(op.Parameters,
+		&spec.Parameter{Name: "If-None-Match", In: "header", Description: "The ETag of what the caller has: answered with 304.", Schema: &spec.Schema{Type: "string"}})
 }
 
 func importFile(op *spec.Operation) {

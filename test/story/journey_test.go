@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	_ "image/jpeg" // to read it
 	"image/png"
 	"net/http"
 	"os/exec"
@@ -259,6 +260,27 @@ func journey(t *testing.T, in *installation) {
 	if a := student.do(t, 200, "GET", "/v1/courses/"+course+"/progress", nil); a.number("percent") != 100 {
 		t.Fatalf("progress after publishing again: %s", a)
 	}
+
+	// A picture of oneself, which anybody sees.
+	face := second.do(t, 200, "PUT", "/v1/me/avatar", picture(t))
+	eventually(t, soon, "the profile shows the picture", func() (bool, string) {
+		me, err := second.try(t.Context(), "GET", "/v1/me", nil)
+		return err == nil && me.text("avatar_url") == face.text("url") && me.header.Get("ETag") != `"1"`, me.String()
+	})
+	seen := nobody.do(t, 200, "GET", face.text("url"), nil)
+	if c, kind, err := image.DecodeConfig(bytes.NewReader(seen.body)); err != nil || kind != "jpeg" || c.Width != 256 || c.Height != 256 {
+		t.Fatalf("the picture came as %s of %d × %d, %v", kind, c.Width, c.Height, err)
+	}
+	if a := second.do(t, 400, "PUT", "/v1/me/avatar", []byte("<svg/>")); a.text("code") != "avatar.type_refused" || a.text("hint") == "" {
+		t.Fatalf("an SVG was refused with %s", a)
+	}
+	nobody.do(t, 401, "PUT", "/v1/me/avatar", picture(t))
+	second.do(t, 204, "DELETE", "/v1/me/avatar", nil)
+	nobody.do(t, 404, "GET", face.text("url"), nil)
+	eventually(t, soon, "the profile shows no picture", func() (bool, string) {
+		me, err := second.try(t.Context(), "GET", "/v1/me", nil)
+		return err == nil && me.status == 200 && me.text("avatar_url") == "", me.String()
+	})
 
 	// Signed out is signed out.
 	session := ""

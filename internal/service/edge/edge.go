@@ -80,6 +80,7 @@ type Edge struct {
 	Config
 	identity   identitypb.IdentityServiceClient
 	media      mediapb.MediaServiceClient
+	avatars    mediapb.AvatarServiceClient
 	commerce   commercepb.CommerceServiceClient
 	notify     notifypb.NotifyServiceClient
 	tokens     *otter.Cache[string, auth.Principal]
@@ -120,6 +121,7 @@ func New(cfg Config) (*Edge, error) {
 		Config:     cfg,
 		identity:   identitypb.NewIdentityServiceClient(cfg.Conns["identity"]),
 		media:      mediapb.NewMediaServiceClient(cfg.Conns["media"]),
+		avatars:    mediapb.NewAvatarServiceClient(cfg.Conns["media"]),
 		commerce:   commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
 		notify:     notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
 		tokens:     tokens,
@@ -166,6 +168,8 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /v1/courses/{course_id}/imports/{import_id}/report", e.importReport)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
+	mux.HandleFunc("PUT /v1/me/avatar", e.putAvatar)
+	mux.HandleFunc("GET /v1/avatars/{avatar_id}", e.getAvatar)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
@@ -230,6 +234,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{mediapb.File_internal_service_media_mediapb_media_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterMediaServiceHandlerClient(ctx, g, e.media)
+		}},
+		{mediapb.File_internal_service_media_mediapb_avatars_proto, func(g *runtime.ServeMux) error {
+			return mediapb.RegisterAvatarServiceHandlerClient(ctx, g, e.avatars)
 		}},
 		{learningpb.File_internal_service_learning_learningpb_learning_proto, func(g *runtime.ServeMux) error {
 			return learningpb.RegisterLearningServiceHandlerClient(ctx, g, learningpb.NewLearningServiceClient(e.Conns["learning"]))

@@ -38,13 +38,17 @@ func (e *Edge) upload(w http.ResponseWriter, r *http.Request) {
 
 // writeCreated answers with what was made.
 func (e *Edge) writeCreated(w http.ResponseWriter, r *http.Request, m proto.Message) {
+	e.writeMessage(w, r, http.StatusCreated, m)
+}
+
+func (e *Edge) writeMessage(w http.ResponseWriter, r *http.Request, status int, m proto.Message) {
 	text, err := codec{}.Marshal(m)
 	if err != nil {
 		writeProblem(w, r, e.Log, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusCreated)
+	w.WriteHeader(status)
 	_, _ = bytes.NewReader(text).WriteTo(w) // the caller is gone when this fails
 }
 

@@ -41,10 +41,13 @@ type account struct {
 	EmailVerifiedAt *time.Time
 	SuspendedAt     *time.Time
 	SuspendedReason string
+
+	AvatarID      string // empty for none
+	AvatarVersion int64  // of the event that said so
 }
 
 const accountColumns = `id, coalesce(email, '') AS email, email_sealed, name, bio, locale, time_zone, revision, created_at,
-	kind, links, email_verified_at, suspended_at, suspended_reason`
+	kind, links, email_verified_at, suspended_at, suspended_reason, avatar_id, avatar_version`
 
 func (a account) etag() string { return strconv.FormatInt(a.Revision, 10) }
 
@@ -286,6 +289,6 @@ func (s *Service) updateAccount(ctx context.Context, tx *pg.Tx, accountID string
 func (s *Service) updated(a account) *identitypb.AccountUpdated {
 	return &identitypb.AccountUpdated{
 		AccountId: a.ID, EmailSealed: email.Seal(s.keys, a.ID, a.Email), Name: a.Name, Locale: a.Locale, TimeZone: a.TimeZone,
-		Version: a.Revision, EmailVerified: a.EmailVerifiedAt != nil,
+		Version: a.Revision, EmailVerified: a.EmailVerifiedAt != nil, AvatarId: a.AvatarID,
 	}
 }

@@ -14,8 +14,10 @@
 // It sends AccountCreated, AccountUpdated, AccountSuspended, AccountReinstated
 // and SecurityMailRequested.
 //
-// It hears nothing and calls no service; it asks the configured OpenID Connect
-// providers and GitHub who signs in.
+// It hears AvatarChanged of media, after which the profile shows the picture.
+//
+// It calls no service; it asks the configured OpenID Connect providers and GitHub
+// who signs in.
 package identity
 
 import (
@@ -188,8 +190,8 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	identitypb.RegisterFederationServiceServer(r, s)
 }
 
-// Handlers returns what the service does on events: nothing.
-func (s *Service) Handlers() []bus.Handler { return nil }
+// Handlers returns what the service does on events.
+func (s *Service) Handlers() []bus.Handler { return []bus.Handler{bus.Copy(s.avatarChanged)} }
 
 const (
 	writeDueEvery  = time.Second

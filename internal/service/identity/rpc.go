@@ -175,6 +175,7 @@ func toAccount(a account) *identitypb.Account {
 	return &identitypb.Account{
 		Id: a.ID, Email: a.Email, Name: a.Name, Bio: a.Bio, Locale: a.Locale, TimeZone: a.TimeZone,
 		CreatedAt: timestamppb.New(a.CreatedAt), Etag: a.etag(), EmailVerified: a.EmailVerifiedAt != nil, Links: a.Links,
+		AvatarUrl: avatarURL(a.AvatarID),
 	}
 }
 

@@ -39,6 +39,8 @@ CREATE TABLE account (
 	suspended_reason text NOT NULL DEFAULT ''::text,
 	email_sealed bytea,
 	email_index bytea,
+	avatar_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	avatar_version bigint NOT NULL DEFAULT 0,
 	CONSTRAINT account_pkey PRIMARY KEY (id),
 	CONSTRAINT account_email UNIQUE (email),
 	CONSTRAINT account_email_index UNIQUE (email_index),
@@ -54,6 +56,8 @@ COMMENT ON COLUMN account.email_verified_at IS 'When a link that was sent to the
 COMMENT ON COLUMN account.suspended_reason IS 'In the words of who suspended the account.';
 COMMENT ON COLUMN account.email_sealed IS 'The address in lower case and NFC, sealed with the key of the person: unreadable once that is erased.';
 COMMENT ON COLUMN account.email_index IS 'A keyed hash of the address, by which the account is found and the address is one account''s alone. Finds nothing once the key of the person is erased; who erases it sets this to NULL, so that the address is free.';
+COMMENT ON COLUMN account.avatar_id IS 'The picture as last heard of media, which keeps it; empty when there is none.';
+COMMENT ON COLUMN account.avatar_version IS 'The version of the event that said so.';
 
 CREATE TABLE ceremony (
 	id text COLLATE "C" NOT NULL,

@@ -26,7 +26,8 @@ type file struct {
 	CreatedAt   time.Time
 }
 
-// object is the name of the file's bytes in the bucket.
+// object is the name in the bucket of the bytes of a file or an avatar. Their ids
+// begin differently, so that each kind has a prefix of its own.
 func object(id string) string { return "media/" + id }
 
 const columns = `id, course_id, filename, content_type, size, sha256, public, uploaded_by, created_at`

@@ -1,15 +1,17 @@
-// Package media takes in the files of courses and hands them out.
+// Package media takes in the files of courses and the pictures of profiles, and
+// hands them out.
 //
-// It owns the files: what is known of them is in its schema, their bytes are in
-// a bucket.
+// It owns the files and the pictures: what is known of them is in its schema,
+// their bytes are in a bucket.
 //
 // It answers who brings a file into a course, what files a course has, and the
 // bytes of a file to whoever holds an address signed by this service; others
 // keep ids of media only. An address works for fifteen minutes and is given out
 // by whoever has found the reader entitled: to staff by this service, to
-// learners by the service that shows the file.
+// learners by the service that shows the file. A picture of a profile is written
+// anew, and anybody has it who knows its address.
 //
-// It sends no events.
+// It sends AvatarChanged.
 //
 // It hears CoursePublished and CourseUnpublished of courses, after which the
 // cover of a published course can be fetched by anybody.
@@ -23,6 +25,7 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/blob"
@@ -69,6 +72,7 @@ type Service struct {
 	log     *slog.Logger
 	key     [32]byte
 	maxSize int64
+	pixels  *semaphore.Weighted // of pictures that are being read
 	now     func() time.Time
 }
 
@@ -78,7 +82,7 @@ func New(cfg Config) *Service {
 	if cfg.Key == [32]byte{} {
 		panic("media: Config.Key is not set")
 	}
-	s := &Service{db: cfg.DB, bucket: cfg.Bucket, log: cfg.Log, key: cfg.Key, maxSize: cfg.MaxSize, now: cfg.Now}
+	s := &Service{db: cfg.DB, bucket: cfg.Bucket, log: cfg.Log, key: cfg.Key, maxSize: cfg.MaxSize, now: cfg.Now, pixels: semaphore.NewWeighted(maxPixels)}
 	if s.maxSize <= 0 {
 		s.maxSize = DefaultMaxSize
 	}
@@ -91,6 +95,7 @@ func New(cfg Config) *Service {
 // Register adds the service's RPCs to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	mediapb.RegisterMediaServiceServer(r, &server{media: s})
+	mediapb.RegisterAvatarServiceServer(r, &server{media: s})
 }
 
 // Handlers returns what the service does on events.
@@ -101,8 +106,8 @@ func (s *Service) Handlers() []bus.Handler {
 // sweepEvery is how often abandoned uploads are looked for.
 const sweepEvery = time.Hour
 
-// Run deletes what uploads have left behind that did not come to their end,
-// until ctx does.
+// Run deletes what uploads have left behind that did not come to their end, and
+// avatars that were replaced, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()

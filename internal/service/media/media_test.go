@@ -45,6 +45,7 @@ type fixture struct {
 	mediapb.MediaServiceClient // as the edge calls
 
 	t       *testing.T
+	avatars mediapb.AvatarServiceClient
 	service mediapb.MediaServiceClient // as another service calls
 	db      *pg.DB
 	dir     string
@@ -71,6 +72,7 @@ func setup(t *testing.T) *fixture {
 	h := rpctest.New(t, func(account, _, _ string) bool { return account == f.account })
 	f.Register(h)
 	f.MediaServiceClient = mediapb.NewMediaServiceClient(h.As("edge"))
+	f.avatars = mediapb.NewAvatarServiceClient(h.As("edge"))
 	f.service = mediapb.NewMediaServiceClient(h.As("courses"))
 	f.teacher = rpctest.Account(t.Context(), f.account)
 	return f

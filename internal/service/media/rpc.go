@@ -17,6 +17,7 @@ import (
 // server answers the RPCs of the contract.
 type server struct {
 	mediapb.UnimplementedMediaServiceServer
+	mediapb.UnimplementedAvatarServiceServer
 
 	media *Service
 }
@@ -30,7 +31,7 @@ func (r *server) UploadMedia(stream grpc.ClientStreamingServer[mediapb.UploadMed
 	if err != nil {
 		return err
 	}
-	m, err := r.media.upload(stream.Context(), first.GetCourseId(), first.GetFilename(), &chunks{stream: stream, rest: first.GetChunk()})
+	m, err := r.media.upload(stream.Context(), first.GetCourseId(), first.GetFilename(), newChunks(stream, first))
 	if err != nil {
 		return err
 	}
@@ -39,23 +40,35 @@ func (r *server) UploadMedia(stream grpc.ClientStreamingServer[mediapb.UploadMed
 
 // chunks reads the bytes of an upload.
 type chunks struct {
-	stream grpc.ClientStreamingServer[mediapb.UploadMediaRequest, mediapb.Media]
-	rest   []byte
+	next func() ([]byte, error)
+	rest []byte
 }
 
-func (c *chunks) Read(p []byte) (int, error) {
-	for len(c.rest) == 0 {
-		req, err := c.stream.Recv()
+// newChunks reads first, and then the messages of a stream.
+func newChunks[Req, Res any, P interface {
+	*Req
+	GetChunk() []byte
+}](stream grpc.ClientStreamingServer[Req, Res], first P) *chunks {
+	return &chunks{rest: first.GetChunk(), next: func() ([]byte, error) {
+		req, err := stream.Recv()
 		if err != nil {
 			// A caller who has gone is not a fault of ours.
-			if gone := c.stream.Context().Err(); gone != nil {
-				return 0, gone
+			if gone := stream.Context().Err(); gone != nil {
+				return nil, gone
 			}
+			return nil, err
+		}
+		return P(req).GetChunk(), nil
+	}}
+}
+
+func (c *chunks) Read(p []byte) (n int, err error) {
+	for len(c.rest) == 0 {
+		if c.rest, err = c.next(); err != nil {
 			return 0, err
 		}
-		c.rest = req.GetChunk()
 	}
-	n := copy(p, c.rest)
+	n = copy(p, c.rest)
 	c.rest = c.rest[n:]
 	return n, nil
 }

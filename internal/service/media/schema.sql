@@ -1,6 +1,22 @@
 -- What the migrations make of the schema "media". Generated; do not edit:
 -- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
 
+CREATE TABLE avatar (
+	account_id text COLLATE "C" NOT NULL,
+	id text COLLATE "C",
+	size integer,
+	created_at timestamp with time zone,
+	version bigint NOT NULL DEFAULT 0,
+	tries integer NOT NULL,
+	tries_since timestamp with time zone NOT NULL,
+	CONSTRAINT avatar_pkey PRIMARY KEY (account_id),
+	CONSTRAINT avatar_id UNIQUE (id),
+	CONSTRAINT avatar_whole CHECK ((((id IS NULL) = (size IS NULL)) AND ((id IS NULL) = (created_at IS NULL))))
+);
+COMMENT ON TABLE avatar IS 'The picture of each profile, whose content is in the bucket as media/<id>. Personal data of the account''s holder.';
+COMMENT ON COLUMN avatar.id IS 'The picture; null when there is none, while version goes on.';
+COMMENT ON COLUMN avatar.tries IS 'How many uploads were begun since tries_since.';
+
 CREATE TABLE course_cover (
 	course_id text COLLATE "C" NOT NULL,
 	sequence bigint NOT NULL,
@@ -33,4 +49,4 @@ CREATE TABLE upload (
 	CONSTRAINT upload_pkey PRIMARY KEY (id)
 );
 CREATE INDEX upload_started_at ON upload USING btree (started_at);
-COMMENT ON TABLE upload IS 'Objects that may be in the bucket and are not of a row of media: written before an object is stored, deleted when its media row is inserted. What is left over is swept. No personal data.';
+COMMENT ON TABLE upload IS 'Objects that may be in the bucket and are not of a row of media or avatar: written before an object is stored, deleted when its row is inserted, and written again when an avatar is replaced. What is left over is swept. No personal data.';

@@ -106,7 +106,8 @@ const abandonedAfter = 24 * time.Hour
 const sweepBatch = 1000
 
 // Sweep deletes the objects of uploads that began more than a day ago and are
-// no files, and returns how many.
+// neither files nor avatars, and those of avatars that were replaced. It returns
+// how many.
 func (s *Service) Sweep(ctx context.Context) (int, error) {
 	rows, err := s.db.Query(ctx, `SELECT id FROM upload WHERE abandoned OR started_at < $1 ORDER BY started_at LIMIT $2`,
 		s.utc().Add(-abandonedAfter), sweepBatch)

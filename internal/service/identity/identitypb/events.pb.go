@@ -125,8 +125,8 @@ func (x *AccountCreated) GetEmailSealed() []byte {
 	return nil
 }
 
-// Somebody changed their profile or their address, or showed that it is theirs;
-// or the address, as it was, was sealed. Carries all of it, and a version that
+// Somebody changed their profile, their avatar or their address, or showed that
+// it is theirs; or the address, as it was, was sealed. Carries all of it, and a version that
 // only grows, so that an older one that comes later can be told.
 type AccountUpdated struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -147,7 +147,9 @@ type AccountUpdated struct {
 	EmailVerified bool `protobuf:"varint,7,opt,name=email_verified,json=emailVerified,proto3" json:"email_verified,omitempty"`
 	// Its address, sealed by the envelope key for the purpose "account e-mail\n"
 	// and account_id; empty for an account whose address was erased.
-	EmailSealed   []byte `protobuf:"bytes,8,opt,name=email_sealed,json=emailSealed,proto3" json:"email_sealed,omitempty"`
+	EmailSealed []byte `protobuf:"bytes,8,opt,name=email_sealed,json=emailSealed,proto3" json:"email_sealed,omitempty"`
+	// The picture, which media serves at /v1/avatars/ and this; empty for none.
+	AvatarId      string `protobuf:"bytes,9,opt,name=avatar_id,json=avatarId,proto3" json:"avatar_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -236,6 +238,13 @@ func (x *AccountUpdated) GetEmailSealed() []byte {
 		return x.EmailSealed
 	}
 	return nil
+}
+
+func (x *AccountUpdated) GetAvatarId() string {
+	if x != nil {
+		return x.AvatarId
+	}
+	return ""
 }
 
 // Somebody has to be written to about the security of their account. What it
@@ -538,7 +547,7 @@ const file_internal_service_identity_identitypb_events_proto_rawDesc = "" +
 	"\x06locale\x18\x04 \x01(\tR\x06locale\x12\x1b\n" +
 	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\x12%\n" +
 	"\x0eemail_verified\x18\x06 \x01(\bR\remailVerified\x12!\n" +
-	"\femail_sealed\x18\a \x01(\fR\vemailSealed\"\xff\x01\n" +
+	"\femail_sealed\x18\a \x01(\fR\vemailSealed\"\xa8\x02\n" +
 	"\x0eAccountUpdated\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x14\n" +
@@ -548,7 +557,9 @@ const file_internal_service_identity_identitypb_events_proto_rawDesc = "" +
 	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\x03R\aversion\x12%\n" +
 	"\x0eemail_verified\x18\a \x01(\bR\remailVerified\x12!\n" +
-	"\femail_sealed\x18\b \x01(\fR\vemailSealed\"\xaa\x01\n" +
+	"\femail_sealed\x18\b \x01(\fR\vemailSealed\x12'\n" +
+	"\tavatar_id\x18\t \x01(\tB\n" +
+	"\xb2\xd4\x18\x06avatarR\bavatarId\"\xaa\x01\n" +
 	"\x15SecurityMailRequested\x12!\n" +
 	"\amail_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04mailR\x06mailId\x12*\n" +
 	"\n" +

@@ -50,7 +50,11 @@ type Account struct {
 	// Whether a link that was sent to the address came back.
 	EmailVerified bool `protobuf:"varint,9,opt,name=email_verified,json=emailVerified,proto3" json:"email_verified,omitempty"`
 	// Where else to find the person: at most 10 addresses that begin with https.
-	Links         []string `protobuf:"bytes,10,rep,name=links,proto3" json:"links,omitempty"`
+	Links []string `protobuf:"bytes,10,rep,name=links,proto3" json:"links,omitempty"`
+	// Where anybody may fetch the person's picture, relative to the platform's own
+	// address; empty when there is none. It is set by PUT /v1/me/avatar, and shows
+	// here a moment later.
+	AvatarUrl     string `protobuf:"bytes,11,opt,name=avatar_url,json=avatarUrl,proto3" json:"avatar_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -153,6 +157,13 @@ func (x *Account) GetLinks() []string {
 		return x.Links
 	}
 	return nil
+}
+
+func (x *Account) GetAvatarUrl() string {
+	if x != nil {
+		return x.AvatarUrl
+	}
+	return ""
 }
 
 // What a new account needs.
@@ -923,7 +934,7 @@ var File_internal_service_identity_identitypb_identity_proto protoreflect.FileDe
 
 const file_internal_service_identity_identitypb_identity_proto_rawDesc = "" +
 	"\n" +
-	"3internal/service/identity/identitypb/identity.proto\x12\x10stoa.identity.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xa3\x02\n" +
+	"3internal/service/identity/identitypb/identity.proto\x12\x10stoa.identity.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xc2\x02\n" +
 	"\aAccount\x12\x1b\n" +
 	"\x02id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\x02id\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\x12\n" +
@@ -936,7 +947,9 @@ const file_internal_service_identity_identitypb_identity_proto_rawDesc = "" +
 	"\x04etag\x18\b \x01(\tR\x04etag\x12%\n" +
 	"\x0eemail_verified\x18\t \x01(\bR\remailVerified\x12\x14\n" +
 	"\x05links\x18\n" +
-	" \x03(\tR\x05links\"\xcb\x01\n" +
+	" \x03(\tR\x05links\x12\x1d\n" +
+	"\n" +
+	"avatar_url\x18\v \x01(\tR\tavatarUrl\"\xcb\x01\n" +
 	"\x14CreateAccountRequest\x12 \n" +
 	"\x05email\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x18\xfe\x01`\x01R\x05email\x12&\n" +
