@@ -46,8 +46,8 @@ func (e *Edge) uploadedAvatar(w http.ResponseWriter, r *http.Request) (*mediapb.
 	if err != nil {
 		return nil, err
 	}
-	err = sendBody(w, r, maxAvatar, errAvatarTooLarge, func(chunk []byte) error {
-		return stream.Send(&mediapb.UploadAvatarRequest{Chunk: chunk})
+	err = sendBody(w, r, maxAvatar, errAvatarTooLarge, func(chunk []byte) bool {
+		return stream.Send(&mediapb.UploadAvatarRequest{Chunk: chunk}) == nil
 	})
 	if err != nil {
 		return nil, err
