@@ -62,7 +62,7 @@ func TestAvatar(t *testing.T) {
 
 	// A change of the profile keeps it, and knows that it has changed.
 	ada.Name = "Countess Lovelace"
-	change := &identitypb.UpdateMeRequest{Name: proto.String(ada.GetName())}
+	change := &identitypb.UpdateMeRequest{Name: new(ada.GetName())}
 	_, err := e.UpdateMe(rpc.WithIfMatch(ctx, before.GetEtag()), change)
 	wantCode(t, err, "etag.stale")
 	me, err := e.UpdateMe(ctx, change)

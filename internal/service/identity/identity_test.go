@@ -233,7 +233,4 @@ func TestRunStops(t *testing.T) {
 	if want := e.service.now(); !got.Equal(want) {
 		t.Errorf("last use %v after Run ended, want %v", got, want)
 	}
-	if h := e.service.Handlers(); len(h) != 0 {
-		t.Errorf("%d handlers", len(h))
-	}
 }
