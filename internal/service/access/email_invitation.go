@@ -157,6 +157,14 @@ func (i emailInvitation) entry() map[string]any {
 	return map[string]any{"state": i.State, "access_days": i.AccessDays, "access_from": i.AccessFrom, "access_ends": i.AccessEnds, "expires_at": i.ExpiresAt, "mails": i.Mails}
 }
 
+// openInvitations are the ids and ends of the open invitations to the course $1 of
+// the addresses with the indexes $2, for the seat $3. They are found one by one by
+// the index of the table, whatever the planner knew of it when it made the plan.
+const openInvitations = `(
+	SELECT i.id, i.expires_at FROM unnest($2::bytea[]) AS a (email_index) CROSS JOIN LATERAL (
+		SELECT id, expires_at FROM email_invitation
+		WHERE course_id = $1 AND email_index = a.email_index AND seat_id = $3 AND state = '` + inviteOpen + `' OFFSET 0) AS i) AS open`
+
 // invite invites addresses to a course, and returns their invitations in the
 // order of the list, with their addresses. An address that has an open
 // invitation to the course keeps it, gets the end and the access, and no mail; one that
@@ -185,8 +193,7 @@ func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list [
 	// One that is past its end makes room for the new one.
 	if _, err := tx.Exec(ctx, `
 		UPDATE email_invitation SET state = '`+inviteExpired+`', ended_at = expires_at
-		WHERE course_id = $1 AND email_index = ANY($2) AND seat_id = $4 AND state = '`+inviteOpen+`' AND expires_at <= $3`,
-		courseID, indexes, now, terms.seat); err != nil {
+		WHERE id IN (SELECT id FROM `+openInvitations+` WHERE expires_at <= $4)`, courseID, indexes, terms.seat, now); err != nil {
 		return nil, fmt.Errorf("expire invitations: %w", err)
 	}
 	byIndex, err := s.moveEnds(ctx, tx, courseID, list, indexes, terms)
@@ -228,8 +235,8 @@ func (s *Service) invite(ctx context.Context, tx *pg.Tx, courseID string, list [
 // all that are open, by index.
 func (s *Service) moveEnds(ctx context.Context, tx *pg.Tx, courseID string, list []emailInvite, indexes [][]byte, terms inviteTerms) (map[string]emailInvitation, error) {
 	open, err := emailInvitations(ctx, tx, `
-		SELECT `+emailInvitationColumns+` FROM email_invitation
-		WHERE course_id = $1 AND email_index = ANY($2) AND seat_id = $3 AND state = '`+inviteOpen+`' ORDER BY id FOR UPDATE`, courseID, indexes, terms.seat)
+		SELECT `+emailInvitationColumns+` FROM email_invitation WHERE id IN (SELECT id FROM `+openInvitations+`) ORDER BY id FOR UPDATE`,
+		courseID, indexes, terms.seat)
 	if err != nil {
 		return nil, err
 	}
