@@ -3,6 +3,7 @@ package auth
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -40,6 +41,24 @@ func RuleOf(method string) (Rule, error) {
 	rules.Store(method, r)
 	return r, nil
 }
+
+// Permissions are all that the contracts of this program demand, sorted.
+var Permissions = sync.OnceValue(func() []string {
+	var list []string
+	protoregistry.GlobalFiles.RangeFiles(func(fd protoreflect.FileDescriptor) bool {
+		for i := range fd.Services().Len() {
+			methods := fd.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				if decl, ok := proto.GetExtension(methods.Get(j).Options(), authpb.E_Rule).(*authpb.Rule); ok && decl.GetPermission() != "" {
+					list = append(list, decl.GetPermission())
+				}
+			}
+		}
+		return true
+	})
+	slices.Sort(list)
+	return slices.Compact(list)
+})
 
 func readRule(method string) (Rule, error) {
 	name := protoreflect.FullName(replaceSlash(method))

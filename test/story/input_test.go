@@ -40,6 +40,7 @@ func TestBadInput(t *testing.T) {
 		"not JSON":              {"PATCH", c, `{"title":`, 400, "request.bad_json", "", nil},
 		"an array":              {"PATCH", c, `[]`, 400, "request.bad_json", "", nil},
 		"twice":                 {"PATCH", c, `{"title":"a","title":"b"}`, 400, "request.invalid", "title", nil},
+		"a time of none":        {"POST", c + "/cohorts", `{"name":"A", "starts_at" : "tomorrow"}`, 400, "request.invalid", "starts_at", nil},
 		"two values":            {"PATCH", c, `{} {}`, 400, "request.bad_json", "", nil},
 		"too long":              {"PATCH", c, `{"title":"` + long + `"}`, 400, "request.invalid", "title", nil},
 		"empty":                 {"PATCH", c, `{"title":""}`, 400, "request.invalid", "title", nil},

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func (c codec) NewDecoder(r io.Reader) runtime.Decoder {
 		if err == nil {
 			return nil
 		}
-		err = jsonFault(err)
+		err = jsonFault(err, data)
 		if b, ok := r.(*body); ok {
 			b.fault = err
 		}
@@ -92,12 +93,31 @@ type body struct {
 
 var (
 	unknownField = regexp.MustCompile(`unknown field "((?:[^"\\]|\\.)*)"`)
+	invalidValue = regexp.MustCompile(`\(line (\d+):(\d+)\): invalid google\.protobuf\.\w+ value`)
+	lastKey      = regexp.MustCompile(`"((?:[^"\\]|\\.)*)"\s*:\s*$`)
 	invalidField = regexp.MustCompile(`(?:invalid value for \w+ (?:field|type)|duplicate field|field) "?([\w.]+)"?`)
 )
 
+// fieldAt returns the name before a value that protojson tells the place of: a
+// line, and a character in it, both from 1.
+func fieldAt(data []byte, line, character string) string {
+	l, _ := strconv.Atoi(line)
+	c, _ := strconv.Atoi(character)
+	lines := bytes.SplitAfterN(data, []byte("\n"), l)
+	if l < 1 || len(lines) < l {
+		return ""
+	}
+	last := []rune(string(lines[l-1]))
+	before := string(bytes.Join(lines[:l-1], nil)) + string(last[:min(max(c-1, 0), len(last))])
+	if m := lastKey.FindStringSubmatch(before); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
 // jsonFault says what is wrong with a body, of an error of protojson or of the
 // reader below it.
-func jsonFault(err error) error {
+func jsonFault(err error, data []byte) error {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return fault.New(fault.TooLarge, "request.too_large", "A request has at most %d bytes.", tooLarge.Limit)
 	}
@@ -107,6 +127,14 @@ func jsonFault(err error) error {
 		return &fault.Error{
 			Kind: fault.Invalid, Code: "request.unknown_field", Message: "The request has a field that is not known.",
 			Fields: []fault.Field{{Path: m[1], Code: "field.unknown", Hint: "Leave it out, or look up its name at /docs."}},
+		}
+	}
+	if m := invalidValue.FindStringSubmatch(text); m != nil {
+		if name := fieldAt(data, m[1], m[2]); name != "" {
+			return &fault.Error{
+				Kind: fault.Invalid, Code: "request.invalid", Message: "The request has a field of the wrong type.",
+				Fields: []fault.Field{{Path: name, Code: "field.type", Hint: "Not accepted: " + text + "."}},
+			}
 		}
 	}
 	if m := invalidField.FindStringSubmatch(text); m != nil {

@@ -3,7 +3,6 @@ package identity
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -44,10 +43,6 @@ type accessToken struct {
 
 const accessColumns = `id, account_id, name, scopes, created_at, expires_at, last_used_at`
 
-// permissionForm is that of the permissions that contracts demand. Which there
-// are is access' to know; one that there is not opens nothing.
-var permissionForm = regexp.MustCompile(`^[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*$`)
-
 // newAccessToken returns the token that a request asks for.
 func (s *Service) newAccessToken(accountID, name string, scopes []string, expires *timestamppb.Timestamp) (accessToken, error) {
 	name, err := normalName(name)
@@ -55,7 +50,7 @@ func (s *Service) newAccessToken(accountID, name string, scopes []string, expire
 		return accessToken{}, err
 	}
 	for i, scope := range scopes {
-		if !permissionForm.MatchString(scope) {
+		if !slices.Contains(auth.Permissions(), scope) {
 			return accessToken{}, invalidToken("token.scope_unknown", fmt.Sprintf("scopes[%d]", i), `A scope is a permission such as "me.read" or "course.view".`)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
+	_ "github.com/stoa-lms/stoa/internal/service/courses/coursespb" // whose permissions tokens may have
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 )
 
@@ -121,6 +122,7 @@ func TestAccessTokenRefuses(t *testing.T) {
 		"no scopes":      {&identitypb.CreateTokenRequest{Name: "x"}, "request.invalid", "scopes"},
 		"too many":       {&identitypb.CreateTokenRequest{Name: "x", Scopes: make([]string, 51)}, "request.invalid", "scopes"},
 		"no permission":  {&identitypb.CreateTokenRequest{Name: "x", Scopes: []string{"me.read", "everything"}}, "token.scope_unknown", "scopes[1]"},
+		"a mistake":      {&identitypb.CreateTokenRequest{Name: "x", Scopes: []string{"me.reed"}}, "token.scope_unknown", "scopes[0]"},
 		"spaces":         {&identitypb.CreateTokenRequest{Name: "x", Scopes: []string{"me.read role.grant"}}, "token.scope_unknown", "scopes[0]"},
 		"a star":         {&identitypb.CreateTokenRequest{Name: "x", Scopes: []string{"*.*"}}, "token.scope_unknown", "scopes[0]"},
 		"ended already":  {&identitypb.CreateTokenRequest{Name: "x", Scopes: []string{"me.read"}, ExpiresAt: timestamppb.New(e.service.now())}, "token.expires_at", "expires_at"},
