@@ -249,15 +249,6 @@ func (s *Service) ListCohorts(ctx context.Context, req *accesspb.ListCohortsRequ
 	return out, nil
 }
 
-// after returns where a page by time and id begins.
-func after(cursor, kind string) (time.Time, string, error) {
-	at, atID, err := page.After(cursor)
-	if err == nil && atID != "" && !id.Valid(kind, atID) {
-		err = page.ErrCursor
-	}
-	return at, atID, err
-}
-
 // lockCohort returns a cohort of a course and keeps others from changing it, its
 // members and its waitlist until tx ends.
 func lockCohort(ctx context.Context, tx *pg.Tx, courseID, cohortID string) (*cohort, error) {

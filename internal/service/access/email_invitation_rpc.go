@@ -15,7 +15,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/fault"
-	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -175,12 +174,9 @@ func (s *Service) reveal(ctx context.Context, list []emailInvitation) error {
 // first, and the cursor of the next. $1 and $2 are where the page begins, $3 how
 // many there are.
 func (s *Service) listInvitations(ctx context.Context, size int32, cursor, where string, args ...any) ([]*accesspb.EmailInvitation, string, error) {
-	before, beforeID, err := page.After(cursor)
+	before, beforeID, err := after(cursor, "invitation")
 	if err != nil {
 		return nil, "", err
-	}
-	if beforeID != "" && !id.Valid("invitation", beforeID) {
-		return nil, "", page.ErrCursor
 	}
 	limit := page.Size(size)
 	list, err := emailInvitations(ctx, s.db, `

@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/stoa-lms/stoa/internal/audit"
-	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -55,12 +54,9 @@ var (
 // enrollments returns a page, newest first, of those whose column ("e.course_id"
 // or "e.account_id") is value, and the cursor of the next page.
 func (s *Service) enrollments(ctx context.Context, sql, column, value string, size int32, cursor string) ([]enrollment, string, error) {
-	before, beforeID, err := page.After(cursor)
+	before, beforeID, err := after(cursor, "enrollment")
 	if err != nil {
 		return nil, "", err
-	}
-	if beforeID != "" && !id.Valid("enrollment", beforeID) {
-		return nil, "", page.ErrCursor
 	}
 	limit := page.Size(size)
 	rows, err := s.db.Query(ctx, sql+`

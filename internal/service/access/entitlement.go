@@ -270,12 +270,9 @@ func (s *Service) setPeriods(ctx context.Context, tx *pg.Tx, list []period, reas
 // entitlements returns a page of grants, those that begin last first, and the
 // cursor of the next. account and course may be empty, not both.
 func (s *Service) entitlements(ctx context.Context, accountID, courseID string, size int32, cursor string) ([]entitlement, string, error) {
-	before, beforeID, err := page.After(cursor)
+	before, beforeID, err := after(cursor, "entitlement")
 	if err != nil {
 		return nil, "", err
-	}
-	if beforeID != "" && !id.Valid("entitlement", beforeID) {
-		return nil, "", page.ErrCursor
 	}
 	where, args := ``, []any{before, beforeID, page.Size(size) + 1}
 	for column, value := range map[string]string{"account_id": accountID, "course_id": courseID} {

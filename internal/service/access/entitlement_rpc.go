@@ -9,7 +9,9 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
+	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 )
@@ -40,6 +42,15 @@ func timestampOf(t *time.Time) *timestamppb.Timestamp {
 		return nil
 	}
 	return timestamppb.New(*t)
+}
+
+// after returns where a page by time and id begins.
+func after(cursor, kind string) (time.Time, string, error) {
+	at, atID, err := page.After(cursor)
+	if err == nil && atID != "" && !id.Valid(kind, atID) {
+		err = page.ErrCursor
+	}
+	return at, atID, err
 }
 
 // checkPerson refuses an account that nobody has.

@@ -352,12 +352,9 @@ func (s *Service) GetImport(ctx context.Context, req *accesspb.GetImportRequest)
 
 // ListImports implements accesspb.ImportServiceServer.
 func (s *Service) ListImports(ctx context.Context, req *accesspb.ListImportsRequest) (*accesspb.ListImportsResponse, error) {
-	before, beforeID, err := page.After(req.GetCursor())
+	before, beforeID, err := after(req.GetCursor(), "import")
 	if err != nil {
 		return nil, err
-	}
-	if beforeID != "" && !id.Valid("import", beforeID) {
-		return nil, page.ErrCursor
 	}
 	size := page.Size(req.GetPageSize())
 	list, err := imports(ctx, s.db, `

@@ -142,12 +142,9 @@ func (s *Service) CreateInvitation(ctx context.Context, req *accesspb.CreateInvi
 
 // ListInvitations implements accesspb.InvitationServiceServer.
 func (s *Service) ListInvitations(ctx context.Context, req *accesspb.ListInvitationsRequest) (*accesspb.ListInvitationsResponse, error) {
-	before, beforeID, err := page.After(req.GetCursor())
+	before, beforeID, err := after(req.GetCursor(), "invitation")
 	if err != nil {
 		return nil, err
-	}
-	if beforeID != "" && !id.Valid("invitation", beforeID) {
-		return nil, page.ErrCursor
 	}
 	size := page.Size(req.GetPageSize())
 	rows, err := s.db.Query(ctx, `

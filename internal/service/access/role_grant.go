@@ -405,12 +405,9 @@ func (s *Service) ListPlatformRoles(ctx context.Context, req *accesspb.ListPlatf
 }
 
 func (s *Service) roleGrants(ctx context.Context, courseID string, size int32, cursor string) (*accesspb.ListRoleGrantsResponse, error) {
-	before, beforeID, err := page.After(cursor)
+	before, beforeID, err := after(cursor, "grant")
 	if err != nil {
 		return nil, err
-	}
-	if beforeID != "" && !id.Valid("grant", beforeID) {
-		return nil, page.ErrCursor
 	}
 	limit := page.Size(size)
 	rows, err := s.db.Query(ctx, grantSQL+`

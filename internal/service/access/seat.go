@@ -398,12 +398,9 @@ func (s *Service) shown(ctx context.Context, list []seat) ([]*accesspb.Seat, err
 
 // ListMySeats implements accesspb.SeatServiceServer.
 func (s *Service) ListMySeats(ctx context.Context, req *accesspb.ListMySeatsRequest) (*accesspb.ListMySeatsResponse, error) {
-	before, beforeID, err := page.After(req.GetCursor())
+	before, beforeID, err := after(req.GetCursor(), "seat")
 	if err != nil {
 		return nil, err
-	}
-	if beforeID != "" && !id.Valid("seat", beforeID) {
-		return nil, page.ErrCursor
 	}
 	if held, err := seatBlocks(ctx, s.db, `id = $1 AND holder_id = $2`, req.GetBlockId(), auth.From(ctx).Account); err != nil || len(held) == 0 {
 		return nil, cmp.Or(err, error(ErrSeatBlockNotFound))

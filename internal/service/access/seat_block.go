@@ -224,12 +224,9 @@ func (s *Service) revokeSeatBlocks(ctx context.Context, tx *pg.Tx, list []seatBl
 // listSeatBlocks returns a page of the blocks whose column is value, newest
 // first, and the cursor of the next.
 func (s *Service) listSeatBlocks(ctx context.Context, column, value string, size int32, cursor string) ([]*accesspb.SeatBlock, string, error) {
-	before, beforeID, err := page.After(cursor)
+	before, beforeID, err := after(cursor, "block")
 	if err != nil {
 		return nil, "", err
-	}
-	if beforeID != "" && !id.Valid("block", beforeID) {
-		return nil, "", page.ErrCursor
 	}
 	limit := page.Size(size)
 	list, err := seatBlocks(ctx, s.db, column+` = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4`,

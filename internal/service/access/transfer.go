@@ -225,12 +225,9 @@ func (s *Service) DeclineTransfer(ctx context.Context, req *accesspb.DeclineTran
 
 // ListMyTransfers implements accesspb.RoleServiceServer.
 func (s *Service) ListMyTransfers(ctx context.Context, req *accesspb.ListMyTransfersRequest) (*accesspb.ListMyTransfersResponse, error) {
-	before, beforeID, err := page.After(req.GetCursor())
+	before, beforeID, err := after(req.GetCursor(), "transfer")
 	if err != nil {
 		return nil, err
-	}
-	if beforeID != "" && !id.Valid("transfer", beforeID) {
-		return nil, page.ErrCursor
 	}
 	limit := page.Size(req.GetPageSize())
 	rows, err := s.db.Query(ctx, transferSQL+`
