@@ -105,10 +105,12 @@ func (s *Service) start(ctx context.Context, tx *pg.Tx, ids, accounts, courses [
 }
 
 // dueEvery is how often grants are looked for that begin or end by themselves,
-// and dueBatch how many one transaction takes.
+// dueBatch how many one transaction takes, and tidyEvery at which of the times
+// what is old is deleted.
 const (
-	dueEvery = time.Second
-	dueBatch = 500
+	dueEvery  = time.Second
+	dueBatch  = 500
+	tidyEvery = 60
 )
 
 // Run has enrollments, cohorts, waitlists and invitations follow the clock, until
@@ -120,8 +122,12 @@ func (s *Service) Run(ctx context.Context) error {
 	defer imports.Wait()
 	tick := time.NewTicker(dueEvery)
 	defer tick.Stop()
-	for {
-		if err := errors.Join(s.followClock(ctx), s.followCohorts(ctx), s.tidy(ctx)); err != nil && ctx.Err() == nil {
+	for n := 0; ; n++ {
+		rest := s.expire
+		if n%tidyEvery == 0 {
+			rest = s.tidy
+		}
+		if err := errors.Join(s.followClock(ctx), s.followCohorts(ctx), rest(ctx)); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "access: what begins, ends or is deleted now, trying again", "error", err.Error())
 		}
 		select {
@@ -165,18 +171,34 @@ func (s *Service) followClock(ctx context.Context) error {
 	}
 }
 
-// tidy notes which invitations and offers of seats are past their end, and deletes what is kept no
-// longer, in batches so that no transaction holds many rows.
+// batch does something to many rows, and is full when there may be more.
+type batch struct {
+	do   func(context.Context, *pg.Tx) (int64, error)
+	full int64
+}
+
+// expire notes which invitations and offers of seats are past their end.
+func (s *Service) expire(ctx context.Context) error {
+	return s.inBatches(ctx, batch{s.expireInvitations, dueBatch}, batch{s.expireSeats, 1})
+}
+
+// tidy deletes what is kept no longer, besides.
 func (s *Service) tidy(ctx context.Context) error {
-	for _, one := range []struct {
-		batch func(context.Context, *pg.Tx) (int64, error)
-		full  int64 // how many there are when there may be more
-	}{{s.expireInvitations, dueBatch}, {s.expireSeats, 1}, {s.sweepInvitations, dueBatch}, {s.sweepAddresses, dueBatch}, {s.sweepSeats, dueBatch}, {s.sweepImports, 1}} {
+	if err := s.expire(ctx); err != nil {
+		return err
+	}
+	return s.inBatches(ctx, batch{s.sweepInvitations, dueBatch}, batch{s.sweepAddresses, dueBatch}, batch{s.sweepSeats, dueBatch}, batch{s.sweepImports, 1})
+}
+
+// inBatches does each as long as it is full, so that no transaction holds many
+// rows.
+func (s *Service) inBatches(ctx context.Context, list ...batch) error {
+	for _, one := range list {
 		for n := one.full; n >= one.full; {
 			err := s.db.InTx(ctx, func(tx *pg.Tx) error {
 				tx.Exempt("what time brings; seats that are free again are recorded")
 				var err error
-				n, err = one.batch(ctx, tx)
+				n, err = one.do(ctx, tx)
 				return err
 			})
 			if err != nil {
