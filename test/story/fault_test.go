@@ -157,6 +157,11 @@ func openSchool(t testing.TB, in *installation) *school {
 	s := &school{in: in, teacher: in.signUp(t, "Tess Teacher")}
 	s.course, s.lessons = draft(t, s.teacher, "Course in a storm")
 	publish(t, s.teacher, s.course, 4900)
+	eventually(t, soon, "the course is for sale", func() (bool, string) {
+		var onSale bool
+		err := in.query(t, fmt.Sprintf(`SELECT count(*) > 0 FROM commerce.product WHERE course_id = '%s' AND on_sale`, s.course), &onSale)
+		return err == nil && onSale, fmt.Sprint(err)
+	})
 	return s
 }
 
@@ -319,7 +324,7 @@ func (in *installation) query(t testing.TB, sql string, to ...any) error {
 	return conn.QueryRow(t.Context(), sql).Scan(to...)
 }
 
-// TestBrokerAwayWhileTheyPay: what is paid while the broker is away is there
+// TestBrokerAwayAndRedisGone: what is paid while the broker is away is there
 // when it is back, and nobody waits for it meanwhile.
 func TestBrokerAwayAndRedisGone(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,8 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg"
 )
 
-// file is an uploaded file. There is a row as soon as all its bytes are stored.
+// file is an uploaded file. There is a row as soon as all its bytes are stored;
+// it is shown to nobody before its state is ready.
 type file struct {
 	ID          string
 	CourseID    string
@@ -24,19 +25,22 @@ type file struct {
 	Public      bool
 	UploadedBy  string
 	CreatedAt   time.Time
+	State       string
+	Problem     string
+	Percent     int16
 }
 
 // object is the name in the bucket of the bytes of a file or an avatar. Their ids
 // begin differently, so that each kind has a prefix of its own.
 func object(id string) string { return "media/" + id }
 
-const columns = `id, course_id, filename, content_type, size, sha256, public, uploaded_by, created_at`
+const columns = `id, course_id, filename, content_type, size, sha256, public, uploaded_by, created_at, state, problem, percent`
 
 func insertFile(ctx context.Context, tx *pg.Tx, f file) error {
 	_, err := tx.Exec(ctx, `
-		INSERT INTO media (id, course_id, filename, content_type, size, sha256, uploaded_by, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		f.ID, f.CourseID, f.Filename, f.ContentType, f.Size, f.SHA256, f.UploadedBy, f.CreatedAt)
+		INSERT INTO media (id, course_id, filename, content_type, size, sha256, uploaded_by, created_at, state, problem, percent)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		f.ID, f.CourseID, f.Filename, f.ContentType, f.Size, f.SHA256, f.UploadedBy, f.CreatedAt, f.State, f.Problem, f.Percent)
 	return err
 }
 

@@ -200,7 +200,7 @@ func TestUploadAndDownload(t *testing.T) {
 		sum := sha256.Sum256(content)
 		want := &mediapb.Media{
 			Id: m.GetId(), CourseId: f.course, Filename: "lecture.bin", ContentType: "application/octet-stream",
-			Size: int64(size), Sha256: hex.EncodeToString(sum[:]), State: "ready",
+			Size: int64(size), Sha256: hex.EncodeToString(sum[:]), State: "ready", Percent: 100,
 		}
 		ignore := protocmp.IgnoreFields(&mediapb.Media{}, "created_at", "url", "url_expires_at")
 		if d := cmp.Diff(want, m, protocmp.Transform(), ignore); d != "" {

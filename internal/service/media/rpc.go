@@ -165,7 +165,7 @@ func (r *server) DownloadMedia(req *mediapb.DownloadMediaRequest, stream grpc.Se
 func facts(f file) *mediapb.Media {
 	return &mediapb.Media{
 		Id: f.ID, CourseId: f.CourseID, Filename: f.Filename, ContentType: f.ContentType,
-		Size: f.Size, Sha256: f.SHA256, State: "ready", CreatedAt: timestamppb.New(f.CreatedAt),
+		Size: f.Size, Sha256: f.SHA256, State: f.State, Problem: f.Problem, Percent: int32(f.Percent), CreatedAt: timestamppb.New(f.CreatedAt),
 	}
 }
 

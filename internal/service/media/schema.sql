@@ -35,12 +35,22 @@ CREATE TABLE media (
 	public boolean NOT NULL DEFAULT false,
 	uploaded_by text COLLATE "C" NOT NULL,
 	created_at timestamp with time zone NOT NULL,
+	state text NOT NULL DEFAULT 'ready'::text,
+	problem text NOT NULL DEFAULT ''::text,
+	percent smallint NOT NULL DEFAULT 100,
+	state_version bigint NOT NULL DEFAULT 1,
 	CONSTRAINT media_pkey PRIMARY KEY (id),
-	CONSTRAINT media_size_positive CHECK ((size > 0))
+	CONSTRAINT media_percent CHECK (((percent >= 0) AND (percent <= 100))),
+	CONSTRAINT media_size_positive CHECK ((size > 0)),
+	CONSTRAINT media_state CHECK ((state = ANY (ARRAY['scanning'::text, 'waiting'::text, 'processing'::text, 'ready'::text, 'broken'::text, 'refused'::text])))
 );
 CREATE INDEX media_course ON media USING btree (course_id, created_at DESC, id DESC);
 COMMENT ON TABLE media IS 'The files of courses whose content is in the bucket as media/<id>. The name and the content are course material; uploaded_by says which account brought them.';
 COMMENT ON COLUMN media.public IS 'Anybody may fetch it: it is the cover of a published course.';
+COMMENT ON COLUMN media.state IS 'scanning: it is looked through for malware. waiting: for its turn or for a tool that is missing. processing: variants are made. ready: it can be shown. broken: it is not what it says it is, or could not be processed. refused: malware was found.';
+COMMENT ON COLUMN media.problem IS 'A stable code that says why it waits, is broken or was refused; empty otherwise.';
+COMMENT ON COLUMN media.percent IS 'How much of the processing is done.';
+COMMENT ON COLUMN media.state_version IS 'Grows with each change of the state that is told.';
 
 CREATE TABLE upload (
 	id text COLLATE "C" NOT NULL,

@@ -61,7 +61,7 @@ func (s *Service) upload(ctx context.Context, course, name string, content io.Re
 		if tag.RowsAffected() == 0 {
 			return nil, errSwept
 		}
-		if err := insertFile(ctx, tx, f); err != nil {
+		if err := s.stored(ctx, tx, &f); err != nil {
 			return nil, err
 		}
 		return s.describe(f), audit.Record(ctx, tx, audit.Entry{

@@ -42,14 +42,21 @@ type Media struct {
 	Size int64 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
 	// The SHA-256 of its content in lower-case hex.
 	Sha256 string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// "ready": nothing is shown before it is.
+	// "scanning", "waiting", "processing", "ready", "broken" or "refused". Nothing
+	// is shown to learners before it is "ready"; what is "broken" or "refused"
+	// stays so.
 	State string `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
 	// When it was uploaded.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// An address to fetch it, relative to the platform's own.
 	Url string `protobuf:"bytes,9,opt,name=url,proto3" json:"url,omitempty"`
 	// When the address stops working.
-	UrlExpiresAt  *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=url_expires_at,json=urlExpiresAt,proto3" json:"url_expires_at,omitempty"`
+	UrlExpiresAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=url_expires_at,json=urlExpiresAt,proto3" json:"url_expires_at,omitempty"`
+	// Why it waits, is broken or was refused, as a stable code such as
+	// "media.tool_missing"; empty otherwise.
+	Problem string `protobuf:"bytes,11,opt,name=problem,proto3" json:"problem,omitempty"`
+	// How much of its processing is done, 0 to 100.
+	Percent       int32 `protobuf:"varint,12,opt,name=percent,proto3" json:"percent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,6 +159,20 @@ func (x *Media) GetUrlExpiresAt() *timestamppb.Timestamp {
 		return x.UrlExpiresAt
 	}
 	return nil
+}
+
+func (x *Media) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *Media) GetPercent() int32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
 }
 
 // A piece of an upload.
@@ -644,7 +665,7 @@ var File_internal_service_media_mediapb_media_proto protoreflect.FileDescriptor
 
 const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\n" +
-	"*internal/service/media/mediapb/media.proto\x12\rstoa.media.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xdb\x02\n" +
+	"*internal/service/media/mediapb/media.proto\x12\rstoa.media.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\x8f\x03\n" +
 	"\x05Media\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05mediaR\x02id\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -658,7 +679,9 @@ const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"created_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x10\n" +
 	"\x03url\x18\t \x01(\tR\x03url\x12@\n" +
 	"\x0eurl_expires_at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\furlExpiresAt\"\x84\x01\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\furlExpiresAt\x12\x18\n" +
+	"\aproblem\x18\v \x01(\tR\aproblem\x12\x18\n" +
+	"\apercent\x18\f \x01(\x05R\apercent\"\x84\x01\n" +
 	"\x12UploadMediaRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12$\n" +
