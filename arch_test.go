@@ -187,6 +187,10 @@ func TestServiceComments(t *testing.T) {
 	}
 	for _, e := range entries {
 		name := e.Name()
+		// What others hear may be agreed on before who says it is there.
+		if code, err := filepath.Glob(filepath.Join("internal/service", name, "*.go")); err != nil || len(code) == 0 {
+			continue
+		}
 		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join("internal/service", name, name+".go"), nil, parser.ParseComments|parser.PackageClauseOnly)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -20,7 +20,7 @@ const (
 
 // MaxEvent bounds an event in bytes. Events say what happened and name it by id;
 // a broker must be able to hold a batch of them.
-const MaxEvent = 1 << 20
+const MaxEvent = 4 << 20
 
 // Publish has events sent once tx commits. It writes them to the outbox of the
 // transaction's schema, in the order given.

@@ -13,6 +13,8 @@ type course struct {
 	Sequence int64
 	Version  int32
 	Title    string
+	Language string
+	TimeZone string
 	Lessons  []lesson
 }
 
@@ -47,12 +49,13 @@ func lockCourseToChange(ctx context.Context, tx *pg.Tx, courseID string) error {
 // something newer is.
 func storeCourse(ctx context.Context, tx *pg.Tx, c course) (bool, error) {
 	tag, err := tx.Exec(ctx, `
-		INSERT INTO course (course_id, sequence, version, title, lesson_count) VALUES ($1, $2, $3, $4, $5)
+		INSERT INTO course (course_id, sequence, version, title, lesson_count, language, time_zone) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (course_id) DO UPDATE SET
 			sequence = EXCLUDED.sequence, version = EXCLUDED.version,
-			title = EXCLUDED.title, lesson_count = EXCLUDED.lesson_count
+			title = EXCLUDED.title, lesson_count = EXCLUDED.lesson_count,
+			language = EXCLUDED.language, time_zone = EXCLUDED.time_zone
 		WHERE course.sequence < EXCLUDED.sequence`,
-		c.ID, c.Sequence, c.Version, c.Title, len(c.Lessons))
+		c.ID, c.Sequence, c.Version, c.Title, len(c.Lessons), c.Language, c.TimeZone)
 	if err != nil {
 		return false, fmt.Errorf("store course: %w", err)
 	}

@@ -1,6 +1,7 @@
 package learning
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -16,7 +17,7 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 	if err := lockCourseToChange(ctx, tx, e.GetCourseId()); err != nil {
 		return err
 	}
-	c := course{ID: e.GetCourseId(), Sequence: e.GetSequence(), Version: e.GetVersion(), Title: e.GetTitle()}
+	c := course{ID: e.GetCourseId(), Sequence: e.GetSequence(), Version: e.GetVersion(), Title: e.GetTitle(), Language: e.GetLanguage(), TimeZone: cmp.Or(e.GetTimeZone(), "UTC")}
 	seen := map[string]bool{}
 	for _, m := range e.GetModules() {
 		for _, l := range m.GetLessons() {
@@ -28,6 +29,12 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 	}
 	stored, err := storeCourse(ctx, tx, c)
 	if err != nil || !stored {
+		return err
+	}
+	if err := storeVersion(ctx, tx, e); err != nil {
+		return err
+	}
+	if err := dropVersions(ctx, tx, c.ID); err != nil {
 		return err
 	}
 	return completeAll(ctx, tx, c.ID, s.now())
@@ -45,6 +52,9 @@ func (s *Service) enrollmentStarted(ctx context.Context, tx *pg.Tx, e *accesspb.
 		e.GetCourseId(), e.GetAccountId(), e.GetEnrolledAt().AsTime())
 	if err != nil {
 		return fmt.Errorf("store enrollment: %w", err)
+	}
+	if err := pinLearner(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
+		return err
 	}
 	return complete(ctx, tx, e.GetCourseId(), e.GetAccountId(), s.now())
 }

@@ -19,7 +19,8 @@ func TestHears(t *testing.T) {
 		got = append(got, h.EventName())
 	}
 	want := []string{
-		"stoa.courses.v1.CoursePublished", "stoa.access.v1.EnrollmentStarted",
+		"stoa.courses.v1.CoursePublished", "stoa.courses.v1.CohortPinned",
+		"stoa.access.v1.EnrollmentStarted", "stoa.access.v1.CohortMembershipChanged",
 		"stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

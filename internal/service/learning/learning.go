@@ -7,8 +7,9 @@
 //
 // It sends CourseCompleted, once per person and course.
 //
-// It hears courses' CoursePublished (which lessons count), access'
-// EnrollmentStarted (who is listed), and identity's AccountCreated and
+// It hears courses' CoursePublished (which lessons count) and CohortPinned (for
+// whom), access' EnrollmentStarted (who is listed) and CohortMembershipChanged
+// (who sees which version), and identity's AccountCreated and
 // AccountUpdated (their names). CourseUnpublished changes nothing: those
 // enrolled keep the course and their progress.
 //
@@ -75,7 +76,9 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished),
+		bus.Copy(s.cohortPinned),
 		bus.Copy(s.enrollmentStarted),
+		bus.Copy(s.cohortMembershipChanged),
 		bus.Copy(s.accountCreated),
 		bus.Copy(s.accountUpdated),
 	}

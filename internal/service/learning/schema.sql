@@ -9,17 +9,47 @@ CREATE TABLE account (
 );
 COMMENT ON TABLE account IS 'Names to list learners by, as the service identity told them. Personal data of the account. Kept as long as the account.';
 
+CREATE TABLE cohort_member (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	version bigint NOT NULL,
+	cohort_id text COLLATE "C" NOT NULL,
+	CONSTRAINT cohort_member_pkey PRIMARY KEY (course_id, account_id)
+);
+CREATE INDEX cohort_member_of ON cohort_member USING btree (course_id, cohort_id, account_id);
+COMMENT ON TABLE cohort_member IS 'In which cohort of a course somebody is, empty for none any more, as the service access told it with version. Personal data of the account. Kept as long as the account.';
+
+CREATE TABLE cohort_pin (
+	course_id text COLLATE "C" NOT NULL,
+	cohort_id text COLLATE "C" NOT NULL,
+	sequence bigint NOT NULL,
+	version integer NOT NULL,
+	CONSTRAINT cohort_pin_pkey PRIMARY KEY (course_id, cohort_id)
+);
+COMMENT ON TABLE cohort_pin IS 'Which version the learners of a cohort see, 0 for the newest. No personal data.';
+
 CREATE TABLE course (
 	course_id text COLLATE "C" NOT NULL,
 	sequence bigint NOT NULL,
 	version integer NOT NULL,
 	title text NOT NULL,
 	lesson_count integer NOT NULL,
+	time_zone text NOT NULL DEFAULT 'UTC'::text,
+	language text NOT NULL DEFAULT ''::text,
 	CONSTRAINT course_pkey PRIMARY KEY (course_id),
 	CONSTRAINT course_lesson_count CHECK ((lesson_count >= 0))
 );
 COMMENT ON TABLE course IS 'Courses as they were published last, as the service courses told it. No personal data.';
 COMMENT ON COLUMN course.sequence IS 'Of the event that the row is made of; an event with a lower one came late.';
+COMMENT ON COLUMN course.time_zone IS 'The IANA name of the zone whose calendar its days are of.';
+
+CREATE TABLE course_version (
+	course_id text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	publication bytea NOT NULL,
+	CONSTRAINT course_version_pkey PRIMARY KEY (course_id, version)
+);
+COMMENT ON TABLE course_version IS 'What the newest version of each course and those that cohorts are pinned to consist of: a stoa.courses.v1.CoursePublished as it was told. Rows are never changed, so that what is made of one may be kept in memory. No personal data.';
 
 CREATE TABLE learner (
 	course_id text COLLATE "C" NOT NULL,
@@ -28,6 +58,7 @@ CREATE TABLE learner (
 	resume_lesson_id text COLLATE "C",
 	last_seen_at timestamp with time zone,
 	completed_at timestamp with time zone,
+	pinned_version integer NOT NULL DEFAULT 0,
 	CONSTRAINT learner_pkey PRIMARY KEY (course_id, account_id),
 	CONSTRAINT learner_completed_enrolled CHECK (((completed_at IS NULL) OR (enrolled_at IS NOT NULL)))
 ) WITH (fillfactor=85);
@@ -36,6 +67,7 @@ CREATE INDEX learner_of_course ON learner USING btree (course_id, enrolled_at DE
 COMMENT ON TABLE learner IS 'Who is enrolled in a course or has viewed a lesson of it. Personal data of the account: which courses they take and how far they are. Kept as long as the account.';
 COMMENT ON COLUMN learner.enrolled_at IS 'Null for who has viewed without being enrolled, such as staff; they are in no list.';
 COMMENT ON COLUMN learner.completed_at IS 'When every lesson was completed for the first time; never taken back.';
+COMMENT ON COLUMN learner.pinned_version IS 'The version of the course that they see because of their cohort, 0 for the newest.';
 
 CREATE TABLE lesson_completion (
 	course_id text COLLATE "C" NOT NULL,
@@ -45,6 +77,19 @@ CREATE TABLE lesson_completion (
 	CONSTRAINT lesson_completion_pkey PRIMARY KEY (course_id, account_id, lesson_id)
 );
 COMMENT ON TABLE lesson_completion IS 'Lessons that somebody has completed, whether the published version still has them or not: what leaves a course may come back. Personal data of the account. Kept as long as the account.';
+
+CREATE TABLE published_item (
+	course_id text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	parent_id text COLLATE "C" NOT NULL,
+	kind text NOT NULL,
+	"position" integer NOT NULL,
+	title text NOT NULL,
+	required boolean NOT NULL,
+	CONSTRAINT published_item_pkey PRIMARY KEY (course_id, version, item_id)
+);
+COMMENT ON TABLE published_item IS 'The parts of the versions in course_version, to count over. position is the place in the whole course, parents before children. No personal data.';
 
 CREATE TABLE published_lesson (
 	course_id text COLLATE "C" NOT NULL,

@@ -8,6 +8,7 @@ package coursespb
 
 import (
 	_ "github.com/stoa-lms/stoa/internal/auth/authpb"
+	releasepb "github.com/stoa-lms/stoa/internal/release/releasepb"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -57,7 +58,14 @@ type CoursePublished struct {
 	// Its modules in their order.
 	Modules []*PublishedModule `protobuf:"bytes,14,rep,name=modules,proto3" json:"modules,omitempty"`
 	// When.
-	PublishedAt   *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=published_at,json=publishedAt,proto3" json:"published_at,omitempty"`
+	PublishedAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=published_at,json=publishedAt,proto3" json:"published_at,omitempty"`
+	// All that it consists of, parents before children and siblings in their order:
+	// what modules tells and more. Empty in events of before items were told.
+	Items []*PublishedItem `protobuf:"bytes,16,rep,name=items,proto3" json:"items,omitempty"`
+	// The time zone that its days are counted in, an IANA name; "UTC" when empty.
+	TimeZone string `protobuf:"bytes,17,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// When the course as a whole is open to those enrolled; absent for always.
+	Release       *releasepb.Rule `protobuf:"bytes,18,opt,name=release,proto3" json:"release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,6 +205,257 @@ func (x *CoursePublished) GetPublishedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *CoursePublished) GetItems() []*PublishedItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *CoursePublished) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *CoursePublished) GetRelease() *releasepb.Rule {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+// A part of a published version.
+type PublishedItem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, the same in every version: "module_…", "lesson_…" or "activity_…".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The module that it is in; empty at the top.
+	ParentId string `protobuf:"bytes,2,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	// "module", "lesson", "quiz" or "assignment".
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Its title.
+	Title string `protobuf:"bytes,4,opt,name=title,proto3" json:"title,omitempty"`
+	// Whether anybody may read it without being enrolled.
+	Preview bool `protobuf:"varint,5,opt,name=preview,proto3" json:"preview,omitempty"`
+	// Whether the course is completed only when it is.
+	Required bool `protobuf:"varint,6,opt,name=required,proto3" json:"required,omitempty"`
+	// When it is open; absent for always. Where a module is closed, so is all in it.
+	Release *releasepb.Rule `protobuf:"bytes,7,opt,name=release,proto3" json:"release,omitempty"`
+	// What completes it. Always absent for a module: it is completed when all that
+	// is required in it is.
+	Completion *releasepb.Completion `protobuf:"bytes,8,opt,name=completion,proto3" json:"completion,omitempty"`
+	// When it can be worked on; absent for always.
+	Schedule *releasepb.Schedule `protobuf:"bytes,9,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// How long it takes, as its authors estimate; 0 when they do not.
+	Minutes int32 `protobuf:"varint,10,opt,name=minutes,proto3" json:"minutes,omitempty"`
+	// The video and audio files that it shows.
+	PlayableMediaIds []string `protobuf:"bytes,11,rep,name=playable_media_ids,json=playableMediaIds,proto3" json:"playable_media_ids,omitempty"`
+	// The quiz or assignment that it stands for, as assessment names it; empty for
+	// others.
+	ActivityRef   string `protobuf:"bytes,12,opt,name=activity_ref,json=activityRef,proto3" json:"activity_ref,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishedItem) Reset() {
+	*x = PublishedItem{}
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishedItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishedItem) ProtoMessage() {}
+
+func (x *PublishedItem) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishedItem.ProtoReflect.Descriptor instead.
+func (*PublishedItem) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PublishedItem) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PublishedItem) GetParentId() string {
+	if x != nil {
+		return x.ParentId
+	}
+	return ""
+}
+
+func (x *PublishedItem) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *PublishedItem) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *PublishedItem) GetPreview() bool {
+	if x != nil {
+		return x.Preview
+	}
+	return false
+}
+
+func (x *PublishedItem) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+func (x *PublishedItem) GetRelease() *releasepb.Rule {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+func (x *PublishedItem) GetCompletion() *releasepb.Completion {
+	if x != nil {
+		return x.Completion
+	}
+	return nil
+}
+
+func (x *PublishedItem) GetSchedule() *releasepb.Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
+func (x *PublishedItem) GetMinutes() int32 {
+	if x != nil {
+		return x.Minutes
+	}
+	return 0
+}
+
+func (x *PublishedItem) GetPlayableMediaIds() []string {
+	if x != nil {
+		return x.PlayableMediaIds
+	}
+	return nil
+}
+
+func (x *PublishedItem) GetActivityRef() string {
+	if x != nil {
+		return x.ActivityRef
+	}
+	return ""
+}
+
+// Learners of a cohort see one version of the course, whatever is published
+// later, or the newest again.
+type CohortPinned struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The cohort.
+	CohortId string `protobuf:"bytes,2,opt,name=cohort_id,json=cohortId,proto3" json:"cohort_id,omitempty"`
+	// The version; 0 for the newest.
+	Version int32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// Grows with each pinning of the same cohort.
+	Sequence int64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// What CoursePublished told of that version; absent for the newest.
+	Publication   *CoursePublished `protobuf:"bytes,5,opt,name=publication,proto3" json:"publication,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CohortPinned) Reset() {
+	*x = CohortPinned{}
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CohortPinned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CohortPinned) ProtoMessage() {}
+
+func (x *CohortPinned) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CohortPinned.ProtoReflect.Descriptor instead.
+func (*CohortPinned) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CohortPinned) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *CohortPinned) GetCohortId() string {
+	if x != nil {
+		return x.CohortId
+	}
+	return ""
+}
+
+func (x *CohortPinned) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *CohortPinned) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *CohortPinned) GetPublication() *CoursePublished {
+	if x != nil {
+		return x.Publication
+	}
+	return nil
+}
+
 // A module of a published version.
 type PublishedModule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -212,7 +471,7 @@ type PublishedModule struct {
 
 func (x *PublishedModule) Reset() {
 	*x = PublishedModule{}
-	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[1]
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -224,7 +483,7 @@ func (x *PublishedModule) String() string {
 func (*PublishedModule) ProtoMessage() {}
 
 func (x *PublishedModule) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[1]
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -237,7 +496,7 @@ func (x *PublishedModule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishedModule.ProtoReflect.Descriptor instead.
 func (*PublishedModule) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{1}
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PublishedModule) GetId() string {
@@ -276,7 +535,7 @@ type PublishedLesson struct {
 
 func (x *PublishedLesson) Reset() {
 	*x = PublishedLesson{}
-	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[2]
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -288,7 +547,7 @@ func (x *PublishedLesson) String() string {
 func (*PublishedLesson) ProtoMessage() {}
 
 func (x *PublishedLesson) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[2]
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -301,7 +560,7 @@ func (x *PublishedLesson) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishedLesson.ProtoReflect.Descriptor instead.
 func (*PublishedLesson) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{2}
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PublishedLesson) GetId() string {
@@ -338,7 +597,7 @@ type CourseUnpublished struct {
 
 func (x *CourseUnpublished) Reset() {
 	*x = CourseUnpublished{}
-	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[3]
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +609,7 @@ func (x *CourseUnpublished) String() string {
 func (*CourseUnpublished) ProtoMessage() {}
 
 func (x *CourseUnpublished) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[3]
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +622,7 @@ func (x *CourseUnpublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CourseUnpublished.ProtoReflect.Descriptor instead.
 func (*CourseUnpublished) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CourseUnpublished) GetCourseId() string {
@@ -384,7 +643,7 @@ var File_internal_service_courses_coursespb_events_proto protoreflect.FileDescri
 
 const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
 	"\n" +
-	"/internal/service/courses/coursespb/events.proto\x12\x0fstoa.courses.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\x96\x04\n" +
+	"/internal/service/courses/coursespb/events.proto\x12\x0fstoa.courses.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\"\x9a\x05\n" +
 	"\x0fCoursePublished\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
@@ -402,7 +661,35 @@ const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
 	"\boutcomes\x18\f \x03(\tR\boutcomes\x12/\n" +
 	"\x0ecover_media_id\x18\r \x01(\tB\t\xb2\xd4\x18\x05mediaR\fcoverMediaId\x12:\n" +
 	"\amodules\x18\x0e \x03(\v2 .stoa.courses.v1.PublishedModuleR\amodules\x12=\n" +
-	"\fpublished_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\"\x7f\n" +
+	"\fpublished_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\x124\n" +
+	"\x05items\x18\x10 \x03(\v2\x1e.stoa.courses.v1.PublishedItemR\x05items\x12\x1b\n" +
+	"\ttime_zone\x18\x11 \x01(\tR\btimeZone\x12/\n" +
+	"\arelease\x18\x12 \x01(\v2\x15.stoa.release.v1.RuleR\arelease\"\xc3\x03\n" +
+	"\rPublishedItem\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
+	"\tparent_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06moduleR\bparentId\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05title\x18\x04 \x01(\tR\x05title\x12\x18\n" +
+	"\apreview\x18\x05 \x01(\bR\apreview\x12\x1a\n" +
+	"\brequired\x18\x06 \x01(\bR\brequired\x12/\n" +
+	"\arelease\x18\a \x01(\v2\x15.stoa.release.v1.RuleR\arelease\x12;\n" +
+	"\n" +
+	"completion\x18\b \x01(\v2\x1b.stoa.release.v1.CompletionR\n" +
+	"completion\x125\n" +
+	"\bschedule\x18\t \x01(\v2\x19.stoa.release.v1.ScheduleR\bschedule\x12\x18\n" +
+	"\aminutes\x18\n" +
+	" \x01(\x05R\aminutes\x127\n" +
+	"\x12playable_media_ids\x18\v \x03(\tB\t\xb2\xd4\x18\x05mediaR\x10playableMediaIds\x12!\n" +
+	"\factivity_ref\x18\f \x01(\tR\vactivityRef\"\xda\x01\n" +
+	"\fCohortPinned\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12'\n" +
+	"\tcohort_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06cohortR\bcohortId\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x05R\aversion\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x03R\bsequence\x12B\n" +
+	"\vpublication\x18\x05 \x01(\v2 .stoa.courses.v1.CoursePublishedR\vpublication\"\x7f\n" +
 	"\x0fPublishedModule\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06moduleR\x02id\x12\x14\n" +
@@ -430,23 +717,34 @@ func file_internal_service_courses_coursespb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_courses_coursespb_events_proto_rawDescData
 }
 
-var file_internal_service_courses_coursespb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_internal_service_courses_coursespb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_internal_service_courses_coursespb_events_proto_goTypes = []any{
 	(*CoursePublished)(nil),       // 0: stoa.courses.v1.CoursePublished
-	(*PublishedModule)(nil),       // 1: stoa.courses.v1.PublishedModule
-	(*PublishedLesson)(nil),       // 2: stoa.courses.v1.PublishedLesson
-	(*CourseUnpublished)(nil),     // 3: stoa.courses.v1.CourseUnpublished
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*PublishedItem)(nil),         // 1: stoa.courses.v1.PublishedItem
+	(*CohortPinned)(nil),          // 2: stoa.courses.v1.CohortPinned
+	(*PublishedModule)(nil),       // 3: stoa.courses.v1.PublishedModule
+	(*PublishedLesson)(nil),       // 4: stoa.courses.v1.PublishedLesson
+	(*CourseUnpublished)(nil),     // 5: stoa.courses.v1.CourseUnpublished
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*releasepb.Rule)(nil),        // 7: stoa.release.v1.Rule
+	(*releasepb.Completion)(nil),  // 8: stoa.release.v1.Completion
+	(*releasepb.Schedule)(nil),    // 9: stoa.release.v1.Schedule
 }
 var file_internal_service_courses_coursespb_events_proto_depIdxs = []int32{
-	1, // 0: stoa.courses.v1.CoursePublished.modules:type_name -> stoa.courses.v1.PublishedModule
-	4, // 1: stoa.courses.v1.CoursePublished.published_at:type_name -> google.protobuf.Timestamp
-	2, // 2: stoa.courses.v1.PublishedModule.lessons:type_name -> stoa.courses.v1.PublishedLesson
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 0: stoa.courses.v1.CoursePublished.modules:type_name -> stoa.courses.v1.PublishedModule
+	6, // 1: stoa.courses.v1.CoursePublished.published_at:type_name -> google.protobuf.Timestamp
+	1, // 2: stoa.courses.v1.CoursePublished.items:type_name -> stoa.courses.v1.PublishedItem
+	7, // 3: stoa.courses.v1.CoursePublished.release:type_name -> stoa.release.v1.Rule
+	7, // 4: stoa.courses.v1.PublishedItem.release:type_name -> stoa.release.v1.Rule
+	8, // 5: stoa.courses.v1.PublishedItem.completion:type_name -> stoa.release.v1.Completion
+	9, // 6: stoa.courses.v1.PublishedItem.schedule:type_name -> stoa.release.v1.Schedule
+	0, // 7: stoa.courses.v1.CohortPinned.publication:type_name -> stoa.courses.v1.CoursePublished
+	4, // 8: stoa.courses.v1.PublishedModule.lessons:type_name -> stoa.courses.v1.PublishedLesson
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_courses_coursespb_events_proto_init() }
@@ -460,7 +758,7 @@ func file_internal_service_courses_coursespb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_courses_coursespb_events_proto_rawDesc), len(file_internal_service_courses_coursespb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
