@@ -17,6 +17,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/discovery"
 	"github.com/stoa-lms/stoa/internal/service/identity"
 	"github.com/stoa-lms/stoa/internal/service/learning"
+	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 	"github.com/stoa-lms/stoa/internal/service/media"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 	"github.com/stoa-lms/stoa/internal/service/notify"
@@ -62,9 +63,10 @@ var all = []service{
 	}},
 	{courses.Schema, new(courses.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := courses.New(courses.Config{
-			DB:     db,
-			Access: accesspb.NewAccessServiceClient(p.conn("courses", "access")),
-			Media:  mediapb.NewMediaServiceClient(p.conn("courses", "media")),
+			DB:       db,
+			Access:   accesspb.NewAccessServiceClient(p.conn("courses", "access")),
+			Media:    mediapb.NewMediaServiceClient(p.conn("courses", "media")),
+			Learning: learningpb.NewItemServiceClient(p.conn("courses", "learning")),
 		})
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil

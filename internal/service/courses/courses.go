@@ -14,7 +14,8 @@
 //
 // It calls access, to make who creates a course its owner, and media, to check
 // that files named in a lesson are the course's and to get addresses of them
-// for those who read it.
+// for those who read it. It calls learning, to learn what is open to whom and
+// whom a publishing would take something from.
 package courses
 
 import (
@@ -28,6 +29,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
@@ -61,21 +63,24 @@ type Config struct {
 	DB     *pg.DB
 	Access accesspb.AccessServiceClient
 	Media  mediapb.MediaServiceClient
-	Now    func() time.Time // nil: time.Now
+	// Learning says what is open to whom.
+	Learning learningpb.ItemServiceClient
+	Now      func() time.Time // nil: time.Now
 }
 
 // Service is the courses service.
 type Service struct {
-	db     *pg.DB
-	access accesspb.AccessServiceClient
-	media  mediapb.MediaServiceClient
-	clock  func() time.Time
-	html   *markdown.Renderer
+	db       *pg.DB
+	access   accesspb.AccessServiceClient
+	media    mediapb.MediaServiceClient
+	learning learningpb.ItemServiceClient
+	clock    func() time.Time
+	html     *markdown.Renderer
 }
 
 // New returns a service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, access: cfg.Access, media: cfg.Media, clock: cfg.Now, html: markdown.New()}
+	s := &Service{db: cfg.DB, access: cfg.Access, media: cfg.Media, learning: cfg.Learning, clock: cfg.Now, html: markdown.New()}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
