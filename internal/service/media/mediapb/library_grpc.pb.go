@@ -50,13 +50,13 @@ type LibraryServiceClient interface {
 	// made of them, are shared. Each copy counts against the quota of its course,
 	// and against no account's. What is not processed yet is processed for the copy
 	// too. Errors: media.not_found (404) when one of them is not a file of the
-	// course or was deleted, media.quota_exceeded (429).
+	// course or was deleted, media.quota_exceeded (413).
 	CopyMedia(ctx context.Context, in *CopyMediaRequest, opts ...grpc.CallOption) (*CopyMediaResponse, error)
 	// Sends a file of a course to a service, deleted ones not. Errors:
 	// media.not_found (404).
 	ReadMedia(ctx context.Context, in *ReadMediaRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadMediaResponse], error)
 	// Takes in a file for a service, once for its idempotency key. Errors: as
-	// UploadMedia, media.checksum_mismatch (400), media.quota_exceeded (429).
+	// UploadMedia, media.checksum_mismatch (400), media.quota_exceeded (413).
 	ImportMedia(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportMediaRequest, Media], error)
 	// Deletes files of a course for good, at most 1000 a call, for an import that
 	// has failed: left says that there are more.
@@ -174,13 +174,13 @@ type LibraryServiceServer interface {
 	// made of them, are shared. Each copy counts against the quota of its course,
 	// and against no account's. What is not processed yet is processed for the copy
 	// too. Errors: media.not_found (404) when one of them is not a file of the
-	// course or was deleted, media.quota_exceeded (429).
+	// course or was deleted, media.quota_exceeded (413).
 	CopyMedia(context.Context, *CopyMediaRequest) (*CopyMediaResponse, error)
 	// Sends a file of a course to a service, deleted ones not. Errors:
 	// media.not_found (404).
 	ReadMedia(*ReadMediaRequest, grpc.ServerStreamingServer[ReadMediaResponse]) error
 	// Takes in a file for a service, once for its idempotency key. Errors: as
-	// UploadMedia, media.checksum_mismatch (400), media.quota_exceeded (429).
+	// UploadMedia, media.checksum_mismatch (400), media.quota_exceeded (413).
 	ImportMedia(grpc.ClientStreamingServer[ImportMediaRequest, Media]) error
 	// Deletes files of a course for good, at most 1000 a call, for an import that
 	// has failed: left says that there are more.

@@ -40,7 +40,7 @@ type MediaServiceClient interface {
 	// bytes as body. Errors: media.too_large (413), media.empty (400),
 	// media.type_refused (400) for content that a browser would run,
 	// media.upload_slow (503) for one that took too long, media.quota_exceeded
-	// (429) with how much is left.
+	// (413) with how much is left.
 	UploadMedia(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadMediaRequest, Media], error)
 	// Returns what is known of a file of a course, with an address to fetch it
 	// that works for fifteen minutes. Errors: media.not_found (404).
@@ -141,7 +141,7 @@ type MediaServiceServer interface {
 	// bytes as body. Errors: media.too_large (413), media.empty (400),
 	// media.type_refused (400) for content that a browser would run,
 	// media.upload_slow (503) for one that took too long, media.quota_exceeded
-	// (429) with how much is left.
+	// (413) with how much is left.
 	UploadMedia(grpc.ClientStreamingServer[UploadMediaRequest, Media]) error
 	// Returns what is known of a file of a course, with an address to fetch it
 	// that works for fifteen minutes. Errors: media.not_found (404).

@@ -40,7 +40,7 @@ type UploadServiceClient interface {
 	// REST: POST /v1/courses/{course_id}/uploads with Upload-Length or
 	// Upload-Defer-Length, and Upload-Metadata with filename and, if wanted,
 	// sha256. Errors: media.empty (400), media.too_large (413),
-	// media.quota_exceeded (429) with how much is left, upload.too_many (429) for
+	// media.quota_exceeded (413) with how much is left, upload.too_many (429) for
 	// one who has, or a course that has, as many unfinished uploads as there may
 	// be.
 	CreateUpload(ctx context.Context, in *CreateUploadRequest, opts ...grpc.CallOption) (*Upload, error)
@@ -56,7 +56,7 @@ type UploadServiceClient interface {
 	// upload.locked (409; 423 over REST) while another writes to it,
 	// upload.length (409) for another length than was named, upload.too_long
 	// (413) for bytes beyond its length, media.too_large (413),
-	// media.quota_exceeded (429), upload.checksum_mismatch (400; 460 over REST),
+	// media.quota_exceeded (413), upload.checksum_mismatch (400; 460 over REST),
 	// upload.checksum_algorithm (400), media.checksum_mismatch (400) and
 	// media.type_refused (400), after which nothing is stored.
 	AppendUpload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[AppendUploadRequest, Upload], error)
@@ -146,7 +146,7 @@ type UploadServiceServer interface {
 	// REST: POST /v1/courses/{course_id}/uploads with Upload-Length or
 	// Upload-Defer-Length, and Upload-Metadata with filename and, if wanted,
 	// sha256. Errors: media.empty (400), media.too_large (413),
-	// media.quota_exceeded (429) with how much is left, upload.too_many (429) for
+	// media.quota_exceeded (413) with how much is left, upload.too_many (429) for
 	// one who has, or a course that has, as many unfinished uploads as there may
 	// be.
 	CreateUpload(context.Context, *CreateUploadRequest) (*Upload, error)
@@ -162,7 +162,7 @@ type UploadServiceServer interface {
 	// upload.locked (409; 423 over REST) while another writes to it,
 	// upload.length (409) for another length than was named, upload.too_long
 	// (413) for bytes beyond its length, media.too_large (413),
-	// media.quota_exceeded (429), upload.checksum_mismatch (400; 460 over REST),
+	// media.quota_exceeded (413), upload.checksum_mismatch (400; 460 over REST),
 	// upload.checksum_algorithm (400), media.checksum_mismatch (400) and
 	// media.type_refused (400), after which nothing is stored.
 	AppendUpload(grpc.ClientStreamingServer[AppendUploadRequest, Upload]) error
