@@ -50,6 +50,9 @@ func insertFile(ctx context.Context, tx *pg.Tx, f file) error {
 
 // insertFiles inserts files, all in one round trip.
 func insertFiles(ctx context.Context, tx *pg.Tx, files []file) error {
+	if len(files) == 0 {
+		return nil
+	}
 	batch := &pgx.Batch{}
 	for _, f := range files {
 		batch.Queue(`
