@@ -137,7 +137,7 @@ func (s *Service) discardLater(ctx context.Context, objectID string) {
 
 // purgeAll purges files that a statement names by their ids and courses, each in
 // a transaction of its own, when due still says so under the lock.
-func (s *Service) purgeAll(ctx context.Context, action string, due func(file) bool, sql string, args ...any) (int, error) {
+func (s *Service) purgeAll(ctx context.Context, due func(file) bool, sql string, args ...any) (int, error) {
 	rows, err := s.db.Query(ctx, sql, args...)
 	if err != nil {
 		return 0, err
@@ -160,7 +160,7 @@ func (s *Service) purgeAll(ctx context.Context, action string, due func(file) bo
 				return err
 			}
 			purged = true
-			return audit.Record(ctx, tx, audit.Entry{Action: action, Object: f.ID, Course: f.CourseID, Before: map[string]any{"size": f.Size, "sha256": f.SHA256}})
+			return audit.Record(ctx, tx, audit.Entry{Action: "media.purged", Object: f.ID, Course: f.CourseID, Before: map[string]any{"size": f.Size, "sha256": f.SHA256}})
 		})
 		if err != nil && err != error(ErrNotFound) { //nolint:errorlint // as lockFile returns it
 			return n, err
@@ -178,14 +178,14 @@ func (s *Service) purgeAll(ctx context.Context, action string, due func(file) bo
 // purgeBin purges what was deleted long enough ago.
 func (s *Service) purgeBin(ctx context.Context) (int, error) {
 	before := s.utc().Add(-binned)
-	return s.purgeAll(ctx, "media.purged", func(f file) bool { return f.DeletedAt != nil && !f.DeletedAt.After(before) },
+	return s.purgeAll(ctx, func(f file) bool { return f.DeletedAt != nil && !f.DeletedAt.After(before) },
 		`SELECT id, course_id FROM media WHERE deleted_at <= $1 ORDER BY deleted_at LIMIT $2`, before, sweepBatch)
 }
 
 // DeleteCourseMedia implements mediapb.LibraryServiceServer.
 func (r *server) DeleteCourseMedia(ctx context.Context, req *mediapb.DeleteCourseMediaRequest) (*mediapb.DeleteCourseMediaResponse, error) {
 	const most = 1000
-	n, err := r.media.purgeAll(ctx, "media.purged", func(file) bool { return true },
+	n, err := r.media.purgeAll(ctx, func(file) bool { return true },
 		`SELECT id, course_id FROM media WHERE course_id = $1 ORDER BY id LIMIT $2`, req.GetCourseId(), most)
 	if err != nil {
 		return nil, err

@@ -41,7 +41,10 @@ const (
 // was sniffed from its first bytes; its sha256 was computed by Stoa over all
 // bytes as they lie in the bucket, and is the declared one where one was.
 type MultipartServiceClient interface {
-	// Begins a direct upload. Errors: as CreateUpload of UploadService.
+	// Begins a direct upload. Its length is held against the quotas at once.
+	// Errors: media.empty (400), media.too_large (413), media.quota_exceeded (413)
+	// with how much is left, upload.too_many (429) for one who has, or a course
+	// that has, as many unfinished uploads as there may be.
 	CreateMultipartUpload(ctx context.Context, in *CreateMultipartUploadRequest, opts ...grpc.CallOption) (*Upload, error)
 	// Returns addresses that take one part each for an hour: a PUT with the headers
 	// that are named, which are part of the signature. Each part but the last has
@@ -146,7 +149,10 @@ type MultipartService_PutPartClient = grpc.ClientStreamingClient[PutPartRequest,
 // was sniffed from its first bytes; its sha256 was computed by Stoa over all
 // bytes as they lie in the bucket, and is the declared one where one was.
 type MultipartServiceServer interface {
-	// Begins a direct upload. Errors: as CreateUpload of UploadService.
+	// Begins a direct upload. Its length is held against the quotas at once.
+	// Errors: media.empty (400), media.too_large (413), media.quota_exceeded (413)
+	// with how much is left, upload.too_many (429) for one who has, or a course
+	// that has, as many unfinished uploads as there may be.
 	CreateMultipartUpload(context.Context, *CreateMultipartUploadRequest) (*Upload, error)
 	// Returns addresses that take one part each for an hour: a PUT with the headers
 	// that are named, which are part of the signature. Each part but the last has
