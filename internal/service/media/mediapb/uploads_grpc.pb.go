@@ -34,6 +34,10 @@ const (
 // Uploads that can be resumed. Over REST they speak tus 1.0.0 with its
 // extensions creation, creation-with-upload, creation-defer-length, expiration,
 // termination and checksum (md5, sha1, sha256).
+//
+// upload.gone, upload.locked and upload.checksum_mismatch have the statuses of
+// that protocol over REST; over gRPC the first two are ALREADY_EXISTS and the
+// last is INVALID_ARGUMENT.
 type UploadServiceClient interface {
 	// Begins an upload. Its length, or where that is not known yet what has come,
 	// is held against the quotas of the course and of the caller at once. Over
@@ -51,12 +55,12 @@ type UploadServiceClient interface {
 	// sniffed, its SHA-256 compared, and it becomes a file of the course or the
 	// upload fails for good. Over REST: PATCH
 	// /v1/courses/{course_id}/uploads/{upload_id} with Upload-Offset. Errors:
-	// upload.not_found (404), upload.gone (409; 410 over REST) for one that has
+	// upload.not_found (404), upload.gone (410) for one that has
 	// ended or expired, upload.offset (409) with another offset than it has,
-	// upload.locked (409; 423 over REST) while another writes to it,
+	// upload.locked (423) while another writes to it,
 	// upload.length (409) for another length than was named, upload.too_long
 	// (413) for bytes beyond its length, media.too_large (413),
-	// media.quota_exceeded (413), upload.checksum_mismatch (400; 460 over REST),
+	// media.quota_exceeded (413), upload.checksum_mismatch (460),
 	// upload.checksum_algorithm (400), media.checksum_mismatch (400) and
 	// media.type_refused (400), after which nothing is stored.
 	AppendUpload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[AppendUploadRequest, Upload], error)
@@ -65,8 +69,8 @@ type UploadServiceClient interface {
 	GetUpload(ctx context.Context, in *GetUploadRequest, opts ...grpc.CallOption) (*Upload, error)
 	// Gives an upload of the caller up, and deletes what has come. Over REST:
 	// DELETE /v1/courses/{course_id}/uploads/{upload_id}. Errors: upload.not_found
-	// (404), upload.gone (409; 410 over REST) for one that has ended,
-	// upload.locked (409; 423 over REST) while it is written to.
+	// (404), upload.gone (410) for one that has ended,
+	// upload.locked (423) while it is written to.
 	DeleteUpload(ctx context.Context, in *DeleteUploadRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Lists the caller's uploads that are not finished, newest first.
 	ListMyUploads(ctx context.Context, in *ListMyUploadsRequest, opts ...grpc.CallOption) (*ListMyUploadsResponse, error)
@@ -140,6 +144,10 @@ func (c *uploadServiceClient) ListMyUploads(ctx context.Context, in *ListMyUploa
 // Uploads that can be resumed. Over REST they speak tus 1.0.0 with its
 // extensions creation, creation-with-upload, creation-defer-length, expiration,
 // termination and checksum (md5, sha1, sha256).
+//
+// upload.gone, upload.locked and upload.checksum_mismatch have the statuses of
+// that protocol over REST; over gRPC the first two are ALREADY_EXISTS and the
+// last is INVALID_ARGUMENT.
 type UploadServiceServer interface {
 	// Begins an upload. Its length, or where that is not known yet what has come,
 	// is held against the quotas of the course and of the caller at once. Over
@@ -157,12 +165,12 @@ type UploadServiceServer interface {
 	// sniffed, its SHA-256 compared, and it becomes a file of the course or the
 	// upload fails for good. Over REST: PATCH
 	// /v1/courses/{course_id}/uploads/{upload_id} with Upload-Offset. Errors:
-	// upload.not_found (404), upload.gone (409; 410 over REST) for one that has
+	// upload.not_found (404), upload.gone (410) for one that has
 	// ended or expired, upload.offset (409) with another offset than it has,
-	// upload.locked (409; 423 over REST) while another writes to it,
+	// upload.locked (423) while another writes to it,
 	// upload.length (409) for another length than was named, upload.too_long
 	// (413) for bytes beyond its length, media.too_large (413),
-	// media.quota_exceeded (413), upload.checksum_mismatch (400; 460 over REST),
+	// media.quota_exceeded (413), upload.checksum_mismatch (460),
 	// upload.checksum_algorithm (400), media.checksum_mismatch (400) and
 	// media.type_refused (400), after which nothing is stored.
 	AppendUpload(grpc.ClientStreamingServer[AppendUploadRequest, Upload]) error
@@ -171,8 +179,8 @@ type UploadServiceServer interface {
 	GetUpload(context.Context, *GetUploadRequest) (*Upload, error)
 	// Gives an upload of the caller up, and deletes what has come. Over REST:
 	// DELETE /v1/courses/{course_id}/uploads/{upload_id}. Errors: upload.not_found
-	// (404), upload.gone (409; 410 over REST) for one that has ended,
-	// upload.locked (409; 423 over REST) while it is written to.
+	// (404), upload.gone (410) for one that has ended,
+	// upload.locked (423) while it is written to.
 	DeleteUpload(context.Context, *DeleteUploadRequest) (*emptypb.Empty, error)
 	// Lists the caller's uploads that are not finished, newest first.
 	ListMyUploads(context.Context, *ListMyUploadsRequest) (*ListMyUploadsResponse, error)
