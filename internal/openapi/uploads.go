@@ -42,10 +42,11 @@ func uploadRoutes() map[protoreflect.FullName]func(protoreflect.MethodDescriptor
 					op.RequestBody = &spec.RequestBody{
 						Description: "The bytes of the part.", Required: true, Content: spec.Map[spec.MediaType]{{Name: "application/octet-stream"}},
 					}
-					op.Responses = spec.Map[*spec.Response]{{Name: "200", Value: &spec.Response{Description: "It is stored.", Headers: spec.Map[*spec.Header]{
+					ok, _ := op.Responses.Get("200")
+					ok.Headers = spec.Map[*spec.Header]{
 						{Name: "X-Request-Id", Value: &spec.Header{Ref: "#/components/headers/RequestId"}},
 						{Name: "ETag", Value: &spec.Header{Description: "What completing the upload has to name.", Schema: &spec.Schema{Type: "string"}}},
-					}}}}
+					}
 				},
 			}
 		},

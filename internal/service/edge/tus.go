@@ -312,31 +312,31 @@ func (e *Edge) tusDelete(w http.ResponseWriter, r *http.Request) error {
 
 // putPart takes a part of a direct upload where the bucket is a folder.
 func (e *Edge) putPart(w http.ResponseWriter, r *http.Request) {
-	etag, err := e.takenPart(w, r)
+	part, err := e.takenPart(w, r)
 	if err != nil {
 		e.tusProblem(w, r, err)
 		return
 	}
-	w.Header().Set("ETag", `"`+etag+`"`)
-	w.WriteHeader(http.StatusOK)
+	w.Header().Set("ETag", `"`+part.GetEtag()+`"`) // as S3 answers
+	e.writeMessage(w, r, http.StatusOK, part)
 }
 
-func (e *Edge) takenPart(w http.ResponseWriter, r *http.Request) (string, error) {
+func (e *Edge) takenPart(w http.ResponseWriter, r *http.Request) (*mediapb.PutPartResponse, error) {
 	q := r.URL.Query()
 	number, err := strconv.ParseInt(r.PathValue("number"), 10, 32)
 	size, sizeErr := strconv.ParseInt(q.Get("size"), 10, 64)
 	expires, expiresErr := strconv.ParseInt(q.Get("expires"), 10, 64)
 	if err != nil || sizeErr != nil || expiresErr != nil || size < 0 || number < 0 || len(q) != 4 {
-		return "", fault.InvalidField("number", "field.type", "Use the address as it was given.")
+		return nil, fault.InvalidField("number", "field.type", "Use the address as it was given.")
 	}
 	if r.ContentLength >= 0 && r.ContentLength != size {
-		return "", fault.New(fault.Invalid, "upload.part", "Send exactly the bytes that were signed.")
+		return nil, fault.New(fault.Invalid, "upload.part", "Send exactly the bytes that were signed.")
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	stream, err := e.parts.PutPart(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	msg := &mediapb.PutPartRequest{
 		UploadId: r.PathValue("upload_id"), Number: int32(number), Size: size, Sha256: q.Get("sha256"), Expires: expires, Signature: q.Get("signature"),
@@ -348,8 +348,8 @@ func (e *Edge) takenPart(w http.ResponseWriter, r *http.Request) (string, error)
 		return taken
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	res, err := stream.CloseAndRecv()
-	return res.GetEtag(), fault.FromStatus(err)
+	return res, fault.FromStatus(err)
 }
