@@ -276,7 +276,7 @@ func (w *writer) store(ctx context.Context, last bool) error {
 
 // storePart stores the buffer as the next part, whose number it takes before.
 func (w *writer) storePart(ctx context.Context) error {
-	upload, err := w.multipart(ctx, false)
+	upload, err := w.multipart(ctx)
 	if err != nil {
 		return err
 	}
@@ -299,11 +299,11 @@ func (w *writer) storePart(ctx context.Context) error {
 
 // multipart returns the name that the bucket has for the transfer, which begins
 // there with its first part.
-func (h *held) multipart(ctx context.Context, summed bool) (string, error) {
+func (h *held) multipart(ctx context.Context) (string, error) {
 	if h.BucketUpload != "" {
 		return h.BucketUpload, nil
 	}
-	upload, err := h.s.bucket.CreateMultipart(ctx, object(h.MediaID), "application/octet-stream", summed)
+	upload, err := h.s.bucket.CreateMultipart(ctx, object(h.MediaID), "application/octet-stream", false)
 	if err != nil {
 		return "", err
 	}

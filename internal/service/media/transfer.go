@@ -35,7 +35,7 @@ var (
 	ErrUploadTooLong   = fault.New(fault.TooLarge, "upload.too_long", "There are more bytes than were said to come.")
 	ErrChunkChecksum   = fault.New(fault.Invalid, "upload.checksum_mismatch", "The bytes have another checksum. None of them were taken.")
 	ErrChecksum        = fault.New(fault.Invalid, "media.checksum_mismatch", "The file has another SHA-256 than was declared. Nothing was stored.")
-	errChunkAlgorithms = fault.InvalidField("checksum_algorithm", "upload.checksum_algorithm", "There are md5, sha1 and sha256.")
+	errChunkAlgorithms = fault.New(fault.Invalid, "upload.checksum_algorithm", "The checksums are md5, sha1 and sha256.")
 )
 
 // transfer is an upload that comes in pieces.
