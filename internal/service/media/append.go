@@ -146,8 +146,7 @@ func (w *writer) take(ctx context.Context, in io.Reader) error {
 			return err // not ours any more
 		}
 		gone := err != nil && !errors.Is(err, io.EOF)
-		var told *fault.Error
-		if errors.As(err, &told) { // it has brought too much, of which nothing is taken
+		if _, told := errors.AsType[*fault.Error](err); told { // it has brought too much, of which nothing is taken
 			return err
 		}
 		at := ctx
@@ -352,7 +351,7 @@ func (w *writer) commit(ctx context.Context, tail int64, all bool) error {
 	if err != nil {
 		return err
 	}
-	before := w.held.transfer
+	before := w.transfer
 	w.Stored, w.Tail, w.TailEpoch, w.HashState, w.State, w.ExpiresAt = w.next, tail, w.Epoch, hashed, state, expires
 	w.Reserved += more
 	w.parts = nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"testing"
 
@@ -27,11 +28,12 @@ func (f *fixture) delete(mediaID string, permanently bool) error {
 func (f *fixture) copy(to string, ids ...string) ([]string, error) {
 	res, err := f.copies.CopyMedia(f.t.Context(), &mediapb.CopyMediaRequest{FromCourseId: f.course, ToCourseId: to, MediaIds: ids})
 	var out []string
-	for i, item := range res.GetItems() {
-		if item.GetFromMediaId() != ids[i] {
-			f.t.Error("copies are not in order")
-		}
-		out = append(out, item.GetMediaId())
+	var from []string
+	for _, item := range res.GetItems() {
+		from, out = append(from, item.GetFromMediaId()), append(out, item.GetMediaId())
+	}
+	if err == nil && !slices.Equal(from, ids) {
+		f.t.Errorf("copies of %v, want %v", from, ids)
 	}
 	return out, err
 }

@@ -296,7 +296,7 @@ func (h *held) complete(ctx context.Context, named []*mediapb.SentPart) error {
 	for i, n := range named {
 		p, ok := there[n.GetNumber()]
 		switch {
-		case n.GetNumber() != int32(i+1): //nolint:gosec // there are 10,000 at most
+		case n.GetNumber() != int32(i+1):
 			return badPart(i, "Name all parts, from 1 on and in order.")
 		case !ok || p.ETag != strings.Trim(n.GetEtag(), `"`):
 			return badPart(i, "Part %d with this ETag is not in the bucket: send it again.", n.GetNumber())

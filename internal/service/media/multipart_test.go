@@ -136,7 +136,7 @@ func TestDirect(t *testing.T) {
 		var wg sync.WaitGroup
 		for i, part := range parts {
 			wg.Go(func() {
-				signed, err := f.sign(u, int32(i+1), part)
+				signed, err := f.sign(u, int32(i+1), part) //nolint:gosec // there are three
 				if err != nil {
 					t.Error(err)
 					return

@@ -71,9 +71,6 @@ func tails(transferID string) string { return "upload/" + transferID + "/" }
 
 func (t *transfer) tailKey(epoch int32) string { return fmt.Sprintf("%s%d", tails(t.ID), epoch) }
 
-// complete reports whether all bytes are stored.
-func (t *transfer) complete() bool { return t.Length != nil && t.Stored == *t.Length }
-
 // partSize is how long the parts of a transfer are: so that there are at most
 // half as many as a bucket takes, because numbers of lost ones are not used again.
 func partSize(length int64) int64 {

@@ -408,13 +408,13 @@ func TestTwoWriters(t *testing.T) {
 		var wg sync.WaitGroup
 		var won atomic.Int32
 		var mediaID atomic.Value
-		for i := range 6 {
+		for _, letter := range "abcdef" {
 			wg.Go(func() {
-				res, err := f.append(f.teacher, u, 0, bytes.Repeat([]byte{byte(i)}, 3<<20), nil)
+				res, err := f.append(f.teacher, u, 0, bytes.Repeat([]byte(string(letter)), 3<<20), nil)
 				switch c := fault.CodeOf(err); {
 				case err == nil:
 					won.Add(1)
-					mediaID.Store([2]string{res.GetMediaId(), string(rune(i))})
+					mediaID.Store([2]string{res.GetMediaId(), string(letter)})
 				case c != "upload.locked" && c != "upload.gone" && c != "upload.offset":
 					t.Error(err)
 				}
