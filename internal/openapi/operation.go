@@ -225,8 +225,11 @@ func (b *builder) success(op *spec.Operation, md protoreflect.MethodDescriptor) 
 	if err != nil {
 		return err
 	}
-	if res.Description, err = b.source.comment(md.Output()); err != nil {
-		return err
+	res.Description = schema.Description // of a document, which is described here alone
+	if schema.Ref != "" {
+		if res.Description, err = b.source.comment(md.Output()); err != nil {
+			return err
+		}
 	}
 	res.Content = spec.Map[spec.MediaType]{{Name: "application/json", Value: spec.MediaType{Schema: schema}}}
 	if hasETag(md.Output()) {

@@ -20,6 +20,7 @@ import (
 const (
 	emptyName     = "google.protobuf.Empty"
 	timestampName = "google.protobuf.Timestamp"
+	structName    = "google.protobuf.Struct"
 	idDigits      = "[0-7][0-9a-hjkmnp-tv-z]{25}"
 	idExample     = "01h455vb4pex5vsknk084sn02q"
 )
@@ -49,6 +50,9 @@ func mark(seen map[protoreflect.FullName]bool, md protoreflect.MessageDescriptor
 // ref returns a reference to a message, which it describes the first time.
 // Fields named in without stand elsewhere in the request.
 func (s *schemas) ref(md protoreflect.MessageDescriptor, without ...string) (*spec.Schema, error) {
+	if md.FullName() == structName {
+		return &spec.Schema{Type: "object", Description: "Any JSON object."}, nil
+	}
 	name := string(md.Name())
 	ref := &spec.Schema{Ref: "#/components/schemas/" + name}
 	if whose, ok := s.messages[name]; ok {

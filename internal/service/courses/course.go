@@ -1,8 +1,10 @@
 package courses
 
 import (
+	"bytes"
 	"context"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,6 +18,8 @@ import (
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/release"
+	"github.com/stoa-lms/stoa/internal/release/releasepb"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
@@ -32,6 +36,19 @@ type Landing struct {
 	Tags         []string `json:"tags"`
 	Outcomes     []string `json:"outcomes"`
 	CoverMediaID string   `json:"cover_media_id"`
+
+	TimeZone          string                           `json:"time_zone"`
+	Audience          []string                         `json:"audience"`
+	FAQ               []question                       `json:"faq"`
+	PromoVideoMediaID string                           `json:"promo_video_media_id"`
+	Release           stored[*releasepb.Rule]          `json:"release"`
+	Grading           stored[*coursespb.GradingPolicy] `json:"grading"`
+}
+
+// question is something that is often asked.
+type question struct {
+	Question string `json:"question"`
+	Answer   string `json:"answer"` // Markdown
 }
 
 // course is a course with its draft's landing page or with that of its
@@ -55,10 +72,12 @@ const (
 	// facts are the columns that are the same for the draft and what is published.
 	facts   = `c.id, c.owner_id, c.published, c.published_number, c.published_at, c.sequence, c.revision, c.created_at, `
 	draftOf = `SELECT ` + facts + `c.published_changes <> d.changes AS changed, d.changed_at AS updated_at,
-		c.title, c.subtitle, c.description, c.language, c.level, c.category, c.tags, c.outcomes, c.cover_media_id
+		c.title, c.subtitle, c.description, c.language, c.level, c.category, c.tags, c.outcomes, c.cover_media_id,
+		c.time_zone, c.audience, c.faq, c.promo_video_media_id, c.release, c.grading
 		FROM course c JOIN draft d ON d.course_id = c.id `
 	publishedOf = `SELECT ` + facts + `false AS changed, p.published_at AS updated_at,
-		p.title, p.subtitle, p.description, p.language, p.level, p.category, p.tags, p.outcomes, p.cover_media_id
+		p.title, p.subtitle, p.description, p.language, p.level, p.category, p.tags, p.outcomes, p.cover_media_id,
+		p.time_zone, p.audience, p.faq, p.promo_video_media_id, p.release, p.grading
 		FROM course c JOIN publication p ON p.course_id = c.id AND p.number = c.published_number `
 )
 
@@ -114,7 +133,7 @@ func (s *Service) createCourse(ctx context.Context, req *coursespb.CreateCourseR
 		Landing: Landing{
 			Title: strings.TrimSpace(req.GetTitle()), Subtitle: strings.TrimSpace(req.GetSubtitle()), Description: req.GetDescription(),
 			Language: req.GetLanguage(), Level: req.GetLevel(), Category: strings.TrimSpace(req.GetCategory()),
-			Tags: words(req.GetTags()), Outcomes: words(req.GetOutcomes()),
+			Tags: words(req.GetTags()), Outcomes: words(req.GetOutcomes()), TimeZone: "UTC",
 		},
 	}
 	c.UpdatedAt = c.CreatedAt
@@ -193,10 +212,8 @@ func (s *Service) updateCourse(ctx context.Context, req *coursespb.UpdateCourseR
 			return nil, fault.InvalidField(index("tags.values", i), "string.max_len", "A tag has at most 40 characters.")
 		}
 	}
-	if cover := req.GetCoverMediaId(); cover != "" {
-		if err := s.checkMedia(ctx, req.GetCourseId(), []use{{"cover_media_id", cover, true}}); err != nil {
-			return nil, err
-		}
+	if err := s.checkLanding(ctx, req); err != nil {
+		return nil, err
 	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Course, error) {
 		if err := lockCourse(ctx, tx, req.GetCourseId()); err != nil {
@@ -210,17 +227,25 @@ func (s *Service) updateCourse(ctx context.Context, req *coursespb.UpdateCourseR
 			return nil, err
 		}
 		landing := c.changed(req)
-		if reflect.DeepEqual(landing, c.Landing) {
+		changed := c.differences(landing)
+		if len(changed) == 0 {
 			return draftCourse(c), nil
+		}
+		if slices.Contains(changed, "grading") && !landing.Grading.absent() {
+			if err := checkDraftGrading(ctx, tx, c.ID, landing.Grading.M); err != nil {
+				return nil, err
+			}
 		}
 		if _, err := tx.Exec(ctx, `
 			UPDATE course SET title = $2, subtitle = $3, description = $4, language = $5, level = $6, category = $7,
-				tags = $8, outcomes = $9, cover_media_id = $10, revision = revision + 1
+				tags = $8, outcomes = $9, cover_media_id = $10, time_zone = $11, audience = $12, faq = $13, promo_video_media_id = $14,
+				release = $15, grading = $16, revision = revision + 1
 			WHERE id = $1`, c.ID, landing.Title, landing.Subtitle, landing.Description, landing.Language, landing.Level,
-			landing.Category, landing.Tags, landing.Outcomes, landing.CoverMediaID); err != nil {
+			landing.Category, landing.Tags, landing.Outcomes, landing.CoverMediaID, landing.TimeZone, landing.Audience, landing.FAQ,
+			landing.PromoVideoMediaID, landing.Release, landing.Grading); err != nil {
 			return nil, err
 		}
-		if err := s.touch(ctx, tx, c.ID, audit.Entry{Action: "course.updated", Object: c.ID, After: map[string]any{"fields": c.differences(landing)}}); err != nil {
+		if err := s.touch(ctx, tx, c.ID, audit.Entry{Action: "course.updated", Object: c.ID, After: map[string]any{"fields": changed}}); err != nil {
 			return nil, err
 		}
 		c, err = readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, req.GetCourseId())
@@ -234,11 +259,58 @@ func (l Landing) differences(other Landing) []string {
 	var names []string
 	a, b := reflect.ValueOf(l), reflect.ValueOf(other)
 	for i := range a.NumField() {
-		if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+		if !equal(a.Field(i).Interface(), b.Field(i).Interface()) {
 			names = append(names, a.Type().Field(i).Tag.Get("json"))
 		}
 	}
 	return names
+}
+
+// equal reports whether two values are the same as they are stored.
+func equal(a, b any) bool {
+	x, errX := canonical(a)
+	y, errY := canonical(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// checkLanding refuses what does not depend on the draft.
+func (s *Service) checkLanding(ctx context.Context, req *coursespb.UpdateCourseRequest) error {
+	var uses []use
+	if cover := req.GetCoverMediaId(); cover != "" {
+		uses = append(uses, use{path: "cover_media_id", id: cover, kind: blockImage})
+	}
+	if video := req.GetPromoVideoMediaId(); video != "" {
+		uses = append(uses, use{path: "promo_video_media_id", id: video, kind: blockVideo})
+	}
+	if err := s.checkMedia(ctx, req.GetCourseId(), uses); err != nil {
+		return err
+	}
+	if zone := req.GetTimeZone(); req.TimeZone != nil {
+		// "Local" is a name to Go, and the machine's zone.
+		if _, err := time.LoadLocation(zone); err != nil || zone == "" || zone == "Local" {
+			return refused("time_zone.unknown", "There is no such time zone.", []fault.Field{
+				{Path: "time_zone", Code: "time_zone.unknown", Hint: "Name one of the IANA time zones, such as Europe/Zurich."},
+			})
+		}
+	}
+	if rule := req.GetRelease(); rule != nil {
+		bad := within("release", release.Validate(rule))
+		return refused("release.invalid", "What is said of when the course is open can't be.", append(bad, asksForItems(rule, "release", req.GetCourseId())...))
+	}
+	return nil
+}
+
+// checkDraftGrading refuses a policy that does not fit a draft, which is locked.
+func checkDraftGrading(ctx context.Context, tx *pg.Tx, courseID string, p *coursespb.GradingPolicy) error {
+	var ids []string
+	for _, c := range p.GetCategories() {
+		ids = append(ids, c.GetItemIds()...)
+	}
+	kinds, err := kindsOf(ctx, tx, courseID, ids)
+	if err != nil {
+		return err
+	}
+	return checkGrading("grading", p, kinds)
 }
 
 // maxTag bounds a tag in characters.
@@ -265,6 +337,31 @@ func (l Landing) changed(req *coursespb.UpdateCourseRequest) Landing {
 	}
 	if req.GetOutcomes() != nil {
 		l.Outcomes = words(req.GetOutcomes().GetValues())
+	}
+	set(&l.TimeZone, req.TimeZone)
+	set(&l.PromoVideoMediaID, req.PromoVideoMediaId)
+	if req.GetAudience() != nil {
+		l.Audience = words(req.GetAudience().GetValues())
+	}
+	if req.GetFaq() != nil {
+		l.FAQ = []question{}
+		for _, q := range req.GetFaq().GetItems() {
+			l.FAQ = append(l.FAQ, question{Question: strings.TrimSpace(q.GetQuestion()), Answer: q.GetAnswer()})
+		}
+	}
+	for _, name := range req.GetClear() {
+		switch name {
+		case "release":
+			l.Release.M = nil
+		case "grading":
+			l.Grading.M = nil
+		}
+	}
+	if req.GetRelease() != nil {
+		l.Release.M = usual(&coursespb.ItemSettings{Release: req.GetRelease()}).M.GetRelease()
+	}
+	if req.GetGrading() != nil {
+		l.Grading.M = req.GetGrading()
 	}
 	return l
 }

@@ -26,7 +26,7 @@ func TestCreateCourse(t *testing.T) {
 		Id: got.GetId(), OwnerId: f.teacherID, Title: "Stoic logic", Subtitle: "From Zeno to Chrysippus",
 		Description: "**All** of it.", DescriptionHtml: "<p><strong>All</strong> of it.</p>\n", Language: "en", Level: "all",
 		Category: "Philosophy", Tags: []string{"logic", "stoa"}, Outcomes: []string{"Tell a syllogism from a sophism"},
-		State: "draft", HasUnpublishedChanges: true, Etag: "1",
+		State: "draft", HasUnpublishedChanges: true, Etag: "1", TimeZone: "UTC",
 	}
 	same(t, "CreateCourse", want, got, "created_at", "updated_at")
 	same(t, "GetCourse", got, must(f.GetCourse(f.teacher, &coursespb.GetCourseRequest{CourseId: got.GetId()})))
@@ -98,7 +98,7 @@ func TestUpdateCourse(t *testing.T) {
 	want := &coursespb.Course{
 		Id: courseID, OwnerId: f.teacherID, Title: "New", Subtitle: "s", Description: "*d*", DescriptionHtml: "<p><em>d</em></p>\n",
 		Language: "de-CH", Level: "beginner", Category: "c", Tags: []string{"a", "b"}, Outcomes: []string{"o"}, CoverMediaId: picture,
-		State: "draft", HasUnpublishedChanges: true, Etag: "2", CreatedAt: before.GetCreatedAt(), UpdatedAt: got.GetUpdatedAt(),
+		State: "draft", HasUnpublishedChanges: true, Etag: "2", TimeZone: "UTC", CreatedAt: before.GetCreatedAt(), UpdatedAt: got.GetUpdatedAt(),
 	}
 	same(t, "UpdateCourse", want, got)
 	if !got.GetUpdatedAt().AsTime().After(before.GetUpdatedAt().AsTime()) {
@@ -215,7 +215,7 @@ func TestPublish(t *testing.T) {
 	published := must(f.PublishCourse(rpc.WithIfMatch(f.teacher, draft.GetEtag()), &coursespb.PublishCourseRequest{CourseId: courseID, Message: "first"}))
 	want := &coursespb.Course{
 		Id: courseID, OwnerId: f.teacherID, Title: "Course", Language: "en", Level: "all", State: "published", PublishedVersion: 1,
-		CreatedAt: draft.GetCreatedAt(), UpdatedAt: draft.GetUpdatedAt(), PublishedAt: published.GetPublishedAt(), Etag: "2",
+		CreatedAt: draft.GetCreatedAt(), UpdatedAt: draft.GetUpdatedAt(), PublishedAt: published.GetPublishedAt(), Etag: "2", TimeZone: "UTC",
 	}
 	same(t, "PublishCourse", want, published)
 	want.Etag, want.UpdatedAt = "", published.GetPublishedAt()
@@ -254,13 +254,23 @@ func TestPublish(t *testing.T) {
 	}
 	same(t, "first event", &coursespb.CoursePublished{
 		CourseId: courseID, OwnerId: f.teacherID, Sequence: 1, Version: 1, Title: "Course", Language: "en", Level: "all",
-		Modules:     []*coursespb.PublishedModule{{Id: moduleID, Title: "m", Lessons: []*coursespb.PublishedLesson{{Id: lessonID, Title: "l"}}}},
+		Modules: []*coursespb.PublishedModule{{Id: moduleID, Title: "m", Lessons: []*coursespb.PublishedLesson{{Id: lessonID, Title: "l"}}}},
+		Items: []*coursespb.PublishedItem{
+			{Id: moduleID, Kind: "module", Title: "m", Required: true},
+			{Id: lessonID, ParentId: moduleID, Kind: "lesson", Title: "l", Required: true, Completion: viewed()},
+		},
+		TimeZone:    "UTC",
 		PublishedAt: published.GetPublishedAt(),
 	}, events[0])
 	same(t, "second event", &coursespb.CourseUnpublished{CourseId: courseID, Sequence: 2}, events[1])
 	same(t, "third event", &coursespb.CoursePublished{
 		CourseId: courseID, OwnerId: f.teacherID, Sequence: 3, Version: 2, Title: "Second", Language: "en", Level: "all",
-		Modules:     []*coursespb.PublishedModule{{Id: moduleID, Title: "m", Lessons: []*coursespb.PublishedLesson{{Id: lessonID, Title: "l2", Preview: true}}}},
+		Modules: []*coursespb.PublishedModule{{Id: moduleID, Title: "m", Lessons: []*coursespb.PublishedLesson{{Id: lessonID, Title: "l2", Preview: true}}}},
+		Items: []*coursespb.PublishedItem{
+			{Id: moduleID, Kind: "module", Title: "m", Required: true},
+			{Id: lessonID, ParentId: moduleID, Kind: "lesson", Title: "l2", Preview: true, Required: true, Completion: viewed()},
+		},
+		TimeZone:    "UTC",
 		PublishedAt: again.GetPublishedAt(),
 	}, events[2])
 

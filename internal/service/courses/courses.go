@@ -1,8 +1,10 @@
 // Package courses keeps what is taught.
 //
-// It owns courses, their modules and lessons: a draft that staff change, and
-// what was published, which never changes. Every content that a lesson had is
-// kept; publishing notes which of them the draft has at that moment.
+// It owns courses and their items, which are modules, lessons, and quizzes and
+// assignments in their place: a draft that staff change, and what was published,
+// which never changes. Every content that an item had is kept, each once;
+// publishing notes which of them the draft has at that moment. The HTML of a
+// content is made when it is saved.
 //
 // It answers what a course, its outline and its lessons are: the draft to
 // those who may edit it, the published version to all others that may see it.
@@ -20,7 +22,9 @@ package courses
 
 import (
 	"embed"
+	"strings"
 	"time"
+	_ "time/tzdata" // courses are in time zones that the machine may not know
 
 	"google.golang.org/grpc"
 
@@ -51,11 +55,18 @@ var (
 	ErrModuleNotFound = fault.New(fault.NotFound, "module.not_found", "There is no such module in this course.")
 	ErrLessonNotFound = fault.New(fault.NotFound, "lesson.not_found", "There is no such lesson in this course.")
 	ErrNotEnrolled    = fault.New(fault.Forbidden, "lesson.not_enrolled", "Enroll in the course to read this lesson.")
-	ErrNoLessons      = fault.New(fault.Invalid, "course.no_lessons", "A course needs a lesson before it is published.")
+	ErrNoLessons      = fault.New(fault.Invalid, "course.no_lessons", "A course needs a lesson, a quiz or an assignment before it is published.")
 	ErrTooManyModules = fault.New(fault.Invalid, "course.too_many_modules", "A course has at most %d modules.", MaxModules)
-	ErrTooManyLessons = fault.New(fault.Invalid, "course.too_many_lessons", "A course has at most %d lessons.", MaxLessons)
+	ErrTooManyLessons = fault.New(fault.Invalid, "course.too_many_lessons", "A course has at most %d lessons, quizzes and assignments.", MaxLessons)
 	ErrTooLarge       = fault.New(fault.Invalid, "course.too_large", "The course has more modules and lessons than can be published. Make two courses of it, or shorten the titles.")
 	ErrLessonTooLarge = fault.New(fault.TooLarge, "lesson.too_large", "The blocks of a lesson have at most 1 MiB together. Make two lessons of it.")
+
+	ErrActivityNotFound = fault.New(fault.NotFound, "activity.not_found", "There is no such quiz or assignment in this course.")
+	ErrItemNotFound     = fault.New(fault.NotFound, "item.not_found", "There is no such item in this course.")
+	ErrInItself         = fault.New(fault.Invalid, "item.in_itself", "A module can't be within itself.")
+	ErrTooDeep          = fault.New(fault.Invalid, "item.too_deep", "Modules go at most %d deep.", maxDepth)
+	ErrNeedsModule      = fault.New(fault.Invalid, "item.needs_module", "Only modules stand at the top. Name the module to put it into.")
+	ErrClosed           = fault.New(fault.Invalid, "release.closed", "With this, something in the course could never open.")
 )
 
 // Config is what the service needs.
@@ -65,7 +76,10 @@ type Config struct {
 	Media  mediapb.MediaServiceClient
 	// Learning says what is open to whom.
 	Learning learningpb.ItemServiceClient
-	Now      func() time.Time // nil: time.Now
+	// EmbedHosts are the hosts whose pages lessons may show in frames; nil: those
+	// of the constant.
+	EmbedHosts []string
+	Now        func() time.Time // nil: time.Now
 }
 
 // Service is the courses service.
@@ -76,6 +90,8 @@ type Service struct {
 	learning learningpb.ItemServiceClient
 	clock    func() time.Time
 	html     *markdown.Renderer
+	sites    []site
+	rules    []rule // of blocks, beyond the limits of their fields
 }
 
 // New returns a service.
@@ -84,12 +100,19 @@ func New(cfg Config) *Service {
 	if s.clock == nil {
 		s.clock = time.Now
 	}
+	hosts := cfg.EmbedHosts
+	if hosts == nil {
+		hosts = strings.Split(EmbedHosts, ",")
+	}
+	s.sites = sitesOf(hosts)
+	s.rules = s.blockRules()
 	return s
 }
 
 // Register adds the service's RPCs to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	coursespb.RegisterCoursesServiceServer(r, &server{courses: s})
+	coursespb.RegisterContentServiceServer(r, &contents{courses: s})
 }
 
 // now returns the time as the database keeps it.

@@ -17,6 +17,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
+	"github.com/stoa-lms/stoa/internal/release/releasepb"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/courses"
@@ -28,6 +29,7 @@ import (
 // service that answer what the test says.
 type fixture struct {
 	coursespb.CoursesServiceClient
+	coursespb.ContentServiceClient
 
 	t     testing.TB
 	db    *pg.DB
@@ -77,6 +79,13 @@ func (m *fakeMedia) BatchGetMedia(_ context.Context, req *mediapb.BatchGetMediaR
 		}
 	}
 	return res, nil
+}
+
+// told is all that media tells of a file.
+func (m *fakeMedia) told(course, mediaID string) *mediapb.Media {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.files[course][mediaID]
 }
 
 // add makes a file and returns its id.
@@ -138,6 +147,7 @@ func setup(t testing.TB) *fixture {
 	accesspb.RegisterAccessServiceServer(h, f.roles)
 	mediapb.RegisterMediaServiceServer(h, f.media)
 	f.CoursesServiceClient = coursespb.NewCoursesServiceClient(h.As("edge"))
+	f.ContentServiceClient = coursespb.NewContentServiceClient(h.As("edge"))
 	f.teacher = rpctest.Account(t.Context(), f.teacherID)
 	f.learner = rpctest.Account(t.Context(), learner)
 	f.outsider = rpctest.Account(t.Context(), id.New("account"))
@@ -196,6 +206,11 @@ func (f *fixture) events() []proto.Message {
 	return out
 }
 
+// viewed is what completes a lesson of which nothing is said.
+func viewed() *releasepb.Completion {
+	return &releasepb.Completion{Requirements: []*releasepb.Requirement{{Kind: "viewed"}}}
+}
+
 // must returns a result that has to come.
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -213,7 +228,7 @@ type reporter interface {
 func same(t reporter, what string, want, got any, ignore ...string) {
 	t.Helper()
 	opts := []cmp.Option{protocmp.Transform()}
-	for _, m := range []proto.Message{&coursespb.Course{}, &coursespb.Lesson{}, &coursespb.Module{}} {
+	for _, m := range []proto.Message{&coursespb.Course{}, &coursespb.Lesson{}, &coursespb.Module{}, &coursespb.OutlineItem{}} {
 		for _, field := range ignore {
 			if m.ProtoReflect().Descriptor().Fields().ByTextName(field) != nil {
 				opts = append(opts, protocmp.IgnoreFields(m, m.ProtoReflect().Descriptor().Fields().ByTextName(field).Name()))

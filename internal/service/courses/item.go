@@ -1,6 +1,7 @@
 package courses
 
 import (
+	"bytes"
 	"context"
 	"math"
 
@@ -10,21 +11,24 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg"
 )
 
-// item is a module or a lesson of a draft.
+// item is a module, a lesson, a quiz or an assignment of a draft.
 type item struct {
 	ID        string `json:"-"`
-	ParentID  string `json:"parent_id,omitempty"` // the module, "" for a module
+	Kind      string `json:"-"`
+	ParentID  string `json:"parent_id,omitempty"` // the module that it is in, "" at the top
 	Position  int64  `json:"position"`
 	Revision  int64  `json:"revision"`
 	VersionID int64  `json:"version_id"`
 }
 
 // lockItem returns an item of a draft and keeps others from changing it until
-// tx ends; absent is the error when there is none.
+// tx ends; absent is the error when there is none. The kind "activity" is a quiz
+// or an assignment, "" is any.
 func lockItem(ctx context.Context, tx *pg.Tx, courseID, kind, itemID string, absent error) (item, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT id, parent_id, position, revision, version_id FROM item
-		WHERE id = $1 AND course_id = $2 AND kind = $3 FOR NO KEY UPDATE`, itemID, courseID, kind)
+		SELECT id, kind, parent_id, position, revision, version_id FROM item
+		WHERE id = $1 AND course_id = $2 AND ($3 IN ('', kind) OR $3 = 'activity' AND kind IN ('quiz', 'assignment'))
+		FOR NO KEY UPDATE`, itemID, courseID, kind)
 	if err != nil {
 		return item{}, err
 	}
@@ -35,40 +39,69 @@ func lockItem(ctx context.Context, tx *pg.Tx, courseID, kind, itemID string, abs
 	return it, err
 }
 
-// content is what an item has to show.
+// content is what an item has to show, and what is said of it besides.
 type content struct {
-	Title   string
-	Preview bool
-	Body    []block
+	Title       string
+	Preview     bool
+	Body        []block
+	Settings    settings
+	ActivityRef string
 }
 
-// insertVersion adds a content of an item.
-func (s *Service) insertVersion(ctx context.Context, tx *pg.Tx, itemID string, c content) (versionID int64, err error) {
+// insertVersion gives an item a content, and returns the row of it: one that is
+// there already when the item has had the same before. The item is locked, or
+// new. html is that of the blocks.
+func (s *Service) insertVersion(ctx context.Context, tx *pg.Tx, it item, c content, html []string) (versionID int64, err error) {
 	if c.Body == nil {
 		c.Body = []block{}
 	}
+	hash, err := c.hash(it.Kind)
+	if err != nil {
+		return 0, err
+	}
 	err = tx.QueryRow(ctx, `
-		INSERT INTO item_version (item_id, title, preview, body, author_id, created_at) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id`,
-		itemID, c.Title, c.Preview, c.Body, auth.From(ctx).Account, s.now()).Scan(&versionID)
-	return versionID, err
+		WITH made AS (
+			INSERT INTO item_version (item_id, title, preview, body, settings, activity_ref, playable_media_ids, hash, number, author_id, created_at)
+			SELECT $1, $2, $3, $4, $5, $6, $7, $8, coalesce(max(number), 0) + 1, $9, $10 FROM item_version WHERE item_id = $1
+			ON CONFLICT (item_id, hash) DO NOTHING RETURNING id)
+		SELECT id FROM made UNION ALL SELECT id FROM item_version WHERE item_id = $1 AND hash = $8`,
+		it.ID, c.Title, c.Preview, c.Body, c.Settings, c.ActivityRef, playable(c.Body), hash, auth.From(ctx).Account, s.now()).Scan(&versionID)
+	if err != nil || len(c.Body) == 0 {
+		return versionID, err
+	}
+	return versionID, keepRendering(ctx, tx, versionID, html)
 }
 
 // readVersion is a statement of its own, after the item is locked: joined to
 // the locked row it would still be the version of before the wait.
 func readVersion(ctx context.Context, tx *pg.Tx, versionID int64) (content, error) {
-	rows, err := tx.Query(ctx, `SELECT title, preview, body FROM item_version WHERE id = $1`, versionID)
+	rows, err := tx.Query(ctx, `SELECT title, preview, body, settings, activity_ref FROM item_version WHERE id = $1`, versionID)
 	if err != nil {
 		return content{}, err
 	}
 	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[content])
 }
 
+// replace gives an item another content than it has; the same changes nothing.
+func (s *Service) replace(ctx context.Context, tx *pg.Tx, it *item, was, next content, html []string) error {
+	before, err := was.hash(it.Kind)
+	if err != nil {
+		return err
+	}
+	after, err := next.hash(it.Kind)
+	if err != nil || bytes.Equal(before, after) {
+		return err
+	}
+	it.VersionID, err = s.insertVersion(ctx, tx, *it, next, html)
+	return err
+}
+
 // insertItem puts a new item at the end of its siblings. The course is locked.
-func insertItem(ctx context.Context, tx *pg.Tx, courseID, kind string, it item) error {
+func insertItem(ctx context.Context, tx *pg.Tx, courseID string, it item) error {
 	_, err := tx.Exec(ctx, `
 		INSERT INTO item (id, course_id, parent_id, kind, version_id, position)
 		SELECT $1, $2, $3, $4, $5, coalesce(max(position), 0) + $6 FROM item WHERE course_id = $2 AND parent_id = $3`,
-		it.ID, courseID, it.ParentID, kind, it.VersionID, gap)
+		it.ID, courseID, it.ParentID, it.Kind, it.VersionID, gap)
 	return err
 }
 
@@ -80,10 +113,20 @@ func updateItem(ctx context.Context, tx *pg.Tx, it *item) error {
 	return err
 }
 
-// countItems returns how many modules or lessons a draft has.
-func countItems(ctx context.Context, tx *pg.Tx, courseID, kind string) (n int, err error) {
-	err = tx.QueryRow(ctx, `SELECT count(*) FROM item WHERE course_id = $1 AND kind = $2`, courseID, kind).Scan(&n)
-	return n, err
+// checkRoom refuses another item of a kind in a draft that has as many as can be:
+// modules, or lessons and activities together. The course is locked.
+func checkRoom(ctx context.Context, tx *pg.Tx, courseID, kind string) error {
+	var n int
+	err := tx.QueryRow(ctx, `SELECT count(*) FROM item WHERE course_id = $1 AND (kind = 'module') = $2`, courseID, kind == "module").Scan(&n)
+	switch {
+	case err != nil:
+		return err
+	case kind == "module" && n >= MaxModules:
+		return ErrTooManyModules
+	case kind != "module" && n >= MaxLessons:
+		return ErrTooManyLessons
+	}
+	return nil
 }
 
 // placeOf returns how many siblings come before an item.
@@ -136,7 +179,7 @@ func neighbours(ctx context.Context, tx *pg.Tx, courseID, parentID, itemID strin
 		least   = int64(math.MinInt64)
 		largest = int64(math.MaxInt64)
 	)
-	// An index of at most MaxLessons entries is walked, no page is skipped.
+	// An index of at most maxSiblings entries is walked, no page is skipped.
 	err = tx.QueryRow(ctx, `
 		WITH s AS (
 			SELECT position, row_number() OVER (ORDER BY position, id) AS place

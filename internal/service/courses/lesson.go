@@ -2,8 +2,6 @@ package courses
 
 import (
 	"context"
-	"encoding/json"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,27 +26,37 @@ type lesson struct {
 	PublishedNumber int32  // of the course
 	ID              string // "" when the course has no such lesson
 	ModuleID        string
-	Position        int32
+	Place           int32
 	Revision        int64 // 0 where it is published
 	UpdatedAt       time.Time
+	VersionID       int64
+	Number          int32
+	Hash            []byte
+	Renderer        int      // 0 when no HTML is kept
+	HTML            []string // of the blocks
 }
 
 const (
+	// shownVersion are the columns of a content v and its rendering r, in a row
+	// with its course.
+	shownVersion = `coalesce(v.created_at, c.created_at) AS updated_at,
+			coalesce(v.title, '') AS title, coalesce(v.preview, false) AS preview, coalesce(v.body, '[]') AS body,
+			coalesce(v.settings, '{}') AS settings, coalesce(v.activity_ref, '') AS activity_ref,
+			coalesce(v.id, 0) AS version_id, coalesce(v.number, 0) AS number, v.hash,
+			coalesce(r.renderer, 0) AS renderer, coalesce(r.html, '[]') AS html`
 	draftLesson = `
 		SELECT c.published, c.published_number, coalesce(i.id, '') AS id, coalesce(i.parent_id, '') AS module_id,
 			(SELECT count(*) FROM item s
-				WHERE s.course_id = i.course_id AND s.parent_id = i.parent_id AND (s.position, s.id) < (i.position, i.id))::int AS position,
-			coalesce(i.revision, 0) AS revision, coalesce(v.created_at, c.created_at) AS updated_at,
-			coalesce(v.title, '') AS title, coalesce(v.preview, false) AS preview, coalesce(v.body, '[]') AS body
+				WHERE s.course_id = i.course_id AND s.parent_id = i.parent_id AND (s.position, s.id) < (i.position, i.id))::int AS place,
+			coalesce(i.revision, 0) AS revision, ` + shownVersion + `
 		FROM course c
-		LEFT JOIN (item i JOIN item_version v ON v.id = i.version_id) ON i.course_id = c.id AND i.id = $2 AND i.kind = 'lesson'
+		LEFT JOIN (item i JOIN item_version v ON v.id = i.version_id LEFT JOIN rendering r ON r.version_id = v.id) ON i.course_id = c.id AND i.id = $2 AND i.kind = 'lesson'
 		WHERE c.id = $1`
 	publishedLesson = `
 		SELECT c.published, c.published_number, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS module_id,
-			coalesce(i.position, 0) AS position, 0::bigint AS revision, coalesce(v.created_at, c.created_at) AS updated_at,
-			coalesce(v.title, '') AS title, coalesce(v.preview, false) AS preview, coalesce(v.body, '[]') AS body
+			coalesce(i.position, 0) AS place, 0::bigint AS revision, ` + shownVersion + `
 		FROM course c
-		LEFT JOIN (publication_item i JOIN item_version v ON v.id = i.version_id)
+		LEFT JOIN (publication_item i JOIN item_version v ON v.id = i.version_id LEFT JOIN rendering r ON r.version_id = v.id)
 			ON i.course_id = c.id AND i.number = c.published_number AND i.item_id = $2 AND i.kind = 'lesson'
 		WHERE c.id = $1 AND c.published_number > 0`
 )
@@ -86,15 +94,32 @@ func (s *Service) getLesson(ctx context.Context, courseID, lessonID, view string
 	if l.ID == "" {
 		return nil, ErrLessonNotFound
 	}
-	return s.complete(ctx, protoLesson(courseID, l))
+	html, err := s.rendered(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	out, err := protoLesson(courseID, l)
+	if err != nil {
+		return nil, err
+	}
+	number := l.PublishedNumber
+	if l.Revision > 0 {
+		number = 0
+	}
+	return s.complete(ctx, out, html, number)
 }
 
 func (s *Service) createLesson(ctx context.Context, req *coursespb.CreateLessonRequest) (*coursespb.Lesson, error) {
 	courseID := req.GetCourseId()
-	c := content{Title: strings.TrimSpace(req.GetTitle()), Preview: req.GetPreview()}
-	var err error
-	if c.Body, err = s.checkBlocks(ctx, courseID, "blocks", req.GetBlocks()); err != nil {
+	if err := checkSettings("lesson", "settings", req.GetSettings()); err != nil {
 		return nil, err
+	}
+	w, err := s.checkBlocks(ctx, courseID, "blocks", req.GetBlocks())
+	if err != nil {
+		return nil, err
+	}
+	c := content{
+		Title: strings.TrimSpace(req.GetTitle()), Preview: req.GetPreview(), Body: w.body, Settings: changedSettings(settings{}, req.GetSettings()),
 	}
 	l, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Lesson, error) {
 		if err := lockCourse(ctx, tx, courseID); err != nil {
@@ -103,18 +128,11 @@ func (s *Service) createLesson(ctx context.Context, req *coursespb.CreateLessonR
 		if _, err := lockItem(ctx, tx, courseID, "module", req.GetModuleId(), ErrModuleNotFound); err != nil {
 			return nil, err
 		}
-		n, err := countItems(ctx, tx, courseID, "lesson")
-		if err != nil {
+		if err := checkActivities(ctx, tx, courseID, w.uses); err != nil {
 			return nil, err
 		}
-		if n >= MaxLessons {
-			return nil, ErrTooManyLessons
-		}
-		it := item{ID: id.New("lesson"), ParentID: req.GetModuleId(), Revision: 1}
-		if it.VersionID, err = s.insertVersion(ctx, tx, it.ID, c); err != nil {
-			return nil, err
-		}
-		if err := insertItem(ctx, tx, courseID, "lesson", it); err != nil {
+		it := item{ID: id.New("lesson"), Kind: "lesson", ParentID: req.GetModuleId(), Revision: 1}
+		if err := s.add(ctx, tx, courseID, &it, c, w.html); err != nil {
 			return nil, err
 		}
 		if err := s.touch(ctx, tx, courseID, audit.Entry{Action: "lesson.created", Object: it.ID, After: it}); err != nil {
@@ -125,25 +143,30 @@ func (s *Service) createLesson(ctx context.Context, req *coursespb.CreateLessonR
 	if err != nil {
 		return nil, err
 	}
-	return s.complete(ctx, l)
+	w.tell(l)
+	return s.complete(ctx, l, s.renderProto(l), 0)
 }
 
 func (s *Service) updateLesson(ctx context.Context, req *coursespb.UpdateLessonRequest) (*coursespb.Lesson, error) {
 	courseID := req.GetCourseId()
-	if req.Position != nil || req.ModuleId != nil || req.Preview != nil {
+	structural := req.Position != nil || req.ModuleId != nil || req.GetSettings() != nil
+	if structural || req.Preview != nil {
 		if err := editsAll(ctx); err != nil {
 			return nil, err
 		}
 	}
-	var body []block
+	if err := checkSettings("lesson", "settings", req.GetSettings()); err != nil {
+		return nil, err
+	}
+	var w written
 	if req.GetBlocks() != nil {
 		var err error
-		if body, err = s.checkBlocks(ctx, courseID, "blocks.items", req.GetBlocks().GetItems()); err != nil {
+		if w, err = s.checkBlocks(ctx, courseID, "blocks.items", req.GetBlocks().GetItems()); err != nil {
 			return nil, err
 		}
 	}
 	l, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Lesson, error) {
-		if req.Position != nil || req.ModuleId != nil {
+		if structural {
 			if err := lockCourse(ctx, tx, courseID); err != nil {
 				return nil, err
 			}
@@ -155,21 +178,17 @@ func (s *Service) updateLesson(ctx context.Context, req *coursespb.UpdateLessonR
 		if err := rpc.Match(ctx, etag(it.Revision)); err != nil {
 			return nil, err
 		}
+		if err := checkActivities(ctx, tx, courseID, w.uses); err != nil {
+			return nil, err
+		}
 		was := it
-		if err := s.rewrite(ctx, tx, &it, req, body); err != nil {
+		if err := s.rewrite(ctx, tx, &it, req, w); err != nil {
 			return nil, err
 		}
-		parentID := it.ParentID
-		if to := req.GetModuleId(); to != "" && to != parentID {
-			if _, err := lockItem(ctx, tx, courseID, "module", to, ErrModuleNotFound); err != nil {
-				return nil, err
-			}
-			parentID = to
-		}
-		if err := s.move(ctx, tx, courseID, &it, parentID, req.Position); err != nil {
+		if err := s.place(ctx, tx, courseID, &it, named(req.ModuleId), req.Position); err != nil {
 			return nil, err
 		}
-		if err := s.save(ctx, tx, courseID, was, &it); err != nil {
+		if err := s.save(ctx, tx, courseID, was, &it, req.GetSettings() != nil); err != nil {
 			return nil, err
 		}
 		return saved(ctx, tx, courseID, it.ID)
@@ -177,13 +196,14 @@ func (s *Service) updateLesson(ctx context.Context, req *coursespb.UpdateLessonR
 	if err != nil {
 		return nil, err
 	}
-	return s.complete(ctx, l)
+	w.tell(l)
+	return s.complete(ctx, l, s.renderProto(l), 0)
 }
 
-// rewrite gives a lesson the content asked for, as a new version when it is
-// another than it has.
-func (s *Service) rewrite(ctx context.Context, tx *pg.Tx, it *item, req *coursespb.UpdateLessonRequest, body []block) error {
-	if req.Title == nil && req.Preview == nil && req.GetBlocks() == nil {
+// rewrite gives a lesson the content asked for, as a new version when it never
+// had it.
+func (s *Service) rewrite(ctx context.Context, tx *pg.Tx, it *item, req *coursespb.UpdateLessonRequest, w written) error {
+	if req.Title == nil && req.Preview == nil && req.GetBlocks() == nil && req.GetSettings() == nil {
 		return nil
 	}
 	c, err := readVersion(ctx, tx, it.VersionID)
@@ -197,34 +217,18 @@ func (s *Service) rewrite(ctx context.Context, tx *pg.Tx, it *item, req *courses
 	if req.Preview != nil {
 		next.Preview = req.GetPreview()
 	}
+	next.Settings = changedSettings(c.Settings, req.GetSettings())
+	html := w.html
 	if req.GetBlocks() != nil {
-		next.Body = body
+		next.Body = w.body
+	} else {
+		html = s.render(next.Body) // mostly known to the renderer
 	}
-	if next.Title == c.Title && next.Preview == c.Preview && slices.Equal(next.Body, c.Body) {
-		return nil
-	}
-	it.VersionID, err = s.insertVersion(ctx, tx, it.ID, next)
-	return err
+	return s.replace(ctx, tx, it, c, next, html)
 }
 
 func (s *Service) deleteLesson(ctx context.Context, req *coursespb.DeleteLessonRequest) (*emptypb.Empty, error) {
-	courseID := req.GetCourseId()
-	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
-		if err := lockCourse(ctx, tx, courseID); err != nil {
-			return nil, err
-		}
-		it, err := lockItem(ctx, tx, courseID, "lesson", req.GetLessonId(), ErrLessonNotFound)
-		if err != nil {
-			return nil, err
-		}
-		if err := rpc.Match(ctx, etag(it.Revision)); err != nil {
-			return nil, err
-		}
-		if _, err := tx.Exec(ctx, `DELETE FROM item WHERE id = $1`, it.ID); err != nil {
-			return nil, err
-		}
-		return &emptypb.Empty{}, s.touch(ctx, tx, courseID, audit.Entry{Action: "lesson.deleted", Object: it.ID, Before: it})
-	})
+	return s.deleteItem(ctx, req, req.GetCourseId(), "lesson", req.GetLessonId(), ErrLessonNotFound, "lesson.deleted")
 }
 
 // saved returns a lesson of the draft as tx has left it, without what is made
@@ -238,28 +242,16 @@ func saved(ctx context.Context, tx *pg.Tx, courseID, lessonID string) (*coursesp
 	if err != nil {
 		return nil, err
 	}
-	return protoLesson(courseID, l), nil
+	return protoLesson(courseID, l)
 }
 
-// checkBlocks returns blocks as they are stored, after it has asked media about
-// the files they name. path is that of the list in the request.
-func (s *Service) checkBlocks(ctx context.Context, courseID, path string, in []*coursespb.Block) ([]block, error) {
-	body := make([]block, len(in))
-	var uses []use
-	for i, b := range in {
+// renderProto returns the HTML of a lesson's blocks that has just been saved.
+func (s *Service) renderProto(l *coursespb.Lesson) []string {
+	body := make([]block, len(l.GetBlocks()))
+	for i, b := range l.GetBlocks() {
 		body[i] = newBlock(b)
-		if body[i].MediaID != "" {
-			uses = append(uses, use{index(path, i) + "." + body[i].Type + ".media_id", body[i].MediaID, body[i].Type == blockImage})
-		}
 	}
-	text, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > MaxBody {
-		return nil, ErrLessonTooLarge
-	}
-	return body, s.checkMedia(ctx, courseID, uses)
+	return s.render(body)
 }
 
 // editsAll refuses who may edit a part of the course and not all of it.

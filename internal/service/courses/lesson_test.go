@@ -41,17 +41,18 @@ func TestBlocks(t *testing.T) {
 	}))
 	want := &coursespb.Lesson{
 		Id: got.GetId(), CourseId: courseID, ModuleId: moduleID, Title: "Lesson", Preview: true, Etag: "1", UpdatedAt: got.GetUpdatedAt(),
+		ContentHash: got.GetContentHash(), ContentVersion: 1,
 		Blocks: []*coursespb.Block{
 			{Content: &coursespb.Block_Markdown{Markdown: &coursespb.MarkdownBlock{
 				Text: "# <b>Hi</b>\n\n- [x] done",
 				Html: "<h1>&lt;b&gt;Hi&lt;/b&gt;</h1>\n<ul>\n<li><input checked=\"\" disabled=\"\" type=\"checkbox\"> done</li>\n</ul>\n",
 			}}},
-			{Content: &coursespb.Block_Image{Image: &coursespb.ImageBlock{MediaId: picture, Alt: "alt", Caption: "caption", Url: "/v1/media/" + picture + "/content"}}},
+			{Content: &coursespb.Block_Image{Image: &coursespb.ImageBlock{MediaId: picture, Alt: "alt", Caption: "caption", Url: "/v1/media/" + picture + "/content", Media: f.media.told(courseID, picture)}}},
 			{Content: &coursespb.Block_File{File: &coursespb.FileBlock{
-				MediaId: paper, Title: "name of " + paper, Url: "/v1/media/" + paper + "/content", ContentType: "application/pdf", Size: 42,
+				MediaId: paper, Title: "name of " + paper, Url: "/v1/media/" + paper + "/content", ContentType: "application/pdf", Size: 42, Media: f.media.told(courseID, paper),
 			}}},
 			{Content: &coursespb.Block_File{File: &coursespb.FileBlock{
-				MediaId: paper, Title: "Paper", Url: "/v1/media/" + paper + "/content", ContentType: "application/pdf", Size: 42,
+				MediaId: paper, Title: "Paper", Url: "/v1/media/" + paper + "/content", ContentType: "application/pdf", Size: 42, Media: f.media.told(courseID, paper),
 			}}},
 			{Content: &coursespb.Block_Markdown{Markdown: &coursespb.MarkdownBlock{
 				Text: "\n\ttext \\u0000 'quotes' \"too\" 😀\r\n",

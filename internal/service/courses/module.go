@@ -15,38 +15,61 @@ import (
 )
 
 func (s *Service) createModule(ctx context.Context, req *coursespb.CreateModuleRequest) (*coursespb.Module, error) {
-	courseID, title := req.GetCourseId(), strings.TrimSpace(req.GetTitle())
+	courseID := req.GetCourseId()
+	if err := checkSettings("module", "settings", req.GetSettings()); err != nil {
+		return nil, err
+	}
+	c := content{Title: strings.TrimSpace(req.GetTitle()), Settings: changedSettings(settings{}, req.GetSettings())}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Module, error) {
 		if err := lockCourse(ctx, tx, courseID); err != nil {
 			return nil, err
 		}
-		n, err := countItems(ctx, tx, courseID, "module")
-		if err != nil {
+		it := item{ID: id.New("module"), Kind: "module", ParentID: req.GetParentId(), Revision: 1}
+		if err := checkParent(ctx, tx, courseID, it, it.ParentID); err != nil {
 			return nil, err
 		}
-		if n >= MaxModules {
-			return nil, ErrTooManyModules
-		}
-		it := item{ID: id.New("module"), Revision: 1}
-		if it.VersionID, err = s.insertVersion(ctx, tx, it.ID, content{Title: title}); err != nil {
+		if err := s.add(ctx, tx, courseID, &it, c, nil); err != nil {
 			return nil, err
 		}
-		if err := insertItem(ctx, tx, courseID, "module", it); err != nil {
+		if err := s.touch(ctx, tx, courseID, audit.Entry{Action: "module.created", Object: it.ID, After: it}); err != nil {
 			return nil, err
 		}
-		return protoModule(courseID, it, title, int32(n)), s.touch(ctx, tx, courseID, audit.Entry{Action: "module.created", Object: it.ID, After: it}) //nolint:gosec // at most MaxModules
+		place, err := placeOf(ctx, tx, courseID, it.ID)
+		return protoModule(courseID, it, c, place), err
 	})
+}
+
+// add puts a new item with its content at the end of its siblings, where the
+// course has room. The course is locked.
+func (s *Service) add(ctx context.Context, tx *pg.Tx, courseID string, it *item, c content, html []string) (err error) {
+	if err := checkRoom(ctx, tx, courseID, it.Kind); err != nil {
+		return err
+	}
+	if it.VersionID, err = s.insertVersion(ctx, tx, *it, c, html); err != nil {
+		return err
+	}
+	if err := insertItem(ctx, tx, courseID, *it); err != nil {
+		return err
+	}
+	if c.Settings.M.GetRelease() == nil {
+		return nil // what is new and always open closes nothing
+	}
+	return checkReleases(ctx, tx, courseID)
 }
 
 func (s *Service) updateModule(ctx context.Context, req *coursespb.UpdateModuleRequest) (*coursespb.Module, error) {
 	courseID := req.GetCourseId()
-	if req.Position != nil {
+	structural := req.Position != nil || req.ParentId != nil || req.GetSettings() != nil
+	if structural {
 		if err := editsAll(ctx); err != nil {
 			return nil, err
 		}
 	}
+	if err := checkSettings("module", "settings", req.GetSettings()); err != nil {
+		return nil, err
+	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Module, error) {
-		if req.Position != nil {
+		if structural {
 			if err := lockCourse(ctx, tx, courseID); err != nil {
 				return nil, err
 			}
@@ -63,41 +86,27 @@ func (s *Service) updateModule(ctx context.Context, req *coursespb.UpdateModuleR
 		if err != nil {
 			return nil, err
 		}
-		if title := strings.TrimSpace(req.GetTitle()); req.Title != nil && title != c.Title {
-			c.Title = title
-			if it.VersionID, err = s.insertVersion(ctx, tx, it.ID, c); err != nil {
-				return nil, err
-			}
+		next := c
+		if req.Title != nil {
+			next.Title = strings.TrimSpace(req.GetTitle())
 		}
-		if err := s.move(ctx, tx, courseID, &it, "", req.Position); err != nil {
+		next.Settings = changedSettings(c.Settings, req.GetSettings())
+		if err := s.replace(ctx, tx, &it, c, next, nil); err != nil {
 			return nil, err
 		}
-		if err := s.save(ctx, tx, courseID, was, &it); err != nil {
+		if err := s.place(ctx, tx, courseID, &it, req.ParentId, req.Position); err != nil {
+			return nil, err
+		}
+		if err := s.save(ctx, tx, courseID, was, &it, req.GetSettings() != nil); err != nil {
 			return nil, err
 		}
 		place, err := placeOf(ctx, tx, courseID, it.ID)
-		return protoModule(courseID, it, c.Title, place), err
+		return protoModule(courseID, it, next, place), err
 	})
 }
 
 func (s *Service) deleteModule(ctx context.Context, req *coursespb.DeleteModuleRequest) (*emptypb.Empty, error) {
-	courseID, moduleID := req.GetCourseId(), req.GetModuleId()
-	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
-		if err := lockCourse(ctx, tx, courseID); err != nil {
-			return nil, err
-		}
-		it, err := lockItem(ctx, tx, courseID, "module", moduleID, ErrModuleNotFound)
-		if err != nil {
-			return nil, err
-		}
-		if err := rpc.Match(ctx, etag(it.Revision)); err != nil {
-			return nil, err
-		}
-		if _, err := tx.Exec(ctx, `DELETE FROM item WHERE course_id = $1 AND (id = $2 OR parent_id = $2)`, courseID, moduleID); err != nil {
-			return nil, err
-		}
-		return &emptypb.Empty{}, s.touch(ctx, tx, courseID, audit.Entry{Action: "module.deleted", Object: it.ID, Before: it})
-	})
+	return s.deleteItem(ctx, req, req.GetCourseId(), "module", req.GetModuleId(), ErrModuleNotFound, "module.deleted")
 }
 
 // move gives an item the place asked for among the children of a parent, the
@@ -108,7 +117,7 @@ func (s *Service) move(ctx context.Context, tx *pg.Tx, courseID string, it *item
 		return nil
 	case place == nil:
 		it.ParentID = parentID
-		it.Position, err = positionAt(ctx, tx, courseID, parentID, it.ID, MaxLessons)
+		it.Position, err = positionAt(ctx, tx, courseID, parentID, it.ID, maxSiblings)
 		return err
 	}
 	if it.ParentID == parentID {
@@ -122,13 +131,19 @@ func (s *Service) move(ctx context.Context, tx *pg.Tx, courseID string, it *item
 	return err
 }
 
-// save writes an item that differs from what it was.
-func (s *Service) save(ctx context.Context, tx *pg.Tx, courseID string, was item, it *item) error {
+// save writes an item that differs from what it was. With another parent or other
+// settings, everything has to be able to open still.
+func (s *Service) save(ctx context.Context, tx *pg.Tx, courseID string, was item, it *item, set bool) error {
 	if *it == was {
 		return nil
 	}
 	if err := updateItem(ctx, tx, it); err != nil {
 		return err
+	}
+	if set || it.ParentID != was.ParentID {
+		if err := checkReleases(ctx, tx, courseID); err != nil {
+			return err
+		}
 	}
 	kind, _, _ := strings.Cut(it.ID, "_")
 	return s.touch(ctx, tx, courseID, audit.Entry{Action: kind + ".updated", Object: it.ID, Before: was, After: *it})

@@ -11,38 +11,46 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
-// entry is a module or a lesson in a table of contents.
+// entry is an item in a table of contents.
 type entry struct {
-	PublishedNumber int32 // of the course
-	ID              string
-	ParentID        string
-	Kind            string // "" for the one row of a course that has none
-	Revision        int64  // 0 where it is published
-	Title           string
-	Preview         bool
-	CreatedAt       time.Time // of its content
+	PublishedNumber  int32 // of the course
+	ID               string
+	ParentID         string
+	Kind             string // "" for the one row of a course that has none
+	Revision         int64  // 0 where it is published
+	Title            string
+	Preview          bool
+	Settings         settings
+	ActivityRef      string
+	PlayableMediaIDs []string
+	CreatedAt        time.Time // of its content
+
+	Depth int32 `db:"-"` // in how many modules it is
+	Place int32 `db:"-"` // among its siblings
 }
 
 // The course is in the query so that one without modules can be told from one
-// that there isn't. "module" comes after "lesson" in the alphabet.
+// that there isn't. Siblings are in their order.
 const (
+	entryVersion = `coalesce(v.title, '') AS title, coalesce(v.preview, false) AS preview, coalesce(v.settings, '{}') AS settings,
+			coalesce(v.activity_ref, '') AS activity_ref, coalesce(v.playable_media_ids, '{}') AS playable_media_ids,
+			coalesce(v.created_at, c.created_at) AS created_at`
 	draftOutline = `
 		SELECT c.published_number, coalesce(i.id, '') AS id, coalesce(i.parent_id, '') AS parent_id, coalesce(i.kind, '') AS kind,
-			coalesce(i.revision, 0) AS revision, coalesce(v.title, '') AS title, coalesce(v.preview, false) AS preview,
-			coalesce(v.created_at, c.created_at) AS created_at
+			coalesce(i.revision, 0) AS revision, ` + entryVersion + `
 		FROM course c LEFT JOIN (item i JOIN item_version v ON v.id = i.version_id) ON i.course_id = c.id
-		WHERE c.id = $1 ORDER BY i.kind DESC, i.position, i.id`
+		WHERE c.id = $1 ORDER BY i.position, i.id`
 	publishedOutline = `
 		SELECT c.published_number, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS parent_id, coalesce(i.kind, '') AS kind,
-			0::bigint AS revision, coalesce(v.title, '') AS title, coalesce(v.preview, false) AS preview,
-			coalesce(v.created_at, c.created_at) AS created_at
+			0::bigint AS revision, ` + entryVersion + `
 		FROM course c
 		LEFT JOIN (publication_item i JOIN item_version v ON v.id = i.version_id) ON i.course_id = c.id AND i.number = c.published_number
-		WHERE c.id = $1 AND c.published_number > 0 ORDER BY i.kind DESC, i.position`
+		WHERE c.id = $1 AND c.published_number > 0 ORDER BY i.position`
 )
 
 type outline struct {
-	number  int32 // of the course's publication
+	number  int32   // of the course's publication
+	items   []entry // parents before what is in them, siblings in their order
 	modules []*outlineModule
 }
 
@@ -67,20 +75,34 @@ func readOutline(ctx context.Context, db pg.Querier, sql, courseID string) (outl
 		return outline{}, auth.ErrHidden
 	}
 	o := outline{number: entries[0].PublishedNumber}
-	byID := map[string]*outlineModule{}
+	children := map[string][]entry{}
 	for _, e := range entries {
-		switch e.Kind {
-		case "module":
-			m := &outlineModule{entry: e}
-			o.modules = append(o.modules, m)
-			byID[e.ID] = m
-		case "lesson":
-			if m := byID[e.ParentID]; m != nil {
-				m.lessons = append(m.lessons, e)
-			}
+		if e.Kind != "" {
+			children[e.ParentID] = append(children[e.ParentID], e)
 		}
 	}
+	o.walk(children, "", 0)
 	return o, nil
+}
+
+// walk adds all that is in a module. Modules go at most maxDepth deep.
+func (o *outline) walk(children map[string][]entry, parentID string, depth int32) *outlineModule {
+	in := &outlineModule{}
+	for i, e := range children[parentID] {
+		e.Depth, e.Place = depth, int32(i) //nolint:gosec // at most maxSiblings
+		o.items = append(o.items, e)
+		switch e.Kind {
+		case "module":
+			at := len(o.modules)
+			o.modules = append(o.modules, nil)
+			m := o.walk(children, e.ID, depth+1)
+			m.entry = e
+			o.modules[at] = m
+		case "lesson":
+			in.lessons = append(in.lessons, e)
+		}
+	}
+	return in
 }
 
 func (s *Service) getOutline(ctx context.Context, courseID, view string) (*coursespb.Outline, error) {

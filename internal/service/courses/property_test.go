@@ -79,7 +79,7 @@ func (f *fixture) digest(courseID string, upTo int) string {
 	if err := f.db.QueryRow(f.t.Context(), `
 		SELECT coalesce(md5(string_agg(p::text || i::text || v::text, ';' ORDER BY p.number, i.item_id)), '')
 		FROM publication p JOIN publication_item i USING (course_id, number) JOIN item_version v ON v.id = i.version_id
-		WHERE course_id = $1 AND number <= $2`, courseID, upTo).Scan(&out); err != nil {
+		WHERE p.course_id = $1 AND p.number <= $2`, courseID, upTo).Scan(&out); err != nil {
 		f.t.Fatal(err)
 	}
 	return out

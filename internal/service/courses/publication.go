@@ -69,11 +69,14 @@ func (s *Service) insertPublication(ctx context.Context, tx *pg.Tx, courseID str
 	at := s.now()
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO publication (course_id, number, message, author_id, published_at, lesson_count,
-			title, subtitle, description, language, level, category, tags, outcomes, cover_media_id)
+			title, subtitle, description, language, level, category, tags, outcomes, cover_media_id,
+			time_zone, audience, promo_video_media_id, faq, release, grading)
 		SELECT c.id, $2, $3, $4, $5, n.lessons,
-			c.title, c.subtitle, c.description, c.language, c.level, c.category, c.tags, c.outcomes, c.cover_media_id
-		FROM course c, (SELECT count(*) AS lessons FROM item WHERE course_id = $1 AND kind = 'lesson') n
-		WHERE c.id = $1 AND n.lessons > 0`, courseID, number, message, auth.From(ctx).Account, at)
+			c.title, c.subtitle, c.description, c.language, c.level, c.category, c.tags, c.outcomes, c.cover_media_id,
+			c.time_zone, c.audience, c.promo_video_media_id, c.faq, c.release, c.grading
+		FROM course c, (
+			SELECT count(*) FILTER (WHERE kind = 'lesson') AS lessons, count(*) AS leaves FROM item WHERE course_id = $1 AND kind <> 'module') n
+		WHERE c.id = $1 AND n.leaves > 0`, courseID, number, message, auth.From(ctx).Account, at)
 	if err != nil {
 		return err
 	}
@@ -104,6 +107,10 @@ func publishedEvent(ctx context.Context, tx *pg.Tx, c course) (*coursespb.Course
 		Title: c.Title, Subtitle: c.Subtitle, Description: c.Description, Language: c.Language, Level: c.Level,
 		Category: c.Category, Tags: c.Tags, Outcomes: c.Outcomes, CoverMediaId: c.CoverMediaID,
 		PublishedAt: timestamppb.New(*c.PublishedAt),
+		TimeZone:    c.TimeZone, Release: c.Release.M, Grading: c.Grading.M,
+	}
+	for _, e := range o.items {
+		event.Items = append(event.Items, publishedItem(e))
 	}
 	for _, m := range o.modules {
 		pm := &coursespb.PublishedModule{Id: m.ID, Title: m.Title}
@@ -116,6 +123,14 @@ func publishedEvent(ctx context.Context, tx *pg.Tx, c course) (*coursespb.Course
 		return nil, ErrTooLarge
 	}
 	return event, nil
+}
+
+func publishedItem(e entry) *coursespb.PublishedItem {
+	return &coursespb.PublishedItem{
+		Id: e.ID, ParentId: e.ParentID, Kind: e.Kind, Title: e.Title, Preview: e.Preview, Required: required(e.Settings),
+		Release: e.Settings.M.GetRelease(), Completion: completion(e.Kind, e.Settings), Schedule: e.Settings.M.GetSchedule(),
+		Minutes: e.Settings.M.GetMinutes(), PlayableMediaIds: e.PlayableMediaIDs, ActivityRef: e.ActivityRef,
+	}
 }
 
 func (s *Service) unpublishCourse(ctx context.Context, req *coursespb.UnpublishCourseRequest) (*coursespb.Course, error) {

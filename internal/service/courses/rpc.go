@@ -26,6 +26,9 @@ func (r *server) landed(c *coursespb.Course, err error) (*coursespb.Course, erro
 		return nil, err
 	}
 	c.DescriptionHtml = r.courses.html.Render(c.GetDescription())
+	for _, q := range c.GetFaq() {
+		q.AnswerHtml = r.courses.html.Render(q.GetAnswer())
+	}
 	return c, nil
 }
 
@@ -136,12 +139,17 @@ func publishedCourse(c course) *coursespb.Course {
 	if c.Published {
 		state = "published"
 	}
-	return &coursespb.Course{
+	out := &coursespb.Course{
 		Id: c.ID, OwnerId: c.OwnerID, Title: c.Title, Subtitle: c.Subtitle, Description: c.Description,
 		Language: c.Language, Level: c.Level, Category: c.Category, Tags: c.Tags, Outcomes: c.Outcomes,
 		CoverMediaId: c.CoverMediaID, State: state, PublishedVersion: c.PublishedNumber,
 		CreatedAt: timestamppb.New(c.CreatedAt), UpdatedAt: timestamppb.New(c.UpdatedAt), PublishedAt: optional(c.PublishedAt),
+		TimeZone: c.TimeZone, Audience: c.Audience, PromoVideoMediaId: c.PromoVideoMediaID, Release: c.Release.M, Grading: c.Grading.M,
 	}
+	for _, q := range c.FAQ {
+		out.Faq = append(out.Faq, &coursespb.Question{Question: q.Question, Answer: q.Answer})
+	}
+	return out
 }
 
 // draftCourse is a course for its staff.
@@ -160,11 +168,14 @@ func optional(t *time.Time) *timestamppb.Timestamp {
 
 func protoOutline(courseID string, o outline) *coursespb.Outline {
 	out := &coursespb.Outline{CourseId: courseID, Version: o.number}
-	for i, m := range o.modules {
-		pm := &coursespb.Module{Id: m.ID, CourseId: courseID, Title: m.Title, Position: int32(i), Etag: entryTag(m.entry)}
-		for j, l := range m.lessons {
+	for _, e := range o.items {
+		out.Items = append(out.Items, protoEntry(e))
+	}
+	for _, m := range o.modules {
+		pm := &coursespb.Module{Id: m.ID, CourseId: courseID, ParentId: m.ParentID, Title: m.Title, Position: m.Place, Etag: entryTag(m.entry)}
+		for _, l := range m.lessons {
 			pm.Lessons = append(pm.Lessons, &coursespb.Lesson{
-				Id: l.ID, CourseId: courseID, ModuleId: m.ID, Title: l.Title, Position: int32(j),
+				Id: l.ID, CourseId: courseID, ModuleId: m.ID, Title: l.Title, Position: l.Place,
 				Preview: l.Preview, UpdatedAt: timestamppb.New(l.CreatedAt), Etag: entryTag(l),
 			})
 		}
@@ -181,15 +192,29 @@ func entryTag(e entry) string {
 	return etag(e.Revision)
 }
 
-func protoModule(courseID string, it item, title string, place int32) *coursespb.Module {
-	return &coursespb.Module{Id: it.ID, CourseId: courseID, Title: title, Position: place, Etag: etag(it.Revision)}
+func protoEntry(e entry) *coursespb.OutlineItem {
+	return &coursespb.OutlineItem{
+		Id: e.ID, ParentId: e.ParentID, Kind: e.Kind, Title: e.Title, Depth: e.Depth, Position: e.Place, Preview: e.Preview,
+		Required: required(e.Settings), Minutes: e.Settings.M.GetMinutes(), HasRelease: e.Settings.M.GetRelease() != nil,
+		Schedule: e.Settings.M.GetSchedule(), UpdatedAt: timestamppb.New(e.CreatedAt), Etag: entryTag(e),
+	}
+}
+
+func protoModule(courseID string, it item, c content, place int32) *coursespb.Module {
+	return &coursespb.Module{
+		Id: it.ID, CourseId: courseID, ParentId: it.ParentID, Title: c.Title, Position: place, Settings: c.Settings.M, Etag: etag(it.Revision),
+	}
 }
 
 // protoLesson is a lesson without what is made for its readers.
-func protoLesson(courseID string, l lesson) *coursespb.Lesson {
+func protoLesson(courseID string, l lesson) (*coursespb.Lesson, error) {
+	hash, err := l.shownHash("lesson", l.Hash)
+	if err != nil {
+		return nil, err
+	}
 	out := &coursespb.Lesson{
-		Id: l.ID, CourseId: courseID, ModuleId: l.ModuleID, Title: l.Title, Position: l.Position,
-		Preview: l.Preview, UpdatedAt: timestamppb.New(l.UpdatedAt),
+		Id: l.ID, CourseId: courseID, ModuleId: l.ModuleID, Title: l.Title, Position: l.Place, Settings: l.Settings.M,
+		Preview: l.Preview, UpdatedAt: timestamppb.New(l.UpdatedAt), ContentHash: hash, ContentVersion: l.Number,
 	}
 	if l.Revision != 0 {
 		out.Etag = etag(l.Revision)
@@ -197,5 +222,5 @@ func protoLesson(courseID string, l lesson) *coursespb.Lesson {
 	for _, b := range l.Body {
 		out.Blocks = append(out.Blocks, b.proto())
 	}
-	return out
+	return out, nil
 }

@@ -238,6 +238,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{coursespb.File_internal_service_courses_coursespb_courses_proto, func(g *runtime.ServeMux) error {
 			return coursespb.RegisterCoursesServiceHandlerClient(ctx, g, coursespb.NewCoursesServiceClient(e.Conns["courses"]))
 		}},
+		{coursespb.File_internal_service_courses_coursespb_content_proto, func(g *runtime.ServeMux) error {
+			return coursespb.RegisterContentServiceHandlerClient(ctx, g, coursespb.NewContentServiceClient(e.Conns["courses"]))
+		}},
 		{mediapb.File_internal_service_media_mediapb_media_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterMediaServiceHandlerClient(ctx, g, e.media)
 		}},

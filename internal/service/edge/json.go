@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 )
@@ -166,6 +168,7 @@ type wellKnown uint8
 const (
 	ordinary wellKnown = iota
 	timestamp
+	document // any JSON object
 )
 
 var plans sync.Map // protoreflect.FullName → *plan
@@ -177,8 +180,11 @@ func planOf(md protoreflect.MessageDescriptor) *plan {
 		}
 	}
 	p := &plan{}
-	if md.FullName() == "google.protobuf.Timestamp" {
+	switch md.FullName() {
+	case "google.protobuf.Timestamp":
 		p.kind = timestamp
+	case "google.protobuf.Struct":
+		p.kind = document
 	}
 	for i := range md.Fields().Len() {
 		fd := md.Fields().Get(i)
@@ -194,8 +200,12 @@ func planOf(md protoreflect.MessageDescriptor) *plan {
 
 func appendMessage(b []byte, m protoreflect.Message) []byte {
 	p := planOf(m.Descriptor())
-	if p.kind == timestamp {
+	switch p.kind {
+	case timestamp:
 		return appendTimestamp(b, m)
+	case document:
+		return appendDocument(b, m)
+	case ordinary:
 	}
 	b = append(b, '{')
 	first := true
@@ -278,6 +288,19 @@ func appendTimestamp(b []byte, m protoreflect.Message) []byte {
 	b = append(b, '"')
 	b = t.AppendFormat(b, time.RFC3339Nano)
 	return append(b, '"')
+}
+
+// appendDocument writes the JSON object that a Struct stands for, its keys sorted.
+func appendDocument(b []byte, m protoreflect.Message) []byte {
+	doc, ok := m.Interface().(*structpb.Struct)
+	if !ok {
+		return append(b, "null"...)
+	}
+	text, err := json.Marshal(doc.AsMap())
+	if err != nil { // a number that JSON has not
+		return append(b, "null"...)
+	}
+	return append(b, text...)
 }
 
 const hexDigits = "0123456789abcdef"

@@ -12,6 +12,8 @@ package coursespb
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/stoa-lms/stoa/internal/auth/authpb"
+	releasepb "github.com/stoa-lms/stoa/internal/release/releasepb"
+	mediapb "github.com/stoa-lms/stoa/internal/service/media/mediapb"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -69,7 +71,19 @@ type Course struct {
 	// When it was last published; absent before the first time.
 	PublishedAt *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=published_at,json=publishedAt,proto3" json:"published_at,omitempty"`
 	// The version for If-Match; empty in the published version.
-	Etag          string `protobuf:"bytes,19,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,19,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The time zone that its days are counted in, an IANA name.
+	TimeZone string `protobuf:"bytes,30,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// Whom it is for.
+	Audience []string `protobuf:"bytes,31,rep,name=audience,proto3" json:"audience,omitempty"`
+	// What is often asked.
+	Faq []*Question `protobuf:"bytes,32,rep,name=faq,proto3" json:"faq,omitempty"`
+	// The video on its landing page; empty when there is none.
+	PromoVideoMediaId string `protobuf:"bytes,33,opt,name=promo_video_media_id,json=promoVideoMediaId,proto3" json:"promo_video_media_id,omitempty"`
+	// When the course as a whole is open to those enrolled; absent for always.
+	Release *releasepb.Rule `protobuf:"bytes,34,opt,name=release,proto3" json:"release,omitempty"`
+	// How it is graded; absent when it is not.
+	Grading       *GradingPolicy `protobuf:"bytes,35,opt,name=grading,proto3" json:"grading,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -237,6 +251,158 @@ func (x *Course) GetEtag() string {
 	return ""
 }
 
+func (x *Course) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *Course) GetAudience() []string {
+	if x != nil {
+		return x.Audience
+	}
+	return nil
+}
+
+func (x *Course) GetFaq() []*Question {
+	if x != nil {
+		return x.Faq
+	}
+	return nil
+}
+
+func (x *Course) GetPromoVideoMediaId() string {
+	if x != nil {
+		return x.PromoVideoMediaId
+	}
+	return ""
+}
+
+func (x *Course) GetRelease() *releasepb.Rule {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+func (x *Course) GetGrading() *GradingPolicy {
+	if x != nil {
+		return x.Grading
+	}
+	return nil
+}
+
+// Something that is often asked, and the answer.
+type Question struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The question, 1 to 300 characters.
+	Question string `protobuf:"bytes,1,opt,name=question,proto3" json:"question,omitempty"`
+	// The answer, Markdown, 1 to 5,000 characters.
+	Answer string `protobuf:"bytes,2,opt,name=answer,proto3" json:"answer,omitempty"`
+	// The answer as sanitised HTML; set by the server, what is sent is ignored.
+	AnswerHtml    string `protobuf:"bytes,3,opt,name=answer_html,json=answerHtml,proto3" json:"answer_html,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Question) Reset() {
+	*x = Question{}
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Question) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Question) ProtoMessage() {}
+
+func (x *Question) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Question.ProtoReflect.Descriptor instead.
+func (*Question) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Question) GetQuestion() string {
+	if x != nil {
+		return x.Question
+	}
+	return ""
+}
+
+func (x *Question) GetAnswer() string {
+	if x != nil {
+		return x.Answer
+	}
+	return ""
+}
+
+func (x *Question) GetAnswerHtml() string {
+	if x != nil {
+		return x.AnswerHtml
+	}
+	return ""
+}
+
+// Questions, where an absent list means no change.
+type Questions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 30.
+	Items         []*Question `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Questions) Reset() {
+	*x = Questions{}
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Questions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Questions) ProtoMessage() {}
+
+func (x *Questions) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Questions.ProtoReflect.Descriptor instead.
+func (*Questions) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Questions) GetItems() []*Question {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
 // What a new course starts with.
 type CreateCourseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -262,7 +428,7 @@ type CreateCourseRequest struct {
 
 func (x *CreateCourseRequest) Reset() {
 	*x = CreateCourseRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[1]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -274,7 +440,7 @@ func (x *CreateCourseRequest) String() string {
 func (*CreateCourseRequest) ProtoMessage() {}
 
 func (x *CreateCourseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[1]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -287,7 +453,7 @@ func (x *CreateCourseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateCourseRequest.ProtoReflect.Descriptor instead.
 func (*CreateCourseRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{1}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CreateCourseRequest) GetTitle() string {
@@ -359,7 +525,7 @@ type ListCoursesRequest struct {
 
 func (x *ListCoursesRequest) Reset() {
 	*x = ListCoursesRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[2]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +537,7 @@ func (x *ListCoursesRequest) String() string {
 func (*ListCoursesRequest) ProtoMessage() {}
 
 func (x *ListCoursesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[2]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +550,7 @@ func (x *ListCoursesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCoursesRequest.ProtoReflect.Descriptor instead.
 func (*ListCoursesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{2}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListCoursesRequest) GetPageSize() int32 {
@@ -414,7 +580,7 @@ type ListCoursesResponse struct {
 
 func (x *ListCoursesResponse) Reset() {
 	*x = ListCoursesResponse{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[3]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -426,7 +592,7 @@ func (x *ListCoursesResponse) String() string {
 func (*ListCoursesResponse) ProtoMessage() {}
 
 func (x *ListCoursesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[3]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -439,7 +605,7 @@ func (x *ListCoursesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCoursesResponse.ProtoReflect.Descriptor instead.
 func (*ListCoursesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListCoursesResponse) GetItems() []*Course {
@@ -470,7 +636,7 @@ type GetCourseRequest struct {
 
 func (x *GetCourseRequest) Reset() {
 	*x = GetCourseRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[4]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +648,7 @@ func (x *GetCourseRequest) String() string {
 func (*GetCourseRequest) ProtoMessage() {}
 
 func (x *GetCourseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[4]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +661,7 @@ func (x *GetCourseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCourseRequest.ProtoReflect.Descriptor instead.
 func (*GetCourseRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetCourseRequest) GetCourseId() string {
@@ -523,7 +689,7 @@ type Words struct {
 
 func (x *Words) Reset() {
 	*x = Words{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[5]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +701,7 @@ func (x *Words) String() string {
 func (*Words) ProtoMessage() {}
 
 func (x *Words) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[5]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +714,7 @@ func (x *Words) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Words.ProtoReflect.Descriptor instead.
 func (*Words) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Words) GetValues() []string {
@@ -580,14 +746,30 @@ type UpdateCourseRequest struct {
 	// What learners will be able to do.
 	Outcomes *Words `protobuf:"bytes,9,opt,name=outcomes,proto3" json:"outcomes,omitempty"`
 	// The picture on its card, an image of this course; empty takes it away.
-	CoverMediaId  *string `protobuf:"bytes,10,opt,name=cover_media_id,json=coverMediaId,proto3,oneof" json:"cover_media_id,omitempty"`
+	CoverMediaId *string `protobuf:"bytes,10,opt,name=cover_media_id,json=coverMediaId,proto3,oneof" json:"cover_media_id,omitempty"`
+	// The time zone that its days are counted in, an IANA name such as
+	// "Europe/Zurich".
+	TimeZone *string `protobuf:"bytes,30,opt,name=time_zone,json=timeZone,proto3,oneof" json:"time_zone,omitempty"`
+	// Whom it is for.
+	Audience *Words `protobuf:"bytes,31,opt,name=audience,proto3" json:"audience,omitempty"`
+	// What is often asked.
+	Faq *Questions `protobuf:"bytes,32,opt,name=faq,proto3" json:"faq,omitempty"`
+	// The video on its landing page, an upload to this course; empty takes it away.
+	PromoVideoMediaId *string `protobuf:"bytes,33,opt,name=promo_video_media_id,json=promoVideoMediaId,proto3,oneof" json:"promo_video_media_id,omitempty"`
+	// When the course as a whole is open to those enrolled: courses to complete
+	// before, dates, cohorts. It can't ask for items of the course itself.
+	Release *releasepb.Rule `protobuf:"bytes,34,opt,name=release,proto3" json:"release,omitempty"`
+	// How it is graded, all of it.
+	Grading *GradingPolicy `protobuf:"bytes,35,opt,name=grading,proto3" json:"grading,omitempty"`
+	// What to take away: "release", "grading".
+	Clear         []string `protobuf:"bytes,36,rep,name=clear,proto3" json:"clear,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateCourseRequest) Reset() {
 	*x = UpdateCourseRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[6]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +781,7 @@ func (x *UpdateCourseRequest) String() string {
 func (*UpdateCourseRequest) ProtoMessage() {}
 
 func (x *UpdateCourseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[6]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +794,7 @@ func (x *UpdateCourseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCourseRequest.ProtoReflect.Descriptor instead.
 func (*UpdateCourseRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateCourseRequest) GetCourseId() string {
@@ -685,6 +867,55 @@ func (x *UpdateCourseRequest) GetCoverMediaId() string {
 	return ""
 }
 
+func (x *UpdateCourseRequest) GetTimeZone() string {
+	if x != nil && x.TimeZone != nil {
+		return *x.TimeZone
+	}
+	return ""
+}
+
+func (x *UpdateCourseRequest) GetAudience() *Words {
+	if x != nil {
+		return x.Audience
+	}
+	return nil
+}
+
+func (x *UpdateCourseRequest) GetFaq() *Questions {
+	if x != nil {
+		return x.Faq
+	}
+	return nil
+}
+
+func (x *UpdateCourseRequest) GetPromoVideoMediaId() string {
+	if x != nil && x.PromoVideoMediaId != nil {
+		return *x.PromoVideoMediaId
+	}
+	return ""
+}
+
+func (x *UpdateCourseRequest) GetRelease() *releasepb.Rule {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+func (x *UpdateCourseRequest) GetGrading() *GradingPolicy {
+	if x != nil {
+		return x.Grading
+	}
+	return nil
+}
+
+func (x *UpdateCourseRequest) GetClear() []string {
+	if x != nil {
+		return x.Clear
+	}
+	return nil
+}
+
 // Names the course to publish.
 type PublishCourseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -698,7 +929,7 @@ type PublishCourseRequest struct {
 
 func (x *PublishCourseRequest) Reset() {
 	*x = PublishCourseRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[7]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +941,7 @@ func (x *PublishCourseRequest) String() string {
 func (*PublishCourseRequest) ProtoMessage() {}
 
 func (x *PublishCourseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[7]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +954,7 @@ func (x *PublishCourseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishCourseRequest.ProtoReflect.Descriptor instead.
 func (*PublishCourseRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{7}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PublishCourseRequest) GetCourseId() string {
@@ -751,7 +982,7 @@ type UnpublishCourseRequest struct {
 
 func (x *UnpublishCourseRequest) Reset() {
 	*x = UnpublishCourseRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[8]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +994,7 @@ func (x *UnpublishCourseRequest) String() string {
 func (*UnpublishCourseRequest) ProtoMessage() {}
 
 func (x *UnpublishCourseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[8]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +1007,7 @@ func (x *UnpublishCourseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpublishCourseRequest.ProtoReflect.Descriptor instead.
 func (*UnpublishCourseRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{8}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UnpublishCourseRequest) GetCourseId() string {
@@ -801,7 +1032,7 @@ type ListVersionsRequest struct {
 
 func (x *ListVersionsRequest) Reset() {
 	*x = ListVersionsRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[9]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +1044,7 @@ func (x *ListVersionsRequest) String() string {
 func (*ListVersionsRequest) ProtoMessage() {}
 
 func (x *ListVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[9]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +1057,7 @@ func (x *ListVersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{9}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListVersionsRequest) GetCourseId() string {
@@ -863,7 +1094,7 @@ type ListVersionsResponse struct {
 
 func (x *ListVersionsResponse) Reset() {
 	*x = ListVersionsResponse{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[10]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +1106,7 @@ func (x *ListVersionsResponse) String() string {
 func (*ListVersionsResponse) ProtoMessage() {}
 
 func (x *ListVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[10]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +1119,7 @@ func (x *ListVersionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{10}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListVersionsResponse) GetItems() []*Version {
@@ -924,7 +1155,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[11]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1167,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[11]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1180,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{11}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Version) GetNumber() int32 {
@@ -1001,7 +1232,7 @@ type GetOutlineRequest struct {
 
 func (x *GetOutlineRequest) Reset() {
 	*x = GetOutlineRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[12]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1244,7 @@ func (x *GetOutlineRequest) String() string {
 func (*GetOutlineRequest) ProtoMessage() {}
 
 func (x *GetOutlineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[12]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1257,7 @@ func (x *GetOutlineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutlineRequest.ProtoReflect.Descriptor instead.
 func (*GetOutlineRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{12}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetOutlineRequest) GetCourseId() string {
@@ -1050,15 +1281,18 @@ type Outline struct {
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
 	// The published version, 0 for the draft.
 	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	// In their order, with their lessons.
-	Modules       []*Module `protobuf:"bytes,3,rep,name=modules,proto3" json:"modules,omitempty"`
+	// All in their order, those within others after them, with their own lessons.
+	Modules []*Module `protobuf:"bytes,3,rep,name=modules,proto3" json:"modules,omitempty"`
+	// All that it consists of, parents before what is in them, siblings in their
+	// order.
+	Items         []*OutlineItem `protobuf:"bytes,10,rep,name=items,proto3" json:"items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Outline) Reset() {
 	*x = Outline{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[13]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1304,7 @@ func (x *Outline) String() string {
 func (*Outline) ProtoMessage() {}
 
 func (x *Outline) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[13]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1317,7 @@ func (x *Outline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outline.ProtoReflect.Descriptor instead.
 func (*Outline) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{13}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Outline) GetCourseId() string {
@@ -1107,6 +1341,13 @@ func (x *Outline) GetModules() []*Module {
 	return nil
 }
 
+func (x *Outline) GetItems() []*OutlineItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
 // A part of a course.
 type Module struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1116,19 +1357,23 @@ type Module struct {
 	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
 	// Its title.
 	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
-	// Its place among the modules, from 0.
+	// Its place among all that is in the same module, or at the top, from 0.
 	Position int32 `protobuf:"varint,4,opt,name=position,proto3" json:"position,omitempty"`
 	// Its lessons in their order, without their blocks; only in an outline.
 	Lessons []*Lesson `protobuf:"bytes,5,rep,name=lessons,proto3" json:"lessons,omitempty"`
 	// The version for If-Match; empty in a published outline.
-	Etag          string `protobuf:"bytes,6,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,6,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The module that it is in; empty at the top.
+	ParentId string `protobuf:"bytes,10,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	// What is said of it besides; not in an outline.
+	Settings      *ItemSettings `protobuf:"bytes,11,opt,name=settings,proto3" json:"settings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Module) Reset() {
 	*x = Module{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[14]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1140,7 +1385,7 @@ func (x *Module) String() string {
 func (*Module) ProtoMessage() {}
 
 func (x *Module) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[14]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1153,7 +1398,7 @@ func (x *Module) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Module.ProtoReflect.Descriptor instead.
 func (*Module) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{14}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Module) GetId() string {
@@ -1198,20 +1443,39 @@ func (x *Module) GetEtag() string {
 	return ""
 }
 
+func (x *Module) GetParentId() string {
+	if x != nil {
+		return x.ParentId
+	}
+	return ""
+}
+
+func (x *Module) GetSettings() *ItemSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
 // A module to add.
 type CreateModuleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
 	// Its title, 1 to 200 characters.
-	Title         string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// The module to put it at the end of, which is in one other at most; the top when
+	// empty.
+	ParentId string `protobuf:"bytes,10,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	// What is said of it besides.
+	Settings      *ItemSettings `protobuf:"bytes,11,opt,name=settings,proto3" json:"settings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateModuleRequest) Reset() {
 	*x = CreateModuleRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[15]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1487,7 @@ func (x *CreateModuleRequest) String() string {
 func (*CreateModuleRequest) ProtoMessage() {}
 
 func (x *CreateModuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[15]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1500,7 @@ func (x *CreateModuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateModuleRequest.ProtoReflect.Descriptor instead.
 func (*CreateModuleRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{15}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateModuleRequest) GetCourseId() string {
@@ -1253,6 +1517,20 @@ func (x *CreateModuleRequest) GetTitle() string {
 	return ""
 }
 
+func (x *CreateModuleRequest) GetParentId() string {
+	if x != nil {
+		return x.ParentId
+	}
+	return ""
+}
+
+func (x *CreateModuleRequest) GetSettings() *ItemSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
 // What to change of a module.
 type UpdateModuleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1262,15 +1540,19 @@ type UpdateModuleRequest struct {
 	ModuleId string `protobuf:"bytes,2,opt,name=module_id,json=moduleId,proto3" json:"module_id,omitempty"`
 	// Its title, 1 to 200 characters.
 	Title *string `protobuf:"bytes,3,opt,name=title,proto3,oneof" json:"title,omitempty"`
-	// Its place among the modules, from 0; past the end is the end.
-	Position      *int32 `protobuf:"varint,4,opt,name=position,proto3,oneof" json:"position,omitempty"`
+	// Its place among its siblings, from 0; past the end is the end.
+	Position *int32 `protobuf:"varint,4,opt,name=position,proto3,oneof" json:"position,omitempty"`
+	// The module to move it into; empty for the top.
+	ParentId *string `protobuf:"bytes,10,opt,name=parent_id,json=parentId,proto3,oneof" json:"parent_id,omitempty"`
+	// What is said of it besides.
+	Settings      *ItemSettings `protobuf:"bytes,11,opt,name=settings,proto3" json:"settings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateModuleRequest) Reset() {
 	*x = UpdateModuleRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[16]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1564,7 @@ func (x *UpdateModuleRequest) String() string {
 func (*UpdateModuleRequest) ProtoMessage() {}
 
 func (x *UpdateModuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[16]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1577,7 @@ func (x *UpdateModuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateModuleRequest.ProtoReflect.Descriptor instead.
 func (*UpdateModuleRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{16}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateModuleRequest) GetCourseId() string {
@@ -1326,6 +1608,20 @@ func (x *UpdateModuleRequest) GetPosition() int32 {
 	return 0
 }
 
+func (x *UpdateModuleRequest) GetParentId() string {
+	if x != nil && x.ParentId != nil {
+		return *x.ParentId
+	}
+	return ""
+}
+
+func (x *UpdateModuleRequest) GetSettings() *ItemSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
 // Names a module to remove.
 type DeleteModuleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1339,7 +1635,7 @@ type DeleteModuleRequest struct {
 
 func (x *DeleteModuleRequest) Reset() {
 	*x = DeleteModuleRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[17]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +1647,7 @@ func (x *DeleteModuleRequest) String() string {
 func (*DeleteModuleRequest) ProtoMessage() {}
 
 func (x *DeleteModuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[17]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +1660,7 @@ func (x *DeleteModuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteModuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteModuleRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{17}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteModuleRequest) GetCourseId() string {
@@ -1401,14 +1697,22 @@ type Lesson struct {
 	// When what is shown was last changed.
 	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	// The version for If-Match; empty in the published version.
-	Etag          string `protobuf:"bytes,9,opt,name=etag,proto3" json:"etag,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Etag string `protobuf:"bytes,9,opt,name=etag,proto3" json:"etag,omitempty"`
+	// What is said of it besides; not in an outline.
+	Settings *ItemSettings `protobuf:"bytes,20,opt,name=settings,proto3" json:"settings,omitempty"`
+	// The SHA-256 of its content in lower-case hex: title, preview, settings and
+	// blocks; not in an outline.
+	ContentHash string `protobuf:"bytes,21,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"`
+	// The number of this content among all that it has had, from 1; 0 for one of
+	// before contents were numbered, and in an outline.
+	ContentVersion int32 `protobuf:"varint,22,opt,name=content_version,json=contentVersion,proto3" json:"content_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Lesson) Reset() {
 	*x = Lesson{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[18]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1724,7 @@ func (x *Lesson) String() string {
 func (*Lesson) ProtoMessage() {}
 
 func (x *Lesson) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[18]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1737,7 @@ func (x *Lesson) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lesson.ProtoReflect.Descriptor instead.
 func (*Lesson) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{18}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Lesson) GetId() string {
@@ -1499,6 +1803,27 @@ func (x *Lesson) GetEtag() string {
 	return ""
 }
 
+func (x *Lesson) GetSettings() *ItemSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *Lesson) GetContentHash() string {
+	if x != nil {
+		return x.ContentHash
+	}
+	return ""
+}
+
+func (x *Lesson) GetContentVersion() int32 {
+	if x != nil {
+		return x.ContentVersion
+	}
+	return 0
+}
+
 // A piece of a lesson.
 type Block struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1509,6 +1834,17 @@ type Block struct {
 	//	*Block_Markdown
 	//	*Block_Image
 	//	*Block_File
+	//	*Block_Html
+	//	*Block_Video
+	//	*Block_Audio
+	//	*Block_Slides
+	//	*Block_Embed
+	//	*Block_Code
+	//	*Block_Math
+	//	*Block_Callout
+	//	*Block_Divider
+	//	*Block_Quiz
+	//	*Block_Assignment
 	Content       isBlock_Content `protobuf_oneof:"content"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1516,7 +1852,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[19]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1864,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[19]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1877,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{19}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Block) GetContent() isBlock_Content {
@@ -1578,6 +1914,105 @@ func (x *Block) GetFile() *FileBlock {
 	return nil
 }
 
+func (x *Block) GetHtml() *HtmlBlock {
+	if x != nil {
+		if x, ok := x.Content.(*Block_Html); ok {
+			return x.Html
+		}
+	}
+	return nil
+}
+
+func (x *Block) GetVideo() *VideoBlock {
+	if x != nil {
+		if x, ok := x.Content.(*Block_Video); ok {
+			return x.Video
+		}
+	}
+	return nil
+}
+
+func (x *Block) GetAudio() *AudioBlock {
+	if x != nil {
+		if x, ok := x.Content.(*Block_Audio); ok {
+			return x.Audio
+		}
+	}
+	return nil
+}
+
+func (x *Block) GetSlides() *SlidesBlock {
+	if x != nil {
+		if x, ok := x.Content.(*Block_Slides); ok {
+			return x.Slides
+		}
+	}
+	return nil
+}
+
+func (x *Block) GetEmbed() *EmbedBlock {
+	if x != nil {
+		if x, ok := x.Content.(*Block_Embed); ok {
+			return x.Embed
+		}
+	}
+	return nil
+}
+
+func (x *Block) GetCode() *CodeBlock {
+	if x != nil {
+		if x, ok := x.Content.(*Block_Code); ok {
+			return x.Code
+		}
+	}
+	return nil
+}
+
+func (x *Block) GetMath() *MathBlock {
+	if x != nil {
+		if x, ok := x.Content.(*Block_Math); ok {
+			return x.Math
+		}
+	}
+	return nil
+}
+
+func (x *Block) GetCallout() *CalloutBlock {
+	if x != nil {
+		if x, ok := x.Content.(*Block_Callout); ok {
+			return x.Callout
+		}
+	}
+	return nil
+}
+
+func (x *Block) GetDivider() *DividerBlock {
+	if x != nil {
+		if x, ok := x.Content.(*Block_Divider); ok {
+			return x.Divider
+		}
+	}
+	return nil
+}
+
+func (x *Block) GetQuiz() *ActivityBlock {
+	if x != nil {
+		if x, ok := x.Content.(*Block_Quiz); ok {
+			return x.Quiz
+		}
+	}
+	return nil
+}
+
+func (x *Block) GetAssignment() *ActivityBlock {
+	if x != nil {
+		if x, ok := x.Content.(*Block_Assignment); ok {
+			return x.Assignment
+		}
+	}
+	return nil
+}
+
 type isBlock_Content interface {
 	isBlock_Content()
 }
@@ -1597,11 +2032,88 @@ type Block_File struct {
 	File *FileBlock `protobuf:"bytes,3,opt,name=file,proto3,oneof"`
 }
 
+type Block_Html struct {
+	// Text in HTML.
+	Html *HtmlBlock `protobuf:"bytes,4,opt,name=html,proto3,oneof"`
+}
+
+type Block_Video struct {
+	// A video.
+	Video *VideoBlock `protobuf:"bytes,5,opt,name=video,proto3,oneof"`
+}
+
+type Block_Audio struct {
+	// Something to listen to.
+	Audio *AudioBlock `protobuf:"bytes,6,opt,name=audio,proto3,oneof"`
+}
+
+type Block_Slides struct {
+	// A presentation.
+	Slides *SlidesBlock `protobuf:"bytes,7,opt,name=slides,proto3,oneof"`
+}
+
+type Block_Embed struct {
+	// Something of another site.
+	Embed *EmbedBlock `protobuf:"bytes,8,opt,name=embed,proto3,oneof"`
+}
+
+type Block_Code struct {
+	// Program text.
+	Code *CodeBlock `protobuf:"bytes,9,opt,name=code,proto3,oneof"`
+}
+
+type Block_Math struct {
+	// A formula.
+	Math *MathBlock `protobuf:"bytes,10,opt,name=math,proto3,oneof"`
+}
+
+type Block_Callout struct {
+	// A paragraph that stands out.
+	Callout *CalloutBlock `protobuf:"bytes,11,opt,name=callout,proto3,oneof"`
+}
+
+type Block_Divider struct {
+	// A line between two parts.
+	Divider *DividerBlock `protobuf:"bytes,12,opt,name=divider,proto3,oneof"`
+}
+
+type Block_Quiz struct {
+	// A quiz of the course.
+	Quiz *ActivityBlock `protobuf:"bytes,13,opt,name=quiz,proto3,oneof"`
+}
+
+type Block_Assignment struct {
+	// An assignment of the course.
+	Assignment *ActivityBlock `protobuf:"bytes,14,opt,name=assignment,proto3,oneof"`
+}
+
 func (*Block_Markdown) isBlock_Content() {}
 
 func (*Block_Image) isBlock_Content() {}
 
 func (*Block_File) isBlock_Content() {}
+
+func (*Block_Html) isBlock_Content() {}
+
+func (*Block_Video) isBlock_Content() {}
+
+func (*Block_Audio) isBlock_Content() {}
+
+func (*Block_Slides) isBlock_Content() {}
+
+func (*Block_Embed) isBlock_Content() {}
+
+func (*Block_Code) isBlock_Content() {}
+
+func (*Block_Math) isBlock_Content() {}
+
+func (*Block_Callout) isBlock_Content() {}
+
+func (*Block_Divider) isBlock_Content() {}
+
+func (*Block_Quiz) isBlock_Content() {}
+
+func (*Block_Assignment) isBlock_Content() {}
 
 // Text in Markdown. Raw HTML in it is shown as text.
 type MarkdownBlock struct {
@@ -1617,7 +2129,7 @@ type MarkdownBlock struct {
 
 func (x *MarkdownBlock) Reset() {
 	*x = MarkdownBlock{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[20]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +2141,7 @@ func (x *MarkdownBlock) String() string {
 func (*MarkdownBlock) ProtoMessage() {}
 
 func (x *MarkdownBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[20]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +2154,7 @@ func (x *MarkdownBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkdownBlock.ProtoReflect.Descriptor instead.
 func (*MarkdownBlock) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{20}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MarkdownBlock) GetText() string {
@@ -1664,19 +2176,24 @@ type ImageBlock struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The picture, an upload to this course.
 	MediaId string `protobuf:"bytes,1,opt,name=media_id,json=mediaId,proto3" json:"media_id,omitempty"`
-	// What it shows, for those who can't see it, at most 1,000 characters.
+	// What it shows, for those who can't see it, at most 1,000 characters. Needed
+	// unless it is decorative.
 	Alt string `protobuf:"bytes,2,opt,name=alt,proto3" json:"alt,omitempty"`
 	// A line below it, at most 1,000 characters.
 	Caption string `protobuf:"bytes,3,opt,name=caption,proto3" json:"caption,omitempty"`
 	// An address to fetch it for fifteen minutes; set by the server.
-	Url           string `protobuf:"bytes,4,opt,name=url,proto3" json:"url,omitempty"`
+	Url string `protobuf:"bytes,4,opt,name=url,proto3" json:"url,omitempty"`
+	// Whether it shows nothing that one has to know, so that it has no alt.
+	Decorative bool `protobuf:"varint,10,opt,name=decorative,proto3" json:"decorative,omitempty"`
+	// All that media tells of the file; set by the server, what is sent is ignored.
+	Media         *mediapb.Media `protobuf:"bytes,11,opt,name=media,proto3" json:"media,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ImageBlock) Reset() {
 	*x = ImageBlock{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[21]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +2205,7 @@ func (x *ImageBlock) String() string {
 func (*ImageBlock) ProtoMessage() {}
 
 func (x *ImageBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[21]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +2218,7 @@ func (x *ImageBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageBlock.ProtoReflect.Descriptor instead.
 func (*ImageBlock) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{21}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ImageBlock) GetMediaId() string {
@@ -1732,6 +2249,20 @@ func (x *ImageBlock) GetUrl() string {
 	return ""
 }
 
+func (x *ImageBlock) GetDecorative() bool {
+	if x != nil {
+		return x.Decorative
+	}
+	return false
+}
+
+func (x *ImageBlock) GetMedia() *mediapb.Media {
+	if x != nil {
+		return x.Media
+	}
+	return nil
+}
+
 // A file to download.
 type FileBlock struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1744,14 +2275,16 @@ type FileBlock struct {
 	// Its type; set by the server.
 	ContentType string `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// Its size in bytes; set by the server.
-	Size          int64 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	Size int64 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	// All that media tells of the file; set by the server, what is sent is ignored.
+	Media         *mediapb.Media `protobuf:"bytes,10,opt,name=media,proto3" json:"media,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FileBlock) Reset() {
 	*x = FileBlock{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[22]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +2296,7 @@ func (x *FileBlock) String() string {
 func (*FileBlock) ProtoMessage() {}
 
 func (x *FileBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[22]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +2309,7 @@ func (x *FileBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileBlock.ProtoReflect.Descriptor instead.
 func (*FileBlock) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{22}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FileBlock) GetMediaId() string {
@@ -1814,6 +2347,13 @@ func (x *FileBlock) GetSize() int64 {
 	return 0
 }
 
+func (x *FileBlock) GetMedia() *mediapb.Media {
+	if x != nil {
+		return x.Media
+	}
+	return nil
+}
+
 // A lesson to add.
 type CreateLessonRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1826,14 +2366,16 @@ type CreateLessonRequest struct {
 	// What it shows, at most 200 blocks.
 	Blocks []*Block `protobuf:"bytes,4,rep,name=blocks,proto3" json:"blocks,omitempty"`
 	// Whether anybody may read it without being enrolled.
-	Preview       bool `protobuf:"varint,5,opt,name=preview,proto3" json:"preview,omitempty"`
+	Preview bool `protobuf:"varint,5,opt,name=preview,proto3" json:"preview,omitempty"`
+	// What is said of it besides.
+	Settings      *ItemSettings `protobuf:"bytes,10,opt,name=settings,proto3" json:"settings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateLessonRequest) Reset() {
 	*x = CreateLessonRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[23]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +2387,7 @@ func (x *CreateLessonRequest) String() string {
 func (*CreateLessonRequest) ProtoMessage() {}
 
 func (x *CreateLessonRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[23]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +2400,7 @@ func (x *CreateLessonRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateLessonRequest.ProtoReflect.Descriptor instead.
 func (*CreateLessonRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{23}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CreateLessonRequest) GetCourseId() string {
@@ -1896,6 +2438,13 @@ func (x *CreateLessonRequest) GetPreview() bool {
 	return false
 }
 
+func (x *CreateLessonRequest) GetSettings() *ItemSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
 // Names a lesson.
 type GetLessonRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1912,7 +2461,7 @@ type GetLessonRequest struct {
 
 func (x *GetLessonRequest) Reset() {
 	*x = GetLessonRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[24]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2473,7 @@ func (x *GetLessonRequest) String() string {
 func (*GetLessonRequest) ProtoMessage() {}
 
 func (x *GetLessonRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[24]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2486,7 @@ func (x *GetLessonRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLessonRequest.ProtoReflect.Descriptor instead.
 func (*GetLessonRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{24}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetLessonRequest) GetCourseId() string {
@@ -1972,7 +2521,7 @@ type Blocks struct {
 
 func (x *Blocks) Reset() {
 	*x = Blocks{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[25]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2533,7 @@ func (x *Blocks) String() string {
 func (*Blocks) ProtoMessage() {}
 
 func (x *Blocks) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[25]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2546,7 @@ func (x *Blocks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Blocks.ProtoReflect.Descriptor instead.
 func (*Blocks) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{25}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Blocks) GetItems() []*Block {
@@ -2023,14 +2572,16 @@ type UpdateLessonRequest struct {
 	// Whether anybody may read it without being enrolled.
 	Preview *bool `protobuf:"varint,6,opt,name=preview,proto3,oneof" json:"preview,omitempty"`
 	// Its place in the module, from 0; past the end is the end.
-	Position      *int32 `protobuf:"varint,7,opt,name=position,proto3,oneof" json:"position,omitempty"`
+	Position *int32 `protobuf:"varint,7,opt,name=position,proto3,oneof" json:"position,omitempty"`
+	// What is said of it besides.
+	Settings      *ItemSettings `protobuf:"bytes,10,opt,name=settings,proto3" json:"settings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateLessonRequest) Reset() {
 	*x = UpdateLessonRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[26]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2593,7 @@ func (x *UpdateLessonRequest) String() string {
 func (*UpdateLessonRequest) ProtoMessage() {}
 
 func (x *UpdateLessonRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[26]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2606,7 @@ func (x *UpdateLessonRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateLessonRequest.ProtoReflect.Descriptor instead.
 func (*UpdateLessonRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{26}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *UpdateLessonRequest) GetCourseId() string {
@@ -2107,6 +2658,13 @@ func (x *UpdateLessonRequest) GetPosition() int32 {
 	return 0
 }
 
+func (x *UpdateLessonRequest) GetSettings() *ItemSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
 // Names a lesson to remove.
 type DeleteLessonRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2120,7 +2678,7 @@ type DeleteLessonRequest struct {
 
 func (x *DeleteLessonRequest) Reset() {
 	*x = DeleteLessonRequest{}
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[27]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2690,7 @@ func (x *DeleteLessonRequest) String() string {
 func (*DeleteLessonRequest) ProtoMessage() {}
 
 func (x *DeleteLessonRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[27]
+	mi := &file_internal_service_courses_coursespb_courses_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2703,7 @@ func (x *DeleteLessonRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteLessonRequest.ProtoReflect.Descriptor instead.
 func (*DeleteLessonRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{27}
+	return file_internal_service_courses_coursespb_courses_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeleteLessonRequest) GetCourseId() string {
@@ -2166,7 +2724,7 @@ var File_internal_service_courses_coursespb_courses_proto protoreflect.FileDescr
 
 const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\n" +
-	"0internal/service/courses/coursespb/courses.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xbe\x05\n" +
+	"0internal/service/courses/coursespb/courses.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a.internal/service/courses/coursespb/block.proto\x1a0internal/service/courses/coursespb/content.proto\x1a0internal/service/courses/coursespb/grading.proto\x1a*internal/service/media/mediapb/media.proto\"\xcb\a\n" +
 	"\x06Course\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\x02id\x12&\n" +
@@ -2190,7 +2748,20 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\n" +
 	"updated_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12=\n" +
 	"\fpublished_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\x12\x12\n" +
-	"\x04etag\x18\x13 \x01(\tR\x04etag\"\x99\x03\n" +
+	"\x04etag\x18\x13 \x01(\tR\x04etag\x12\x1b\n" +
+	"\ttime_zone\x18\x1e \x01(\tR\btimeZone\x12\x1a\n" +
+	"\baudience\x18\x1f \x03(\tR\baudience\x12+\n" +
+	"\x03faq\x18  \x03(\v2\x19.stoa.courses.v1.QuestionR\x03faq\x12:\n" +
+	"\x14promo_video_media_id\x18! \x01(\tB\t\xb2\xd4\x18\x05mediaR\x11promoVideoMediaId\x12/\n" +
+	"\arelease\x18\" \x01(\v2\x15.stoa.release.v1.RuleR\arelease\x128\n" +
+	"\agrading\x18# \x01(\v2\x1e.stoa.courses.v1.GradingPolicyR\agrading\"\x8a\x01\n" +
+	"\bQuestion\x12*\n" +
+	"\bquestion\x18\x01 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xac\x022\x02\\SR\bquestion\x12&\n" +
+	"\x06answer\x18\x02 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x88'2\x02\\SR\x06answer\x12*\n" +
+	"\vanswer_html\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x8d\x06R\n" +
+	"answerHtml\"F\n" +
+	"\tQuestions\x129\n" +
+	"\x05items\x18\x01 \x03(\v2\x19.stoa.courses.v1.QuestionB\b\xbaH\x05\x92\x01\x02\x10\x1eR\x05items\"\x99\x03\n" +
 	"\x13CreateCourseRequest\x12$\n" +
 	"\x05title\x18\x01 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SR\x05title\x12$\n" +
 	"\bsubtitle\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\bsubtitle\x12+\n" +
@@ -2213,7 +2784,7 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12-\n" +
 	"\x04view\x18\x02 \x01(\tB\x19\xbaH\x16r\x14R\x00R\x05draftR\tpublishedR\x04view\"2\n" +
 	"\x05Words\x12)\n" +
-	"\x06values\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x14\"\ar\x05\x10\x01\x18\xac\x02R\x06values\"\xfa\x04\n" +
+	"\x06values\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x14\"\ar\x05\x10\x01\x18\xac\x02R\x06values\"\x94\b\n" +
 	"\x13UpdateCourseRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12)\n" +
@@ -2226,14 +2797,24 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\x04tags\x18\b \x01(\v2\x16.stoa.courses.v1.WordsR\x04tags\x122\n" +
 	"\boutcomes\x18\t \x01(\v2\x16.stoa.courses.v1.WordsR\boutcomes\x124\n" +
 	"\x0ecover_media_id\x18\n" +
-	" \x01(\tB\t\xb2\xd4\x18\x05mediaH\x06R\fcoverMediaId\x88\x01\x01B\b\n" +
+	" \x01(\tB\t\xb2\xd4\x18\x05mediaH\x06R\fcoverMediaId\x88\x01\x01\x12+\n" +
+	"\ttime_zone\x18\x1e \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\aR\btimeZone\x88\x01\x01\x122\n" +
+	"\baudience\x18\x1f \x01(\v2\x16.stoa.courses.v1.WordsR\baudience\x12,\n" +
+	"\x03faq\x18  \x01(\v2\x1a.stoa.courses.v1.QuestionsR\x03faq\x12?\n" +
+	"\x14promo_video_media_id\x18! \x01(\tB\t\xb2\xd4\x18\x05mediaH\bR\x11promoVideoMediaId\x88\x01\x01\x12/\n" +
+	"\arelease\x18\" \x01(\v2\x15.stoa.release.v1.RuleR\arelease\x128\n" +
+	"\agrading\x18# \x01(\v2\x1e.stoa.courses.v1.GradingPolicyR\agrading\x126\n" +
+	"\x05clear\x18$ \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\x02\x18\x01\"\x14r\x12R\areleaseR\agradingR\x05clearB\b\n" +
 	"\x06_titleB\v\n" +
 	"\t_subtitleB\x0e\n" +
 	"\f_descriptionB\v\n" +
 	"\t_languageB\b\n" +
 	"\x06_levelB\v\n" +
 	"\t_categoryB\x11\n" +
-	"\x0f_cover_media_id\"c\n" +
+	"\x0f_cover_media_idB\f\n" +
+	"\n" +
+	"_time_zoneB\x17\n" +
+	"\x15_promo_video_media_id\"c\n" +
 	"\x14PublishCourseRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\"\n" +
@@ -2259,12 +2840,14 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\x11GetOutlineRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12-\n" +
-	"\x04view\x18\x02 \x01(\tB\x19\xbaH\x16r\x14R\x00R\x05draftR\tpublishedR\x04view\"\x7f\n" +
+	"\x04view\x18\x02 \x01(\tB\x19\xbaH\x16r\x14R\x00R\x05draftR\tpublishedR\x04view\"\xb3\x01\n" +
 	"\aOutline\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x121\n" +
-	"\amodules\x18\x03 \x03(\v2\x17.stoa.courses.v1.ModuleR\amodules\"\xc6\x01\n" +
+	"\amodules\x18\x03 \x03(\v2\x17.stoa.courses.v1.ModuleR\amodules\x122\n" +
+	"\x05items\x18\n" +
+	" \x03(\v2\x1c.stoa.courses.v1.OutlineItemR\x05items\"\xaa\x02\n" +
 	"\x06Module\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06moduleR\x02id\x12'\n" +
@@ -2273,11 +2856,19 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\x05title\x18\x03 \x01(\tR\x05title\x12\x1a\n" +
 	"\bposition\x18\x04 \x01(\x05R\bposition\x121\n" +
 	"\alessons\x18\x05 \x03(\v2\x17.stoa.courses.v1.LessonR\alessons\x12\x12\n" +
-	"\x04etag\x18\x06 \x01(\tR\x04etag\"d\n" +
+	"\x04etag\x18\x06 \x01(\tR\x04etag\x12'\n" +
+	"\tparent_id\x18\n" +
+	" \x01(\tB\n" +
+	"\xb2\xd4\x18\x06moduleR\bparentId\x129\n" +
+	"\bsettings\x18\v \x01(\v2\x1d.stoa.courses.v1.ItemSettingsR\bsettings\"\xc8\x01\n" +
 	"\x13CreateModuleRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12$\n" +
-	"\x05title\x18\x02 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SR\x05title\"\xd6\x01\n" +
+	"\x05title\x18\x02 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SR\x05title\x12'\n" +
+	"\tparent_id\x18\n" +
+	" \x01(\tB\n" +
+	"\xb2\xd4\x18\x06moduleR\bparentId\x129\n" +
+	"\bsettings\x18\v \x01(\v2\x1d.stoa.courses.v1.ItemSettingsR\bsettings\"\xcd\x02\n" +
 	"\x13UpdateModuleRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12'\n" +
@@ -2285,14 +2876,20 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06moduleR\bmoduleId\x12)\n" +
 	"\x05title\x18\x03 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SH\x00R\x05title\x88\x01\x01\x12+\n" +
 	"\bposition\x18\x04 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xe8\a(\x00H\x01R\bposition\x88\x01\x01B\b\n" +
+	"\xbaH\a\x1a\x05\x18\xf8U(\x00H\x01R\bposition\x88\x01\x01\x12,\n" +
+	"\tparent_id\x18\n" +
+	" \x01(\tB\n" +
+	"\xb2\xd4\x18\x06moduleH\x02R\bparentId\x88\x01\x01\x129\n" +
+	"\bsettings\x18\v \x01(\v2\x1d.stoa.courses.v1.ItemSettingsR\bsettingsB\b\n" +
 	"\x06_titleB\v\n" +
-	"\t_position\"g\n" +
+	"\t_positionB\f\n" +
+	"\n" +
+	"_parent_id\"g\n" +
 	"\x13DeleteModuleRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12'\n" +
 	"\tmodule_id\x18\x02 \x01(\tB\n" +
-	"\xb2\xd4\x18\x06moduleR\bmoduleId\"\xc1\x02\n" +
+	"\xb2\xd4\x18\x06moduleR\bmoduleId\"\xc8\x03\n" +
 	"\x06Lesson\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06lessonR\x02id\x12'\n" +
@@ -2306,34 +2903,60 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\x06blocks\x18\a \x03(\v2\x16.stoa.courses.v1.BlockR\x06blocks\x129\n" +
 	"\n" +
 	"updated_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x12\n" +
-	"\x04etag\x18\t \x01(\tR\x04etag\"\xbe\x01\n" +
+	"\x04etag\x18\t \x01(\tR\x04etag\x129\n" +
+	"\bsettings\x18\x14 \x01(\v2\x1d.stoa.courses.v1.ItemSettingsR\bsettings\x12!\n" +
+	"\fcontent_hash\x18\x15 \x01(\tR\vcontentHash\x12'\n" +
+	"\x0fcontent_version\x18\x16 \x01(\x05R\x0econtentVersion\"\x99\x06\n" +
 	"\x05Block\x12<\n" +
 	"\bmarkdown\x18\x01 \x01(\v2\x1e.stoa.courses.v1.MarkdownBlockH\x00R\bmarkdown\x123\n" +
 	"\x05image\x18\x02 \x01(\v2\x1b.stoa.courses.v1.ImageBlockH\x00R\x05image\x120\n" +
-	"\x04file\x18\x03 \x01(\v2\x1a.stoa.courses.v1.FileBlockH\x00R\x04fileB\x10\n" +
+	"\x04file\x18\x03 \x01(\v2\x1a.stoa.courses.v1.FileBlockH\x00R\x04file\x120\n" +
+	"\x04html\x18\x04 \x01(\v2\x1a.stoa.courses.v1.HtmlBlockH\x00R\x04html\x123\n" +
+	"\x05video\x18\x05 \x01(\v2\x1b.stoa.courses.v1.VideoBlockH\x00R\x05video\x123\n" +
+	"\x05audio\x18\x06 \x01(\v2\x1b.stoa.courses.v1.AudioBlockH\x00R\x05audio\x126\n" +
+	"\x06slides\x18\a \x01(\v2\x1c.stoa.courses.v1.SlidesBlockH\x00R\x06slides\x123\n" +
+	"\x05embed\x18\b \x01(\v2\x1b.stoa.courses.v1.EmbedBlockH\x00R\x05embed\x120\n" +
+	"\x04code\x18\t \x01(\v2\x1a.stoa.courses.v1.CodeBlockH\x00R\x04code\x120\n" +
+	"\x04math\x18\n" +
+	" \x01(\v2\x1a.stoa.courses.v1.MathBlockH\x00R\x04math\x129\n" +
+	"\acallout\x18\v \x01(\v2\x1d.stoa.courses.v1.CalloutBlockH\x00R\acallout\x129\n" +
+	"\adivider\x18\f \x01(\v2\x1d.stoa.courses.v1.DividerBlockH\x00R\adivider\x124\n" +
+	"\x04quiz\x18\r \x01(\v2\x1e.stoa.courses.v1.ActivityBlockH\x00R\x04quiz\x12@\n" +
+	"\n" +
+	"assignment\x18\x0e \x01(\v2\x1e.stoa.courses.v1.ActivityBlockH\x00R\n" +
+	"assignmentB\x10\n" +
 	"\acontent\x12\x05\xbaH\x02\b\x01\"O\n" +
 	"\rMarkdownBlock\x12\x1f\n" +
 	"\x04text\x18\x01 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\xa0\x8d\x06R\x04text\x12\x1d\n" +
-	"\x04html\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xc0\x84=R\x04html\"\x95\x01\n" +
+	"\x04html\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xc0\x84=R\x04html\"\xe1\x01\n" +
 	"\n" +
 	"ImageBlock\x12+\n" +
 	"\bmedia_id\x18\x01 \x01(\tB\x10\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\x05mediaR\amediaId\x12\x1a\n" +
 	"\x03alt\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x03alt\x12\"\n" +
 	"\acaption\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\acaption\x12\x1a\n" +
-	"\x03url\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x03url\"\xb5\x01\n" +
+	"\x03url\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x03url\x12\x1e\n" +
+	"\n" +
+	"decorative\x18\n" +
+	" \x01(\bR\n" +
+	"decorative\x12*\n" +
+	"\x05media\x18\v \x01(\v2\x14.stoa.media.v1.MediaR\x05media\"\xe1\x01\n" +
 	"\tFileBlock\x12+\n" +
 	"\bmedia_id\x18\x01 \x01(\tB\x10\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\x05mediaR\amediaId\x12\x1e\n" +
 	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\x12\x1a\n" +
 	"\x03url\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x03url\x12+\n" +
 	"\fcontent_type\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vcontentType\x12\x12\n" +
-	"\x04size\x18\x05 \x01(\x03R\x04size\"\xe9\x01\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\x12*\n" +
+	"\x05media\x18\n" +
+	" \x01(\v2\x14.stoa.media.v1.MediaR\x05media\"\xa4\x02\n" +
 	"\x13CreateLessonRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12.\n" +
 	"\tmodule_id\x18\x02 \x01(\tB\x11\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\x06moduleR\bmoduleId\x12$\n" +
 	"\x05title\x18\x03 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SR\x05title\x129\n" +
 	"\x06blocks\x18\x04 \x03(\v2\x16.stoa.courses.v1.BlockB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x06blocks\x12\x18\n" +
-	"\apreview\x18\x05 \x01(\bR\apreview\"\x93\x01\n" +
+	"\apreview\x18\x05 \x01(\bR\apreview\x129\n" +
+	"\bsettings\x18\n" +
+	" \x01(\v2\x1d.stoa.courses.v1.ItemSettingsR\bsettings\"\x93\x01\n" +
 	"\x10GetLessonRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12'\n" +
@@ -2341,7 +2964,7 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06lessonR\blessonId\x12-\n" +
 	"\x04view\x18\x03 \x01(\tB\x19\xbaH\x16r\x14R\x00R\x05draftR\tpublishedR\x04view\"A\n" +
 	"\x06Blocks\x127\n" +
-	"\x05items\x18\x01 \x03(\v2\x16.stoa.courses.v1.BlockB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x05items\"\xee\x02\n" +
+	"\x05items\x18\x01 \x03(\v2\x16.stoa.courses.v1.BlockB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x05items\"\xa9\x03\n" +
 	"\x13UpdateLessonRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12'\n" +
@@ -2353,7 +2976,9 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\x06blocks\x18\x05 \x01(\v2\x17.stoa.courses.v1.BlocksR\x06blocks\x12\x1d\n" +
 	"\apreview\x18\x06 \x01(\bH\x02R\apreview\x88\x01\x01\x12+\n" +
 	"\bposition\x18\a \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x90N(\x00H\x03R\bposition\x88\x01\x01B\f\n" +
+	"\xbaH\a\x1a\x05\x18\xf8U(\x00H\x03R\bposition\x88\x01\x01\x129\n" +
+	"\bsettings\x18\n" +
+	" \x01(\v2\x1d.stoa.courses.v1.ItemSettingsR\bsettingsB\f\n" +
 	"\n" +
 	"_module_idB\b\n" +
 	"\x06_titleB\n" +
@@ -2395,93 +3020,138 @@ func file_internal_service_courses_coursespb_courses_proto_rawDescGZIP() []byte 
 	return file_internal_service_courses_coursespb_courses_proto_rawDescData
 }
 
-var file_internal_service_courses_coursespb_courses_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_internal_service_courses_coursespb_courses_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_internal_service_courses_coursespb_courses_proto_goTypes = []any{
 	(*Course)(nil),                 // 0: stoa.courses.v1.Course
-	(*CreateCourseRequest)(nil),    // 1: stoa.courses.v1.CreateCourseRequest
-	(*ListCoursesRequest)(nil),     // 2: stoa.courses.v1.ListCoursesRequest
-	(*ListCoursesResponse)(nil),    // 3: stoa.courses.v1.ListCoursesResponse
-	(*GetCourseRequest)(nil),       // 4: stoa.courses.v1.GetCourseRequest
-	(*Words)(nil),                  // 5: stoa.courses.v1.Words
-	(*UpdateCourseRequest)(nil),    // 6: stoa.courses.v1.UpdateCourseRequest
-	(*PublishCourseRequest)(nil),   // 7: stoa.courses.v1.PublishCourseRequest
-	(*UnpublishCourseRequest)(nil), // 8: stoa.courses.v1.UnpublishCourseRequest
-	(*ListVersionsRequest)(nil),    // 9: stoa.courses.v1.ListVersionsRequest
-	(*ListVersionsResponse)(nil),   // 10: stoa.courses.v1.ListVersionsResponse
-	(*Version)(nil),                // 11: stoa.courses.v1.Version
-	(*GetOutlineRequest)(nil),      // 12: stoa.courses.v1.GetOutlineRequest
-	(*Outline)(nil),                // 13: stoa.courses.v1.Outline
-	(*Module)(nil),                 // 14: stoa.courses.v1.Module
-	(*CreateModuleRequest)(nil),    // 15: stoa.courses.v1.CreateModuleRequest
-	(*UpdateModuleRequest)(nil),    // 16: stoa.courses.v1.UpdateModuleRequest
-	(*DeleteModuleRequest)(nil),    // 17: stoa.courses.v1.DeleteModuleRequest
-	(*Lesson)(nil),                 // 18: stoa.courses.v1.Lesson
-	(*Block)(nil),                  // 19: stoa.courses.v1.Block
-	(*MarkdownBlock)(nil),          // 20: stoa.courses.v1.MarkdownBlock
-	(*ImageBlock)(nil),             // 21: stoa.courses.v1.ImageBlock
-	(*FileBlock)(nil),              // 22: stoa.courses.v1.FileBlock
-	(*CreateLessonRequest)(nil),    // 23: stoa.courses.v1.CreateLessonRequest
-	(*GetLessonRequest)(nil),       // 24: stoa.courses.v1.GetLessonRequest
-	(*Blocks)(nil),                 // 25: stoa.courses.v1.Blocks
-	(*UpdateLessonRequest)(nil),    // 26: stoa.courses.v1.UpdateLessonRequest
-	(*DeleteLessonRequest)(nil),    // 27: stoa.courses.v1.DeleteLessonRequest
-	(*timestamppb.Timestamp)(nil),  // 28: google.protobuf.Timestamp
-	(*emptypb.Empty)(nil),          // 29: google.protobuf.Empty
+	(*Question)(nil),               // 1: stoa.courses.v1.Question
+	(*Questions)(nil),              // 2: stoa.courses.v1.Questions
+	(*CreateCourseRequest)(nil),    // 3: stoa.courses.v1.CreateCourseRequest
+	(*ListCoursesRequest)(nil),     // 4: stoa.courses.v1.ListCoursesRequest
+	(*ListCoursesResponse)(nil),    // 5: stoa.courses.v1.ListCoursesResponse
+	(*GetCourseRequest)(nil),       // 6: stoa.courses.v1.GetCourseRequest
+	(*Words)(nil),                  // 7: stoa.courses.v1.Words
+	(*UpdateCourseRequest)(nil),    // 8: stoa.courses.v1.UpdateCourseRequest
+	(*PublishCourseRequest)(nil),   // 9: stoa.courses.v1.PublishCourseRequest
+	(*UnpublishCourseRequest)(nil), // 10: stoa.courses.v1.UnpublishCourseRequest
+	(*ListVersionsRequest)(nil),    // 11: stoa.courses.v1.ListVersionsRequest
+	(*ListVersionsResponse)(nil),   // 12: stoa.courses.v1.ListVersionsResponse
+	(*Version)(nil),                // 13: stoa.courses.v1.Version
+	(*GetOutlineRequest)(nil),      // 14: stoa.courses.v1.GetOutlineRequest
+	(*Outline)(nil),                // 15: stoa.courses.v1.Outline
+	(*Module)(nil),                 // 16: stoa.courses.v1.Module
+	(*CreateModuleRequest)(nil),    // 17: stoa.courses.v1.CreateModuleRequest
+	(*UpdateModuleRequest)(nil),    // 18: stoa.courses.v1.UpdateModuleRequest
+	(*DeleteModuleRequest)(nil),    // 19: stoa.courses.v1.DeleteModuleRequest
+	(*Lesson)(nil),                 // 20: stoa.courses.v1.Lesson
+	(*Block)(nil),                  // 21: stoa.courses.v1.Block
+	(*MarkdownBlock)(nil),          // 22: stoa.courses.v1.MarkdownBlock
+	(*ImageBlock)(nil),             // 23: stoa.courses.v1.ImageBlock
+	(*FileBlock)(nil),              // 24: stoa.courses.v1.FileBlock
+	(*CreateLessonRequest)(nil),    // 25: stoa.courses.v1.CreateLessonRequest
+	(*GetLessonRequest)(nil),       // 26: stoa.courses.v1.GetLessonRequest
+	(*Blocks)(nil),                 // 27: stoa.courses.v1.Blocks
+	(*UpdateLessonRequest)(nil),    // 28: stoa.courses.v1.UpdateLessonRequest
+	(*DeleteLessonRequest)(nil),    // 29: stoa.courses.v1.DeleteLessonRequest
+	(*timestamppb.Timestamp)(nil),  // 30: google.protobuf.Timestamp
+	(*releasepb.Rule)(nil),         // 31: stoa.release.v1.Rule
+	(*GradingPolicy)(nil),          // 32: stoa.courses.v1.GradingPolicy
+	(*OutlineItem)(nil),            // 33: stoa.courses.v1.OutlineItem
+	(*ItemSettings)(nil),           // 34: stoa.courses.v1.ItemSettings
+	(*HtmlBlock)(nil),              // 35: stoa.courses.v1.HtmlBlock
+	(*VideoBlock)(nil),             // 36: stoa.courses.v1.VideoBlock
+	(*AudioBlock)(nil),             // 37: stoa.courses.v1.AudioBlock
+	(*SlidesBlock)(nil),            // 38: stoa.courses.v1.SlidesBlock
+	(*EmbedBlock)(nil),             // 39: stoa.courses.v1.EmbedBlock
+	(*CodeBlock)(nil),              // 40: stoa.courses.v1.CodeBlock
+	(*MathBlock)(nil),              // 41: stoa.courses.v1.MathBlock
+	(*CalloutBlock)(nil),           // 42: stoa.courses.v1.CalloutBlock
+	(*DividerBlock)(nil),           // 43: stoa.courses.v1.DividerBlock
+	(*ActivityBlock)(nil),          // 44: stoa.courses.v1.ActivityBlock
+	(*mediapb.Media)(nil),          // 45: stoa.media.v1.Media
+	(*emptypb.Empty)(nil),          // 46: google.protobuf.Empty
 }
 var file_internal_service_courses_coursespb_courses_proto_depIdxs = []int32{
-	28, // 0: stoa.courses.v1.Course.created_at:type_name -> google.protobuf.Timestamp
-	28, // 1: stoa.courses.v1.Course.updated_at:type_name -> google.protobuf.Timestamp
-	28, // 2: stoa.courses.v1.Course.published_at:type_name -> google.protobuf.Timestamp
-	0,  // 3: stoa.courses.v1.ListCoursesResponse.items:type_name -> stoa.courses.v1.Course
-	5,  // 4: stoa.courses.v1.UpdateCourseRequest.tags:type_name -> stoa.courses.v1.Words
-	5,  // 5: stoa.courses.v1.UpdateCourseRequest.outcomes:type_name -> stoa.courses.v1.Words
-	11, // 6: stoa.courses.v1.ListVersionsResponse.items:type_name -> stoa.courses.v1.Version
-	28, // 7: stoa.courses.v1.Version.published_at:type_name -> google.protobuf.Timestamp
-	14, // 8: stoa.courses.v1.Outline.modules:type_name -> stoa.courses.v1.Module
-	18, // 9: stoa.courses.v1.Module.lessons:type_name -> stoa.courses.v1.Lesson
-	19, // 10: stoa.courses.v1.Lesson.blocks:type_name -> stoa.courses.v1.Block
-	28, // 11: stoa.courses.v1.Lesson.updated_at:type_name -> google.protobuf.Timestamp
-	20, // 12: stoa.courses.v1.Block.markdown:type_name -> stoa.courses.v1.MarkdownBlock
-	21, // 13: stoa.courses.v1.Block.image:type_name -> stoa.courses.v1.ImageBlock
-	22, // 14: stoa.courses.v1.Block.file:type_name -> stoa.courses.v1.FileBlock
-	19, // 15: stoa.courses.v1.CreateLessonRequest.blocks:type_name -> stoa.courses.v1.Block
-	19, // 16: stoa.courses.v1.Blocks.items:type_name -> stoa.courses.v1.Block
-	25, // 17: stoa.courses.v1.UpdateLessonRequest.blocks:type_name -> stoa.courses.v1.Blocks
-	1,  // 18: stoa.courses.v1.CoursesService.CreateCourse:input_type -> stoa.courses.v1.CreateCourseRequest
-	2,  // 19: stoa.courses.v1.CoursesService.ListCourses:input_type -> stoa.courses.v1.ListCoursesRequest
-	4,  // 20: stoa.courses.v1.CoursesService.GetCourse:input_type -> stoa.courses.v1.GetCourseRequest
-	6,  // 21: stoa.courses.v1.CoursesService.UpdateCourse:input_type -> stoa.courses.v1.UpdateCourseRequest
-	7,  // 22: stoa.courses.v1.CoursesService.PublishCourse:input_type -> stoa.courses.v1.PublishCourseRequest
-	8,  // 23: stoa.courses.v1.CoursesService.UnpublishCourse:input_type -> stoa.courses.v1.UnpublishCourseRequest
-	9,  // 24: stoa.courses.v1.CoursesService.ListVersions:input_type -> stoa.courses.v1.ListVersionsRequest
-	12, // 25: stoa.courses.v1.CoursesService.GetOutline:input_type -> stoa.courses.v1.GetOutlineRequest
-	15, // 26: stoa.courses.v1.CoursesService.CreateModule:input_type -> stoa.courses.v1.CreateModuleRequest
-	16, // 27: stoa.courses.v1.CoursesService.UpdateModule:input_type -> stoa.courses.v1.UpdateModuleRequest
-	17, // 28: stoa.courses.v1.CoursesService.DeleteModule:input_type -> stoa.courses.v1.DeleteModuleRequest
-	23, // 29: stoa.courses.v1.CoursesService.CreateLesson:input_type -> stoa.courses.v1.CreateLessonRequest
-	24, // 30: stoa.courses.v1.CoursesService.GetLesson:input_type -> stoa.courses.v1.GetLessonRequest
-	26, // 31: stoa.courses.v1.CoursesService.UpdateLesson:input_type -> stoa.courses.v1.UpdateLessonRequest
-	27, // 32: stoa.courses.v1.CoursesService.DeleteLesson:input_type -> stoa.courses.v1.DeleteLessonRequest
-	0,  // 33: stoa.courses.v1.CoursesService.CreateCourse:output_type -> stoa.courses.v1.Course
-	3,  // 34: stoa.courses.v1.CoursesService.ListCourses:output_type -> stoa.courses.v1.ListCoursesResponse
-	0,  // 35: stoa.courses.v1.CoursesService.GetCourse:output_type -> stoa.courses.v1.Course
-	0,  // 36: stoa.courses.v1.CoursesService.UpdateCourse:output_type -> stoa.courses.v1.Course
-	0,  // 37: stoa.courses.v1.CoursesService.PublishCourse:output_type -> stoa.courses.v1.Course
-	0,  // 38: stoa.courses.v1.CoursesService.UnpublishCourse:output_type -> stoa.courses.v1.Course
-	10, // 39: stoa.courses.v1.CoursesService.ListVersions:output_type -> stoa.courses.v1.ListVersionsResponse
-	13, // 40: stoa.courses.v1.CoursesService.GetOutline:output_type -> stoa.courses.v1.Outline
-	14, // 41: stoa.courses.v1.CoursesService.CreateModule:output_type -> stoa.courses.v1.Module
-	14, // 42: stoa.courses.v1.CoursesService.UpdateModule:output_type -> stoa.courses.v1.Module
-	29, // 43: stoa.courses.v1.CoursesService.DeleteModule:output_type -> google.protobuf.Empty
-	18, // 44: stoa.courses.v1.CoursesService.CreateLesson:output_type -> stoa.courses.v1.Lesson
-	18, // 45: stoa.courses.v1.CoursesService.GetLesson:output_type -> stoa.courses.v1.Lesson
-	18, // 46: stoa.courses.v1.CoursesService.UpdateLesson:output_type -> stoa.courses.v1.Lesson
-	29, // 47: stoa.courses.v1.CoursesService.DeleteLesson:output_type -> google.protobuf.Empty
-	33, // [33:48] is the sub-list for method output_type
-	18, // [18:33] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	30, // 0: stoa.courses.v1.Course.created_at:type_name -> google.protobuf.Timestamp
+	30, // 1: stoa.courses.v1.Course.updated_at:type_name -> google.protobuf.Timestamp
+	30, // 2: stoa.courses.v1.Course.published_at:type_name -> google.protobuf.Timestamp
+	1,  // 3: stoa.courses.v1.Course.faq:type_name -> stoa.courses.v1.Question
+	31, // 4: stoa.courses.v1.Course.release:type_name -> stoa.release.v1.Rule
+	32, // 5: stoa.courses.v1.Course.grading:type_name -> stoa.courses.v1.GradingPolicy
+	1,  // 6: stoa.courses.v1.Questions.items:type_name -> stoa.courses.v1.Question
+	0,  // 7: stoa.courses.v1.ListCoursesResponse.items:type_name -> stoa.courses.v1.Course
+	7,  // 8: stoa.courses.v1.UpdateCourseRequest.tags:type_name -> stoa.courses.v1.Words
+	7,  // 9: stoa.courses.v1.UpdateCourseRequest.outcomes:type_name -> stoa.courses.v1.Words
+	7,  // 10: stoa.courses.v1.UpdateCourseRequest.audience:type_name -> stoa.courses.v1.Words
+	2,  // 11: stoa.courses.v1.UpdateCourseRequest.faq:type_name -> stoa.courses.v1.Questions
+	31, // 12: stoa.courses.v1.UpdateCourseRequest.release:type_name -> stoa.release.v1.Rule
+	32, // 13: stoa.courses.v1.UpdateCourseRequest.grading:type_name -> stoa.courses.v1.GradingPolicy
+	13, // 14: stoa.courses.v1.ListVersionsResponse.items:type_name -> stoa.courses.v1.Version
+	30, // 15: stoa.courses.v1.Version.published_at:type_name -> google.protobuf.Timestamp
+	16, // 16: stoa.courses.v1.Outline.modules:type_name -> stoa.courses.v1.Module
+	33, // 17: stoa.courses.v1.Outline.items:type_name -> stoa.courses.v1.OutlineItem
+	20, // 18: stoa.courses.v1.Module.lessons:type_name -> stoa.courses.v1.Lesson
+	34, // 19: stoa.courses.v1.Module.settings:type_name -> stoa.courses.v1.ItemSettings
+	34, // 20: stoa.courses.v1.CreateModuleRequest.settings:type_name -> stoa.courses.v1.ItemSettings
+	34, // 21: stoa.courses.v1.UpdateModuleRequest.settings:type_name -> stoa.courses.v1.ItemSettings
+	21, // 22: stoa.courses.v1.Lesson.blocks:type_name -> stoa.courses.v1.Block
+	30, // 23: stoa.courses.v1.Lesson.updated_at:type_name -> google.protobuf.Timestamp
+	34, // 24: stoa.courses.v1.Lesson.settings:type_name -> stoa.courses.v1.ItemSettings
+	22, // 25: stoa.courses.v1.Block.markdown:type_name -> stoa.courses.v1.MarkdownBlock
+	23, // 26: stoa.courses.v1.Block.image:type_name -> stoa.courses.v1.ImageBlock
+	24, // 27: stoa.courses.v1.Block.file:type_name -> stoa.courses.v1.FileBlock
+	35, // 28: stoa.courses.v1.Block.html:type_name -> stoa.courses.v1.HtmlBlock
+	36, // 29: stoa.courses.v1.Block.video:type_name -> stoa.courses.v1.VideoBlock
+	37, // 30: stoa.courses.v1.Block.audio:type_name -> stoa.courses.v1.AudioBlock
+	38, // 31: stoa.courses.v1.Block.slides:type_name -> stoa.courses.v1.SlidesBlock
+	39, // 32: stoa.courses.v1.Block.embed:type_name -> stoa.courses.v1.EmbedBlock
+	40, // 33: stoa.courses.v1.Block.code:type_name -> stoa.courses.v1.CodeBlock
+	41, // 34: stoa.courses.v1.Block.math:type_name -> stoa.courses.v1.MathBlock
+	42, // 35: stoa.courses.v1.Block.callout:type_name -> stoa.courses.v1.CalloutBlock
+	43, // 36: stoa.courses.v1.Block.divider:type_name -> stoa.courses.v1.DividerBlock
+	44, // 37: stoa.courses.v1.Block.quiz:type_name -> stoa.courses.v1.ActivityBlock
+	44, // 38: stoa.courses.v1.Block.assignment:type_name -> stoa.courses.v1.ActivityBlock
+	45, // 39: stoa.courses.v1.ImageBlock.media:type_name -> stoa.media.v1.Media
+	45, // 40: stoa.courses.v1.FileBlock.media:type_name -> stoa.media.v1.Media
+	21, // 41: stoa.courses.v1.CreateLessonRequest.blocks:type_name -> stoa.courses.v1.Block
+	34, // 42: stoa.courses.v1.CreateLessonRequest.settings:type_name -> stoa.courses.v1.ItemSettings
+	21, // 43: stoa.courses.v1.Blocks.items:type_name -> stoa.courses.v1.Block
+	27, // 44: stoa.courses.v1.UpdateLessonRequest.blocks:type_name -> stoa.courses.v1.Blocks
+	34, // 45: stoa.courses.v1.UpdateLessonRequest.settings:type_name -> stoa.courses.v1.ItemSettings
+	3,  // 46: stoa.courses.v1.CoursesService.CreateCourse:input_type -> stoa.courses.v1.CreateCourseRequest
+	4,  // 47: stoa.courses.v1.CoursesService.ListCourses:input_type -> stoa.courses.v1.ListCoursesRequest
+	6,  // 48: stoa.courses.v1.CoursesService.GetCourse:input_type -> stoa.courses.v1.GetCourseRequest
+	8,  // 49: stoa.courses.v1.CoursesService.UpdateCourse:input_type -> stoa.courses.v1.UpdateCourseRequest
+	9,  // 50: stoa.courses.v1.CoursesService.PublishCourse:input_type -> stoa.courses.v1.PublishCourseRequest
+	10, // 51: stoa.courses.v1.CoursesService.UnpublishCourse:input_type -> stoa.courses.v1.UnpublishCourseRequest
+	11, // 52: stoa.courses.v1.CoursesService.ListVersions:input_type -> stoa.courses.v1.ListVersionsRequest
+	14, // 53: stoa.courses.v1.CoursesService.GetOutline:input_type -> stoa.courses.v1.GetOutlineRequest
+	17, // 54: stoa.courses.v1.CoursesService.CreateModule:input_type -> stoa.courses.v1.CreateModuleRequest
+	18, // 55: stoa.courses.v1.CoursesService.UpdateModule:input_type -> stoa.courses.v1.UpdateModuleRequest
+	19, // 56: stoa.courses.v1.CoursesService.DeleteModule:input_type -> stoa.courses.v1.DeleteModuleRequest
+	25, // 57: stoa.courses.v1.CoursesService.CreateLesson:input_type -> stoa.courses.v1.CreateLessonRequest
+	26, // 58: stoa.courses.v1.CoursesService.GetLesson:input_type -> stoa.courses.v1.GetLessonRequest
+	28, // 59: stoa.courses.v1.CoursesService.UpdateLesson:input_type -> stoa.courses.v1.UpdateLessonRequest
+	29, // 60: stoa.courses.v1.CoursesService.DeleteLesson:input_type -> stoa.courses.v1.DeleteLessonRequest
+	0,  // 61: stoa.courses.v1.CoursesService.CreateCourse:output_type -> stoa.courses.v1.Course
+	5,  // 62: stoa.courses.v1.CoursesService.ListCourses:output_type -> stoa.courses.v1.ListCoursesResponse
+	0,  // 63: stoa.courses.v1.CoursesService.GetCourse:output_type -> stoa.courses.v1.Course
+	0,  // 64: stoa.courses.v1.CoursesService.UpdateCourse:output_type -> stoa.courses.v1.Course
+	0,  // 65: stoa.courses.v1.CoursesService.PublishCourse:output_type -> stoa.courses.v1.Course
+	0,  // 66: stoa.courses.v1.CoursesService.UnpublishCourse:output_type -> stoa.courses.v1.Course
+	12, // 67: stoa.courses.v1.CoursesService.ListVersions:output_type -> stoa.courses.v1.ListVersionsResponse
+	15, // 68: stoa.courses.v1.CoursesService.GetOutline:output_type -> stoa.courses.v1.Outline
+	16, // 69: stoa.courses.v1.CoursesService.CreateModule:output_type -> stoa.courses.v1.Module
+	16, // 70: stoa.courses.v1.CoursesService.UpdateModule:output_type -> stoa.courses.v1.Module
+	46, // 71: stoa.courses.v1.CoursesService.DeleteModule:output_type -> google.protobuf.Empty
+	20, // 72: stoa.courses.v1.CoursesService.CreateLesson:output_type -> stoa.courses.v1.Lesson
+	20, // 73: stoa.courses.v1.CoursesService.GetLesson:output_type -> stoa.courses.v1.Lesson
+	20, // 74: stoa.courses.v1.CoursesService.UpdateLesson:output_type -> stoa.courses.v1.Lesson
+	46, // 75: stoa.courses.v1.CoursesService.DeleteLesson:output_type -> google.protobuf.Empty
+	61, // [61:76] is the sub-list for method output_type
+	46, // [46:61] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_courses_coursespb_courses_proto_init() }
@@ -2489,21 +3159,35 @@ func file_internal_service_courses_coursespb_courses_proto_init() {
 	if File_internal_service_courses_coursespb_courses_proto != nil {
 		return
 	}
-	file_internal_service_courses_coursespb_courses_proto_msgTypes[6].OneofWrappers = []any{}
-	file_internal_service_courses_coursespb_courses_proto_msgTypes[16].OneofWrappers = []any{}
-	file_internal_service_courses_coursespb_courses_proto_msgTypes[19].OneofWrappers = []any{
+	file_internal_service_courses_coursespb_block_proto_init()
+	file_internal_service_courses_coursespb_content_proto_init()
+	file_internal_service_courses_coursespb_grading_proto_init()
+	file_internal_service_courses_coursespb_courses_proto_msgTypes[8].OneofWrappers = []any{}
+	file_internal_service_courses_coursespb_courses_proto_msgTypes[18].OneofWrappers = []any{}
+	file_internal_service_courses_coursespb_courses_proto_msgTypes[21].OneofWrappers = []any{
 		(*Block_Markdown)(nil),
 		(*Block_Image)(nil),
 		(*Block_File)(nil),
+		(*Block_Html)(nil),
+		(*Block_Video)(nil),
+		(*Block_Audio)(nil),
+		(*Block_Slides)(nil),
+		(*Block_Embed)(nil),
+		(*Block_Code)(nil),
+		(*Block_Math)(nil),
+		(*Block_Callout)(nil),
+		(*Block_Divider)(nil),
+		(*Block_Quiz)(nil),
+		(*Block_Assignment)(nil),
 	}
-	file_internal_service_courses_coursespb_courses_proto_msgTypes[26].OneofWrappers = []any{}
+	file_internal_service_courses_coursespb_courses_proto_msgTypes[28].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_courses_coursespb_courses_proto_rawDesc), len(file_internal_service_courses_coursespb_courses_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

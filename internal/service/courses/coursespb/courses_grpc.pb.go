@@ -55,7 +55,9 @@ type CoursesServiceClient interface {
 	GetCourse(ctx context.Context, in *GetCourseRequest, opts ...grpc.CallOption) (*Course, error)
 	// Changes a course's draft; fields that are absent stay. With If-Match it
 	// fails when somebody else was faster. Errors: etag.stale (412),
-	// media.not_found and media.not_image (400) for the cover.
+	// media.not_found and media.not_image (400) for the cover, media.wrong_kind (400)
+	// for the promotional video, time_zone.unknown, release.invalid and
+	// grading.invalid (400).
 	UpdateCourse(ctx context.Context, in *UpdateCourseRequest, opts ...grpc.CallOption) (*Course, error)
 	// Makes the draft the version that learners see, as one step. Errors:
 	// course.no_lessons and course.too_large (400), etag.stale (412).
@@ -68,30 +70,40 @@ type CoursesServiceClient interface {
 	// Returns the modules of a course with the titles of their lessons: the draft
 	// to staff, the published version to others.
 	GetOutline(ctx context.Context, in *GetOutlineRequest, opts ...grpc.CallOption) (*Outline, error)
-	// Adds a module to the draft. Errors: course.too_many_modules (400).
+	// Adds a module to the draft. Errors: course.too_many_modules (400),
+	// module.not_found (404) for the one to put it in, item.too_deep (400),
+	// release.invalid (400) for settings that say nothing that can be,
+	// release.closed (400) for rules that can never open.
 	CreateModule(ctx context.Context, in *CreateModuleRequest, opts ...grpc.CallOption) (*Module, error)
-	// Changes or moves a module of the draft; its place is changed by who may edit
-	// all of the course. Errors: auth.forbidden (403), module.not_found (404),
-	// etag.stale (412).
+	// Changes or moves a module of the draft; its place and its settings are changed
+	// by who may edit all of the course. Errors: auth.forbidden (403),
+	// module.not_found (404), etag.stale (412), item.in_itself, item.too_deep,
+	// release.invalid and release.closed (400).
 	UpdateModule(ctx context.Context, in *UpdateModuleRequest, opts ...grpc.CallOption) (*Module, error)
-	// Removes a module with its lessons from the draft; what is published stays
-	// until the next publishing. Errors: module.not_found (404), etag.stale (412).
+	// Removes a module with all that is in it from the draft; what is published stays
+	// until the next publishing. Errors: module.not_found (404), etag.stale (412),
+	// release.closed (400) where another's rule names something of it.
 	DeleteModule(ctx context.Context, in *DeleteModuleRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Adds a lesson to the draft. Errors: module.not_found (404), media.not_found
 	// (400) for a block that names a file that is not the course's,
-	// media.not_image and course.too_many_lessons (400), lesson.too_large (413).
+	// media.not_image, media.wrong_kind and course.too_many_lessons (400),
+	// block.invalid (400) for one that is refused, with the path to what is wrong,
+	// release.invalid and release.closed (400), lesson.too_large (413).
 	CreateLesson(ctx context.Context, in *CreateLessonRequest, opts ...grpc.CallOption) (*Lesson, error)
 	// Returns a lesson with its blocks: the draft to staff, the published version
 	// to the enrolled, and to anybody where it is a free preview. Errors:
 	// lesson.not_found (404), lesson.not_enrolled (403).
 	GetLesson(ctx context.Context, in *GetLessonRequest, opts ...grpc.CallOption) (*Lesson, error)
 	// Changes or moves a lesson of the draft; each change makes a version that is
-	// kept. Its place, and whether it is a preview, are changed by who may edit all
-	// of the course. Errors: auth.forbidden (403), lesson.not_found, module.not_found (404), etag.stale (412),
-	// media.not_found and media.not_image (400), lesson.too_large (413).
+	// kept. Its place, whether it is a preview, and its settings are changed by who
+	// may edit all of the course. Errors: auth.forbidden (403), lesson.not_found,
+	// module.not_found (404), etag.stale (412), media.not_found, media.not_image,
+	// media.wrong_kind, block.invalid, release.invalid and release.closed (400),
+	// lesson.too_large (413).
 	UpdateLesson(ctx context.Context, in *UpdateLessonRequest, opts ...grpc.CallOption) (*Lesson, error)
 	// Removes a lesson from the draft; what is published stays until the next
-	// publishing. Errors: lesson.not_found (404), etag.stale (412).
+	// publishing. Errors: lesson.not_found (404), etag.stale (412), release.closed
+	// (400) where another's rule names it.
 	DeleteLesson(ctx context.Context, in *DeleteLessonRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 }
 
@@ -268,7 +280,9 @@ type CoursesServiceServer interface {
 	GetCourse(context.Context, *GetCourseRequest) (*Course, error)
 	// Changes a course's draft; fields that are absent stay. With If-Match it
 	// fails when somebody else was faster. Errors: etag.stale (412),
-	// media.not_found and media.not_image (400) for the cover.
+	// media.not_found and media.not_image (400) for the cover, media.wrong_kind (400)
+	// for the promotional video, time_zone.unknown, release.invalid and
+	// grading.invalid (400).
 	UpdateCourse(context.Context, *UpdateCourseRequest) (*Course, error)
 	// Makes the draft the version that learners see, as one step. Errors:
 	// course.no_lessons and course.too_large (400), etag.stale (412).
@@ -281,30 +295,40 @@ type CoursesServiceServer interface {
 	// Returns the modules of a course with the titles of their lessons: the draft
 	// to staff, the published version to others.
 	GetOutline(context.Context, *GetOutlineRequest) (*Outline, error)
-	// Adds a module to the draft. Errors: course.too_many_modules (400).
+	// Adds a module to the draft. Errors: course.too_many_modules (400),
+	// module.not_found (404) for the one to put it in, item.too_deep (400),
+	// release.invalid (400) for settings that say nothing that can be,
+	// release.closed (400) for rules that can never open.
 	CreateModule(context.Context, *CreateModuleRequest) (*Module, error)
-	// Changes or moves a module of the draft; its place is changed by who may edit
-	// all of the course. Errors: auth.forbidden (403), module.not_found (404),
-	// etag.stale (412).
+	// Changes or moves a module of the draft; its place and its settings are changed
+	// by who may edit all of the course. Errors: auth.forbidden (403),
+	// module.not_found (404), etag.stale (412), item.in_itself, item.too_deep,
+	// release.invalid and release.closed (400).
 	UpdateModule(context.Context, *UpdateModuleRequest) (*Module, error)
-	// Removes a module with its lessons from the draft; what is published stays
-	// until the next publishing. Errors: module.not_found (404), etag.stale (412).
+	// Removes a module with all that is in it from the draft; what is published stays
+	// until the next publishing. Errors: module.not_found (404), etag.stale (412),
+	// release.closed (400) where another's rule names something of it.
 	DeleteModule(context.Context, *DeleteModuleRequest) (*emptypb.Empty, error)
 	// Adds a lesson to the draft. Errors: module.not_found (404), media.not_found
 	// (400) for a block that names a file that is not the course's,
-	// media.not_image and course.too_many_lessons (400), lesson.too_large (413).
+	// media.not_image, media.wrong_kind and course.too_many_lessons (400),
+	// block.invalid (400) for one that is refused, with the path to what is wrong,
+	// release.invalid and release.closed (400), lesson.too_large (413).
 	CreateLesson(context.Context, *CreateLessonRequest) (*Lesson, error)
 	// Returns a lesson with its blocks: the draft to staff, the published version
 	// to the enrolled, and to anybody where it is a free preview. Errors:
 	// lesson.not_found (404), lesson.not_enrolled (403).
 	GetLesson(context.Context, *GetLessonRequest) (*Lesson, error)
 	// Changes or moves a lesson of the draft; each change makes a version that is
-	// kept. Its place, and whether it is a preview, are changed by who may edit all
-	// of the course. Errors: auth.forbidden (403), lesson.not_found, module.not_found (404), etag.stale (412),
-	// media.not_found and media.not_image (400), lesson.too_large (413).
+	// kept. Its place, whether it is a preview, and its settings are changed by who
+	// may edit all of the course. Errors: auth.forbidden (403), lesson.not_found,
+	// module.not_found (404), etag.stale (412), media.not_found, media.not_image,
+	// media.wrong_kind, block.invalid, release.invalid and release.closed (400),
+	// lesson.too_large (413).
 	UpdateLesson(context.Context, *UpdateLessonRequest) (*Lesson, error)
 	// Removes a lesson from the draft; what is published stays until the next
-	// publishing. Errors: lesson.not_found (404), etag.stale (412).
+	// publishing. Errors: lesson.not_found (404), etag.stale (412), release.closed
+	// (400) where another's rule names it.
 	DeleteLesson(context.Context, *DeleteLessonRequest) (*emptypb.Empty, error)
 	mustEmbedUnimplementedCoursesServiceServer()
 }

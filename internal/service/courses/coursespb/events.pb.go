@@ -65,7 +65,10 @@ type CoursePublished struct {
 	// The time zone that its days are counted in, an IANA name; "UTC" when empty.
 	TimeZone string `protobuf:"bytes,17,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
 	// When the course as a whole is open to those enrolled; absent for always.
-	Release       *releasepb.Rule `protobuf:"bytes,18,opt,name=release,proto3" json:"release,omitempty"`
+	Release *releasepb.Rule `protobuf:"bytes,18,opt,name=release,proto3" json:"release,omitempty"`
+	// How it is graded, and what completes it; absent when it is not graded and all
+	// that is required completes it.
+	Grading       *GradingPolicy `protobuf:"bytes,19,opt,name=grading,proto3" json:"grading,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -222,6 +225,13 @@ func (x *CoursePublished) GetTimeZone() string {
 func (x *CoursePublished) GetRelease() *releasepb.Rule {
 	if x != nil {
 		return x.Release
+	}
+	return nil
+}
+
+func (x *CoursePublished) GetGrading() *GradingPolicy {
+	if x != nil {
+		return x.Grading
 	}
 	return nil
 }
@@ -643,7 +653,7 @@ var File_internal_service_courses_coursespb_events_proto protoreflect.FileDescri
 
 const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
 	"\n" +
-	"/internal/service/courses/coursespb/events.proto\x12\x0fstoa.courses.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\"\x9a\x05\n" +
+	"/internal/service/courses/coursespb/events.proto\x12\x0fstoa.courses.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a0internal/service/courses/coursespb/grading.proto\"\xd4\x05\n" +
 	"\x0fCoursePublished\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
@@ -664,7 +674,8 @@ const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
 	"\fpublished_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\x124\n" +
 	"\x05items\x18\x10 \x03(\v2\x1e.stoa.courses.v1.PublishedItemR\x05items\x12\x1b\n" +
 	"\ttime_zone\x18\x11 \x01(\tR\btimeZone\x12/\n" +
-	"\arelease\x18\x12 \x01(\v2\x15.stoa.release.v1.RuleR\arelease\"\xc3\x03\n" +
+	"\arelease\x18\x12 \x01(\v2\x15.stoa.release.v1.RuleR\arelease\x128\n" +
+	"\agrading\x18\x13 \x01(\v2\x1e.stoa.courses.v1.GradingPolicyR\agrading\"\xc3\x03\n" +
 	"\rPublishedItem\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\tparent_id\x18\x02 \x01(\tB\n" +
@@ -727,24 +738,26 @@ var file_internal_service_courses_coursespb_events_proto_goTypes = []any{
 	(*CourseUnpublished)(nil),     // 5: stoa.courses.v1.CourseUnpublished
 	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 	(*releasepb.Rule)(nil),        // 7: stoa.release.v1.Rule
-	(*releasepb.Completion)(nil),  // 8: stoa.release.v1.Completion
-	(*releasepb.Schedule)(nil),    // 9: stoa.release.v1.Schedule
+	(*GradingPolicy)(nil),         // 8: stoa.courses.v1.GradingPolicy
+	(*releasepb.Completion)(nil),  // 9: stoa.release.v1.Completion
+	(*releasepb.Schedule)(nil),    // 10: stoa.release.v1.Schedule
 }
 var file_internal_service_courses_coursespb_events_proto_depIdxs = []int32{
-	3, // 0: stoa.courses.v1.CoursePublished.modules:type_name -> stoa.courses.v1.PublishedModule
-	6, // 1: stoa.courses.v1.CoursePublished.published_at:type_name -> google.protobuf.Timestamp
-	1, // 2: stoa.courses.v1.CoursePublished.items:type_name -> stoa.courses.v1.PublishedItem
-	7, // 3: stoa.courses.v1.CoursePublished.release:type_name -> stoa.release.v1.Rule
-	7, // 4: stoa.courses.v1.PublishedItem.release:type_name -> stoa.release.v1.Rule
-	8, // 5: stoa.courses.v1.PublishedItem.completion:type_name -> stoa.release.v1.Completion
-	9, // 6: stoa.courses.v1.PublishedItem.schedule:type_name -> stoa.release.v1.Schedule
-	0, // 7: stoa.courses.v1.CohortPinned.publication:type_name -> stoa.courses.v1.CoursePublished
-	4, // 8: stoa.courses.v1.PublishedModule.lessons:type_name -> stoa.courses.v1.PublishedLesson
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	3,  // 0: stoa.courses.v1.CoursePublished.modules:type_name -> stoa.courses.v1.PublishedModule
+	6,  // 1: stoa.courses.v1.CoursePublished.published_at:type_name -> google.protobuf.Timestamp
+	1,  // 2: stoa.courses.v1.CoursePublished.items:type_name -> stoa.courses.v1.PublishedItem
+	7,  // 3: stoa.courses.v1.CoursePublished.release:type_name -> stoa.release.v1.Rule
+	8,  // 4: stoa.courses.v1.CoursePublished.grading:type_name -> stoa.courses.v1.GradingPolicy
+	7,  // 5: stoa.courses.v1.PublishedItem.release:type_name -> stoa.release.v1.Rule
+	9,  // 6: stoa.courses.v1.PublishedItem.completion:type_name -> stoa.release.v1.Completion
+	10, // 7: stoa.courses.v1.PublishedItem.schedule:type_name -> stoa.release.v1.Schedule
+	0,  // 8: stoa.courses.v1.CohortPinned.publication:type_name -> stoa.courses.v1.CoursePublished
+	4,  // 9: stoa.courses.v1.PublishedModule.lessons:type_name -> stoa.courses.v1.PublishedLesson
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_courses_coursespb_events_proto_init() }
@@ -752,6 +765,7 @@ func file_internal_service_courses_coursespb_events_proto_init() {
 	if File_internal_service_courses_coursespb_events_proto != nil {
 		return
 	}
+	file_internal_service_courses_coursespb_grading_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
