@@ -23,9 +23,9 @@ import (
 )
 
 // content makes bytes of no known type, the same for a seed.
-func content(seed uint64, n int) []byte {
+func content(seed byte, n int) []byte {
 	out := make([]byte, n)
-	r := rand.NewChaCha8([32]byte{byte(seed)})
+	r := rand.NewChaCha8([32]byte{seed})
 	_, _ = r.Read(out)
 	copy(out, "\x00\x01")
 	return out
