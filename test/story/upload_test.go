@@ -23,9 +23,9 @@ import (
 )
 
 // content makes bytes of no known type, the same for a seed.
-func content(seed uint64, n int) []byte {
+func content(seed byte, n int) []byte {
 	out := make([]byte, n)
-	r := rand.NewChaCha8([32]byte{byte(seed)})
+	r := rand.NewChaCha8([32]byte{seed})
 	_, _ = r.Read(out)
 	copy(out, "\x00\x01")
 	return out
@@ -280,7 +280,7 @@ func TestTus(t *testing.T) {
 		t.Errorf("%s", a)
 	}
 	teacher.mustTus(t, 410, "HEAD", upload, nil)
-	upload = teacher.mustTus(t, 201, "POST", all, strings.NewReader("abc"), "Upload-Length", "11").header.Get("Location")
+	upload = teacher.mustTus(t, 201, "POST", all, strings.NewReader("abc"), "Upload-Length", "900000").header.Get("Location")
 	in.nobody().mustTus(t, 401, "HEAD", upload, nil, "Authorization", "")
 	in.signUp(t, "Tus Outsider").mustTus(t, 404, "HEAD", upload, nil)
 	// One writes slowly, another is told to wait.
@@ -293,7 +293,7 @@ func TestTus(t *testing.T) {
 		}
 		result <- err
 	}()
-	_, _ = slow.Write([]byte("de"))
+	_, _ = slow.Write(make([]byte, 500_000)) // more than a client holds back
 	eventually(t, soon, "somebody writes", func() (bool, string) {
 		a, err := teacher.tus(t.Context(), "PATCH", upload, strings.NewReader(""), "Upload-Offset", "3")
 		return err == nil && a.status == http.StatusLocked, a.String()
@@ -302,7 +302,7 @@ func TestTus(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Error(err)
 	}
-	if at := teacher.offset(t, upload); at != 5 {
+	if at := teacher.offset(t, upload); at != 500_003 {
 		t.Errorf("the offset is %d", at)
 	}
 	teacher.mustTus(t, 204, "DELETE", upload, nil)
