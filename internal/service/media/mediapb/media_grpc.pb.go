@@ -51,8 +51,12 @@ type MediaServiceClient interface {
 	// GET /v1/media/{media_id}/content?expires=…&signature=…, with ranges. Errors:
 	// media.not_found (404), media.link_expired (403).
 	DownloadMedia(ctx context.Context, in *DownloadMediaRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadMediaResponse], error)
-	// Returns files of one course with addresses that work for fifteen minutes, to
-	// be shown to somebody whom the calling service has found entitled. Unknown
+	// Returns files of one course with addresses to be shown to somebody whom the
+	// calling service has found entitled. They are bound to the viewer, the course
+	// and the item, work for fifteen minutes (those of a video half as long again
+	// as it is besides), and stop within a second of the viewer losing "lesson.read".
+	// A file that is not ready has none. Of a picture, a video and a sound the
+	// original is not among them: who took it, where and with what is in it. Unknown
 	// ids, and those of other courses, are left out.
 	BatchGetMedia(ctx context.Context, in *BatchGetMediaRequest, opts ...grpc.CallOption) (*BatchGetMediaResponse, error)
 }
@@ -150,8 +154,12 @@ type MediaServiceServer interface {
 	// GET /v1/media/{media_id}/content?expires=…&signature=…, with ranges. Errors:
 	// media.not_found (404), media.link_expired (403).
 	DownloadMedia(*DownloadMediaRequest, grpc.ServerStreamingServer[DownloadMediaResponse]) error
-	// Returns files of one course with addresses that work for fifteen minutes, to
-	// be shown to somebody whom the calling service has found entitled. Unknown
+	// Returns files of one course with addresses to be shown to somebody whom the
+	// calling service has found entitled. They are bound to the viewer, the course
+	// and the item, work for fifteen minutes (those of a video half as long again
+	// as it is besides), and stop within a second of the viewer losing "lesson.read".
+	// A file that is not ready has none. Of a picture, a video and a sound the
+	// original is not among them: who took it, where and with what is in it. Unknown
 	// ids, and those of other courses, are left out.
 	BatchGetMedia(context.Context, *BatchGetMediaRequest) (*BatchGetMediaResponse, error)
 	mustEmbedUnimplementedMediaServiceServer()
