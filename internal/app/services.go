@@ -78,7 +78,14 @@ var all = []service{
 		if err != nil {
 			return started{}, err
 		}
-		s := media.New(media.Config{DB: db, Log: p.log, Bucket: bucket, Key: [32]byte(key), MaxSize: p.cfg.MaxUpload.V})
+		scanner, err := p.cfg.scanner()
+		if err != nil {
+			return started{}, err
+		}
+		s := media.New(media.Config{
+			DB: db, Log: p.log, Bucket: bucket, Key: [32]byte(key), MaxSize: p.cfg.MaxUpload.V,
+			Checker: p.permissions, Scanner: scanner, Workers: int(p.cfg.MediaWorkers.V), TempDir: p.cfg.MediaTempDir,
+		})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
 	}},

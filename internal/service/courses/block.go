@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
@@ -63,14 +64,17 @@ func (b block) proto() *coursespb.Block {
 
 // complete adds to a lesson what is made for its readers: HTML, and addresses
 // of files, for which media is asked once, and not at all without files.
-func (s *Service) complete(ctx context.Context, l *coursespb.Lesson) (*coursespb.Lesson, error) {
+//
+// They are for who calls, as long as they may read the lesson; open says that
+// everybody may.
+func (s *Service) complete(ctx context.Context, l *coursespb.Lesson, open bool) (*coursespb.Lesson, error) {
 	var uses []use
 	for _, b := range l.GetBlocks() {
 		if mediaID := mediaOf(b); mediaID != "" {
 			uses = append(uses, use{mediaID: mediaID})
 		}
 	}
-	found, err := s.findMedia(ctx, l.GetCourseId(), uses)
+	found, err := s.findMedia(ctx, l.GetCourseId(), uses, &mediapb.Viewer{AccountId: auth.From(ctx).Account, ItemId: l.GetId(), Open: open})
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +110,7 @@ type use struct {
 }
 
 // findMedia returns the files of the course that are named, by id.
-func (s *Service) findMedia(ctx context.Context, courseID string, uses []use) (map[string]*mediapb.Media, error) {
+func (s *Service) findMedia(ctx context.Context, courseID string, uses []use, viewer *mediapb.Viewer) (map[string]*mediapb.Media, error) {
 	if len(uses) == 0 {
 		return nil, nil
 	}
@@ -115,7 +119,7 @@ func (s *Service) findMedia(ctx context.Context, courseID string, uses []use) (m
 		ids[i] = u.mediaID
 	}
 	slices.Sort(ids)
-	res, err := s.media.BatchGetMedia(ctx, &mediapb.BatchGetMediaRequest{CourseId: courseID, MediaIds: slices.Compact(ids)})
+	res, err := s.media.BatchGetMedia(ctx, &mediapb.BatchGetMediaRequest{CourseId: courseID, MediaIds: slices.Compact(ids), Viewer: viewer})
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +133,7 @@ func (s *Service) findMedia(ctx context.Context, courseID string, uses []use) (m
 // checkMedia returns an error that tells each field which names no file of the
 // course or none that can be shown there.
 func (s *Service) checkMedia(ctx context.Context, courseID string, uses []use) error {
-	found, err := s.findMedia(ctx, courseID, uses)
+	found, err := s.findMedia(ctx, courseID, uses, nil)
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func (s *Service) getLesson(ctx context.Context, courseID, lessonID, view string
 	if l.ID == "" {
 		return nil, ErrLessonNotFound
 	}
-	return s.complete(ctx, protoLesson(courseID, l))
+	return s.complete(ctx, protoLesson(courseID, l), l.Preview && l.Published)
 }
 
 func (s *Service) createLesson(ctx context.Context, req *coursespb.CreateLessonRequest) (*coursespb.Lesson, error) {
@@ -125,7 +125,7 @@ func (s *Service) createLesson(ctx context.Context, req *coursespb.CreateLessonR
 	if err != nil {
 		return nil, err
 	}
-	return s.complete(ctx, l)
+	return s.complete(ctx, l, false)
 }
 
 func (s *Service) updateLesson(ctx context.Context, req *coursespb.UpdateLessonRequest) (*coursespb.Lesson, error) {
@@ -177,7 +177,7 @@ func (s *Service) updateLesson(ctx context.Context, req *coursespb.UpdateLessonR
 	if err != nil {
 		return nil, err
 	}
-	return s.complete(ctx, l)
+	return s.complete(ctx, l, false)
 }
 
 // rewrite gives a lesson the content asked for, as a new version when it is

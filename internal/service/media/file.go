@@ -56,7 +56,11 @@ func (s *Service) ofCourse(ctx context.Context, course, id string) (file, error)
 }
 
 func (s *Service) one(ctx context.Context, sql string, args ...any) (file, error) {
-	rows, err := s.db.Query(ctx, sql, args...)
+	return one(ctx, s.db, sql, args...)
+}
+
+func one(ctx context.Context, q pg.Querier, sql string, args ...any) (file, error) {
+	rows, err := q.Query(ctx, sql, args...)
 	if err != nil {
 		return file{}, err
 	}

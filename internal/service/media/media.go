@@ -2,32 +2,39 @@
 // hands them out.
 //
 // It owns the files and the pictures: what is known of them is in its schema,
-// their bytes are in a bucket.
+// their bytes are in a bucket, and so is what it makes of them: sizes of pictures,
+// streams of videos and sounds, pages of slides. That is done by workers beside
+// the calls, from a queue in the schema, with the programs of others.
 //
-// It answers who brings a file into a course, what files a course has, and the
-// bytes of a file to whoever holds an address signed by this service; others
-// keep ids of media only. An address works for fifteen minutes and is given out
-// by whoever has found the reader entitled: to staff by this service, to
-// learners by the service that shows the file. A picture of a profile is written
-// anew, and anybody has it who knows its address.
+// It answers who brings a file into a course, what files a course has and what
+// became of them, captions, and the bytes of what is ready to whoever holds an
+// address signed by this service; others keep ids of media only. Addresses are
+// given out by whoever has found the reader entitled: to staff by this service, to
+// learners by the service that shows the file. Those of learners are bound to the
+// account, the course, the item and a time, and with each call it is asked whether
+// the account may still read the item. A picture of a profile is written anew, and
+// anybody has it who knows its address.
 //
-// It sends AvatarChanged.
+// It sends AvatarChanged and MediaChanged.
 //
 // It hears CoursePublished and CourseUnpublished of courses, after which the
 // cover of a published course can be fetched by anybody.
 //
-// It calls nobody.
+// It calls nobody. Of permissions it asks what the guard asks.
 package media
 
 import (
 	"context"
 	"embed"
 	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 
+	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/blob"
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
@@ -62,6 +69,15 @@ type Config struct {
 	Key [32]byte
 	// MaxSize is the size of the largest file in bytes; 0 is DefaultMaxSize.
 	MaxSize int64
+	// Scanner looks through every file before anything else; nil for none.
+	Scanner *Scanner
+	// Workers is how many videos are processed at once; 0 processes nothing here.
+	Workers int
+	// TempDir is where files are while they are processed; the system's when empty.
+	TempDir string
+	// Checker says who may still read what a part of a file belongs to: the one
+	// that the guard asks.
+	Checker auth.Checker
 	Now     func() time.Time // nil: time.Now
 }
 
@@ -74,6 +90,15 @@ type Service struct {
 	maxSize int64
 	pixels  *semaphore.Weighted // of pictures that are being read
 	now     func() time.Time
+
+	checker   auth.Checker
+	scanner   *Scanner
+	workers   int
+	temp      string
+	wake      chan struct{} // has a value when there may be a task
+	cache     *otter.Cache[string, *shownFile]
+	toolEvery time.Duration
+	backOff   time.Duration // after the first try that failed
 }
 
 // New returns a service. It panics when the key is zero, with which anybody
@@ -83,6 +108,12 @@ func New(cfg Config) *Service {
 		panic("media: Config.Key is not set")
 	}
 	s := &Service{db: cfg.DB, bucket: cfg.Bucket, log: cfg.Log, key: cfg.Key, maxSize: cfg.MaxSize, now: cfg.Now, pixels: semaphore.NewWeighted(maxPixels)}
+	s.checker, s.scanner, s.workers, s.temp = cfg.Checker, cfg.Scanner, cfg.Workers, cfg.TempDir
+	s.wake, s.toolEvery, s.backOff = make(chan struct{}, 1), toolEvery, 5*time.Second
+	s.cache = otter.Must(&otter.Options[string, *shownFile]{
+		MaximumWeight: 200_000, Weigher: func(_ string, f *shownFile) uint32 { return uint32(1 + len(f.variants)) }, //nolint:gosec // at most maxParts
+		ExpiryCalculator: otter.ExpiryWriting[string, *shownFile](shownFor),
+	})
 	if s.maxSize <= 0 {
 		s.maxSize = DefaultMaxSize
 	}
@@ -96,6 +127,7 @@ func New(cfg Config) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	mediapb.RegisterMediaServiceServer(r, &server{media: s})
 	mediapb.RegisterAvatarServiceServer(r, &server{media: s})
+	mediapb.RegisterProcessingServiceServer(r, &server{media: s})
 }
 
 // Handlers returns what the service does on events.
@@ -106,9 +138,13 @@ func (s *Service) Handlers() []bus.Handler {
 // sweepEvery is how often abandoned uploads are looked for.
 const sweepEvery = time.Hour
 
-// Run deletes what uploads have left behind that did not come to their end, and
-// avatars that were replaced, until ctx ends.
+// Run processes files, and deletes what uploads have left behind that did not come
+// to their end, avatars that were replaced and what was made of files that are
+// gone, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { s.work(ctx) })
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {

@@ -109,6 +109,9 @@ const sweepBatch = 1000
 // neither files nor avatars, and those of avatars that were replaced. It returns
 // how many.
 func (s *Service) Sweep(ctx context.Context) (int, error) {
+	if err := s.sweepVariants(ctx); err != nil {
+		return 0, err
+	}
 	rows, err := s.db.Query(ctx, `SELECT id FROM upload WHERE abandoned OR started_at < $1 ORDER BY started_at LIMIT $2`,
 		s.utc().Add(-abandonedAfter), sweepBatch)
 	if err != nil {

@@ -48,7 +48,9 @@ type Media struct {
 	State string `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
 	// When it was uploaded.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	// An address to fetch it, relative to the platform's own.
+	// An address to fetch it, relative to the platform's own; empty before it is
+	// ready. For staff it is the original. For viewers it is the largest size of a
+	// picture, a sound to play at once, and empty for a video.
 	Url string `protobuf:"bytes,9,opt,name=url,proto3" json:"url,omitempty"`
 	// When the address stops working.
 	UrlExpiresAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=url_expires_at,json=urlExpiresAt,proto3" json:"url_expires_at,omitempty"`
@@ -75,7 +77,8 @@ type Media struct {
 	ThumbnailsUrl string `protobuf:"bytes,27,opt,name=thumbnails_url,json=thumbnailsUrl,proto3" json:"thumbnails_url,omitempty"`
 	// Captions of a video or a sound.
 	Captions []*Caption `protobuf:"bytes,28,rep,name=captions,proto3" json:"captions,omitempty"`
-	// Pages of slides, in order.
+	// Pages of slides, in order; left out of lists, and where more than 20 files
+	// are asked for at once.
 	Pages []*MediaPage `protobuf:"bytes,29,rep,name=pages,proto3" json:"pages,omitempty"`
 	// Peaks of a sound as JSON: {"peaks":[0.1,…]}, from 0 to 1, over its length.
 	WaveformUrl   string `protobuf:"bytes,30,opt,name=waveform_url,json=waveformUrl,proto3" json:"waveform_url,omitempty"`
@@ -440,7 +443,8 @@ type MediaPage struct {
 	Width int32 `protobuf:"varint,3,opt,name=width,proto3" json:"width,omitempty"`
 	// The picture's height in pixels.
 	Height int32 `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
-	// Its text, of which at most 10,000 characters are kept.
+	// Its text, of which at most 2,000 characters are kept; where it was
+	// asked for.
 	Text          string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -904,7 +908,9 @@ type BatchGetMediaRequest struct {
 	// The files, at most 200.
 	MediaIds []string `protobuf:"bytes,2,rep,name=media_ids,json=mediaIds,proto3" json:"media_ids,omitempty"`
 	// Who they are shown to; for nobody in particular when absent.
-	Viewer        *Viewer `protobuf:"bytes,3,opt,name=viewer,proto3" json:"viewer,omitempty"`
+	Viewer *Viewer `protobuf:"bytes,3,opt,name=viewer,proto3" json:"viewer,omitempty"`
+	// Also the text of pages, for finding it; of at most 5 files.
+	Words         bool `protobuf:"varint,4,opt,name=words,proto3" json:"words,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -958,6 +964,13 @@ func (x *BatchGetMediaRequest) GetViewer() *Viewer {
 		return x.Viewer
 	}
 	return nil
+}
+
+func (x *BatchGetMediaRequest) GetWords() bool {
+	if x != nil {
+		return x.Words
+	}
+	return false
 }
 
 // Whom files are shown to. Their addresses are bound to it.
@@ -1150,12 +1163,13 @@ const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\rdescribe_only\x18\x06 \x01(\bR\fdescribeOnly\"Y\n" +
 	"\x15DownloadMediaResponse\x12*\n" +
 	"\x05media\x18\x01 \x01(\v2\x14.stoa.media.v1.MediaR\x05media\x12\x14\n" +
-	"\x05chunk\x18\x02 \x01(\fR\x05chunk\"\x9f\x01\n" +
+	"\x05chunk\x18\x02 \x01(\fR\x05chunk\"\xb5\x01\n" +
 	"\x14BatchGetMediaRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12/\n" +
 	"\tmedia_ids\x18\x02 \x03(\tB\x12\xbaH\x06\x92\x01\x03\x10\xc8\x01\xb2\xd4\x18\x05mediaR\bmediaIds\x12-\n" +
-	"\x06viewer\x18\x03 \x01(\v2\x15.stoa.media.v1.ViewerR\x06viewer\"j\n" +
+	"\x06viewer\x18\x03 \x01(\v2\x15.stoa.media.v1.ViewerR\x06viewer\x12\x14\n" +
+	"\x05words\x18\x04 \x01(\bR\x05words\"j\n" +
 	"\x06Viewer\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12 \n" +

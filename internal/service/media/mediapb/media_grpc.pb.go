@@ -41,13 +41,15 @@ type MediaServiceClient interface {
 	// media.type_refused (400) for content that a browser would run,
 	// media.upload_slow (503) for one that took too long.
 	UploadMedia(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadMediaRequest, Media], error)
-	// Returns what is known of a file of a course, with an address to fetch it
-	// that works for fifteen minutes. Errors: media.not_found (404).
+	// Returns what is known of a file of a course, with the text of its pages and
+	// with addresses to fetch it that work for fifteen minutes. Errors: media.not_found (404).
 	GetMedia(ctx context.Context, in *GetMediaRequest, opts ...grpc.CallOption) (*Media, error)
 	// Lists the files of a course, newest first.
 	ListMedia(ctx context.Context, in *ListMediaRequest, opts ...grpc.CallOption) (*ListMediaResponse, error)
-	// Sends the bytes of a file to who brings a signed address, or to anybody
-	// where the file is public (the cover of a published course). Over REST:
+	// Sends the bytes of a file that is ready to who brings a signed address, or to
+	// anybody where the file is public (the cover of a published course). A picture
+	// is sent in its largest size, without what the camera wrote into it; the
+	// original to staff alone. Over REST:
 	// GET /v1/media/{media_id}/content?expires=…&signature=…, with ranges. Errors:
 	// media.not_found (404), media.link_expired (403).
 	DownloadMedia(ctx context.Context, in *DownloadMediaRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadMediaResponse], error)
@@ -144,13 +146,15 @@ type MediaServiceServer interface {
 	// media.type_refused (400) for content that a browser would run,
 	// media.upload_slow (503) for one that took too long.
 	UploadMedia(grpc.ClientStreamingServer[UploadMediaRequest, Media]) error
-	// Returns what is known of a file of a course, with an address to fetch it
-	// that works for fifteen minutes. Errors: media.not_found (404).
+	// Returns what is known of a file of a course, with the text of its pages and
+	// with addresses to fetch it that work for fifteen minutes. Errors: media.not_found (404).
 	GetMedia(context.Context, *GetMediaRequest) (*Media, error)
 	// Lists the files of a course, newest first.
 	ListMedia(context.Context, *ListMediaRequest) (*ListMediaResponse, error)
-	// Sends the bytes of a file to who brings a signed address, or to anybody
-	// where the file is public (the cover of a published course). Over REST:
+	// Sends the bytes of a file that is ready to who brings a signed address, or to
+	// anybody where the file is public (the cover of a published course). A picture
+	// is sent in its largest size, without what the camera wrote into it; the
+	// original to staff alone. Over REST:
 	// GET /v1/media/{media_id}/content?expires=…&signature=…, with ranges. Errors:
 	// media.not_found (404), media.link_expired (403).
 	DownloadMedia(*DownloadMediaRequest, grpc.ServerStreamingServer[DownloadMediaResponse]) error

@@ -2,13 +2,14 @@
 
 CREATE TABLE task (
 	object_id text COLLATE "C" CONSTRAINT task_pkey PRIMARY KEY,
-	kind text NOT NULL,
+	heavy boolean NOT NULL DEFAULT false,
 	tries integer NOT NULL DEFAULT 0,
-	next_at timestamptz NOT NULL,
+	next_at timestamptz NOT NULL DEFAULT now(),
 	worker text,
 	scanned boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE task IS 'What is still to be done with an object, one row for each. No personal data.';
+COMMENT ON COLUMN task.heavy IS 'It takes long, so that others are not to wait behind it.';
 COMMENT ON COLUMN task.next_at IS 'When somebody may take it. Who has taken it moves this on while they live, so that it is taken again when they die.';
 COMMENT ON COLUMN task.worker IS 'The run that has it; null while nobody has.';
 COMMENT ON COLUMN task.scanned IS 'The scanner has found nothing in it.';
@@ -53,3 +54,11 @@ CREATE TABLE caption (
 COMMENT ON TABLE caption IS 'Captions of videos as WebVTT, one for each language. Course material.';
 COMMENT ON COLUMN caption.main IS 'Shown where a reader has chosen none.';
 CREATE UNIQUE INDEX caption_main ON caption (media_id) WHERE main;
+
+COMMENT ON TABLE upload IS 'Objects that may be in the bucket and are not of a row of media, avatar or variant: written before an object is stored, deleted when its row is inserted, and written again when what it is of is replaced or gone. What is left over is swept. No personal data.';
+
+-- Of what was there before, variants are made as well. It stays as it is meanwhile.
+INSERT INTO task (object_id, heavy)
+SELECT id, content_type LIKE 'video/%' FROM media
+WHERE content_type LIKE 'image/%' OR content_type LIKE 'video/%' OR content_type LIKE 'audio/%' OR content_type = 'application/ogg'
+	OR content_type IN ('application/pdf', 'application/vnd.openxmlformats-officedocument.presentationml.presentation', 'application/vnd.oasis.opendocument.presentation');
