@@ -44,12 +44,16 @@ var (
 	ErrTooManyCaptions = fault.New(fault.Exhausted, "caption.too_many", "A file has captions in at most %d languages.", maxCaptions)
 )
 
+func badCaption(field, code, hint string) *fault.Error {
+	return &fault.Error{Kind: fault.Invalid, Code: code, Message: "The captions can't be taken.", Fields: []fault.Field{{Path: field, Code: code, Hint: hint}}}
+}
+
 // PutCaption sets the captions of a file in one language.
 func (r *server) PutCaption(ctx context.Context, req *mediapb.PutCaptionRequest) (*mediapb.Caption, error) {
 	s := r.media
 	tag, err := language.Parse(req.GetLanguage())
 	if err != nil {
-		return nil, fault.InvalidField("language", "caption.language", "A language is named as in en, pt-BR or zh-Hant.")
+		return nil, badCaption("language", "caption.language", "A language is named as in en, pt-BR or zh-Hant.")
 	}
 	content, err := normalVTT(req.GetContent())
 	if err != nil {
@@ -204,7 +208,7 @@ func normalVTT(text string) (string, error) {
 	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\x00", "\ufffd").Replace(strings.TrimPrefix(text, "\ufeff"))
 	lines := strings.Split(text, "\n")
 	bad := func(line int, hint string) error {
-		return fault.InvalidField("content", "caption.malformed", fmt.Sprintf("Line %d: %s", line+1, hint))
+		return badCaption("content", "caption.malformed", fmt.Sprintf("Line %d: %s", line+1, hint))
 	}
 	vtt := strings.HasPrefix(lines[0], "WEBVTT")
 	at := 0

@@ -44,15 +44,17 @@ type fixture struct {
 	*media.Service
 	mediapb.MediaServiceClient // as the edge calls
 
-	t       *testing.T
-	avatars mediapb.AvatarServiceClient
-	service mediapb.MediaServiceClient // as another service calls
-	db      *pg.DB
-	dir     string
-	teacher context.Context //nolint:containedctx // who calls in most tests
-	account string
-	course  string
-	clock   atomic.Int64 // seconds that have passed
+	t          *testing.T
+	avatars    mediapb.AvatarServiceClient
+	readers    readers
+	processing mediapb.ProcessingServiceClient
+	service    mediapb.MediaServiceClient // as another service calls
+	db         *pg.DB
+	dir        string
+	teacher    context.Context //nolint:containedctx // who calls in most tests
+	account    string
+	course     string
+	clock      atomic.Int64 // seconds that have passed
 }
 
 var start = time.Date(2026, 3, 4, 10, 1, 0, 0, time.UTC)
@@ -66,16 +68,23 @@ func setup(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f.Service = media.New(media.Config{
-		DB: f.db, Bucket: bucket, Log: rpctest.Log(t), Key: [32]byte{1}, MaxSize: maxSize,
+		DB: f.db, Bucket: bucket, Log: rpctest.Log(t), Key: [32]byte{1}, MaxSize: maxSize, Checker: &f.readers,
 		Now: func() time.Time { return start.Add(time.Duration(f.clock.Load()) * time.Second) },
 	})
+	f.serve()
+	return f
+}
+
+// serve makes the service answer.
+func (f *fixture) serve() {
+	t := f.t
 	h := rpctest.New(t, func(account, _, _ string) bool { return account == f.account })
 	f.Register(h)
 	f.MediaServiceClient = mediapb.NewMediaServiceClient(h.As("edge"))
 	f.avatars = mediapb.NewAvatarServiceClient(h.As("edge"))
 	f.service = mediapb.NewMediaServiceClient(h.As("courses"))
+	f.processing = mediapb.NewProcessingServiceClient(h.As("edge"))
 	f.teacher = rpctest.Account(t.Context(), f.account)
-	return f
 }
 
 // upload sends content in pieces of 100,000 bytes.
@@ -200,7 +209,7 @@ func TestUploadAndDownload(t *testing.T) {
 		sum := sha256.Sum256(content)
 		want := &mediapb.Media{
 			Id: m.GetId(), CourseId: f.course, Filename: "lecture.bin", ContentType: "application/octet-stream",
-			Size: int64(size), Sha256: hex.EncodeToString(sum[:]), State: "ready", Percent: 100,
+			Size: int64(size), Sha256: hex.EncodeToString(sum[:]), State: "ready", Percent: 100, Kind: "file",
 		}
 		ignore := protocmp.IgnoreFields(&mediapb.Media{}, "created_at", "url", "url_expires_at")
 		if d := cmp.Diff(want, m, protocmp.Transform(), ignore); d != "" {

@@ -50,15 +50,15 @@ func (s *Service) makeImages(ctx context.Context, j *job) (*result, error) {
 		return nil, err
 	}
 	defer s.pixels.Release(pixels)
-	picture, err := f.decode(bytes.NewReader(content))
-	if err != nil || picture.Bounds().Empty() {
-		return nil, problemError(problemImage)
-	}
 	res := &result{kind: kindImage}
 	if moving, err := animation(content); err != nil {
 		return nil, err
 	} else if moving != nil {
 		res.parts = append(res.parts, *moving)
+	}
+	picture, err := f.decode(bytes.NewReader(content))
+	if err != nil || picture.Bounds().Empty() {
+		return nil, problemError(problemImage)
 	}
 	o := orientation(content)
 	b := picture.Bounds()

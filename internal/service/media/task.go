@@ -190,10 +190,11 @@ func (s *Service) settle(ctx context.Context, t *task, err error, stopping bool)
 		s.log.WarnContext(ctx, "media: a file waits for the scanner", "object", t.ObjectID, "error", err.Error())
 		return s.later(ctx, t, stateScanning, problemScanner, min(time.Minute, time.Second<<min(t.Tries, 6)), false)
 	case fault.Is(err, fault.Unavailable):
+		s.log.WarnContext(ctx, "media: a file waits for a server", "object", t.ObjectID, "error", err.Error())
 		return s.later(ctx, t, stateWaiting, problemRetry, 5*time.Second, false)
 	case t.Tries >= mostTries:
 		s.log.ErrorContext(ctx, "media: a file could not be processed", "object", t.ObjectID, "error", err.Error())
-		if ran && (run.slow || run.large || run.code < 0) {
+		if ran && (run.slow || run.large || run.code < 0 || run.code > 128) {
 			return s.ended(s.fail(ctx, t, problemTooHard))
 		}
 		return s.ended(s.fail(ctx, t, problemFailed))

@@ -36,8 +36,9 @@ type part struct {
 
 // storedAs returns the id of a variant's object. Each run of each object has a
 // prefix of its own, so that a run that is late writes over nothing, and what is
-// at an address never changes.
-func storedAs(objectID, run, name string) string { return objectID + "/" + run + "/" + name }
+// at an address never changes. In a bucket that is a folder no name is a folder of
+// another, hence the ending.
+func storedAs(objectID, run, name string) string { return objectID + ".parts/" + run + "/" + name }
 
 // keep stores what was made. As with uploads each object is named in a row before
 // it is stored, so that whatever happens it is either a variant or swept.

@@ -40,8 +40,8 @@ type ProcessingServiceClient interface {
 	// there were. They are read as WebVTT, or as SRT when they do not begin with
 	// "WEBVTT", and kept as WebVTT without styles. Errors: media.not_found (404),
 	// media.no_captions (412) for what is neither video nor audio,
-	// caption.malformed (400) with the line, caption.too_many (429) for more than
-	// 50 languages.
+	// caption.malformed (400) with the line, caption.language (400),
+	// caption.too_many (429) for more than 50 languages.
 	PutCaption(ctx context.Context, in *PutCaptionRequest, opts ...grpc.CallOption) (*Caption, error)
 	// Lists the captions of a file by language, at most 50. Errors:
 	// media.not_found (404).
@@ -138,8 +138,8 @@ type ProcessingServiceServer interface {
 	// there were. They are read as WebVTT, or as SRT when they do not begin with
 	// "WEBVTT", and kept as WebVTT without styles. Errors: media.not_found (404),
 	// media.no_captions (412) for what is neither video nor audio,
-	// caption.malformed (400) with the line, caption.too_many (429) for more than
-	// 50 languages.
+	// caption.malformed (400) with the line, caption.language (400),
+	// caption.too_many (429) for more than 50 languages.
 	PutCaption(context.Context, *PutCaptionRequest) (*Caption, error)
 	// Lists the captions of a file by language, at most 50. Errors:
 	// media.not_found (404).
