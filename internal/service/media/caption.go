@@ -39,7 +39,7 @@ const (
 
 // Errors of captions.
 var (
-	ErrNoCaptions      = fault.New(fault.Precondition, "media.no_captions", "Only a video or a sound has captions.")
+	ErrNoCaptions      = fault.New(fault.Conflict, "media.no_captions", "Only a video or a sound has captions.")
 	ErrCaptionNotFound = fault.New(fault.NotFound, "caption.not_found", "There are no captions in this language.")
 	ErrTooManyCaptions = fault.New(fault.Exhausted, "caption.too_many", "A file has captions in at most %d languages.", maxCaptions)
 )

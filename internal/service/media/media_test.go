@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"image/color"
 	"io"
 	"net/url"
 	"os"
@@ -529,7 +530,7 @@ func TestListAndBatch(t *testing.T) {
 		t.Fatalf("batch: %d, %v", len(res.GetItems()), err)
 	}
 	for _, m := range res.GetItems() {
-		if _, _, err := f.download(t.Context(), link(t, m.GetUrl())); err != nil {
+		if _, err := f.content(m.GetUrl()); err != nil {
 			t.Errorf("the address of a batch: %v", err)
 		}
 	}
@@ -579,12 +580,14 @@ func event(t *testing.T, m proto.Message) bus.Event {
 
 func TestCoverIsPublic(t *testing.T) {
 	t.Parallel()
-	f := setup(t)
-	first, second := f.mustUpload("1.png", []byte("\x89PNG\r\n\x1a\n1")), f.mustUpload("2.png", []byte("\x89PNG\r\n\x1a\n2"))
-	foreign, err := f.upload(f.teacher, id.New("course"), "3.png", []byte("\x89PNG\r\n\x1a\n3"))
+	f := works(t, nil)
+	cover := photo(t, 20, 10, color.Black)
+	first, second := f.mustUpload("1.jpg", withExif(cover)), f.mustUpload("2.jpg", cover)
+	foreign, err := f.upload(f.teacher, id.New("course"), "3.jpg", cover)
 	if err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the pictures are ready", func() bool { return f.count(`SELECT count(*) FROM media WHERE state = 'ready'`) == 3 })
 	published := func(sequence int64, cover string) bus.Event {
 		return event(t, &coursespb.CoursePublished{CourseId: f.course, Sequence: sequence, CoverMediaId: cover})
 	}
@@ -592,7 +595,10 @@ func TestCoverIsPublic(t *testing.T) {
 		t.Helper()
 		var got []bool
 		for _, m := range []*mediapb.Media{first, second, foreign} {
-			_, _, err := f.download(t.Context(), &mediapb.DownloadMediaRequest{MediaId: m.GetId()})
+			_, content, err := f.download(t.Context(), &mediapb.DownloadMediaRequest{MediaId: m.GetId()})
+			if bytes.Contains(content, []byte("SECRETPLACE")) {
+				t.Error("anybody gets what the camera wrote")
+			}
 			if err != nil && !errors.Is(err, media.ErrNotFound) {
 				t.Fatal(err)
 			}

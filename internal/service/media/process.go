@@ -321,7 +321,7 @@ func (s *Service) fail(ctx context.Context, t *task, problem string) error {
 
 // Errors of processing again.
 var (
-	ErrNotRetryable = fault.New(fault.Precondition, "media.not_retryable", "Only a file that is broken or waits can be processed again.")
+	ErrNotRetryable = fault.New(fault.Conflict, "media.not_retryable", "Only a file that is broken or waits can be processed again.")
 	errGone         = errors.New("media: the file is gone")
 	errLost         = errors.New("media: somebody else has the task")
 )

@@ -34,12 +34,12 @@ const (
 // What is made of files for showing them, and its delivery.
 type ProcessingServiceClient interface {
 	// Has a file processed again that is "broken" or "waiting". Errors:
-	// media.not_found (404), media.not_retryable (412) for one in another state.
+	// media.not_found (404), media.not_retryable (409) for one in another state.
 	RetryMedia(ctx context.Context, in *RetryMediaRequest, opts ...grpc.CallOption) (*Media, error)
 	// Sets the captions of a video or audio file in one language, in place of those
 	// there were. They are read as WebVTT, or as SRT when they do not begin with
 	// "WEBVTT", and kept as WebVTT without styles. Errors: media.not_found (404),
-	// media.no_captions (412) for what is neither video nor audio,
+	// media.no_captions (409) for what is neither video nor audio,
 	// caption.malformed (400) with the line, caption.language (400),
 	// caption.too_many (429) for more than 50 languages.
 	PutCaption(ctx context.Context, in *PutCaptionRequest, opts ...grpc.CallOption) (*Caption, error)
@@ -132,12 +132,12 @@ type ProcessingService_DownloadPartClient = grpc.ServerStreamingClient[DownloadP
 // What is made of files for showing them, and its delivery.
 type ProcessingServiceServer interface {
 	// Has a file processed again that is "broken" or "waiting". Errors:
-	// media.not_found (404), media.not_retryable (412) for one in another state.
+	// media.not_found (404), media.not_retryable (409) for one in another state.
 	RetryMedia(context.Context, *RetryMediaRequest) (*Media, error)
 	// Sets the captions of a video or audio file in one language, in place of those
 	// there were. They are read as WebVTT, or as SRT when they do not begin with
 	// "WEBVTT", and kept as WebVTT without styles. Errors: media.not_found (404),
-	// media.no_captions (412) for what is neither video nor audio,
+	// media.no_captions (409) for what is neither video nor audio,
 	// caption.malformed (400) with the line, caption.language (400),
 	// caption.too_many (429) for more than 50 languages.
 	PutCaption(context.Context, *PutCaptionRequest) (*Caption, error)
