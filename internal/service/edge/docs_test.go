@@ -77,6 +77,7 @@ func docsRPCs() map[string]docsRPC {
 var docsByHand = map[string]docsRPC{
 	"UploadMedia":        {method: "post", path: "/v1/courses/{course_id}/media"},
 	"DownloadMedia":      {method: "get", path: "/v1/media/{media_id}/content"},
+	"DownloadPart":       {method: "get", path: "/v1/media/{media_id}/parts/{token}/{part}"},
 	"UploadAvatar":       {method: "put", path: "/v1/me/avatar"},
 	"DownloadAvatar":     {method: "get", path: "/v1/avatars/{avatar_id}"},
 	"UploadImport":       {method: "post", path: "/v1/courses/{course_id}/imports"},
