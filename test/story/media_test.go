@@ -102,7 +102,7 @@ func TestVideoIsShown(t *testing.T) {
 			if a := nobody.do(t, 200, http.MethodHead, segments[0], nil); len(a.body) != 0 {
 				t.Errorf("HEAD comes with %d bytes", len(a.body))
 			}
-			teacher.do(t, 200, "DELETE", "/v1/courses/"+course+"/roles/"+grant.text("id"), nil)
+			teacher.do(t, 204, "DELETE", "/v1/courses/"+course+"/roles/"+grant.text("id"), nil)
 			refused(t, "a segment", nobody, time.Now(), 403, segments[1])
 
 			// A learner's file is theirs as long as the course is.
