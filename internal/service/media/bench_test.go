@@ -25,7 +25,7 @@ func BenchmarkTranscode(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := os.WriteFile(j.path("in"), content, 0o600); err != nil {
+		if err := os.WriteFile(j.path("in"), content, 0o600); err != nil { //nolint:gosec // the same
 			b.Fatal(err)
 		}
 		return j

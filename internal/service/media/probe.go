@@ -52,8 +52,8 @@ func probe(ctx context.Context, j *job, contentType string) (*probed, error) {
 	}
 	l := defaultLimits
 	l.time, l.cpu, l.stdout, l.file = time.Minute, 30*time.Second, 1<<20, 1<<20
-	out, err := j.run(ctx, l, "ffprobe", append([]string{"-v", "error", "-of", "json", "-show_entries",
-		"format=duration:stream=codec_type,width,height,duration,avg_frame_rate,nb_frames:stream_disposition=attached_pic:stream_side_data=rotation:stream_tags=rotate"}, in...)...)
+	const entries = "format=duration:stream=codec_type,width,height:stream_disposition=attached_pic:stream_side_data=rotation:stream_tags=rotate"
+	out, err := j.run(ctx, l, "ffprobe", append([]string{"-v", "error", "-of", "json", "-show_entries", entries}, in...)...)
 	if refused(err) {
 		return nil, problemError(problemVideo)
 	}

@@ -114,8 +114,8 @@ func (s *Service) forStaff(ctx context.Context, found []file, all bool) ([]*medi
 		return nil, nil
 	}
 	items, err := s.presentAll(ctx, found, viewer{account: auth.From(ctx).Account, course: found[0].CourseID, staff: true}, all, all)
-	for i, m := range items {
-		if found[i].State == stateReady {
+	for _, m := range items {
+		if m.GetState() == stateReady {
 			m.Url, m.UrlExpiresAt = s.address(m.GetId())
 		}
 	}

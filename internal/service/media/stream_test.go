@@ -189,7 +189,7 @@ func TestSound(t *testing.T) {
 func TestTools(t *testing.T) {
 	video := film(t, "1")
 	path := os.Getenv("PATH")
-	real, err := exec.LookPath("ffmpeg")
+	program, err := exec.LookPath("ffmpeg")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +208,7 @@ func TestTools(t *testing.T) {
 	})
 	script := func(t *testing.T, text string) {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "ffmpeg"), []byte("#!/bin/sh\n"+strings.ReplaceAll(text, "MARK", filepath.Join(dir, "mark"))+"\nexec "+real+` "$@"`+"\n"), 0o700); err != nil { //nolint:gosec // it is run
+		if err := os.WriteFile(filepath.Join(dir, "ffmpeg"), []byte("#!/bin/sh\n"+strings.ReplaceAll(text, "MARK", filepath.Join(dir, "mark"))+"\nexec "+program+` "$@"`+"\n"), 0o700); err != nil { //nolint:gosec // it is run
 			t.Fatal(err)
 		}
 		t.Setenv("PATH", dir+":"+path)

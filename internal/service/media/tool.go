@@ -285,7 +285,7 @@ func (j *job) size() int64 {
 				n += info.Size()
 			}
 		}
-		return nil //nolint:nilerr // files come and go
+		return nil
 	})
 	return n
 }
