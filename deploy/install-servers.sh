@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what is missing of the named servers from Debian's or Ubuntu's
-# packages: postgresql, redis, rabbitmq. Programs only: nothing is started.
+# packages: postgresql, redis, rabbitmq, and of the programs that files are
+# processed with: ffmpeg, poppler, libreoffice. Programs only: nothing is started.
 set -eu
 
 missing=""
@@ -13,6 +14,9 @@ for server in "$@"; do
 		;;
 	redis) command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server" ;;
 	rabbitmq) [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$missing rabbitmq-server" ;;
+	ffmpeg) command -v ffmpeg >/dev/null 2>&1 && command -v ffprobe >/dev/null 2>&1 || missing="$missing ffmpeg" ;;
+	poppler) command -v pdftoppm >/dev/null 2>&1 && command -v pdftotext >/dev/null 2>&1 && command -v pdfinfo >/dev/null 2>&1 || missing="$missing poppler-utils" ;;
+	libreoffice) command -v soffice >/dev/null 2>&1 || missing="$missing libreoffice-impress fonts-liberation" ;;
 	*) echo "install-servers: unknown server $server" >&2; exit 2 ;;
 	esac
 done

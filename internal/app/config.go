@@ -22,6 +22,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/service/identity"
+	"github.com/stoa-lms/stoa/internal/service/media"
 	"github.com/stoa-lms/stoa/internal/service/notify"
 )
 
@@ -72,6 +73,10 @@ type Config struct {
 	BucketURL       string `help:"Where files are kept: file:///folder, or s3://bucket?endpoint=https://host&region=name. A folder in the data folder when empty." env:"STOA_BUCKET_URL"`
 	BucketAccessKey string `help:"Access key of an S3 bucket." env:"STOA_BUCKET_ACCESS_KEY"`
 	BucketSecretKey string `help:"Secret key of an S3 bucket." env:"STOA_BUCKET_SECRET_KEY"`
+
+	MediaScanner string `help:"Who looks through files for malware before they are shown: a clamd, as clamd://host:3310 or clamd:///run/clamav/clamd.ctl. Nobody when empty." env:"STOA_MEDIA_SCANNER"`
+	MediaWorkers Int    `help:"How many videos this process works on at once, where media runs in it; besides one thing that takes less. None of either when 0." default:"1" env:"STOA_MEDIA_WORKERS"`
+	MediaTempDir string `help:"Folder for files while they are worked on, with room for a few of the largest. The system's when empty." env:"STOA_MEDIA_TEMP_DIR" type:"path"`
 
 	SMTPURL  string `name:"smtp-url" help:"Mail server, as smtp://user:password@host:587, which must offer STARTTLS, or smtps://; smtp+plain:// for one on the same machine. Mails are held when empty." env:"STOA_SMTP_URL"`
 	MailFrom string `help:"Sender of mails, as Stoa <no-reply@learn.example.org>. Needed with STOA_SMTP_URL." env:"STOA_MAIL_FROM"`
@@ -172,7 +177,7 @@ func (c *Config) Faults(services []string) []string {
 	for setting, err := range map[string]error{
 		"STOA_DATABASE_CONNECTIONS": c.Connections.err, "STOA_MIGRATE": c.Migrate.err, "STOA_DEMO": c.Demo.err, "STOA_RPC_INSECURE": c.RPCInsecure.err,
 		"STOA_RATE_LIMIT": c.RateLimit.err, "STOA_SIGN_IN_RATE_LIMIT": c.SignInRateLimit.err,
-		"STOA_REQUEST_TIMEOUT": c.RequestTimeout.err, "STOA_MAX_UPLOAD": c.MaxUpload.err, "STOA_DRAIN": c.Drain.err,
+		"STOA_REQUEST_TIMEOUT": c.RequestTimeout.err, "STOA_MAX_UPLOAD": c.MaxUpload.err, "STOA_MEDIA_WORKERS": c.MediaWorkers.err, "STOA_DRAIN": c.Drain.err,
 		"STOA_MEDIA_COURSE_QUOTA": c.MediaCourseQuota.err, "STOA_MEDIA_ACCOUNT_QUOTA": c.MediaAccountQuota.err,
 		"STOA_MEDIA_COURSE_UPLOADS": c.MediaCourseUploads.err, "STOA_MEDIA_ACCOUNT_UPLOADS": c.MediaAccountUploads.err,
 		"STOA_MEDIA_UPLOAD_LIFETIME": c.MediaUploadLifetime.err,
@@ -230,6 +235,12 @@ func (c *Config) Faults(services []string) []string {
 	if c.Connections.err == nil && (c.Connections.V < 4 || c.Connections.V > 1000) {
 		// Events take three, requests need one.
 		add("STOA_DATABASE_CONNECTIONS", "%d is not from 4 to 1000", c.Connections.V)
+	}
+	if c.MediaWorkers.err == nil && c.MediaWorkers.V > 64 {
+		add("STOA_MEDIA_WORKERS", "%d is not from 0 to 64", c.MediaWorkers.V)
+	}
+	if _, err := c.scanner(); err != nil {
+		add("STOA_MEDIA_SCANNER", "%v", err)
 	}
 	if c.MaxUpload.err == nil && c.MaxUpload.V < 1 {
 		add("STOA_MAX_UPLOAD", "must be at least 1")
@@ -328,6 +339,14 @@ func (c *Config) mailer() (*notify.Mailer, error) {
 		return nil, nil //nolint:nilnil // none is a setting like others
 	}
 	return notify.NewMailer(c.SMTPURL, c.MailFrom)
+}
+
+// scanner returns what looks for malware, nil where there is none.
+func (c *Config) scanner() (*media.Scanner, error) {
+	if c.MediaScanner == "" {
+		return nil, nil //nolint:nilnil // none is a setting like others
+	}
+	return media.NewScanner(c.MediaScanner)
 }
 
 // parseProxies reads networks.

@@ -20,6 +20,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/bus/amqp"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/embedded"
+	"github.com/stoa-lms/stoa/internal/service/media"
 )
 
 // WithDatabase calls fn with the address of the database: the one named, that of
@@ -98,6 +99,9 @@ func Examine(ctx context.Context, cfg Config, services []string, version string)
 		findings = append(findings, examineBucket(ctx, cfg))
 		findings = append(findings, examineDatabase(ctx, cfg)...)
 		findings = append(findings, examineBroker(ctx, cfg))
+	}
+	if len(services) == 0 || slices.Contains(services, media.Schema.Name) {
+		findings = append(findings, examineTools(cfg), examineScanner(ctx, cfg))
 	}
 	findings = append(findings, examineCache(ctx, cfg))
 	return append(findings, examinePeers(ctx, cfg, services)...)
@@ -238,6 +242,47 @@ func examineCache(ctx context.Context, cfg Config) Finding {
 		return Finding{What: "cache", Says: "within the process"}
 	}
 	return Finding{What: "cache", Says: "Redis answers"}
+}
+
+// examineTools looks for the programs that files are processed with.
+func examineTools(cfg Config) Finding {
+	if cfg.MediaWorkers.V == 0 {
+		return Finding{What: "media tools", Says: "not needed: STOA_MEDIA_WORKERS is 0"}
+	}
+	if missing := media.MissingTools(); len(missing) > 0 {
+		var names, packages []string
+		for _, t := range missing {
+			names, packages = append(names, t.Name), append(packages, t.Package)
+		}
+		slices.Sort(packages)
+		return Finding{
+			"media tools", "missing: " + strings.Join(names, ", ") + "; what needs them waits, all else goes on",
+			"On Debian or Ubuntu: apt-get install " + strings.Join(slices.Compact(packages), " ") + ". What waits goes on by itself.",
+		}
+	}
+	if !media.Isolated() {
+		return Finding{
+			"media tools", "all there; they run with a network, because users may make no namespaces here",
+			"Let them: sysctl kernel.unprivileged_userns_clone=1, or a seccomp profile that allows unshare; or run media where nothing can be reached.",
+		}
+	}
+	return Finding{What: "media tools", Says: "all there, run without a network"}
+}
+
+func examineScanner(ctx context.Context, cfg Config) Finding {
+	scanner, err := cfg.scanner()
+	if err == nil && scanner == nil {
+		return Finding{What: "malware scanner", Says: "none"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err == nil {
+		err = scanner.Ping(ctx)
+	}
+	if err != nil {
+		return Finding{"malware scanner", err.Error(), "Check STOA_MEDIA_SCANNER and that clamd runs. Meanwhile uploads wait."}
+	}
+	return Finding{What: "malware scanner", Says: "answers"}
 }
 
 // examinePeers tries to reach the services that run elsewhere.

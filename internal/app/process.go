@@ -43,7 +43,10 @@ type process struct {
 	peers   map[string]string
 	tls     *rpc.TLS // nil where processes speak without
 
-	server   *rpc.Server
+	server *rpc.Server
+
+	permissions *permissions // what the guard asks
+
 	broker   bus.Broker
 	limiter  cache.Store
 	database string
@@ -168,6 +171,7 @@ func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []strin
 	if err != nil {
 		return nil, err
 	}
+	p.permissions = perms
 	p.server = rpc.NewServer(auth.NewGuard(p.keys, perms), log, p.tls)
 	perms.access = accesspb.NewAccessServiceClient(p.conn("auth", "access"))
 	if cfg.AMQPURL != "" {

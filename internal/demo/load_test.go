@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -35,7 +36,7 @@ func settings(t *testing.T) app.Config {
 	t.Helper()
 	return app.Config{
 		Profile: "development", DataDir: t.TempDir(), DatabaseURL: pgtest.New(t, app.Schemas()...), Payments: "development",
-		Connections: app.Int{V: 4}, HTTPAddr: "127.0.0.1:0", MaxUpload: app.Int{V: 1 << 20},
+		Connections: app.Int{V: 4}, HTTPAddr: "127.0.0.1:0", MaxUpload: app.Int{V: 1 << 20}, MediaWorkers: app.Int{V: 1},
 		RequestTimeout: app.Duration{V: 20 * time.Second}, Drain: app.Duration{V: 5 * time.Second},
 		LogFormat: "text", LogLevel: "error",
 	}
@@ -183,9 +184,9 @@ func state(t *testing.T, conns map[string]grpc.ClientConnInterface, signIns []de
 		}
 		for _, c := range own.GetItems() {
 			outline := said(t, ctx, courses.GetOutline, &coursespb.GetOutlineRequest{CourseId: c.GetId()})
-			media := said(t, ctx, mediapb.NewMediaServiceClient(conns["media"]).ListMedia, &mediapb.ListMediaRequest{CourseId: c.GetId(), PageSize: 100})
+			media := ready(t, ctx, conns, c.GetId())
 			for _, m := range media.GetItems() {
-				m.Url, m.UrlExpiresAt = "", nil
+				m.Url, m.UrlExpiresAt, m.Images = "", nil, nil
 			}
 			list = append(list, outline, media,
 				said(t, ctx, commercepb.NewCommerceServiceClient(conns["commerce"]).GetPrice, &commercepb.GetPriceRequest{CourseId: c.GetId()}),
@@ -194,6 +195,26 @@ func state(t *testing.T, conns map[string]grpc.ClientConnInterface, signIns []de
 		all[s.Email] = list
 	}
 	return all
+}
+
+// ready returns the files of a course once all of them can be shown.
+func ready(t *testing.T, ctx context.Context, conns map[string]grpc.ClientConnInterface, course string) *mediapb.ListMediaResponse { //nolint:revive // as said has it
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		media := said(t, ctx, mediapb.NewMediaServiceClient(conns["media"]).ListMedia, &mediapb.ListMediaRequest{CourseId: course, PageSize: 100})
+		if !slices.ContainsFunc(media.GetItems(), func(m *mediapb.Media) bool { return m.GetState() != "ready" }) {
+			return media
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("files are not ready: %v", media)
+		case <-tick.C:
+		}
+	}
 }
 
 // told is what the test expects of a student: percent of each course they take,
@@ -273,6 +294,7 @@ func checkSchool(t *testing.T, conns map[string]grpc.ClientConnInterface, signIn
 			if c.GetState() != "published" || c.GetHasUnpublishedChanges() || c.GetPublishedVersion() != 1 || c.GetCoverMediaId() == "" {
 				t.Errorf("course: %v", c)
 			}
+			ready(t, ctx, conns, c.GetId())
 			outline := said(t, ctx, coursespb.NewCoursesServiceClient(conns["courses"]).GetOutline, &coursespb.GetOutlineRequest{CourseId: c.GetId(), View: "published"})
 			for i, m := range outline.GetModules() {
 				for j, l := range m.GetLessons() {

@@ -122,6 +122,9 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 		"stoa.media.v1.MediaService.DownloadMedia": func(md protoreflect.MethodDescriptor) route {
 			return route{rpc: md, method: http.MethodGet, path: "/v1/media/{media_id}/content", query: []string{"expires", "signature"}, edit: download}
 		},
+		"stoa.media.v1.ProcessingService.DownloadPart": func(md protoreflect.MethodDescriptor) route {
+			return route{rpc: md, method: http.MethodGet, path: "/v1/media/{media_id}/parts/{token}/{part}", edit: downloadPart}
+		},
 		"stoa.media.v1.AvatarService.UploadAvatar": func(md protoreflect.MethodDescriptor) route {
 			return route{rpc: md, method: http.MethodPut, path: "/v1/me/avatar", edit: uploadAvatar}
 		},
@@ -191,6 +194,14 @@ func upload(op *spec.Operation) {
 	}
 	ok, _ := op.Responses.Get("200")
 	op.Responses = spec.Map[*spec.Response]{{Name: "201", Value: ok}}
+}
+
+func downloadPart(op *spec.Operation) {
+	about := op.Description
+	download(op)
+	op.Summary = "Sends a part of a file"
+	op.Description = strings.Replace(about, " Over REST: GET /v1/media/{media_id}/parts/{token}/{part}, with ranges.",
+		" Ranges and conditional requests are honoured. Addresses are used as they were given: those of a video's parts have slashes in {part}.", 1)
 }
 
 func download(op *spec.Operation) {

@@ -41,6 +41,7 @@ var byHand = map[string]string{
 	"/stoa.media.v1.MultipartService/PutPart":          "PUT /v1/uploads/{upload_id}/parts/{number}?expires=1&size=1&sha256=x&signature=x",
 	"/stoa.media.v1.MediaService/UploadMedia":          "POST /v1/courses/{course_id}/media?filename=a.txt",
 	"/stoa.media.v1.MediaService/DownloadMedia":        "GET /v1/media/{media_id}/content",
+	"/stoa.media.v1.ProcessingService/DownloadPart":    "GET /v1/media/{media_id}/parts/AAAA/hls/master.m3u8",
 }
 
 // doors returns every RPC of every contract, those without a REST form too.

@@ -136,7 +136,7 @@ type use struct {
 }
 
 // findMedia returns the files of the course that are named, by id.
-func (s *Service) findMedia(ctx context.Context, courseID string, uses []use) (map[string]*mediapb.Media, error) {
+func (s *Service) findMedia(ctx context.Context, courseID string, uses []use, viewer *mediapb.Viewer) (map[string]*mediapb.Media, error) {
 	if len(uses) == 0 {
 		return nil, nil
 	}
@@ -145,7 +145,7 @@ func (s *Service) findMedia(ctx context.Context, courseID string, uses []use) (m
 		ids[i] = u.id
 	}
 	slices.Sort(ids)
-	res, err := s.media.BatchGetMedia(ctx, &mediapb.BatchGetMediaRequest{CourseId: courseID, MediaIds: slices.Compact(ids)})
+	res, err := s.media.BatchGetMedia(ctx, &mediapb.BatchGetMediaRequest{CourseId: courseID, MediaIds: slices.Compact(ids), Viewer: viewer})
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func fits(kind string, m *mediapb.Media) bool {
 // checkMedia returns an error that tells each field which names no file of the
 // course or none that can be shown there.
 func (s *Service) checkMedia(ctx context.Context, courseID string, uses []use) error {
-	found, err := s.findMedia(ctx, courseID, uses)
+	found, err := s.findMedia(ctx, courseID, uses, nil)
 	if err != nil {
 		return err
 	}

@@ -106,7 +106,7 @@ func (s *Service) getLesson(ctx context.Context, courseID, lessonID, view string
 	if l.Revision > 0 {
 		number = 0
 	}
-	return s.complete(ctx, out, html, number)
+	return s.complete(ctx, out, html, number, l.Preview && l.Published)
 }
 
 func (s *Service) createLesson(ctx context.Context, req *coursespb.CreateLessonRequest) (*coursespb.Lesson, error) {
@@ -144,7 +144,7 @@ func (s *Service) createLesson(ctx context.Context, req *coursespb.CreateLessonR
 		return nil, err
 	}
 	w.tell(l)
-	return s.complete(ctx, l, s.renderProto(l), 0)
+	return s.complete(ctx, l, s.renderProto(l), 0, false)
 }
 
 func (s *Service) updateLesson(ctx context.Context, req *coursespb.UpdateLessonRequest) (*coursespb.Lesson, error) {
@@ -197,7 +197,7 @@ func (s *Service) updateLesson(ctx context.Context, req *coursespb.UpdateLessonR
 		return nil, err
 	}
 	w.tell(l)
-	return s.complete(ctx, l, s.renderProto(l), 0)
+	return s.complete(ctx, l, s.renderProto(l), 0, false)
 }
 
 // rewrite gives a lesson the content asked for, as a new version when it never

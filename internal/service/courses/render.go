@@ -5,9 +5,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/markdown"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
 // render returns the HTML of each block, "" for those that have none.
@@ -53,7 +55,7 @@ func (s *Service) rendered(ctx context.Context, l lesson) ([]string, error) {
 // complete adds to a lesson what is made for its readers: HTML, what media tells
 // of files, for which it is asked once, and not at all without files, and the
 // titles of activities, of a publication or, with 0, of the draft.
-func (s *Service) complete(ctx context.Context, l *coursespb.Lesson, html []string, publication int32) (*coursespb.Lesson, error) {
+func (s *Service) complete(ctx context.Context, l *coursespb.Lesson, html []string, publication int32, open bool) (*coursespb.Lesson, error) {
 	var uses, activities []use
 	for _, b := range l.GetBlocks() {
 		stored := newBlock(b)
@@ -64,7 +66,7 @@ func (s *Service) complete(ctx context.Context, l *coursespb.Lesson, html []stri
 			activities = append(activities, use{id: stored.ItemID})
 		}
 	}
-	found, err := s.findMedia(ctx, l.GetCourseId(), uses)
+	found, err := s.findMedia(ctx, l.GetCourseId(), uses, &mediapb.Viewer{AccountId: auth.From(ctx).Account, ItemId: l.GetId(), Open: open})
 	if err != nil {
 		return nil, err
 	}

@@ -81,6 +81,7 @@ var docsByHand = map[string]docsRPC{
 	"AppendUpload":       {method: "patch", path: "/v1/courses/{course_id}/uploads/{upload_id}"},
 	"DeleteUpload":       {method: "delete", path: "/v1/courses/{course_id}/uploads/{upload_id}"},
 	"PutPart":            {method: "put", path: "/v1/uploads/{upload_id}/parts/{number}"},
+	"DownloadPart":       {method: "get", path: "/v1/media/{media_id}/parts/{token}/{part}"},
 	"UploadAvatar":       {method: "put", path: "/v1/me/avatar"},
 	"DownloadAvatar":     {method: "get", path: "/v1/avatars/{avatar_id}"},
 	"UploadImport":       {method: "post", path: "/v1/courses/{course_id}/imports"},

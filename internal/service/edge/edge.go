@@ -83,6 +83,7 @@ type Edge struct {
 	avatars    mediapb.AvatarServiceClient
 	uploads    mediapb.UploadServiceClient
 	parts      mediapb.MultipartServiceClient
+	processing mediapb.ProcessingServiceClient
 	commerce   commercepb.CommerceServiceClient
 	notify     notifypb.NotifyServiceClient
 	tokens     *otter.Cache[string, auth.Principal]
@@ -126,6 +127,7 @@ func New(cfg Config) (*Edge, error) {
 		avatars:    mediapb.NewAvatarServiceClient(cfg.Conns["media"]),
 		uploads:    mediapb.NewUploadServiceClient(cfg.Conns["media"]),
 		parts:      mediapb.NewMultipartServiceClient(cfg.Conns["media"]),
+		processing: mediapb.NewProcessingServiceClient(cfg.Conns["media"]),
 		commerce:   commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
 		notify:     notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
 		tokens:     tokens,
@@ -174,6 +176,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /v1/courses/{course_id}/imports/{import_id}/report", e.importReport)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
+	mux.HandleFunc("GET /v1/media/{media_id}/parts/{token}/{part...}", e.downloadPart)
 	mux.HandleFunc("PUT /v1/me/avatar", e.putAvatar)
 	mux.HandleFunc("GET /v1/avatars/{avatar_id}", e.getAvatar)
 	mux.HandleFunc("/", e.notFound)
@@ -252,6 +255,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{mediapb.File_internal_service_media_mediapb_library_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterLibraryServiceHandlerClient(ctx, g, mediapb.NewLibraryServiceClient(e.Conns["media"]))
+		}},
+		{mediapb.File_internal_service_media_mediapb_processing_proto, func(g *runtime.ServeMux) error {
+			return mediapb.RegisterProcessingServiceHandlerClient(ctx, g, e.processing)
 		}},
 		{mediapb.File_internal_service_media_mediapb_avatars_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterAvatarServiceHandlerClient(ctx, g, e.avatars)

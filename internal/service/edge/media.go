@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/fault"
@@ -122,14 +123,19 @@ func (e *Edge) download(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, e.Log, fault.InvalidField("expires", "field.type", "Use the address as it was given."))
 		return
 	}
-	f := &file{ctx: r.Context(), media: e.media, control: http.NewResponseController(w), req: &mediapb.DownloadMediaRequest{
-		MediaId: r.PathValue("media_id"), Expires: expires, Signature: q.Get("signature"),
-	}}
-	m, err := f.describe()
+	req := &mediapb.DownloadMediaRequest{MediaId: r.PathValue("media_id"), Expires: expires, Signature: q.Get("signature"), DescribeOnly: true}
+	first, err := firstOf(r.Context(), func(ctx context.Context) (func() (*mediapb.DownloadMediaResponse, error), error) {
+		return receive(e.media.DownloadMedia(ctx, req))
+	})
 	if err != nil {
 		writeProblem(w, r, e.Log, err)
 		return
 	}
+	m := first.GetMedia()
+	f := &file{ctx: r.Context(), control: http.NewResponseController(w), size: m.GetSize(), open: func(ctx context.Context, offset int64) (func() ([]byte, error), error) {
+		req.DescribeOnly, req.Offset = false, offset
+		return chunksOf(receive(e.media.DownloadMedia(ctx, req)))
+	}}
 	defer f.close()
 	h := w.Header()
 	h.Set("Content-Type", m.GetContentType())
@@ -142,7 +148,6 @@ func (e *Edge) download(w http.ResponseWriter, r *http.Request) {
 		disposition = "inline"
 	}
 	h.Set("Content-Disposition", mime.FormatMediaType(disposition, map[string]string{"filename": m.GetFilename()}))
-	f.size = m.GetSize()
 	http.ServeContent(w, r, "", m.GetCreatedAt().AsTime(), f)
 }
 
@@ -159,34 +164,54 @@ func shown(contentType string) bool {
 	}
 }
 
+// receive is how a stream is read, of which nothing else is needed.
+func receive[Res any](stream grpc.ServerStreamingClient[Res], err error) (func() (*Res, error), error) {
+	if err != nil {
+		return nil, err
+	}
+	return stream.Recv, nil
+}
+
+// chunksOf reads the bytes of a stream.
+func chunksOf[Res any, P interface {
+	*Res
+	GetChunk() []byte
+}](next func() (P, error), err error) (func() ([]byte, error), error) {
+	if err != nil {
+		return nil, err
+	}
+	return func() ([]byte, error) {
+		msg, err := next()
+		if err != nil {
+			return nil, err
+		}
+		return msg.GetChunk(), nil
+	}, nil
+}
+
+// firstOf returns the first message of a stream, which describes the rest.
+func firstOf[P any](ctx context.Context, open func(context.Context) (func() (P, error), error)) (first P, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	next, err := open(ctx)
+	if err != nil {
+		return first, err
+	}
+	first, err = next()
+	return first, fault.FromStatus(err)
+}
+
 // file is a stored file as [http.ServeContent] reads it: a stream is opened at
 // the first read after each seek.
 type file struct {
 	ctx     context.Context //nolint:containedctx // io.ReadSeeker has no place for it
-	media   mediapb.MediaServiceClient
 	control *http.ResponseController
-	req     *mediapb.DownloadMediaRequest
+	open    func(ctx context.Context, offset int64) (next func() ([]byte, error), err error)
 	size    int64
 	at      int64
 	rest    []byte
-	stream  mediapb.MediaService_DownloadMediaClient
+	next    func() ([]byte, error)
 	cancel  context.CancelFunc
-}
-
-func (f *file) describe() (*mediapb.Media, error) {
-	f.req.DescribeOnly = true
-	ctx, cancel := context.WithTimeout(f.ctx, 10*time.Second)
-	defer cancel()
-	s, err := f.media.DownloadMedia(ctx, f.req)
-	if err != nil {
-		return nil, err
-	}
-	msg, err := s.Recv()
-	if err != nil {
-		return nil, fault.FromStatus(err)
-	}
-	f.req.DescribeOnly = false
-	return msg.GetMedia(), nil
 }
 
 // Seek implements [io.Seeker].
@@ -212,26 +237,23 @@ func (f *file) Read(p []byte) (int, error) {
 	if f.at >= f.size {
 		return 0, io.EOF
 	}
-	if f.stream == nil {
+	if f.next == nil {
 		ctx, cancel := context.WithCancel(f.ctx)
 		f.cancel = cancel
-		f.req.Offset = f.at
-		s, err := f.media.DownloadMedia(ctx, f.req)
+		next, err := f.open(ctx, f.at)
 		if err != nil {
 			f.close()
 			return 0, err
 		}
-		f.stream = s
+		f.next = next
 	}
 	for len(f.rest) == 0 {
-		msg, err := f.stream.Recv()
-		if errors.Is(err, io.EOF) {
+		var err error
+		if f.rest, err = f.next(); errors.Is(err, io.EOF) {
 			return 0, io.ErrUnexpectedEOF
-		}
-		if err != nil {
+		} else if err != nil {
 			return 0, err
 		}
-		f.rest = msg.GetChunk()
 	}
 	// What is read is written next: a reader that takes nothing is let go.
 	_ = f.control.SetWriteDeadline(time.Now().Add(stall))
@@ -245,5 +267,5 @@ func (f *file) close() {
 	if f.cancel != nil {
 		f.cancel()
 	}
-	f.stream, f.cancel, f.rest = nil, nil, nil
+	f.next, f.cancel, f.rest = nil, nil, nil
 }

@@ -53,6 +53,9 @@ func (r *server) CopyMedia(ctx context.Context, req *mediapb.CopyMediaRequest) (
 		if err := insertFiles(ctx, tx, finished); err != nil {
 			return nil, err
 		}
+		if err := copyCaptions(ctx, tx, copies); err != nil {
+			return nil, err
+		}
 		if err := s.settle(ctx, tx, req.GetToCourseId(), "", room{Used: size}); err != nil {
 			return nil, err
 		}
@@ -67,6 +70,18 @@ func (r *server) CopyMedia(ctx context.Context, req *mediapb.CopyMediaRequest) (
 	})
 }
 
+// copyCaptions gives copies the captions of what they are of.
+func copyCaptions(ctx context.Context, tx *pg.Tx, copies map[string]string) error {
+	from, to := make([]string, 0, len(copies)), make([]string, 0, len(copies))
+	for a, b := range copies {
+		from, to = append(from, a), append(to, b)
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO caption SELECT (jsonb_populate_record(c, jsonb_build_object('media_id', f.copy))).*
+		FROM unnest($1::text[], $2::text[]) AS f (original, copy) JOIN caption c ON c.media_id = f.original`, from, to)
+	return err
+}
+
 // ReadMedia implements mediapb.LibraryServiceServer.
 func (r *server) ReadMedia(req *mediapb.ReadMediaRequest, stream grpc.ServerStreamingServer[mediapb.ReadMediaResponse]) error {
 	f, err := r.media.ofCourse(stream.Context(), req.GetCourseId(), req.GetMediaId())
@@ -76,7 +91,7 @@ func (r *server) ReadMedia(req *mediapb.ReadMediaRequest, stream grpc.ServerStre
 	if err := stream.Send(&mediapb.ReadMediaResponse{Media: facts(f)}); err != nil || req.GetOffset() >= f.Size {
 		return err
 	}
-	return r.media.send(stream.Context(), f, req.GetOffset(), -1, func(chunk []byte) error {
+	return r.media.sendObject(stream.Context(), f.ObjectID, req.GetOffset(), 0, f.Size, func(chunk []byte) error {
 		return stream.Send(&mediapb.ReadMediaResponse{Chunk: chunk})
 	})
 }

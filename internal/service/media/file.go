@@ -37,10 +37,6 @@ type file struct {
 // an avatar. Their ids begin differently, so that each kind has a prefix of its own.
 func object(id string) string { return "media/" + id }
 
-// variants is what the names in the bucket begin with of all that was made of an
-// object. It goes when the object does.
-func variants(objectID string) string { return "variants/" + objectID + "/" }
-
 const columns = `id, course_id, filename, content_type, size, sha256, public, uploaded_by, created_at, state, problem, percent,
 	coalesce(object_id, id) AS object_id, deleted_at`
 
@@ -75,7 +71,11 @@ func (s *Service) ofCourse(ctx context.Context, course, id string) (file, error)
 }
 
 func (s *Service) one(ctx context.Context, sql string, args ...any) (file, error) {
-	rows, err := s.db.Query(ctx, sql, args...)
+	return one(ctx, s.db, sql, args...)
+}
+
+func one(ctx context.Context, q pg.Querier, sql string, args ...any) (file, error) {
+	rows, err := q.Query(ctx, sql, args...)
 	if err != nil {
 		return file{}, err
 	}

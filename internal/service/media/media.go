@@ -3,21 +3,25 @@
 //
 // It owns the files and the pictures, uploads that come in pieces, and how much
 // room courses and accounts take: what is known of them is in its schema, their
-// bytes are in a bucket.
+// bytes are in a bucket, and so is what it makes of them: sizes of pictures,
+// streams of videos and sounds, pages of slides. That is done by workers beside
+// the calls, from a queue in the schema, with the programs of others.
 //
-// It answers who brings a file into a course, what files a course has, and the
-// bytes of a file to whoever holds an address signed by this service; others
-// keep ids of media only. An address works for fifteen minutes and is given out
-// by whoever has found the reader entitled: to staff by this service, to
-// learners by the service that shows the file. A picture of a profile is written
-// anew, and anybody has it who knows its address.
+// It answers who brings a file into a course, what files a course has and what
+// became of them, captions, and the bytes of what is ready to whoever holds an
+// address signed by this service; others keep ids of media only. Addresses are
+// given out by whoever has found the reader entitled: to staff by this service, to
+// learners by the service that shows the file. Those of learners are bound to the
+// account, the course, the item and a time, and with each call it is asked whether
+// the account may still read the item. A picture of a profile is written anew, and
+// anybody has it who knows its address.
 //
-// It sends AvatarChanged and MediaDeleted.
+// It sends AvatarChanged, MediaChanged and MediaDeleted.
 //
 // It hears CoursePublished and CourseUnpublished of courses, after which the
 // cover of a published course can be fetched by anybody.
 //
-// It calls nobody.
+// It calls nobody. Of permissions it asks what the guard asks.
 package media
 
 import (
@@ -27,9 +31,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 
+	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/blob"
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
@@ -73,7 +79,16 @@ type Config struct {
 	// UploadLifetime is how long an upload in pieces may stand still; 0 is
 	// DefaultUploadLifetime.
 	UploadLifetime time.Duration
-	Now            func() time.Time // nil: time.Now
+	// Scanner looks through every file before anything else; nil for none.
+	Scanner *Scanner
+	// Workers is how many videos are processed at once; 0 processes nothing here.
+	Workers int
+	// TempDir is where files are while they are processed; the system's when empty.
+	TempDir string
+	// Checker says who may still read what a part of a file belongs to: the one
+	// that the guard asks.
+	Checker auth.Checker
+	Now     func() time.Time // nil: time.Now
 }
 
 // Service is the media service.
@@ -86,9 +101,17 @@ type Service struct {
 	pixels  *semaphore.Weighted // of pictures that are being read
 	now     func() time.Time
 
-	limits   Limits
-	lifetime time.Duration
-	toFinish chan struct{} // wakes runFinish
+	limits    Limits
+	lifetime  time.Duration
+	toFinish  chan struct{} // wakes runFinish
+	checker   auth.Checker
+	scanner   *Scanner
+	workers   int
+	temp      string
+	wake      chan struct{} // has a value when there may be a task
+	cache     *otter.Cache[string, *shownFile]
+	toolEvery time.Duration
+	backOff   time.Duration // after the first try that failed
 }
 
 // New returns a service. It panics when the key is zero, with which anybody
@@ -102,6 +125,12 @@ func New(cfg Config) *Service {
 	if s.lifetime <= 0 {
 		s.lifetime = DefaultUploadLifetime
 	}
+	s.checker, s.scanner, s.workers, s.temp = cfg.Checker, cfg.Scanner, cfg.Workers, cfg.TempDir
+	s.wake, s.toolEvery, s.backOff = make(chan struct{}, 1), toolEvery, 5*time.Second
+	s.cache = otter.Must(&otter.Options[string, *shownFile]{
+		MaximumWeight: 200_000, Weigher: func(_ string, f *shownFile) uint32 { return uint32(1 + len(f.variants)) }, //nolint:gosec // at most maxParts
+		ExpiryCalculator: otter.ExpiryWriting[string, *shownFile](shownFor),
+	})
 	if s.maxSize <= 0 {
 		s.maxSize = DefaultMaxSize
 	}
@@ -118,6 +147,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	mediapb.RegisterUploadServiceServer(r, &server{media: s})
 	mediapb.RegisterMultipartServiceServer(r, &server{media: s})
 	mediapb.RegisterLibraryServiceServer(r, &server{media: s})
+	mediapb.RegisterProcessingServiceServer(r, &server{media: s})
 }
 
 // Handlers returns what the service does on events.
@@ -128,12 +158,14 @@ func (s *Service) Handlers() []bus.Handler {
 // sweepEvery is how often abandoned uploads are looked for.
 const sweepEvery = time.Hour
 
-// Run deletes what uploads have left behind that did not come to their end, and
-// avatars that were replaced, and finishes uploads, until ctx ends.
+// Run processes files, and deletes what uploads have left behind that did not come
+// to their end, avatars that were replaced and what was made of files that are
+// gone, and finishes uploads, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	var finishing sync.WaitGroup
-	defer finishing.Wait()
-	finishing.Go(func() { s.runFinish(ctx) })
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { s.work(ctx) })
+	wg.Go(func() { s.runFinish(ctx) })
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"image/color"
 	"io"
 	"net/url"
 	"os"
@@ -44,21 +45,23 @@ type fixture struct {
 	*media.Service
 	mediapb.MediaServiceClient // as the edge calls
 
-	t         *testing.T
-	avatars   mediapb.AvatarServiceClient
-	uploads   mediapb.UploadServiceClient
-	direct    mediapb.MultipartServiceClient
-	library   mediapb.LibraryServiceClient // as the edge calls
-	copies    mediapb.LibraryServiceClient // as another service calls
-	bucket    *blob.Bucket
-	service   mediapb.MediaServiceClient // as another service calls
-	db        *pg.DB
-	dir       string
-	teacher   context.Context //nolint:containedctx // who calls in most tests
-	account   string
-	colleague string // who may do the same
-	course    string
-	clock     atomic.Int64 // seconds that have passed
+	t          *testing.T
+	avatars    mediapb.AvatarServiceClient
+	uploads    mediapb.UploadServiceClient
+	direct     mediapb.MultipartServiceClient
+	library    mediapb.LibraryServiceClient // as the edge calls
+	copies     mediapb.LibraryServiceClient // as another service calls
+	bucket     *blob.Bucket
+	service    mediapb.MediaServiceClient // as another service calls
+	db         *pg.DB
+	dir        string
+	teacher    context.Context //nolint:containedctx // who calls in most tests
+	account    string
+	colleague  string // who may do the same
+	course     string
+	readers    readers
+	processing mediapb.ProcessingServiceClient
+	clock      atomic.Int64 // seconds that have passed
 }
 
 var start = time.Date(2026, 3, 4, 10, 1, 0, 0, time.UTC)
@@ -78,11 +81,18 @@ func setupWith(t *testing.T, change func(*media.Config)) *fixture {
 		t.Fatal(err)
 	}
 	cfg := media.Config{
-		DB: f.db, Bucket: bucket, Log: rpctest.Log(t), Key: [32]byte{1}, MaxSize: maxSize,
+		DB: f.db, Bucket: bucket, Log: rpctest.Log(t), Key: [32]byte{1}, MaxSize: maxSize, Checker: &f.readers,
 		Now: func() time.Time { return start.Add(time.Duration(f.clock.Load()) * time.Second) },
 	}
 	change(&cfg)
 	f.Service, f.bucket = media.New(cfg), cfg.Bucket
+	f.serve()
+	return f
+}
+
+// serve makes the service answer.
+func (f *fixture) serve() {
+	t := f.t
 	h := rpctest.New(t, func(account, _, _ string) bool { return account == f.account || account == f.colleague })
 	f.Register(h)
 	f.MediaServiceClient = mediapb.NewMediaServiceClient(h.As("edge"))
@@ -92,8 +102,8 @@ func setupWith(t *testing.T, change func(*media.Config)) *fixture {
 	f.copies = mediapb.NewLibraryServiceClient(h.As("courses"))
 	f.avatars = mediapb.NewAvatarServiceClient(h.As("edge"))
 	f.service = mediapb.NewMediaServiceClient(h.As("courses"))
+	f.processing = mediapb.NewProcessingServiceClient(h.As("edge"))
 	f.teacher = rpctest.Account(t.Context(), f.account)
-	return f
 }
 
 // upload sends content in pieces of 100,000 bytes.
@@ -218,7 +228,7 @@ func TestUploadAndDownload(t *testing.T) {
 		sum := sha256.Sum256(content)
 		want := &mediapb.Media{
 			Id: m.GetId(), CourseId: f.course, Filename: "lecture.bin", ContentType: "application/octet-stream",
-			Size: int64(size), Sha256: hex.EncodeToString(sum[:]), State: "ready", Percent: 100,
+			Size: int64(size), Sha256: hex.EncodeToString(sum[:]), State: "ready", Percent: 100, Kind: "file",
 		}
 		ignore := protocmp.IgnoreFields(&mediapb.Media{}, "created_at", "url", "url_expires_at")
 		if d := cmp.Diff(want, m, protocmp.Transform(), ignore); d != "" {
@@ -538,7 +548,7 @@ func TestListAndBatch(t *testing.T) {
 		t.Fatalf("batch: %d, %v", len(res.GetItems()), err)
 	}
 	for _, m := range res.GetItems() {
-		if _, _, err := f.download(t.Context(), link(t, m.GetUrl())); err != nil {
+		if _, err := f.content(m.GetUrl()); err != nil {
 			t.Errorf("the address of a batch: %v", err)
 		}
 	}
@@ -588,12 +598,14 @@ func event(t *testing.T, m proto.Message) bus.Event {
 
 func TestCoverIsPublic(t *testing.T) {
 	t.Parallel()
-	f := setup(t)
-	first, second := f.mustUpload("1.png", []byte("\x89PNG\r\n\x1a\n1")), f.mustUpload("2.png", []byte("\x89PNG\r\n\x1a\n2"))
-	foreign, err := f.upload(f.teacher, id.New("course"), "3.png", []byte("\x89PNG\r\n\x1a\n3"))
+	f := works(t, nil)
+	cover := photo(t, 20, 10, color.Black)
+	first, second := f.mustUpload("1.jpg", withExif(cover)), f.mustUpload("2.jpg", cover)
+	foreign, err := f.upload(f.teacher, id.New("course"), "3.jpg", cover)
 	if err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the pictures are ready", func() bool { return f.count(`SELECT count(*) FROM media WHERE state = 'ready'`) == 3 })
 	published := func(sequence int64, cover string) bus.Event {
 		return event(t, &coursespb.CoursePublished{CourseId: f.course, Sequence: sequence, CoverMediaId: cover})
 	}
@@ -601,7 +613,10 @@ func TestCoverIsPublic(t *testing.T) {
 		t.Helper()
 		var got []bool
 		for _, m := range []*mediapb.Media{first, second, foreign} {
-			_, _, err := f.download(t.Context(), &mediapb.DownloadMediaRequest{MediaId: m.GetId()})
+			_, content, err := f.download(t.Context(), &mediapb.DownloadMediaRequest{MediaId: m.GetId()})
+			if bytes.Contains(content, []byte("SECRETPLACE")) {
+				t.Error("anybody gets what the camera wrote")
+			}
 			if err != nil && !errors.Is(err, media.ErrNotFound) {
 				t.Fatal(err)
 			}

@@ -12,6 +12,9 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/blob"
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/idempotency"
+	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
@@ -22,6 +25,7 @@ type server struct {
 	mediapb.UnimplementedUploadServiceServer
 	mediapb.UnimplementedMultipartServiceServer
 	mediapb.UnimplementedLibraryServiceServer
+	mediapb.UnimplementedProcessingServiceServer
 
 	media *Service
 }
@@ -82,13 +86,24 @@ func (c *chunks) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// RetryMedia has a file processed again.
+func (r *server) RetryMedia(ctx context.Context, req *mediapb.RetryMediaRequest) (*mediapb.Media, error) {
+	return idempotency.Do(ctx, r.media.db, req, func(tx *pg.Tx) (*mediapb.Media, error) {
+		return r.media.retry(ctx, tx, req.GetCourseId(), req.GetMediaId())
+	})
+}
+
 // GetMedia returns what is known of a file.
 func (r *server) GetMedia(ctx context.Context, req *mediapb.GetMediaRequest) (*mediapb.Media, error) {
 	f, err := r.media.ofCourse(ctx, req.GetCourseId(), req.GetMediaId())
 	if err != nil {
 		return nil, err
 	}
-	return r.media.describe(f), nil
+	items, err := r.media.forStaff(ctx, []file{f}, true)
+	if err != nil {
+		return nil, err
+	}
+	return items[0], nil
 }
 
 // ListMedia lists the files of a course.
@@ -97,16 +112,46 @@ func (r *server) ListMedia(ctx context.Context, req *mediapb.ListMediaRequest) (
 	if err != nil {
 		return nil, err
 	}
-	return &mediapb.ListMediaResponse{Items: r.media.describeAll(found), NextCursor: next}, nil
+	items, err := r.media.forStaff(ctx, found, false)
+	return &mediapb.ListMediaResponse{Items: items, NextCursor: next}, err
 }
+
+// forStaff describes files of a course to who works on it: with their originals.
+func (s *Service) forStaff(ctx context.Context, found []file, all bool) ([]*mediapb.Media, error) {
+	if len(found) == 0 {
+		return nil, nil
+	}
+	items, err := s.presentAll(ctx, found, viewer{account: auth.From(ctx).Account, course: found[0].CourseID, staff: true}, all, all)
+	for _, m := range items {
+		if m.GetState() == stateReady {
+			m.Url, m.UrlExpiresAt = s.address(m.GetId())
+		}
+	}
+	return items, err
+}
+
+// Bounds of an answer: what it says of a file with pages may be long.
+const (
+	mostWithPages = 20
+	mostWithWords = 5
+)
 
 // BatchGetMedia returns files of one course.
 func (r *server) BatchGetMedia(ctx context.Context, req *mediapb.BatchGetMediaRequest) (*mediapb.BatchGetMediaResponse, error) {
+	if req.GetWords() && len(req.GetMediaIds()) > mostWithWords {
+		return nil, fault.InvalidField("media_ids", "field.too_many", fmt.Sprintf("With the text of pages, at most %d files are asked for.", mostWithWords))
+	}
 	found, err := r.media.batch(ctx, req.GetCourseId(), req.GetMediaIds())
 	if err != nil {
 		return nil, err
 	}
-	return &mediapb.BatchGetMediaResponse{Items: r.media.describeAll(found)}, nil
+	who := req.GetViewer()
+	v := viewer{account: who.GetAccountId(), course: req.GetCourseId(), item: who.GetItemId(), open: who.GetOpen() || who == nil}
+	items, err := r.media.presentAll(ctx, found, v, len(found) <= mostWithPages, req.GetWords())
+	if err != nil {
+		return nil, err
+	}
+	return &mediapb.BatchGetMediaResponse{Items: items}, nil
 }
 
 // chunkSize is how many bytes one message of a download carries.
@@ -119,41 +164,72 @@ func (r *server) DownloadMedia(req *mediapb.DownloadMediaRequest, stream grpc.Se
 	if err != nil {
 		return err
 	}
-	if !f.Public {
-		if err := r.media.verify(f.ID, req.GetExpires(), req.GetSignature()); err != nil {
+	original, err := r.media.mayFetch(f, req)
+	if err != nil {
+		return err
+	}
+	if f.State != stateReady {
+		return ErrNotFound
+	}
+	stored := f.objectOf()
+	if kindOf(f.ContentType) == kindImage && !original {
+		shown, err := r.media.shown(ctx, f.ID)
+		if err != nil {
 			return err
 		}
+		v, ok := shown.largest()
+		if !ok {
+			return ErrNotFound
+		}
+		stored, f.ContentType, f.Size, f.SHA256 = v.Stored, v.ContentType, v.Size, v.SHA256
 	}
 	// Without an address: one that expires must not be good for the next.
 	head := &mediapb.DownloadMediaResponse{Media: facts(f)}
-	if req.GetDescribeOnly() || req.GetOffset() >= f.Size {
-		return stream.Send(head)
-	}
-	length := req.GetLength()
-	if length == 0 {
-		length = -1
-	}
-	if err := stream.Send(head); err != nil {
+	if err := stream.Send(head); err != nil || req.GetDescribeOnly() || req.GetOffset() >= f.Size {
 		return err
 	}
-	return r.media.send(ctx, f, req.GetOffset(), length, func(chunk []byte) error {
+	return r.media.sendObject(ctx, stored, req.GetOffset(), req.GetLength(), f.Size, func(chunk []byte) error {
 		return stream.Send(&mediapb.DownloadMediaResponse{Chunk: chunk})
 	})
 }
 
-// send hands out the bytes of a file, length of them, or all to the end when it
-// is negative.
-func (s *Service) send(ctx context.Context, f file, offset, length int64, send func(chunk []byte) error) error {
-	content, err := s.bucket.Open(ctx, object(f.ObjectID), offset, length)
-	if errors.Is(err, blob.ErrNotFound) {
-		// Not the caller's mistake, so it is not told as one.
-		return fmt.Errorf("media: %s has lost its object: %s", f.ID, err.Error())
+// mayFetch returns an error for who may not have a file, and whether they may have
+// it as it was uploaded.
+func (s *Service) mayFetch(f file, req *mediapb.DownloadMediaRequest) (original bool, err error) {
+	if req.GetSignature() == "" && f.Public {
+		return false, nil
 	}
+	switch err := s.verify(f.ID, req.GetExpires(), req.GetSignature()); {
+	case err == nil:
+		return true, nil
+	case f.Public:
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
+// lost makes of an object that is not there an error that is not told as the
+// caller's mistake.
+func lost(stored string, err error) error {
+	if errors.Is(err, blob.ErrNotFound) {
+		return fmt.Errorf("media: %s has lost its object: %s", stored, err.Error())
+	}
+	return err
+}
+
+// sendObject sends bytes of an object of a size from offset on, all to the end
+// when length is zero.
+func (s *Service) sendObject(ctx context.Context, stored string, offset, length, size int64, send func([]byte) error) error {
+	if length == 0 {
+		length = -1
+	}
+	content, err := s.bucket.Open(ctx, object(stored), offset, length)
 	if err != nil {
-		return err
+		return lost(stored, err)
 	}
 	defer func() { _ = content.Close() }()
-	left := f.Size - offset
+	left := size - offset
 	if length > 0 {
 		left = min(left, length)
 	}
@@ -168,7 +244,7 @@ func (s *Service) send(ctx context.Context, f file, offset, length int64, send f
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			if left != 0 {
-				return fmt.Errorf("media: the object of %s is not as long as it was: %d bytes differ", f.ID, left)
+				return fmt.Errorf("media: the object of %s is not as long as it was: %d bytes differ", stored, left)
 			}
 			return nil
 		}
@@ -183,6 +259,7 @@ func facts(f file) *mediapb.Media {
 	m := &mediapb.Media{
 		Id: f.ID, CourseId: f.CourseID, Filename: f.Filename, ContentType: f.ContentType,
 		Size: f.Size, Sha256: f.SHA256, State: f.State, Problem: f.Problem, Percent: int32(f.Percent), CreatedAt: timestamppb.New(f.CreatedAt),
+		Kind: kindOf(f.ContentType),
 	}
 	if f.DeletedAt != nil {
 		m.DeletedAt = f.DeletedAt.UTC().Format(time.RFC3339)
@@ -190,22 +267,16 @@ func facts(f file) *mediapb.Media {
 	return m
 }
 
-// describe is a file with an address to fetch it.
+// describe is a file with an address of its original, once it is ready.
 func (s *Service) describe(f file) *mediapb.Media {
 	m := facts(f)
-	m.Url, m.UrlExpiresAt = s.address(f.ID)
+	if f.State == stateReady {
+		m.Url, m.UrlExpiresAt = s.address(f.ID)
+	}
 	return m
 }
 
 func (s *Service) address(mediaID string) (string, *timestamppb.Timestamp) {
 	url, end := s.link(mediaID)
 	return url, timestamppb.New(end)
-}
-
-func (s *Service) describeAll(found []file) []*mediapb.Media {
-	items := make([]*mediapb.Media, len(found))
-	for i, f := range found {
-		items[i] = s.describe(f)
-	}
-	return items
 }

@@ -1,6 +1,17 @@
 -- What the migrations make of the schema "media". Generated; do not edit:
 -- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
 
+CREATE TABLE asset (
+	object_id text COLLATE "C" NOT NULL,
+	kind text NOT NULL,
+	width integer NOT NULL DEFAULT 0,
+	height integer NOT NULL DEFAULT 0,
+	duration_ms bigint NOT NULL DEFAULT 0,
+	CONSTRAINT asset_pkey PRIMARY KEY (object_id),
+	CONSTRAINT asset_kind CHECK ((kind = ANY (ARRAY['image'::text, 'video'::text, 'audio'::text, 'slides'::text, 'file'::text])))
+);
+COMMENT ON TABLE asset IS 'What was found out of an object by processing it. No personal data.';
+
 CREATE TABLE avatar (
 	account_id text COLLATE "C" NOT NULL,
 	id text COLLATE "C",
@@ -16,6 +27,21 @@ CREATE TABLE avatar (
 COMMENT ON TABLE avatar IS 'The picture of each profile, whose content is in the bucket as media/<id>. Personal data of the account''s holder.';
 COMMENT ON COLUMN avatar.id IS 'The picture; null when there is none, while version goes on.';
 COMMENT ON COLUMN avatar.tries IS 'How many uploads were begun since tries_since.';
+
+CREATE TABLE caption (
+	media_id text COLLATE "C" NOT NULL,
+	language text COLLATE "C" NOT NULL,
+	label text NOT NULL,
+	main boolean NOT NULL DEFAULT false,
+	content text NOT NULL,
+	revision bigint NOT NULL DEFAULT 1,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT caption_pkey PRIMARY KEY (media_id, language),
+	CONSTRAINT caption_media FOREIGN KEY (media_id) REFERENCES media(id) ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX caption_main ON caption USING btree (media_id) WHERE main;
+COMMENT ON TABLE caption IS 'Captions of videos as WebVTT, one for each language. Course material.';
+COMMENT ON COLUMN caption.main IS 'Shown where a reader has chosen none.';
 
 CREATE TABLE course_cover (
 	course_id text COLLATE "C" NOT NULL,
@@ -46,9 +72,9 @@ CREATE TABLE media (
 CASE
     WHEN (content_type ~~ 'image/%'::text) THEN 'image'::text
     WHEN (content_type ~~ 'video/%'::text) THEN 'video'::text
-    WHEN (content_type ~~ 'audio/%'::text) THEN 'audio'::text
-    WHEN ((content_type ~~ 'text/%'::text) OR (content_type ~~ 'application/vnd.o%'::text) OR (content_type ~~ 'application/vnd.ms-%'::text) OR (content_type = ANY (ARRAY['application/pdf'::text, 'application/msword'::text, 'application/rtf'::text, 'application/epub+zip'::text]))) THEN 'document'::text
-    ELSE 'other'::text
+    WHEN ((content_type ~~ 'audio/%'::text) OR (content_type = 'application/ogg'::text)) THEN 'audio'::text
+    WHEN (content_type = ANY (ARRAY['application/pdf'::text, 'application/vnd.openxmlformats-officedocument.presentationml.presentation'::text, 'application/vnd.oasis.opendocument.presentation'::text])) THEN 'slides'::text
+    ELSE 'file'::text
 END) STORED,
 	CONSTRAINT media_pkey PRIMARY KEY (id),
 	CONSTRAINT media_percent CHECK (((percent >= 0) AND (percent <= 100))),
@@ -68,6 +94,22 @@ COMMENT ON COLUMN media.state_version IS 'Grows with each change of the state th
 COMMENT ON COLUMN media.object_id IS 'The object in the bucket that has the bytes, media/<object_id>, and under which what was made of them is; null where it is the id. Copies have that of what they are of. It is deleted with the last row that has it.';
 COMMENT ON COLUMN media.deleted_at IS 'When it was deleted; it can be restored for 30 days, and is gone after.';
 COMMENT ON COLUMN media.library_version IS 'Grows with each deletion and restoration that is told.';
+
+CREATE TABLE task (
+	object_id text COLLATE "C" NOT NULL,
+	heavy boolean NOT NULL DEFAULT false,
+	tries integer NOT NULL DEFAULT 0,
+	next_at timestamp with time zone NOT NULL DEFAULT now(),
+	worker text,
+	scanned boolean NOT NULL DEFAULT false,
+	CONSTRAINT task_pkey PRIMARY KEY (object_id)
+);
+CREATE INDEX task_next_at ON task USING btree (next_at);
+COMMENT ON TABLE task IS 'What is still to be done with an object, one row for each. No personal data.';
+COMMENT ON COLUMN task.heavy IS 'It takes long, so that others are not to wait behind it.';
+COMMENT ON COLUMN task.next_at IS 'When somebody may take it. Who has taken it moves this on while they live, so that it is taken again when they die.';
+COMMENT ON COLUMN task.worker IS 'The run that has it; null while nobody has.';
+COMMENT ON COLUMN task.scanned IS 'The scanner has found nothing in it.';
 
 CREATE TABLE transfer (
 	id text COLLATE "C" NOT NULL,
@@ -133,7 +175,7 @@ CREATE TABLE upload (
 	CONSTRAINT upload_pkey PRIMARY KEY (id)
 );
 CREATE INDEX upload_started_at ON upload USING btree (started_at);
-COMMENT ON TABLE upload IS 'Objects that may be in the bucket and are not of a row of media or avatar: written before an object is stored, deleted when its row is inserted, and written again when an avatar is replaced. What is left over is swept. No personal data.';
+COMMENT ON TABLE upload IS 'Objects that may be in the bucket and are not of a row of media, avatar or variant: written before an object is stored, deleted when its row is inserted, and written again when what it is of is replaced or gone. What is left over is swept. No personal data.';
 
 CREATE TABLE usage (
 	id text COLLATE "C" NOT NULL,
@@ -146,3 +188,20 @@ CREATE TABLE usage (
 	CONSTRAINT usage_used CHECK ((used >= 0))
 );
 COMMENT ON TABLE usage IS 'How many bytes the files of a course take, and those that an account has uploaded: id is either''s. reserved is for uploads that have begun, unfinished counts them. How much an account has uploaded is personal data of its holder.';
+
+CREATE TABLE variant (
+	object_id text COLLATE "C" NOT NULL,
+	name text COLLATE "C" NOT NULL,
+	stored text COLLATE "C" NOT NULL,
+	content_type text NOT NULL,
+	size bigint NOT NULL,
+	sha256 text NOT NULL,
+	width integer NOT NULL DEFAULT 0,
+	height integer NOT NULL DEFAULT 0,
+	page integer NOT NULL DEFAULT 0,
+	words text NOT NULL DEFAULT ''::text,
+	CONSTRAINT variant_pkey PRIMARY KEY (object_id, name)
+);
+COMMENT ON TABLE variant IS 'What was made of an object for showing it: sizes of a picture, segments of a video, pages of slides. The content is in the bucket as media/<stored>. Course material.';
+COMMENT ON COLUMN variant.stored IS 'The id of the object, the run that made it, and the name: what is at it never changes.';
+COMMENT ON COLUMN variant.words IS 'The text of a page, for finding it.';

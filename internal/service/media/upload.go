@@ -126,6 +126,9 @@ const sweepBatch = 1000
 // neither files nor avatars, those of avatars that were replaced and of files that
 // are gone, and does the same for uploads that come in pieces. It returns how many.
 func (s *Service) Sweep(ctx context.Context) (int, error) {
+	if err := s.sweepVariants(ctx); err != nil {
+		return 0, err
+	}
 	rows, err := s.db.Query(ctx, `SELECT id FROM upload WHERE abandoned OR started_at < $1 ORDER BY started_at LIMIT $2`,
 		s.utc().Add(-abandonedAfter), sweepBatch)
 	if err != nil {
@@ -155,9 +158,6 @@ func (s *Service) discard(ctx context.Context, mediaID string) error {
 		return err
 	}
 	if err := s.bucket.Delete(ctx, object(mediaID)); err != nil {
-		return err
-	}
-	if err := s.bucket.DeletePrefix(ctx, variants(mediaID)); err != nil {
 		return err
 	}
 	_, err = s.db.Exec(ctx, `DELETE FROM upload WHERE id = $1`, mediaID)

@@ -170,9 +170,9 @@ func TestInPieces(t *testing.T) {
 		if err := stream.Send(&mediapb.AppendUploadRequest{CourseId: f.course, UploadId: u.GetId(), Offset: at, Chunk: content[at : at+100_000]}); err != nil {
 			t.Fatal(err)
 		}
-		f.until(func() bool { return f.count(`SELECT count(*) FROM transfer WHERE writer IS NOT NULL`) == 1 })
+		f.wait(func() bool { return f.count(`SELECT count(*) FROM transfer WHERE writer IS NOT NULL`) == 1 })
 		cancel()
-		f.until(func() bool { return f.count(`SELECT count(*) FROM transfer WHERE writer IS NOT NULL`) == 0 })
+		f.wait(func() bool { return f.count(`SELECT count(*) FROM transfer WHERE writer IS NOT NULL`) == 0 })
 		if now := f.get(u).GetOffset(); now != at && now != at+100_000 {
 			t.Errorf("at %d after a break at %d", now, at+100_000)
 		} else {
@@ -200,7 +200,7 @@ func TestInPieces(t *testing.T) {
 	})
 }
 
-func (f *fixture) until(look func() bool) {
+func (f *fixture) wait(look func() bool) {
 	f.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !look(); {
 		if time.Now().After(deadline) {
@@ -382,7 +382,7 @@ func TestTwoWriters(t *testing.T) {
 			}
 		}
 		send(3, &mediapb.AppendUploadRequest{CourseId: f.course, UploadId: u.GetId()})
-		f.until(func() bool { return f.count(`SELECT count(*) FROM transfer WHERE writer IS NOT NULL`) == 1 })
+		f.wait(func() bool { return f.count(`SELECT count(*) FROM transfer WHERE writer IS NOT NULL`) == 1 })
 		_, err = f.append(f.teacher, u, 0, content, nil)
 		code(t, err, media.ErrUploadLocked)
 		_, err = f.uploads.DeleteUpload(f.teacher, &mediapb.DeleteUploadRequest{CourseId: f.course, UploadId: u.GetId()})

@@ -48,7 +48,9 @@ type Media struct {
 	State string `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
 	// When it was uploaded.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	// An address to fetch it, relative to the platform's own.
+	// An address to fetch it, relative to the platform's own; empty before it is
+	// ready. For staff it is the original. For viewers it is the largest size of a
+	// picture, a sound to play at once, and empty for a video.
 	Url string `protobuf:"bytes,9,opt,name=url,proto3" json:"url,omitempty"`
 	// When the address stops working.
 	UrlExpiresAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=url_expires_at,json=urlExpiresAt,proto3" json:"url_expires_at,omitempty"`
@@ -57,8 +59,31 @@ type Media struct {
 	Problem string `protobuf:"bytes,11,opt,name=problem,proto3" json:"problem,omitempty"`
 	// How much of its processing is done, 0 to 100.
 	Percent int32 `protobuf:"varint,12,opt,name=percent,proto3" json:"percent,omitempty"`
+	// "image", "video", "audio", "slides" or "file".
+	Kind string `protobuf:"bytes,20,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Of a picture or a video as it is shown, in pixels.
+	Width int32 `protobuf:"varint,21,opt,name=width,proto3" json:"width,omitempty"`
+	// The same.
+	Height int32 `protobuf:"varint,22,opt,name=height,proto3" json:"height,omitempty"`
+	// Of a video or a sound, in milliseconds.
+	DurationMs int64 `protobuf:"varint,23,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	// Sizes of a picture, smallest first, without what the camera wrote into it.
+	Images []*MediaImage `protobuf:"bytes,24,rep,name=images,proto3" json:"images,omitempty"`
+	// The HLS playlist of a video or a sound.
+	HlsUrl string `protobuf:"bytes,25,opt,name=hls_url,json=hlsUrl,proto3" json:"hls_url,omitempty"`
+	// A picture of a video.
+	PosterUrl string `protobuf:"bytes,26,opt,name=poster_url,json=posterUrl,proto3" json:"poster_url,omitempty"`
+	// A WebVTT file with the places of thumbnails of a video on one sheet.
+	ThumbnailsUrl string `protobuf:"bytes,27,opt,name=thumbnails_url,json=thumbnailsUrl,proto3" json:"thumbnails_url,omitempty"`
+	// Captions of a video or a sound.
+	Captions []*Caption `protobuf:"bytes,28,rep,name=captions,proto3" json:"captions,omitempty"`
+	// Pages of slides, in order; left out of lists, and where more than 20 files
+	// are asked for at once.
+	Pages []*MediaPage `protobuf:"bytes,29,rep,name=pages,proto3" json:"pages,omitempty"`
+	// Peaks of a sound as JSON: {"peaks":[0.1,…]}, from 0 to 1, over its length.
+	WaveformUrl string `protobuf:"bytes,30,opt,name=waveform_url,json=waveformUrl,proto3" json:"waveform_url,omitempty"`
 	// When it was deleted, in RFC 3339; empty while it is not.
-	DeletedAt     string `protobuf:"bytes,30,opt,name=deleted_at,json=deletedAt,proto3" json:"deleted_at,omitempty"`
+	DeletedAt     string `protobuf:"bytes,31,opt,name=deleted_at,json=deletedAt,proto3" json:"deleted_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -177,9 +202,324 @@ func (x *Media) GetPercent() int32 {
 	return 0
 }
 
+func (x *Media) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Media) GetWidth() int32 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+func (x *Media) GetHeight() int32 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Media) GetDurationMs() int64 {
+	if x != nil {
+		return x.DurationMs
+	}
+	return 0
+}
+
+func (x *Media) GetImages() []*MediaImage {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
+func (x *Media) GetHlsUrl() string {
+	if x != nil {
+		return x.HlsUrl
+	}
+	return ""
+}
+
+func (x *Media) GetPosterUrl() string {
+	if x != nil {
+		return x.PosterUrl
+	}
+	return ""
+}
+
+func (x *Media) GetThumbnailsUrl() string {
+	if x != nil {
+		return x.ThumbnailsUrl
+	}
+	return ""
+}
+
+func (x *Media) GetCaptions() []*Caption {
+	if x != nil {
+		return x.Captions
+	}
+	return nil
+}
+
+func (x *Media) GetPages() []*MediaPage {
+	if x != nil {
+		return x.Pages
+	}
+	return nil
+}
+
+func (x *Media) GetWaveformUrl() string {
+	if x != nil {
+		return x.WaveformUrl
+	}
+	return ""
+}
+
 func (x *Media) GetDeletedAt() string {
 	if x != nil {
 		return x.DeletedAt
+	}
+	return ""
+}
+
+// A size of a picture.
+type MediaImage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it is.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// Its width in pixels.
+	Width int32 `protobuf:"varint,2,opt,name=width,proto3" json:"width,omitempty"`
+	// Its height in pixels.
+	Height int32 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	// Its type.
+	ContentType string `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// Its size in bytes.
+	Size          int64 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MediaImage) Reset() {
+	*x = MediaImage{}
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MediaImage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MediaImage) ProtoMessage() {}
+
+func (x *MediaImage) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MediaImage.ProtoReflect.Descriptor instead.
+func (*MediaImage) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MediaImage) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *MediaImage) GetWidth() int32 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+func (x *MediaImage) GetHeight() int32 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *MediaImage) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *MediaImage) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+// Captions of a file in one language.
+type Caption struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their language as a tag of BCP 47.
+	Language string `protobuf:"bytes,1,opt,name=language,proto3" json:"language,omitempty"`
+	// How players name them.
+	Label string `protobuf:"bytes,2,opt,name=label,proto3" json:"label,omitempty"`
+	// Shown where a viewer has chosen none.
+	Main bool `protobuf:"varint,3,opt,name=main,proto3" json:"main,omitempty"`
+	// Where they are, as WebVTT.
+	Url           string `protobuf:"bytes,4,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Caption) Reset() {
+	*x = Caption{}
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Caption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Caption) ProtoMessage() {}
+
+func (x *Caption) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Caption.ProtoReflect.Descriptor instead.
+func (*Caption) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Caption) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+func (x *Caption) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *Caption) GetMain() bool {
+	if x != nil {
+		return x.Main
+	}
+	return false
+}
+
+func (x *Caption) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+// A page of slides.
+type MediaPage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number, from 1 on.
+	Number int32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// Its picture.
+	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	// The picture's width in pixels.
+	Width int32 `protobuf:"varint,3,opt,name=width,proto3" json:"width,omitempty"`
+	// The picture's height in pixels.
+	Height int32 `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
+	// Its text, of which at most 2,000 characters are kept; where it was
+	// asked for.
+	Text          string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MediaPage) Reset() {
+	*x = MediaPage{}
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MediaPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MediaPage) ProtoMessage() {}
+
+func (x *MediaPage) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MediaPage.ProtoReflect.Descriptor instead.
+func (*MediaPage) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *MediaPage) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *MediaPage) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *MediaPage) GetWidth() int32 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+func (x *MediaPage) GetHeight() int32 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *MediaPage) GetText() string {
+	if x != nil {
+		return x.Text
 	}
 	return ""
 }
@@ -200,7 +540,7 @@ type UploadMediaRequest struct {
 
 func (x *UploadMediaRequest) Reset() {
 	*x = UploadMediaRequest{}
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[1]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -212,7 +552,7 @@ func (x *UploadMediaRequest) String() string {
 func (*UploadMediaRequest) ProtoMessage() {}
 
 func (x *UploadMediaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[1]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -225,7 +565,7 @@ func (x *UploadMediaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadMediaRequest.ProtoReflect.Descriptor instead.
 func (*UploadMediaRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{1}
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *UploadMediaRequest) GetCourseId() string {
@@ -262,7 +602,7 @@ type GetMediaRequest struct {
 
 func (x *GetMediaRequest) Reset() {
 	*x = GetMediaRequest{}
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[2]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -274,7 +614,7 @@ func (x *GetMediaRequest) String() string {
 func (*GetMediaRequest) ProtoMessage() {}
 
 func (x *GetMediaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[2]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -287,7 +627,7 @@ func (x *GetMediaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMediaRequest.ProtoReflect.Descriptor instead.
 func (*GetMediaRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{2}
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetMediaRequest) GetCourseId() string {
@@ -313,8 +653,8 @@ type ListMediaRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_cursor of the page before; empty for the first.
 	Cursor string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// Only files of this kind: "image", "video", "audio", "document" or "other";
-	// all when empty.
+	// Only files of this kind: "image", "video", "audio", "slides" (presentations
+	// and PDF) or "file"; all when empty.
 	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Only files in this state; all when empty.
 	State string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
@@ -329,7 +669,7 @@ type ListMediaRequest struct {
 
 func (x *ListMediaRequest) Reset() {
 	*x = ListMediaRequest{}
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[3]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -341,7 +681,7 @@ func (x *ListMediaRequest) String() string {
 func (*ListMediaRequest) ProtoMessage() {}
 
 func (x *ListMediaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[3]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -354,7 +694,7 @@ func (x *ListMediaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMediaRequest.ProtoReflect.Descriptor instead.
 func (*ListMediaRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListMediaRequest) GetCourseId() string {
@@ -419,7 +759,7 @@ type ListMediaResponse struct {
 
 func (x *ListMediaResponse) Reset() {
 	*x = ListMediaResponse{}
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[4]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +771,7 @@ func (x *ListMediaResponse) String() string {
 func (*ListMediaResponse) ProtoMessage() {}
 
 func (x *ListMediaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[4]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +784,7 @@ func (x *ListMediaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMediaResponse.ProtoReflect.Descriptor instead.
 func (*ListMediaResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListMediaResponse) GetItems() []*Media {
@@ -482,7 +822,7 @@ type DownloadMediaRequest struct {
 
 func (x *DownloadMediaRequest) Reset() {
 	*x = DownloadMediaRequest{}
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[5]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -494,7 +834,7 @@ func (x *DownloadMediaRequest) String() string {
 func (*DownloadMediaRequest) ProtoMessage() {}
 
 func (x *DownloadMediaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[5]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -507,7 +847,7 @@ func (x *DownloadMediaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadMediaRequest.ProtoReflect.Descriptor instead.
 func (*DownloadMediaRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DownloadMediaRequest) GetMediaId() string {
@@ -565,7 +905,7 @@ type DownloadMediaResponse struct {
 
 func (x *DownloadMediaResponse) Reset() {
 	*x = DownloadMediaResponse{}
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[6]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +917,7 @@ func (x *DownloadMediaResponse) String() string {
 func (*DownloadMediaResponse) ProtoMessage() {}
 
 func (x *DownloadMediaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[6]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +930,7 @@ func (x *DownloadMediaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadMediaResponse.ProtoReflect.Descriptor instead.
 func (*DownloadMediaResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DownloadMediaResponse) GetMedia() *Media {
@@ -613,14 +953,18 @@ type BatchGetMediaRequest struct {
 	// The course they belong to.
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
 	// The files, at most 200.
-	MediaIds      []string `protobuf:"bytes,2,rep,name=media_ids,json=mediaIds,proto3" json:"media_ids,omitempty"`
+	MediaIds []string `protobuf:"bytes,2,rep,name=media_ids,json=mediaIds,proto3" json:"media_ids,omitempty"`
+	// Who they are shown to; for nobody in particular when absent.
+	Viewer *Viewer `protobuf:"bytes,3,opt,name=viewer,proto3" json:"viewer,omitempty"`
+	// Also the text of pages, for finding it; of at most 5 files.
+	Words         bool `protobuf:"varint,4,opt,name=words,proto3" json:"words,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchGetMediaRequest) Reset() {
 	*x = BatchGetMediaRequest{}
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[7]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +976,7 @@ func (x *BatchGetMediaRequest) String() string {
 func (*BatchGetMediaRequest) ProtoMessage() {}
 
 func (x *BatchGetMediaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[7]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +989,7 @@ func (x *BatchGetMediaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetMediaRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetMediaRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{7}
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BatchGetMediaRequest) GetCourseId() string {
@@ -662,6 +1006,85 @@ func (x *BatchGetMediaRequest) GetMediaIds() []string {
 	return nil
 }
 
+func (x *BatchGetMediaRequest) GetViewer() *Viewer {
+	if x != nil {
+		return x.Viewer
+	}
+	return nil
+}
+
+func (x *BatchGetMediaRequest) GetWords() bool {
+	if x != nil {
+		return x.Words
+	}
+	return false
+}
+
+// Whom files are shown to. Their addresses are bound to it.
+type Viewer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account; empty for nobody, who sees what is open only.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// The item of the course that shows the files, such as a lesson.
+	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// The item is open to everybody, as a preview is: it is not asked later whether
+	// the account may read it.
+	Open          bool `protobuf:"varint,3,opt,name=open,proto3" json:"open,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Viewer) Reset() {
+	*x = Viewer{}
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Viewer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Viewer) ProtoMessage() {}
+
+func (x *Viewer) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Viewer.ProtoReflect.Descriptor instead.
+func (*Viewer) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Viewer) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *Viewer) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *Viewer) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
 // The files that there are.
 type BatchGetMediaResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -673,7 +1096,7 @@ type BatchGetMediaResponse struct {
 
 func (x *BatchGetMediaResponse) Reset() {
 	*x = BatchGetMediaResponse{}
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[8]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -685,7 +1108,7 @@ func (x *BatchGetMediaResponse) String() string {
 func (*BatchGetMediaResponse) ProtoMessage() {}
 
 func (x *BatchGetMediaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[8]
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -698,7 +1121,7 @@ func (x *BatchGetMediaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetMediaResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetMediaResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{8}
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BatchGetMediaResponse) GetItems() []*Media {
@@ -712,7 +1135,7 @@ var File_internal_service_media_mediapb_media_proto protoreflect.FileDescriptor
 
 const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\n" +
-	"*internal/service/media/mediapb/media.proto\x12\rstoa.media.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xae\x03\n" +
+	"*internal/service/media/mediapb/media.proto\x12\rstoa.media.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xaa\x06\n" +
 	"\x05Media\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05mediaR\x02id\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -728,9 +1151,40 @@ const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\x0eurl_expires_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\furlExpiresAt\x12\x18\n" +
 	"\aproblem\x18\v \x01(\tR\aproblem\x12\x18\n" +
-	"\apercent\x18\f \x01(\x05R\apercent\x12\x1d\n" +
+	"\apercent\x18\f \x01(\x05R\apercent\x12\x12\n" +
+	"\x04kind\x18\x14 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05width\x18\x15 \x01(\x05R\x05width\x12\x16\n" +
+	"\x06height\x18\x16 \x01(\x05R\x06height\x12\x1f\n" +
+	"\vduration_ms\x18\x17 \x01(\x03R\n" +
+	"durationMs\x121\n" +
+	"\x06images\x18\x18 \x03(\v2\x19.stoa.media.v1.MediaImageR\x06images\x12\x17\n" +
+	"\ahls_url\x18\x19 \x01(\tR\x06hlsUrl\x12\x1d\n" +
 	"\n" +
-	"deleted_at\x18\x1e \x01(\tR\tdeletedAt\"\x84\x01\n" +
+	"poster_url\x18\x1a \x01(\tR\tposterUrl\x12%\n" +
+	"\x0ethumbnails_url\x18\x1b \x01(\tR\rthumbnailsUrl\x122\n" +
+	"\bcaptions\x18\x1c \x03(\v2\x16.stoa.media.v1.CaptionR\bcaptions\x12.\n" +
+	"\x05pages\x18\x1d \x03(\v2\x18.stoa.media.v1.MediaPageR\x05pages\x12!\n" +
+	"\fwaveform_url\x18\x1e \x01(\tR\vwaveformUrl\x12\x1d\n" +
+	"\n" +
+	"deleted_at\x18\x1f \x01(\tR\tdeletedAt\"\x83\x01\n" +
+	"\n" +
+	"MediaImage\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
+	"\x05width\x18\x02 \x01(\x05R\x05width\x12\x16\n" +
+	"\x06height\x18\x03 \x01(\x05R\x06height\x12!\n" +
+	"\fcontent_type\x18\x04 \x01(\tR\vcontentType\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\"a\n" +
+	"\aCaption\x12\x1a\n" +
+	"\blanguage\x18\x01 \x01(\tR\blanguage\x12\x14\n" +
+	"\x05label\x18\x02 \x01(\tR\x05label\x12\x12\n" +
+	"\x04main\x18\x03 \x01(\bR\x04main\x12\x10\n" +
+	"\x03url\x18\x04 \x01(\tR\x03url\"w\n" +
+	"\tMediaPage\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\x12\x14\n" +
+	"\x05width\x18\x03 \x01(\x05R\x05width\x12\x16\n" +
+	"\x06height\x18\x04 \x01(\x05R\x06height\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\"\x84\x01\n" +
 	"\x12UploadMediaRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12$\n" +
@@ -739,13 +1193,13 @@ const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\x0fGetMediaRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12$\n" +
-	"\bmedia_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\"\xeb\x02\n" +
+	"\bmedia_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\"\xe8\x02\n" +
 	"\x10ListMediaRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12 \n" +
-	"\x06cursor\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\x12A\n" +
-	"\x04kind\x18\x04 \x01(\tB-\xbaH*r(R\x00R\x05imageR\x05videoR\x05audioR\bdocumentR\x05otherR\x04kind\x12T\n" +
+	"\x06cursor\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\x12>\n" +
+	"\x04kind\x18\x04 \x01(\tB*\xbaH'r%R\x00R\x05imageR\x05videoR\x05audioR\x06slidesR\x04fileR\x04kind\x12T\n" +
 	"\x05state\x18\x05 \x01(\tB>\xbaH;r9R\x00R\bscanningR\awaitingR\n" +
 	"processingR\x05readyR\x06brokenR\arefusedR\x05state\x121\n" +
 	"\x0ffilename_prefix\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x0efilenamePrefix\x12\x18\n" +
@@ -763,11 +1217,18 @@ const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\rdescribe_only\x18\x06 \x01(\bR\fdescribeOnly\"Y\n" +
 	"\x15DownloadMediaResponse\x12*\n" +
 	"\x05media\x18\x01 \x01(\v2\x14.stoa.media.v1.MediaR\x05media\x12\x14\n" +
-	"\x05chunk\x18\x02 \x01(\fR\x05chunk\"p\n" +
+	"\x05chunk\x18\x02 \x01(\fR\x05chunk\"\xb5\x01\n" +
 	"\x14BatchGetMediaRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12/\n" +
-	"\tmedia_ids\x18\x02 \x03(\tB\x12\xbaH\x06\x92\x01\x03\x10\xc8\x01\xb2\xd4\x18\x05mediaR\bmediaIds\"C\n" +
+	"\tmedia_ids\x18\x02 \x03(\tB\x12\xbaH\x06\x92\x01\x03\x10\xc8\x01\xb2\xd4\x18\x05mediaR\bmediaIds\x12-\n" +
+	"\x06viewer\x18\x03 \x01(\v2\x15.stoa.media.v1.ViewerR\x06viewer\x12\x14\n" +
+	"\x05words\x18\x04 \x01(\bR\x05words\"j\n" +
+	"\x06Viewer\x12*\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12 \n" +
+	"\aitem_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06itemId\x12\x12\n" +
+	"\x04open\x18\x03 \x01(\bR\x04open\"C\n" +
 	"\x15BatchGetMediaResponse\x12*\n" +
 	"\x05items\x18\x01 \x03(\v2\x14.stoa.media.v1.MediaR\x05items2\xc9\x04\n" +
 	"\fMediaService\x12^\n" +
@@ -791,40 +1252,48 @@ func file_internal_service_media_mediapb_media_proto_rawDescGZIP() []byte {
 	return file_internal_service_media_mediapb_media_proto_rawDescData
 }
 
-var file_internal_service_media_mediapb_media_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_internal_service_media_mediapb_media_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_internal_service_media_mediapb_media_proto_goTypes = []any{
 	(*Media)(nil),                 // 0: stoa.media.v1.Media
-	(*UploadMediaRequest)(nil),    // 1: stoa.media.v1.UploadMediaRequest
-	(*GetMediaRequest)(nil),       // 2: stoa.media.v1.GetMediaRequest
-	(*ListMediaRequest)(nil),      // 3: stoa.media.v1.ListMediaRequest
-	(*ListMediaResponse)(nil),     // 4: stoa.media.v1.ListMediaResponse
-	(*DownloadMediaRequest)(nil),  // 5: stoa.media.v1.DownloadMediaRequest
-	(*DownloadMediaResponse)(nil), // 6: stoa.media.v1.DownloadMediaResponse
-	(*BatchGetMediaRequest)(nil),  // 7: stoa.media.v1.BatchGetMediaRequest
-	(*BatchGetMediaResponse)(nil), // 8: stoa.media.v1.BatchGetMediaResponse
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*MediaImage)(nil),            // 1: stoa.media.v1.MediaImage
+	(*Caption)(nil),               // 2: stoa.media.v1.Caption
+	(*MediaPage)(nil),             // 3: stoa.media.v1.MediaPage
+	(*UploadMediaRequest)(nil),    // 4: stoa.media.v1.UploadMediaRequest
+	(*GetMediaRequest)(nil),       // 5: stoa.media.v1.GetMediaRequest
+	(*ListMediaRequest)(nil),      // 6: stoa.media.v1.ListMediaRequest
+	(*ListMediaResponse)(nil),     // 7: stoa.media.v1.ListMediaResponse
+	(*DownloadMediaRequest)(nil),  // 8: stoa.media.v1.DownloadMediaRequest
+	(*DownloadMediaResponse)(nil), // 9: stoa.media.v1.DownloadMediaResponse
+	(*BatchGetMediaRequest)(nil),  // 10: stoa.media.v1.BatchGetMediaRequest
+	(*Viewer)(nil),                // 11: stoa.media.v1.Viewer
+	(*BatchGetMediaResponse)(nil), // 12: stoa.media.v1.BatchGetMediaResponse
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_internal_service_media_mediapb_media_proto_depIdxs = []int32{
-	9,  // 0: stoa.media.v1.Media.created_at:type_name -> google.protobuf.Timestamp
-	9,  // 1: stoa.media.v1.Media.url_expires_at:type_name -> google.protobuf.Timestamp
-	0,  // 2: stoa.media.v1.ListMediaResponse.items:type_name -> stoa.media.v1.Media
-	0,  // 3: stoa.media.v1.DownloadMediaResponse.media:type_name -> stoa.media.v1.Media
-	0,  // 4: stoa.media.v1.BatchGetMediaResponse.items:type_name -> stoa.media.v1.Media
-	1,  // 5: stoa.media.v1.MediaService.UploadMedia:input_type -> stoa.media.v1.UploadMediaRequest
-	2,  // 6: stoa.media.v1.MediaService.GetMedia:input_type -> stoa.media.v1.GetMediaRequest
-	3,  // 7: stoa.media.v1.MediaService.ListMedia:input_type -> stoa.media.v1.ListMediaRequest
-	5,  // 8: stoa.media.v1.MediaService.DownloadMedia:input_type -> stoa.media.v1.DownloadMediaRequest
-	7,  // 9: stoa.media.v1.MediaService.BatchGetMedia:input_type -> stoa.media.v1.BatchGetMediaRequest
-	0,  // 10: stoa.media.v1.MediaService.UploadMedia:output_type -> stoa.media.v1.Media
-	0,  // 11: stoa.media.v1.MediaService.GetMedia:output_type -> stoa.media.v1.Media
-	4,  // 12: stoa.media.v1.MediaService.ListMedia:output_type -> stoa.media.v1.ListMediaResponse
-	6,  // 13: stoa.media.v1.MediaService.DownloadMedia:output_type -> stoa.media.v1.DownloadMediaResponse
-	8,  // 14: stoa.media.v1.MediaService.BatchGetMedia:output_type -> stoa.media.v1.BatchGetMediaResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	13, // 0: stoa.media.v1.Media.created_at:type_name -> google.protobuf.Timestamp
+	13, // 1: stoa.media.v1.Media.url_expires_at:type_name -> google.protobuf.Timestamp
+	1,  // 2: stoa.media.v1.Media.images:type_name -> stoa.media.v1.MediaImage
+	2,  // 3: stoa.media.v1.Media.captions:type_name -> stoa.media.v1.Caption
+	3,  // 4: stoa.media.v1.Media.pages:type_name -> stoa.media.v1.MediaPage
+	0,  // 5: stoa.media.v1.ListMediaResponse.items:type_name -> stoa.media.v1.Media
+	0,  // 6: stoa.media.v1.DownloadMediaResponse.media:type_name -> stoa.media.v1.Media
+	11, // 7: stoa.media.v1.BatchGetMediaRequest.viewer:type_name -> stoa.media.v1.Viewer
+	0,  // 8: stoa.media.v1.BatchGetMediaResponse.items:type_name -> stoa.media.v1.Media
+	4,  // 9: stoa.media.v1.MediaService.UploadMedia:input_type -> stoa.media.v1.UploadMediaRequest
+	5,  // 10: stoa.media.v1.MediaService.GetMedia:input_type -> stoa.media.v1.GetMediaRequest
+	6,  // 11: stoa.media.v1.MediaService.ListMedia:input_type -> stoa.media.v1.ListMediaRequest
+	8,  // 12: stoa.media.v1.MediaService.DownloadMedia:input_type -> stoa.media.v1.DownloadMediaRequest
+	10, // 13: stoa.media.v1.MediaService.BatchGetMedia:input_type -> stoa.media.v1.BatchGetMediaRequest
+	0,  // 14: stoa.media.v1.MediaService.UploadMedia:output_type -> stoa.media.v1.Media
+	0,  // 15: stoa.media.v1.MediaService.GetMedia:output_type -> stoa.media.v1.Media
+	7,  // 16: stoa.media.v1.MediaService.ListMedia:output_type -> stoa.media.v1.ListMediaResponse
+	9,  // 17: stoa.media.v1.MediaService.DownloadMedia:output_type -> stoa.media.v1.DownloadMediaResponse
+	12, // 18: stoa.media.v1.MediaService.BatchGetMedia:output_type -> stoa.media.v1.BatchGetMediaResponse
+	14, // [14:19] is the sub-list for method output_type
+	9,  // [9:14] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_media_mediapb_media_proto_init() }
@@ -838,7 +1307,7 @@ func file_internal_service_media_mediapb_media_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_media_mediapb_media_proto_rawDesc), len(file_internal_service_media_mediapb_media_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

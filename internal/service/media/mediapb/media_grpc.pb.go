@@ -42,18 +42,24 @@ type MediaServiceClient interface {
 	// media.upload_slow (503) for one that took too long, media.quota_exceeded
 	// (413) with how much is left.
 	UploadMedia(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadMediaRequest, Media], error)
-	// Returns what is known of a file of a course, with an address to fetch it
-	// that works for fifteen minutes. Errors: media.not_found (404).
+	// Returns what is known of a file of a course, with the text of its pages and
+	// with addresses to fetch it that work for fifteen minutes. Errors: media.not_found (404).
 	GetMedia(ctx context.Context, in *GetMediaRequest, opts ...grpc.CallOption) (*Media, error)
 	// Lists the files of a course, newest first.
 	ListMedia(ctx context.Context, in *ListMediaRequest, opts ...grpc.CallOption) (*ListMediaResponse, error)
-	// Sends the bytes of a file to who brings a signed address, or to anybody
-	// where the file is public (the cover of a published course). Over REST:
+	// Sends the bytes of a file that is ready to who brings a signed address, or to
+	// anybody where the file is public (the cover of a published course). A picture
+	// is sent in its largest size, without what the camera wrote into it; the
+	// original to staff alone. Over REST:
 	// GET /v1/media/{media_id}/content?expires=…&signature=…, with ranges. Errors:
 	// media.not_found (404), media.link_expired (403).
 	DownloadMedia(ctx context.Context, in *DownloadMediaRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadMediaResponse], error)
-	// Returns files of one course with addresses that work for fifteen minutes, to
-	// be shown to somebody whom the calling service has found entitled. Unknown
+	// Returns files of one course with addresses to be shown to somebody whom the
+	// calling service has found entitled. They are bound to the viewer, the course
+	// and the item, work for fifteen minutes (those of a video half as long again
+	// as it is besides), and stop within a second of the viewer losing "lesson.read".
+	// A file that is not ready has none. Of a picture, a video and a sound the
+	// original is not among them: who took it, where and with what is in it. Unknown
 	// ids, and those of other courses, are left out; deleted files are there until
 	// they are gone.
 	BatchGetMedia(ctx context.Context, in *BatchGetMediaRequest, opts ...grpc.CallOption) (*BatchGetMediaResponse, error)
@@ -143,18 +149,24 @@ type MediaServiceServer interface {
 	// media.upload_slow (503) for one that took too long, media.quota_exceeded
 	// (413) with how much is left.
 	UploadMedia(grpc.ClientStreamingServer[UploadMediaRequest, Media]) error
-	// Returns what is known of a file of a course, with an address to fetch it
-	// that works for fifteen minutes. Errors: media.not_found (404).
+	// Returns what is known of a file of a course, with the text of its pages and
+	// with addresses to fetch it that work for fifteen minutes. Errors: media.not_found (404).
 	GetMedia(context.Context, *GetMediaRequest) (*Media, error)
 	// Lists the files of a course, newest first.
 	ListMedia(context.Context, *ListMediaRequest) (*ListMediaResponse, error)
-	// Sends the bytes of a file to who brings a signed address, or to anybody
-	// where the file is public (the cover of a published course). Over REST:
+	// Sends the bytes of a file that is ready to who brings a signed address, or to
+	// anybody where the file is public (the cover of a published course). A picture
+	// is sent in its largest size, without what the camera wrote into it; the
+	// original to staff alone. Over REST:
 	// GET /v1/media/{media_id}/content?expires=…&signature=…, with ranges. Errors:
 	// media.not_found (404), media.link_expired (403).
 	DownloadMedia(*DownloadMediaRequest, grpc.ServerStreamingServer[DownloadMediaResponse]) error
-	// Returns files of one course with addresses that work for fifteen minutes, to
-	// be shown to somebody whom the calling service has found entitled. Unknown
+	// Returns files of one course with addresses to be shown to somebody whom the
+	// calling service has found entitled. They are bound to the viewer, the course
+	// and the item, work for fifteen minutes (those of a video half as long again
+	// as it is besides), and stop within a second of the viewer losing "lesson.read".
+	// A file that is not ready has none. Of a picture, a video and a sound the
+	// original is not among them: who took it, where and with what is in it. Unknown
 	// ids, and those of other courses, are left out; deleted files are there until
 	// they are gone.
 	BatchGetMedia(context.Context, *BatchGetMediaRequest) (*BatchGetMediaResponse, error)

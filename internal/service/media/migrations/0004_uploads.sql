@@ -7,10 +7,10 @@ ALTER TABLE media
 	ADD COLUMN kind text NOT NULL GENERATED ALWAYS AS (CASE
 		WHEN content_type LIKE 'image/%' THEN 'image'
 		WHEN content_type LIKE 'video/%' THEN 'video'
-		WHEN content_type LIKE 'audio/%' THEN 'audio'
-		WHEN content_type LIKE 'text/%' OR content_type LIKE 'application/vnd.o%' OR content_type LIKE 'application/vnd.ms-%'
-			OR content_type IN ('application/pdf', 'application/msword', 'application/rtf', 'application/epub+zip') THEN 'document'
-		ELSE 'other' END) STORED;
+		WHEN content_type LIKE 'audio/%' OR content_type = 'application/ogg' THEN 'audio'
+		WHEN content_type IN ('application/pdf', 'application/vnd.openxmlformats-officedocument.presentationml.presentation',
+			'application/vnd.oasis.opendocument.presentation') THEN 'slides'
+		ELSE 'file' END) STORED;
 COMMENT ON COLUMN media.object_id IS 'The object in the bucket that has the bytes, media/<object_id>, and under which what was made of them is; null where it is the id. Copies have that of what they are of. It is deleted with the last row that has it.';
 COMMENT ON COLUMN media.deleted_at IS 'When it was deleted; it can be restored for 30 days, and is gone after.';
 COMMENT ON COLUMN media.library_version IS 'Grows with each deletion and restoration that is told.';
