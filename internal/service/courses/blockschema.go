@@ -91,7 +91,7 @@ func objectSchema(md protoreflect.MessageDescriptor) (map[string]any, error) {
 	for i := range md.Fields().Len() {
 		fd := md.Fields().Get(i)
 		one := map[string]any{}
-		switch fd.Kind() { //nolint:exhaustive // a new kind is refused below
+		switch fd.Kind() {
 		case protoreflect.BoolKind:
 			one["type"] = "boolean"
 		case protoreflect.StringKind:
