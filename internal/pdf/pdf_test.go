@@ -1,0 +1,111 @@
+package pdf_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stoa-lms/stoa/internal/pdf"
+)
+
+var may = time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)
+
+func fonts(t testing.TB) *pdf.Fonts {
+	t.Helper()
+	f, err := pdf.FindFonts(pdf.FontDirs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if missing := f.Missing(); len(missing) > 0 {
+		t.Fatalf("install %q", missing)
+	}
+	return f
+}
+
+// page is a page with the texts one below the other.
+func page(t testing.TB, f *pdf.Fonts, lang string, texts ...string) []byte {
+	t.Helper()
+	p := pdf.New(f, 842, 595, pdf.Meta{Title: "Title", Author: "Stoa", Language: lang, Created: may})
+	y := 560.0
+	for i, text := range texts {
+		role := "P"
+		if i == 0 {
+			role = "H1"
+		}
+		height, err := p.Text(pdf.Text{Role: role, Text: text, Size: 24, MinSize: 8, MaxLines: 3, X: 421, Y: y, Width: 700})
+		if err != nil {
+			t.Fatalf("%s: %q: %v", lang, text, err)
+		}
+		y -= height
+	}
+	return p.Bytes()
+}
+
+// poppler runs one of poppler's programs on a document.
+func poppler(t testing.TB, document []byte, program string, args ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "page.pdf")
+	if err := os.WriteFile(path, document, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range args {
+		if a == "FILE" {
+			args[i] = path
+		}
+	}
+	cmd := exec.CommandContext(context.Background(), program, args...)
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	if err := cmd.Run(); err != nil || stderr.Len() > 0 {
+		t.Fatalf("%s: %v: %s", program, err, stderr.String())
+	}
+	return out.String()
+}
+
+var languages = map[string][]string{
+	"en":      {"Certificate of completion", "Anna Müller-O’Brien", "Office fluffy affairs"},
+	"de":      {"Teilnahmebestätigung", "Jürgen Größe", "Übergänge & Maße"},
+	"vi":      {"Chứng nhận hoàn thành", "Nguyễn Thị Minh Khai", "Lập trình cơ bản"},
+	"pl":      {"Świadectwo ukończenia", "Żaneta Łęcka", "Źródła wiedzy"},
+	"ru":      {"Сертификат об окончании", "Ёлка Щукина", "Введение"},
+	"uk":      {"Сертифікат про завершення", "Їжак Ґудзь", "Вступ"},
+	"el":      {"Πιστοποιητικό ολοκλήρωσης", "Ἀριστοτέλης Παπαδόπουλος", "Ηθική"},
+	"ar":      {"شهادة إتمام", "فاطمة الزهراء", "مقدمة في الفلسفة", "لا إله إلا الله"},
+	"he":      {"תעודת סיום", "דוד בן־גוריון", "מבוא לפילוסופיה"},
+	"hi":      {"पूर्णता प्रमाणपत्र", "श्रीनिवास रामानुजन", "दर्शनशास्त्र का परिचय"},
+	"zh-Hans": {"结业证书", "王小明", "哲学导论"},
+	"ja":      {"修了証書", "山田 太郎", "プログラミング入門"},
+	"ko":      {"수료증", "홍길동", "철학 입문"},
+	"th":      {"ใบรับรองการสำเร็จหลักสูตร", "สมชาย ใจดี", "ปรัชญาเบื้องต้น"},
+	"ka":      {"სერტიფიკატი", "ნინო", "ფილოსოფია"},
+}
+
+func TestTextComesOutAsItWentIn(t *testing.T) {
+	t.Parallel()
+	f := fonts(t)
+	for lang, texts := range languages {
+		t.Run(lang, func(t *testing.T) {
+			t.Parallel()
+			document := page(t, f, lang, texts...)
+			if dir := os.Getenv("PDF_OUT"); dir != "" {
+				_ = os.WriteFile(filepath.Join(dir, lang+".pdf"), document, 0o600)
+			}
+			got := strings.Map(func(r rune) rune {
+				if strings.ContainsRune("\u200e\u200f\u202a\u202b\u202c\f", r) { // poppler marks what it has turned
+					return -1
+				}
+				return r
+			}, poppler(t, document, "pdftotext", "FILE", "-"))
+			if diff := cmp.Diff(texts, strings.Split(strings.TrimSpace(strings.ReplaceAll(got, "\n\n", "\n")), "\n")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
