@@ -13,6 +13,7 @@ type course struct {
 	Sequence int64
 	Version  int32
 	Title    string
+	Language string
 	Lessons  []lesson
 }
 
@@ -47,12 +48,12 @@ func lockCourseToChange(ctx context.Context, tx *pg.Tx, courseID string) error {
 // something newer is.
 func storeCourse(ctx context.Context, tx *pg.Tx, c course) (bool, error) {
 	tag, err := tx.Exec(ctx, `
-		INSERT INTO course (course_id, sequence, version, title, lesson_count) VALUES ($1, $2, $3, $4, $5)
+		INSERT INTO course (course_id, sequence, version, title, lesson_count, language) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (course_id) DO UPDATE SET
 			sequence = EXCLUDED.sequence, version = EXCLUDED.version,
-			title = EXCLUDED.title, lesson_count = EXCLUDED.lesson_count
+			title = EXCLUDED.title, lesson_count = EXCLUDED.lesson_count, language = EXCLUDED.language
 		WHERE course.sequence < EXCLUDED.sequence`,
-		c.ID, c.Sequence, c.Version, c.Title, len(c.Lessons))
+		c.ID, c.Sequence, c.Version, c.Title, len(c.Lessons), c.Language)
 	if err != nil {
 		return false, fmt.Errorf("store course: %w", err)
 	}

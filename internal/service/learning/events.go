@@ -16,7 +16,7 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 	if err := lockCourseToChange(ctx, tx, e.GetCourseId()); err != nil {
 		return err
 	}
-	c := course{ID: e.GetCourseId(), Sequence: e.GetSequence(), Version: e.GetVersion(), Title: e.GetTitle()}
+	c := course{ID: e.GetCourseId(), Sequence: e.GetSequence(), Version: e.GetVersion(), Title: e.GetTitle(), Language: e.GetLanguage()}
 	seen := map[string]bool{}
 	for _, m := range e.GetModules() {
 		for _, l := range m.GetLessons() {
@@ -30,7 +30,7 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 	if err != nil || !stored {
 		return err
 	}
-	return completeAll(ctx, tx, c.ID, s.now())
+	return s.completeAll(ctx, tx, c.ID, s.now())
 }
 
 // enrollmentStarted lists a learner. What they viewed before the event came
@@ -46,7 +46,7 @@ func (s *Service) enrollmentStarted(ctx context.Context, tx *pg.Tx, e *accesspb.
 	if err != nil {
 		return fmt.Errorf("store enrollment: %w", err)
 	}
-	return complete(ctx, tx, e.GetCourseId(), e.GetAccountId(), s.now())
+	return s.complete(ctx, tx, e.GetCourseId(), e.GetAccountId(), s.now())
 }
 
 func (s *Service) accountCreated(ctx context.Context, tx *pg.Tx, e *identitypb.AccountCreated) error {
@@ -65,5 +65,5 @@ func storeName(ctx context.Context, tx *pg.Tx, accountID, name string, version i
 	if err != nil {
 		return fmt.Errorf("store name: %w", err)
 	}
-	return nil
+	return nameCertificates(ctx, tx, accountID, name)
 }

@@ -94,8 +94,8 @@ type CertificateServiceClient interface {
 	DownloadSharedBadge(ctx context.Context, in *DownloadSharedBadgeRequest, opts ...grpc.CallOption) (*File, error)
 	// Sends what a verifier of badges needs: who issues them and with which keys,
 	// what is achieved, which are revoked. Over REST: /.well-known/did.json,
-	// /.well-known/jwks.json, /v1/badges/issuer, /v1/badges/keys/{id},
-	// /v1/badges/achievements/{id} with the id of a course, and
+	// /.well-known/jwks.json, /v1/badges/issuer, /v1/badges/key/{id},
+	// /v1/badges/achievement/{id} with the id of a course, and
 	// /v1/badges/status/{id} with the number of a list. Errors: badge.not_found
 	// (404).
 	DownloadBadgeDocument(ctx context.Context, in *DownloadBadgeDocumentRequest, opts ...grpc.CallOption) (*File, error)
@@ -308,8 +308,8 @@ type CertificateServiceServer interface {
 	DownloadSharedBadge(context.Context, *DownloadSharedBadgeRequest) (*File, error)
 	// Sends what a verifier of badges needs: who issues them and with which keys,
 	// what is achieved, which are revoked. Over REST: /.well-known/did.json,
-	// /.well-known/jwks.json, /v1/badges/issuer, /v1/badges/keys/{id},
-	// /v1/badges/achievements/{id} with the id of a course, and
+	// /.well-known/jwks.json, /v1/badges/issuer, /v1/badges/key/{id},
+	// /v1/badges/achievement/{id} with the id of a course, and
 	// /v1/badges/status/{id} with the number of a list. Errors: badge.not_found
 	// (404).
 	DownloadBadgeDocument(context.Context, *DownloadBadgeDocumentRequest) (*File, error)
