@@ -102,7 +102,7 @@ func (p *Page) Text(t Text) (float64, error) {
 		x := t.X - w/2
 		left, right = min(left, x), max(right, x+w)
 		y := t.Y - s.size*(1+leading*float64(i))
-		for _, run := range place(line) {
+		for _, run := range place(line, s.text, s.dir) {
 			for _, c := range run.clusters(s.text) {
 				p.draw(run, c, x, y, s.size)
 			}

@@ -2,15 +2,19 @@ package pdf_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/stoa-lms/stoa/internal/pdf"
 )
@@ -87,6 +91,49 @@ var languages = map[string][]string{
 	"ka":      {"სერტიფიკატი", "ნინო", "ფილოსოფია"},
 }
 
+// TestWhatIsTurnedIsPlaced looks where words stand: what goes from right to left
+// within what goes from left to right, with a number in it, and the other way
+// round.
+func TestWhatIsTurnedIsPlaced(t *testing.T) {
+	t.Parallel()
+	f := fonts(t)
+	for text, want := range map[string][]string{
+		"Go: מבוא (2026) end":   {"Go:", "(2026)", "מבוא", "end"},
+		"abc 12 def":            {"abc", "12", "def"},
+		"שלום abc 12 עולם":      {"עולם", "abc", "12", "שלום"},
+		"עמוד 12 מתוך 34":       {"34", "מתוך", "12", "עמוד"},
+		"Tel 055 and שלום only": {"Tel", "055", "and", "שלום", "only"},
+	} {
+		words := regexp.MustCompile(`<word xMin="([0-9.]+)"[^>]*>([^<]+)</word>`).
+			FindAllStringSubmatch(poppler(t, page(t, f, "en", text), "pdftotext", "-bbox", "FILE", "-"), -1)
+		slices.SortFunc(words, func(a, b []string) int {
+			left, _ := strconv.ParseFloat(a[1], 64)
+			right, _ := strconv.ParseFloat(b[1], 64)
+			return cmp.Compare(left, right)
+		})
+		// Poppler takes single letters of what is turned for words.
+		var got string
+		for _, w := range words {
+			got += w[2]
+		}
+		var all string
+		for _, w := range want {
+			if strings.ContainsFunc(w, func(r rune) bool { return r >= 0x590 && r < 0x600 }) {
+				letters := []rune(w)
+				slices.Reverse(letters)
+				w = string(letters)
+			}
+			all += w
+		}
+		if turned(got) != turned(all) {
+			t.Errorf("%q stands as %q, want %q", text, got, all)
+		}
+	}
+}
+
+// turned leaves out brackets, which are told as they are read and not as they look.
+func turned(text string) string { return strings.NewReplacer("(", "", ")", "").Replace(text) }
+
 func TestTextComesOutAsItWentIn(t *testing.T) {
 	t.Parallel()
 	f := fonts(t)
@@ -103,7 +150,7 @@ func TestTextComesOutAsItWentIn(t *testing.T) {
 				}
 				return r
 			}, poppler(t, document, "pdftotext", "FILE", "-"))
-			if diff := cmp.Diff(texts, strings.Split(strings.TrimSpace(strings.ReplaceAll(got, "\n\n", "\n")), "\n")); diff != "" {
+			if diff := gocmp.Diff(texts, strings.Split(strings.TrimSpace(strings.ReplaceAll(got, "\n\n", "\n")), "\n")); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -1,7 +1,6 @@
 package pdf
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"unicode"
@@ -77,6 +76,7 @@ type shaped struct {
 	text  []rune
 	lines []shaping.Line
 	size  float64
+	dir   di.Direction
 }
 
 // wordsFirst is down to which part of its size a text is made smaller before
@@ -105,7 +105,7 @@ func (p *Page) fit(t Text, text string) shaped {
 		var wrapper shaping.LineWrapper
 		lines, _ := wrapper.WrapParagraphF(config, toFixed(t.Width), runes, shaping.NewSliceIterator(runs))
 		if last || len(lines) <= t.MaxLines && widest(lines) <= toFixed(t.Width) {
-			return shaped{runes, lines, size}
+			return shaped{runes, lines, size, dir}
 		}
 	}
 }
@@ -144,12 +144,34 @@ type placed struct {
 	x float64
 }
 
-func place(l shaping.Line) []placed {
+// place puts the runs of a line beside each other as the Unicode Bidirectional
+// Algorithm has them (its rule L2).
+func place(l shaping.Line, text []rune, dir di.Direction) []placed {
+	levels := make([]int, len(l))
+	highest := 0
+	for i, run := range l {
+		switch {
+		case run.Direction == di.DirectionRTL:
+			levels[i] = 1
+		case dir == di.DirectionRTL, i > 0 && levels[i-1] > 0 && !leftToRight(text[run.Runes.Offset:run.Runes.Offset+run.Runes.Count]):
+			levels[i] = 2 // a number within what goes from right to left
+		}
+		highest = max(highest, levels[i])
+	}
 	seen := make([]int, len(l))
 	for i := range seen {
 		seen[i] = i
 	}
-	slices.SortFunc(seen, func(a, b int) int { return cmp.Compare(l[a].VisualIndex, l[b].VisualIndex) })
+	for level := highest; level > 0; level-- {
+		for from := 0; from < len(seen); from++ {
+			to := from
+			for to < len(seen) && levels[seen[to]] >= level {
+				to++
+			}
+			slices.Reverse(seen[from:to])
+			from = max(from, to)
+		}
+	}
 	runs := make([]placed, len(l))
 	var x fixed.Int26_6
 	for _, i := range seen {
@@ -159,12 +181,24 @@ func place(l shaping.Line) []placed {
 	return runs
 }
 
+// leftToRight reports whether a text has a letter that goes from left to right.
+func leftToRight(text []rune) bool {
+	return slices.ContainsFunc(text, func(r rune) bool {
+		p, _ := bidi.LookupRune(r)
+		return p.Class() == bidi.L
+	})
+}
+
 // cluster is what belongs together: some characters and their glyphs.
 type cluster struct {
 	text   string
 	x      float64
 	glyphs []shaping.Glyph
 }
+
+// maxCluster bounds the characters that a drawing tells: no script needs as many,
+// and programs that read PDF take no more.
+const maxCluster = 16
 
 // clusters returns those of a run in the order in which they are read.
 func (r placed) clusters(text []rune) []cluster {
@@ -177,7 +211,7 @@ func (r placed) clusters(text []rune) []cluster {
 			n++
 		}
 		from := min(first.TextIndex(), len(text))
-		c := cluster{string(text[from:min(from+first.RunesCount(), len(text))]), r.x + fromFixed(x), r.Glyphs[i:n]}
+		c := cluster{string(text[from:min(from+min(first.RunesCount(), maxCluster), len(text))]), r.x + fromFixed(x), r.Glyphs[i:n]}
 		for _, g := range c.glyphs {
 			x += g.Advance
 		}

@@ -69,6 +69,7 @@ func (p *Page) glyph(face *font.Face, parts []part, text string, advance int) *d
 type writer struct {
 	out     bytes.Buffer
 	offsets []int
+	pack    *zlib.Writer // a new one costs more than what it packs
 }
 
 // next reserves the number of an object.
@@ -84,9 +85,9 @@ func (w *writer) object(number int, body string) {
 
 func (w *writer) stream(number int, dict string, content []byte) {
 	var packed bytes.Buffer
-	z := zlib.NewWriter(&packed)
-	_, _ = z.Write(content) // a buffer takes everything
-	_ = z.Close()
+	w.pack.Reset(&packed)
+	_, _ = w.pack.Write(content) // a buffer takes everything
+	_ = w.pack.Close()
 	w.object(number, fmt.Sprintf("<<%s/Filter/FlateDecode/Length %d>>\nstream\n%s\nendstream", dict, packed.Len(), packed.Bytes()))
 }
 
@@ -94,7 +95,7 @@ func ref(number int) string { return strconv.Itoa(number) + " 0 R" }
 
 // Bytes returns the document.
 func (p *Page) Bytes() []byte {
-	w := &writer{}
+	w := &writer{pack: zlib.NewWriter(nil)}
 	w.out.WriteString("%PDF-1.7\n%\xe2\xe3\xcf\xd3\n")
 	catalog, pages, page, content, info, meta, root, document, parents := w.next(), w.next(), w.next(), w.next(), w.next(), w.next(), w.next(), w.next(), w.next()
 

@@ -55,15 +55,16 @@ func (s *Service) drawCertificate(c certificate) ([]byte, error) {
 	p.Frame(30, 0.5, 0.35)
 
 	const middle, wide = paperWidth / 2, paperWidth - 160
-	y := paperHeight - 70.0
+	// Where every text is as long as it may be, they end above the foot.
+	y := paperHeight - 80.0
 	for _, t := range []struct {
 		pdf.Text
 		after float64
 	}{
-		{pdf.Text{Role: "H1", Text: heading, Size: 38, MinSize: 16, MaxLines: 2, Width: wide}, 14},
-		{pdf.Text{Role: "P", Text: words.statement, Size: 15, MinSize: 11, MaxLines: 2, Width: wide, Gray: 0.25}, 12},
-		{pdf.Text{Role: "P", Text: c.PersonName, Size: 34, MinSize: 13, MaxLines: 2, Width: wide}, 10},
-		{pdf.Text{Role: "P", Text: c.CourseTitle, Size: 24, MinSize: 12, MaxLines: 3, Width: wide}, 14},
+		{pdf.Text{Role: "H1", Text: heading, Size: 34, MinSize: 12, MaxLines: 1, Width: wide}, 20},
+		{pdf.Text{Role: "P", Text: words.statement, Size: 15, MinSize: 11, MaxLines: 2, Width: wide, Gray: 0.25}, 14},
+		{pdf.Text{Role: "P", Text: c.PersonName, Size: 32, MinSize: 13, MaxLines: 2, Width: wide}, 12},
+		{pdf.Text{Role: "P", Text: c.CourseTitle, Size: 22, MinSize: 12, MaxLines: 3, Width: wide}, 18},
 		{pdf.Text{Role: "P", Text: fmt.Sprintf(words.completed, c.CompletedAt.Format(words.date)), Size: 13, MinSize: 10, MaxLines: 1, Width: wide, Gray: 0.25}, 4},
 		{pdf.Text{Role: "P", Text: fmt.Sprintf(words.issuer, c.IssuerName), Size: 13, MinSize: 8, MaxLines: 2, Width: wide, Gray: 0.25}, 0},
 	} {
@@ -75,10 +76,10 @@ func (s *Service) drawCertificate(c certificate) ([]byte, error) {
 		y -= height + t.after
 	}
 	address := s.pageOf(c)
-	const foot, side = 128.0, 250.0
+	const foot = 128.0
 	texts := []pdf.Text{
-		{Role: "P", Text: fmt.Sprintf(words.serial, writeSerial(c.Serial)), Size: 10, MinSize: 7, MaxLines: 1, X: middle, Y: 84, Width: side, Gray: 0.25},
-		{Role: "P", Text: address, Size: 9, MinSize: 5, MaxLines: 2, X: middle, Y: 68, Width: side, Link: address},
+		{Role: "P", Text: fmt.Sprintf(words.serial, writeSerial(c.Serial)), Size: 10, MinSize: 7, MaxLines: 1, X: middle, Y: 74, Width: 220, Gray: 0.25},
+		{Role: "P", Text: address, Size: 9, MinSize: 5, MaxLines: 2, X: middle, Y: 56, Width: 520, Link: address},
 	}
 	if pdf.Clean(c.SignatoryName) != "" || pdf.Clean(c.SignatoryRole) != "" {
 		const left = 190.0
