@@ -73,10 +73,10 @@ $(BIN)/protoc-gen-grpc-gateway-2.33.0:
 tools: $(BUF) $(LINT) $(S3) $(PLUGINS)
 
 servers: ## install the servers that tests start
-	@./deploy/install-servers.sh postgresql redis rabbitmq
+	@./deploy/install-servers.sh postgresql redis rabbitmq fonts poppler
 
 servers-run: ## install the server that `make run` starts
-	@./deploy/install-servers.sh postgresql
+	@./deploy/install-servers.sh postgresql fonts
 
 clean:
 	rm -rf $(BIN)

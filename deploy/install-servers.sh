@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is missing of the named servers from Debian's or Ubuntu's
-# packages: postgresql, redis, rabbitmq. Programs only: nothing is started.
+# packages: postgresql, redis, rabbitmq, fonts, poppler. Programs only: nothing is started.
 set -eu
 
 missing=""
@@ -13,6 +13,11 @@ for server in "$@"; do
 		;;
 	redis) command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server" ;;
 	rabbitmq) [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$missing rabbitmq-server" ;;
+	fonts)
+		[ -e /usr/share/fonts/truetype/noto/NotoSansArabic-Regular.ttf ] || missing="$missing fonts-noto-core"
+		[ -e /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc ] || missing="$missing fonts-noto-cjk"
+		;;
+	poppler) command -v pdftotext >/dev/null 2>&1 || missing="$missing poppler-utils" ;;
 	*) echo "install-servers: unknown server $server" >&2; exit 2 ;;
 	esac
 done

@@ -85,7 +85,7 @@ func FindFonts(dirs ...string) (*Fonts, error) {
 	for _, dir := range dirs {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
-				return fs.SkipDir //nolint:nilerr // a folder that can't be read has no fonts
+				return fs.SkipDir // a folder that can't be read has no fonts
 			}
 			if name := filepath.Base(path); !d.IsDir() && f.files[name] == "" && slices.Contains(known, name) {
 				f.files[name] = path

@@ -25,7 +25,7 @@ var ErrBadgeNotFound = fault.New(fault.NotFound, "badge.not_found", "There is no
 
 // The contexts of what is signed: Verifiable Credentials 2.0 and Open Badges 3.0.
 const (
-	credentialsContext = "https://www.w3.org/ns/credentials/v2"
+	credentialsContext = "https://www.w3.org/ns/credentials/v2" //nolint:gosec // no secret
 	badgesContext      = "https://purl.imsglobal.org/spec/ob/v3p0/context-3.0.3.json"
 )
 

@@ -234,7 +234,7 @@ func base58(raw []byte) string {
 			carry /= 58
 		}
 		for ; carry > 0; carry /= 58 {
-			digits = append(digits, byte(carry%58)) //nolint:gosec // below 58
+			digits = append(digits, byte(carry%58))
 		}
 	}
 	out := []byte{'z'}

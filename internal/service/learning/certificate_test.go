@@ -400,7 +400,7 @@ func TestSharing(t *testing.T) {
 func TestCertificatesOfOthers(t *testing.T) {
 	t.Parallel()
 	var mine, elsewhere string
-	w := newCertifying(t, func(account, course, permission string) bool { return account == mine && course == elsewhere })
+	w := newCertifying(t, func(account, course, _ string) bool { return account == mine && course == elsewhere })
 	mine, elsewhere = id.New("account"), id.New("course")
 	account, course := id.New("account"), id.New("course")
 	lesson := id.New("lesson")

@@ -23,7 +23,9 @@ var vocabulary = []words{
 	{"fr", "Certificat de réussite", "Ce document certifie que la personne nommée ici a suivi le cours suivant jusqu’à son terme", "Terminé le %s", "Délivré par %s", "Certificat n° %s", "Code QR avec l’adresse où ce certificat peut être vérifié : %s", "02/01/2006"},
 	{"es", "Certificado de finalización", "Se certifica que la persona aquí nombrada ha completado el siguiente curso", "Completado el %s", "Emitido por %s", "Certificado n.º %s", "Código QR con la dirección donde se verifica este certificado: %s", "02/01/2006"},
 	{"pt", "Certificado de conclusão", "Certifica-se que a pessoa aqui nomeada concluiu o seguinte curso", "Concluído em %s", "Emitido por %s", "Certificado n.º %s", "Código QR com o endereço onde este certificado é verificado: %s", "02/01/2006"},
+	//nolint:misspell // it is Italian
 	{"it", "Certificato di completamento", "Si certifica che la persona qui indicata ha completato il seguente corso", "Completato il %s", "Rilasciato da %s", "Certificato n. %s", "Codice QR con l’indirizzo al quale si verifica questo certificato: %s", "02/01/2006"},
+	//nolint:misspell // it is Dutch
 	{"nl", "Certificaat van voltooiing", "Hierbij wordt verklaard dat de hier genoemde persoon de volgende cursus heeft voltooid", "Voltooid op %s", "Uitgegeven door %s", "Certificaatnummer %s", "QR-code met het adres waar dit certificaat wordt gecontroleerd: %s", "02-01-2006"},
 	{"pl", "Certyfikat ukończenia", "Zaświadcza się, że wymieniona tu osoba ukończyła następujący kurs", "Data ukończenia: %s", "Wydawca: %s", "Numer certyfikatu: %s", "Kod QR z adresem, pod którym można sprawdzić ten certyfikat: %s", "02.01.2006"},
 	{"tr", "Tamamlama sertifikası", "Burada adı geçen kişinin aşağıdaki kursu tamamladığı onaylanır", "Tamamlanma tarihi: %s", "Veren: %s", "Sertifika numarası: %s", "Bu sertifikanın doğrulandığı adresi içeren QR kodu: %s", "02.01.2006"},

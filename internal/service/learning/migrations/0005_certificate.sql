@@ -32,13 +32,11 @@ COMMENT ON COLUMN certificate.shared IS 'Whether anybody who has the serial may 
 CREATE INDEX certificate_of_course ON certificate (course_id, issued_at DESC, id DESC);
 CREATE INDEX certificate_of_account ON certificate (account_id, issued_at DESC, id DESC);
 
-CREATE SEQUENCE certificate_status_index MINVALUE 0 START 0;
-
 CREATE TABLE certificate_revision (
 	certificate_id text COLLATE "C" NOT NULL,
 	revision int NOT NULL,
 	serial text COLLATE "C" NOT NULL,
-	status_index bigint NOT NULL DEFAULT nextval('certificate_status_index'),
+	status_index bigint GENERATED ALWAYS AS IDENTITY,
 	person_name text NOT NULL,
 	course_title text NOT NULL,
 	language text NOT NULL,
