@@ -75,12 +75,16 @@ func docsRPCs() map[string]docsRPC {
 
 // The routes of the edge that no contract names.
 var docsByHand = map[string]docsRPC{
-	"UploadMedia":        {method: "post", path: "/v1/courses/{course_id}/media"},
-	"DownloadMedia":      {method: "get", path: "/v1/media/{media_id}/content"},
-	"UploadAvatar":       {method: "put", path: "/v1/me/avatar"},
-	"DownloadAvatar":     {method: "get", path: "/v1/avatars/{avatar_id}"},
-	"UploadImport":       {method: "post", path: "/v1/courses/{course_id}/imports"},
-	"ExportImportReport": {method: "get", path: "/v1/courses/{course_id}/imports/{import_id}/report"},
+	"UploadMedia":           {method: "post", path: "/v1/courses/{course_id}/media"},
+	"DownloadMedia":         {method: "get", path: "/v1/media/{media_id}/content"},
+	"UploadAvatar":          {method: "put", path: "/v1/me/avatar"},
+	"DownloadAvatar":        {method: "get", path: "/v1/avatars/{avatar_id}"},
+	"DownloadCertificate":   {method: "get", path: "/v1/me/certificates/{certificate_id}/pdf"},
+	"DownloadBadge":         {method: "get", path: "/v1/me/certificates/{certificate_id}/badge"},
+	"DownloadSharedBadge":   {method: "get", path: "/v1/certificates/{serial}/badge"},
+	"DownloadBadgeDocument": {method: "get", path: "/v1/badges/{kind}/{id}"},
+	"UploadImport":          {method: "post", path: "/v1/courses/{course_id}/imports"},
+	"ExportImportReport":    {method: "get", path: "/v1/courses/{course_id}/imports/{import_id}/report"},
 }
 
 func TestDocsHaveEveryOperation(t *testing.T) {
