@@ -105,7 +105,7 @@ func (e *Edge) certificatePage(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	// Nobody should find people by it.
 	w.Header().Set("X-Robots-Tag", "noindex, nofollow, noarchive")
-	v, err := e.certificates.VerifyCertificate(ctx, &learningpb.VerifyCertificateRequest{Serial: r.PathValue("serial")})
+	v, err := e.certificates.GetVerification(ctx, &learningpb.GetVerificationRequest{Serial: r.PathValue("serial")})
 	if kind := fault.KindOf(fault.FromStatus(err)); kind == fault.NotFound || kind == fault.Invalid {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")

@@ -118,7 +118,7 @@ func (r *certificateServer) DownloadSharedBadge(ctx context.Context, req *learni
 	return r.service.badgeFile(ctx, c, req.GetFormat())
 }
 
-func (r *certificateServer) VerifyCertificate(ctx context.Context, req *learningpb.VerifyCertificateRequest) (*learningpb.Verification, error) {
+func (r *certificateServer) GetVerification(ctx context.Context, req *learningpb.GetVerificationRequest) (*learningpb.Verification, error) {
 	c, err := bySerial(ctx, r.service.db, req.GetSerial())
 	if err != nil {
 		return nil, err

@@ -1125,7 +1125,7 @@ func (x *DownloadBadgeRequest) GetFormat() string {
 }
 
 // Names the serial.
-type VerifyCertificateRequest struct {
+type GetVerificationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The serial, with or without hyphens, in capitals or not.
 	Serial        string `protobuf:"bytes,1,opt,name=serial,proto3" json:"serial,omitempty"`
@@ -1133,20 +1133,20 @@ type VerifyCertificateRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *VerifyCertificateRequest) Reset() {
-	*x = VerifyCertificateRequest{}
+func (x *GetVerificationRequest) Reset() {
+	*x = GetVerificationRequest{}
 	mi := &file_internal_service_learning_learningpb_certificates_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *VerifyCertificateRequest) String() string {
+func (x *GetVerificationRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*VerifyCertificateRequest) ProtoMessage() {}
+func (*GetVerificationRequest) ProtoMessage() {}
 
-func (x *VerifyCertificateRequest) ProtoReflect() protoreflect.Message {
+func (x *GetVerificationRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_internal_service_learning_learningpb_certificates_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1158,12 +1158,12 @@ func (x *VerifyCertificateRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use VerifyCertificateRequest.ProtoReflect.Descriptor instead.
-func (*VerifyCertificateRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use GetVerificationRequest.ProtoReflect.Descriptor instead.
+func (*GetVerificationRequest) Descriptor() ([]byte, []int) {
 	return file_internal_service_learning_learningpb_certificates_proto_rawDescGZIP(), []int{16}
 }
 
-func (x *VerifyCertificateRequest) GetSerial() string {
+func (x *GetVerificationRequest) GetSerial() string {
 	if x != nil {
 		return x.Serial
 	}
@@ -1565,8 +1565,8 @@ const file_internal_service_learning_learningpb_certificates_proto_rawDesc = "" 
 	"\x0ecertificate_id\x18\x01 \x01(\tB\x0f\xb2\xd4\x18\vcertificateR\rcertificateId\"z\n" +
 	"\x14DownloadBadgeRequest\x126\n" +
 	"\x0ecertificate_id\x18\x01 \x01(\tB\x0f\xb2\xd4\x18\vcertificateR\rcertificateId\x12*\n" +
-	"\x06format\x18\x02 \x01(\tB\x12\xbaH\x0fr\rR\x00R\x04jsonR\x03jwtR\x06format\"=\n" +
-	"\x18VerifyCertificateRequest\x12!\n" +
+	"\x06format\x18\x02 \x01(\tB\x12\xbaH\x0fr\rR\x00R\x04jsonR\x03jwtR\x06format\";\n" +
+	"\x16GetVerificationRequest\x12!\n" +
 	"\x06serial\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06serial\"\xec\x02\n" +
 	"\fVerification\x12\x16\n" +
 	"\x06serial\x18\x01 \x01(\tR\x06serial\x12\x14\n" +
@@ -1590,7 +1590,7 @@ const file_internal_service_learning_learningpb_certificates_proto_rawDesc = "" 
 	"\acontent\x18\x01 \x01(\fR\acontent\x12!\n" +
 	"\fcontent_type\x18\x02 \x01(\tR\vcontentType\x12\x12\n" +
 	"\x04etag\x18\x03 \x01(\tR\x04etag\x12\x1a\n" +
-	"\bfilename\x18\x04 \x01(\tR\bfilename2\x9a\x11\n" +
+	"\bfilename\x18\x04 \x01(\tR\bfilename2\x96\x11\n" +
 	"\x12CertificateService\x12\xb9\x01\n" +
 	"\x16GetCertificateSettings\x12/.stoa.learning.v1.GetCertificateSettingsRequest\x1a%.stoa.learning.v1.CertificateSettings\"G\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02.\x12,/v1/courses/{course_id}/certificate-settings\x12\xc2\x01\n" +
 	"\x19UpdateCertificateSettings\x122.stoa.learning.v1.UpdateCertificateSettingsRequest\x1a%.stoa.learning.v1.CertificateSettings\"J\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x021:\x01*\x1a,/v1/courses/{course_id}/certificate-settings\x12\xbd\x01\n" +
@@ -1602,8 +1602,8 @@ const file_internal_service_learning_learningpb_certificates_proto_rawDesc = "" 
 	"\x0eGetCertificate\x12'.stoa.learning.v1.GetCertificateRequest\x1a\x1d.stoa.learning.v1.Certificate\";\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02&\x12$/v1/me/certificates/{certificate_id}\x12\xa5\x01\n" +
 	"\x10ShareCertificate\x12).stoa.learning.v1.ShareCertificateRequest\x1a\x1d.stoa.learning.v1.Certificate\"G\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x021:\x01*\x1a,/v1/me/certificates/{certificate_id}/sharing\x12l\n" +
 	"\x13DownloadCertificate\x12,.stoa.learning.v1.DownloadCertificateRequest\x1a\x16.stoa.learning.v1.File\"\x0f\xaa\xd4\x18\v\b\x02\x12\ame.read\x12`\n" +
-	"\rDownloadBadge\x12&.stoa.learning.v1.DownloadBadgeRequest\x1a\x16.stoa.learning.v1.File\"\x0f\xaa\xd4\x18\v\b\x02\x12\ame.read\x12\x88\x01\n" +
-	"\x11VerifyCertificate\x12*.stoa.learning.v1.VerifyCertificateRequest\x1a\x1e.stoa.learning.v1.Verification\"'\xaa\xd4\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/certificates/{serial}\x12c\n" +
+	"\rDownloadBadge\x12&.stoa.learning.v1.DownloadBadgeRequest\x1a\x16.stoa.learning.v1.File\"\x0f\xaa\xd4\x18\v\b\x02\x12\ame.read\x12\x84\x01\n" +
+	"\x0fGetVerification\x12(.stoa.learning.v1.GetVerificationRequest\x1a\x1e.stoa.learning.v1.Verification\"'\xaa\xd4\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/certificates/{serial}\x12c\n" +
 	"\x13DownloadSharedBadge\x12,.stoa.learning.v1.DownloadSharedBadgeRequest\x1a\x16.stoa.learning.v1.File\"\x06\xaa\xd4\x18\x02\b\x01\x12g\n" +
 	"\x15DownloadBadgeDocument\x12..stoa.learning.v1.DownloadBadgeDocumentRequest\x1a\x16.stoa.learning.v1.File\"\x06\xaa\xd4\x18\x02\b\x01B?Z=github.com/stoa-lms/stoa/internal/service/learning/learningpbb\x06proto3"
 
@@ -1637,7 +1637,7 @@ var file_internal_service_learning_learningpb_certificates_proto_goTypes = []any
 	(*ShareCertificateRequest)(nil),          // 13: stoa.learning.v1.ShareCertificateRequest
 	(*DownloadCertificateRequest)(nil),       // 14: stoa.learning.v1.DownloadCertificateRequest
 	(*DownloadBadgeRequest)(nil),             // 15: stoa.learning.v1.DownloadBadgeRequest
-	(*VerifyCertificateRequest)(nil),         // 16: stoa.learning.v1.VerifyCertificateRequest
+	(*GetVerificationRequest)(nil),           // 16: stoa.learning.v1.GetVerificationRequest
 	(*Verification)(nil),                     // 17: stoa.learning.v1.Verification
 	(*DownloadSharedBadgeRequest)(nil),       // 18: stoa.learning.v1.DownloadSharedBadgeRequest
 	(*DownloadBadgeDocumentRequest)(nil),     // 19: stoa.learning.v1.DownloadBadgeDocumentRequest
@@ -1664,7 +1664,7 @@ var file_internal_service_learning_learningpb_certificates_proto_depIdxs = []int
 	13, // 16: stoa.learning.v1.CertificateService.ShareCertificate:input_type -> stoa.learning.v1.ShareCertificateRequest
 	14, // 17: stoa.learning.v1.CertificateService.DownloadCertificate:input_type -> stoa.learning.v1.DownloadCertificateRequest
 	15, // 18: stoa.learning.v1.CertificateService.DownloadBadge:input_type -> stoa.learning.v1.DownloadBadgeRequest
-	16, // 19: stoa.learning.v1.CertificateService.VerifyCertificate:input_type -> stoa.learning.v1.VerifyCertificateRequest
+	16, // 19: stoa.learning.v1.CertificateService.GetVerification:input_type -> stoa.learning.v1.GetVerificationRequest
 	18, // 20: stoa.learning.v1.CertificateService.DownloadSharedBadge:input_type -> stoa.learning.v1.DownloadSharedBadgeRequest
 	19, // 21: stoa.learning.v1.CertificateService.DownloadBadgeDocument:input_type -> stoa.learning.v1.DownloadBadgeDocumentRequest
 	0,  // 22: stoa.learning.v1.CertificateService.GetCertificateSettings:output_type -> stoa.learning.v1.CertificateSettings
@@ -1678,7 +1678,7 @@ var file_internal_service_learning_learningpb_certificates_proto_depIdxs = []int
 	1,  // 30: stoa.learning.v1.CertificateService.ShareCertificate:output_type -> stoa.learning.v1.Certificate
 	20, // 31: stoa.learning.v1.CertificateService.DownloadCertificate:output_type -> stoa.learning.v1.File
 	20, // 32: stoa.learning.v1.CertificateService.DownloadBadge:output_type -> stoa.learning.v1.File
-	17, // 33: stoa.learning.v1.CertificateService.VerifyCertificate:output_type -> stoa.learning.v1.Verification
+	17, // 33: stoa.learning.v1.CertificateService.GetVerification:output_type -> stoa.learning.v1.Verification
 	20, // 34: stoa.learning.v1.CertificateService.DownloadSharedBadge:output_type -> stoa.learning.v1.File
 	20, // 35: stoa.learning.v1.CertificateService.DownloadBadgeDocument:output_type -> stoa.learning.v1.File
 	22, // [22:36] is the sub-list for method output_type

@@ -458,9 +458,9 @@ func local_request_CertificateService_ShareCertificate_0(ctx context.Context, ma
 	return msg, metadata, err
 }
 
-func request_CertificateService_VerifyCertificate_0(ctx context.Context, marshaler runtime.Marshaler, client CertificateServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func request_CertificateService_GetVerification_0(ctx context.Context, marshaler runtime.Marshaler, client CertificateServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq VerifyCertificateRequest
+		protoReq GetVerificationRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -475,13 +475,13 @@ func request_CertificateService_VerifyCertificate_0(ctx context.Context, marshal
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}
-	msg, err := client.VerifyCertificate(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	msg, err := client.GetVerification(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
 	return msg, metadata, err
 }
 
-func local_request_CertificateService_VerifyCertificate_0(ctx context.Context, marshaler runtime.Marshaler, server CertificateServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func local_request_CertificateService_GetVerification_0(ctx context.Context, marshaler runtime.Marshaler, server CertificateServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq VerifyCertificateRequest
+		protoReq GetVerificationRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -493,7 +493,7 @@ func local_request_CertificateService_VerifyCertificate_0(ctx context.Context, m
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "serial", err)
 	}
-	msg, err := server.VerifyCertificate(ctx, &protoReq)
+	msg, err := server.GetVerification(ctx, &protoReq)
 	return msg, metadata, err
 }
 
@@ -683,25 +683,25 @@ func RegisterCertificateServiceHandlerServer(ctx context.Context, mux *runtime.S
 		}
 		forward_CertificateService_ShareCertificate_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodGet, pattern_CertificateService_VerifyCertificate_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodGet, pattern_CertificateService_GetVerification_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/stoa.learning.v1.CertificateService/VerifyCertificate", runtime.WithHTTPPathPattern("/v1/certificates/{serial}"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/stoa.learning.v1.CertificateService/GetVerification", runtime.WithHTTPPathPattern("/v1/certificates/{serial}"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := local_request_CertificateService_VerifyCertificate_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		resp, md, err := local_request_CertificateService_GetVerification_0(annotatedContext, inboundMarshaler, server, req, pathParams)
 		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_CertificateService_VerifyCertificate_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_CertificateService_GetVerification_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 
 	return nil
@@ -896,22 +896,22 @@ func RegisterCertificateServiceHandlerClient(ctx context.Context, mux *runtime.S
 		}
 		forward_CertificateService_ShareCertificate_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodGet, pattern_CertificateService_VerifyCertificate_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodGet, pattern_CertificateService_GetVerification_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/stoa.learning.v1.CertificateService/VerifyCertificate", runtime.WithHTTPPathPattern("/v1/certificates/{serial}"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/stoa.learning.v1.CertificateService/GetVerification", runtime.WithHTTPPathPattern("/v1/certificates/{serial}"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_CertificateService_VerifyCertificate_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_CertificateService_GetVerification_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_CertificateService_VerifyCertificate_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_CertificateService_GetVerification_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	return nil
 }
@@ -926,7 +926,7 @@ var (
 	pattern_CertificateService_ListMyCertificates_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "certificates"}, ""))
 	pattern_CertificateService_GetCertificate_0            = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "me", "certificates", "certificate_id"}, ""))
 	pattern_CertificateService_ShareCertificate_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3, 2, 4}, []string{"v1", "me", "certificates", "certificate_id", "sharing"}, ""))
-	pattern_CertificateService_VerifyCertificate_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "certificates", "serial"}, ""))
+	pattern_CertificateService_GetVerification_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "certificates", "serial"}, ""))
 )
 
 var (
@@ -939,5 +939,5 @@ var (
 	forward_CertificateService_ListMyCertificates_0        = runtime.ForwardResponseMessage
 	forward_CertificateService_GetCertificate_0            = runtime.ForwardResponseMessage
 	forward_CertificateService_ShareCertificate_0          = runtime.ForwardResponseMessage
-	forward_CertificateService_VerifyCertificate_0         = runtime.ForwardResponseMessage
+	forward_CertificateService_GetVerification_0           = runtime.ForwardResponseMessage
 )

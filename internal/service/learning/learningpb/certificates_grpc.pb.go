@@ -30,7 +30,7 @@ const (
 	CertificateService_ShareCertificate_FullMethodName          = "/stoa.learning.v1.CertificateService/ShareCertificate"
 	CertificateService_DownloadCertificate_FullMethodName       = "/stoa.learning.v1.CertificateService/DownloadCertificate"
 	CertificateService_DownloadBadge_FullMethodName             = "/stoa.learning.v1.CertificateService/DownloadBadge"
-	CertificateService_VerifyCertificate_FullMethodName         = "/stoa.learning.v1.CertificateService/VerifyCertificate"
+	CertificateService_GetVerification_FullMethodName           = "/stoa.learning.v1.CertificateService/GetVerification"
 	CertificateService_DownloadSharedBadge_FullMethodName       = "/stoa.learning.v1.CertificateService/DownloadSharedBadge"
 	CertificateService_DownloadBadgeDocument_FullMethodName     = "/stoa.learning.v1.CertificateService/DownloadBadgeDocument"
 )
@@ -87,7 +87,7 @@ type CertificateServiceClient interface {
 	// Says what the certificate with a serial proves and whether it is valid. One
 	// that its holder does not share answers as one that there is not. Errors:
 	// certificate.not_found (404).
-	VerifyCertificate(ctx context.Context, in *VerifyCertificateRequest, opts ...grpc.CallOption) (*Verification, error)
+	GetVerification(ctx context.Context, in *GetVerificationRequest, opts ...grpc.CallOption) (*Verification, error)
 	// Sends the badge of a valid certificate that its holder shares to anybody who
 	// has its serial. Over REST: GET /v1/certificates/{serial}/badge?format=json or
 	// jwt. Errors: certificate.not_found (404).
@@ -219,10 +219,10 @@ func (c *certificateServiceClient) DownloadBadge(ctx context.Context, in *Downlo
 	return out, nil
 }
 
-func (c *certificateServiceClient) VerifyCertificate(ctx context.Context, in *VerifyCertificateRequest, opts ...grpc.CallOption) (*Verification, error) {
+func (c *certificateServiceClient) GetVerification(ctx context.Context, in *GetVerificationRequest, opts ...grpc.CallOption) (*Verification, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Verification)
-	err := c.cc.Invoke(ctx, CertificateService_VerifyCertificate_FullMethodName, in, out, cOpts...)
+	err := c.cc.Invoke(ctx, CertificateService_GetVerification_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -301,7 +301,7 @@ type CertificateServiceServer interface {
 	// Says what the certificate with a serial proves and whether it is valid. One
 	// that its holder does not share answers as one that there is not. Errors:
 	// certificate.not_found (404).
-	VerifyCertificate(context.Context, *VerifyCertificateRequest) (*Verification, error)
+	GetVerification(context.Context, *GetVerificationRequest) (*Verification, error)
 	// Sends the badge of a valid certificate that its holder shares to anybody who
 	// has its serial. Over REST: GET /v1/certificates/{serial}/badge?format=json or
 	// jwt. Errors: certificate.not_found (404).
@@ -356,8 +356,8 @@ func (UnimplementedCertificateServiceServer) DownloadCertificate(context.Context
 func (UnimplementedCertificateServiceServer) DownloadBadge(context.Context, *DownloadBadgeRequest) (*File, error) {
 	return nil, status.Error(codes.Unimplemented, "method DownloadBadge not implemented")
 }
-func (UnimplementedCertificateServiceServer) VerifyCertificate(context.Context, *VerifyCertificateRequest) (*Verification, error) {
-	return nil, status.Error(codes.Unimplemented, "method VerifyCertificate not implemented")
+func (UnimplementedCertificateServiceServer) GetVerification(context.Context, *GetVerificationRequest) (*Verification, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetVerification not implemented")
 }
 func (UnimplementedCertificateServiceServer) DownloadSharedBadge(context.Context, *DownloadSharedBadgeRequest) (*File, error) {
 	return nil, status.Error(codes.Unimplemented, "method DownloadSharedBadge not implemented")
@@ -584,20 +584,20 @@ func _CertificateService_DownloadBadge_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
-func _CertificateService_VerifyCertificate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(VerifyCertificateRequest)
+func _CertificateService_GetVerification_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetVerificationRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(CertificateServiceServer).VerifyCertificate(ctx, in)
+		return srv.(CertificateServiceServer).GetVerification(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: CertificateService_VerifyCertificate_FullMethodName,
+		FullMethod: CertificateService_GetVerification_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(CertificateServiceServer).VerifyCertificate(ctx, req.(*VerifyCertificateRequest))
+		return srv.(CertificateServiceServer).GetVerification(ctx, req.(*GetVerificationRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -690,8 +690,8 @@ var CertificateService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _CertificateService_DownloadBadge_Handler,
 		},
 		{
-			MethodName: "VerifyCertificate",
-			Handler:    _CertificateService_VerifyCertificate_Handler,
+			MethodName: "GetVerification",
+			Handler:    _CertificateService_GetVerification_Handler,
 		},
 		{
 			MethodName: "DownloadSharedBadge",
