@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -152,4 +153,37 @@ func TestTextComesOutAsItWentIn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzText sets any text in any language: it fits, or its script has no font, and
+// the same text makes the same bytes.
+func FuzzText(f *testing.F) {
+	for lang, texts := range languages {
+		for _, text := range texts {
+			f.Add(lang, text)
+		}
+	}
+	f.Add("ar", "a\u202e\u0301\u200d\u0000 (12) \u05d0\U000e0001\ufffd")
+	all := fonts(f)
+	f.Fuzz(func(t *testing.T, lang, text string) {
+		if len(text) > 2000 || len(lang) > 50 {
+			return
+		}
+		var first []byte
+		for range 2 {
+			p := pdf.New(all, 842, 595, pdf.Meta{Title: text, Language: lang, Created: may})
+			height, err := p.Text(pdf.Text{Role: "P", Text: text, Size: 30, MinSize: 10, MaxLines: 2, X: 421, Y: 500, Width: 300})
+			if _, missing := errors.AsType[*pdf.MissingFontError](err); err != nil && !missing {
+				t.Fatal(err)
+			}
+			if height < 0 || height > 2*30*1.4 {
+				t.Errorf("%q is %v high", text, height)
+			}
+			document := p.Bytes()
+			if first != nil && !bytes.Equal(first, document) {
+				t.Error("other bytes the second time")
+			}
+			first = document
+		}
+	})
 }
