@@ -73,11 +73,11 @@ $(BIN)/protoc-gen-grpc-gateway-2.33.0:
 tools: $(BUF) $(LINT) $(S3) $(PLUGINS)
 
 servers: ## install the servers that tests start
-	@./deploy/install-servers.sh postgresql redis rabbitmq ffmpeg poppler libreoffice
+	@./deploy/install-servers.sh postgresql redis rabbitmq ffmpeg poppler libreoffice fonts
 
 servers-run: ## install the server that `make run` starts
 	@./deploy/install-servers.sh postgresql
-	@./deploy/install-servers.sh ffmpeg poppler libreoffice || echo "Going on without them: videos and slides wait until they are installed; see stoa doctor." >&2
+	@./deploy/install-servers.sh ffmpeg poppler libreoffice fonts || echo "Going on without them: videos and slides wait until they are installed, and certificates know fewer scripts; see stoa doctor." >&2
 
 clean:
 	rm -rf $(BIN)

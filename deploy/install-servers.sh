@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing of the named servers from Debian's or Ubuntu's
 # packages: postgresql, redis, rabbitmq, and of the programs that files are
-# processed with: ffmpeg, poppler, libreoffice. Programs only: nothing is started.
+# processed with: ffmpeg, poppler, libreoffice; fonts for certificates. Nothing is started.
 set -eu
 
 missing=""
@@ -17,6 +17,10 @@ for server in "$@"; do
 	ffmpeg) command -v ffmpeg >/dev/null 2>&1 && command -v ffprobe >/dev/null 2>&1 || missing="$missing ffmpeg" ;;
 	poppler) command -v pdftoppm >/dev/null 2>&1 && command -v pdftotext >/dev/null 2>&1 && command -v pdfinfo >/dev/null 2>&1 || missing="$missing poppler-utils" ;;
 	libreoffice) command -v soffice >/dev/null 2>&1 || missing="$missing libreoffice-impress fonts-liberation" ;;
+	fonts)
+		[ -e /usr/share/fonts/truetype/noto/NotoSansArabic-Regular.ttf ] || missing="$missing fonts-noto-core"
+		[ -e /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc ] || missing="$missing fonts-noto-cjk"
+		;;
 	*) echo "install-servers: unknown server $server" >&2; exit 2 ;;
 	esac
 done

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/rueidis"
@@ -49,6 +50,7 @@ type Config struct {
 	HTTPRedirectAddr string `name:"http-redirect-addr" help:"Where those who come without TLS are sent to STOA_PUBLIC_URL, as :80. Off when empty." env:"STOA_HTTP_REDIRECT_ADDR"`
 
 	PublicURL   string `help:"Where browsers reach the edge, such as https://learn.example.org. The address it listens on when empty." env:"STOA_PUBLIC_URL"`
+	IssuerName  string `help:"Who issues certificates and badges, such as Example University. The host of STOA_PUBLIC_URL when empty." env:"STOA_ISSUER_NAME"`
 	RPCAddr     string `help:"Where other processes reach the services of this one. Needed when a process runs some of the services; :9090 then when empty." env:"STOA_RPC_ADDR"`
 	OpsAddr     string `help:"Where operators reach metrics, health and profiles. Port 0 picks one and prints it; off when empty." default:"127.0.0.1:0" env:"STOA_OPS_ADDR"`
 	RPCCAFile   string `name:"rpc-ca-file" help:"Authorities whose certificates other processes must show. Needed in production by a process that runs some of the services, with STOA_RPC_CERT_FILE and STOA_RPC_KEY_FILE." env:"STOA_RPC_CA_FILE" type:"path"`
@@ -274,6 +276,9 @@ func (c *Config) Faults(services []string) []string {
 	}
 	if strings.HasPrefix(c.KMSURL, "base64key:") && c.Profile == production {
 		add("STOA_KMS_URL", "base64key:// is no KMS but a key beside what it wraps, and is refused in production")
+	}
+	if len(c.IssuerName) > 200 || !utf8.ValidString(c.IssuerName) {
+		add("STOA_ISSUER_NAME", "is longer than 200 bytes, or no text")
 	}
 	if _, err := c.mailer(); err != nil {
 		add("STOA_SMTP_URL", "%v", err)

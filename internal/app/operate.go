@@ -18,6 +18,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/bus/amqp"
+	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/embedded"
 	"github.com/stoa-lms/stoa/internal/service/media"
@@ -99,6 +100,7 @@ func Examine(ctx context.Context, cfg Config, services []string, version string)
 		findings = append(findings, examineBucket(ctx, cfg))
 		findings = append(findings, examineDatabase(ctx, cfg)...)
 		findings = append(findings, examineBroker(ctx, cfg))
+		findings = append(findings, examineFonts())
 	}
 	if len(services) == 0 || slices.Contains(services, media.Schema.Name) {
 		findings = append(findings, examineTools(cfg), examineScanner(ctx, cfg))
@@ -211,6 +213,18 @@ func examineParked(ctx context.Context, url, schema string) (int, error) {
 	var n int
 	err = db.QueryRow(ctx, `SELECT count(*) FROM inbox_failed WHERE next_at IS NULL`).Scan(&n)
 	return n, err
+}
+
+// examineFonts looks whether certificates can be written in every script.
+func examineFonts() Finding {
+	f, err := pdf.FindFonts(pdf.FontDirs...)
+	if err != nil {
+		return Finding{"fonts", err.Error(), "Make " + strings.Join(pdf.FontDirs, " and ") + " readable."}
+	}
+	if missing := f.Missing(); len(missing) > 0 {
+		return Finding{"fonts", "for Latin, Greek and Cyrillic, and not for all other scripts that certificates may be in", "Install the packages " + strings.Join(missing, " ") + "."}
+	}
+	return Finding{What: "fonts", Says: "for every script that certificates may be in"}
 }
 
 func examineBroker(ctx context.Context, cfg Config) Finding {

@@ -130,6 +130,17 @@ func (p *process) publicURL() string {
 	return scheme + p.cfg.HTTPAddr
 }
 
+// issuerName is who issues certificates.
+func (p *process) issuerName() string {
+	if p.cfg.IssuerName != "" {
+		return p.cfg.IssuerName
+	}
+	if u, err := url.Parse(p.publicURL()); err == nil && u.Hostname() != "" {
+		return u.Hostname()
+	}
+	return "Stoa"
+}
+
 // newProcess opens what the services share. Nothing of it waits for a server
 // that is away, but for the embedded database.
 func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []string) (_ *process, err error) {

@@ -5,8 +5,10 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 
 	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access"
@@ -98,7 +100,18 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{learning.Schema, new(learning.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := learning.New(learning.Config{DB: db})
+		vault, err := secret.NewVault(p.secrets, db)
+		if err != nil {
+			return started{}, err
+		}
+		fonts, err := pdf.FindFonts(pdf.FontDirs...)
+		if err != nil {
+			return started{}, err
+		}
+		if missing := fonts.Missing(); len(missing) > 0 {
+			p.log.Warn("certificates can't be written in all scripts: fonts are missing", "packages", strings.Join(missing, " "))
+		}
+		s := learning.New(learning.Config{DB: db, Vault: vault, Fonts: fonts, PublicURL: p.publicURL(), IssuerName: p.issuerName()})
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil
 	}},

@@ -128,6 +128,27 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 		"stoa.media.v1.AvatarService.UploadAvatar": func(md protoreflect.MethodDescriptor) route {
 			return route{rpc: md, method: http.MethodPut, path: "/v1/me/avatar", edit: uploadAvatar}
 		},
+		"stoa.learning.v1.CertificateService.DownloadCertificate": func(md protoreflect.MethodDescriptor) route {
+			return route{rpc: md, method: http.MethodGet, path: "/v1/me/certificates/{certificate_id}/pdf", edit: certificateFile("application/pdf")}
+		},
+		"stoa.learning.v1.CertificateService.DownloadBadge": func(md protoreflect.MethodDescriptor) route {
+			return route{
+				rpc: md, method: http.MethodGet, path: "/v1/me/certificates/{certificate_id}/badge", query: []string{"format"},
+				edit: certificateFile("application/vc+ld+json", "application/vc+jwt"),
+			}
+		},
+		"stoa.learning.v1.CertificateService.DownloadSharedBadge": func(md protoreflect.MethodDescriptor) route {
+			return route{
+				rpc: md, method: http.MethodGet, path: "/v1/certificates/{serial}/badge", query: []string{"format"},
+				edit: certificateFile("application/vc+ld+json", "application/vc+jwt"),
+			}
+		},
+		"stoa.learning.v1.CertificateService.DownloadBadgeDocument": func(md protoreflect.MethodDescriptor) route {
+			return route{
+				rpc: md, method: http.MethodGet, path: "/v1/badges/{kind}/{id}",
+				edit: certificateFile("application/ld+json", "application/vc+ld+json", "application/jwk+json"),
+			}
+		},
 		"stoa.media.v1.AvatarService.DownloadAvatar": func(md protoreflect.MethodDescriptor) route {
 			return route{rpc: md, method: http.MethodGet, path: "/v1/avatars/{avatar_id}", edit: downloadAvatar}
 		},
@@ -158,6 +179,27 @@ func downloadAvatar(op *spec.Operation) {
 	}
 	op.Parameters = append(op.Parameters,
 		&spec.Parameter{Name: "If-None-Match", In: "header", Description: "The ETag of what the caller has: answered with 304.", Schema: &spec.Schema{Type: "string"}})
+}
+
+// certificateFile describes the answer as a file of one of the types.
+func certificateFile(types ...string) func(*spec.Operation) {
+	return func(op *spec.Operation) {
+		op.Description, _, _ = strings.Cut(op.Description, " Over REST: ")
+		headers := spec.Map[*spec.Header]{
+			{Name: "X-Request-Id", Value: &spec.Header{Ref: "#/components/headers/RequestId"}},
+			{Name: "ETag", Value: &spec.Header{Description: "Names these bytes, in quotes.", Schema: &spec.Schema{Type: "string"}}},
+		}
+		var content spec.Map[spec.MediaType]
+		for _, t := range types {
+			content.Add(t, spec.MediaType{})
+		}
+		op.Responses = spec.Map[*spec.Response]{
+			{Name: "200", Value: &spec.Response{Description: "The file.", Headers: headers, Content: content}},
+			{Name: "304", Value: &spec.Response{Description: "The caller has it already.", Headers: headers}},
+		}
+		op.Parameters = append(op.Parameters,
+			&spec.Parameter{Name: "If-None-Match", In: "header", Description: "The ETag of what the caller has: answered with 304.", Schema: &spec.Schema{Type: "string"}})
+	}
 }
 
 func importFile(op *spec.Operation) {

@@ -112,7 +112,7 @@ func (b *builder) operation(r route) (*spec.Operation, error) {
 	if conditional {
 		op.Parameters = append(op.Parameters, &spec.Parameter{Ref: "#/components/parameters/IfMatch"})
 	}
-	if !r.rpc.IsStreamingServer() {
+	if !answersFile(r.rpc) {
 		if err := b.success(op, r.rpc); err != nil {
 			return nil, err
 		}
@@ -211,6 +211,16 @@ func (b *builder) parameter(fd protoreflect.FieldDescriptor, in string) (*spec.P
 	return &spec.Parameter{
 		Name: string(fd.Name()), In: in, Required: in == "path" || demanded[string(fd.Name())], Description: text, Schema: schema,
 	}, nil
+}
+
+// answersFile reports whether the edge answers with bytes and not with JSON.
+func answersFile(md protoreflect.MethodDescriptor) bool {
+	for i := range md.Output().Fields().Len() {
+		if md.Output().Fields().Get(i).Kind() == protoreflect.BytesKind {
+			return true
+		}
+	}
+	return md.IsStreamingServer()
 }
 
 // success tells what the edge answers: 201 for what was made, 204 for nothing.

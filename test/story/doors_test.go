@@ -30,18 +30,22 @@ type door struct {
 
 // byHand are the routes of streams, which the edge has by hand.
 var byHand = map[string]string{
-	"/stoa.access.v1.ImportService/UploadImport":       "POST /v1/courses/{course_id}/imports",
-	"/stoa.access.v1.ImportService/ExportImportReport": "GET /v1/courses/{course_id}/imports/{import_id}/report",
-	"/stoa.audit.v1.AuditService/ExportEntries":        "GET /v1/audit/export",
-	"/stoa.media.v1.AvatarService/UploadAvatar":        "PUT /v1/me/avatar",
-	"/stoa.media.v1.AvatarService/DownloadAvatar":      "GET /v1/avatars/{avatar_id}",
-	"/stoa.media.v1.UploadService/CreateUpload":        "POST /v1/courses/{course_id}/uploads",
-	"/stoa.media.v1.UploadService/AppendUpload":        "PATCH /v1/courses/{course_id}/uploads/{upload_id}",
-	"/stoa.media.v1.UploadService/DeleteUpload":        "DELETE /v1/courses/{course_id}/uploads/{upload_id}",
-	"/stoa.media.v1.MultipartService/PutPart":          "PUT /v1/uploads/{upload_id}/parts/{number}?expires=1&size=1&sha256=x&signature=x",
-	"/stoa.media.v1.MediaService/UploadMedia":          "POST /v1/courses/{course_id}/media?filename=a.txt",
-	"/stoa.media.v1.MediaService/DownloadMedia":        "GET /v1/media/{media_id}/content",
-	"/stoa.media.v1.ProcessingService/DownloadPart":    "GET /v1/media/{media_id}/parts/AAAA/hls/master.m3u8",
+	"/stoa.access.v1.ImportService/UploadImport":                 "POST /v1/courses/{course_id}/imports",
+	"/stoa.access.v1.ImportService/ExportImportReport":           "GET /v1/courses/{course_id}/imports/{import_id}/report",
+	"/stoa.audit.v1.AuditService/ExportEntries":                  "GET /v1/audit/export",
+	"/stoa.media.v1.AvatarService/UploadAvatar":                  "PUT /v1/me/avatar",
+	"/stoa.media.v1.AvatarService/DownloadAvatar":                "GET /v1/avatars/{avatar_id}",
+	"/stoa.media.v1.UploadService/CreateUpload":                  "POST /v1/courses/{course_id}/uploads",
+	"/stoa.media.v1.UploadService/AppendUpload":                  "PATCH /v1/courses/{course_id}/uploads/{upload_id}",
+	"/stoa.media.v1.UploadService/DeleteUpload":                  "DELETE /v1/courses/{course_id}/uploads/{upload_id}",
+	"/stoa.media.v1.MultipartService/PutPart":                    "PUT /v1/uploads/{upload_id}/parts/{number}?expires=1&size=1&sha256=x&signature=x",
+	"/stoa.media.v1.MediaService/UploadMedia":                    "POST /v1/courses/{course_id}/media?filename=a.txt",
+	"/stoa.media.v1.MediaService/DownloadMedia":                  "GET /v1/media/{media_id}/content",
+	"/stoa.media.v1.ProcessingService/DownloadPart":              "GET /v1/media/{media_id}/parts/AAAA/hls/master.m3u8",
+	"/stoa.learning.v1.CertificateService/DownloadCertificate":   "GET /v1/me/certificates/{certificate_id}/pdf",
+	"/stoa.learning.v1.CertificateService/DownloadBadge":         "GET /v1/me/certificates/{certificate_id}/badge",
+	"/stoa.learning.v1.CertificateService/DownloadSharedBadge":   "GET /v1/certificates/0000-0000-0000-0000/badge",
+	"/stoa.learning.v1.CertificateService/DownloadBadgeDocument": "GET /.well-known/jwks.json",
 }
 
 // doors returns every RPC of every contract, those without a REST form too.

@@ -75,17 +75,21 @@ func docsRPCs() map[string]docsRPC {
 
 // The routes of the edge that no contract names.
 var docsByHand = map[string]docsRPC{
-	"UploadMedia":        {method: "post", path: "/v1/courses/{course_id}/media"},
-	"DownloadMedia":      {method: "get", path: "/v1/media/{media_id}/content"},
-	"CreateUpload":       {method: "post", path: "/v1/courses/{course_id}/uploads"},
-	"AppendUpload":       {method: "patch", path: "/v1/courses/{course_id}/uploads/{upload_id}"},
-	"DeleteUpload":       {method: "delete", path: "/v1/courses/{course_id}/uploads/{upload_id}"},
-	"PutPart":            {method: "put", path: "/v1/uploads/{upload_id}/parts/{number}"},
-	"DownloadPart":       {method: "get", path: "/v1/media/{media_id}/parts/{token}/{part}"},
-	"UploadAvatar":       {method: "put", path: "/v1/me/avatar"},
-	"DownloadAvatar":     {method: "get", path: "/v1/avatars/{avatar_id}"},
-	"UploadImport":       {method: "post", path: "/v1/courses/{course_id}/imports"},
-	"ExportImportReport": {method: "get", path: "/v1/courses/{course_id}/imports/{import_id}/report"},
+	"UploadMedia":           {method: "post", path: "/v1/courses/{course_id}/media"},
+	"DownloadMedia":         {method: "get", path: "/v1/media/{media_id}/content"},
+	"CreateUpload":          {method: "post", path: "/v1/courses/{course_id}/uploads"},
+	"AppendUpload":          {method: "patch", path: "/v1/courses/{course_id}/uploads/{upload_id}"},
+	"DeleteUpload":          {method: "delete", path: "/v1/courses/{course_id}/uploads/{upload_id}"},
+	"PutPart":               {method: "put", path: "/v1/uploads/{upload_id}/parts/{number}"},
+	"DownloadPart":          {method: "get", path: "/v1/media/{media_id}/parts/{token}/{part}"},
+	"UploadAvatar":          {method: "put", path: "/v1/me/avatar"},
+	"DownloadAvatar":        {method: "get", path: "/v1/avatars/{avatar_id}"},
+	"UploadImport":          {method: "post", path: "/v1/courses/{course_id}/imports"},
+	"ExportImportReport":    {method: "get", path: "/v1/courses/{course_id}/imports/{import_id}/report"},
+	"DownloadCertificate":   {method: "get", path: "/v1/me/certificates/{certificate_id}/pdf"},
+	"DownloadBadge":         {method: "get", path: "/v1/me/certificates/{certificate_id}/badge"},
+	"DownloadSharedBadge":   {method: "get", path: "/v1/certificates/{serial}/badge"},
+	"DownloadBadgeDocument": {method: "get", path: "/v1/badges/{kind}/{id}"},
 }
 
 func TestDocsHaveEveryOperation(t *testing.T) {

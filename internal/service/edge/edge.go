@@ -93,6 +93,8 @@ type Edge struct {
 	factors    identitypb.FactorServiceClient
 	federation identitypb.FederationServiceClient
 
+	certificates learningpb.CertificateServiceClient
+
 	invitations accesspb.InvitationServiceClient
 
 	routes      *http.ServeMux
@@ -121,21 +123,22 @@ func New(cfg Config) (*Edge, error) {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
 	e := &Edge{
-		Config:     cfg,
-		identity:   identitypb.NewIdentityServiceClient(cfg.Conns["identity"]),
-		media:      mediapb.NewMediaServiceClient(cfg.Conns["media"]),
-		avatars:    mediapb.NewAvatarServiceClient(cfg.Conns["media"]),
-		uploads:    mediapb.NewUploadServiceClient(cfg.Conns["media"]),
-		parts:      mediapb.NewMultipartServiceClient(cfg.Conns["media"]),
-		processing: mediapb.NewProcessingServiceClient(cfg.Conns["media"]),
-		commerce:   commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
-		notify:     notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
-		tokens:     tokens,
-		audit:      auditpb.NewAuditServiceClient(cfg.Conns["audit"]),
-		imports:    accesspb.NewImportServiceClient(cfg.Conns["access"]),
-		accounts:   identitypb.NewAccountServiceClient(cfg.Conns["identity"]),
-		factors:    identitypb.NewFactorServiceClient(cfg.Conns["identity"]),
-		federation: identitypb.NewFederationServiceClient(cfg.Conns["identity"]),
+		Config:       cfg,
+		identity:     identitypb.NewIdentityServiceClient(cfg.Conns["identity"]),
+		media:        mediapb.NewMediaServiceClient(cfg.Conns["media"]),
+		avatars:      mediapb.NewAvatarServiceClient(cfg.Conns["media"]),
+		uploads:      mediapb.NewUploadServiceClient(cfg.Conns["media"]),
+		parts:        mediapb.NewMultipartServiceClient(cfg.Conns["media"]),
+		processing:   mediapb.NewProcessingServiceClient(cfg.Conns["media"]),
+		commerce:     commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
+		notify:       notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
+		tokens:       tokens,
+		audit:        auditpb.NewAuditServiceClient(cfg.Conns["audit"]),
+		imports:      accesspb.NewImportServiceClient(cfg.Conns["access"]),
+		accounts:     identitypb.NewAccountServiceClient(cfg.Conns["identity"]),
+		factors:      identitypb.NewFactorServiceClient(cfg.Conns["identity"]),
+		federation:   identitypb.NewFederationServiceClient(cfg.Conns["identity"]),
+		certificates: learningpb.NewCertificateServiceClient(cfg.Conns["learning"]),
 
 		invitations: accesspb.NewInvitationServiceClient(cfg.Conns["access"]),
 	}
@@ -179,6 +182,10 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /v1/media/{media_id}/parts/{token}/{part...}", e.downloadPart)
 	mux.HandleFunc("PUT /v1/me/avatar", e.putAvatar)
 	mux.HandleFunc("GET /v1/avatars/{avatar_id}", e.getAvatar)
+	mux.HandleFunc("GET /certificates/{serial}", e.certificatePage)
+	for _, b := range certificateFiles {
+		mux.HandleFunc("GET "+b.path, e.certificateFile(b))
+	}
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
@@ -264,6 +271,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{learningpb.File_internal_service_learning_learningpb_learning_proto, func(g *runtime.ServeMux) error {
 			return learningpb.RegisterLearningServiceHandlerClient(ctx, g, learningpb.NewLearningServiceClient(e.Conns["learning"]))
+		}},
+		{learningpb.File_internal_service_learning_learningpb_certificates_proto, func(g *runtime.ServeMux) error {
+			return learningpb.RegisterCertificateServiceHandlerClient(ctx, g, e.certificates)
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)

@@ -37,7 +37,7 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 	if err := dropVersions(ctx, tx, c.ID); err != nil {
 		return err
 	}
-	return completeAll(ctx, tx, c.ID, s.now())
+	return s.completeAll(ctx, tx, c.ID, s.now())
 }
 
 // enrollmentStarted lists a learner. What they viewed before the event came
@@ -56,7 +56,7 @@ func (s *Service) enrollmentStarted(ctx context.Context, tx *pg.Tx, e *accesspb.
 	if err := pinLearner(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
 		return err
 	}
-	return complete(ctx, tx, e.GetCourseId(), e.GetAccountId(), s.now())
+	return s.complete(ctx, tx, e.GetCourseId(), e.GetAccountId(), s.now())
 }
 
 func (s *Service) accountCreated(ctx context.Context, tx *pg.Tx, e *identitypb.AccountCreated) error {
@@ -75,5 +75,5 @@ func storeName(ctx context.Context, tx *pg.Tx, accountID, name string, version i
 	if err != nil {
 		return fmt.Errorf("store name: %w", err)
 	}
-	return nil
+	return nameCertificates(ctx, tx, accountID, name)
 }

@@ -1,13 +1,16 @@
 // Package learning owns how far people are in the courses they take: which
 // lessons they have completed, where they resume, and when they completed a
-// course.
+// course; and the certificates that they have for it, with the keys that sign
+// them as badges.
 //
 // It answers learningpb.LearningService: viewing a lesson, one's own progress,
-// one's own courses, and how far the learners of a course are.
+// one's own courses, and how far the learners of a course are; and
+// learningpb.CertificateService: certificates as PDF, as Open Badge, and as what
+// anybody may verify.
 //
 // It sends CourseCompleted, once per person and course.
 //
-// It hears courses' CoursePublished (which lessons count) and CohortPinned (for
+// It hears courses' CoursePublished (which lessons count, title and language) and CohortPinned (for
 // whom), access' EnrollmentStarted (who is listed) and CohortMembershipChanged
 // (who sees which version), and identity's AccountCreated and
 // AccountUpdated (their names). CourseUnpublished changes nothing: those
@@ -32,7 +35,9 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
@@ -50,17 +55,31 @@ var ErrLessonNotFound = fault.New(fault.NotFound, "lesson.not_found", "The cours
 type Config struct {
 	DB  *pg.DB           // the schema "learning"
 	Now func() time.Time // nil is time.Now
+
+	// Certificates and badges need these.
+	Vault      *secret.Vault // of the schema
+	Fonts      *pdf.Fonts
+	PublicURL  string // where browsers reach the platform
+	IssuerName string // who issues certificates
 }
 
 // Service keeps progress.
 type Service struct {
 	db    *pg.DB
 	clock func() time.Time
+
+	vault      *secret.Vault
+	fonts      *pdf.Fonts
+	publicURL  string
+	issuerName string
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, clock: cfg.Now}
+	s := &Service{
+		db: cfg.DB, clock: cfg.Now,
+		vault: cfg.Vault, fonts: cfg.Fonts, publicURL: cfg.PublicURL, issuerName: cfg.IssuerName,
+	}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -70,6 +89,7 @@ func New(cfg Config) *Service {
 // Register adds the service's RPCs to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	learningpb.RegisterLearningServiceServer(r, &server{service: s})
+	learningpb.RegisterCertificateServiceServer(r, &certificateServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.

@@ -66,7 +66,7 @@ func (s *Service) view(ctx context.Context, tx *pg.Tx, accountID, courseID, less
 		if err := audit.Record(ctx, tx, audit.Entry{Action: "lesson.completed", Object: lessonID, Course: courseID, Person: accountID}); err != nil {
 			return progress{}, err
 		}
-		if err := complete(ctx, tx, courseID, accountID, now); err != nil {
+		if err := s.complete(ctx, tx, courseID, accountID, now); err != nil {
 			return progress{}, err
 		}
 	}
@@ -87,23 +87,23 @@ const lacksNothing = `
 
 // complete marks a learner who lacks nothing and tells the others. The caller
 // has locked the course and the learner's row.
-func complete(ctx context.Context, tx *pg.Tx, courseID, accountID string, now time.Time) error {
+func (s *Service) complete(ctx context.Context, tx *pg.Tx, courseID, accountID string, now time.Time) error {
 	rows, err := tx.Query(ctx, `
 		UPDATE learner l SET completed_at = $2 WHERE `+lacksNothing+` AND l.account_id = $3
 		RETURNING l.account_id`, courseID, now, accountID)
-	return tellCompleted(ctx, tx, courseID, now, rows, err)
+	return s.tellCompleted(ctx, tx, courseID, now, rows, err)
 }
 
 // completeAll marks all learners of a course who lack nothing and tells the
 // others. The caller has locked the course to change it.
-func completeAll(ctx context.Context, tx *pg.Tx, courseID string, now time.Time) error {
+func (s *Service) completeAll(ctx context.Context, tx *pg.Tx, courseID string, now time.Time) error {
 	rows, err := tx.Query(ctx, `
 		UPDATE learner l SET completed_at = $2 WHERE `+lacksNothing+`
 		RETURNING l.account_id`, courseID, now)
-	return tellCompleted(ctx, tx, courseID, now, rows, err)
+	return s.tellCompleted(ctx, tx, courseID, now, rows, err)
 }
 
-func tellCompleted(ctx context.Context, tx *pg.Tx, courseID string, now time.Time, rows pgx.Rows, err error) error {
+func (s *Service) tellCompleted(ctx context.Context, tx *pg.Tx, courseID string, now time.Time, rows pgx.Rows, err error) error {
 	if err != nil {
 		return fmt.Errorf("complete course: %w", err)
 	}
@@ -118,6 +118,9 @@ func tellCompleted(ctx context.Context, tx *pg.Tx, courseID string, now time.Tim
 		events[i] = &learningpb.CourseCompleted{CourseId: courseID, AccountId: account, CompletedAt: timestamppb.New(now)}
 	}
 	if err := audit.Record(ctx, tx, entries...); err != nil {
+		return err
+	}
+	if _, err := s.issue(ctx, tx, courseID, accounts...); err != nil {
 		return err
 	}
 	return bus.Publish(ctx, tx, events...)

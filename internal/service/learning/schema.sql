@@ -9,6 +9,77 @@ CREATE TABLE account (
 );
 COMMENT ON TABLE account IS 'Names to list learners by, as the service identity told them. Personal data of the account. Kept as long as the account.';
 
+CREATE TABLE badge_key (
+	id text COLLATE "C" NOT NULL,
+	algorithm text NOT NULL,
+	public_key bytea NOT NULL,
+	private_key bytea NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT badge_key_pkey PRIMARY KEY (id),
+	CONSTRAINT badge_key_algorithm CHECK ((algorithm = ANY (ARRAY['Ed25519'::text, 'RS256'::text])))
+);
+COMMENT ON TABLE badge_key IS 'Keys that badges are signed with. The newest of each algorithm signs; the public parts of all are published for ever. No personal data.';
+COMMENT ON COLUMN badge_key.private_key IS 'PKCS #8, sealed with a data key that has the name of this table in person_key.';
+
+CREATE TABLE certificate (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	completed_at timestamp with time zone NOT NULL,
+	issued_at timestamp with time zone NOT NULL,
+	revision integer NOT NULL,
+	shared boolean NOT NULL DEFAULT true,
+	CONSTRAINT certificate_pkey PRIMARY KEY (id),
+	CONSTRAINT certificate_person_course UNIQUE (course_id, account_id)
+);
+CREATE INDEX certificate_of_account ON certificate USING btree (account_id, issued_at DESC, id DESC);
+CREATE INDEX certificate_of_course ON certificate USING btree (course_id, issued_at DESC, id DESC);
+COMMENT ON TABLE certificate IS 'Who has a certificate of which course: one for each person and course. Personal data of the account. Kept as long as the account.';
+COMMENT ON COLUMN certificate.issued_at IS 'When it was issued for the first time.';
+COMMENT ON COLUMN certificate.revision IS 'Of the row of certificate_revision that counts.';
+COMMENT ON COLUMN certificate.shared IS 'Whether anybody who has the serial may verify it.';
+
+CREATE TABLE certificate_revision (
+	certificate_id text COLLATE "C" NOT NULL,
+	revision integer NOT NULL,
+	serial text COLLATE "C" NOT NULL,
+	status_index bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	person_name text NOT NULL,
+	course_title text NOT NULL,
+	language text NOT NULL,
+	title text NOT NULL,
+	signatory_name text NOT NULL,
+	signatory_role text NOT NULL,
+	issuer_name text NOT NULL,
+	issued_at timestamp with time zone NOT NULL,
+	issued_by text COLLATE "C" NOT NULL,
+	reason text NOT NULL,
+	state text NOT NULL DEFAULT 'valid'::text,
+	ended_at timestamp with time zone,
+	end_reason text NOT NULL DEFAULT ''::text,
+	CONSTRAINT certificate_revision_pkey PRIMARY KEY (certificate_id, revision),
+	CONSTRAINT certificate_revision_serial UNIQUE (serial),
+	CONSTRAINT certificate_revision_status_index UNIQUE (status_index),
+	CONSTRAINT certificate_revision_certificate FOREIGN KEY (certificate_id) REFERENCES certificate(id),
+	CONSTRAINT certificate_revision_ended CHECK (((state = 'valid'::text) = (ended_at IS NULL))),
+	CONSTRAINT certificate_revision_state CHECK ((state = ANY (ARRAY['valid'::text, 'revoked'::text, 'superseded'::text])))
+);
+CREATE INDEX certificate_revision_ended ON certificate_revision USING btree (status_index) WHERE (state <> 'valid'::text);
+COMMENT ON TABLE certificate_revision IS 'Certificates as they were issued; never changed but to end them, and to add a name that was not known. Personal data of the account: the name on it, and why it was revoked or issued anew, in the words of course staff. Kept as long as the account.';
+COMMENT ON COLUMN certificate_revision.serial IS 'What anybody verifies it by: 80 random bits.';
+COMMENT ON COLUMN certificate_revision.status_index IS 'Of its bit in the lists of what is revoked, which hold 131,072 each.';
+
+CREATE TABLE certificate_settings (
+	course_id text COLLATE "C" NOT NULL,
+	enabled boolean NOT NULL DEFAULT true,
+	title text NOT NULL DEFAULT ''::text,
+	signatory_name text NOT NULL DEFAULT ''::text,
+	signatory_role text NOT NULL DEFAULT ''::text,
+	revision bigint NOT NULL DEFAULT 1,
+	CONSTRAINT certificate_settings_pkey PRIMARY KEY (course_id)
+);
+COMMENT ON TABLE certificate_settings IS 'How certificates of a course look; a course without a row has them as they are by default. Personal data: the name of who stands for them, as course staff wrote it.';
+
 CREATE TABLE cohort_member (
 	course_id text COLLATE "C" NOT NULL,
 	account_id text COLLATE "C" NOT NULL,
@@ -42,6 +113,7 @@ CREATE TABLE course (
 COMMENT ON TABLE course IS 'Courses as they were published last, as the service courses told it. No personal data.';
 COMMENT ON COLUMN course.sequence IS 'Of the event that the row is made of; an event with a lower one came late.';
 COMMENT ON COLUMN course.time_zone IS 'The IANA name of the zone whose calendar its days are of.';
+COMMENT ON COLUMN course.language IS 'A BCP 47 tag; empty for a course that was published before it was kept.';
 
 CREATE TABLE course_version (
 	course_id text COLLATE "C" NOT NULL,

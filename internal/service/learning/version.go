@@ -114,7 +114,7 @@ func (s *Service) cohortPinned(ctx context.Context, tx *pg.Tx, e *coursespb.Coho
 	if err := dropVersions(ctx, tx, e.GetCourseId()); err != nil {
 		return err
 	}
-	return completeAll(ctx, tx, e.GetCourseId(), s.now())
+	return s.completeAll(ctx, tx, e.GetCourseId(), s.now())
 }
 
 // cohortMembershipChanged has somebody see what their new cohort sees.
@@ -135,7 +135,7 @@ func (s *Service) cohortMembershipChanged(ctx context.Context, tx *pg.Tx, e *acc
 	if err := pinLearner(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
 		return err
 	}
-	return complete(ctx, tx, e.GetCourseId(), e.GetAccountId(), s.now())
+	return s.complete(ctx, tx, e.GetCourseId(), e.GetAccountId(), s.now())
 }
 
 // pinLearner gives a learner the version of their cohort.

@@ -3,6 +3,7 @@
 ALTER TABLE course
 	ADD COLUMN time_zone text NOT NULL DEFAULT 'UTC',
 	ADD COLUMN language text NOT NULL DEFAULT '';
+COMMENT ON COLUMN course.language IS 'A BCP 47 tag; empty for a course that was published before it was kept.';
 COMMENT ON COLUMN course.time_zone IS 'The IANA name of the zone whose calendar its days are of.';
 
 CREATE TABLE course_version (
