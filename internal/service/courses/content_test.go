@@ -246,9 +246,9 @@ func TestSettings(t *testing.T) {
 		set  *coursespb.ItemSettings
 		want string
 	}{
-		"dates the wrong way": {&coursespb.ItemSettings{Schedule: &releasepb.Schedule{Due: at(start), Until: at(start.Add(-1))}}, "settings.schedule.until release.empty_span"},
-		"no bound":            {&coursespb.ItemSettings{Release: &releasepb.Rule{Condition: &releasepb.Rule_Score{Score: &releasepb.ScoreCondition{ItemId: first}}}}, "settings.release.score release.no_bound"},
-		"scored, a lesson":    {&coursespb.ItemSettings{Completion: &releasepb.Completion{Requirements: []*releasepb.Requirement{{Kind: "scored", MinPercent: "50"}}}}, "settings.completion.requirements[0].kind completion.not_of_kind"},
+		"dates the wrong way": {&coursespb.ItemSettings{Schedule: &releasepb.Schedule{Due: at(start), Until: at(start.Add(-1))}}, "settings.schedule.until schedule.order"},
+		"no bound":            {&coursespb.ItemSettings{Release: &releasepb.Rule{Condition: &releasepb.Rule_Score{Score: &releasepb.ScoreCondition{ItemId: first}}}}, "settings.release.score score.empty"},
+		"scored, a lesson":    {&coursespb.ItemSettings{Completion: &releasepb.Completion{Requirements: []*releasepb.Requirement{{Kind: "scored", MinPercent: "50"}}}}, "settings.completion.requirements[0].kind string.in"},
 	} {
 		_, err := update(bad.set)
 		tells(t, what, err, fault.Invalid, "release.invalid")

@@ -113,8 +113,8 @@ func TestBin(t *testing.T) {
 	if err != nil || len(batch.GetItems()) != 1 || batch.GetItems()[0].GetDeletedAt() == "" {
 		t.Errorf("what shows it: %v, %v", batch, err)
 	}
-	if _, _, err := f.download(t.Context(), link(t, batch.GetItems()[0].GetUrl())); err != nil {
-		t.Errorf("a lesson that has it: %v", err)
+	if got, err := f.content(batch.GetItems()[0].GetUrl()); err != nil || len(got) != 100 {
+		t.Errorf("a lesson that has it: %d bytes, %v", len(got), err)
 	}
 	sweep := func() {
 		t.Helper()
@@ -180,9 +180,6 @@ func TestCopies(t *testing.T) {
 	if f.objects() != 2 {
 		t.Errorf("%d objects", f.objects())
 	}
-	if err := f.bucket.Put(t.Context(), "variants/"+a.GetId()+"/small", bytes.NewReader([]byte("x")), "image/png"); err != nil {
-		t.Fatal(err)
-	}
 	if err := f.delete(a.GetId(), true); err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +213,7 @@ func TestCopies(t *testing.T) {
 	if err != nil || res.GetDeleted() != 4 || res.GetLeft() {
 		t.Errorf("%v, %v", res, err)
 	}
-	if f.objects() != 1 { // and no variants
+	if f.objects() != 1 {
 		t.Errorf("%d objects are left", f.objects())
 	}
 	if n := f.count(`SELECT used FROM usage WHERE id = $1`, to); n != 0 {
@@ -330,7 +327,7 @@ func TestListFilters(t *testing.T) {
 		f.clock.Add(1)
 		f.mustUpload(name, []byte(content))
 	}
-	if _, err := f.db.Exec(t.Context(), `UPDATE media SET state = 'processing' WHERE filename = 'apricot.mp4'`); err != nil {
+	if _, err := f.db.Exec(t.Context(), `UPDATE media SET state = CASE filename WHEN 'apricot.mp4' THEN 'processing' ELSE 'ready' END`); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
