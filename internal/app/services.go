@@ -85,9 +85,12 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{learning.Schema, new(learning.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := learning.New(learning.Config{DB: db})
+		s := learning.New(learning.Config{
+			DB: db, Log: p.log,
+			Access: accesspb.NewAccommodationServiceClient(p.conn("learning", "access")),
+		})
 		s.Register(p.server)
-		return started{s.Handlers(), nil}, nil
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{commerce.Schema, new(commerce.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := commerce.New(commerce.Config{
