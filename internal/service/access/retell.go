@@ -6,7 +6,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -14,7 +13,8 @@ import (
 )
 
 // tellRole tells that somebody's role in a whole course is as g has it, or gone.
-// Roles are locked before, so that versions grow in the order of the changes.
+// Its row is locked, or gone, before, so that versions grow in the order of the
+// changes.
 func tellRole(ctx context.Context, tx *pg.Tx, g givenRole, granted bool) error {
 	if g.CourseID == "" || g.ItemID != "" {
 		return nil
@@ -23,10 +23,29 @@ func tellRole(ctx context.Context, tx *pg.Tx, g givenRole, granted bool) error {
 	if granted {
 		event.ExpiresAt = stampOf(g.ExpiresAt)
 	}
-	if err := tx.QueryRow(ctx, `SELECT nextval('course_role_version')`).Scan(&event.Version); err != nil {
-		return fmt.Errorf("role version: %w", err)
+	versions, err := nextRoleVersions(ctx, tx, []string{g.CourseID})
+	if err != nil {
+		return err
 	}
+	event.Version = versions[g.CourseID]
 	return bus.Publish(ctx, tx, event)
+}
+
+// nextRoleVersions returns the next version of each course.
+func nextRoleVersions(ctx context.Context, tx *pg.Tx, courses []string) (map[string]int64, error) {
+	rows, err := tx.Query(ctx, `
+		INSERT INTO role_version AS v (course_id, version) SELECT DISTINCT c, 1 FROM unnest($1::text[]) AS c ORDER BY c
+		ON CONFLICT (course_id) DO UPDATE SET version = v.version + 1 RETURNING v.course_id, v.version`, courses)
+	if err != nil {
+		return nil, fmt.Errorf("role versions: %w", err)
+	}
+	out := map[string]int64{}
+	var course string
+	var version int64
+	if _, err := pgx.ForEachRow(rows, []any{&course, &version}, func() error { out[course] = version; return nil }); err != nil {
+		return nil, fmt.Errorf("role versions: %w", err)
+	}
+	return out, nil
 }
 
 // retellBatch is how many one transaction tells again.
@@ -75,28 +94,31 @@ func (s *Service) retellCohorts(ctx context.Context, tx *pg.Tx, afterID string) 
 	return list[len(list)-1].ID, len(list), bus.Publish(ctx, tx, events...)
 }
 
-// retellRoles tells roles whose row it has locked: who changes one waits for the
-// row, and takes a version after it.
+// retellRoles tells roles whose rows it has locked: who changes one waits, and
+// takes a version after it.
 func (s *Service) retellRoles(ctx context.Context, tx *pg.Tx, afterID string) (string, int, error) {
-	rows, err := tx.Query(ctx, `
-		SELECT id, account_id, course_id, role, expires_at, nextval('course_role_version') AS version FROM (
-			SELECT * FROM role_grant WHERE id > $1 AND course_id <> '' AND item_id = '' ORDER BY id LIMIT $2 FOR UPDATE) AS g ORDER BY id`, afterID, retellBatch)
+	rows, err := tx.Query(ctx, grantSQL+`
+		WHERE g.id > $1 AND g.course_id <> '' AND g.item_id = '' ORDER BY g.id LIMIT $2 FOR UPDATE OF g`, afterID, retellBatch)
 	if err != nil {
 		return "", 0, err
 	}
-	last, n := "", 0
-	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (proto.Message, error) {
-		var g givenRole
-		event := &accesspb.CourseRoleChanged{Granted: true}
-		err := row.Scan(&g.ID, &event.AccountId, &event.CourseId, &event.Role, &g.ExpiresAt, &event.Version)
-		if g.ExpiresAt != nil {
-			event.ExpiresAt = timestamppb.New(*g.ExpiresAt)
-		}
-		last, n = g.ID, n+1
-		return event, err
-	})
-	if err != nil || n == 0 {
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[givenRole])
+	if err != nil || len(list) == 0 {
 		return "", 0, err
 	}
-	return last, n, bus.Publish(ctx, tx, events...)
+	courses := make([]string, len(list))
+	for i, g := range list {
+		courses[i] = g.CourseID
+	}
+	versions, err := nextRoleVersions(ctx, tx, courses)
+	if err != nil {
+		return "", 0, err
+	}
+	events := make([]proto.Message, len(list))
+	for i, g := range list {
+		events[i] = &accesspb.CourseRoleChanged{
+			CourseId: g.CourseID, AccountId: g.AccountID, Role: g.Role, Granted: true, ExpiresAt: stampOf(g.ExpiresAt), Version: versions[g.CourseID],
+		}
+	}
+	return list[len(list)-1].ID, len(list), bus.Publish(ctx, tx, events...)
 }

@@ -36,7 +36,11 @@ COMMENT ON TABLE group_member IS 'Who is in which group, and who was. Personal d
 COMMENT ON COLUMN group_member.by_self IS 'Whether they joined by themselves, and so may leave.';
 COMMENT ON COLUMN group_member.version IS 'Grows with each change, and goes with the events.';
 
-CREATE SEQUENCE course_role_version;
+CREATE TABLE role_version (
+	course_id text COLLATE "C" PRIMARY KEY,
+	version bigint NOT NULL
+);
+COMMENT ON TABLE role_version IS 'The version of what was told last of the roles of each course. No personal data.';
 
 CREATE TABLE retelling (
 	what text PRIMARY KEY,
