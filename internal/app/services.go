@@ -111,9 +111,12 @@ var all = []service{
 		if missing := fonts.Missing(); len(missing) > 0 {
 			p.log.Warn("certificates can't be written in all scripts: fonts are missing", "packages", strings.Join(missing, " "))
 		}
-		s := learning.New(learning.Config{DB: db, Vault: vault, Fonts: fonts, PublicURL: p.publicURL(), IssuerName: p.issuerName()})
+		s := learning.New(learning.Config{
+			DB: db, Log: p.log, Vault: vault, Fonts: fonts, PublicURL: p.publicURL(), IssuerName: p.issuerName(),
+			Access: accesspb.NewAccommodationServiceClient(p.conn("learning", "access")),
+		})
 		s.Register(p.server)
-		return started{s.Handlers(), nil}, nil
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{commerce.Schema, new(commerce.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := commerce.New(commerce.Config{

@@ -29,6 +29,7 @@ const (
 	mediaRead         = "media.read"         // see all files of a course, used or not
 	priceEdit         = "price.edit"         // say what a course costs
 	saleList          = "sale.list"          // see what was sold of a course
+	deadlineSet       = "deadline.override"  // say other deadlines for some who take a course
 
 	enrollmentList     = "enrollment.list"     // see who takes a course, and why they may
 	enrollmentManage   = "enrollment.manage"   // let people into a course and out: grants, invitations, cohorts, waitlists
@@ -49,7 +50,7 @@ const (
 // permissions are all there are.
 var permissions = []string{
 	meRead, meWrite,
-	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, certificateManage, mediaUpload, mediaRead, priceEdit, saleList,
+	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList,
 	enrollmentList, enrollmentManage, accommodationRead, accommodationGrant,
 	roleList, roleGrant, roleDefine, accessExplain,
 	accountRead, accountSuspend, serviceAccountManage, auditRead,
@@ -96,14 +97,14 @@ var roles = map[string]role{
 	}},
 
 	roleOwner: {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, certificateManage, mediaUpload, mediaRead, priceEdit, saleList,
+		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, roleDefine, accessExplain,
 	}},
 	roleCoTeacher: {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, lessonRead, progressList, certificateManage, mediaUpload, mediaRead, saleList,
+		courseView, courseEdit, coursePublish, lessonRead, progressList, deadlineSet, certificateManage, mediaUpload, mediaRead, saleList,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, accessExplain,
 	}},
-	"teaching_assistant": {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList}},
+	"teaching_assistant": {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList, deadlineSet}},
 	"grader":             {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList}},
 	"observer":           {scope: onCourse, permissions: []string{courseView, lessonRead, progressList}},
 	roleStudent:          {scope: onCourse, implicit: true, permissions: []string{courseView, lessonRead}},

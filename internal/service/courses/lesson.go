@@ -94,6 +94,11 @@ func (s *Service) getLesson(ctx context.Context, courseID, lessonID, view string
 	if l.ID == "" {
 		return nil, ErrLessonNotFound
 	}
+	if free := l.Preview && l.Published; !staff && !free {
+		if err := s.checkOpen(ctx, courseID, lessonID); err != nil {
+			return nil, err
+		}
+	}
 	html, err := s.rendered(ctx, l)
 	if err != nil {
 		return nil, err

@@ -37,6 +37,9 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 	if err := dropVersions(ctx, tx, c.ID); err != nil {
 		return err
 	}
+	if err := s.enqueue(ctx, tx, c.ID, ""); err != nil {
+		return err
+	}
 	return s.completeAll(ctx, tx, c.ID, s.now())
 }
 
@@ -54,6 +57,12 @@ func (s *Service) enrollmentStarted(ctx context.Context, tx *pg.Tx, e *accesspb.
 		return fmt.Errorf("store enrollment: %w", err)
 	}
 	if err := pinLearner(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
+		return err
+	}
+	if err := s.askEase(ctx, tx, `account_id = $1 AND course_id = $2`, e.GetAccountId(), e.GetCourseId()); err != nil {
+		return err
+	}
+	if err := s.enqueue(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
 		return err
 	}
 	return s.complete(ctx, tx, e.GetCourseId(), e.GetAccountId(), s.now())

@@ -1,22 +1,26 @@
 // Package learning owns how far people are in the courses they take: which
 // lessons they have completed, where they resume, and when they completed a
-// course; and the certificates that they have for it, with the keys that sign
-// them as badges.
+// course; the certificates that they have for it, with the keys that sign them as
+// badges; other deadlines that some of them have, and by when what is due for each.
 //
 // It answers learningpb.LearningService: viewing a lesson, one's own progress,
-// one's own courses, and how far the learners of a course are; and
+// one's own courses, and how far the learners of a course are;
 // learningpb.CertificateService: certificates as PDF, as Open Badge, and as what
-// anybody may verify.
+// anybody may verify; learningpb.OutlineService and ItemService: what is open to
+// whom, when and why; and learningpb.DeadlineService.
 //
 // It sends CourseCompleted, once per person and course.
 //
-// It hears courses' CoursePublished (which lessons count, title and language) and CohortPinned (for
-// whom), access' EnrollmentStarted (who is listed) and CohortMembershipChanged
-// (who sees which version), and identity's AccountCreated and
-// AccountUpdated (their names). CourseUnpublished changes nothing: those
-// enrolled keep the course and their progress.
+// It hears courses' CoursePublished (which lessons count, title and language) and
+// CohortPinned (for whom), access' EnrollmentStarted (who is listed), EnrollmentEnded and
+// EnrollmentResumed, CohortChanged and CohortMembershipChanged (who sees which
+// version, and from when their days count), GroupChanged, GroupMembershipChanged
+// and CourseRoleChanged (what rules ask), AccommodationChanged,
+// assessment's ActivityResultChanged (posted scores), and identity's
+// AccountCreated and AccountUpdated (their names). CourseUnpublished changes
+// nothing: those enrolled keep the course and their progress.
 //
-// It calls nobody.
+// It calls access, to learn how deadlines are eased for people.
 //
 // What is stored is which lessons were completed; percentages are counted when
 // they are asked for, over the lessons of the published version. So publishing
@@ -29,8 +33,10 @@ package learning
 
 import (
 	"embed"
+	"log/slog"
 	"time"
 
+	"github.com/maypok86/otter/v2"
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"
@@ -38,6 +44,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/secret"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
@@ -51,6 +58,17 @@ var Schema = pg.Schema{Name: "learning", Migrations: pg.Sub(files)}
 // course does not have.
 var ErrLessonNotFound = fault.New(fault.NotFound, "lesson.not_found", "The course has no such lesson.")
 
+// Errors of what is open to whom, and by when it is due.
+var (
+	ErrLessonLocked     = fault.New(fault.Forbidden, "lesson.locked", "This lesson is not open to you yet.")
+	ErrItemNotFound     = fault.New(fault.NotFound, "item.not_found", "The course has no such item.")
+	ErrNotPublished     = fault.New(fault.NotFound, "course.not_published", "The course is not published yet.")
+	ErrNotLearner       = fault.New(fault.NotFound, "account.unknown", "Nobody of this account takes the course.")
+	ErrTargetUnknown    = fault.New(fault.Invalid, "target.unknown", "A deadline is for who takes the course, or for a group or a cohort of it.")
+	ErrOverrideNotFound = fault.New(fault.NotFound, "deadline_override.not_found", "There is no such override.")
+	ErrTooManyOverrides = fault.New(fault.Conflict, "deadline_override.too_many", "A course has at most %d overrides of deadlines.", maxOverrides)
+)
+
 // Config is what the service needs.
 type Config struct {
 	DB  *pg.DB           // the schema "learning"
@@ -59,14 +77,21 @@ type Config struct {
 	// Certificates and badges need these.
 	Vault      *secret.Vault // of the schema
 	Fonts      *pdf.Fonts
-	PublicURL  string // where browsers reach the platform
-	IssuerName string // who issues certificates
+	PublicURL  string       // where browsers reach the platform
+	IssuerName string       // who issues certificates
+	Log        *slog.Logger // nil is slog.Default
+	// Access says how deadlines are eased for people; nil when nobody's are.
+	Access accesspb.AccommodationServiceClient
 }
 
 // Service keeps progress.
 type Service struct {
-	db    *pg.DB
-	clock func() time.Time
+	db       *pg.DB
+	log      *slog.Logger
+	clock    func() time.Time
+	access   accesspb.AccommodationServiceClient
+	versions *otter.Cache[versionKey, *version]
+	wake     chan struct{} // has a value when there is work on deadlines
 
 	vault      *secret.Vault
 	fonts      *pdf.Fonts
@@ -77,8 +102,11 @@ type Service struct {
 // New returns the service.
 func New(cfg Config) *Service {
 	s := &Service{
-		db: cfg.DB, clock: cfg.Now,
+		db: cfg.DB, log: cfg.Log, clock: cfg.Now, access: cfg.Access, versions: newVersions(), wake: make(chan struct{}, 1),
 		vault: cfg.Vault, fonts: cfg.Fonts, publicURL: cfg.PublicURL, issuerName: cfg.IssuerName,
+	}
+	if s.log == nil {
+		s.log = slog.Default()
 	}
 	if s.clock == nil {
 		s.clock = time.Now
@@ -90,6 +118,9 @@ func New(cfg Config) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	learningpb.RegisterLearningServiceServer(r, &server{service: s})
 	learningpb.RegisterCertificateServiceServer(r, &certificateServer{service: s})
+	learningpb.RegisterItemServiceServer(r, &itemServer{service: s})
+	learningpb.RegisterOutlineServiceServer(r, &outlineServer{service: s})
+	learningpb.RegisterDeadlineServiceServer(r, &deadlineServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.
@@ -101,6 +132,14 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.cohortMembershipChanged),
 		bus.Copy(s.accountCreated),
 		bus.Copy(s.accountUpdated),
+		bus.Copy(s.enrollmentEnded),
+		bus.Copy(s.enrollmentResumed),
+		bus.Copy(s.cohortChanged),
+		bus.Copy(s.groupChanged),
+		bus.Copy(s.groupMembershipChanged),
+		bus.Copy(s.courseRoleChanged),
+		bus.Copy(s.accommodationChanged),
+		bus.Copy(s.activityResultChanged),
 	}
 }
 

@@ -21,6 +21,9 @@ type server struct {
 }
 
 func (r *server) ViewLesson(ctx context.Context, req *learningpb.ViewLessonRequest) (*learningpb.Progress, error) {
+	if err := r.service.checkOpen(ctx, req.GetCourseId(), req.GetLessonId()); err != nil {
+		return nil, err
+	}
 	return idempotency.Do(ctx, r.service.db, req, func(tx *pg.Tx) (*learningpb.Progress, error) {
 		p, err := r.service.view(ctx, tx, auth.From(ctx).Account, req.GetCourseId(), req.GetLessonId())
 		if err != nil {

@@ -114,6 +114,9 @@ func (s *Service) cohortPinned(ctx context.Context, tx *pg.Tx, e *coursespb.Coho
 	if err := dropVersions(ctx, tx, e.GetCourseId()); err != nil {
 		return err
 	}
+	if err := s.enqueueWhere(ctx, tx, `SELECT course_id, account_id FROM cohort_member WHERE course_id = $1 AND cohort_id = $2`, e.GetCourseId(), e.GetCohortId()); err != nil {
+		return err
+	}
 	return s.completeAll(ctx, tx, e.GetCourseId(), s.now())
 }
 
@@ -133,6 +136,9 @@ func (s *Service) cohortMembershipChanged(ctx context.Context, tx *pg.Tx, e *acc
 		return nil
 	}
 	if err := pinLearner(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
+		return err
+	}
+	if err := s.enqueue(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
 		return err
 	}
 	return s.complete(ctx, tx, e.GetCourseId(), e.GetAccountId(), s.now())

@@ -68,7 +68,7 @@ type CoursesServiceClient interface {
 	// Lists what was published, newest first.
 	ListVersions(ctx context.Context, in *ListVersionsRequest, opts ...grpc.CallOption) (*ListVersionsResponse, error)
 	// Returns the modules of a course with the titles of their lessons: the draft
-	// to staff, the published version to others.
+	// to staff, the published version to others, without what is hidden from them.
 	GetOutline(ctx context.Context, in *GetOutlineRequest, opts ...grpc.CallOption) (*Outline, error)
 	// Adds a module to the draft. Errors: course.too_many_modules (400),
 	// module.not_found (404) for the one to put it in, item.too_deep (400),
@@ -91,8 +91,10 @@ type CoursesServiceClient interface {
 	// release.invalid and release.closed (400), lesson.too_large (413).
 	CreateLesson(ctx context.Context, in *CreateLessonRequest, opts ...grpc.CallOption) (*Lesson, error)
 	// Returns a lesson with its blocks: the draft to staff, the published version
-	// to the enrolled, and to anybody where it is a free preview. Errors:
-	// lesson.not_found (404), lesson.not_enrolled (403).
+	// to the enrolled as far as it is open to them, and to anybody where it is a
+	// free preview. Errors: lesson.not_found (404), also for one that is hidden,
+	// lesson.not_enrolled (403), lesson.locked (403) with the reasons, and when it
+	// opens where time alone opens it.
 	GetLesson(ctx context.Context, in *GetLessonRequest, opts ...grpc.CallOption) (*Lesson, error)
 	// Changes or moves a lesson of the draft; each change makes a version that is
 	// kept. Its place, whether it is a preview, and its settings are changed by who
@@ -293,7 +295,7 @@ type CoursesServiceServer interface {
 	// Lists what was published, newest first.
 	ListVersions(context.Context, *ListVersionsRequest) (*ListVersionsResponse, error)
 	// Returns the modules of a course with the titles of their lessons: the draft
-	// to staff, the published version to others.
+	// to staff, the published version to others, without what is hidden from them.
 	GetOutline(context.Context, *GetOutlineRequest) (*Outline, error)
 	// Adds a module to the draft. Errors: course.too_many_modules (400),
 	// module.not_found (404) for the one to put it in, item.too_deep (400),
@@ -316,8 +318,10 @@ type CoursesServiceServer interface {
 	// release.invalid and release.closed (400), lesson.too_large (413).
 	CreateLesson(context.Context, *CreateLessonRequest) (*Lesson, error)
 	// Returns a lesson with its blocks: the draft to staff, the published version
-	// to the enrolled, and to anybody where it is a free preview. Errors:
-	// lesson.not_found (404), lesson.not_enrolled (403).
+	// to the enrolled as far as it is open to them, and to anybody where it is a
+	// free preview. Errors: lesson.not_found (404), also for one that is hidden,
+	// lesson.not_enrolled (403), lesson.locked (403) with the reasons, and when it
+	// opens where time alone opens it.
 	GetLesson(context.Context, *GetLessonRequest) (*Lesson, error)
 	// Changes or moves a lesson of the draft; each change makes a version that is
 	// kept. Its place, whether it is a preview, and its settings are changed by who
