@@ -69,7 +69,17 @@ type Course struct {
 	// When it was last published; absent before the first time.
 	PublishedAt *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=published_at,json=publishedAt,proto3" json:"published_at,omitempty"`
 	// The version for If-Match; empty in the published version.
-	Etag          string `protobuf:"bytes,19,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,19,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The state of the draft as a whole, with all its items: for PublishCourse and
+	// SubmitForReview. Staff only.
+	DraftEtag string `protobuf:"bytes,40,opt,name=draft_etag,json=draftEtag,proto3" json:"draft_etag,omitempty"`
+	// What moderators say: empty, "submitted", "approved", "returned", or "changed"
+	// where the draft is not what was submitted or approved. Staff only.
+	ReviewState string `protobuf:"bytes,41,opt,name=review_state,json=reviewState,proto3" json:"review_state,omitempty"`
+	// Whether changes of the draft have to bring If-Match. Staff only.
+	RequireEtag bool `protobuf:"varint,42,opt,name=require_etag,json=requireEtag,proto3" json:"require_etag,omitempty"`
+	// Since when it is archived; absent where it is not. Staff only.
+	ArchivedAt    *timestamppb.Timestamp `protobuf:"bytes,43,opt,name=archived_at,json=archivedAt,proto3" json:"archived_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -235,6 +245,34 @@ func (x *Course) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *Course) GetDraftEtag() string {
+	if x != nil {
+		return x.DraftEtag
+	}
+	return ""
+}
+
+func (x *Course) GetReviewState() string {
+	if x != nil {
+		return x.ReviewState
+	}
+	return ""
+}
+
+func (x *Course) GetRequireEtag() bool {
+	if x != nil {
+		return x.RequireEtag
+	}
+	return false
+}
+
+func (x *Course) GetArchivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ArchivedAt
+	}
+	return nil
 }
 
 // What a new course starts with.
@@ -580,7 +618,10 @@ type UpdateCourseRequest struct {
 	// What learners will be able to do.
 	Outcomes *Words `protobuf:"bytes,9,opt,name=outcomes,proto3" json:"outcomes,omitempty"`
 	// The picture on its card, an image of this course; empty takes it away.
-	CoverMediaId  *string `protobuf:"bytes,10,opt,name=cover_media_id,json=coverMediaId,proto3,oneof" json:"cover_media_id,omitempty"`
+	CoverMediaId *string `protobuf:"bytes,10,opt,name=cover_media_id,json=coverMediaId,proto3,oneof" json:"cover_media_id,omitempty"`
+	// Whether each change of the draft has to bring If-Match. Without, one is needed
+	// only to change what somebody else has changed within the last hour.
+	RequireEtag   *bool `protobuf:"varint,40,opt,name=require_etag,json=requireEtag,proto3,oneof" json:"require_etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -685,13 +726,25 @@ func (x *UpdateCourseRequest) GetCoverMediaId() string {
 	return ""
 }
 
+func (x *UpdateCourseRequest) GetRequireEtag() bool {
+	if x != nil && x.RequireEtag != nil {
+		return *x.RequireEtag
+	}
+	return false
+}
+
 // Names the course to publish.
 type PublishCourseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
 	// What is new, for the history, at most 1,000 characters.
-	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// The state of the draft that was looked at, Course.draft_etag: nothing else is
+	// published. Whatever it is when empty.
+	DraftEtag string `protobuf:"bytes,3,opt,name=draft_etag,json=draftEtag,proto3" json:"draft_etag,omitempty"`
+	// Impact.token of PreviewPublication, where learners lose something by it.
+	AcceptImpact  string `protobuf:"bytes,4,opt,name=accept_impact,json=acceptImpact,proto3" json:"accept_impact,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -740,11 +793,27 @@ func (x *PublishCourseRequest) GetMessage() string {
 	return ""
 }
 
+func (x *PublishCourseRequest) GetDraftEtag() string {
+	if x != nil {
+		return x.DraftEtag
+	}
+	return ""
+}
+
+func (x *PublishCourseRequest) GetAcceptImpact() string {
+	if x != nil {
+		return x.AcceptImpact
+	}
+	return ""
+}
+
 // Names the course to take out of the marketplace.
 type UnpublishCourseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
-	CourseId      string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Why, for the audit log, at most 1,000 characters.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -782,6 +851,13 @@ func (*UnpublishCourseRequest) Descriptor() ([]byte, []int) {
 func (x *UnpublishCourseRequest) GetCourseId() string {
 	if x != nil {
 		return x.CourseId
+	}
+	return ""
+}
+
+func (x *UnpublishCourseRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -917,7 +993,9 @@ type Version struct {
 	// When.
 	PublishedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=published_at,json=publishedAt,proto3" json:"published_at,omitempty"`
 	// How many lessons it has.
-	LessonCount   int32 `protobuf:"varint,5,opt,name=lesson_count,json=lessonCount,proto3" json:"lesson_count,omitempty"`
+	LessonCount int32 `protobuf:"varint,5,opt,name=lesson_count,json=lessonCount,proto3" json:"lesson_count,omitempty"`
+	// The version that it is again what it was; 0 for the draft of then.
+	RevertedTo    int32 `protobuf:"varint,40,opt,name=reverted_to,json=revertedTo,proto3" json:"reverted_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -983,6 +1061,13 @@ func (x *Version) GetPublishedAt() *timestamppb.Timestamp {
 func (x *Version) GetLessonCount() int32 {
 	if x != nil {
 		return x.LessonCount
+	}
+	return 0
+}
+
+func (x *Version) GetRevertedTo() int32 {
+	if x != nil {
+		return x.RevertedTo
 	}
 	return 0
 }
@@ -2166,7 +2251,7 @@ var File_internal_service_courses_coursespb_courses_proto protoreflect.FileDescr
 
 const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\n" +
-	"0internal/service/courses/coursespb/courses.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xbe\x05\n" +
+	"0internal/service/courses/coursespb/courses.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xe0\x06\n" +
 	"\x06Course\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\x02id\x12&\n" +
@@ -2190,7 +2275,13 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\n" +
 	"updated_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12=\n" +
 	"\fpublished_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\x12\x12\n" +
-	"\x04etag\x18\x13 \x01(\tR\x04etag\"\x99\x03\n" +
+	"\x04etag\x18\x13 \x01(\tR\x04etag\x12\x1d\n" +
+	"\n" +
+	"draft_etag\x18( \x01(\tR\tdraftEtag\x12!\n" +
+	"\freview_state\x18) \x01(\tR\vreviewState\x12!\n" +
+	"\frequire_etag\x18* \x01(\bR\vrequireEtag\x12;\n" +
+	"\varchived_at\x18+ \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"archivedAt\"\x99\x03\n" +
 	"\x13CreateCourseRequest\x12$\n" +
 	"\x05title\x18\x01 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SR\x05title\x12$\n" +
 	"\bsubtitle\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\bsubtitle\x12+\n" +
@@ -2213,7 +2304,7 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12-\n" +
 	"\x04view\x18\x02 \x01(\tB\x19\xbaH\x16r\x14R\x00R\x05draftR\tpublishedR\x04view\"2\n" +
 	"\x05Words\x12)\n" +
-	"\x06values\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x14\"\ar\x05\x10\x01\x18\xac\x02R\x06values\"\xfa\x04\n" +
+	"\x06values\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x14\"\ar\x05\x10\x01\x18\xac\x02R\x06values\"\xb3\x05\n" +
 	"\x13UpdateCourseRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12)\n" +
@@ -2226,21 +2317,27 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\x04tags\x18\b \x01(\v2\x16.stoa.courses.v1.WordsR\x04tags\x122\n" +
 	"\boutcomes\x18\t \x01(\v2\x16.stoa.courses.v1.WordsR\boutcomes\x124\n" +
 	"\x0ecover_media_id\x18\n" +
-	" \x01(\tB\t\xb2\xd4\x18\x05mediaH\x06R\fcoverMediaId\x88\x01\x01B\b\n" +
+	" \x01(\tB\t\xb2\xd4\x18\x05mediaH\x06R\fcoverMediaId\x88\x01\x01\x12&\n" +
+	"\frequire_etag\x18( \x01(\bH\aR\vrequireEtag\x88\x01\x01B\b\n" +
 	"\x06_titleB\v\n" +
 	"\t_subtitleB\x0e\n" +
 	"\f_descriptionB\v\n" +
 	"\t_languageB\b\n" +
 	"\x06_levelB\v\n" +
 	"\t_categoryB\x11\n" +
-	"\x0f_cover_media_id\"c\n" +
+	"\x0f_cover_media_idB\x0f\n" +
+	"\r_require_etag\"\xba\x01\n" +
 	"\x14PublishCourseRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\"\n" +
-	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\amessage\"A\n" +
+	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\amessage\x12&\n" +
+	"\n" +
+	"draft_etag\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18(R\tdraftEtag\x12-\n" +
+	"\raccept_impact\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\facceptImpact\"c\n" +
 	"\x16UnpublishCourseRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
-	"\xb2\xd4\x18\x06courseR\bcourseId\"\x88\x01\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\"\x88\x01\n" +
 	"\x13ListVersionsRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
@@ -2249,13 +2346,15 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\x14ListVersionsResponse\x12.\n" +
 	"\x05items\x18\x01 \x03(\v2\x18.stoa.courses.v1.VersionR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor\"\xc7\x01\n" +
+	"nextCursor\"\xe8\x01\n" +
 	"\aVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12(\n" +
 	"\tauthor_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\bauthorId\x12=\n" +
 	"\fpublished_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\x12!\n" +
-	"\flesson_count\x18\x05 \x01(\x05R\vlessonCount\"k\n" +
+	"\flesson_count\x18\x05 \x01(\x05R\vlessonCount\x12\x1f\n" +
+	"\vreverted_to\x18( \x01(\x05R\n" +
+	"revertedTo\"k\n" +
 	"\x11GetOutlineRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12-\n" +
@@ -2432,56 +2531,57 @@ var file_internal_service_courses_coursespb_courses_proto_depIdxs = []int32{
 	28, // 0: stoa.courses.v1.Course.created_at:type_name -> google.protobuf.Timestamp
 	28, // 1: stoa.courses.v1.Course.updated_at:type_name -> google.protobuf.Timestamp
 	28, // 2: stoa.courses.v1.Course.published_at:type_name -> google.protobuf.Timestamp
-	0,  // 3: stoa.courses.v1.ListCoursesResponse.items:type_name -> stoa.courses.v1.Course
-	5,  // 4: stoa.courses.v1.UpdateCourseRequest.tags:type_name -> stoa.courses.v1.Words
-	5,  // 5: stoa.courses.v1.UpdateCourseRequest.outcomes:type_name -> stoa.courses.v1.Words
-	11, // 6: stoa.courses.v1.ListVersionsResponse.items:type_name -> stoa.courses.v1.Version
-	28, // 7: stoa.courses.v1.Version.published_at:type_name -> google.protobuf.Timestamp
-	14, // 8: stoa.courses.v1.Outline.modules:type_name -> stoa.courses.v1.Module
-	18, // 9: stoa.courses.v1.Module.lessons:type_name -> stoa.courses.v1.Lesson
-	19, // 10: stoa.courses.v1.Lesson.blocks:type_name -> stoa.courses.v1.Block
-	28, // 11: stoa.courses.v1.Lesson.updated_at:type_name -> google.protobuf.Timestamp
-	20, // 12: stoa.courses.v1.Block.markdown:type_name -> stoa.courses.v1.MarkdownBlock
-	21, // 13: stoa.courses.v1.Block.image:type_name -> stoa.courses.v1.ImageBlock
-	22, // 14: stoa.courses.v1.Block.file:type_name -> stoa.courses.v1.FileBlock
-	19, // 15: stoa.courses.v1.CreateLessonRequest.blocks:type_name -> stoa.courses.v1.Block
-	19, // 16: stoa.courses.v1.Blocks.items:type_name -> stoa.courses.v1.Block
-	25, // 17: stoa.courses.v1.UpdateLessonRequest.blocks:type_name -> stoa.courses.v1.Blocks
-	1,  // 18: stoa.courses.v1.CoursesService.CreateCourse:input_type -> stoa.courses.v1.CreateCourseRequest
-	2,  // 19: stoa.courses.v1.CoursesService.ListCourses:input_type -> stoa.courses.v1.ListCoursesRequest
-	4,  // 20: stoa.courses.v1.CoursesService.GetCourse:input_type -> stoa.courses.v1.GetCourseRequest
-	6,  // 21: stoa.courses.v1.CoursesService.UpdateCourse:input_type -> stoa.courses.v1.UpdateCourseRequest
-	7,  // 22: stoa.courses.v1.CoursesService.PublishCourse:input_type -> stoa.courses.v1.PublishCourseRequest
-	8,  // 23: stoa.courses.v1.CoursesService.UnpublishCourse:input_type -> stoa.courses.v1.UnpublishCourseRequest
-	9,  // 24: stoa.courses.v1.CoursesService.ListVersions:input_type -> stoa.courses.v1.ListVersionsRequest
-	12, // 25: stoa.courses.v1.CoursesService.GetOutline:input_type -> stoa.courses.v1.GetOutlineRequest
-	15, // 26: stoa.courses.v1.CoursesService.CreateModule:input_type -> stoa.courses.v1.CreateModuleRequest
-	16, // 27: stoa.courses.v1.CoursesService.UpdateModule:input_type -> stoa.courses.v1.UpdateModuleRequest
-	17, // 28: stoa.courses.v1.CoursesService.DeleteModule:input_type -> stoa.courses.v1.DeleteModuleRequest
-	23, // 29: stoa.courses.v1.CoursesService.CreateLesson:input_type -> stoa.courses.v1.CreateLessonRequest
-	24, // 30: stoa.courses.v1.CoursesService.GetLesson:input_type -> stoa.courses.v1.GetLessonRequest
-	26, // 31: stoa.courses.v1.CoursesService.UpdateLesson:input_type -> stoa.courses.v1.UpdateLessonRequest
-	27, // 32: stoa.courses.v1.CoursesService.DeleteLesson:input_type -> stoa.courses.v1.DeleteLessonRequest
-	0,  // 33: stoa.courses.v1.CoursesService.CreateCourse:output_type -> stoa.courses.v1.Course
-	3,  // 34: stoa.courses.v1.CoursesService.ListCourses:output_type -> stoa.courses.v1.ListCoursesResponse
-	0,  // 35: stoa.courses.v1.CoursesService.GetCourse:output_type -> stoa.courses.v1.Course
-	0,  // 36: stoa.courses.v1.CoursesService.UpdateCourse:output_type -> stoa.courses.v1.Course
-	0,  // 37: stoa.courses.v1.CoursesService.PublishCourse:output_type -> stoa.courses.v1.Course
-	0,  // 38: stoa.courses.v1.CoursesService.UnpublishCourse:output_type -> stoa.courses.v1.Course
-	10, // 39: stoa.courses.v1.CoursesService.ListVersions:output_type -> stoa.courses.v1.ListVersionsResponse
-	13, // 40: stoa.courses.v1.CoursesService.GetOutline:output_type -> stoa.courses.v1.Outline
-	14, // 41: stoa.courses.v1.CoursesService.CreateModule:output_type -> stoa.courses.v1.Module
-	14, // 42: stoa.courses.v1.CoursesService.UpdateModule:output_type -> stoa.courses.v1.Module
-	29, // 43: stoa.courses.v1.CoursesService.DeleteModule:output_type -> google.protobuf.Empty
-	18, // 44: stoa.courses.v1.CoursesService.CreateLesson:output_type -> stoa.courses.v1.Lesson
-	18, // 45: stoa.courses.v1.CoursesService.GetLesson:output_type -> stoa.courses.v1.Lesson
-	18, // 46: stoa.courses.v1.CoursesService.UpdateLesson:output_type -> stoa.courses.v1.Lesson
-	29, // 47: stoa.courses.v1.CoursesService.DeleteLesson:output_type -> google.protobuf.Empty
-	33, // [33:48] is the sub-list for method output_type
-	18, // [18:33] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	28, // 3: stoa.courses.v1.Course.archived_at:type_name -> google.protobuf.Timestamp
+	0,  // 4: stoa.courses.v1.ListCoursesResponse.items:type_name -> stoa.courses.v1.Course
+	5,  // 5: stoa.courses.v1.UpdateCourseRequest.tags:type_name -> stoa.courses.v1.Words
+	5,  // 6: stoa.courses.v1.UpdateCourseRequest.outcomes:type_name -> stoa.courses.v1.Words
+	11, // 7: stoa.courses.v1.ListVersionsResponse.items:type_name -> stoa.courses.v1.Version
+	28, // 8: stoa.courses.v1.Version.published_at:type_name -> google.protobuf.Timestamp
+	14, // 9: stoa.courses.v1.Outline.modules:type_name -> stoa.courses.v1.Module
+	18, // 10: stoa.courses.v1.Module.lessons:type_name -> stoa.courses.v1.Lesson
+	19, // 11: stoa.courses.v1.Lesson.blocks:type_name -> stoa.courses.v1.Block
+	28, // 12: stoa.courses.v1.Lesson.updated_at:type_name -> google.protobuf.Timestamp
+	20, // 13: stoa.courses.v1.Block.markdown:type_name -> stoa.courses.v1.MarkdownBlock
+	21, // 14: stoa.courses.v1.Block.image:type_name -> stoa.courses.v1.ImageBlock
+	22, // 15: stoa.courses.v1.Block.file:type_name -> stoa.courses.v1.FileBlock
+	19, // 16: stoa.courses.v1.CreateLessonRequest.blocks:type_name -> stoa.courses.v1.Block
+	19, // 17: stoa.courses.v1.Blocks.items:type_name -> stoa.courses.v1.Block
+	25, // 18: stoa.courses.v1.UpdateLessonRequest.blocks:type_name -> stoa.courses.v1.Blocks
+	1,  // 19: stoa.courses.v1.CoursesService.CreateCourse:input_type -> stoa.courses.v1.CreateCourseRequest
+	2,  // 20: stoa.courses.v1.CoursesService.ListCourses:input_type -> stoa.courses.v1.ListCoursesRequest
+	4,  // 21: stoa.courses.v1.CoursesService.GetCourse:input_type -> stoa.courses.v1.GetCourseRequest
+	6,  // 22: stoa.courses.v1.CoursesService.UpdateCourse:input_type -> stoa.courses.v1.UpdateCourseRequest
+	7,  // 23: stoa.courses.v1.CoursesService.PublishCourse:input_type -> stoa.courses.v1.PublishCourseRequest
+	8,  // 24: stoa.courses.v1.CoursesService.UnpublishCourse:input_type -> stoa.courses.v1.UnpublishCourseRequest
+	9,  // 25: stoa.courses.v1.CoursesService.ListVersions:input_type -> stoa.courses.v1.ListVersionsRequest
+	12, // 26: stoa.courses.v1.CoursesService.GetOutline:input_type -> stoa.courses.v1.GetOutlineRequest
+	15, // 27: stoa.courses.v1.CoursesService.CreateModule:input_type -> stoa.courses.v1.CreateModuleRequest
+	16, // 28: stoa.courses.v1.CoursesService.UpdateModule:input_type -> stoa.courses.v1.UpdateModuleRequest
+	17, // 29: stoa.courses.v1.CoursesService.DeleteModule:input_type -> stoa.courses.v1.DeleteModuleRequest
+	23, // 30: stoa.courses.v1.CoursesService.CreateLesson:input_type -> stoa.courses.v1.CreateLessonRequest
+	24, // 31: stoa.courses.v1.CoursesService.GetLesson:input_type -> stoa.courses.v1.GetLessonRequest
+	26, // 32: stoa.courses.v1.CoursesService.UpdateLesson:input_type -> stoa.courses.v1.UpdateLessonRequest
+	27, // 33: stoa.courses.v1.CoursesService.DeleteLesson:input_type -> stoa.courses.v1.DeleteLessonRequest
+	0,  // 34: stoa.courses.v1.CoursesService.CreateCourse:output_type -> stoa.courses.v1.Course
+	3,  // 35: stoa.courses.v1.CoursesService.ListCourses:output_type -> stoa.courses.v1.ListCoursesResponse
+	0,  // 36: stoa.courses.v1.CoursesService.GetCourse:output_type -> stoa.courses.v1.Course
+	0,  // 37: stoa.courses.v1.CoursesService.UpdateCourse:output_type -> stoa.courses.v1.Course
+	0,  // 38: stoa.courses.v1.CoursesService.PublishCourse:output_type -> stoa.courses.v1.Course
+	0,  // 39: stoa.courses.v1.CoursesService.UnpublishCourse:output_type -> stoa.courses.v1.Course
+	10, // 40: stoa.courses.v1.CoursesService.ListVersions:output_type -> stoa.courses.v1.ListVersionsResponse
+	13, // 41: stoa.courses.v1.CoursesService.GetOutline:output_type -> stoa.courses.v1.Outline
+	14, // 42: stoa.courses.v1.CoursesService.CreateModule:output_type -> stoa.courses.v1.Module
+	14, // 43: stoa.courses.v1.CoursesService.UpdateModule:output_type -> stoa.courses.v1.Module
+	29, // 44: stoa.courses.v1.CoursesService.DeleteModule:output_type -> google.protobuf.Empty
+	18, // 45: stoa.courses.v1.CoursesService.CreateLesson:output_type -> stoa.courses.v1.Lesson
+	18, // 46: stoa.courses.v1.CoursesService.GetLesson:output_type -> stoa.courses.v1.Lesson
+	18, // 47: stoa.courses.v1.CoursesService.UpdateLesson:output_type -> stoa.courses.v1.Lesson
+	29, // 48: stoa.courses.v1.CoursesService.DeleteLesson:output_type -> google.protobuf.Empty
+	34, // [34:49] is the sub-list for method output_type
+	19, // [19:34] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_courses_coursespb_courses_proto_init() }
