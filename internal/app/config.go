@@ -76,6 +76,7 @@ type Config struct {
 	MailFrom string `help:"Sender of mails, as Stoa <no-reply@learn.example.org>. Needed with STOA_SMTP_URL." env:"STOA_MAIL_FROM"`
 
 	Payments string `help:"How orders are paid: development (a pay page on which no money moves) or none, which takes no orders." default:"development" env:"STOA_PAYMENTS"`
+	Review   string `name:"course-review" help:"Whether moderators approve a course before it comes into the marketplace for the first time: off or required." default:"off" env:"STOA_COURSE_REVIEW"`
 	Demo     Bool   `help:"Load the demo school." default:"false" env:"STOA_DEMO"`
 
 	TrustedProxies  string   `help:"Networks of proxies whose X-Forwarded-For is believed, as 10.0.0.0/8,192.168.1.7/32. The address that connects is the caller's when empty." env:"STOA_TRUSTED_PROXIES"`
@@ -162,6 +163,7 @@ func (c *Config) Faults(services []string) []string {
 	}
 	oneOf("STOA_PROFILE", c.Profile, development, production)
 	oneOf("STOA_PAYMENTS", c.Payments, "development", "none")
+	oneOf("STOA_COURSE_REVIEW", c.Review, "off", "required")
 	oneOf("STOA_LOG_FORMAT", c.LogFormat, "text", "json")
 	oneOf("STOA_LOG_LEVEL", c.LogLevel, "debug", "info", "warn", "error")
 	for _, name := range services {

@@ -67,6 +67,7 @@ var all = []service{
 			Access:   accesspb.NewAccessServiceClient(p.conn("courses", "access")),
 			Media:    mediapb.NewMediaServiceClient(p.conn("courses", "media")),
 			Learning: learningpb.NewItemServiceClient(p.conn("courses", "learning")),
+			Review:   p.cfg.Review == "required",
 		})
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil

@@ -21,8 +21,14 @@ func Match(ctx context.Context, current string) error {
 			return nil
 		}
 	}
+	return Stale(current)
+}
+
+// Stale is the error that [Match] tells of a thing whose version is current, for
+// those who name another in a field.
+func Stale(current string) error {
 	return &fault.Error{
-		Kind: fault.Precondition, Code: "etag.stale",
+		Kind: fault.Precondition, Code: "etag.stale", Etag: current,
 		Message: "Somebody else has changed this since you read it.",
 		Fields:  []fault.Field{{Path: "If-Match", Code: "etag.stale", Hint: `The current version is "` + current + `". Read it again, and repeat your change on top of it.`}},
 	}

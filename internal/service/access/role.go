@@ -28,6 +28,8 @@ const (
 	mediaRead      = "media.read"      // see all files of a course, used or not
 	priceEdit      = "price.edit"      // say what a course costs
 	saleList       = "sale.list"       // see what was sold of a course
+	revenueSplit   = "revenue.split"   // say how what a course earns is shared
+	courseReview   = "course.review"   // review courses before they come into the marketplace
 
 	enrollmentList     = "enrollment.list"     // see who takes a course, and why they may
 	enrollmentManage   = "enrollment.manage"   // let people into a course and out: grants, invitations, cohorts, waitlists
@@ -48,7 +50,7 @@ const (
 // permissions are all there are.
 var permissions = []string{
 	meRead, meWrite,
-	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, mediaUpload, mediaRead, priceEdit, saleList,
+	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit, courseReview,
 	enrollmentList, enrollmentManage, accommodationRead, accommodationGrant,
 	roleList, roleGrant, roleDefine, accessExplain,
 	accountRead, accountSuspend, serviceAccountManage, auditRead,
@@ -88,14 +90,14 @@ const roleCoTeacher = "co_teacher"
 var roles = map[string]role{
 	roleMember:  {scope: onPlatform, implicit: true, permissions: []string{meRead, meWrite, courseCreate}},
 	roleAdmin:   {scope: onPlatform, permissions: permissions},
-	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, lessonRead, mediaRead, accountRead, accountSuspend}},
+	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, courseReview, lessonRead, mediaRead, accountRead, accountSuspend}},
 	"finance":   {scope: onPlatform, permissions: []string{courseView, saleList}},
 	"support": {scope: onPlatform, permissions: []string{
 		courseView, lessonRead, enrollmentList, enrollmentManage, progressList, accommodationRead, roleList, accessExplain, accountRead,
 	}},
 
 	roleOwner: {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, mediaUpload, mediaRead, priceEdit, saleList,
+		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, roleDefine, accessExplain,
 	}},
 	roleCoTeacher: {scope: onCourse, permissions: []string{

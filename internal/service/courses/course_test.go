@@ -26,7 +26,7 @@ func TestCreateCourse(t *testing.T) {
 		Id: got.GetId(), OwnerId: f.teacherID, Title: "Stoic logic", Subtitle: "From Zeno to Chrysippus",
 		Description: "**All** of it.", DescriptionHtml: "<p><strong>All</strong> of it.</p>\n", Language: "en", Level: "all",
 		Category: "Philosophy", Tags: []string{"logic", "stoa"}, Outcomes: []string{"Tell a syllogism from a sophism"},
-		State: "draft", HasUnpublishedChanges: true, Etag: "1",
+		State: "draft", HasUnpublishedChanges: true, Etag: "1", DraftEtag: "0",
 	}
 	same(t, "CreateCourse", want, got, "created_at", "updated_at")
 	same(t, "GetCourse", got, must(f.GetCourse(f.teacher, &coursespb.GetCourseRequest{CourseId: got.GetId()})))

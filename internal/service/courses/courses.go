@@ -48,13 +48,25 @@ const (
 
 // Errors that the service tells.
 var (
-	ErrModuleNotFound = fault.New(fault.NotFound, "module.not_found", "There is no such module in this course.")
-	ErrLessonNotFound = fault.New(fault.NotFound, "lesson.not_found", "There is no such lesson in this course.")
-	ErrNotEnrolled    = fault.New(fault.Forbidden, "lesson.not_enrolled", "Enroll in the course to read this lesson.")
-	ErrNoLessons      = fault.New(fault.Invalid, "course.no_lessons", "A course needs a lesson before it is published.")
-	ErrTooManyModules = fault.New(fault.Invalid, "course.too_many_modules", "A course has at most %d modules.", MaxModules)
-	ErrTooManyLessons = fault.New(fault.Invalid, "course.too_many_lessons", "A course has at most %d lessons.", MaxLessons)
-	ErrTooLarge       = fault.New(fault.Invalid, "course.too_large", "The course has more modules and lessons than can be published. Make two courses of it, or shorten the titles.")
+	ErrModuleNotFound      = fault.New(fault.NotFound, "module.not_found", "There is no such module in this course.")
+	ErrLessonNotFound      = fault.New(fault.NotFound, "lesson.not_found", "There is no such lesson in this course.")
+	ErrNotEnrolled         = fault.New(fault.Forbidden, "lesson.not_enrolled", "Enroll in the course to read this lesson.")
+	ErrNoLessons           = fault.New(fault.Invalid, "course.no_lessons", "A course needs a lesson before it is published.")
+	ErrTooManyModules      = fault.New(fault.Invalid, "course.too_many_modules", "A course has at most %d modules.", MaxModules)
+	ErrTooManyLessons      = fault.New(fault.Invalid, "course.too_many_lessons", "A course has at most %d lessons.", MaxLessons)
+	ErrTooLarge            = fault.New(fault.Invalid, "course.too_large", "The course has more modules and lessons than can be published. Make two courses of it, or shorten the titles.")
+	ErrItemNotFound        = fault.New(fault.NotFound, "item.not_found", "There is no such item in this course.")
+	ErrItemVersionNotFound = fault.New(fault.NotFound, "item_version.not_found", "The item never had such a version.")
+	ErrVersionNotFound     = fault.New(fault.NotFound, "version.not_found", "No such version of this course was published.")
+	ErrUnpublished         = fault.New(fault.Conflict, "course.unpublished_changes", "The draft has changes that no version has. Publish them first, or set discard_draft to let go of them.")
+	ErrArchived            = fault.New(fault.Conflict, "course.archived", "The course is archived. Take it out of the archive to change it.")
+	ErrReviewRequired      = fault.New(fault.Conflict, "course.review_required", "A moderator has to approve exactly this state of the draft before it comes into the marketplace. Submit it for review.")
+	ErrReviewNotFound      = fault.New(fault.NotFound, "review.not_found", "Nothing of this course was submitted that could be decided so.")
+	ErrNotMeasured         = &fault.Error{Kind: fault.Unavailable, Code: "publication.not_measured", Message: "Whom this would take something from can't be measured now. Try again.", Retry: 5 * time.Second}
+	ErrChanging            = &fault.Error{Kind: fault.Unavailable, Code: "course.changing", Message: "What this would take away changes all the time. Try again.", Retry: time.Second}
+	ErrCohortNotFound      = fault.New(fault.NotFound, "cohort.not_found", "There is no such cohort of this course.")
+	ErrCohortCancelled     = fault.New(fault.Conflict, "cohort.cancelled", "The cohort was cancelled.")
+
 	ErrLessonTooLarge = fault.New(fault.TooLarge, "lesson.too_large", "The blocks of a lesson have at most 1 MiB together. Make two lessons of it.")
 )
 
@@ -65,7 +77,10 @@ type Config struct {
 	Media  mediapb.MediaServiceClient
 	// Learning says what is open to whom.
 	Learning learningpb.ItemServiceClient
-	Now      func() time.Time // nil: time.Now
+	// Review says that moderators approve a course before it comes into the
+	// marketplace for the first time.
+	Review bool
+	Now    func() time.Time // nil: time.Now
 }
 
 // Service is the courses service.
@@ -74,13 +89,14 @@ type Service struct {
 	access   accesspb.AccessServiceClient
 	media    mediapb.MediaServiceClient
 	learning learningpb.ItemServiceClient
+	review   bool
 	clock    func() time.Time
 	html     *markdown.Renderer
 }
 
 // New returns a service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, access: cfg.Access, media: cfg.Media, learning: cfg.Learning, clock: cfg.Now, html: markdown.New()}
+	s := &Service{db: cfg.DB, access: cfg.Access, media: cfg.Media, learning: cfg.Learning, review: cfg.Review, clock: cfg.Now, html: markdown.New()}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -90,6 +106,9 @@ func New(cfg Config) *Service {
 // Register adds the service's RPCs to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	coursespb.RegisterCoursesServiceServer(r, &server{courses: s})
+	coursespb.RegisterVersionServiceServer(r, &versionServer{server: server{courses: s}})
+	coursespb.RegisterReviewServiceServer(r, &reviewServer{server: server{courses: s}})
+	coursespb.RegisterRevenueServiceServer(r, &revenueServer{courses: s})
 }
 
 // now returns the time as the database keeps it.

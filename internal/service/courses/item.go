@@ -56,7 +56,12 @@ func (s *Service) insertVersion(ctx context.Context, tx *pg.Tx, itemID string, c
 // readVersion is a statement of its own, after the item is locked: joined to
 // the locked row it would still be the version of before the wait.
 func readVersion(ctx context.Context, tx *pg.Tx, versionID int64) (content, error) {
-	rows, err := tx.Query(ctx, `SELECT title, preview, body FROM item_version WHERE id = $1`, versionID)
+	return readContent(ctx, tx, versionID)
+}
+
+// readContent returns a content by its id.
+func readContent(ctx context.Context, db pg.Querier, versionID int64) (content, error) {
+	rows, err := db.Query(ctx, `SELECT title, preview, body FROM item_version WHERE id = $1`, versionID)
 	if err != nil {
 		return content{}, err
 	}
@@ -87,7 +92,7 @@ func countItems(ctx context.Context, tx *pg.Tx, courseID, kind string) (n int, e
 }
 
 // placeOf returns how many siblings come before an item.
-func placeOf(ctx context.Context, tx *pg.Tx, courseID, itemID string) (place int32, err error) {
+func placeOf(ctx context.Context, tx pg.Querier, courseID, itemID string) (place int32, err error) {
 	err = tx.QueryRow(ctx, `
 		SELECT count(s.id) FROM item i
 		LEFT JOIN item s ON s.course_id = i.course_id AND s.parent_id = i.parent_id AND (s.position, s.id) < (i.position, i.id)

@@ -16,7 +16,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
-	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
@@ -33,8 +32,7 @@ type lesson struct {
 	UpdatedAt       time.Time
 }
 
-const (
-	draftLesson = `
+const draftLesson = `
 		SELECT c.published, c.published_number, coalesce(i.id, '') AS id, coalesce(i.parent_id, '') AS module_id,
 			(SELECT count(*) FROM item s
 				WHERE s.course_id = i.course_id AND s.parent_id = i.parent_id AND (s.position, s.id) < (i.position, i.id))::int AS position,
@@ -43,15 +41,17 @@ const (
 		FROM course c
 		LEFT JOIN (item i JOIN item_version v ON v.id = i.version_id) ON i.course_id = c.id AND i.id = $2 AND i.kind = 'lesson'
 		WHERE c.id = $1`
-	publishedLesson = `
-		SELECT c.published, c.published_number, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS module_id,
+
+// publishedLesson takes a course, a lesson, a version and an account, the last
+// two as [seen] does.
+var publishedLesson = `
+		SELECT c.published, s.number AS published_number, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS module_id,
 			coalesce(i.position, 0) AS position, 0::bigint AS revision, coalesce(v.created_at, c.created_at) AS updated_at,
 			coalesce(v.title, '') AS title, coalesce(v.preview, false) AS preview, coalesce(v.body, '[]') AS body
-		FROM course c
+		FROM course c ` + seen("$3", "$4") + `
 		LEFT JOIN (publication_item i JOIN item_version v ON v.id = i.version_id)
-			ON i.course_id = c.id AND i.number = c.published_number AND i.item_id = $2 AND i.kind = 'lesson'
-		WHERE c.id = $1 AND c.published_number > 0`
-)
+			ON i.course_id = c.id AND i.number = s.number AND i.item_id = $2 AND i.kind = 'lesson'
+		WHERE c.id = $1 AND ` + shown("$3")
 
 // getLesson returns a lesson to staff, to the enrolled and, when it is a free
 // preview of a course in the marketplace, to anybody.
@@ -60,11 +60,15 @@ func (s *Service) getLesson(ctx context.Context, courseID, lessonID, view string
 	if err != nil {
 		return nil, err
 	}
-	sql := publishedLesson
-	if staff && view != "published" {
-		sql = draftLesson
+	draft, err := seesDraft(ctx, view)
+	if err != nil {
+		return nil, err
 	}
-	rows, err := s.db.Query(ctx, sql, courseID, lessonID)
+	sql, args := publishedLesson, []any{courseID, lessonID, 0, viewer(ctx, view)}
+	if draft {
+		sql, args, staff = draftLesson, args[:2], true
+	}
+	rows, err := s.db.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +156,7 @@ func (s *Service) updateLesson(ctx context.Context, req *coursespb.UpdateLessonR
 		if err != nil {
 			return nil, err
 		}
-		if err := rpc.Match(ctx, etag(it.Revision)); err != nil {
+		if err := s.matchItem(ctx, tx, courseID, it, req.Title != nil || req.Preview != nil || req.GetBlocks() != nil); err != nil {
 			return nil, err
 		}
 		was := it
@@ -217,7 +221,7 @@ func (s *Service) deleteLesson(ctx context.Context, req *coursespb.DeleteLessonR
 		if err != nil {
 			return nil, err
 		}
-		if err := rpc.Match(ctx, etag(it.Revision)); err != nil {
+		if err := s.matchItem(ctx, tx, courseID, it, true); err != nil {
 			return nil, err
 		}
 		if _, err := tx.Exec(ctx, `DELETE FROM item WHERE id = $1`, it.ID); err != nil {

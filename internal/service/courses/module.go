@@ -10,7 +10,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
-	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
@@ -55,7 +54,7 @@ func (s *Service) updateModule(ctx context.Context, req *coursespb.UpdateModuleR
 		if err != nil {
 			return nil, err
 		}
-		if err := rpc.Match(ctx, etag(it.Revision)); err != nil {
+		if err := s.matchItem(ctx, tx, courseID, it, req.Title != nil); err != nil {
 			return nil, err
 		}
 		was := it
@@ -90,7 +89,7 @@ func (s *Service) deleteModule(ctx context.Context, req *coursespb.DeleteModuleR
 		if err != nil {
 			return nil, err
 		}
-		if err := rpc.Match(ctx, etag(it.Revision)); err != nil {
+		if err := s.matchItem(ctx, tx, courseID, it, true); err != nil {
 			return nil, err
 		}
 		if _, err := tx.Exec(ctx, `DELETE FROM item WHERE course_id = $1 AND (id = $2 OR parent_id = $2)`, courseID, moduleID); err != nil {

@@ -25,20 +25,21 @@ type entry struct {
 
 // The course is in the query so that one without modules can be told from one
 // that there isn't. "module" comes after "lesson" in the alphabet.
-const (
+var (
 	draftOutline = `
 		SELECT c.published_number, coalesce(i.id, '') AS id, coalesce(i.parent_id, '') AS parent_id, coalesce(i.kind, '') AS kind,
 			coalesce(i.revision, 0) AS revision, coalesce(v.title, '') AS title, coalesce(v.preview, false) AS preview,
 			coalesce(v.created_at, c.created_at) AS created_at
 		FROM course c LEFT JOIN (item i JOIN item_version v ON v.id = i.version_id) ON i.course_id = c.id
 		WHERE c.id = $1 ORDER BY i.kind DESC, i.position, i.id`
+	// publishedOutline takes a version and an account, as [seen] does.
 	publishedOutline = `
-		SELECT c.published_number, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS parent_id, coalesce(i.kind, '') AS kind,
+		SELECT s.number AS published_number, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS parent_id, coalesce(i.kind, '') AS kind,
 			0::bigint AS revision, coalesce(v.title, '') AS title, coalesce(v.preview, false) AS preview,
 			coalesce(v.created_at, c.created_at) AS created_at
-		FROM course c
-		LEFT JOIN (publication_item i JOIN item_version v ON v.id = i.version_id) ON i.course_id = c.id AND i.number = c.published_number
-		WHERE c.id = $1 AND c.published_number > 0 ORDER BY i.kind DESC, i.position`
+		FROM course c ` + seen("$2", "$3") + `
+		LEFT JOIN (publication_item i JOIN item_version v ON v.id = i.version_id) ON i.course_id = c.id AND i.number = s.number
+		WHERE c.id = $1 AND ` + shown("$2") + ` ORDER BY i.kind DESC, i.position`
 )
 
 type outline struct {
@@ -54,8 +55,8 @@ type outlineModule struct {
 
 // readOutline returns the table of contents that one of the queries above
 // selects.
-func readOutline(ctx context.Context, db pg.Querier, sql, courseID string) (outline, error) {
-	rows, err := db.Query(ctx, sql, courseID)
+func readOutline(ctx context.Context, db pg.Querier, sql, courseID string, args ...any) (outline, error) {
+	rows, err := db.Query(ctx, sql, append([]any{courseID}, args...)...)
 	if err != nil {
 		return outline{}, err
 	}
@@ -88,11 +89,11 @@ func (s *Service) getOutline(ctx context.Context, courseID, view string) (*cours
 	if err != nil {
 		return nil, err
 	}
-	sql := publishedOutline
+	sql, args := publishedOutline, []any{0, viewer(ctx, view)}
 	if draft {
-		sql = draftOutline
+		sql, args = draftOutline, nil
 	}
-	o, err := readOutline(ctx, s.db, sql, courseID)
+	o, err := readOutline(ctx, s.db, sql, courseID, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,8 @@ type Course struct {
 	Outcomes []string `protobuf:"bytes,11,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
 	// The picture on its card; empty when there is none.
 	CoverMediaId string `protobuf:"bytes,12,opt,name=cover_media_id,json=coverMediaId,proto3" json:"cover_media_id,omitempty"`
-	// "draft" before the first publishing and after taking out, else "published".
+	// "draft" before the first publishing and after taking out, "archived" where it
+	// is put away, else "published".
 	State string `protobuf:"bytes,13,opt,name=state,proto3" json:"state,omitempty"`
 	// The number of the published version, 0 before the first.
 	PublishedVersion int32 `protobuf:"varint,14,opt,name=published_version,json=publishedVersion,proto3" json:"published_version,omitempty"`
