@@ -98,7 +98,7 @@ func TestUpdateCourse(t *testing.T) {
 	want := &coursespb.Course{
 		Id: courseID, OwnerId: f.teacherID, Title: "New", Subtitle: "s", Description: "*d*", DescriptionHtml: "<p><em>d</em></p>\n",
 		Language: "de-CH", Level: "beginner", Category: "c", Tags: []string{"a", "b"}, Outcomes: []string{"o"}, CoverMediaId: picture,
-		State: "draft", HasUnpublishedChanges: true, Etag: "2", CreatedAt: before.GetCreatedAt(), UpdatedAt: got.GetUpdatedAt(),
+		State: "draft", HasUnpublishedChanges: true, Etag: "2", DraftEtag: "1", CreatedAt: before.GetCreatedAt(), UpdatedAt: got.GetUpdatedAt(),
 	}
 	same(t, "UpdateCourse", want, got)
 	if !got.GetUpdatedAt().AsTime().After(before.GetUpdatedAt().AsTime()) {
@@ -215,10 +215,10 @@ func TestPublish(t *testing.T) {
 	published := must(f.PublishCourse(rpc.WithIfMatch(f.teacher, draft.GetEtag()), &coursespb.PublishCourseRequest{CourseId: courseID, Message: "first"}))
 	want := &coursespb.Course{
 		Id: courseID, OwnerId: f.teacherID, Title: "Course", Language: "en", Level: "all", State: "published", PublishedVersion: 1,
-		CreatedAt: draft.GetCreatedAt(), UpdatedAt: draft.GetUpdatedAt(), PublishedAt: published.GetPublishedAt(), Etag: "2",
+		CreatedAt: draft.GetCreatedAt(), UpdatedAt: draft.GetUpdatedAt(), PublishedAt: published.GetPublishedAt(), Etag: "2", DraftEtag: "2",
 	}
 	same(t, "PublishCourse", want, published)
-	want.Etag, want.UpdatedAt = "", published.GetPublishedAt()
+	want.Etag, want.DraftEtag, want.UpdatedAt = "", "", published.GetPublishedAt()
 	same(t, "GetCourse of a learner", want, must(f.GetCourse(f.learner, get(""))))
 	same(t, "GetCourse of a learner who asks for the draft", want, must(f.GetCourse(f.learner, get("draft"))))
 	same(t, "GetCourse of nobody", want, must(f.GetCourse(f.stranger, get(""))))

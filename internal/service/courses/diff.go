@@ -137,8 +137,8 @@ func otherContents(ctx context.Context, db pg.Querier, was, is tree) (map[string
 	}
 	rows, err := db.Query(ctx, `
 		SELECT q.id FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS q (id, a, b)
-		JOIN item_version a ON a.id = q.a JOIN item_version b ON b.id = q.b
-		WHERE to_jsonb(a) - $4::text[] <> to_jsonb(b) - $4::text[]`, ids, a, b, append(slices.Clone(notOfVersion), "title"))
+		JOIN item_version va ON va.id = q.a JOIN item_version vb ON vb.id = q.b
+		WHERE to_jsonb(va) - $4::text[] <> to_jsonb(vb) - $4::text[]`, ids, a, b, append(slices.Clone(notOfVersion), "title"))
 	if err != nil {
 		return nil, err
 	}
