@@ -2,17 +2,24 @@
 //
 // It owns courses, their modules and lessons: a draft that staff change, and
 // what was published, which never changes. Every content that a lesson had is
-// kept; publishing notes which of them the draft has at that moment.
+// kept; publishing notes which of them the draft has at that moment. It owns
+// what moderators said of a draft, which version a cohort is to see, and how
+// what a course earns is shared.
 //
 // It answers what a course, its outline and its lessons are: the draft to
-// those who may edit it, the published version to all others that may see it.
+// those who may edit it, the published version to all others that may see it,
+// that of their cohort to those in one that is pinned. It answers what was, how
+// two versions differ, and what two edits of the same thing make together.
 //
-// It sends CoursePublished, which holds all that others keep of a course, and
-// CourseUnpublished.
+// It sends CoursePublished, which holds all that others keep of a course,
+// CourseUnpublished, CourseArchived, CohortPinned, CourseReviewed and
+// RevenueSplitChanged.
 //
-// It hears CourseOwnerChanged of access.
+// It hears CourseOwnerChanged, CohortChanged and CohortMembershipChanged of
+// access.
 //
-// It calls access, to make who creates a course its owner, and media, to check
+// It calls access, to make who creates a course its owner and to ask who of some
+// is of its staff, and media, to check
 // that files named in a lesson are the course's and to get addresses of them
 // for those who read it. It calls learning, to learn what is open to whom and
 // whom a publishing would take something from.

@@ -40,8 +40,17 @@ func (s *Service) revertDraft(ctx context.Context, tx *pg.Tx, courseID string, n
 		WHERE id = $1`,
 		`DELETE FROM item i WHERE i.course_id = $1
 			AND NOT EXISTS (SELECT FROM publication_item p WHERE p.course_id = $1 AND p.number = $2 AND p.item_id = i.id)`,
-		`UPDATE item i SET parent_id = p.parent_id, position = (p.position + 1) * 4294967296, version_id = p.version_id, revision = i.revision + 1
-		FROM publication_item p WHERE i.course_id = $1 AND p.course_id = $1 AND p.number = $2 AND p.item_id = i.id`,
+		// A new place alone is one only where the order is another.
+		`UPDATE item i SET parent_id = p.parent_id, position = p.at, version_id = p.version_id,
+			revision = i.revision + CASE WHEN p.same THEN 0 ELSE 1 END
+		FROM (
+			SELECT p.item_id, p.parent_id, p.version_id, (p.position + 1) * 4294967296 AS at,
+				(p.parent_id, p.version_id, p.position) = (n.parent_id, n.version_id, n.place) AS same
+			FROM publication_item p
+			JOIN (SELECT id, parent_id, version_id, row_number() OVER (PARTITION BY parent_id ORDER BY position, id) - 1 AS place
+				FROM item WHERE course_id = $1) n ON n.id = p.item_id
+			WHERE p.course_id = $1 AND p.number = $2) p
+		WHERE i.id = p.item_id AND (NOT p.same OR i.position <> p.at)`,
 		// Those that come back go on counting where they left, so that an ETag of
 		// before names nothing they have now.
 		`INSERT INTO item (id, course_id, parent_id, kind, position, version_id, revision)

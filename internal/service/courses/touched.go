@@ -33,6 +33,20 @@ type side struct {
 	empty  bool // nothing at all: before the first publishing
 }
 
+// readPlaces returns the items of a version without their titles, for which their
+// contents would have to be looked up, in no order.
+func readPlaces(ctx context.Context, db pg.Querier, courseID string, number int32) ([]placed, error) {
+	sql := `SELECT item_id AS id, parent_id, kind, position AS place, version_id, '' AS title FROM publication_item WHERE course_id = $1 AND number = $2`
+	if number == 0 {
+		sql = `SELECT id, parent_id, kind, 0 AS place, version_id, '' AS title FROM item WHERE course_id = $1 AND $2::int = 0`
+	}
+	rows, err := db.Query(ctx, sql, courseID, number)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByName[placed])
+}
+
 // readSide returns the items of a version, parents' children in their order.
 func readSide(ctx context.Context, db pg.Querier, courseID string, at side) ([]placed, error) {
 	if at.empty {
@@ -61,11 +75,11 @@ func findTouched(ctx context.Context, db pg.Querier, courseID string, number, re
 	if number == 0 {
 		return touched{}, nil // nobody has seen anything
 	}
-	before, err := readSide(ctx, db, courseID, side{number: number})
+	before, err := readPlaces(ctx, db, courseID, number)
 	if err != nil {
 		return touched{}, err
 	}
-	after, err := readSide(ctx, db, courseID, side{number: revertTo})
+	after, err := readPlaces(ctx, db, courseID, revertTo)
 	if err != nil {
 		return touched{}, err
 	}
