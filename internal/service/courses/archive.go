@@ -43,13 +43,12 @@ func (s *Service) archive(ctx context.Context, req proto.Message, courseID strin
 		if _, err := tx.Exec(ctx, `UPDATE draft SET archived = $2 WHERE course_id = $1`, c.ID, away); err != nil {
 			return nil, err
 		}
-		action := "course.archived"
+		after := map[string]any{"archived": away, "closed": closed}
+		entry := audit.Entry{Action: "course.archived", Object: c.ID, Course: c.ID, Reason: reason, Before: was, After: after}
 		if !away {
-			action = "course.unarchived"
+			entry = audit.Entry{Action: "course.unarchived", Object: c.ID, Course: c.ID, Before: was, After: after}
 		}
-		if err := audit.Record(ctx, tx, audit.Entry{
-			Action: action, Object: c.ID, Course: c.ID, Reason: reason, Before: was, After: map[string]any{"archived": away, "closed": closed},
-		}); err != nil {
+		if err := audit.Record(ctx, tx, entry); err != nil {
 			return nil, err
 		}
 		if c, err = readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, c.ID); err != nil {

@@ -3,6 +3,7 @@ package courses
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -90,10 +91,7 @@ func (s *Service) baseOf(ctx context.Context, req *coursespb.CompareEditRequest)
 // edited returns a content with an edit made, as it would be stored.
 func edited(base document, e *coursespb.ItemEdit) (document, error) {
 	// By way of its text, so that the result is as one that was read.
-	d := document{}
-	for key, v := range base {
-		d[key] = v
-	}
+	d := maps.Clone(base)
 	if e.Title != nil {
 		d["title"] = strings.TrimSpace(e.GetTitle())
 	}

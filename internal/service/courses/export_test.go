@@ -1,5 +1,10 @@
 package courses
 
+import (
+	"slices"
+	"strings"
+)
+
 // CourseOwnerChanged is the handler of the event, for tests.
 var CourseOwnerChanged = (*Service).courseOwnerChanged
 
@@ -8,3 +13,8 @@ var (
 	CohortChanged           = (*Service).cohortChanged
 	CohortMembershipChanged = (*Service).cohortMembershipChanged
 )
+
+// PublicationColumns are all columns of a publication that the code knows of.
+func PublicationColumns() []string {
+	return append(slices.Clone(notOfPublication), strings.Split(landingColumns, ", ")...)
+}

@@ -116,7 +116,6 @@ type edit struct {
 
 func edits(base, other []string, budget *int) []edit {
 	var out []edit
-	at := 0
 	n := numbered(base, other)
 	gone, came := compareSequences(n[0], n[1], budget)
 	for i, j := 0, 0; i < len(base) || j < len(other); {
@@ -124,7 +123,7 @@ func edits(base, other []string, budget *int) []edit {
 		for e.to < len(base) && gone[e.to] {
 			e.to++
 		}
-		at = j
+		at := j
 		for at < len(other) && came[at] {
 			at++
 		}

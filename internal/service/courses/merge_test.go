@@ -12,7 +12,7 @@ func content3(t *rapid.T) (base, current, yours document) {
 	for range rapid.IntRange(0, 6).Draw(t, "blocks") {
 		blocks = append(blocks, blockOf(t))
 	}
-	make := func(title string, list []document) document {
+	of := func(title string, list []document) document {
 		body := []any{}
 		for _, b := range list {
 			body = append(body, map[string]any(b))
@@ -20,7 +20,7 @@ func content3(t *rapid.T) (base, current, yours document) {
 		return document{"title": title, "preview": false, "body": body}
 	}
 	titles := rapid.SampledFrom([]string{"One", "Two"})
-	return make("One", blocks), make(titles.Draw(t, "title"), changedBlocks(t, blocks)), make(titles.Draw(t, "your title"), changedBlocks(t, blocks))
+	return of("One", blocks), of(titles.Draw(t, "title"), changedBlocks(t, blocks)), of(titles.Draw(t, "your title"), changedBlocks(t, blocks))
 }
 
 func merged(base, current, yours document) (document, []conflict) {

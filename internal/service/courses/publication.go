@@ -97,10 +97,11 @@ func (s *Service) publishIn(ctx context.Context, tx *pg.Tx, p publishing, m meas
 	if _, err := tx.Exec(ctx, `UPDATE course SET review_passed = true WHERE id = $1 AND NOT review_passed`, c.ID); err != nil {
 		return nil, err
 	}
-	entry := audit.Entry{Action: "course.published", Object: c.ID, Course: c.ID, Reason: p.message}
 	after := map[string]any{"version": c.PublishedNumber + 1}
+	entry := audit.Entry{Action: "course.published", Object: c.ID, Course: c.ID, Reason: p.message, After: after}
 	if p.revertTo > 0 {
-		entry.Action, after["reverted_to"] = "course.reverted", p.revertTo
+		after["reverted_to"] = p.revertTo
+		entry = audit.Entry{Action: "course.reverted", Object: c.ID, Course: c.ID, Reason: p.message, After: after}
 		if _, err := tx.Exec(ctx, `UPDATE publication SET reverted_to = $3 WHERE course_id = $1 AND number = $2`, c.ID, c.PublishedNumber+1, p.revertTo); err != nil {
 			return nil, err
 		}
@@ -108,7 +109,6 @@ func (s *Service) publishIn(ctx context.Context, tx *pg.Tx, p publishing, m meas
 	if m.impact.GetLearners() > 0 {
 		after["learners_touched"] = m.impact.GetLearners()
 	}
-	entry.After = after
 	if c, err = readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, c.ID); err != nil {
 		return nil, err
 	}

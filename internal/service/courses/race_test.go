@@ -31,7 +31,7 @@ func TestAuthorsAndPublishersAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := f.db.Exec(t.Context(), `
-		RESET ROLE;
+		SET ROLE NONE;
 		CREATE TABLE moment (changes bigint, items text);
 		GRANT ALL ON moment TO PUBLIC;
 		CREATE FUNCTION note_moment() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -113,7 +113,7 @@ func TestAuthorsAndPublishersAtOnce(t *testing.T) {
 			_, err := f.GetOutline(f.learner, &coursespb.GetOutlineRequest{CourseId: courseID})
 			return err
 		}
-		_, err := f.RevertCourse(f.teacher, &coursespb.RevertCourseRequest{CourseId: courseID, Version: int32(1 + i/10%3), DiscardDraft: true}) //nolint:gosec // a test
+		_, err := f.RevertCourse(f.teacher, &coursespb.RevertCourseRequest{CourseId: courseID, Version: int32(1 + i/10%3), DiscardDraft: true})
 		return err
 	}, "version.not_found")
 	authors.Wait()

@@ -198,14 +198,12 @@ func (s *Service) decide(ctx context.Context, req proto.Message, d decision) (*c
 		if err := setReview(ctx, tx, c.ID, r.State, r.DraftChanges, c.ReviewPassed && (d.state == reviewApproved || c.Published)); err != nil {
 			return nil, err
 		}
-		action := "course.approved"
+		before, after := map[string]any{"state": was}, map[string]any{"draft_etag": etag(r.DraftChanges), "remarks": len(r.Remarks)}
+		entry := audit.Entry{Action: "course.approved", Object: r.ID, Course: c.ID, Person: r.SubmittedBy, Reason: r.Comment, Before: before, After: after}
 		if d.state == reviewReturned {
-			action = "course.returned"
+			entry = audit.Entry{Action: "course.returned", Object: r.ID, Course: c.ID, Person: r.SubmittedBy, Reason: r.Comment, Before: before, After: after}
 		}
-		if err := audit.Record(ctx, tx, audit.Entry{
-			Action: action, Object: r.ID, Course: c.ID, Person: r.SubmittedBy, Reason: r.Comment,
-			Before: map[string]any{"state": was}, After: map[string]any{"draft_etag": etag(r.DraftChanges), "remarks": len(r.Remarks)},
-		}); err != nil {
+		if err := audit.Record(ctx, tx, entry); err != nil {
 			return nil, err
 		}
 		return r.message(), bus.Publish(ctx, tx, &coursespb.CourseReviewed{

@@ -176,25 +176,23 @@ func TestRevenueSplit(t *testing.T) {
 	partner := id.New("account")
 	f.roles.given = append(f.roles.given, &accesspb.AssignCourseRoleRequest{CourseId: courseID, AccountId: partner, Role: "co_teacher"})
 	get := &coursespb.GetRevenueSplitRequest{CourseId: courseID, PageSize: 1}
-	shares := func(list ...any) (out []*coursespb.RevenueShare) {
-		for i := 0; i < len(list); i += 2 {
-			out = append(out, &coursespb.RevenueShare{AccountId: list[i].(string), BasisPoints: int32(list[i+1].(int))}) //nolint:errcheck,forcetypeassert // a test
-		}
-		return out
+	one := func(accountID string, points int32) *coursespb.RevenueShare {
+		return &coursespb.RevenueShare{AccountId: accountID, BasisPoints: points}
 	}
-	same(t, "before", &coursespb.RevenueSplit{CourseId: courseID, Shares: shares(f.teacherID, 10_000)}, must(f.GetRevenueSplit(f.teacher, get)).GetCurrent())
+	shares := func(list ...*coursespb.RevenueShare) []*coursespb.RevenueShare { return list }
+	same(t, "before", &coursespb.RevenueSplit{CourseId: courseID, Shares: shares(one(f.teacherID, 10_000))}, must(f.GetRevenueSplit(f.teacher, get)).GetCurrent())
 	for what, c := range map[string]struct {
 		shares []*coursespb.RevenueShare
 		at     time.Time
 		code   string
 		field  string
 	}{
-		"less":       {shares(f.teacherID, 9_999), time.Time{}, "revenue.sum", "shares"},
-		"more":       {shares(f.teacherID, 10_000, partner, 1), time.Time{}, "revenue.sum", "shares"},
-		"twice":      {shares(f.teacherID, 5_000, f.teacherID, 5_000), time.Time{}, "revenue.twice", "shares[1].account_id"},
-		"a stranger": {shares(f.teacherID, 5_000, f.learnerID, 5_000), time.Time{}, "revenue.not_staff", "shares[1].account_id"},
-		"the past":   {shares(f.teacherID, 10_000), start.Add(-time.Hour), "revenue.valid_from", "valid_from"},
-		"too far":    {shares(f.teacherID, 10_000), start.AddDate(2, 0, 0), "revenue.valid_from", "valid_from"},
+		"less":       {shares(one(f.teacherID, 9_999)), time.Time{}, "revenue.sum", "shares"},
+		"more":       {shares(one(f.teacherID, 10_000), one(partner, 1)), time.Time{}, "revenue.sum", "shares"},
+		"twice":      {shares(one(f.teacherID, 5_000), one(f.teacherID, 5_000)), time.Time{}, "revenue.twice", "shares[1].account_id"},
+		"a stranger": {shares(one(f.teacherID, 5_000), one(f.learnerID, 5_000)), time.Time{}, "revenue.not_staff", "shares[1].account_id"},
+		"the past":   {shares(one(f.teacherID, 10_000)), start.Add(-time.Hour), "revenue.valid_from", "valid_from"},
+		"too far":    {shares(one(f.teacherID, 10_000)), start.AddDate(2, 0, 0), "revenue.valid_from", "valid_from"},
 	} {
 		req := &coursespb.SetRevenueSplitRequest{CourseId: courseID, Shares: c.shares}
 		if !c.at.IsZero() {
@@ -206,9 +204,9 @@ func TestRevenueSplit(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", what, d)
 		}
 	}
-	now := must(f.SetRevenueSplit(f.teacher, &coursespb.SetRevenueSplitRequest{CourseId: courseID, Shares: shares(f.teacherID, 7_000, partner, 3_000)}))
+	now := must(f.SetRevenueSplit(f.teacher, &coursespb.SetRevenueSplitRequest{CourseId: courseID, Shares: shares(one(f.teacherID, 7_000), one(partner, 3_000))}))
 	later := must(f.SetRevenueSplit(f.teacher, &coursespb.SetRevenueSplitRequest{
-		CourseId: courseID, Shares: shares(f.teacherID, 1, partner, 9_999), ValidFrom: timestamppb.New(start.AddDate(0, 1, 0)),
+		CourseId: courseID, Shares: shares(one(f.teacherID, 1), one(partner, 9_999)), ValidFrom: timestamppb.New(start.AddDate(0, 1, 0)),
 	}))
 	page := must(f.GetRevenueSplit(f.teacher, get))
 	same(t, "now", now, page.GetCurrent())
@@ -221,6 +219,6 @@ func TestRevenueSplit(t *testing.T) {
 	if e, ok := events[len(events)-1].(*coursespb.RevenueSplitChanged); !ok || e.GetVersion() != 2 || len(e.GetShares()) != 2 || !e.GetValidFrom().AsTime().Equal(start.AddDate(0, 1, 0)) {
 		t.Errorf("told: %v", events)
 	}
-	_, err := f.SetRevenueSplit(f.learner, &coursespb.SetRevenueSplitRequest{CourseId: courseID, Shares: shares(f.learnerID, 10_000)})
+	_, err := f.SetRevenueSplit(f.learner, &coursespb.SetRevenueSplitRequest{CourseId: courseID, Shares: shares(one(f.learnerID, 10_000))})
 	tells(t, "a learner", err, fault.Forbidden, "auth.forbidden")
 }

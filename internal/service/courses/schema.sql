@@ -1,6 +1,36 @@
 -- What the migrations make of the schema "courses". Generated; do not edit:
 -- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
 
+CREATE TABLE cohort (
+	cohort_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	cancelled boolean NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT cohort_pkey PRIMARY KEY (cohort_id)
+);
+COMMENT ON TABLE cohort IS 'Which cohorts there are, as the service access told it with version. No personal data.';
+
+CREATE TABLE cohort_member (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	version bigint NOT NULL,
+	cohort_id text COLLATE "C" NOT NULL,
+	CONSTRAINT cohort_member_pkey PRIMARY KEY (course_id, account_id)
+);
+COMMENT ON TABLE cohort_member IS 'In which cohort of a course somebody is, empty for none any more, as the service access told it with version. Personal data of the account. Kept as long as the account.';
+
+CREATE TABLE cohort_pin (
+	course_id text COLLATE "C" NOT NULL,
+	cohort_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	sequence bigint NOT NULL,
+	author_id text COLLATE "C" NOT NULL,
+	pinned_at timestamp with time zone NOT NULL,
+	CONSTRAINT cohort_pin_pkey PRIMARY KEY (course_id, cohort_id),
+	CONSTRAINT cohort_pin_course FOREIGN KEY (course_id) REFERENCES course(id)
+);
+COMMENT ON TABLE cohort_pin IS 'Which version the learners of a cohort see, 0 for the newest again. author_id says which account pinned last.';
+
 CREATE TABLE course (
 	id text COLLATE "C" NOT NULL,
 	owner_id text COLLATE "C" NOT NULL,
@@ -21,24 +51,40 @@ CREATE TABLE course (
 	sequence bigint NOT NULL DEFAULT 0,
 	created_at timestamp with time zone NOT NULL,
 	owner_version bigint NOT NULL DEFAULT 0,
-	CONSTRAINT course_pkey PRIMARY KEY (id)
+	require_etag boolean NOT NULL DEFAULT false,
+	edited_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	edited_at timestamp with time zone,
+	archived_at timestamp with time zone,
+	closed boolean NOT NULL DEFAULT false,
+	review_state text NOT NULL DEFAULT ''::text,
+	review_changes bigint NOT NULL DEFAULT '-1'::integer,
+	review_passed boolean NOT NULL DEFAULT false,
+	CONSTRAINT course_pkey PRIMARY KEY (id),
+	CONSTRAINT course_review_state CHECK ((review_state = ANY (ARRAY[''::text, 'submitted'::text, 'approved'::text, 'returned'::text])))
 );
 COMMENT ON TABLE course IS 'Courses with the draft of their landing page. owner_id says which account owns it.';
 COMMENT ON COLUMN course.revision IS 'Grows with each change of the row that is told; the ETag.';
 COMMENT ON COLUMN course.published_changes IS 'draft.changes when it was last published.';
 COMMENT ON COLUMN course.sequence IS 'Grows with each event about publishing.';
 COMMENT ON COLUMN course.owner_version IS 'The version of the last change of owner that access has told.';
+COMMENT ON COLUMN course.require_etag IS 'Whether a change of what somebody may have changed meanwhile has to name the version it is based on.';
+COMMENT ON COLUMN course.edited_by IS 'Which account changed the landing page of the draft last, and edited_at when.';
+COMMENT ON COLUMN course.closed IS 'Whether it is archived and learners do not see it any more.';
+COMMENT ON COLUMN course.review_changes IS 'draft.changes of what was submitted last.';
+COMMENT ON COLUMN course.review_passed IS 'Whether it may come into the marketplace without another review.';
 
 CREATE TABLE draft (
 	course_id text COLLATE "C" NOT NULL,
 	owner_id text COLLATE "C" NOT NULL,
 	changes bigint NOT NULL DEFAULT 0,
 	changed_at timestamp with time zone NOT NULL,
+	archived boolean NOT NULL DEFAULT false,
 	CONSTRAINT draft_pkey PRIMARY KEY (course_id),
 	CONSTRAINT draft_course FOREIGN KEY (course_id) REFERENCES course(id)
 );
 CREATE INDEX draft_owner ON draft USING btree (owner_id, changed_at DESC, course_id DESC);
 COMMENT ON TABLE draft IS 'How often and when the draft of each course was changed. A row apart from the course, so that who saves a lesson waits for nobody but who publishes. owner_id is that of the course.';
+COMMENT ON COLUMN draft.archived IS 'Whether the course is archived, and nothing of the draft may change.';
 
 CREATE TABLE item (
 	id text COLLATE "C" NOT NULL,
@@ -55,8 +101,53 @@ CREATE TABLE item (
 	CONSTRAINT item_parent CHECK (((kind = 'module'::text) = (parent_id = ''::text)))
 );
 CREATE INDEX item_siblings ON item USING btree (course_id, parent_id, "position", id);
+CREATE OR REPLACE FUNCTION note_item_revision()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	IF TG_OP = 'DELETE' THEN
+		INSERT INTO item_revision (item_id, revision, course_id, kind, parent_id, version_id, removed)
+		VALUES (OLD.id, OLD.revision + 1, OLD.course_id, OLD.kind, OLD.parent_id, OLD.version_id, true);
+	ELSE
+		INSERT INTO item_revision (item_id, revision, course_id, kind, parent_id, version_id)
+		VALUES (NEW.id, NEW.revision, NEW.course_id, NEW.kind, NEW.parent_id, NEW.version_id);
+	END IF;
+	RETURN NULL;
+END
+$function$;
+CREATE TRIGGER item_added AFTER INSERT OR DELETE ON item FOR EACH ROW EXECUTE FUNCTION note_item_revision();
+CREATE OR REPLACE FUNCTION note_item_revision()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	IF TG_OP = 'DELETE' THEN
+		INSERT INTO item_revision (item_id, revision, course_id, kind, parent_id, version_id, removed)
+		VALUES (OLD.id, OLD.revision + 1, OLD.course_id, OLD.kind, OLD.parent_id, OLD.version_id, true);
+	ELSE
+		INSERT INTO item_revision (item_id, revision, course_id, kind, parent_id, version_id)
+		VALUES (NEW.id, NEW.revision, NEW.course_id, NEW.kind, NEW.parent_id, NEW.version_id);
+	END IF;
+	RETURN NULL;
+END
+$function$;
+CREATE TRIGGER item_changed AFTER UPDATE ON item FOR EACH ROW WHEN ((new.revision <> old.revision)) EXECUTE FUNCTION note_item_revision();
 COMMENT ON TABLE item IS 'The draft: modules, and lessons in modules, with the content they have now. No personal data.';
 COMMENT ON COLUMN item."position" IS 'Orders the siblings; there are gaps, so that one can be moved alone.';
+
+CREATE TABLE item_revision (
+	item_id text COLLATE "C" NOT NULL,
+	revision bigint NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	kind text NOT NULL,
+	parent_id text COLLATE "C" NOT NULL,
+	version_id bigint NOT NULL,
+	removed boolean NOT NULL DEFAULT false,
+	CONSTRAINT item_revision_pkey PRIMARY KEY (item_id, revision),
+	CONSTRAINT item_revision_version FOREIGN KEY (version_id) REFERENCES item_version(id)
+);
+COMMENT ON TABLE item_revision IS 'What each item of a draft was at each of its revisions; removed at its last where it has left the draft. Written by a trigger, whatever changes an item. No personal data.';
 
 CREATE TABLE item_version (
 	id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -68,6 +159,7 @@ CREATE TABLE item_version (
 	created_at timestamp with time zone NOT NULL,
 	CONSTRAINT item_version_pkey PRIMARY KEY (id)
 );
+CREATE INDEX item_version_of_item ON item_version USING btree (item_id, id);
 COMMENT ON TABLE item_version IS 'Every content that a module or a lesson ever had. Rows are never changed. author_id says which account wrote it.';
 
 CREATE TABLE publication (
@@ -86,10 +178,12 @@ CREATE TABLE publication (
 	tags text[] NOT NULL,
 	outcomes text[] NOT NULL,
 	cover_media_id text COLLATE "C" NOT NULL,
+	reverted_to integer NOT NULL DEFAULT 0,
 	CONSTRAINT publication_pkey PRIMARY KEY (course_id, number),
 	CONSTRAINT publication_course FOREIGN KEY (course_id) REFERENCES course(id)
 );
 COMMENT ON TABLE publication IS 'What was published, with the landing page as it was. Rows are never changed. author_id says which account published.';
+COMMENT ON COLUMN publication.reverted_to IS 'The version that it is again what it was; 0 where it is the draft of then.';
 
 CREATE TABLE publication_item (
 	course_id text COLLATE "C" NOT NULL,
@@ -102,5 +196,39 @@ CREATE TABLE publication_item (
 	CONSTRAINT publication_item_pkey PRIMARY KEY (course_id, number, item_id),
 	CONSTRAINT publication_item_version FOREIGN KEY (version_id) REFERENCES item_version(id)
 );
+CREATE INDEX publication_item_of_version ON publication_item USING btree (version_id, number);
 COMMENT ON TABLE publication_item IS 'The modules and lessons of what was published, with their content then. Rows are never changed. No personal data.';
 COMMENT ON COLUMN publication_item."position" IS 'The place among the siblings, from 0, without gaps.';
+
+CREATE TABLE revenue_split (
+	course_id text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	valid_from timestamp with time zone NOT NULL,
+	shares jsonb NOT NULL,
+	author_id text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT revenue_split_pkey PRIMARY KEY (course_id, version),
+	CONSTRAINT revenue_split_course FOREIGN KEY (course_id) REFERENCES course(id)
+);
+COMMENT ON TABLE revenue_split IS 'How what a course earns is shared among its staff: each row as it was set, never changed. Personal data: shares names accounts and what part each gets, author_id who set it. Kept for the accounts.';
+
+CREATE TABLE review (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	draft_changes bigint NOT NULL,
+	state text NOT NULL,
+	message text NOT NULL,
+	submitted_by text COLLATE "C" NOT NULL,
+	submitted_at timestamp with time zone NOT NULL,
+	comment text NOT NULL DEFAULT ''::text,
+	remarks jsonb NOT NULL DEFAULT '[]'::jsonb,
+	reviewer_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	reviewed_at timestamp with time zone,
+	CONSTRAINT review_pkey PRIMARY KEY (id),
+	CONSTRAINT review_course FOREIGN KEY (course_id) REFERENCES course(id),
+	CONSTRAINT review_state CHECK ((state = ANY (ARRAY['submitted'::text, 'approved'::text, 'returned'::text, 'superseded'::text])))
+);
+CREATE INDEX review_of_course ON review USING btree (course_id, submitted_at DESC, id DESC);
+CREATE UNIQUE INDEX review_open ON review USING btree (course_id) WHERE (state = 'submitted'::text);
+CREATE INDEX review_queue ON review USING btree (submitted_at, id) WHERE (state = 'submitted'::text);
+COMMENT ON TABLE review IS 'What was submitted for review and what became of it. Personal data of staff: submitted_by and reviewer_id say which accounts. Kept as long as the course.';

@@ -116,7 +116,7 @@ func TestRevertCourse(t *testing.T) {
 	a, b := f.lesson(courseID, one, "a"), f.lesson(courseID, one, "b")
 	f.write(courseID, a, "first")
 	f.publish(courseID)
-	first := f.read1(courseID)
+	first := f.draftText(courseID)
 	staleEtag := must(f.GetLesson(f.teacher, &coursespb.GetLessonRequest{CourseId: courseID, LessonId: b})).GetEtag()
 
 	f.write(courseID, a, "second")
@@ -142,7 +142,7 @@ func TestRevertCourse(t *testing.T) {
 		t.Errorf("reverted: %v", got)
 	}
 	for _, view := range []string{"draft", "published"} {
-		if d := cmp.Diff(first, f.read2(courseID, view)); d != "" {
+		if d := cmp.Diff(first, f.textual(courseID, view)); d != "" {
 			t.Errorf("%s (-want +got):\n%s", view, d)
 		}
 	}
@@ -161,10 +161,33 @@ func TestRevertCourse(t *testing.T) {
 	must(f.UpdateLesson(f.teacher, &coursespb.UpdateLessonRequest{CourseId: courseID, LessonId: b, Title: new("bb"), Position: new(int32(0))}))
 }
 
-// read1 is the draft of a course as text.
-func (f *fixture) read1(courseID string) string { return f.read2(courseID, "draft") }
+// TestRevertKnowsAllColumns: what is published is brought back as a whole, also
+// what columns that come later hold.
+func TestRevertKnowsAllColumns(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	for table, want := range map[string][]string{
+		"publication":      courses.PublicationColumns(),
+		"publication_item": {"course_id", "number", "item_id", "parent_id", "kind", "position", "version_id"},
+	} {
+		var got []string
+		if err := f.db.QueryRow(t.Context(), `
+			SELECT array_agg(attname::text ORDER BY attname) FROM pg_attribute
+			WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped`, table).Scan(&got); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s (-known +there): let revertDraft bring it back:\n%s", table, d)
+		}
+	}
+}
 
-func (f *fixture) read2(courseID, view string) string {
+// draftText is the draft of a course as text.
+func (f *fixture) draftText(courseID string) string { return f.textual(courseID, "draft") }
+
+func (f *fixture) textual(courseID, view string) string {
 	f.t.Helper()
 	c := must(f.GetCourse(f.teacher, &coursespb.GetCourseRequest{CourseId: courseID, View: view}))
 	out := c.GetTitle()
@@ -213,7 +236,9 @@ func TestDiffVersions(t *testing.T) {
 			ItemId: a, Kind: "lesson", Changes: []string{"changed"}, TitleBefore: "a", TitleAfter: "a", ParentBefore: one, ParentAfter: one,
 			Blocks: []*coursespb.BlockDiff{{Change: "changed", Type: "markdown", Fields: []*coursespb.FieldChange{{Path: "text", Text: []*coursespb.TextHunk{
 				{Op: "equal", Text: "The painted porch of Athens was where Zeno "},
-				{Op: "delete", Text: "taught"}, {Op: "insert", Text: "founded"}, {Op: "equal", Text: " his school, and it was old."},
+				{Op: "delete", Text: "taught"},
+				{Op: "insert", Text: "founded"},
+				{Op: "equal", Text: " his school, and it was old."},
 			}}}}},
 		},
 		{
