@@ -21,12 +21,6 @@ func Match(ctx context.Context, current string) error {
 			return nil
 		}
 	}
-	return Stale(current)
-}
-
-// Stale is the error that [Match] tells of a thing whose version is current, for
-// those who name another in a field.
-func Stale(current string) error {
 	return &fault.Error{
 		Kind: fault.Precondition, Code: "etag.stale", Etag: current,
 		Message: "Somebody else has changed this since you read it.",

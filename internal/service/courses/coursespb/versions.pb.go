@@ -776,7 +776,8 @@ func (x *DiffSummary) GetCourseFields() int32 {
 	return 0
 }
 
-// How an item differs.
+// How an item differs. Of one that is new or gone only its title and its place are
+// told; what it shows is in its versions.
 type ItemDiff struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The item.
