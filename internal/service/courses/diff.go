@@ -16,7 +16,7 @@ import (
 // Columns of rows that say when and by whom and not what: all others are content,
 // those that come later too.
 var (
-	notOfVersion     = []string{"id", "item_id", "author_id", "created_at", "hash"}
+	notOfVersion     = []string{"id", "item_id", "author_id", "created_at", "hash", "number", "playable_media_ids"}
 	notOfPublication = []string{"course_id", "number", "message", "author_id", "published_at", "lesson_count", "reverted_to"}
 	notOfCourse      = []string{
 		"id", "owner_id", "owner_version", "revision", "published", "published_number", "published_at", "published_changes", "sequence",

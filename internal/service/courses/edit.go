@@ -38,18 +38,16 @@ func (s *Service) matchItem(ctx context.Context, tx *pg.Tx, courseID string, it 
 		return rpc.Match(ctx, current)
 	}
 	var (
-		strict    bool
-		author    string
-		at        time.Time
-		unchanged bool
+		strict bool
+		editor string
+		at     *time.Time
 	)
-	err := tx.QueryRow(ctx, `
-		SELECT c.require_etag, v.author_id, v.created_at, NOT EXISTS (SELECT FROM item_version o WHERE o.item_id = v.item_id AND o.id < v.id)
-		FROM item_version v, course c WHERE v.id = $1 AND c.id = $2`, it.VersionID, courseID).Scan(&strict, &author, &at, &unchanged)
+	err := tx.QueryRow(ctx, `SELECT c.require_etag, i.edited_by, i.edited_at FROM item i, course c WHERE i.id = $1 AND c.id = $2`, it.ID, courseID).
+		Scan(&strict, &editor, &at)
 	if err != nil {
 		return err
 	}
-	if strict || content && !unchanged && author != auth.From(ctx).Account && s.now().Sub(at) < fresh {
+	if strict || content && at != nil && editor != auth.From(ctx).Account && s.now().Sub(*at) < fresh {
 		return required(current)
 	}
 	return nil

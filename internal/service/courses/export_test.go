@@ -1,20 +1,4 @@
 package courses
 
-import (
-	"slices"
-	"strings"
-)
-
 // CourseOwnerChanged is the handler of the event, for tests.
 var CourseOwnerChanged = (*Service).courseOwnerChanged
-
-// CohortChanged and CohortMembershipChanged are handlers of events, for tests.
-var (
-	CohortChanged           = (*Service).cohortChanged
-	CohortMembershipChanged = (*Service).cohortMembershipChanged
-)
-
-// PublicationColumns are all columns of a publication that the code knows of.
-func PublicationColumns() []string {
-	return append(slices.Clone(notOfPublication), strings.Split(landingColumns, ", ")...)
-}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -34,7 +35,7 @@ func (v itemVersion) message(itemID string) *coursespb.ItemVersion {
 		Publications: v.Publications, PublicationCount: v.PublicationCount, InDraft: v.InDraft,
 	}
 	if v.Hash != nil {
-		out.Hash = *v.Hash
+		out.Hash = strings.TrimPrefix(*v.Hash, `\x`) // as JSON has bytes
 	}
 	return out
 }
@@ -153,7 +154,7 @@ func itemContent(ctx context.Context, db pg.Querier, courseID, itemID string, re
 	if err != nil {
 		return nil, err
 	}
-	c, err := readContent(ctx, db, versionID)
+	c, err := readVersion(ctx, db, versionID)
 	if err != nil {
 		return nil, err
 	}

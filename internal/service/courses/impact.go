@@ -203,7 +203,7 @@ func (s *Service) findings(ctx context.Context, c course) ([]*coursespb.Finding,
 	var lessons int
 	var emptyLessons, emptyModules []string
 	if err := s.db.QueryRow(ctx, `
-		SELECT (SELECT count(*) FROM item WHERE course_id = $1 AND kind = 'lesson'),
+		SELECT (SELECT count(*) FROM item WHERE course_id = $1 AND kind <> 'module'),
 			ARRAY(SELECT i.id FROM item i JOIN item_version v ON v.id = i.version_id
 				WHERE i.course_id = $1 AND i.kind = 'lesson' AND v.body = '[]' ORDER BY i.id LIMIT $2),
 			ARRAY(SELECT i.id FROM item i WHERE i.course_id = $1 AND i.kind = 'module'

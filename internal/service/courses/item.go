@@ -55,13 +55,8 @@ func (s *Service) insertVersion(ctx context.Context, tx *pg.Tx, itemID string, c
 
 // readVersion is a statement of its own, after the item is locked: joined to
 // the locked row it would still be the version of before the wait.
-func readVersion(ctx context.Context, tx *pg.Tx, versionID int64) (content, error) {
-	return readContent(ctx, tx, versionID)
-}
-
-// readContent returns a content by its id.
-func readContent(ctx context.Context, db pg.Querier, versionID int64) (content, error) {
-	rows, err := db.Query(ctx, `SELECT title, preview, body FROM item_version WHERE id = $1`, versionID)
+func readVersion(ctx context.Context, tx pg.Querier, versionID int64) (content, error) {
+	rows, err := tx.Query(ctx, `SELECT title, preview, body FROM item_version WHERE id = $1`, versionID)
 	if err != nil {
 		return content{}, err
 	}
@@ -78,10 +73,13 @@ func insertItem(ctx context.Context, tx *pg.Tx, courseID, kind string, it item) 
 }
 
 // updateItem writes what may have changed of an item, as its next revision.
-func updateItem(ctx context.Context, tx *pg.Tx, it *item) error {
+func (s *Service) updateItem(ctx context.Context, tx *pg.Tx, it *item) error {
 	it.Revision++
-	_, err := tx.Exec(ctx, `UPDATE item SET parent_id = $2, position = $3, version_id = $4, revision = $5 WHERE id = $1`,
-		it.ID, it.ParentID, it.Position, it.VersionID, it.Revision)
+	_, err := tx.Exec(ctx, `
+		UPDATE item SET parent_id = $2, position = $3, version_id = $4, revision = $5,
+			edited_by = CASE WHEN version_id = $4 THEN edited_by ELSE $6 END, edited_at = CASE WHEN version_id = $4 THEN edited_at ELSE $7 END
+		WHERE id = $1`,
+		it.ID, it.ParentID, it.Position, it.VersionID, it.Revision, auth.From(ctx).Account, s.now())
 	return err
 }
 

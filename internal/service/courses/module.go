@@ -126,7 +126,7 @@ func (s *Service) save(ctx context.Context, tx *pg.Tx, courseID string, was item
 	if *it == was {
 		return nil
 	}
-	if err := updateItem(ctx, tx, it); err != nil {
+	if err := s.updateItem(ctx, tx, it); err != nil {
 		return err
 	}
 	kind, _, _ := strings.Cut(it.ID, "_")

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
@@ -35,35 +36,40 @@ const landingColumns = `title, subtitle, description, language, level, category,
 // those that leave it in the trigger's history. The course, its items and its
 // draft are locked.
 func (s *Service) revertDraft(ctx context.Context, tx *pg.Tx, courseID string, number int32) error {
-	for _, sql := range []string{
-		`UPDATE course SET (` + landingColumns + `) = (SELECT ` + landingColumns + ` FROM publication WHERE course_id = $1 AND number = $2)
-		WHERE id = $1`,
-		`DELETE FROM item i WHERE i.course_id = $1
-			AND NOT EXISTS (SELECT FROM publication_item p WHERE p.course_id = $1 AND p.number = $2 AND p.item_id = i.id)`,
-		// A new place alone is one only where the order is another.
-		`UPDATE item i SET parent_id = p.parent_id, position = p.at, version_id = p.version_id,
-			revision = i.revision + CASE WHEN p.same THEN 0 ELSE 1 END
-		FROM (
-			SELECT p.item_id, p.parent_id, p.version_id, (p.position + 1) * 4294967296 AS at,
-				(p.parent_id, p.version_id, p.position) = (n.parent_id, n.version_id, n.place) AS same
-			FROM publication_item p
-			JOIN (SELECT id, parent_id, version_id, row_number() OVER (PARTITION BY parent_id ORDER BY position, id) - 1 AS place
-				FROM item WHERE course_id = $1) n ON n.id = p.item_id
-			WHERE p.course_id = $1 AND p.number = $2) p
-		WHERE i.id = p.item_id AND (NOT p.same OR i.position <> p.at)`,
+	account, now := auth.From(ctx).Account, s.now()
+	for _, step := range []struct {
+		sql  string
+		args []any
+	}{
+		{`UPDATE course SET (` + landingColumns + `) = (SELECT ` + landingColumns + ` FROM publication WHERE course_id = $1 AND number = $2),
+			edited_by = $3, edited_at = $4
+		WHERE id = $1`, []any{courseID, number, account, now}},
+		{`DELETE FROM item i WHERE i.course_id = $1
+			AND NOT EXISTS (SELECT FROM publication_item p WHERE p.course_id = $1 AND p.number = $2 AND p.item_id = i.id)`, []any{courseID, number}},
+		// The places as a publication has them, so that what is in the same place is
+		// seen to be.
+		{`UPDATE item i SET position = n.at
+		FROM (SELECT id, row_number() OVER (PARTITION BY parent_id ORDER BY position, id) * $2::bigint AS at FROM item WHERE course_id = $1) n
+		WHERE i.id = n.id AND i.position <> n.at`, []any{courseID, gap}},
+		{`UPDATE item i SET parent_id = p.parent_id, position = (p.position + 1) * $3::bigint, version_id = p.version_id, revision = i.revision + 1,
+			edited_by = CASE WHEN i.version_id = p.version_id THEN i.edited_by ELSE $4 END,
+			edited_at = CASE WHEN i.version_id = p.version_id THEN i.edited_at ELSE $5 END
+		FROM publication_item p
+		WHERE p.course_id = $1 AND p.number = $2 AND i.id = p.item_id
+			AND (i.parent_id, i.version_id, i.position) <> (p.parent_id, p.version_id, (p.position + 1) * $3::bigint)`, []any{courseID, number, gap, account, now}},
 		// Those that come back go on counting where they left, so that an ETag of
 		// before names nothing they have now.
-		`INSERT INTO item (id, course_id, parent_id, kind, position, version_id, revision)
-		SELECT p.item_id, $1, p.parent_id, p.kind, (p.position + 1) * 4294967296, p.version_id, coalesce(r.revision, 0) + 1
+		{`INSERT INTO item (id, course_id, parent_id, kind, position, version_id, revision)
+		SELECT p.item_id, $1, p.parent_id, p.kind, (p.position + 1) * $3::bigint, p.version_id, coalesce(r.revision, 0) + 1
 		FROM publication_item p
 		LEFT JOIN LATERAL (SELECT max(revision) AS revision FROM item_revision WHERE item_id = p.item_id) r ON true
-		WHERE p.course_id = $1 AND p.number = $2 AND NOT EXISTS (SELECT FROM item i WHERE i.id = p.item_id)`,
+		WHERE p.course_id = $1 AND p.number = $2 AND NOT EXISTS (SELECT FROM item i WHERE i.id = p.item_id)`, []any{courseID, number, gap}},
 	} {
-		if _, err := tx.Exec(ctx, sql, courseID, number); err != nil {
+		if _, err := tx.Exec(ctx, step.sql, step.args...); err != nil {
 			return err
 		}
 	}
-	_, err := tx.Exec(ctx, `UPDATE draft SET changes = changes + 1, changed_at = greatest(changed_at, $2) WHERE course_id = $1`, courseID, s.now())
+	_, err := tx.Exec(ctx, `UPDATE draft SET changes = changes + 1, changed_at = greatest(changed_at, $2) WHERE course_id = $1`, courseID, now)
 	return err
 }
 
@@ -98,15 +104,9 @@ func (s *Service) revertItem(ctx context.Context, req *coursespb.RevertItemReque
 			return nil, err
 		}
 		if v.ID != it.VersionID {
-			c, err := readVersion(ctx, tx, v.ID)
-			if err != nil {
-				return nil, err
-			}
 			was := it
-			if it.VersionID, err = s.insertVersion(ctx, tx, it.ID, c); err != nil {
-				return nil, err
-			}
-			if err := updateItem(ctx, tx, &it); err != nil {
+			it.VersionID = v.ID
+			if err := s.updateItem(ctx, tx, &it); err != nil {
 				return nil, err
 			}
 			if err := s.touch(ctx, tx, courseID, audit.Entry{

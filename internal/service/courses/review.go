@@ -106,11 +106,12 @@ func (s *Service) submitForReview(ctx context.Context, req *coursespb.SubmitForR
 		if c.ArchivedAt != nil {
 			return nil, ErrArchived
 		}
-		if n, err := countItems(ctx, tx, c.ID, "lesson"); err != nil || n == 0 {
-			if err == nil {
-				err = ErrNoLessons
-			}
+		var empty bool
+		if err := tx.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM item WHERE course_id = $1 AND kind <> 'module')`, c.ID).Scan(&empty); err != nil {
 			return nil, err
+		}
+		if empty {
+			return nil, ErrNoLessons
 		}
 		last, ok, err := lastReview(ctx, tx, c.ID)
 		if err != nil {

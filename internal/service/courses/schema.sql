@@ -94,6 +94,8 @@ CREATE TABLE item (
 	"position" bigint NOT NULL,
 	revision bigint NOT NULL DEFAULT 1,
 	version_id bigint NOT NULL,
+	edited_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	edited_at timestamp with time zone,
 	CONSTRAINT item_pkey PRIMARY KEY (id),
 	CONSTRAINT item_course FOREIGN KEY (course_id) REFERENCES course(id),
 	CONSTRAINT item_version_of FOREIGN KEY (version_id) REFERENCES item_version(id),
@@ -135,6 +137,7 @@ $function$;
 CREATE TRIGGER item_changed AFTER UPDATE ON item FOR EACH ROW WHEN ((new.revision <> old.revision)) EXECUTE FUNCTION note_item_revision();
 COMMENT ON TABLE item IS 'The draft: modules, and lessons in modules, with the content they have now. No personal data.';
 COMMENT ON COLUMN item."position" IS 'Orders the siblings; there are gaps, so that one can be moved alone.';
+COMMENT ON COLUMN item.edited_by IS 'Which account gave it another content last, and edited_at when; empty since it was made.';
 
 CREATE TABLE item_revision (
 	item_id text COLLATE "C" NOT NULL,

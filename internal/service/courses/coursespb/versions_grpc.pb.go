@@ -61,8 +61,7 @@ type VersionServiceClient interface {
 	// Errors: item.not_found (404), item_version.not_found (404) for a base that
 	// never was, lesson.too_large (413).
 	CompareEdit(ctx context.Context, in *CompareEditRequest, opts ...grpc.CallOption) (*Comparison, error)
-	// Gives an item of the draft a content that it had before, as a new version.
-	// Errors: item.not_found, item_version.not_found (404), etag.stale,
+	// Gives an item of the draft a content that it had before. Errors: item.not_found, item_version.not_found (404), etag.stale,
 	// etag.required (412), course.archived (409).
 	RevertItem(ctx context.Context, in *RevertItemRequest, opts ...grpc.CallOption) (*ItemContent, error)
 	// Publishes again what a version was, as a new version, and makes the draft the
@@ -244,8 +243,7 @@ type VersionServiceServer interface {
 	// Errors: item.not_found (404), item_version.not_found (404) for a base that
 	// never was, lesson.too_large (413).
 	CompareEdit(context.Context, *CompareEditRequest) (*Comparison, error)
-	// Gives an item of the draft a content that it had before, as a new version.
-	// Errors: item.not_found, item_version.not_found (404), etag.stale,
+	// Gives an item of the draft a content that it had before. Errors: item.not_found, item_version.not_found (404), etag.stale,
 	// etag.required (412), course.archived (409).
 	RevertItem(context.Context, *RevertItemRequest) (*ItemContent, error)
 	// Publishes again what a version was, as a new version, and makes the draft the

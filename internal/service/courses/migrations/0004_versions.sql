@@ -38,6 +38,11 @@ CREATE TRIGGER item_changed AFTER UPDATE ON item FOR EACH ROW WHEN (NEW.revision
 CREATE INDEX item_version_of_item ON item_version (item_id, id);
 CREATE INDEX publication_item_of_version ON publication_item (version_id, number);
 
+ALTER TABLE item
+	ADD COLUMN edited_by text COLLATE "C" NOT NULL DEFAULT '',
+	ADD COLUMN edited_at timestamptz;
+COMMENT ON COLUMN item.edited_by IS 'Which account gave it another content last, and edited_at when; empty since it was made.';
+
 ALTER TABLE publication ADD COLUMN reverted_to int NOT NULL DEFAULT 0;
 COMMENT ON COLUMN publication.reverted_to IS 'The version that it is again what it was; 0 where it is the draft of then.';
 

@@ -99,7 +99,7 @@ func TestRevertItem(t *testing.T) {
 	_, err := f.RevertItem(rpc.WithIfMatch(f.teacher, "1"), req)
 	tells(t, "stale", err, fault.Precondition, "etag.stale")
 	got := must(f.RevertItem(rpc.WithIfMatch(f.teacher, current.GetEtag()), req))
-	if textOf(got.GetLesson()) != "first" || got.GetVersion().GetNumber() != 4 || got.GetLesson().GetEtag() != "4" {
+	if textOf(got.GetLesson()) != "first" || got.GetVersion().GetNumber() != 2 || !got.GetVersion().GetInDraft() || got.GetLesson().GetEtag() != "4" {
 		t.Errorf("reverted: %v", got)
 	}
 	same(t, "the draft", got.GetLesson(), must(f.GetLesson(f.teacher, &coursespb.GetLessonRequest{CourseId: courseID, LessonId: lessonID})))
