@@ -84,6 +84,7 @@ type Config struct {
 	MailFrom string `help:"Sender of mails, as Stoa <no-reply@learn.example.org>. Needed with STOA_SMTP_URL." env:"STOA_MAIL_FROM"`
 
 	Payments string `help:"How orders are paid: development (a pay page on which no money moves) or none, which takes no orders." default:"development" env:"STOA_PAYMENTS"`
+	Review   string `name:"course-review" help:"Whether moderators approve a course before it comes into the marketplace for the first time: off or required." default:"off" env:"STOA_COURSE_REVIEW"`
 	Demo     Bool   `help:"Load the demo school." default:"false" env:"STOA_DEMO"`
 
 	EmbedHosts string `help:"Hosts whose pages lessons may show in frames, with commas. www.youtube-nocookie.com and player.vimeo.com stand for YouTube and Vimeo with all their forms of addresses. None when empty." default:"www.youtube-nocookie.com,player.vimeo.com,www.geogebra.org,www.desmos.com,codepen.io,phet.colorado.edu" env:"STOA_EMBED_HOSTS"`
@@ -195,6 +196,7 @@ func (c *Config) Faults(services []string) []string {
 	}
 	oneOf("STOA_PROFILE", c.Profile, development, production)
 	oneOf("STOA_PAYMENTS", c.Payments, "development", "none")
+	oneOf("STOA_COURSE_REVIEW", c.Review, "off", "required")
 	oneOf("STOA_LOG_FORMAT", c.LogFormat, "text", "json")
 	oneOf("STOA_LOG_LEVEL", c.LogLevel, "debug", "info", "warn", "error")
 	for _, host := range c.embedHosts() {

@@ -163,7 +163,7 @@ func TestFaults(t *testing.T) {
 func brokenConfig(tb testing.TB) Config {
 	tb.Helper()
 	c := Config{
-		Profile: "x", Payments: "x", LogFormat: "x", LogLevel: "x", HTTPAddr: "x", RPCAddr: "x", OpsAddr: "x", Peers: "x", TrustedProxies: "x",
+		Profile: "x", Payments: "x", Review: "x", LogFormat: "x", LogLevel: "x", HTTPAddr: "x", RPCAddr: "x", OpsAddr: "x", Peers: "x", TrustedProxies: "x",
 		DatabaseURL: "postgres://stoa:hunter2@db:port/stoa", PublicURL: "x://u:hunter2@h", AMQPURL: "amqp://u:hunter2@[h", RedisURL: "redis://u:hunter2@h/x/y/z",
 		BucketURL: "s3x://k:hunter2@b", TracesURL: "://hunter2", ServiceKey: "hunter2", OIDCProviders: `[{"name":"a","client_secret":"hunter2"}]`,
 		KMSURL: "x://hunter2", SMTPURL: "smtp://u:hunter2@h:x", HTTPRedirectAddr: "x", TLSCertFile: "x", RPCCAFile: "x",
@@ -179,7 +179,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	cfg := brokenConfig(t)
 	faults := cfg.Faults([]string{"nothing"})
 	want := []string{
-		"STOA_AMQP_URL", "STOA_BUCKET_URL", "STOA_DATABASE_CONNECTIONS", "STOA_DATABASE_URL", "STOA_DEMO", "STOA_DRAIN", "STOA_HTTP_ADDR", "STOA_HTTP_REDIRECT_ADDR", "STOA_HTTP_REDIRECT_ADDR", "STOA_KEYSET_FILE", "STOA_KMS_URL",
+		"STOA_AMQP_URL", "STOA_BUCKET_URL", "STOA_COURSE_REVIEW", "STOA_DATABASE_CONNECTIONS", "STOA_DATABASE_URL", "STOA_DEMO", "STOA_DRAIN", "STOA_HTTP_ADDR", "STOA_HTTP_REDIRECT_ADDR", "STOA_HTTP_REDIRECT_ADDR", "STOA_KEYSET_FILE", "STOA_KMS_URL",
 		"STOA_LOG_FORMAT", "STOA_LOG_LEVEL", "STOA_MAX_UPLOAD", "STOA_MIGRATE", "STOA_OIDC_PROVIDERS", "STOA_OPS_ADDR", "STOA_PAYMENTS", "STOA_PEERS", "STOA_PROFILE",
 		"STOA_PUBLIC_URL", "STOA_RATE_LIMIT", "STOA_REDIS_URL", "STOA_REQUEST_TIMEOUT", "STOA_RPC_ADDR", "STOA_RPC_CA_FILE", "STOA_RPC_INSECURE", "STOA_SERVICE_KEY", "STOA_SIGN_IN_RATE_LIMIT", "STOA_SMTP_URL",
 		"STOA_TLS_CERT_FILE", "STOA_TRACES_URL", "STOA_TRUSTED_PROXIES", "serve",

@@ -69,6 +69,7 @@ var all = []service{
 			Access:   accesspb.NewAccessServiceClient(p.conn("courses", "access")),
 			Media:    mediapb.NewMediaServiceClient(p.conn("courses", "media")),
 			Learning: learningpb.NewItemServiceClient(p.conn("courses", "learning")),
+			Review:   p.cfg.Review == "required",
 
 			EmbedHosts: p.cfg.embedHosts(),
 		})

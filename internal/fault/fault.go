@@ -45,6 +45,7 @@ type Error struct {
 	Message string        // one sentence for a person
 	Fields  []Field       // what is wrong where, for Invalid and some Conflicts
 	Retry   time.Duration // when to come back, for Exhausted and Unavailable; zero is not said
+	Etag    string        // the version that the thing has now, for one that was stale
 }
 
 // New makes an error of a kind. The message is told to the caller as it is.

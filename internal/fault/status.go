@@ -13,7 +13,10 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-const domain = "stoa"
+const (
+	domain  = "stoa"
+	keyEtag = "etag"
+)
 
 // table is the one place that says how a kind is told.
 var table = [...]struct {
@@ -57,7 +60,11 @@ func ToStatus(err error) *status.Status {
 		}
 	}
 	st := status.New(table[e.Kind].grpc, utf8(e.Message))
-	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: utf8(e.Code), Domain: domain}}
+	info := &errdetails.ErrorInfo{Reason: utf8(e.Code), Domain: domain}
+	if e.Etag != "" {
+		info.Metadata = map[string]string{keyEtag: utf8(e.Etag)}
+	}
+	details := []protoadapt.MessageV1{info}
 	if len(e.Fields) > 0 {
 		bad := &errdetails.BadRequest{}
 		for _, f := range e.Fields {
@@ -98,7 +105,7 @@ func FromStatus(err error) error {
 		switch d := d.(type) {
 		case *errdetails.ErrorInfo:
 			if d.GetDomain() == domain {
-				e.Code = d.GetReason()
+				e.Code, e.Etag = d.GetReason(), d.GetMetadata()[keyEtag]
 			}
 		case *errdetails.BadRequest:
 			for _, v := range d.GetFieldViolations() {

@@ -86,6 +86,7 @@ func problemSchemas() spec.Map[*spec.Schema] {
 					Type: "array", Description: "Every field that is wrong, at most 20; absent when none is.", MaxItems: proto.Uint64(20),
 					Items: &spec.Schema{Ref: "#/components/schemas/ProblemField"},
 				}},
+				{Name: "current_etag", Value: text("The version that it has now, for If-Match; only where another was named.")},
 				{Name: "request_id", Value: text("Finds the request in the log.")},
 			},
 		}},

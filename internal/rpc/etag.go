@@ -22,7 +22,7 @@ func Match(ctx context.Context, current string) error {
 		}
 	}
 	return &fault.Error{
-		Kind: fault.Precondition, Code: "etag.stale",
+		Kind: fault.Precondition, Code: "etag.stale", Etag: current,
 		Message: "Somebody else has changed this since you read it.",
 		Fields:  []fault.Field{{Path: "If-Match", Code: "etag.stale", Hint: `The current version is "` + current + `". Read it again, and repeat your change on top of it.`}},
 	}

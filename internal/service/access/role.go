@@ -30,6 +30,8 @@ const (
 	priceEdit         = "price.edit"         // say what a course costs
 	saleList          = "sale.list"          // see what was sold of a course
 	deadlineSet       = "deadline.override"  // say other deadlines for some who take a course
+	revenueSplit   = "revenue.split"   // say how what a course earns is shared
+	courseReview   = "course.review"   // review courses before they come into the marketplace
 
 	enrollmentList     = "enrollment.list"     // see who takes a course, and why they may
 	enrollmentManage   = "enrollment.manage"   // let people into a course and out: grants, invitations, cohorts, waitlists
@@ -50,7 +52,7 @@ const (
 // permissions are all there are.
 var permissions = []string{
 	meRead, meWrite,
-	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList,
+	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit, courseReview,
 	enrollmentList, enrollmentManage, accommodationRead, accommodationGrant,
 	roleList, roleGrant, roleDefine, accessExplain,
 	accountRead, accountSuspend, serviceAccountManage, auditRead,
@@ -90,14 +92,14 @@ const roleCoTeacher = "co_teacher"
 var roles = map[string]role{
 	roleMember:  {scope: onPlatform, implicit: true, permissions: []string{meRead, meWrite, courseCreate}},
 	roleAdmin:   {scope: onPlatform, permissions: permissions},
-	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, lessonRead, mediaRead, accountRead, accountSuspend}},
+	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, courseReview, lessonRead, mediaRead, accountRead, accountSuspend}},
 	"finance":   {scope: onPlatform, permissions: []string{courseView, saleList}},
 	"support": {scope: onPlatform, permissions: []string{
 		courseView, lessonRead, enrollmentList, enrollmentManage, progressList, accommodationRead, roleList, accessExplain, accountRead,
 	}},
 
 	roleOwner: {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList,
+		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, roleDefine, accessExplain,
 	}},
 	roleCoTeacher: {scope: onCourse, permissions: []string{

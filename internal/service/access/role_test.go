@@ -94,7 +94,7 @@ func TestRolesCoverContracts(t *testing.T) {
 }
 
 // ofPlatform are the permissions that mean something on the platform only.
-var ofPlatform = []string{meRead, meWrite, courseCreate, accountRead, accountSuspend, serviceAccountManage, auditRead}
+var ofPlatform = []string{meRead, meWrite, courseCreate, courseReview, accountRead, accountSuspend, serviceAccountManage, auditRead}
 
 func TestOwnerHasAllOfACourse(t *testing.T) {
 	t.Parallel()
@@ -103,7 +103,9 @@ func TestOwnerHasAllOfACourse(t *testing.T) {
 			t.Errorf("an owner lacks %s", permission)
 		}
 	}
-	without := slices.DeleteFunc(slices.Clone(roles[roleOwner].permissions), func(p string) bool { return p == priceEdit || p == courseTransfer || p == roleDefine })
+	without := slices.DeleteFunc(slices.Clone(roles[roleOwner].permissions), func(p string) bool {
+		return p == priceEdit || p == revenueSplit || p == courseTransfer || p == roleDefine
+	})
 	slices.Sort(without)
 	same(t, slices.Sorted(slices.Values(roles[roleCoTeacher].permissions)), without)
 	same(t, slices.Sorted(slices.Values(roles[roleAdmin].permissions)), slices.Sorted(slices.Values(permissions)))

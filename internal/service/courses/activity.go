@@ -14,7 +14,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
-	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
@@ -51,6 +50,10 @@ func readActivity(ctx context.Context, db pg.Querier, courseID, activityID strin
 	if err != nil {
 		return nil, err
 	}
+	return protoActivity(courseID, a)
+}
+
+func protoActivity(courseID string, a activity) (*coursespb.Activity, error) {
 	hash, err := a.shownHash(a.Kind, a.Hash)
 	return &coursespb.Activity{
 		Id: a.ID, CourseId: courseID, ModuleId: a.ModuleID, Kind: a.Kind, ActivityRef: a.ActivityRef, Title: a.Title, Position: a.Place,
@@ -106,7 +109,7 @@ func (s *Service) updateActivity(ctx context.Context, req *coursespb.UpdateActiv
 		if err != nil {
 			return nil, err
 		}
-		if err := rpc.Match(ctx, etag(it.Revision)); err != nil {
+		if err := s.matchItem(ctx, tx, courseID, it, req.Title != nil || req.ActivityRef != nil || req.GetSettings() != nil); err != nil {
 			return nil, err
 		}
 		was := it

@@ -20,7 +20,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/release"
 	"github.com/stoa-lms/stoa/internal/release/releasepb"
-	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
@@ -63,27 +62,40 @@ type course struct {
 	PublishedAt     *time.Time
 	Sequence        int64
 	Revision        int64
-	Changed         bool // the draft, since it was published
+	Changed         bool  // the draft, since it was published
+	Changes         int64 // of the draft, how many; 0 in what is published
 	CreatedAt       time.Time
 	UpdatedAt       time.Time // of what the landing page is of
+
+	RequireEtag   bool
+	EditedBy      string // the landing page of the draft, last
+	EditedAt      *time.Time
+	ArchivedAt    *time.Time
+	Closed        bool
+	ReviewState   string
+	ReviewChanges int64
+	ReviewPassed  bool
 }
 
-const (
+var (
 	// facts are the columns that are the same for the draft and what is published.
-	facts   = `c.id, c.owner_id, c.published, c.published_number, c.published_at, c.sequence, c.revision, c.created_at, `
-	draftOf = `SELECT ` + facts + `c.published_changes <> d.changes AS changed, d.changed_at AS updated_at,
+	facts = `c.id, c.owner_id, c.published, c.published_at, c.sequence, c.revision, c.created_at, c.require_etag, c.edited_by, c.edited_at,
+		c.archived_at, c.closed, c.review_state, c.review_changes, c.review_passed, `
+	draftOf = `SELECT ` + facts + `c.published_number, c.published_changes <> d.changes AS changed, d.changes, d.changed_at AS updated_at,
 		c.title, c.subtitle, c.description, c.language, c.level, c.category, c.tags, c.outcomes, c.cover_media_id,
 		c.time_zone, c.audience, c.faq, c.promo_video_media_id, c.release, c.grading
 		FROM course c JOIN draft d ON d.course_id = c.id `
-	publishedOf = `SELECT ` + facts + `false AS changed, p.published_at AS updated_at,
+	// publishedOf takes a version and an account, as [seen] does.
+	publishedOf = `SELECT ` + facts + `p.number AS published_number, false AS changed, 0::bigint AS changes, p.published_at AS updated_at,
 		p.title, p.subtitle, p.description, p.language, p.level, p.category, p.tags, p.outcomes, p.cover_media_id,
 		p.time_zone, p.audience, p.faq, p.promo_video_media_id, p.release, p.grading
-		FROM course c JOIN publication p ON p.course_id = c.id AND p.number = c.published_number `
+		FROM course c ` + seen("$2", "$3") + ` JOIN publication p ON p.course_id = c.id AND p.number = s.number
+		WHERE c.id = $1 AND ` + shown("$2")
 )
 
 // readCourse returns the course that a query of the two above selects.
-func readCourse(ctx context.Context, db pg.Querier, sql string, courseID string) (course, error) {
-	rows, err := db.Query(ctx, sql, courseID)
+func readCourse(ctx context.Context, db pg.Querier, sql string, courseID string, args ...any) (course, error) {
+	rows, err := db.Query(ctx, sql, append([]any{courseID}, args...)...)
 	if err != nil {
 		return course{}, err
 	}
@@ -107,24 +119,32 @@ func lockCourse(ctx context.Context, tx *pg.Tx, courseID string) error {
 
 // touch notes that the draft was changed, and how. It is the last thing that a
 // transaction does but for publishing events: all that change a draft lock in
-// the same order, the course, then items, then this.
+// the same order, the course, then items, then this. Nothing of an archived
+// course changes.
 func (s *Service) touch(ctx context.Context, tx *pg.Tx, courseID string, change audit.Entry) error {
-	_, err := tx.Exec(ctx, `UPDATE draft SET changes = changes + 1, changed_at = greatest(changed_at, $2) WHERE course_id = $1`,
+	tag, err := tx.Exec(ctx, `UPDATE draft SET changes = changes + 1, changed_at = greatest(changed_at, $2) WHERE course_id = $1 AND NOT archived`,
 		courseID, s.now())
 	if err != nil {
 		return err
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrArchived
 	}
 	change.Course = courseID
 	return audit.Record(ctx, tx, change)
 }
 
 // seesDraft reports whether the caller is shown the draft: staff who did not
-// ask for what learners see.
+// ask for what learners see, and moderators who ask for it.
 func seesDraft(ctx context.Context, view string) (bool, error) {
 	if view == "published" {
 		return false, nil
 	}
-	return auth.Has(ctx, "course.edit")
+	staff, err := auth.Has(ctx, "course.edit")
+	if err != nil || staff || view != "draft" {
+		return staff, err
+	}
+	return auth.Has(ctx, "course.review")
 }
 
 func (s *Service) createCourse(ctx context.Context, req *coursespb.CreateCourseRequest) (*coursespb.Course, error) {
@@ -178,7 +198,7 @@ func (s *Service) getCourse(ctx context.Context, courseID, view string) (*course
 		}
 		return draftCourse(c), nil
 	}
-	c, err := readCourse(ctx, s.db, publishedOf+`WHERE c.id = $1`, courseID)
+	c, err := readCourse(ctx, s.db, publishedOf, courseID, 0, viewer(ctx, view))
 	if err != nil {
 		return nil, err
 	}
@@ -223,10 +243,15 @@ func (s *Service) updateCourse(ctx context.Context, req *coursespb.UpdateCourseR
 		if err != nil {
 			return nil, err
 		}
-		if err := rpc.Match(ctx, etag(c.Revision)); err != nil {
+		if err := s.matchLanding(ctx, c); err != nil {
 			return nil, err
 		}
 		landing := c.changed(req)
+		if req.RequireEtag != nil && req.GetRequireEtag() != c.RequireEtag {
+			if c, err = s.requireEtag(ctx, tx, c, req.GetRequireEtag()); err != nil {
+				return nil, err
+			}
+		}
 		changed := c.differences(landing)
 		if len(changed) == 0 {
 			return draftCourse(c), nil
@@ -239,10 +264,10 @@ func (s *Service) updateCourse(ctx context.Context, req *coursespb.UpdateCourseR
 		if _, err := tx.Exec(ctx, `
 			UPDATE course SET title = $2, subtitle = $3, description = $4, language = $5, level = $6, category = $7,
 				tags = $8, outcomes = $9, cover_media_id = $10, time_zone = $11, audience = $12, faq = $13, promo_video_media_id = $14,
-				release = $15, grading = $16, revision = revision + 1
+				release = $15, grading = $16, revision = revision + 1, edited_by = $17, edited_at = $18
 			WHERE id = $1`, c.ID, landing.Title, landing.Subtitle, landing.Description, landing.Language, landing.Level,
 			landing.Category, landing.Tags, landing.Outcomes, landing.CoverMediaID, landing.TimeZone, landing.Audience, landing.FAQ,
-			landing.PromoVideoMediaID, landing.Release, landing.Grading); err != nil {
+			landing.PromoVideoMediaID, landing.Release, landing.Grading, auth.From(ctx).Account, s.now()); err != nil {
 			return nil, err
 		}
 		if err := s.touch(ctx, tx, c.ID, audit.Entry{Action: "course.updated", Object: c.ID, After: map[string]any{"fields": changed}}); err != nil {

@@ -26,7 +26,7 @@ func TestCreateCourse(t *testing.T) {
 		Id: got.GetId(), OwnerId: f.teacherID, Title: "Stoic logic", Subtitle: "From Zeno to Chrysippus",
 		Description: "**All** of it.", DescriptionHtml: "<p><strong>All</strong> of it.</p>\n", Language: "en", Level: "all",
 		Category: "Philosophy", Tags: []string{"logic", "stoa"}, Outcomes: []string{"Tell a syllogism from a sophism"},
-		State: "draft", HasUnpublishedChanges: true, Etag: "1", TimeZone: "UTC",
+		State: "draft", HasUnpublishedChanges: true, Etag: "1", DraftEtag: "0", TimeZone: "UTC",
 	}
 	same(t, "CreateCourse", want, got, "created_at", "updated_at")
 	same(t, "GetCourse", got, must(f.GetCourse(f.teacher, &coursespb.GetCourseRequest{CourseId: got.GetId()})))
@@ -98,7 +98,7 @@ func TestUpdateCourse(t *testing.T) {
 	want := &coursespb.Course{
 		Id: courseID, OwnerId: f.teacherID, Title: "New", Subtitle: "s", Description: "*d*", DescriptionHtml: "<p><em>d</em></p>\n",
 		Language: "de-CH", Level: "beginner", Category: "c", Tags: []string{"a", "b"}, Outcomes: []string{"o"}, CoverMediaId: picture,
-		State: "draft", HasUnpublishedChanges: true, Etag: "2", TimeZone: "UTC", CreatedAt: before.GetCreatedAt(), UpdatedAt: got.GetUpdatedAt(),
+		State: "draft", HasUnpublishedChanges: true, Etag: "2", DraftEtag: "1", TimeZone: "UTC", CreatedAt: before.GetCreatedAt(), UpdatedAt: got.GetUpdatedAt(),
 	}
 	same(t, "UpdateCourse", want, got)
 	if !got.GetUpdatedAt().AsTime().After(before.GetUpdatedAt().AsTime()) {
@@ -215,10 +215,10 @@ func TestPublish(t *testing.T) {
 	published := must(f.PublishCourse(rpc.WithIfMatch(f.teacher, draft.GetEtag()), &coursespb.PublishCourseRequest{CourseId: courseID, Message: "first"}))
 	want := &coursespb.Course{
 		Id: courseID, OwnerId: f.teacherID, Title: "Course", Language: "en", Level: "all", State: "published", PublishedVersion: 1,
-		CreatedAt: draft.GetCreatedAt(), UpdatedAt: draft.GetUpdatedAt(), PublishedAt: published.GetPublishedAt(), Etag: "2", TimeZone: "UTC",
+		CreatedAt: draft.GetCreatedAt(), UpdatedAt: draft.GetUpdatedAt(), PublishedAt: published.GetPublishedAt(), Etag: "2", DraftEtag: "2", TimeZone: "UTC",
 	}
 	same(t, "PublishCourse", want, published)
-	want.Etag, want.UpdatedAt = "", published.GetPublishedAt()
+	want.Etag, want.DraftEtag, want.UpdatedAt = "", "", published.GetPublishedAt()
 	same(t, "GetCourse of a learner", want, must(f.GetCourse(f.learner, get(""))))
 	same(t, "GetCourse of a learner who asks for the draft", want, must(f.GetCourse(f.learner, get("draft"))))
 	same(t, "GetCourse of nobody", want, must(f.GetCourse(f.stranger, get(""))))

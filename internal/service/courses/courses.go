@@ -4,17 +4,23 @@
 // assignments in their place: a draft that staff change, and what was published,
 // which never changes. Every content that an item had is kept, each once;
 // publishing notes which of them the draft has at that moment. The HTML of a
-// content is made when it is saved.
+// content is made when it is saved. It owns what moderators said of a draft, which
+// version a cohort is to see, and how what a course earns is shared.
 //
 // It answers what a course, its outline and its lessons are: the draft to
-// those who may edit it, the published version to all others that may see it.
+// those who may edit it, the published version to all others that may see it,
+// that of their cohort to those in one that is pinned. It answers what was, how
+// two versions differ, and what two edits of the same thing make together.
 //
-// It sends CoursePublished, which holds all that others keep of a course, and
-// CourseUnpublished.
+// It sends CoursePublished, which holds all that others keep of a course,
+// CourseUnpublished, CourseArchived, CohortPinned, CourseReviewed and
+// RevenueSplitChanged.
 //
-// It hears CourseOwnerChanged of access.
+// It hears CourseOwnerChanged, CohortChanged and CohortMembershipChanged of
+// access.
 //
-// It calls access, to make who creates a course its owner, and media, to check
+// It calls access, to make who creates a course its owner and to ask who of some
+// is of its staff, and media, to check
 // that files named in a lesson are the course's and to get addresses of them
 // for those who read it. It calls learning, to learn what is open to whom and
 // whom a publishing would take something from.
@@ -60,6 +66,16 @@ var (
 	ErrTooManyModules = fault.New(fault.Invalid, "course.too_many_modules", "A course has at most %d modules.", MaxModules)
 	ErrTooManyLessons = fault.New(fault.Invalid, "course.too_many_lessons", "A course has at most %d lessons, quizzes and assignments.", MaxLessons)
 	ErrTooLarge       = fault.New(fault.Invalid, "course.too_large", "The course has more modules and lessons than can be published. Make two courses of it, or shorten the titles.")
+	ErrItemVersionNotFound = fault.New(fault.NotFound, "item_version.not_found", "The item never had such a version.")
+	ErrVersionNotFound     = fault.New(fault.NotFound, "version.not_found", "No such version of this course was published.")
+	ErrUnpublished         = fault.New(fault.Conflict, "course.unpublished_changes", "The draft has changes that no version has. Publish them first, or set discard_draft to let go of them.")
+	ErrArchived            = fault.New(fault.Conflict, "course.archived", "The course is archived. Take it out of the archive to change it.")
+	ErrReviewRequired      = fault.New(fault.Conflict, "course.review_required", "A moderator has to approve exactly this state of the draft before it comes into the marketplace. Submit it for review.")
+	ErrReviewNotFound      = fault.New(fault.NotFound, "review.not_found", "Nothing of this course was submitted that could be decided so.")
+	ErrNotMeasured         = &fault.Error{Kind: fault.Unavailable, Code: "publication.not_measured", Message: "Whom this would take something from can't be measured now. Try again.", Retry: 5 * time.Second}
+	ErrChanging            = &fault.Error{Kind: fault.Unavailable, Code: "course.changing", Message: "What this would take away changes all the time. Try again.", Retry: time.Second}
+	ErrCohortNotFound      = fault.New(fault.NotFound, "cohort.not_found", "There is no such cohort of this course.")
+	ErrCohortCancelled     = fault.New(fault.Conflict, "cohort.cancelled", "The cohort was cancelled.")
 	ErrLessonTooLarge = fault.New(fault.TooLarge, "lesson.too_large", "The blocks of a lesson have at most 1 MiB together. Make two lessons of it.")
 
 	ErrActivityNotFound = fault.New(fault.NotFound, "activity.not_found", "There is no such quiz or assignment in this course.")
@@ -77,6 +93,9 @@ type Config struct {
 	Media  mediapb.MediaServiceClient
 	// Learning says what is open to whom.
 	Learning learningpb.ItemServiceClient
+	// Review says that moderators approve a course before it comes into the
+	// marketplace for the first time.
+	Review bool
 	// EmbedHosts are the hosts whose pages lessons may show in frames; nil: those
 	// of the constant.
 	EmbedHosts []string
@@ -89,6 +108,7 @@ type Service struct {
 	access   accesspb.AccessServiceClient
 	media    mediapb.MediaServiceClient
 	learning learningpb.ItemServiceClient
+	review   bool
 	clock    func() time.Time
 	html     *markdown.Renderer
 	sites    []site
@@ -97,7 +117,7 @@ type Service struct {
 
 // New returns a service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, access: cfg.Access, media: cfg.Media, learning: cfg.Learning, clock: cfg.Now, html: markdown.New()}
+	s := &Service{db: cfg.DB, access: cfg.Access, media: cfg.Media, learning: cfg.Learning, review: cfg.Review, clock: cfg.Now, html: markdown.New()}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -114,6 +134,9 @@ func New(cfg Config) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	coursespb.RegisterCoursesServiceServer(r, &server{courses: s})
 	coursespb.RegisterContentServiceServer(r, &contents{courses: s})
+	coursespb.RegisterVersionServiceServer(r, &versionServer{server: server{courses: s}})
+	coursespb.RegisterReviewServiceServer(r, &reviewServer{server: server{courses: s}})
+	coursespb.RegisterRevenueServiceServer(r, &revenueServer{courses: s})
 }
 
 // now returns the time as the database keeps it.

@@ -3,6 +3,7 @@ package courses_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/stoa-lms/stoa/internal/auth"
@@ -31,6 +34,9 @@ import (
 type fixture struct {
 	coursespb.CoursesServiceClient
 	coursespb.ContentServiceClient
+	coursespb.VersionServiceClient
+	coursespb.ReviewServiceClient
+	coursespb.RevenueServiceClient
 
 	t        testing.TB
 	db       *pg.DB
@@ -41,8 +47,8 @@ type fixture struct {
 	shown    atomic.Bool // everybody may know of the courses
 	clock    atomic.Int64
 
-	teacherID, editorID                  string
-	teacher, learner, outsider, stranger context.Context //nolint:containedctx // who calls
+	teacherID, editorID, learnerID, moderatorID     string
+	teacher, learner, outsider, stranger, moderator context.Context //nolint:containedctx // who calls
 }
 
 // fakeAccess remembers the roles that were given.
@@ -59,6 +65,72 @@ func (a *fakeAccess) AssignCourseRole(_ context.Context, req *accesspb.AssignCou
 	defer a.mu.Unlock()
 	a.given = append(a.given, req)
 	return &accesspb.AssignCourseRoleResponse{}, a.fail
+}
+
+// ListCourseStaff answers with those who were given a role.
+func (a *fakeAccess) ListCourseStaff(_ context.Context, req *accesspb.ListCourseStaffRequest) (*accesspb.ListCourseStaffResponse, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	res := &accesspb.ListCourseStaffResponse{}
+	for _, g := range a.given {
+		if g.GetCourseId() == req.GetCourseId() && slices.Contains(req.GetAccountIds(), g.GetAccountId()) {
+			res.AccountIds = append(res.AccountIds, g.GetAccountId())
+		}
+	}
+	return res, a.fail
+}
+
+// fakeLearning touches as many learners by each item as the test says.
+type fakeLearning struct {
+	learningpb.UnimplementedItemServiceServer
+
+	mu    sync.Mutex
+	by    map[string]int32 // learners by item
+	asked []*learningpb.MeasureImpactRequest
+	fail  error
+	then  func() // what happens while it is asked
+
+	states map[string]*learningpb.ItemState // what is told of items; nothing of others
+	away   bool
+	checks int
+}
+
+func (l *fakeLearning) MeasureImpact(_ context.Context, req *learningpb.MeasureImpactRequest) (*learningpb.MeasureImpactResponse, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked = append(l.asked, req)
+	if then := l.then; then != nil {
+		l.then = nil
+		then()
+	}
+	res := &learningpb.MeasureImpactResponse{}
+	touch := func(itemID, change string) {
+		if n := l.by[itemID]; n > 0 {
+			res.Learners = max(res.GetLearners(), n)
+			res.Items = append(res.Items, &learningpb.ItemImpact{ItemId: itemID, Change: change, Learners: n})
+		}
+	}
+	for _, itemID := range req.GetRemovedIds() {
+		touch(itemID, "removed")
+	}
+	for _, c := range req.GetChanged() {
+		touch(c.GetItemId(), "closed")
+	}
+	return res, l.fail
+}
+
+// set says how many learners an item has.
+func (l *fakeLearning) set(itemID string, n int32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.by[itemID] = n
+}
+
+// breaks has learning answer with an error, nil for none.
+func (l *fakeLearning) breaks(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fail = err
 }
 
 // fakeMedia has files by course and id.
@@ -121,14 +193,22 @@ var start = time.Date(2026, 3, 4, 10, 0, 0, 0, time.UTC)
 
 func setup(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{t: t, db: pgtest.Open(t, courses.Schema), roles: &fakeAccess{}, media: &fakeMedia{files: map[string]map[string]*mediapb.Media{}}, learning: &fakeLearning{}}
+	return setupWith(t, courses.Config{})
+}
+
+func setupWith(t testing.TB, cfg courses.Config) *fixture {
+	t.Helper()
+	f := &fixture{t: t, db: pgtest.Open(t, courses.Schema), roles: &fakeAccess{}, learning: &fakeLearning{by: map[string]int32{}}, media: &fakeMedia{files: map[string]map[string]*mediapb.Media{}}}
 	f.shown.Store(true)
 	f.teacherID, f.editorID = id.New("account"), id.New("account")
-	learner := id.New("account")
+	f.learnerID, f.moderatorID = id.New("account"), id.New("account")
+	learner := f.learnerID
 	h := rpctest.NewChecked(t, checker(func(q auth.Question) bool {
 		switch q.Account {
 		case f.teacherID:
-			return true
+			return q.Permission != "course.review"
+		case f.moderatorID:
+			return q.Permission == "course.review" || q.Permission == "course.view" || q.Permission == "course.publish"
 		case learner:
 			return q.Permission == "course.view" || q.Permission == "lesson.read"
 		case f.editorID: // of items, and not of courses
@@ -137,14 +217,13 @@ func setup(t testing.TB) *fixture {
 			return q.Course != "" && q.Permission == "course.view" && f.shown.Load()
 		}
 	}))
-	service := courses.New(courses.Config{
-		DB:       f.db,
-		Access:   accesspb.NewAccessServiceClient(h.As("courses")),
-		Media:    mediapb.NewMediaServiceClient(h.As("courses")),
-		Learning: learningpb.NewItemServiceClient(h.As("courses")),
-		// Each look at the clock is a millisecond later.
-		Now: func() time.Time { return start.Add(time.Duration(f.clock.Add(1)) * time.Millisecond) },
-	})
+	cfg.DB = f.db
+	cfg.Access = accesspb.NewAccessServiceClient(h.As("courses"))
+	cfg.Media = mediapb.NewMediaServiceClient(h.As("courses"))
+	cfg.Learning = learningpb.NewItemServiceClient(h.As("courses"))
+	// Each look at the clock is a millisecond later.
+	cfg.Now = func() time.Time { return start.Add(time.Duration(f.clock.Add(1)) * time.Millisecond) }
+	service := courses.New(cfg)
 	service.Register(h)
 	f.own = service
 	accesspb.RegisterAccessServiceServer(h, f.roles)
@@ -152,6 +231,10 @@ func setup(t testing.TB) *fixture {
 	learningpb.RegisterItemServiceServer(h, f.learning)
 	f.CoursesServiceClient = coursespb.NewCoursesServiceClient(h.As("edge"))
 	f.ContentServiceClient = coursespb.NewContentServiceClient(h.As("edge"))
+	f.VersionServiceClient = coursespb.NewVersionServiceClient(h.As("edge"))
+	f.ReviewServiceClient = coursespb.NewReviewServiceClient(h.As("edge"))
+	f.RevenueServiceClient = coursespb.NewRevenueServiceClient(h.As("edge"))
+	f.moderator = rpctest.Account(t.Context(), f.moderatorID)
 	f.teacher = rpctest.Account(t.Context(), f.teacherID)
 	f.learner = rpctest.Account(t.Context(), learner)
 	f.outsider = rpctest.Account(t.Context(), id.New("account"))
@@ -195,10 +278,11 @@ func (f *fixture) events() []proto.Message {
 		if err := rows.Scan(&name, &payload); err != nil {
 			f.t.Fatal(err)
 		}
-		var m proto.Message = &coursespb.CoursePublished{}
-		if name != "stoa.courses.v1.CoursePublished" {
-			m = &coursespb.CourseUnpublished{}
+		kind, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(name))
+		if err != nil {
+			f.t.Fatal(err)
 		}
+		m := kind.New().Interface()
 		if err := proto.Unmarshal(payload, m); err != nil || string(m.ProtoReflect().Descriptor().FullName()) != name {
 			f.t.Fatalf("%s: %v", name, err)
 		}

@@ -13,7 +13,11 @@ import (
 // Handlers returns what the service does on others' events. They may come
 // twice, late and in any order: each keeps the newest it has heard.
 func (s *Service) Handlers() []bus.Handler {
-	return []bus.Handler{bus.On(s.courseOwnerChanged)}
+	return []bus.Handler{
+		bus.On(s.courseOwnerChanged),
+		bus.Copy(s.cohortChanged),
+		bus.Copy(s.cohortMembershipChanged),
+	}
 }
 
 // courseOwnerChanged notes the owner, and tells a published course anew: whoever
@@ -41,7 +45,7 @@ func (s *Service) courseOwnerChanged(ctx context.Context, tx *pg.Tx, event *acce
 	if !published {
 		return nil
 	}
-	c, err := readCourse(ctx, tx, publishedOf+`WHERE c.id = $1`, event.GetCourseId())
+	c, err := readCourse(ctx, tx, publishedOf, event.GetCourseId(), 0, "")
 	if err != nil {
 		return fmt.Errorf("course owner changed: %w", err)
 	}

@@ -3,7 +3,6 @@ package courses_test
 import (
 	"context"
 	"errors"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,20 +13,10 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
-// fakeLearning says what a test has it say; nothing of all other items.
-type fakeLearning struct {
-	learningpb.UnimplementedItemServiceServer
-
-	mu     sync.Mutex
-	states map[string]*learningpb.ItemState
-	away   bool
-	asked  int
-}
-
 func (f *fakeLearning) CheckItems(_ context.Context, req *learningpb.CheckItemsRequest) (*learningpb.CheckItemsResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.asked++
+	f.checks++
 	if f.away {
 		return nil, fault.New(fault.Unavailable, "database.unavailable", "Away.")
 	}
@@ -93,7 +82,7 @@ func TestLessonsThatAreNotOpen(t *testing.T) {
 	// Staff and readers of previews do not depend on learning; others do.
 	f.learning.mu.Lock()
 	f.learning.away = true
-	f.learning.asked = 0
+	f.learning.checks = 0
 	f.learning.mu.Unlock()
 	for _, lesson := range []string{open, locked, hidden} {
 		if err := read(f.teacher, lesson); err != nil {
@@ -108,8 +97,8 @@ func TestLessonsThatAreNotOpen(t *testing.T) {
 			t.Errorf("a preview: %v", err)
 		}
 	}
-	if f.learning.asked != 3 {
-		t.Errorf("asked %d times, want 3", f.learning.asked)
+	if f.learning.checks != 3 {
+		t.Errorf("asked %d times, want 3", f.learning.checks)
 	}
 	if _, err := f.GetOutline(f.learner, &coursespb.GetOutlineRequest{CourseId: course}); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("outline while learning is away: %v", err)

@@ -74,7 +74,7 @@ func (s *Service) insertVersion(ctx context.Context, tx *pg.Tx, it item, c conte
 
 // readVersion is a statement of its own, after the item is locked: joined to
 // the locked row it would still be the version of before the wait.
-func readVersion(ctx context.Context, tx *pg.Tx, versionID int64) (content, error) {
+func readVersion(ctx context.Context, tx pg.Querier, versionID int64) (content, error) {
 	rows, err := tx.Query(ctx, `SELECT title, preview, body, settings, activity_ref FROM item_version WHERE id = $1`, versionID)
 	if err != nil {
 		return content{}, err
@@ -106,10 +106,13 @@ func insertItem(ctx context.Context, tx *pg.Tx, courseID string, it item) error 
 }
 
 // updateItem writes what may have changed of an item, as its next revision.
-func updateItem(ctx context.Context, tx *pg.Tx, it *item) error {
+func (s *Service) updateItem(ctx context.Context, tx *pg.Tx, it *item) error {
 	it.Revision++
-	_, err := tx.Exec(ctx, `UPDATE item SET parent_id = $2, position = $3, version_id = $4, revision = $5 WHERE id = $1`,
-		it.ID, it.ParentID, it.Position, it.VersionID, it.Revision)
+	_, err := tx.Exec(ctx, `
+		UPDATE item SET parent_id = $2, position = $3, version_id = $4, revision = $5,
+			edited_by = CASE WHEN version_id = $4 THEN edited_by ELSE $6 END, edited_at = CASE WHEN version_id = $4 THEN edited_at ELSE $7 END
+		WHERE id = $1`,
+		it.ID, it.ParentID, it.Position, it.VersionID, it.Revision, auth.From(ctx).Account, s.now())
 	return err
 }
 
@@ -130,7 +133,7 @@ func checkRoom(ctx context.Context, tx *pg.Tx, courseID, kind string) error {
 }
 
 // placeOf returns how many siblings come before an item.
-func placeOf(ctx context.Context, tx *pg.Tx, courseID, itemID string) (place int32, err error) {
+func placeOf(ctx context.Context, tx pg.Querier, courseID, itemID string) (place int32, err error) {
 	err = tx.QueryRow(ctx, `
 		SELECT count(s.id) FROM item i
 		LEFT JOIN item s ON s.course_id = i.course_id AND s.parent_id = i.parent_id AND (s.position, s.id) < (i.position, i.id)

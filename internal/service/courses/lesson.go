@@ -14,7 +14,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
-	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
@@ -36,15 +35,15 @@ type lesson struct {
 	HTML            []string // of the blocks
 }
 
-const (
-	// shownVersion are the columns of a content v and its rendering r, in a row
-	// with its course.
-	shownVersion = `coalesce(v.created_at, c.created_at) AS updated_at,
+// shownVersion are the columns of a content v and its rendering r, in a row
+// with its course.
+const shownVersion = `coalesce(v.created_at, c.created_at) AS updated_at,
 			coalesce(v.title, '') AS title, coalesce(v.preview, false) AS preview, coalesce(v.body, '[]') AS body,
 			coalesce(v.settings, '{}') AS settings, coalesce(v.activity_ref, '') AS activity_ref,
 			coalesce(v.id, 0) AS version_id, coalesce(v.number, 0) AS number, v.hash,
 			coalesce(r.renderer, 0) AS renderer, coalesce(r.html, '[]') AS html`
-	draftLesson = `
+
+const draftLesson = `
 		SELECT c.published, c.published_number, coalesce(i.id, '') AS id, coalesce(i.parent_id, '') AS module_id,
 			(SELECT count(*) FROM item s
 				WHERE s.course_id = i.course_id AND s.parent_id = i.parent_id AND (s.position, s.id) < (i.position, i.id))::int AS place,
@@ -52,14 +51,16 @@ const (
 		FROM course c
 		LEFT JOIN (item i JOIN item_version v ON v.id = i.version_id LEFT JOIN rendering r ON r.version_id = v.id) ON i.course_id = c.id AND i.id = $2 AND i.kind = 'lesson'
 		WHERE c.id = $1`
-	publishedLesson = `
-		SELECT c.published, c.published_number, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS module_id,
+
+// publishedLesson takes a course, a lesson, a version and an account, the last
+// two as [seen] does.
+var publishedLesson = `
+		SELECT c.published, s.number AS published_number, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS module_id,
 			coalesce(i.position, 0) AS place, 0::bigint AS revision, ` + shownVersion + `
-		FROM course c
+		FROM course c ` + seen("$3", "$4") + `
 		LEFT JOIN (publication_item i JOIN item_version v ON v.id = i.version_id LEFT JOIN rendering r ON r.version_id = v.id)
-			ON i.course_id = c.id AND i.number = c.published_number AND i.item_id = $2 AND i.kind = 'lesson'
-		WHERE c.id = $1 AND c.published_number > 0`
-)
+			ON i.course_id = c.id AND i.number = s.number AND i.item_id = $2 AND i.kind = 'lesson'
+		WHERE c.id = $1 AND ` + shown("$3")
 
 // getLesson returns a lesson to staff, to the enrolled and, when it is a free
 // preview of a course in the marketplace, to anybody.
@@ -68,11 +69,15 @@ func (s *Service) getLesson(ctx context.Context, courseID, lessonID, view string
 	if err != nil {
 		return nil, err
 	}
-	sql := publishedLesson
-	if staff && view != "published" {
-		sql = draftLesson
+	draft, err := seesDraft(ctx, view)
+	if err != nil {
+		return nil, err
 	}
-	rows, err := s.db.Query(ctx, sql, courseID, lessonID)
+	sql, args := publishedLesson, []any{courseID, lessonID, 0, viewer(ctx, view)}
+	if draft {
+		sql, args, staff = draftLesson, args[:2], true
+	}
+	rows, err := s.db.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +185,7 @@ func (s *Service) updateLesson(ctx context.Context, req *coursespb.UpdateLessonR
 		if err != nil {
 			return nil, err
 		}
-		if err := rpc.Match(ctx, etag(it.Revision)); err != nil {
+		if err := s.matchItem(ctx, tx, courseID, it, req.Title != nil || req.Preview != nil || req.GetBlocks() != nil); err != nil {
 			return nil, err
 		}
 		if err := checkActivities(ctx, tx, courseID, w.uses); err != nil {

@@ -603,7 +603,9 @@ func TestEditorOfAnItem(t *testing.T) {
 		if _, err := f.UpdateLesson(editor, req); fault.CodeOf(err) != "auth.forbidden" {
 			t.Errorf("%v: %v", req, err)
 		}
-		if _, err := f.UpdateLesson(f.teacher, req); err != nil {
+		// The editor has changed it, so that it takes a version to change what it shows.
+		current := must(f.GetLesson(f.teacher, &coursespb.GetLessonRequest{CourseId: course, LessonId: lesson})).GetEtag()
+		if _, err := f.UpdateLesson(rpc.WithIfMatch(f.teacher, current), req); err != nil {
 			t.Errorf("%v: %v", req, err)
 		}
 	}

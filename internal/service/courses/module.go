@@ -10,7 +10,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
-	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
@@ -78,7 +77,7 @@ func (s *Service) updateModule(ctx context.Context, req *coursespb.UpdateModuleR
 		if err != nil {
 			return nil, err
 		}
-		if err := rpc.Match(ctx, etag(it.Revision)); err != nil {
+		if err := s.matchItem(ctx, tx, courseID, it, req.Title != nil); err != nil {
 			return nil, err
 		}
 		was := it
@@ -137,7 +136,7 @@ func (s *Service) save(ctx context.Context, tx *pg.Tx, courseID string, was item
 	if *it == was {
 		return nil
 	}
-	if err := updateItem(ctx, tx, it); err != nil {
+	if err := s.updateItem(ctx, tx, it); err != nil {
 		return err
 	}
 	if set || it.ParentID != was.ParentID {

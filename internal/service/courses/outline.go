@@ -31,21 +31,24 @@ type entry struct {
 
 // The course is in the query so that one without modules can be told from one
 // that there isn't. Siblings are in their order.
-const (
-	entryVersion = `coalesce(v.title, '') AS title, coalesce(v.preview, false) AS preview, coalesce(v.settings, '{}') AS settings,
+const entryVersion = `coalesce(v.title, '') AS title, coalesce(v.preview, false) AS preview, coalesce(v.settings, '{}') AS settings,
 			coalesce(v.activity_ref, '') AS activity_ref, coalesce(v.playable_media_ids, '{}') AS playable_media_ids,
 			coalesce(v.created_at, c.created_at) AS created_at`
+
+// Both are of a course; siblings are in their order.
+var (
 	draftOutline = `
 		SELECT c.published_number, coalesce(i.id, '') AS id, coalesce(i.parent_id, '') AS parent_id, coalesce(i.kind, '') AS kind,
 			coalesce(i.revision, 0) AS revision, ` + entryVersion + `
 		FROM course c LEFT JOIN (item i JOIN item_version v ON v.id = i.version_id) ON i.course_id = c.id
 		WHERE c.id = $1 ORDER BY i.position, i.id`
+	// publishedOutline takes a version and an account, as [seen] does.
 	publishedOutline = `
-		SELECT c.published_number, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS parent_id, coalesce(i.kind, '') AS kind,
+		SELECT s.number AS published_number, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS parent_id, coalesce(i.kind, '') AS kind,
 			0::bigint AS revision, ` + entryVersion + `
-		FROM course c
-		LEFT JOIN (publication_item i JOIN item_version v ON v.id = i.version_id) ON i.course_id = c.id AND i.number = c.published_number
-		WHERE c.id = $1 AND c.published_number > 0 ORDER BY i.position`
+		FROM course c ` + seen("$2", "$3") + `
+		LEFT JOIN (publication_item i JOIN item_version v ON v.id = i.version_id) ON i.course_id = c.id AND i.number = s.number
+		WHERE c.id = $1 AND ` + shown("$2") + ` ORDER BY i.position`
 )
 
 type outline struct {
@@ -62,8 +65,8 @@ type outlineModule struct {
 
 // readOutline returns the table of contents that one of the queries above
 // selects.
-func readOutline(ctx context.Context, db pg.Querier, sql, courseID string) (outline, error) {
-	rows, err := db.Query(ctx, sql, courseID)
+func readOutline(ctx context.Context, db pg.Querier, sql, courseID string, args ...any) (outline, error) {
+	rows, err := db.Query(ctx, sql, append([]any{courseID}, args...)...)
 	if err != nil {
 		return outline{}, err
 	}
@@ -110,11 +113,11 @@ func (s *Service) getOutline(ctx context.Context, courseID, view string) (*cours
 	if err != nil {
 		return nil, err
 	}
-	sql := publishedOutline
+	sql, args := publishedOutline, []any{0, viewer(ctx, view)}
 	if draft {
-		sql = draftOutline
+		sql, args = draftOutline, nil
 	}
-	o, err := readOutline(ctx, s.db, sql, courseID)
+	o, err := readOutline(ctx, s.db, sql, courseID, args...)
 	if err != nil {
 		return nil, err
 	}

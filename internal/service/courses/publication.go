@@ -2,6 +2,7 @@ package courses
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -21,46 +23,131 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
-// publishCourse makes a publication of the draft as it is. A draft that was not
-// changed since it was published is not published again.
-func (s *Service) publishCourse(ctx context.Context, req *coursespb.PublishCourseRequest) (*coursespb.Course, error) {
-	courseID := req.GetCourseId()
-	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Course, error) {
-		if err := lockCourse(ctx, tx, courseID); err != nil {
-			return nil, err
-		}
-		// Who saves a lesson has done so before this, or does it after.
-		if _, err := tx.Exec(ctx, `SELECT FROM draft WHERE course_id = $1 FOR UPDATE`, courseID); err != nil {
-			return nil, err
-		}
-		c, err := readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, courseID)
+// publishing is a publishing that is asked for.
+type publishing struct {
+	courseID string
+	message  string
+	etag     string // of the draft it is about, "" for whatever it is
+	accept   string // token of the impact that is accepted
+
+	revertTo int32 // the version to publish again, 0 for the draft
+	discard  bool  // what the draft has besides
+}
+
+// errMeasureAgain says that between the measuring and the lock a change came by
+// which others may be touched.
+var errMeasureAgain = errors.New("courses: what is taken away has changed")
+
+// publish makes a publication of the draft as it is, or of a version of before. A
+// draft that was not changed since it was published is not published again.
+// Learning is asked before the transaction; in it nothing is published that takes
+// more away than what was measured.
+func (s *Service) publish(ctx context.Context, req proto.Message, p publishing) (*coursespb.Course, error) {
+	for range 3 {
+		m, err := s.measure(ctx, p.courseID, p.revertTo)
 		if err != nil {
 			return nil, err
 		}
-		if err := rpc.Match(ctx, etag(c.Revision)); err != nil {
+		c, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Course, error) {
+			return s.publishIn(ctx, tx, p, m)
+		})
+		if !errors.Is(err, errMeasureAgain) {
+			return c, err
+		}
+	}
+	return nil, ErrChanging
+}
+
+func (s *Service) publishIn(ctx context.Context, tx *pg.Tx, p publishing, m measured) (*coursespb.Course, error) {
+	c, err := lockDraft(ctx, tx, p.courseID, p.revertTo > 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := rpc.Match(ctx, etag(c.Revision)); err != nil {
+		return nil, err
+	}
+	if p.etag != "" && p.etag != etag(c.Changes) {
+		return nil, staleDraft(c)
+	}
+	if c.ArchivedAt != nil {
+		return nil, ErrArchived
+	}
+	if p.revertTo == 0 && c.Published && !c.Changed {
+		return draftCourse(c), nil
+	}
+	if p.revertTo > 0 {
+		if err := checkRevert(ctx, tx, c, p); err != nil {
 			return nil, err
 		}
-		if c.Published && !c.Changed {
-			return draftCourse(c), nil
-		}
-		if err := s.insertPublication(ctx, tx, courseID, c.PublishedNumber+1, req.GetMessage()); err != nil {
+	}
+	if err := s.checkImpact(ctx, tx, c, p, m); err != nil {
+		return nil, err
+	}
+	if s.review && !c.Published && !c.approved() && !c.ReviewPassed {
+		return nil, ErrReviewRequired
+	}
+	if p.revertTo > 0 {
+		if err := s.revertDraft(ctx, tx, c.ID, p.revertTo); err != nil {
 			return nil, err
 		}
-		if c, err = readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, courseID); err != nil {
+	}
+	if err := s.insertPublication(ctx, tx, c.ID, c.PublishedNumber+1, p.message); err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE course SET review_passed = true WHERE id = $1 AND NOT review_passed`, c.ID); err != nil {
+		return nil, err
+	}
+	after := map[string]any{"version": c.PublishedNumber + 1}
+	entry := audit.Entry{Action: "course.published", Object: c.ID, Course: c.ID, Reason: p.message, After: after}
+	if p.revertTo > 0 {
+		after["reverted_to"] = p.revertTo
+		entry = audit.Entry{Action: "course.reverted", Object: c.ID, Course: c.ID, Reason: p.message, After: after}
+		if _, err := tx.Exec(ctx, `UPDATE publication SET reverted_to = $3 WHERE course_id = $1 AND number = $2`, c.ID, c.PublishedNumber+1, p.revertTo); err != nil {
 			return nil, err
 		}
-		event, err := publishedEvent(ctx, tx, c)
-		if err != nil {
-			return nil, err
+	}
+	if m.impact.GetLearners() > 0 {
+		after["learners_touched"] = m.impact.GetLearners()
+	}
+	if c, err = readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, c.ID); err != nil {
+		return nil, err
+	}
+	event, err := publishedEvent(ctx, tx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := audit.Record(ctx, tx, entry); err != nil {
+		return nil, err
+	}
+	return draftCourse(c), bus.Publish(ctx, tx, event)
+}
+
+// lockDraft keeps all others from changing a course and its draft until tx ends,
+// its items too where they are to be changed, and returns the course.
+func lockDraft(ctx context.Context, tx *pg.Tx, courseID string, items bool) (course, error) {
+	if err := lockCourse(ctx, tx, courseID); err != nil {
+		return course{}, err
+	}
+	if items {
+		if _, err := tx.Exec(ctx, `SELECT FROM item WHERE course_id = $1 ORDER BY id FOR UPDATE`, courseID); err != nil {
+			return course{}, err
 		}
-		if err := audit.Record(ctx, tx, audit.Entry{
-			Action: "course.published", Object: courseID, Course: courseID, Reason: req.GetMessage(),
-			After: map[string]any{"version": c.PublishedNumber},
-		}); err != nil {
-			return nil, err
-		}
-		return draftCourse(c), bus.Publish(ctx, tx, event)
-	})
+	}
+	// Who saves a lesson has done so before this, or does it after.
+	if _, err := tx.Exec(ctx, `SELECT FROM draft WHERE course_id = $1 FOR UPDATE`, courseID); err != nil {
+		return course{}, err
+	}
+	return readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, courseID)
+}
+
+// staleDraft is told to who has looked at another state of the draft.
+func staleDraft(c course) error {
+	err := &fault.Error{
+		Kind: fault.Precondition, Code: "etag.stale", Etag: etag(c.Changes),
+		Message: "The draft has changed since you looked at it.",
+	}
+	err.Fields = []fault.Field{{Path: "draft_etag", Code: err.Code, Hint: `The current state is "` + err.Etag + `". Look at it again.`}}
+	return err
 }
 
 // insertPublication copies what the draft points at, in three statements
@@ -96,9 +183,9 @@ func (s *Service) insertPublication(ctx context.Context, tx *pg.Tx, courseID str
 	return err
 }
 
-// publishedEvent tells the publication that c has just got.
+// publishedEvent tells a publication of c, that of c.PublishedNumber.
 func publishedEvent(ctx context.Context, tx *pg.Tx, c course) (*coursespb.CoursePublished, error) {
-	o, err := readOutline(ctx, tx, publishedOutline, c.ID)
+	o, err := readOutline(ctx, tx, publishedOutline, c.ID, c.PublishedNumber, "")
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +221,11 @@ func publishedItem(e entry) *coursespb.PublishedItem {
 }
 
 func (s *Service) unpublishCourse(ctx context.Context, req *coursespb.UnpublishCourseRequest) (*coursespb.Course, error) {
+	// What a moderator takes out comes back by another review.
+	moderator, err := auth.Has(ctx, "course.review")
+	if err != nil {
+		return nil, err
+	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Course, error) {
 		if err := lockCourse(ctx, tx, req.GetCourseId()); err != nil {
 			return nil, err
@@ -149,12 +241,15 @@ func (s *Service) unpublishCourse(ctx context.Context, req *coursespb.UnpublishC
 			return draftCourse(c), nil
 		}
 		c.Published, c.Sequence, c.Revision = false, c.Sequence+1, c.Revision+1
-		if _, err := tx.Exec(ctx, `UPDATE course SET published = false, sequence = $2, revision = $3 WHERE id = $1`,
-			c.ID, c.Sequence, c.Revision); err != nil {
+		if moderator {
+			c.ReviewPassed, c.ReviewState = false, ""
+		}
+		if _, err := tx.Exec(ctx, `UPDATE course SET published = false, sequence = $2, revision = $3, review_passed = $4, review_state = $5 WHERE id = $1`,
+			c.ID, c.Sequence, c.Revision, c.ReviewPassed, c.ReviewState); err != nil {
 			return nil, err
 		}
 		if err := audit.Record(ctx, tx, audit.Entry{
-			Action: "course.unpublished", Object: c.ID, Course: c.ID, Before: map[string]any{"version": c.PublishedNumber},
+			Action: "course.unpublished", Object: c.ID, Course: c.ID, Reason: req.GetReason(), Before: map[string]any{"version": c.PublishedNumber},
 		}); err != nil {
 			return nil, err
 		}
@@ -169,6 +264,14 @@ type publication struct {
 	AuthorID    string
 	PublishedAt time.Time
 	LessonCount int32
+	RevertedTo  int32
+}
+
+func (p publication) message() *coursespb.Version {
+	return &coursespb.Version{
+		Number: p.Number, Message: p.Message, AuthorId: p.AuthorID,
+		PublishedAt: timestamppb.New(p.PublishedAt), LessonCount: p.LessonCount, RevertedTo: p.RevertedTo,
+	}
 }
 
 // listVersions returns a page of a course's publications, the newest first,
@@ -185,7 +288,7 @@ func (s *Service) listVersions(ctx context.Context, courseID string, size int, c
 		}
 	}
 	rows, err := s.db.Query(ctx, `
-		SELECT number, message, author_id, published_at, lesson_count FROM publication
+		SELECT number, message, author_id, published_at, lesson_count, reverted_to FROM publication
 		WHERE course_id = $1 AND number < $2 ORDER BY number DESC LIMIT $3`, courseID, before, size+1)
 	if err != nil {
 		return nil, "", err

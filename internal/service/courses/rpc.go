@@ -66,7 +66,9 @@ func (r *server) UpdateCourse(ctx context.Context, req *coursespb.UpdateCourseRe
 
 // PublishCourse publishes the draft.
 func (r *server) PublishCourse(ctx context.Context, req *coursespb.PublishCourseRequest) (*coursespb.Course, error) {
-	return r.landed(r.courses.publishCourse(ctx, req))
+	return r.landed(r.courses.publish(ctx, req, publishing{
+		courseID: req.GetCourseId(), message: req.GetMessage(), etag: req.GetDraftEtag(), accept: req.GetAcceptImpact(),
+	}))
 }
 
 // UnpublishCourse takes a course out of the marketplace.
@@ -82,10 +84,7 @@ func (r *server) ListVersions(ctx context.Context, req *coursespb.ListVersionsRe
 	}
 	res := &coursespb.ListVersionsResponse{NextCursor: next}
 	for _, p := range found {
-		res.Items = append(res.Items, &coursespb.Version{
-			Number: p.Number, Message: p.Message, AuthorId: p.AuthorID,
-			PublishedAt: timestamppb.New(p.PublishedAt), LessonCount: p.LessonCount,
-		})
+		res.Items = append(res.Items, p.message())
 	}
 	return res, nil
 }
@@ -136,8 +135,11 @@ func etag(revision int64) string { return strconv.FormatInt(revision, 10) }
 // publishedCourse is a course for those who see what is published.
 func publishedCourse(c course) *coursespb.Course {
 	state := "draft"
-	if c.Published {
+	switch {
+	case c.Published:
 		state = "published"
+	case c.ArchivedAt != nil:
+		state = "archived"
 	}
 	out := &coursespb.Course{
 		Id: c.ID, OwnerId: c.OwnerID, Title: c.Title, Subtitle: c.Subtitle, Description: c.Description,
@@ -156,6 +158,7 @@ func publishedCourse(c course) *coursespb.Course {
 func draftCourse(c course) *coursespb.Course {
 	out := publishedCourse(c)
 	out.HasUnpublishedChanges, out.Etag = c.Changed, etag(c.Revision)
+	out.DraftEtag, out.ReviewState, out.RequireEtag, out.ArchivedAt = etag(c.Changes), c.reviewState(), c.RequireEtag, optional(c.ArchivedAt)
 	return out
 }
 

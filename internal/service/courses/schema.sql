@@ -1,6 +1,36 @@
 -- What the migrations make of the schema "courses". Generated; do not edit:
 -- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
 
+CREATE TABLE cohort (
+	cohort_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	cancelled boolean NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT cohort_pkey PRIMARY KEY (cohort_id)
+);
+COMMENT ON TABLE cohort IS 'Which cohorts there are, as the service access told it with version. No personal data.';
+
+CREATE TABLE cohort_member (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	version bigint NOT NULL,
+	cohort_id text COLLATE "C" NOT NULL,
+	CONSTRAINT cohort_member_pkey PRIMARY KEY (course_id, account_id)
+);
+COMMENT ON TABLE cohort_member IS 'In which cohort of a course somebody is, empty for none any more, as the service access told it with version. Personal data of the account. Kept as long as the account.';
+
+CREATE TABLE cohort_pin (
+	course_id text COLLATE "C" NOT NULL,
+	cohort_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	sequence bigint NOT NULL,
+	author_id text COLLATE "C" NOT NULL,
+	pinned_at timestamp with time zone NOT NULL,
+	CONSTRAINT cohort_pin_pkey PRIMARY KEY (course_id, cohort_id),
+	CONSTRAINT cohort_pin_course FOREIGN KEY (course_id) REFERENCES course(id)
+);
+COMMENT ON TABLE cohort_pin IS 'Which version the learners of a cohort see, 0 for the newest again. author_id says which account pinned last.';
+
 CREATE TABLE course (
 	id text COLLATE "C" NOT NULL,
 	owner_id text COLLATE "C" NOT NULL,
@@ -27,7 +57,16 @@ CREATE TABLE course (
 	faq jsonb NOT NULL DEFAULT '[]'::jsonb,
 	release jsonb NOT NULL DEFAULT '{}'::jsonb,
 	grading jsonb NOT NULL DEFAULT '{}'::jsonb,
-	CONSTRAINT course_pkey PRIMARY KEY (id)
+	require_etag boolean NOT NULL DEFAULT false,
+	edited_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	edited_at timestamp with time zone,
+	archived_at timestamp with time zone,
+	closed boolean NOT NULL DEFAULT false,
+	review_state text NOT NULL DEFAULT ''::text,
+	review_changes bigint NOT NULL DEFAULT '-1'::integer,
+	review_passed boolean NOT NULL DEFAULT false,
+	CONSTRAINT course_pkey PRIMARY KEY (id),
+	CONSTRAINT course_review_state CHECK ((review_state = ANY (ARRAY[''::text, 'submitted'::text, 'approved'::text, 'returned'::text])))
 );
 COMMENT ON TABLE course IS 'Courses with the draft of their landing page. owner_id says which account owns it.';
 COMMENT ON COLUMN course.revision IS 'Grows with each change of the row that is told; the ETag.';
@@ -36,17 +75,24 @@ COMMENT ON COLUMN course.sequence IS 'Grows with each event about publishing.';
 COMMENT ON COLUMN course.owner_version IS 'The version of the last change of owner that access has told.';
 COMMENT ON COLUMN course.release IS 'When the course is open, a Rule as its contract has it in JSON; empty for always.';
 COMMENT ON COLUMN course.grading IS 'How it is graded, a GradingPolicy as its contract has it in JSON; empty when it is not.';
+COMMENT ON COLUMN course.require_etag IS 'Whether a change of what somebody may have changed meanwhile has to name the version it is based on.';
+COMMENT ON COLUMN course.edited_by IS 'Which account changed the landing page of the draft last, and edited_at when.';
+COMMENT ON COLUMN course.closed IS 'Whether it is archived and learners do not see it any more.';
+COMMENT ON COLUMN course.review_changes IS 'draft.changes of what was submitted last.';
+COMMENT ON COLUMN course.review_passed IS 'Whether it may come into the marketplace without another review.';
 
 CREATE TABLE draft (
 	course_id text COLLATE "C" NOT NULL,
 	owner_id text COLLATE "C" NOT NULL,
 	changes bigint NOT NULL DEFAULT 0,
 	changed_at timestamp with time zone NOT NULL,
+	archived boolean NOT NULL DEFAULT false,
 	CONSTRAINT draft_pkey PRIMARY KEY (course_id),
 	CONSTRAINT draft_course FOREIGN KEY (course_id) REFERENCES course(id)
 );
 CREATE INDEX draft_owner ON draft USING btree (owner_id, changed_at DESC, course_id DESC);
 COMMENT ON TABLE draft IS 'How often and when the draft of each course was changed. A row apart from the course, so that who saves a lesson waits for nobody but who publishes. owner_id is that of the course.';
+COMMENT ON COLUMN draft.archived IS 'Whether the course is archived, and nothing of the draft may change.';
 
 CREATE TABLE item (
 	id text COLLATE "C" NOT NULL,
@@ -56,6 +102,8 @@ CREATE TABLE item (
 	"position" bigint NOT NULL,
 	revision bigint NOT NULL DEFAULT 1,
 	version_id bigint NOT NULL,
+	edited_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	edited_at timestamp with time zone,
 	CONSTRAINT item_pkey PRIMARY KEY (id),
 	CONSTRAINT item_course FOREIGN KEY (course_id) REFERENCES course(id),
 	CONSTRAINT item_version_of FOREIGN KEY (version_id) REFERENCES item_version(id),
@@ -63,9 +111,55 @@ CREATE TABLE item (
 	CONSTRAINT item_parent CHECK (((kind = 'module'::text) OR (parent_id <> ''::text)))
 );
 CREATE INDEX item_siblings ON item USING btree (course_id, parent_id, "position", id);
+CREATE OR REPLACE FUNCTION note_item_revision()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	IF TG_OP = 'DELETE' THEN
+		INSERT INTO item_revision (item_id, revision, course_id, kind, parent_id, version_id, removed)
+		VALUES (OLD.id, OLD.revision + 1, OLD.course_id, OLD.kind, OLD.parent_id, OLD.version_id, true);
+	ELSE
+		INSERT INTO item_revision (item_id, revision, course_id, kind, parent_id, version_id)
+		VALUES (NEW.id, NEW.revision, NEW.course_id, NEW.kind, NEW.parent_id, NEW.version_id);
+	END IF;
+	RETURN NULL;
+END
+$function$;
+CREATE TRIGGER item_added AFTER INSERT OR DELETE ON item FOR EACH ROW EXECUTE FUNCTION note_item_revision();
+CREATE OR REPLACE FUNCTION note_item_revision()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	IF TG_OP = 'DELETE' THEN
+		INSERT INTO item_revision (item_id, revision, course_id, kind, parent_id, version_id, removed)
+		VALUES (OLD.id, OLD.revision + 1, OLD.course_id, OLD.kind, OLD.parent_id, OLD.version_id, true);
+	ELSE
+		INSERT INTO item_revision (item_id, revision, course_id, kind, parent_id, version_id)
+		VALUES (NEW.id, NEW.revision, NEW.course_id, NEW.kind, NEW.parent_id, NEW.version_id);
+	END IF;
+	RETURN NULL;
+END
+$function$;
+CREATE TRIGGER item_changed AFTER UPDATE ON item FOR EACH ROW WHEN ((new.revision <> old.revision)) EXECUTE FUNCTION note_item_revision();
 COMMENT ON TABLE item IS 'The draft: modules, and lessons, quizzes and assignments in modules, with the content they have now. No personal data.';
 COMMENT ON COLUMN item.parent_id IS 'The module that it is in; empty at the top.';
 COMMENT ON COLUMN item."position" IS 'Orders the siblings; there are gaps, so that one can be moved alone.';
+COMMENT ON COLUMN item.edited_by IS 'Which account gave it another content last, and edited_at when; empty since it was made.';
+
+CREATE TABLE item_revision (
+	item_id text COLLATE "C" NOT NULL,
+	revision bigint NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	kind text NOT NULL,
+	parent_id text COLLATE "C" NOT NULL,
+	version_id bigint NOT NULL,
+	removed boolean NOT NULL DEFAULT false,
+	CONSTRAINT item_revision_pkey PRIMARY KEY (item_id, revision),
+	CONSTRAINT item_revision_version FOREIGN KEY (version_id) REFERENCES item_version(id)
+);
+COMMENT ON TABLE item_revision IS 'What each item of a draft was at each of its revisions; removed at its last where it has left the draft. Written by a trigger, whatever changes an item. No personal data.';
 
 CREATE TABLE item_version (
 	id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -84,6 +178,7 @@ CREATE TABLE item_version (
 );
 CREATE UNIQUE INDEX item_version_hash ON item_version USING btree (item_id, hash);
 CREATE UNIQUE INDEX item_version_number ON item_version USING btree (item_id, number) WHERE (number > 0);
+CREATE INDEX item_version_of_item ON item_version USING btree (item_id, id);
 COMMENT ON TABLE item_version IS 'Every content that an item ever had, each once. Rows are never changed. author_id says which account wrote it first.';
 COMMENT ON COLUMN item_version.settings IS 'ItemSettings as their contract has them in JSON, without what is usual.';
 COMMENT ON COLUMN item_version.activity_ref IS 'The quiz or assignment that it stands for, as assessment names it.';
@@ -113,10 +208,12 @@ CREATE TABLE publication (
 	faq jsonb NOT NULL DEFAULT '[]'::jsonb,
 	release jsonb NOT NULL DEFAULT '{}'::jsonb,
 	grading jsonb NOT NULL DEFAULT '{}'::jsonb,
+	reverted_to integer NOT NULL DEFAULT 0,
 	CONSTRAINT publication_pkey PRIMARY KEY (course_id, number),
 	CONSTRAINT publication_course FOREIGN KEY (course_id) REFERENCES course(id)
 );
 COMMENT ON TABLE publication IS 'What was published, with the landing page as it was. Rows are never changed. author_id says which account published.';
+COMMENT ON COLUMN publication.reverted_to IS 'The version that it is again what it was; 0 where it is the draft of then.';
 
 CREATE TABLE publication_item (
 	course_id text COLLATE "C" NOT NULL,
@@ -129,6 +226,7 @@ CREATE TABLE publication_item (
 	CONSTRAINT publication_item_pkey PRIMARY KEY (course_id, number, item_id),
 	CONSTRAINT publication_item_version FOREIGN KEY (version_id) REFERENCES item_version(id)
 );
+CREATE INDEX publication_item_of_version ON publication_item USING btree (version_id, number);
 COMMENT ON TABLE publication_item IS 'The modules and lessons of what was published, with their content then. Rows are never changed. No personal data.';
 COMMENT ON COLUMN publication_item."position" IS 'The place among the siblings, from 0, without gaps.';
 
@@ -140,3 +238,36 @@ CREATE TABLE rendering (
 	CONSTRAINT rendering_version FOREIGN KEY (version_id) REFERENCES item_version(id)
 );
 COMMENT ON TABLE rendering IS 'The HTML of the blocks of a content, in their order, made once; made again when the program makes other HTML than that of the number. No personal data.';
+
+CREATE TABLE revenue_split (
+	course_id text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	valid_from timestamp with time zone NOT NULL,
+	shares jsonb NOT NULL,
+	author_id text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT revenue_split_pkey PRIMARY KEY (course_id, version),
+	CONSTRAINT revenue_split_course FOREIGN KEY (course_id) REFERENCES course(id)
+);
+COMMENT ON TABLE revenue_split IS 'How what a course earns is shared among its staff: each row as it was set, never changed. Personal data: shares names accounts and what part each gets, author_id who set it. Kept for the accounts.';
+
+CREATE TABLE review (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	draft_changes bigint NOT NULL,
+	state text NOT NULL,
+	message text NOT NULL,
+	submitted_by text COLLATE "C" NOT NULL,
+	submitted_at timestamp with time zone NOT NULL,
+	comment text NOT NULL DEFAULT ''::text,
+	remarks jsonb NOT NULL DEFAULT '[]'::jsonb,
+	reviewer_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	reviewed_at timestamp with time zone,
+	CONSTRAINT review_pkey PRIMARY KEY (id),
+	CONSTRAINT review_course FOREIGN KEY (course_id) REFERENCES course(id),
+	CONSTRAINT review_state CHECK ((state = ANY (ARRAY['submitted'::text, 'approved'::text, 'returned'::text, 'superseded'::text])))
+);
+CREATE INDEX review_of_course ON review USING btree (course_id, submitted_at DESC, id DESC);
+CREATE UNIQUE INDEX review_open ON review USING btree (course_id) WHERE (state = 'submitted'::text);
+CREATE INDEX review_queue ON review USING btree (submitted_at, id) WHERE (state = 'submitted'::text);
+COMMENT ON TABLE review IS 'What was submitted for review and what became of it. Personal data of staff: submitted_by and reviewer_id say which accounts. Kept as long as the course.';

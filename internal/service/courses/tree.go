@@ -12,7 +12,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
-	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
@@ -116,7 +115,7 @@ func (s *Service) moveItem(ctx context.Context, req *coursespb.MoveItemRequest) 
 		if err != nil {
 			return nil, err
 		}
-		if err := rpc.Match(ctx, etag(it.Revision)); err != nil {
+		if err := s.matchItem(ctx, tx, courseID, it, false); err != nil {
 			return nil, err
 		}
 		was := it
@@ -146,7 +145,7 @@ func (s *Service) deleteItem(ctx context.Context, req proto.Message, courseID, k
 		if err != nil {
 			return nil, err
 		}
-		if err := rpc.Match(ctx, etag(it.Revision)); err != nil {
+		if err := s.matchItem(ctx, tx, courseID, it, true); err != nil {
 			return nil, err
 		}
 		ids, _, err := below(ctx, tx, courseID, itemID)

@@ -254,6 +254,15 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{coursespb.File_internal_service_courses_coursespb_content_proto, func(g *runtime.ServeMux) error {
 			return coursespb.RegisterContentServiceHandlerClient(ctx, g, coursespb.NewContentServiceClient(e.Conns["courses"]))
 		}},
+		{coursespb.File_internal_service_courses_coursespb_versions_proto, func(g *runtime.ServeMux) error {
+			return coursespb.RegisterVersionServiceHandlerClient(ctx, g, coursespb.NewVersionServiceClient(e.Conns["courses"]))
+		}},
+		{coursespb.File_internal_service_courses_coursespb_reviews_proto, func(g *runtime.ServeMux) error {
+			return coursespb.RegisterReviewServiceHandlerClient(ctx, g, coursespb.NewReviewServiceClient(e.Conns["courses"]))
+		}},
+		{coursespb.File_internal_service_courses_coursespb_revenue_proto, func(g *runtime.ServeMux) error {
+			return coursespb.RegisterRevenueServiceHandlerClient(ctx, g, coursespb.NewRevenueServiceClient(e.Conns["courses"]))
+		}},
 		{mediapb.File_internal_service_media_mediapb_media_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterMediaServiceHandlerClient(ctx, g, e.media)
 		}},

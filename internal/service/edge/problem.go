@@ -15,17 +15,20 @@ import (
 
 // problem is an error as RFC 9457 tells it, with our members: code is stable
 // and dotted, fields say what is wrong where, field and hint repeat the first of
-// them, request_id finds the request in the log.
+// them, current_etag is what a stale one has become, request_id finds the
+// request in the log.
 type problem struct {
-	Type      string         `json:"type"`
-	Title     string         `json:"title"`
-	Status    int            `json:"status"`
-	Detail    string         `json:"detail"`
-	Code      string         `json:"code"`
-	Field     string         `json:"field,omitempty"`
-	Hint      string         `json:"hint,omitempty"`
-	Fields    []problemField `json:"fields,omitempty"`
-	RequestID string         `json:"request_id"`
+	Type   string         `json:"type"`
+	Title  string         `json:"title"`
+	Status int            `json:"status"`
+	Detail string         `json:"detail"`
+	Code   string         `json:"code"`
+	Field  string         `json:"field,omitempty"`
+	Hint   string         `json:"hint,omitempty"`
+	Fields []problemField `json:"fields,omitempty"`
+	// CurrentEtag is the version that a conditional write would have to name.
+	CurrentEtag string `json:"current_etag,omitempty"`
+	RequestID   string `json:"request_id"`
 }
 
 type problemField struct {
@@ -55,7 +58,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, log *slog.Logger, err 
 // writeStatus tells e with a status of its own.
 func writeStatus(w http.ResponseWriter, r *http.Request, status int, e *fault.Error) {
 	p := problem{
-		Type: "about:blank", Title: e.Kind.Title(), Status: status, Detail: e.Message, Code: e.Code,
+		Type: "about:blank", Title: e.Kind.Title(), Status: status, Detail: e.Message, Code: e.Code, CurrentEtag: e.Etag,
 		RequestID: telemetry.RequestID(r.Context()),
 	}
 	for _, f := range e.Fields {

@@ -117,6 +117,38 @@ func (s *Service) courseCompleted(ctx context.Context, tx *pg.Tx, e *learningpb.
 	})
 }
 
+// courseReviewed tells who has submitted a course, and whose it is, what the
+// moderators say, also by mail. The course may never have been published, so that
+// nothing of it need be known here.
+func (s *Service) courseReviewed(ctx context.Context, tx *pg.Tx, e *coursespb.CourseReviewed) error {
+	accounts := []string{e.GetSubmittedBy()}
+	if e.GetOwnerId() != e.GetSubmittedBy() {
+		accounts = append(accounts, e.GetOwnerId())
+	}
+	who, err := s.people(ctx, tx, accounts...)
+	if err != nil {
+		return err
+	}
+	k := courseApproved
+	if e.GetState() == "returned" {
+		k = courseReturned
+	}
+	for _, account := range accounts {
+		p := who[account]
+		n := note{
+			to: p, kind: k, about: e.GetReviewId(), courseID: e.GetCourseId(),
+			facts: facts{Name: p.Name, Course: e.GetTitle(), Message: e.GetComment(), Remarks: int(e.GetRemarkCount())},
+		}
+		if err := s.notify(ctx, tx, n); err != nil {
+			return err
+		}
+		if err := s.mail(ctx, tx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // waitlistOffered tells who waited for a seat that one is held, also by mail.
 func (s *Service) waitlistOffered(ctx context.Context, tx *pg.Tx, e *accesspb.WaitlistOffered) error {
 	n, err := s.aboutSeat(ctx, tx, seatOffered, e)

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +33,7 @@ func TestHears(t *testing.T) {
 		got = append(got, h.EventName())
 	}
 	want := []string{
-		"stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated", "stoa.identity.v1.SecurityMailRequested", "stoa.courses.v1.CoursePublished",
+		"stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated", "stoa.identity.v1.SecurityMailRequested", "stoa.courses.v1.CoursePublished", "stoa.courses.v1.CourseReviewed",
 		"stoa.access.v1.EnrollmentStarted", "stoa.access.v1.WaitlistOffered", "stoa.access.v1.WaitlistOfferExpired", "stoa.commerce.v1.OrderPaid", "stoa.learning.v1.CourseCompleted",
 		"stoa.access.v1.InvitationMailRequested",
 	}
@@ -209,6 +210,37 @@ func TestWaitlist(t *testing.T) {
 	want := []string{"The seat for Logic went to the next", "A seat for Logic is held for you"}
 	if diff := cmp.Diff(want, titles); diff != "" {
 		t.Errorf("%q", titles)
+	}
+}
+
+// TestCourseReviewed: who submitted a course and its owner are told, each in their
+// language and once, of a course that was never published.
+func TestCourseReviewed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	zeno, ana := w.person("Zeno", "en"), w.person("Ana", "de")
+	e := &coursespb.CourseReviewed{
+		ReviewId: id.New("review"), CourseId: id.New("course"), Title: "Stoicism", State: "returned", OwnerId: zeno, SubmittedBy: ana,
+		Comment: "The first lesson\nis too short", RemarkCount: 2, ReviewedAt: timestamppb.New(may),
+	}
+	hear(w, w.service.courseReviewed, e, e)
+	approved := &coursespb.CourseReviewed{ReviewId: id.New("review"), CourseId: e.GetCourseId(), Title: "Stoicism", State: "approved", OwnerId: zeno, SubmittedBy: zeno}
+	hear(w, w.service.courseReviewed, approved, approved)
+	for account, want := range map[string][]string{
+		zeno: {
+			"course_approved: Stoicism was approved. You can publish it now.",
+			"course_returned: Stoicism was returned. The moderators say: “The first lesson is too short” Remarks on parts of it: 2.",
+		},
+		ana: {"course_returned: Stoicism kommt zurück. Die Moderation schreibt: „The first lesson is too short“ Anmerkungen zu einzelnen Teilen: 2."},
+	} {
+		var got []string
+		for _, n := range w.told(account) {
+			got = append(got, n.GetKind()+": "+n.GetTitle()+". "+n.GetBody())
+		}
+		slices.Sort(got)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
 	}
 }
 

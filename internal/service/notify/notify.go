@@ -9,7 +9,8 @@
 //
 // It hears identity's AccountCreated and AccountUpdated (whom to tell and how)
 // and SecurityMailRequested (a mail that identity has sealed for it),
-// courses' CoursePublished (what courses are called and whose they are), access'
+// courses' CoursePublished (what courses are called and whose they are) and
+// CourseReviewed (what moderators say), access'
 // EnrollmentStarted, WaitlistOffered, WaitlistOfferExpired and
 // InvitationMailRequested (sealed, too), commerce's OrderPaid and learning's
 // CourseCompleted. What names a course or a person that it has not heard of yet
@@ -106,6 +107,7 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.accountUpdated),
 		bus.Copy(s.securityMailRequested),
 		bus.Copy(s.coursePublished),
+		bus.Copy(s.courseReviewed),
 		bus.Copy(s.enrollmentStarted),
 		bus.Copy(s.waitlistOffered),
 		bus.Copy(s.waitlistOfferExpired),

@@ -22,6 +22,8 @@ const (
 	courseCompleted kind = "course_completed"
 	seatOffered     kind = "seat_offered"
 	seatExpired     kind = "seat_expired"
+	courseApproved  kind = "course_approved"
+	courseReturned  kind = "course_returned"
 )
 
 // Kinds of mails that come with no notification: identity asks for them.
@@ -56,6 +58,7 @@ type facts struct {
 	Inviter string // the name of who invites
 	Message string // what they write
 	Code    string // what the link carries, to be typed
+	Remarks int    // how many remarks there are
 }
 
 // line is a course that was bought.
@@ -128,6 +131,19 @@ var texts = map[string]map[kind]source{
 		seatExpired: {
 			title: "The seat for {{.Course}} went to the next",
 			body:  "You have not joined {{.Cohort}} in time. You can wait again.",
+		},
+		courseApproved: {
+			title:   "{{.Course}} was approved",
+			body:    "You can publish it now.{{with .Message}} The moderators say: “{{.}}”{{end}}",
+			subject: "{{.Course}} was approved",
+			text:    "Hello{{greet .Name}},\n\n{{.Course}} was approved as you submitted it. You can publish it now.{{with .Message}} The moderators say: “{{.}}”{{end}}\n\nStoa\n",
+		},
+		courseReturned: {
+			title:   "{{.Course}} was returned",
+			body:    "The moderators say: “{{.Message}}”{{if .Remarks}} Remarks on parts of it: {{.Remarks}}.{{end}}",
+			subject: "{{.Course}} was returned",
+			text: "Hello{{greet .Name}},\n\n{{.Course}} can't come into the marketplace as it is. The moderators say: “{{.Message}}”{{if .Remarks}} Remarks on parts of it: {{.Remarks}}.{{end}}\n\n" +
+				"Change what they name, and submit it again.\n\nStoa\n",
 		},
 		verifyEmail: {
 			subject: "Confirm your address",
@@ -210,6 +226,19 @@ var texts = map[string]map[kind]source{
 		seatExpired: {
 			title: "Der Platz in {{.Course}} ging weiter",
 			body:  "Du bist {{.Cohort}} nicht rechtzeitig beigetreten. Du kannst wieder warten.",
+		},
+		courseApproved: {
+			title:   "{{.Course}} ist freigegeben",
+			body:    "Du kannst den Kurs jetzt veröffentlichen.{{with .Message}} Die Moderation schreibt: „{{.}}“{{end}}",
+			subject: "{{.Course}} ist freigegeben",
+			text:    "Hallo{{greet .Name}},\n\n{{.Course}} ist so freigegeben, wie du den Kurs eingereicht hast. Du kannst ihn jetzt veröffentlichen.{{with .Message}} Die Moderation schreibt: „{{.}}“{{end}}\n\nStoa\n",
+		},
+		courseReturned: {
+			title:   "{{.Course}} kommt zurück",
+			body:    "Die Moderation schreibt: „{{.Message}}“{{if .Remarks}} Anmerkungen zu einzelnen Teilen: {{.Remarks}}.{{end}}",
+			subject: "{{.Course}} kommt zurück",
+			text: "Hallo{{greet .Name}},\n\n{{.Course}} kann so noch nicht auf den Marktplatz. Die Moderation schreibt: „{{.Message}}“{{if .Remarks}} Anmerkungen zu einzelnen Teilen: {{.Remarks}}.{{end}}\n\n" +
+				"Ändere, was sie nennt, und reiche den Kurs noch einmal ein.\n\nStoa\n",
 		},
 		verifyEmail: {
 			subject: "Bestätige deine Adresse",

@@ -697,6 +697,107 @@ func (x *ListEntitledResponse) GetCourseIds() []string {
 	return nil
 }
 
+// Asks who of some has a role in a course.
+type ListCourseStaffRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Who, at most 100.
+	AccountIds    []string `protobuf:"bytes,2,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCourseStaffRequest) Reset() {
+	*x = ListCourseStaffRequest{}
+	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCourseStaffRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCourseStaffRequest) ProtoMessage() {}
+
+func (x *ListCourseStaffRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCourseStaffRequest.ProtoReflect.Descriptor instead.
+func (*ListCourseStaffRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_access_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListCourseStaffRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ListCourseStaffRequest) GetAccountIds() []string {
+	if x != nil {
+		return x.AccountIds
+	}
+	return nil
+}
+
+// Who of them has.
+type ListCourseStaffResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those with a role on the course as a whole or on a part of it.
+	AccountIds    []string `protobuf:"bytes,1,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCourseStaffResponse) Reset() {
+	*x = ListCourseStaffResponse{}
+	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCourseStaffResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCourseStaffResponse) ProtoMessage() {}
+
+func (x *ListCourseStaffResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCourseStaffResponse.ProtoReflect.Descriptor instead.
+func (*ListCourseStaffResponse) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_access_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListCourseStaffResponse) GetAccountIds() []string {
+	if x != nil {
+		return x.AccountIds
+	}
+	return nil
+}
+
 // Who, and where.
 type ResolvePermissionsRequest_Subject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -710,7 +811,7 @@ type ResolvePermissionsRequest_Subject struct {
 
 func (x *ResolvePermissionsRequest_Subject) Reset() {
 	*x = ResolvePermissionsRequest_Subject{}
-	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[12]
+	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -722,7 +823,7 @@ func (x *ResolvePermissionsRequest_Subject) String() string {
 func (*ResolvePermissionsRequest_Subject) ProtoMessage() {}
 
 func (x *ResolvePermissionsRequest_Subject) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[12]
+	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +867,7 @@ type ResolvePermissionsResponse_Answer struct {
 
 func (x *ResolvePermissionsResponse_Answer) Reset() {
 	*x = ResolvePermissionsResponse_Answer{}
-	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[13]
+	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +879,7 @@ func (x *ResolvePermissionsResponse_Answer) String() string {
 func (*ResolvePermissionsResponse_Answer) ProtoMessage() {}
 
 func (x *ResolvePermissionsResponse_Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[13]
+	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +922,7 @@ type ResolvePermissionsResponse_Item struct {
 
 func (x *ResolvePermissionsResponse_Item) Reset() {
 	*x = ResolvePermissionsResponse_Item{}
-	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[14]
+	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +934,7 @@ func (x *ResolvePermissionsResponse_Item) String() string {
 func (*ResolvePermissionsResponse_Item) ProtoMessage() {}
 
 func (x *ResolvePermissionsResponse_Item) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[14]
+	mi := &file_internal_service_access_accesspb_access_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,13 +1032,22 @@ const file_internal_service_access_accesspb_access_proto_rawDesc = "" +
 	"\x14ListEntitledResponse\x12)\n" +
 	"\n" +
 	"course_ids\x18\x01 \x03(\tB\n" +
-	"\xb2\xd4\x18\x06courseR\tcourseIds2\xac\x06\n" +
+	"\xb2\xd4\x18\x06courseR\tcourseIds\"w\n" +
+	"\x16ListCourseStaffRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x124\n" +
+	"\vaccount_ids\x18\x02 \x03(\tB\x13\xbaH\x05\x92\x01\x02\x10d\xb2\xd4\x18\aaccountR\n" +
+	"accountIds\"G\n" +
+	"\x17ListCourseStaffResponse\x12,\n" +
+	"\vaccount_ids\x18\x01 \x03(\tB\v\xb2\xd4\x18\aaccountR\n" +
+	"accountIds2\x98\a\n" +
 	"\rAccessService\x12\x94\x01\n" +
 	"\x10CreateEnrollment\x12'.stoa.access.v1.CreateEnrollmentRequest\x1a\x1a.stoa.access.v1.Enrollment\";\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02%\"#/v1/courses/{course_id}/enrollments\x12\xa6\x01\n" +
 	"\x0fListEnrollments\x12&.stoa.access.v1.ListEnrollmentsRequest\x1a'.stoa.access.v1.ListEnrollmentsResponse\"B\xaa\xd4\x18\x13\b\x04\x12\x0fenrollment.list\x82\xd3\xe4\x93\x02%\x12#/v1/courses/{course_id}/enrollments\x12\x93\x01\n" +
 	"\x11ListMyEnrollments\x12(.stoa.access.v1.ListMyEnrollmentsRequest\x1a).stoa.access.v1.ListMyEnrollmentsResponse\")\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/me/enrollments\x12s\n" +
 	"\x12ResolvePermissions\x12).stoa.access.v1.ResolvePermissionsRequest\x1a*.stoa.access.v1.ResolvePermissionsResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12m\n" +
-	"\x10AssignCourseRole\x12'.stoa.access.v1.AssignCourseRoleRequest\x1a(.stoa.access.v1.AssignCourseRoleResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12a\n" +
+	"\x10AssignCourseRole\x12'.stoa.access.v1.AssignCourseRoleRequest\x1a(.stoa.access.v1.AssignCourseRoleResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12j\n" +
+	"\x0fListCourseStaff\x12&.stoa.access.v1.ListCourseStaffRequest\x1a'.stoa.access.v1.ListCourseStaffResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12a\n" +
 	"\fListEntitled\x12#.stoa.access.v1.ListEntitledRequest\x1a$.stoa.access.v1.ListEntitledResponse\"\x06\xaa\xd4\x18\x02\b\x05B;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
 
 var (
@@ -952,7 +1062,7 @@ func file_internal_service_access_accesspb_access_proto_rawDescGZIP() []byte {
 	return file_internal_service_access_accesspb_access_proto_rawDescData
 }
 
-var file_internal_service_access_accesspb_access_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_internal_service_access_accesspb_access_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_internal_service_access_accesspb_access_proto_goTypes = []any{
 	(*Enrollment)(nil),                        // 0: stoa.access.v1.Enrollment
 	(*CreateEnrollmentRequest)(nil),           // 1: stoa.access.v1.CreateEnrollmentRequest
@@ -966,32 +1076,36 @@ var file_internal_service_access_accesspb_access_proto_goTypes = []any{
 	(*AssignCourseRoleResponse)(nil),          // 9: stoa.access.v1.AssignCourseRoleResponse
 	(*ListEntitledRequest)(nil),               // 10: stoa.access.v1.ListEntitledRequest
 	(*ListEntitledResponse)(nil),              // 11: stoa.access.v1.ListEntitledResponse
-	(*ResolvePermissionsRequest_Subject)(nil), // 12: stoa.access.v1.ResolvePermissionsRequest.Subject
-	(*ResolvePermissionsResponse_Answer)(nil), // 13: stoa.access.v1.ResolvePermissionsResponse.Answer
-	(*ResolvePermissionsResponse_Item)(nil),   // 14: stoa.access.v1.ResolvePermissionsResponse.Item
-	(*timestamppb.Timestamp)(nil),             // 15: google.protobuf.Timestamp
+	(*ListCourseStaffRequest)(nil),            // 12: stoa.access.v1.ListCourseStaffRequest
+	(*ListCourseStaffResponse)(nil),           // 13: stoa.access.v1.ListCourseStaffResponse
+	(*ResolvePermissionsRequest_Subject)(nil), // 14: stoa.access.v1.ResolvePermissionsRequest.Subject
+	(*ResolvePermissionsResponse_Answer)(nil), // 15: stoa.access.v1.ResolvePermissionsResponse.Answer
+	(*ResolvePermissionsResponse_Item)(nil),   // 16: stoa.access.v1.ResolvePermissionsResponse.Item
+	(*timestamppb.Timestamp)(nil),             // 17: google.protobuf.Timestamp
 }
 var file_internal_service_access_accesspb_access_proto_depIdxs = []int32{
-	15, // 0: stoa.access.v1.Enrollment.enrolled_at:type_name -> google.protobuf.Timestamp
+	17, // 0: stoa.access.v1.Enrollment.enrolled_at:type_name -> google.protobuf.Timestamp
 	0,  // 1: stoa.access.v1.ListEnrollmentsResponse.items:type_name -> stoa.access.v1.Enrollment
 	0,  // 2: stoa.access.v1.ListMyEnrollmentsResponse.items:type_name -> stoa.access.v1.Enrollment
-	12, // 3: stoa.access.v1.ResolvePermissionsRequest.subjects:type_name -> stoa.access.v1.ResolvePermissionsRequest.Subject
-	13, // 4: stoa.access.v1.ResolvePermissionsResponse.answers:type_name -> stoa.access.v1.ResolvePermissionsResponse.Answer
-	14, // 5: stoa.access.v1.ResolvePermissionsResponse.Answer.items:type_name -> stoa.access.v1.ResolvePermissionsResponse.Item
+	14, // 3: stoa.access.v1.ResolvePermissionsRequest.subjects:type_name -> stoa.access.v1.ResolvePermissionsRequest.Subject
+	15, // 4: stoa.access.v1.ResolvePermissionsResponse.answers:type_name -> stoa.access.v1.ResolvePermissionsResponse.Answer
+	16, // 5: stoa.access.v1.ResolvePermissionsResponse.Answer.items:type_name -> stoa.access.v1.ResolvePermissionsResponse.Item
 	1,  // 6: stoa.access.v1.AccessService.CreateEnrollment:input_type -> stoa.access.v1.CreateEnrollmentRequest
 	2,  // 7: stoa.access.v1.AccessService.ListEnrollments:input_type -> stoa.access.v1.ListEnrollmentsRequest
 	4,  // 8: stoa.access.v1.AccessService.ListMyEnrollments:input_type -> stoa.access.v1.ListMyEnrollmentsRequest
 	6,  // 9: stoa.access.v1.AccessService.ResolvePermissions:input_type -> stoa.access.v1.ResolvePermissionsRequest
 	8,  // 10: stoa.access.v1.AccessService.AssignCourseRole:input_type -> stoa.access.v1.AssignCourseRoleRequest
-	10, // 11: stoa.access.v1.AccessService.ListEntitled:input_type -> stoa.access.v1.ListEntitledRequest
-	0,  // 12: stoa.access.v1.AccessService.CreateEnrollment:output_type -> stoa.access.v1.Enrollment
-	3,  // 13: stoa.access.v1.AccessService.ListEnrollments:output_type -> stoa.access.v1.ListEnrollmentsResponse
-	5,  // 14: stoa.access.v1.AccessService.ListMyEnrollments:output_type -> stoa.access.v1.ListMyEnrollmentsResponse
-	7,  // 15: stoa.access.v1.AccessService.ResolvePermissions:output_type -> stoa.access.v1.ResolvePermissionsResponse
-	9,  // 16: stoa.access.v1.AccessService.AssignCourseRole:output_type -> stoa.access.v1.AssignCourseRoleResponse
-	11, // 17: stoa.access.v1.AccessService.ListEntitled:output_type -> stoa.access.v1.ListEntitledResponse
-	12, // [12:18] is the sub-list for method output_type
-	6,  // [6:12] is the sub-list for method input_type
+	12, // 11: stoa.access.v1.AccessService.ListCourseStaff:input_type -> stoa.access.v1.ListCourseStaffRequest
+	10, // 12: stoa.access.v1.AccessService.ListEntitled:input_type -> stoa.access.v1.ListEntitledRequest
+	0,  // 13: stoa.access.v1.AccessService.CreateEnrollment:output_type -> stoa.access.v1.Enrollment
+	3,  // 14: stoa.access.v1.AccessService.ListEnrollments:output_type -> stoa.access.v1.ListEnrollmentsResponse
+	5,  // 15: stoa.access.v1.AccessService.ListMyEnrollments:output_type -> stoa.access.v1.ListMyEnrollmentsResponse
+	7,  // 16: stoa.access.v1.AccessService.ResolvePermissions:output_type -> stoa.access.v1.ResolvePermissionsResponse
+	9,  // 17: stoa.access.v1.AccessService.AssignCourseRole:output_type -> stoa.access.v1.AssignCourseRoleResponse
+	13, // 18: stoa.access.v1.AccessService.ListCourseStaff:output_type -> stoa.access.v1.ListCourseStaffResponse
+	11, // 19: stoa.access.v1.AccessService.ListEntitled:output_type -> stoa.access.v1.ListEntitledResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -1008,7 +1122,7 @@ func file_internal_service_access_accesspb_access_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_access_accesspb_access_proto_rawDesc), len(file_internal_service_access_accesspb_access_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

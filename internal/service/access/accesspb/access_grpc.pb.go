@@ -27,6 +27,7 @@ const (
 	AccessService_ListMyEnrollments_FullMethodName  = "/stoa.access.v1.AccessService/ListMyEnrollments"
 	AccessService_ResolvePermissions_FullMethodName = "/stoa.access.v1.AccessService/ResolvePermissions"
 	AccessService_AssignCourseRole_FullMethodName   = "/stoa.access.v1.AccessService/AssignCourseRole"
+	AccessService_ListCourseStaff_FullMethodName    = "/stoa.access.v1.AccessService/ListCourseStaff"
 	AccessService_ListEntitled_FullMethodName       = "/stoa.access.v1.AccessService/ListEntitled"
 )
 
@@ -53,6 +54,8 @@ type AccessServiceClient interface {
 	// Gives an account a role on a course. Giving it again changes nothing.
 	// Errors: role.unknown (400).
 	AssignCourseRole(ctx context.Context, in *AssignCourseRoleRequest, opts ...grpc.CallOption) (*AssignCourseRoleResponse, error)
+	// Says which of some accounts have a role in a course that was given to them.
+	ListCourseStaff(ctx context.Context, in *ListCourseStaffRequest, opts ...grpc.CallOption) (*ListCourseStaffResponse, error)
 	// Says in which of the named courses an account is enrolled now.
 	ListEntitled(ctx context.Context, in *ListEntitledRequest, opts ...grpc.CallOption) (*ListEntitledResponse, error)
 }
@@ -115,6 +118,16 @@ func (c *accessServiceClient) AssignCourseRole(ctx context.Context, in *AssignCo
 	return out, nil
 }
 
+func (c *accessServiceClient) ListCourseStaff(ctx context.Context, in *ListCourseStaffRequest, opts ...grpc.CallOption) (*ListCourseStaffResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCourseStaffResponse)
+	err := c.cc.Invoke(ctx, AccessService_ListCourseStaff_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *accessServiceClient) ListEntitled(ctx context.Context, in *ListEntitledRequest, opts ...grpc.CallOption) (*ListEntitledResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListEntitledResponse)
@@ -148,6 +161,8 @@ type AccessServiceServer interface {
 	// Gives an account a role on a course. Giving it again changes nothing.
 	// Errors: role.unknown (400).
 	AssignCourseRole(context.Context, *AssignCourseRoleRequest) (*AssignCourseRoleResponse, error)
+	// Says which of some accounts have a role in a course that was given to them.
+	ListCourseStaff(context.Context, *ListCourseStaffRequest) (*ListCourseStaffResponse, error)
 	// Says in which of the named courses an account is enrolled now.
 	ListEntitled(context.Context, *ListEntitledRequest) (*ListEntitledResponse, error)
 	mustEmbedUnimplementedAccessServiceServer()
@@ -174,6 +189,9 @@ func (UnimplementedAccessServiceServer) ResolvePermissions(context.Context, *Res
 }
 func (UnimplementedAccessServiceServer) AssignCourseRole(context.Context, *AssignCourseRoleRequest) (*AssignCourseRoleResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AssignCourseRole not implemented")
+}
+func (UnimplementedAccessServiceServer) ListCourseStaff(context.Context, *ListCourseStaffRequest) (*ListCourseStaffResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCourseStaff not implemented")
 }
 func (UnimplementedAccessServiceServer) ListEntitled(context.Context, *ListEntitledRequest) (*ListEntitledResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEntitled not implemented")
@@ -289,6 +307,24 @@ func _AccessService_AssignCourseRole_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AccessService_ListCourseStaff_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCourseStaffRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccessServiceServer).ListCourseStaff(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AccessService_ListCourseStaff_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccessServiceServer).ListCourseStaff(ctx, req.(*ListCourseStaffRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AccessService_ListEntitled_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListEntitledRequest)
 	if err := dec(in); err != nil {
@@ -333,6 +369,10 @@ var AccessService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AssignCourseRole",
 			Handler:    _AccessService_AssignCourseRole_Handler,
+		},
+		{
+			MethodName: "ListCourseStaff",
+			Handler:    _AccessService_ListCourseStaff_Handler,
 		},
 		{
 			MethodName: "ListEntitled",

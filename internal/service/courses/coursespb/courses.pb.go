@@ -58,7 +58,8 @@ type Course struct {
 	Outcomes []string `protobuf:"bytes,11,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
 	// The picture on its card; empty when there is none.
 	CoverMediaId string `protobuf:"bytes,12,opt,name=cover_media_id,json=coverMediaId,proto3" json:"cover_media_id,omitempty"`
-	// "draft" before the first publishing and after taking out, else "published".
+	// "draft" before the first publishing and after taking out, "archived" where it
+	// is put away, else "published".
 	State string `protobuf:"bytes,13,opt,name=state,proto3" json:"state,omitempty"`
 	// The number of the published version, 0 before the first.
 	PublishedVersion int32 `protobuf:"varint,14,opt,name=published_version,json=publishedVersion,proto3" json:"published_version,omitempty"`
@@ -83,7 +84,17 @@ type Course struct {
 	// When the course as a whole is open to those enrolled; absent for always.
 	Release *releasepb.Rule `protobuf:"bytes,34,opt,name=release,proto3" json:"release,omitempty"`
 	// How it is graded; absent when it is not.
-	Grading       *GradingPolicy `protobuf:"bytes,35,opt,name=grading,proto3" json:"grading,omitempty"`
+	Grading *GradingPolicy `protobuf:"bytes,35,opt,name=grading,proto3" json:"grading,omitempty"`
+	// The state of the draft as a whole, with all its items: for PublishCourse and
+	// SubmitForReview. Staff only.
+	DraftEtag string `protobuf:"bytes,40,opt,name=draft_etag,json=draftEtag,proto3" json:"draft_etag,omitempty"`
+	// What moderators say: empty, "submitted", "approved", "returned", or "changed"
+	// where the draft is not what was submitted or approved. Staff only.
+	ReviewState string `protobuf:"bytes,41,opt,name=review_state,json=reviewState,proto3" json:"review_state,omitempty"`
+	// Whether changes of the draft have to bring If-Match. Staff only.
+	RequireEtag bool `protobuf:"varint,42,opt,name=require_etag,json=requireEtag,proto3" json:"require_etag,omitempty"`
+	// Since when it is archived; absent where it is not. Staff only.
+	ArchivedAt    *timestamppb.Timestamp `protobuf:"bytes,43,opt,name=archived_at,json=archivedAt,proto3" json:"archived_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -289,6 +300,34 @@ func (x *Course) GetRelease() *releasepb.Rule {
 func (x *Course) GetGrading() *GradingPolicy {
 	if x != nil {
 		return x.Grading
+	}
+	return nil
+}
+
+func (x *Course) GetDraftEtag() string {
+	if x != nil {
+		return x.DraftEtag
+	}
+	return ""
+}
+
+func (x *Course) GetReviewState() string {
+	if x != nil {
+		return x.ReviewState
+	}
+	return ""
+}
+
+func (x *Course) GetRequireEtag() bool {
+	if x != nil {
+		return x.RequireEtag
+	}
+	return false
+}
+
+func (x *Course) GetArchivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ArchivedAt
 	}
 	return nil
 }
@@ -762,7 +801,10 @@ type UpdateCourseRequest struct {
 	// How it is graded, all of it.
 	Grading *GradingPolicy `protobuf:"bytes,35,opt,name=grading,proto3" json:"grading,omitempty"`
 	// What to take away: "release", "grading".
-	Clear         []string `protobuf:"bytes,36,rep,name=clear,proto3" json:"clear,omitempty"`
+	Clear []string `protobuf:"bytes,36,rep,name=clear,proto3" json:"clear,omitempty"`
+	// Whether each change of the draft has to bring If-Match. Without, one is needed
+	// only to change what somebody else has changed within the last hour.
+	RequireEtag   *bool `protobuf:"varint,40,opt,name=require_etag,json=requireEtag,proto3,oneof" json:"require_etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -916,13 +958,25 @@ func (x *UpdateCourseRequest) GetClear() []string {
 	return nil
 }
 
+func (x *UpdateCourseRequest) GetRequireEtag() bool {
+	if x != nil && x.RequireEtag != nil {
+		return *x.RequireEtag
+	}
+	return false
+}
+
 // Names the course to publish.
 type PublishCourseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
 	// What is new, for the history, at most 1,000 characters.
-	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// The state of the draft that was looked at, Course.draft_etag: nothing else is
+	// published. Whatever it is when empty.
+	DraftEtag string `protobuf:"bytes,3,opt,name=draft_etag,json=draftEtag,proto3" json:"draft_etag,omitempty"`
+	// Impact.token of PreviewPublication, where learners lose something by it.
+	AcceptImpact  string `protobuf:"bytes,4,opt,name=accept_impact,json=acceptImpact,proto3" json:"accept_impact,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -971,11 +1025,27 @@ func (x *PublishCourseRequest) GetMessage() string {
 	return ""
 }
 
+func (x *PublishCourseRequest) GetDraftEtag() string {
+	if x != nil {
+		return x.DraftEtag
+	}
+	return ""
+}
+
+func (x *PublishCourseRequest) GetAcceptImpact() string {
+	if x != nil {
+		return x.AcceptImpact
+	}
+	return ""
+}
+
 // Names the course to take out of the marketplace.
 type UnpublishCourseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
-	CourseId      string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Why, for the audit log, at most 1,000 characters.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1013,6 +1083,13 @@ func (*UnpublishCourseRequest) Descriptor() ([]byte, []int) {
 func (x *UnpublishCourseRequest) GetCourseId() string {
 	if x != nil {
 		return x.CourseId
+	}
+	return ""
+}
+
+func (x *UnpublishCourseRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -1148,7 +1225,9 @@ type Version struct {
 	// When.
 	PublishedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=published_at,json=publishedAt,proto3" json:"published_at,omitempty"`
 	// How many lessons it has.
-	LessonCount   int32 `protobuf:"varint,5,opt,name=lesson_count,json=lessonCount,proto3" json:"lesson_count,omitempty"`
+	LessonCount int32 `protobuf:"varint,5,opt,name=lesson_count,json=lessonCount,proto3" json:"lesson_count,omitempty"`
+	// The version that it is again what it was; 0 for the draft of then.
+	RevertedTo    int32 `protobuf:"varint,40,opt,name=reverted_to,json=revertedTo,proto3" json:"reverted_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1214,6 +1293,13 @@ func (x *Version) GetPublishedAt() *timestamppb.Timestamp {
 func (x *Version) GetLessonCount() int32 {
 	if x != nil {
 		return x.LessonCount
+	}
+	return 0
+}
+
+func (x *Version) GetRevertedTo() int32 {
+	if x != nil {
+		return x.RevertedTo
 	}
 	return 0
 }
@@ -2724,7 +2810,7 @@ var File_internal_service_courses_coursespb_courses_proto protoreflect.FileDescr
 
 const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\n" +
-	"0internal/service/courses/coursespb/courses.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a.internal/service/courses/coursespb/block.proto\x1a0internal/service/courses/coursespb/content.proto\x1a0internal/service/courses/coursespb/grading.proto\x1a*internal/service/media/mediapb/media.proto\"\xcb\a\n" +
+	"0internal/service/courses/coursespb/courses.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a.internal/service/courses/coursespb/block.proto\x1a0internal/service/courses/coursespb/content.proto\x1a0internal/service/courses/coursespb/grading.proto\x1a*internal/service/media/mediapb/media.proto\"\xed\b\n" +
 	"\x06Course\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\x02id\x12&\n" +
@@ -2754,7 +2840,13 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\x03faq\x18  \x03(\v2\x19.stoa.courses.v1.QuestionR\x03faq\x12:\n" +
 	"\x14promo_video_media_id\x18! \x01(\tB\t\xb2\xd4\x18\x05mediaR\x11promoVideoMediaId\x12/\n" +
 	"\arelease\x18\" \x01(\v2\x15.stoa.release.v1.RuleR\arelease\x128\n" +
-	"\agrading\x18# \x01(\v2\x1e.stoa.courses.v1.GradingPolicyR\agrading\"\x8a\x01\n" +
+	"\agrading\x18# \x01(\v2\x1e.stoa.courses.v1.GradingPolicyR\agrading\x12\x1d\n" +
+	"\n" +
+	"draft_etag\x18( \x01(\tR\tdraftEtag\x12!\n" +
+	"\freview_state\x18) \x01(\tR\vreviewState\x12!\n" +
+	"\frequire_etag\x18* \x01(\bR\vrequireEtag\x12;\n" +
+	"\varchived_at\x18+ \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"archivedAt\"\x8a\x01\n" +
 	"\bQuestion\x12*\n" +
 	"\bquestion\x18\x01 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xac\x022\x02\\SR\bquestion\x12&\n" +
 	"\x06answer\x18\x02 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x88'2\x02\\SR\x06answer\x12*\n" +
@@ -2784,7 +2876,7 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12-\n" +
 	"\x04view\x18\x02 \x01(\tB\x19\xbaH\x16r\x14R\x00R\x05draftR\tpublishedR\x04view\"2\n" +
 	"\x05Words\x12)\n" +
-	"\x06values\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x14\"\ar\x05\x10\x01\x18\xac\x02R\x06values\"\x94\b\n" +
+	"\x06values\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x14\"\ar\x05\x10\x01\x18\xac\x02R\x06values\"\xcd\b\n" +
 	"\x13UpdateCourseRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12)\n" +
@@ -2804,7 +2896,8 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\x14promo_video_media_id\x18! \x01(\tB\t\xb2\xd4\x18\x05mediaH\bR\x11promoVideoMediaId\x88\x01\x01\x12/\n" +
 	"\arelease\x18\" \x01(\v2\x15.stoa.release.v1.RuleR\arelease\x128\n" +
 	"\agrading\x18# \x01(\v2\x1e.stoa.courses.v1.GradingPolicyR\agrading\x126\n" +
-	"\x05clear\x18$ \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\x02\x18\x01\"\x14r\x12R\areleaseR\agradingR\x05clearB\b\n" +
+	"\x05clear\x18$ \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\x02\x18\x01\"\x14r\x12R\areleaseR\agradingR\x05clear\x12&\n" +
+	"\frequire_etag\x18( \x01(\bH\tR\vrequireEtag\x88\x01\x01B\b\n" +
 	"\x06_titleB\v\n" +
 	"\t_subtitleB\x0e\n" +
 	"\f_descriptionB\v\n" +
@@ -2814,14 +2907,19 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\x0f_cover_media_idB\f\n" +
 	"\n" +
 	"_time_zoneB\x17\n" +
-	"\x15_promo_video_media_id\"c\n" +
+	"\x15_promo_video_media_idB\x0f\n" +
+	"\r_require_etag\"\xba\x01\n" +
 	"\x14PublishCourseRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\"\n" +
-	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\amessage\"A\n" +
+	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\amessage\x12&\n" +
+	"\n" +
+	"draft_etag\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18(R\tdraftEtag\x12-\n" +
+	"\raccept_impact\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\facceptImpact\"c\n" +
 	"\x16UnpublishCourseRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
-	"\xb2\xd4\x18\x06courseR\bcourseId\"\x88\x01\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\"\x88\x01\n" +
 	"\x13ListVersionsRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
@@ -2830,13 +2928,15 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\x14ListVersionsResponse\x12.\n" +
 	"\x05items\x18\x01 \x03(\v2\x18.stoa.courses.v1.VersionR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor\"\xc7\x01\n" +
+	"nextCursor\"\xe8\x01\n" +
 	"\aVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12(\n" +
 	"\tauthor_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\bauthorId\x12=\n" +
 	"\fpublished_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\x12!\n" +
-	"\flesson_count\x18\x05 \x01(\x05R\vlessonCount\"k\n" +
+	"\flesson_count\x18\x05 \x01(\x05R\vlessonCount\x12\x1f\n" +
+	"\vreverted_to\x18( \x01(\x05R\n" +
+	"revertedTo\"k\n" +
 	"\x11GetOutlineRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12-\n" +
@@ -3077,81 +3177,82 @@ var file_internal_service_courses_coursespb_courses_proto_depIdxs = []int32{
 	1,  // 3: stoa.courses.v1.Course.faq:type_name -> stoa.courses.v1.Question
 	31, // 4: stoa.courses.v1.Course.release:type_name -> stoa.release.v1.Rule
 	32, // 5: stoa.courses.v1.Course.grading:type_name -> stoa.courses.v1.GradingPolicy
-	1,  // 6: stoa.courses.v1.Questions.items:type_name -> stoa.courses.v1.Question
-	0,  // 7: stoa.courses.v1.ListCoursesResponse.items:type_name -> stoa.courses.v1.Course
-	7,  // 8: stoa.courses.v1.UpdateCourseRequest.tags:type_name -> stoa.courses.v1.Words
-	7,  // 9: stoa.courses.v1.UpdateCourseRequest.outcomes:type_name -> stoa.courses.v1.Words
-	7,  // 10: stoa.courses.v1.UpdateCourseRequest.audience:type_name -> stoa.courses.v1.Words
-	2,  // 11: stoa.courses.v1.UpdateCourseRequest.faq:type_name -> stoa.courses.v1.Questions
-	31, // 12: stoa.courses.v1.UpdateCourseRequest.release:type_name -> stoa.release.v1.Rule
-	32, // 13: stoa.courses.v1.UpdateCourseRequest.grading:type_name -> stoa.courses.v1.GradingPolicy
-	13, // 14: stoa.courses.v1.ListVersionsResponse.items:type_name -> stoa.courses.v1.Version
-	30, // 15: stoa.courses.v1.Version.published_at:type_name -> google.protobuf.Timestamp
-	16, // 16: stoa.courses.v1.Outline.modules:type_name -> stoa.courses.v1.Module
-	33, // 17: stoa.courses.v1.Outline.items:type_name -> stoa.courses.v1.OutlineItem
-	20, // 18: stoa.courses.v1.Module.lessons:type_name -> stoa.courses.v1.Lesson
-	34, // 19: stoa.courses.v1.Module.settings:type_name -> stoa.courses.v1.ItemSettings
-	34, // 20: stoa.courses.v1.CreateModuleRequest.settings:type_name -> stoa.courses.v1.ItemSettings
-	34, // 21: stoa.courses.v1.UpdateModuleRequest.settings:type_name -> stoa.courses.v1.ItemSettings
-	21, // 22: stoa.courses.v1.Lesson.blocks:type_name -> stoa.courses.v1.Block
-	30, // 23: stoa.courses.v1.Lesson.updated_at:type_name -> google.protobuf.Timestamp
-	34, // 24: stoa.courses.v1.Lesson.settings:type_name -> stoa.courses.v1.ItemSettings
-	22, // 25: stoa.courses.v1.Block.markdown:type_name -> stoa.courses.v1.MarkdownBlock
-	23, // 26: stoa.courses.v1.Block.image:type_name -> stoa.courses.v1.ImageBlock
-	24, // 27: stoa.courses.v1.Block.file:type_name -> stoa.courses.v1.FileBlock
-	35, // 28: stoa.courses.v1.Block.html:type_name -> stoa.courses.v1.HtmlBlock
-	36, // 29: stoa.courses.v1.Block.video:type_name -> stoa.courses.v1.VideoBlock
-	37, // 30: stoa.courses.v1.Block.audio:type_name -> stoa.courses.v1.AudioBlock
-	38, // 31: stoa.courses.v1.Block.slides:type_name -> stoa.courses.v1.SlidesBlock
-	39, // 32: stoa.courses.v1.Block.embed:type_name -> stoa.courses.v1.EmbedBlock
-	40, // 33: stoa.courses.v1.Block.code:type_name -> stoa.courses.v1.CodeBlock
-	41, // 34: stoa.courses.v1.Block.math:type_name -> stoa.courses.v1.MathBlock
-	42, // 35: stoa.courses.v1.Block.callout:type_name -> stoa.courses.v1.CalloutBlock
-	43, // 36: stoa.courses.v1.Block.divider:type_name -> stoa.courses.v1.DividerBlock
-	44, // 37: stoa.courses.v1.Block.quiz:type_name -> stoa.courses.v1.ActivityBlock
-	44, // 38: stoa.courses.v1.Block.assignment:type_name -> stoa.courses.v1.ActivityBlock
-	45, // 39: stoa.courses.v1.ImageBlock.media:type_name -> stoa.media.v1.Media
-	45, // 40: stoa.courses.v1.FileBlock.media:type_name -> stoa.media.v1.Media
-	21, // 41: stoa.courses.v1.CreateLessonRequest.blocks:type_name -> stoa.courses.v1.Block
-	34, // 42: stoa.courses.v1.CreateLessonRequest.settings:type_name -> stoa.courses.v1.ItemSettings
-	21, // 43: stoa.courses.v1.Blocks.items:type_name -> stoa.courses.v1.Block
-	27, // 44: stoa.courses.v1.UpdateLessonRequest.blocks:type_name -> stoa.courses.v1.Blocks
-	34, // 45: stoa.courses.v1.UpdateLessonRequest.settings:type_name -> stoa.courses.v1.ItemSettings
-	3,  // 46: stoa.courses.v1.CoursesService.CreateCourse:input_type -> stoa.courses.v1.CreateCourseRequest
-	4,  // 47: stoa.courses.v1.CoursesService.ListCourses:input_type -> stoa.courses.v1.ListCoursesRequest
-	6,  // 48: stoa.courses.v1.CoursesService.GetCourse:input_type -> stoa.courses.v1.GetCourseRequest
-	8,  // 49: stoa.courses.v1.CoursesService.UpdateCourse:input_type -> stoa.courses.v1.UpdateCourseRequest
-	9,  // 50: stoa.courses.v1.CoursesService.PublishCourse:input_type -> stoa.courses.v1.PublishCourseRequest
-	10, // 51: stoa.courses.v1.CoursesService.UnpublishCourse:input_type -> stoa.courses.v1.UnpublishCourseRequest
-	11, // 52: stoa.courses.v1.CoursesService.ListVersions:input_type -> stoa.courses.v1.ListVersionsRequest
-	14, // 53: stoa.courses.v1.CoursesService.GetOutline:input_type -> stoa.courses.v1.GetOutlineRequest
-	17, // 54: stoa.courses.v1.CoursesService.CreateModule:input_type -> stoa.courses.v1.CreateModuleRequest
-	18, // 55: stoa.courses.v1.CoursesService.UpdateModule:input_type -> stoa.courses.v1.UpdateModuleRequest
-	19, // 56: stoa.courses.v1.CoursesService.DeleteModule:input_type -> stoa.courses.v1.DeleteModuleRequest
-	25, // 57: stoa.courses.v1.CoursesService.CreateLesson:input_type -> stoa.courses.v1.CreateLessonRequest
-	26, // 58: stoa.courses.v1.CoursesService.GetLesson:input_type -> stoa.courses.v1.GetLessonRequest
-	28, // 59: stoa.courses.v1.CoursesService.UpdateLesson:input_type -> stoa.courses.v1.UpdateLessonRequest
-	29, // 60: stoa.courses.v1.CoursesService.DeleteLesson:input_type -> stoa.courses.v1.DeleteLessonRequest
-	0,  // 61: stoa.courses.v1.CoursesService.CreateCourse:output_type -> stoa.courses.v1.Course
-	5,  // 62: stoa.courses.v1.CoursesService.ListCourses:output_type -> stoa.courses.v1.ListCoursesResponse
-	0,  // 63: stoa.courses.v1.CoursesService.GetCourse:output_type -> stoa.courses.v1.Course
-	0,  // 64: stoa.courses.v1.CoursesService.UpdateCourse:output_type -> stoa.courses.v1.Course
-	0,  // 65: stoa.courses.v1.CoursesService.PublishCourse:output_type -> stoa.courses.v1.Course
-	0,  // 66: stoa.courses.v1.CoursesService.UnpublishCourse:output_type -> stoa.courses.v1.Course
-	12, // 67: stoa.courses.v1.CoursesService.ListVersions:output_type -> stoa.courses.v1.ListVersionsResponse
-	15, // 68: stoa.courses.v1.CoursesService.GetOutline:output_type -> stoa.courses.v1.Outline
-	16, // 69: stoa.courses.v1.CoursesService.CreateModule:output_type -> stoa.courses.v1.Module
-	16, // 70: stoa.courses.v1.CoursesService.UpdateModule:output_type -> stoa.courses.v1.Module
-	46, // 71: stoa.courses.v1.CoursesService.DeleteModule:output_type -> google.protobuf.Empty
-	20, // 72: stoa.courses.v1.CoursesService.CreateLesson:output_type -> stoa.courses.v1.Lesson
-	20, // 73: stoa.courses.v1.CoursesService.GetLesson:output_type -> stoa.courses.v1.Lesson
-	20, // 74: stoa.courses.v1.CoursesService.UpdateLesson:output_type -> stoa.courses.v1.Lesson
-	46, // 75: stoa.courses.v1.CoursesService.DeleteLesson:output_type -> google.protobuf.Empty
-	61, // [61:76] is the sub-list for method output_type
-	46, // [46:61] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	30, // 6: stoa.courses.v1.Course.archived_at:type_name -> google.protobuf.Timestamp
+	1,  // 7: stoa.courses.v1.Questions.items:type_name -> stoa.courses.v1.Question
+	0,  // 8: stoa.courses.v1.ListCoursesResponse.items:type_name -> stoa.courses.v1.Course
+	7,  // 9: stoa.courses.v1.UpdateCourseRequest.tags:type_name -> stoa.courses.v1.Words
+	7,  // 10: stoa.courses.v1.UpdateCourseRequest.outcomes:type_name -> stoa.courses.v1.Words
+	7,  // 11: stoa.courses.v1.UpdateCourseRequest.audience:type_name -> stoa.courses.v1.Words
+	2,  // 12: stoa.courses.v1.UpdateCourseRequest.faq:type_name -> stoa.courses.v1.Questions
+	31, // 13: stoa.courses.v1.UpdateCourseRequest.release:type_name -> stoa.release.v1.Rule
+	32, // 14: stoa.courses.v1.UpdateCourseRequest.grading:type_name -> stoa.courses.v1.GradingPolicy
+	13, // 15: stoa.courses.v1.ListVersionsResponse.items:type_name -> stoa.courses.v1.Version
+	30, // 16: stoa.courses.v1.Version.published_at:type_name -> google.protobuf.Timestamp
+	16, // 17: stoa.courses.v1.Outline.modules:type_name -> stoa.courses.v1.Module
+	33, // 18: stoa.courses.v1.Outline.items:type_name -> stoa.courses.v1.OutlineItem
+	20, // 19: stoa.courses.v1.Module.lessons:type_name -> stoa.courses.v1.Lesson
+	34, // 20: stoa.courses.v1.Module.settings:type_name -> stoa.courses.v1.ItemSettings
+	34, // 21: stoa.courses.v1.CreateModuleRequest.settings:type_name -> stoa.courses.v1.ItemSettings
+	34, // 22: stoa.courses.v1.UpdateModuleRequest.settings:type_name -> stoa.courses.v1.ItemSettings
+	21, // 23: stoa.courses.v1.Lesson.blocks:type_name -> stoa.courses.v1.Block
+	30, // 24: stoa.courses.v1.Lesson.updated_at:type_name -> google.protobuf.Timestamp
+	34, // 25: stoa.courses.v1.Lesson.settings:type_name -> stoa.courses.v1.ItemSettings
+	22, // 26: stoa.courses.v1.Block.markdown:type_name -> stoa.courses.v1.MarkdownBlock
+	23, // 27: stoa.courses.v1.Block.image:type_name -> stoa.courses.v1.ImageBlock
+	24, // 28: stoa.courses.v1.Block.file:type_name -> stoa.courses.v1.FileBlock
+	35, // 29: stoa.courses.v1.Block.html:type_name -> stoa.courses.v1.HtmlBlock
+	36, // 30: stoa.courses.v1.Block.video:type_name -> stoa.courses.v1.VideoBlock
+	37, // 31: stoa.courses.v1.Block.audio:type_name -> stoa.courses.v1.AudioBlock
+	38, // 32: stoa.courses.v1.Block.slides:type_name -> stoa.courses.v1.SlidesBlock
+	39, // 33: stoa.courses.v1.Block.embed:type_name -> stoa.courses.v1.EmbedBlock
+	40, // 34: stoa.courses.v1.Block.code:type_name -> stoa.courses.v1.CodeBlock
+	41, // 35: stoa.courses.v1.Block.math:type_name -> stoa.courses.v1.MathBlock
+	42, // 36: stoa.courses.v1.Block.callout:type_name -> stoa.courses.v1.CalloutBlock
+	43, // 37: stoa.courses.v1.Block.divider:type_name -> stoa.courses.v1.DividerBlock
+	44, // 38: stoa.courses.v1.Block.quiz:type_name -> stoa.courses.v1.ActivityBlock
+	44, // 39: stoa.courses.v1.Block.assignment:type_name -> stoa.courses.v1.ActivityBlock
+	45, // 40: stoa.courses.v1.ImageBlock.media:type_name -> stoa.media.v1.Media
+	45, // 41: stoa.courses.v1.FileBlock.media:type_name -> stoa.media.v1.Media
+	21, // 42: stoa.courses.v1.CreateLessonRequest.blocks:type_name -> stoa.courses.v1.Block
+	34, // 43: stoa.courses.v1.CreateLessonRequest.settings:type_name -> stoa.courses.v1.ItemSettings
+	21, // 44: stoa.courses.v1.Blocks.items:type_name -> stoa.courses.v1.Block
+	27, // 45: stoa.courses.v1.UpdateLessonRequest.blocks:type_name -> stoa.courses.v1.Blocks
+	34, // 46: stoa.courses.v1.UpdateLessonRequest.settings:type_name -> stoa.courses.v1.ItemSettings
+	3,  // 47: stoa.courses.v1.CoursesService.CreateCourse:input_type -> stoa.courses.v1.CreateCourseRequest
+	4,  // 48: stoa.courses.v1.CoursesService.ListCourses:input_type -> stoa.courses.v1.ListCoursesRequest
+	6,  // 49: stoa.courses.v1.CoursesService.GetCourse:input_type -> stoa.courses.v1.GetCourseRequest
+	8,  // 50: stoa.courses.v1.CoursesService.UpdateCourse:input_type -> stoa.courses.v1.UpdateCourseRequest
+	9,  // 51: stoa.courses.v1.CoursesService.PublishCourse:input_type -> stoa.courses.v1.PublishCourseRequest
+	10, // 52: stoa.courses.v1.CoursesService.UnpublishCourse:input_type -> stoa.courses.v1.UnpublishCourseRequest
+	11, // 53: stoa.courses.v1.CoursesService.ListVersions:input_type -> stoa.courses.v1.ListVersionsRequest
+	14, // 54: stoa.courses.v1.CoursesService.GetOutline:input_type -> stoa.courses.v1.GetOutlineRequest
+	17, // 55: stoa.courses.v1.CoursesService.CreateModule:input_type -> stoa.courses.v1.CreateModuleRequest
+	18, // 56: stoa.courses.v1.CoursesService.UpdateModule:input_type -> stoa.courses.v1.UpdateModuleRequest
+	19, // 57: stoa.courses.v1.CoursesService.DeleteModule:input_type -> stoa.courses.v1.DeleteModuleRequest
+	25, // 58: stoa.courses.v1.CoursesService.CreateLesson:input_type -> stoa.courses.v1.CreateLessonRequest
+	26, // 59: stoa.courses.v1.CoursesService.GetLesson:input_type -> stoa.courses.v1.GetLessonRequest
+	28, // 60: stoa.courses.v1.CoursesService.UpdateLesson:input_type -> stoa.courses.v1.UpdateLessonRequest
+	29, // 61: stoa.courses.v1.CoursesService.DeleteLesson:input_type -> stoa.courses.v1.DeleteLessonRequest
+	0,  // 62: stoa.courses.v1.CoursesService.CreateCourse:output_type -> stoa.courses.v1.Course
+	5,  // 63: stoa.courses.v1.CoursesService.ListCourses:output_type -> stoa.courses.v1.ListCoursesResponse
+	0,  // 64: stoa.courses.v1.CoursesService.GetCourse:output_type -> stoa.courses.v1.Course
+	0,  // 65: stoa.courses.v1.CoursesService.UpdateCourse:output_type -> stoa.courses.v1.Course
+	0,  // 66: stoa.courses.v1.CoursesService.PublishCourse:output_type -> stoa.courses.v1.Course
+	0,  // 67: stoa.courses.v1.CoursesService.UnpublishCourse:output_type -> stoa.courses.v1.Course
+	12, // 68: stoa.courses.v1.CoursesService.ListVersions:output_type -> stoa.courses.v1.ListVersionsResponse
+	15, // 69: stoa.courses.v1.CoursesService.GetOutline:output_type -> stoa.courses.v1.Outline
+	16, // 70: stoa.courses.v1.CoursesService.CreateModule:output_type -> stoa.courses.v1.Module
+	16, // 71: stoa.courses.v1.CoursesService.UpdateModule:output_type -> stoa.courses.v1.Module
+	46, // 72: stoa.courses.v1.CoursesService.DeleteModule:output_type -> google.protobuf.Empty
+	20, // 73: stoa.courses.v1.CoursesService.CreateLesson:output_type -> stoa.courses.v1.Lesson
+	20, // 74: stoa.courses.v1.CoursesService.GetLesson:output_type -> stoa.courses.v1.Lesson
+	20, // 75: stoa.courses.v1.CoursesService.UpdateLesson:output_type -> stoa.courses.v1.Lesson
+	46, // 76: stoa.courses.v1.CoursesService.DeleteLesson:output_type -> google.protobuf.Empty
+	62, // [62:77] is the sub-list for method output_type
+	47, // [47:62] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_courses_coursespb_courses_proto_init() }

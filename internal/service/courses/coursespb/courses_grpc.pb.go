@@ -54,16 +54,23 @@ type CoursesServiceClient interface {
 	// Returns a course: its draft to staff, the published version to others.
 	GetCourse(ctx context.Context, in *GetCourseRequest, opts ...grpc.CallOption) (*Course, error)
 	// Changes a course's draft; fields that are absent stay. With If-Match it
-	// fails when somebody else was faster. Errors: etag.stale (412),
-	// media.not_found and media.not_image (400) for the cover, media.wrong_kind (400)
-	// for the promotional video, time_zone.unknown, release.invalid and
-	// grading.invalid (400).
+	// fails when somebody else was faster. Errors: etag.stale (412), etag.required
+	// (412) without it where somebody else has changed the same within the last hour
+	// or the course requires it, course.archived (409), media.not_found and
+	// media.not_image (400) for the cover, media.wrong_kind (400) for the promotional
+	// video, time_zone.unknown, release.invalid and grading.invalid (400).
 	UpdateCourse(ctx context.Context, in *UpdateCourseRequest, opts ...grpc.CallOption) (*Course, error)
-	// Makes the draft the version that learners see, as one step. Errors:
-	// course.no_lessons and course.too_large (400), etag.stale (412).
+	// Makes the draft the version that learners see, as one step. Where it would
+	// take something from learners (C4) it asks first: see PreviewPublication.
+	// Errors: course.no_lessons and course.too_large (400), course.archived (409),
+	// course.review_required (409), etag.stale (412), publication.touches_learners
+	// (412) with the token in the hint of accept_impact, publication.not_measured (503) where
+	// that can't be measured.
 	PublishCourse(ctx context.Context, in *PublishCourseRequest, opts ...grpc.CallOption) (*Course, error)
 	// Takes a course out of the marketplace. Those enrolled keep it. Taking an
-	// unpublished one out changes nothing. Errors: etag.stale (412).
+	// unpublished one out changes nothing. One that a moderator takes out needs a
+	// review before it comes back, where reviews are required. Errors: etag.stale
+	// (412).
 	UnpublishCourse(ctx context.Context, in *UnpublishCourseRequest, opts ...grpc.CallOption) (*Course, error)
 	// Lists what was published, newest first.
 	ListVersions(ctx context.Context, in *ListVersionsRequest, opts ...grpc.CallOption) (*ListVersionsResponse, error)
@@ -281,16 +288,23 @@ type CoursesServiceServer interface {
 	// Returns a course: its draft to staff, the published version to others.
 	GetCourse(context.Context, *GetCourseRequest) (*Course, error)
 	// Changes a course's draft; fields that are absent stay. With If-Match it
-	// fails when somebody else was faster. Errors: etag.stale (412),
-	// media.not_found and media.not_image (400) for the cover, media.wrong_kind (400)
-	// for the promotional video, time_zone.unknown, release.invalid and
-	// grading.invalid (400).
+	// fails when somebody else was faster. Errors: etag.stale (412), etag.required
+	// (412) without it where somebody else has changed the same within the last hour
+	// or the course requires it, course.archived (409), media.not_found and
+	// media.not_image (400) for the cover, media.wrong_kind (400) for the promotional
+	// video, time_zone.unknown, release.invalid and grading.invalid (400).
 	UpdateCourse(context.Context, *UpdateCourseRequest) (*Course, error)
-	// Makes the draft the version that learners see, as one step. Errors:
-	// course.no_lessons and course.too_large (400), etag.stale (412).
+	// Makes the draft the version that learners see, as one step. Where it would
+	// take something from learners (C4) it asks first: see PreviewPublication.
+	// Errors: course.no_lessons and course.too_large (400), course.archived (409),
+	// course.review_required (409), etag.stale (412), publication.touches_learners
+	// (412) with the token in the hint of accept_impact, publication.not_measured (503) where
+	// that can't be measured.
 	PublishCourse(context.Context, *PublishCourseRequest) (*Course, error)
 	// Takes a course out of the marketplace. Those enrolled keep it. Taking an
-	// unpublished one out changes nothing. Errors: etag.stale (412).
+	// unpublished one out changes nothing. One that a moderator takes out needs a
+	// review before it comes back, where reviews are required. Errors: etag.stale
+	// (412).
 	UnpublishCourse(context.Context, *UnpublishCourseRequest) (*Course, error)
 	// Lists what was published, newest first.
 	ListVersions(context.Context, *ListVersionsRequest) (*ListVersionsResponse, error)

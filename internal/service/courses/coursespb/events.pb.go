@@ -7,6 +7,7 @@
 package coursespb
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/stoa-lms/stoa/internal/auth/authpb"
 	releasepb "github.com/stoa-lms/stoa/internal/release/releasepb"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -649,11 +650,332 @@ func (x *CourseUnpublished) GetSequence() int64 {
 	return 0
 }
 
+// A course was put away, or taken out of the archive. CourseUnpublished goes
+// before the first where it was in the marketplace.
+type CourseArchived struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Whether it is put away now.
+	Archived bool `protobuf:"varint,2,opt,name=archived,proto3" json:"archived,omitempty"`
+	// Whether learners see it no more either.
+	Closed bool `protobuf:"varint,3,opt,name=closed,proto3" json:"closed,omitempty"`
+	// See CoursePublished.sequence.
+	Sequence      int64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CourseArchived) Reset() {
+	*x = CourseArchived{}
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CourseArchived) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CourseArchived) ProtoMessage() {}
+
+func (x *CourseArchived) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CourseArchived.ProtoReflect.Descriptor instead.
+func (*CourseArchived) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CourseArchived) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *CourseArchived) GetArchived() bool {
+	if x != nil {
+		return x.Archived
+	}
+	return false
+}
+
+func (x *CourseArchived) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
+}
+
+func (x *CourseArchived) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Moderators have approved a course or returned it.
+type CourseReviewed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The review.
+	ReviewId string `protobuf:"bytes,1,opt,name=review_id,json=reviewId,proto3" json:"review_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The title of its draft.
+	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
+	// "approved" or "returned".
+	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	// Who owns it.
+	OwnerId string `protobuf:"bytes,5,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
+	// Who submitted it.
+	SubmittedBy string `protobuf:"bytes,6,opt,name=submitted_by,json=submittedBy,proto3" json:"submitted_by,omitempty"`
+	// What the moderators say in all.
+	Comment string `protobuf:"bytes,7,opt,name=comment,proto3" json:"comment,omitempty"`
+	// How many remarks they make on its parts.
+	RemarkCount int32 `protobuf:"varint,8,opt,name=remark_count,json=remarkCount,proto3" json:"remark_count,omitempty"`
+	// When.
+	ReviewedAt    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=reviewed_at,json=reviewedAt,proto3" json:"reviewed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CourseReviewed) Reset() {
+	*x = CourseReviewed{}
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CourseReviewed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CourseReviewed) ProtoMessage() {}
+
+func (x *CourseReviewed) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CourseReviewed.ProtoReflect.Descriptor instead.
+func (*CourseReviewed) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CourseReviewed) GetReviewId() string {
+	if x != nil {
+		return x.ReviewId
+	}
+	return ""
+}
+
+func (x *CourseReviewed) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *CourseReviewed) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *CourseReviewed) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *CourseReviewed) GetOwnerId() string {
+	if x != nil {
+		return x.OwnerId
+	}
+	return ""
+}
+
+func (x *CourseReviewed) GetSubmittedBy() string {
+	if x != nil {
+		return x.SubmittedBy
+	}
+	return ""
+}
+
+func (x *CourseReviewed) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *CourseReviewed) GetRemarkCount() int32 {
+	if x != nil {
+		return x.RemarkCount
+	}
+	return 0
+}
+
+func (x *CourseReviewed) GetReviewedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReviewedAt
+	}
+	return nil
+}
+
+// How what a course earns is shared was set. Of the versions that have begun the
+// highest counts.
+type RevenueSplitChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Grows by one each time, from 1.
+	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The shares, which make 10,000 together.
+	Shares []*RevenueShare `protobuf:"bytes,3,rep,name=shares,proto3" json:"shares,omitempty"`
+	// From when on.
+	ValidFrom     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=valid_from,json=validFrom,proto3" json:"valid_from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevenueSplitChanged) Reset() {
+	*x = RevenueSplitChanged{}
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevenueSplitChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevenueSplitChanged) ProtoMessage() {}
+
+func (x *RevenueSplitChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevenueSplitChanged.ProtoReflect.Descriptor instead.
+func (*RevenueSplitChanged) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RevenueSplitChanged) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *RevenueSplitChanged) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *RevenueSplitChanged) GetShares() []*RevenueShare {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+func (x *RevenueSplitChanged) GetValidFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ValidFrom
+	}
+	return nil
+}
+
+// What one of the staff gets of what a course earns.
+type RevenueShare struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// How much, in hundredths of a percent, 1 to 10,000.
+	BasisPoints   int32 `protobuf:"varint,2,opt,name=basis_points,json=basisPoints,proto3" json:"basis_points,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevenueShare) Reset() {
+	*x = RevenueShare{}
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevenueShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevenueShare) ProtoMessage() {}
+
+func (x *RevenueShare) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevenueShare.ProtoReflect.Descriptor instead.
+func (*RevenueShare) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RevenueShare) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *RevenueShare) GetBasisPoints() int32 {
+	if x != nil {
+		return x.BasisPoints
+	}
+	return 0
+}
+
 var File_internal_service_courses_coursespb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
 	"\n" +
-	"/internal/service/courses/coursespb/events.proto\x12\x0fstoa.courses.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a0internal/service/courses/coursespb/grading.proto\"\xd4\x05\n" +
+	"/internal/service/courses/coursespb/events.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a0internal/service/courses/coursespb/grading.proto\"\xd4\x05\n" +
 	"\x0fCoursePublished\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
@@ -714,7 +1036,38 @@ const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
 	"\x11CourseUnpublished\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequenceB=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\x89\x01\n" +
+	"\x0eCourseArchived\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x1a\n" +
+	"\barchived\x18\x02 \x01(\bR\barchived\x12\x16\n" +
+	"\x06closed\x18\x03 \x01(\bR\x06closed\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x03R\bsequence\"\xe0\x02\n" +
+	"\x0eCourseReviewed\x12'\n" +
+	"\treview_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06reviewR\breviewId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x14\n" +
+	"\x05title\x18\x03 \x01(\tR\x05title\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12&\n" +
+	"\bowner_id\x18\x05 \x01(\tB\v\xb2\xd4\x18\aaccountR\aownerId\x12.\n" +
+	"\fsubmitted_by\x18\x06 \x01(\tB\v\xb2\xd4\x18\aaccountR\vsubmittedBy\x12\x18\n" +
+	"\acomment\x18\a \x01(\tR\acomment\x12!\n" +
+	"\fremark_count\x18\b \x01(\x05R\vremarkCount\x12;\n" +
+	"\vreviewed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"reviewedAt\"\xca\x01\n" +
+	"\x13RevenueSplitChanged\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x05R\aversion\x125\n" +
+	"\x06shares\x18\x03 \x03(\v2\x1d.stoa.courses.v1.RevenueShareR\x06shares\x129\n" +
+	"\n" +
+	"valid_from\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tvalidFrom\"p\n" +
+	"\fRevenueShare\x121\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\x12\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\aaccountR\taccountId\x12-\n" +
+	"\fbasis_points\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x01R\vbasisPointsB=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
 
 var (
 	file_internal_service_courses_coursespb_events_proto_rawDescOnce sync.Once
@@ -728,7 +1081,7 @@ func file_internal_service_courses_coursespb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_courses_coursespb_events_proto_rawDescData
 }
 
-var file_internal_service_courses_coursespb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_internal_service_courses_coursespb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_internal_service_courses_coursespb_events_proto_goTypes = []any{
 	(*CoursePublished)(nil),       // 0: stoa.courses.v1.CoursePublished
 	(*PublishedItem)(nil),         // 1: stoa.courses.v1.PublishedItem
@@ -736,28 +1089,35 @@ var file_internal_service_courses_coursespb_events_proto_goTypes = []any{
 	(*PublishedModule)(nil),       // 3: stoa.courses.v1.PublishedModule
 	(*PublishedLesson)(nil),       // 4: stoa.courses.v1.PublishedLesson
 	(*CourseUnpublished)(nil),     // 5: stoa.courses.v1.CourseUnpublished
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
-	(*releasepb.Rule)(nil),        // 7: stoa.release.v1.Rule
-	(*GradingPolicy)(nil),         // 8: stoa.courses.v1.GradingPolicy
-	(*releasepb.Completion)(nil),  // 9: stoa.release.v1.Completion
-	(*releasepb.Schedule)(nil),    // 10: stoa.release.v1.Schedule
+	(*CourseArchived)(nil),        // 6: stoa.courses.v1.CourseArchived
+	(*CourseReviewed)(nil),        // 7: stoa.courses.v1.CourseReviewed
+	(*RevenueSplitChanged)(nil),   // 8: stoa.courses.v1.RevenueSplitChanged
+	(*RevenueShare)(nil),          // 9: stoa.courses.v1.RevenueShare
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*releasepb.Rule)(nil),        // 11: stoa.release.v1.Rule
+	(*GradingPolicy)(nil),         // 12: stoa.courses.v1.GradingPolicy
+	(*releasepb.Completion)(nil),  // 13: stoa.release.v1.Completion
+	(*releasepb.Schedule)(nil),    // 14: stoa.release.v1.Schedule
 }
 var file_internal_service_courses_coursespb_events_proto_depIdxs = []int32{
 	3,  // 0: stoa.courses.v1.CoursePublished.modules:type_name -> stoa.courses.v1.PublishedModule
-	6,  // 1: stoa.courses.v1.CoursePublished.published_at:type_name -> google.protobuf.Timestamp
+	10, // 1: stoa.courses.v1.CoursePublished.published_at:type_name -> google.protobuf.Timestamp
 	1,  // 2: stoa.courses.v1.CoursePublished.items:type_name -> stoa.courses.v1.PublishedItem
-	7,  // 3: stoa.courses.v1.CoursePublished.release:type_name -> stoa.release.v1.Rule
-	8,  // 4: stoa.courses.v1.CoursePublished.grading:type_name -> stoa.courses.v1.GradingPolicy
-	7,  // 5: stoa.courses.v1.PublishedItem.release:type_name -> stoa.release.v1.Rule
-	9,  // 6: stoa.courses.v1.PublishedItem.completion:type_name -> stoa.release.v1.Completion
-	10, // 7: stoa.courses.v1.PublishedItem.schedule:type_name -> stoa.release.v1.Schedule
+	11, // 3: stoa.courses.v1.CoursePublished.release:type_name -> stoa.release.v1.Rule
+	12, // 4: stoa.courses.v1.CoursePublished.grading:type_name -> stoa.courses.v1.GradingPolicy
+	11, // 5: stoa.courses.v1.PublishedItem.release:type_name -> stoa.release.v1.Rule
+	13, // 6: stoa.courses.v1.PublishedItem.completion:type_name -> stoa.release.v1.Completion
+	14, // 7: stoa.courses.v1.PublishedItem.schedule:type_name -> stoa.release.v1.Schedule
 	0,  // 8: stoa.courses.v1.CohortPinned.publication:type_name -> stoa.courses.v1.CoursePublished
 	4,  // 9: stoa.courses.v1.PublishedModule.lessons:type_name -> stoa.courses.v1.PublishedLesson
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 10: stoa.courses.v1.CourseReviewed.reviewed_at:type_name -> google.protobuf.Timestamp
+	9,  // 11: stoa.courses.v1.RevenueSplitChanged.shares:type_name -> stoa.courses.v1.RevenueShare
+	10, // 12: stoa.courses.v1.RevenueSplitChanged.valid_from:type_name -> google.protobuf.Timestamp
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_courses_coursespb_events_proto_init() }
@@ -772,7 +1132,7 @@ func file_internal_service_courses_coursespb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_courses_coursespb_events_proto_rawDesc), len(file_internal_service_courses_coursespb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
