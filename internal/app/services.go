@@ -85,7 +85,11 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{learning.Schema, new(learning.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := learning.New(learning.Config{DB: db})
+		vault, err := secret.NewVault(p.secrets, db)
+		if err != nil {
+			return started{}, err
+		}
+		s := learning.New(learning.Config{DB: db, Vault: vault})
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil
 	}},

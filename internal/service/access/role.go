@@ -24,6 +24,7 @@ const (
 	courseTransfer = "course.transfer" // give a course to another owner
 	lessonRead     = "lesson.read"     // read the lessons and note one's progress in them
 	progressList   = "progress.list"   // see how far those who take a course have come
+	progressEdit   = "progress.edit"   // mark items as done for those who take a course
 	mediaUpload    = "media.upload"    // put files into a course
 	mediaRead      = "media.read"      // see all files of a course, used or not
 	priceEdit      = "price.edit"      // say what a course costs
@@ -48,7 +49,7 @@ const (
 // permissions are all there are.
 var permissions = []string{
 	meRead, meWrite,
-	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, mediaUpload, mediaRead, priceEdit, saleList,
+	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, mediaUpload, mediaRead, priceEdit, saleList,
 	enrollmentList, enrollmentManage, accommodationRead, accommodationGrant,
 	roleList, roleGrant, roleDefine, accessExplain,
 	accountRead, accountSuspend, serviceAccountManage, auditRead,
@@ -95,14 +96,14 @@ var roles = map[string]role{
 	}},
 
 	roleOwner: {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, mediaUpload, mediaRead, priceEdit, saleList,
+		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, mediaUpload, mediaRead, priceEdit, saleList,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, roleDefine, accessExplain,
 	}},
 	roleCoTeacher: {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, lessonRead, progressList, mediaUpload, mediaRead, saleList,
+		courseView, courseEdit, coursePublish, lessonRead, progressList, progressEdit, mediaUpload, mediaRead, saleList,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, accessExplain,
 	}},
-	"teaching_assistant": {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList}},
+	"teaching_assistant": {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList, progressEdit}},
 	"grader":             {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList}},
 	"observer":           {scope: onCourse, permissions: []string{courseView, lessonRead, progressList}},
 	roleStudent:          {scope: onCourse, implicit: true, permissions: []string{courseView, lessonRead}},

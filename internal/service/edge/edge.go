@@ -91,6 +91,8 @@ type Edge struct {
 	federation identitypb.FederationServiceClient
 
 	invitations accesspb.InvitationServiceClient
+	notes       learningpb.NoteServiceClient
+	calendar    learningpb.CalendarServiceClient
 
 	routes      *http.ServeMux
 	grpc        *grpc.Server
@@ -132,6 +134,8 @@ func New(cfg Config) (*Edge, error) {
 		federation: identitypb.NewFederationServiceClient(cfg.Conns["identity"]),
 
 		invitations: accesspb.NewInvitationServiceClient(cfg.Conns["access"]),
+		notes:       learningpb.NewNoteServiceClient(cfg.Conns["learning"]),
+		calendar:    learningpb.NewCalendarServiceClient(cfg.Conns["learning"]),
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
@@ -170,6 +174,8 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("PUT /v1/me/avatar", e.putAvatar)
 	mux.HandleFunc("GET /v1/avatars/{avatar_id}", e.getAvatar)
+	mux.HandleFunc("GET /v1/me/notes/export", e.exportNotes)
+	mux.HandleFunc("GET /v1/calendar/{file}", e.readCalendar)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
@@ -240,6 +246,15 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{learningpb.File_internal_service_learning_learningpb_learning_proto, func(g *runtime.ServeMux) error {
 			return learningpb.RegisterLearningServiceHandlerClient(ctx, g, learningpb.NewLearningServiceClient(e.Conns["learning"]))
+		}},
+		{learningpb.File_internal_service_learning_learningpb_progress_proto, func(g *runtime.ServeMux) error {
+			return learningpb.RegisterProgressServiceHandlerClient(ctx, g, learningpb.NewProgressServiceClient(e.Conns["learning"]))
+		}},
+		{learningpb.File_internal_service_learning_learningpb_notes_proto, func(g *runtime.ServeMux) error {
+			return learningpb.RegisterNoteServiceHandlerClient(ctx, g, e.notes)
+		}},
+		{learningpb.File_internal_service_learning_learningpb_calendar_proto, func(g *runtime.ServeMux) error {
+			return learningpb.RegisterCalendarServiceHandlerClient(ctx, g, e.calendar)
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)

@@ -20,7 +20,9 @@ func TestHears(t *testing.T) {
 	}
 	want := []string{
 		"stoa.courses.v1.CoursePublished", "stoa.courses.v1.CohortPinned",
-		"stoa.access.v1.EnrollmentStarted", "stoa.access.v1.CohortMembershipChanged",
+		"stoa.access.v1.EnrollmentStarted", "stoa.access.v1.EnrollmentEnded", "stoa.access.v1.EnrollmentResumed",
+		"stoa.access.v1.CohortMembershipChanged", "stoa.access.v1.CohortChanged",
+		"stoa.media.v1.MediaChanged", "stoa.assessment.v1.ActivityResultChanged",
 		"stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

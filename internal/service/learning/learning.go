@@ -33,6 +33,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
@@ -42,25 +43,44 @@ var files embed.FS
 // Schema is the service's tables.
 var Schema = pg.Schema{Name: "learning", Migrations: pg.Sub(files)}
 
+// Errors that the service tells.
+var (
+	ErrItemNotFound     = fault.New(fault.NotFound, "item.not_found", "The course has no such item.")
+	ErrLearnerNotFound  = fault.New(fault.NotFound, "learner.not_found", "Nobody of that id has been in the course.")
+	ErrNotManual        = fault.New(fault.Conflict, "item.not_manual", "This item is not completed by your mark.")
+	ErrNoteNotFound     = fault.New(fault.NotFound, "note.not_found", "You have no such note.")
+	ErrNotesFull        = fault.New(fault.Conflict, "note.too_many", "You have %d notes already. Delete some first.", maxKept)
+	ErrBookmarkNotFound = fault.New(fault.NotFound, "bookmark.not_found", "You have no such bookmark.")
+	ErrBookmarksFull    = fault.New(fault.Conflict, "bookmark.too_many", "You have %d bookmarks already. Delete some first.", maxKept)
+	ErrCalendarRange    = fault.InvalidField("to", "calendar.range", "A range ends behind where it begins, at most 400 days later.")
+	ErrFeedNotFound     = fault.New(fault.NotFound, "calendar_feed.not_found", "There is no calendar at this address.")
+)
+
 // ErrLessonNotFound is told for a lesson that the published version of the
 // course does not have.
 var ErrLessonNotFound = fault.New(fault.NotFound, "lesson.not_found", "The course has no such lesson.")
 
 // Config is what the service needs.
 type Config struct {
-	DB  *pg.DB           // the schema "learning"
-	Now func() time.Time // nil is time.Now
+	DB    *pg.DB           // the schema "learning"
+	Vault *secret.Vault    // of the schema: seals what people note for themselves
+	Now   func() time.Time // nil is time.Now
 }
 
 // Service keeps progress.
 type Service struct {
+	learningpb.UnimplementedProgressServiceServer
+	learningpb.UnimplementedNoteServiceServer
+	learningpb.UnimplementedCalendarServiceServer
+
 	db    *pg.DB
+	vault *secret.Vault
 	clock func() time.Time
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, clock: cfg.Now}
+	s := &Service{db: cfg.DB, vault: cfg.Vault, clock: cfg.Now}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -70,6 +90,9 @@ func New(cfg Config) *Service {
 // Register adds the service's RPCs to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	learningpb.RegisterLearningServiceServer(r, &server{service: s})
+	learningpb.RegisterProgressServiceServer(r, s)
+	learningpb.RegisterNoteServiceServer(r, s)
+	learningpb.RegisterCalendarServiceServer(r, s)
 }
 
 // Handlers returns what the service does on others' events.
@@ -78,7 +101,12 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.coursePublished),
 		bus.Copy(s.cohortPinned),
 		bus.Copy(s.enrollmentStarted),
+		bus.Copy(s.enrollmentEnded),
+		bus.Copy(s.enrollmentResumed),
 		bus.Copy(s.cohortMembershipChanged),
+		bus.Copy(s.cohortChanged),
+		bus.Copy(s.mediaChanged),
+		bus.Copy(s.activityResultChanged),
 		bus.Copy(s.accountCreated),
 		bus.Copy(s.accountUpdated),
 	}

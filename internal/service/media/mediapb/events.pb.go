@@ -87,6 +87,116 @@ func (x *AvatarChanged) GetVersion() int64 {
 	return 0
 }
 
+// A file is in another state, or there is more known of it.
+type MediaChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file.
+	MediaId string `protobuf:"bytes,1,opt,name=media_id,json=mediaId,proto3" json:"media_id,omitempty"`
+	// The course it belongs to.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Its state, as Media has it.
+	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	// Why it waits, is broken or was refused; empty otherwise.
+	Problem string `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
+	// How much of its processing was done.
+	Percent int32 `protobuf:"varint,5,opt,name=percent,proto3" json:"percent,omitempty"`
+	// "image", "video", "audio", "slides" or "file".
+	Kind string `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Of a video or a sound, in milliseconds; zero before it is known.
+	DurationMs int64 `protobuf:"varint,7,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	// Grows with each change of the file, so that an older one that comes later can
+	// be told.
+	Version       int64 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MediaChanged) Reset() {
+	*x = MediaChanged{}
+	mi := &file_internal_service_media_mediapb_events_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MediaChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MediaChanged) ProtoMessage() {}
+
+func (x *MediaChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_events_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MediaChanged.ProtoReflect.Descriptor instead.
+func (*MediaChanged) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_events_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MediaChanged) GetMediaId() string {
+	if x != nil {
+		return x.MediaId
+	}
+	return ""
+}
+
+func (x *MediaChanged) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *MediaChanged) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *MediaChanged) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *MediaChanged) GetPercent() int32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+func (x *MediaChanged) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *MediaChanged) GetDurationMs() int64 {
+	if x != nil {
+		return x.DurationMs
+	}
+	return 0
+}
+
+func (x *MediaChanged) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_internal_service_media_mediapb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_media_mediapb_events_proto_rawDesc = "" +
@@ -97,7 +207,18 @@ const file_internal_service_media_mediapb_events_proto_rawDesc = "" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12'\n" +
 	"\tavatar_id\x18\x02 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06avatarR\bavatarId\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\x03R\aversionB9Z7github.com/stoa-lms/stoa/internal/service/media/mediapbb\x06proto3"
+	"\aversion\x18\x03 \x01(\x03R\aversion\"\xf6\x01\n" +
+	"\fMediaChanged\x12$\n" +
+	"\bmedia_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\x12\x18\n" +
+	"\apercent\x18\x05 \x01(\x05R\apercent\x12\x12\n" +
+	"\x04kind\x18\x06 \x01(\tR\x04kind\x12\x1f\n" +
+	"\vduration_ms\x18\a \x01(\x03R\n" +
+	"durationMs\x12\x18\n" +
+	"\aversion\x18\b \x01(\x03R\aversionB9Z7github.com/stoa-lms/stoa/internal/service/media/mediapbb\x06proto3"
 
 var (
 	file_internal_service_media_mediapb_events_proto_rawDescOnce sync.Once
@@ -111,9 +232,10 @@ func file_internal_service_media_mediapb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_media_mediapb_events_proto_rawDescData
 }
 
-var file_internal_service_media_mediapb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_internal_service_media_mediapb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_internal_service_media_mediapb_events_proto_goTypes = []any{
 	(*AvatarChanged)(nil), // 0: stoa.media.v1.AvatarChanged
+	(*MediaChanged)(nil),  // 1: stoa.media.v1.MediaChanged
 }
 var file_internal_service_media_mediapb_events_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
@@ -134,7 +256,7 @@ func file_internal_service_media_mediapb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_media_mediapb_events_proto_rawDesc), len(file_internal_service_media_mediapb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
