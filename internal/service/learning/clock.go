@@ -8,13 +8,13 @@ import (
 // What a report of a player is good for. All is real time in milliseconds; what is
 // earned with it is twice as much video.
 const (
-	speed       = 2                              // at most, of a player
-	reachBack   = 5_000                          // before the last report of the session
-	firstReach  = 10_000                         // before the first one
-	farthest    = 24 * 60 * 60 * 1000            // however long ago the last one was
-	keptSpans   = 50                             // of time that is used up
-	keptPlayers = 20                             // the latest
-	visitGap    = 10 * time.Minute               // between two things done in one visit
+	speed       = 2                               // at most, of a player
+	reachBack   = 5_000                           // before the last report of the session
+	firstReach  = 10_000                          // before the first one
+	farthest    = 24 * 60 * 60 * 1000             // however long ago the last one was
+	keptSpans   = 50                              // of time that is used up
+	keptPlayers = 20                              // the latest
+	visitGap    = 10 * time.Minute                // between two things done in one visit
 	maxMedia    = int64(24 * time.Hour / 1000000) // the longest file, in milliseconds
 )
 

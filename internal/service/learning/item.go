@@ -61,21 +61,15 @@ type item struct {
 // itemsAs returns the items of the version that somebody sees, as they stand for
 // them: one, or all where itemID is empty.
 func itemsAs(ctx context.Context, q pg.Querier, accountID, courseID, itemID string) ([]item, error) {
-	which := `AND i.item_id = $3`
+	which, known := `AND i.item_id = $3`, factsOfOne
 	if itemID == "" {
-		which = `AND $3 = ''`
+		which, known = `AND $3 = ''`, facts
 	}
 	rows, err := q.Query(ctx, `
 		WITH who AS (
 			SELECT k.course_id, $2::text COLLATE "C" AS account_id, coalesce(l.pinned_version, 0) AS pinned_version
 			FROM course k LEFT JOIN learner l ON l.course_id = k.course_id AND l.account_id = $2
 			WHERE k.course_id = $1
-		), members AS (
-			SELECT o.module_id, count(*)::int AS members, count(c.lesson_id)::int AS done
-			FROM who l JOIN course k USING (course_id)
-				JOIN module_item o ON o.course_id = k.course_id AND o.version = `+seen+` AND ($3 = '' OR o.module_id = $3)
-				LEFT JOIN lesson_completion c ON c.course_id = o.course_id AND c.account_id = $2 AND c.lesson_id = o.item_id
-			GROUP BY o.module_id
 		)
 		SELECT i.item_id, i.kind, i.position, i.counted,
 			i.viewed, i.watch_percent, i.submitted, coalesce(trim_scale(i.min_percent)::text, '') AS min_percent, i.passed, i.manual,
@@ -87,9 +81,12 @@ func itemsAs(ctx context.Context, q pg.Querier, accountID, courseID, itemID stri
 			coalesce(f.position_media_id, '') AS position_media_id, coalesce(f.position_ms, 0) AS position_ms, f.position_at,
 			c.completed_at, coalesce(c.version, 0) AS version, coalesce(members.members, 0) AS members, coalesce(members.done, 0) AS done
 		FROM who l JOIN course k USING (course_id)
-			JOIN published_item i ON i.course_id = k.course_id AND i.version = `+seen+` `+which+facts+`
-			LEFT JOIN lesson_completion c ON c.course_id = l.course_id AND c.account_id = l.account_id AND c.lesson_id = i.item_id
-			LEFT JOIN members ON members.module_id = i.item_id
+			JOIN published_item i ON i.course_id = k.course_id AND i.version = `+seen+` `+which+known+`
+			LEFT JOIN LATERAL (
+				SELECT count(*)::int AS members, count(d.lesson_id)::int AS done
+				FROM module_item o LEFT JOIN lesson_completion d ON d.course_id = o.course_id AND d.account_id = $2 AND d.lesson_id = o.item_id
+				WHERE o.course_id = i.course_id AND o.version = i.version AND o.module_id = i.item_id
+			) members ON i.kind = 'module'
 		ORDER BY i.position`, courseID, accountID, itemID)
 	if err != nil {
 		return nil, fmt.Errorf("items: %w", err)

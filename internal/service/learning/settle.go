@@ -18,10 +18,22 @@ import (
 // seen is the version of the course k that the learner l sees.
 const seen = `coalesce(nullif(l.pinned_version, 0), k.version)`
 
-// facts joins what the learner l has done to the item i: f, b and w.
+// facts joins what the learner l has done to the item i: f, b and w, and c, that it
+// was completed.
 const facts = `
 	LEFT JOIN item_fact f ON f.course_id = l.course_id AND f.account_id = l.account_id AND f.item_id = i.item_id
 	LEFT JOIN item_best b ON b.course_id = l.course_id AND b.account_id = l.account_id AND b.item_id = i.item_id
+	LEFT JOIN lesson_completion c ON c.course_id = l.course_id AND c.account_id = l.account_id AND c.lesson_id = i.item_id` + watchFact
+
+// factsOfOne is facts for one learner and one item. It looks rows up by the index,
+// whatever the planner knew of the tables when it made the plan: while they grow from
+// nothing it would read all of them.
+const factsOfOne = `
+	LEFT JOIN LATERAL (SELECT * FROM item_fact f WHERE f.course_id = l.course_id AND f.account_id = l.account_id AND f.item_id = i.item_id OFFSET 0) f ON true
+	LEFT JOIN LATERAL (SELECT * FROM item_best b WHERE b.course_id = l.course_id AND b.account_id = l.account_id AND b.item_id = i.item_id OFFSET 0) b ON true
+	LEFT JOIN LATERAL (SELECT * FROM lesson_completion c WHERE c.course_id = l.course_id AND c.account_id = l.account_id AND c.lesson_id = i.item_id OFFSET 0) c ON true` + watchFact
+
+const watchFact = `
 	LEFT JOIN LATERAL (
 		SELECT min(CASE WHEN m.duration_ms > 0 THEN least(100, coalesce(p.watched_ms, 0)::bigint * 100 / m.duration_ms) ELSE 0 END)::int AS percent
 		FROM unnest(i.media_ids) AS u (media_id)
@@ -61,61 +73,102 @@ type whom struct {
 	now      time.Time
 }
 
+// one reports whether it is one item of one learner, as it is nearly always. Those are
+// asked for as they are, not as lists: of lists the planner makes a new plan each time,
+// which takes longer than the answer.
+func (w whom) one() bool { return len(w.accounts) == 1 && len(w.items) == 1 }
+
+func (w whom) who() string {
+	if w.one() {
+		return `l.account_id = $2`
+	}
+	return `l.account_id = ANY($2::text[])`
+}
+
 // settle stores what learners have completed by what is known now: of the items
 // given, then their modules, then the course; and tells the others. It returns how
 // many items and modules that were. What was completed before stays.
 //
 // The caller has locked the course, and the learner's row where there is one alone.
 func (s *Service) settle(ctx context.Context, tx *pg.Tx, w whom) (int, error) {
-	which := `AND i.item_id = ANY($4::text[])`
-	items := w.items
-	if items == nil {
-		which = `AND $4::text[] IS NULL`
+	who, which, known := w.who(), `AND $4::text[] IS NULL`, facts
+	var accounts, items any = w.accounts, w.items
+	switch {
+	case w.one():
+		accounts, which, items, known = w.accounts[0], `AND i.item_id = $4`, w.items[0], factsOfOne
+	case w.items != nil:
+		which = `AND i.item_id = ANY($4::text[])`
 	}
 	done, err := completed(tx.Query(ctx, `
 		INSERT INTO lesson_completion (course_id, account_id, lesson_id, completed_at, version)
 		SELECT l.course_id, l.account_id, i.item_id, $3, i.version
 		FROM learner l JOIN course k USING (course_id)
-			JOIN published_item i ON i.course_id = l.course_id AND i.version = `+seen+` `+which+facts+`
-			LEFT JOIN lesson_completion c ON c.course_id = l.course_id AND c.account_id = l.account_id AND c.lesson_id = i.item_id
-		WHERE l.course_id = $1 AND l.account_id = ANY($2::text[]) AND c.lesson_id IS NULL AND `+met+`
+			JOIN published_item i ON i.course_id = l.course_id AND i.version = `+seen+` `+which+known+`
+		WHERE l.course_id = $1 AND `+who+` AND c.lesson_id IS NULL AND `+met+`
 		ORDER BY l.account_id, i.position
 		ON CONFLICT DO NOTHING
-		RETURNING account_id, lesson_id AS item_id, version`, w.course, w.accounts, w.now, items))
+		RETURNING account_id, lesson_id AS item_id, version`, w.course, accounts, w.now, items))
 	if err != nil {
 		return 0, fmt.Errorf("complete items: %w", err)
 	}
 	if len(done) == 0 && w.narrow {
 		return 0, nil
 	}
-	which = `AND EXISTS (SELECT FROM module_item o WHERE o.course_id = i.course_id AND o.version = i.version AND o.module_id = i.item_id AND o.item_id = ANY($4::text[]))`
-	if !w.narrow {
-		which, items = `AND $4::text[] IS NULL`, nil
+	modules, finished, err := s.settleWhole(ctx, tx, w)
+	if err != nil {
+		return 0, err
 	}
-	modules, err := completed(tx.Query(ctx, `
+	done = append(done, modules...)
+	return len(done), tell(ctx, tx, w, done, finished)
+}
+
+// settleWhole stores the modules that learners have completed, and marks those who
+// have completed the course, whom it returns.
+func (s *Service) settleWhole(ctx context.Context, tx *pg.Tx, w whom) (modules []completion, finished []string, err error) {
+	who, which := w.who(), `AND $4::text[] IS NULL`
+	var accounts, items any = w.accounts, []string(nil)
+	switch {
+	case w.one() && w.narrow:
+		accounts, items = w.accounts[0], w.items[0]
+		which = `AND i.item_id = ANY(ARRAY(SELECT o.module_id FROM module_item o WHERE o.course_id = $1 AND o.item_id = $4))`
+	case w.narrow:
+		items = w.items
+		which = `AND i.item_id = ANY(ARRAY(SELECT o.module_id FROM module_item o WHERE o.course_id = $1 AND o.item_id = ANY($4::text[])))`
+	case w.one():
+		accounts = w.accounts[0]
+	}
+	b := &pgx.Batch{}
+	b.Queue(`
 		INSERT INTO lesson_completion (course_id, account_id, lesson_id, completed_at, version)
 		SELECT l.course_id, l.account_id, i.item_id, $3, i.version
 		FROM learner l JOIN course k USING (course_id)
 			JOIN published_item i ON i.course_id = l.course_id AND i.version = `+seen+` AND i.kind = 'module' `+which+`
-			LEFT JOIN lesson_completion c ON c.course_id = l.course_id AND c.account_id = l.account_id AND c.lesson_id = i.item_id
-		WHERE l.course_id = $1 AND l.account_id = ANY($2::text[]) AND c.lesson_id IS NULL
+		WHERE l.course_id = $1 AND `+who+`
+			AND NOT EXISTS (
+				SELECT FROM lesson_completion c WHERE c.course_id = l.course_id AND c.account_id = l.account_id AND c.lesson_id = i.item_id OFFSET 0)
 			AND EXISTS (SELECT FROM module_item o WHERE o.course_id = i.course_id AND o.version = i.version AND o.module_id = i.item_id)
 			AND NOT EXISTS (SELECT FROM (
 				SELECT FROM module_item o
 				WHERE o.course_id = i.course_id AND o.version = i.version AND o.module_id = i.item_id AND NOT EXISTS (
-					SELECT FROM lesson_completion d WHERE d.course_id = l.course_id AND d.account_id = l.account_id AND d.lesson_id = o.item_id)
+					SELECT FROM lesson_completion d WHERE d.course_id = l.course_id AND d.account_id = l.account_id AND d.lesson_id = o.item_id OFFSET 0)
 				LIMIT 1) AS lacking)
 		ORDER BY l.account_id, i.position
 		ON CONFLICT DO NOTHING
-		RETURNING account_id, lesson_id AS item_id, version`, w.course, w.accounts, w.now, items))
-	if err != nil {
-		return 0, fmt.Errorf("complete modules: %w", err)
+		RETURNING account_id, lesson_id AS item_id, version`, w.course, accounts, w.now, items).Query(func(rows pgx.Rows) (err error) {
+		modules, err = completed(rows, nil)
+		return err
+	})
+	b.Queue(`
+		UPDATE learner l SET completed_at = $3 FROM course k
+		WHERE k.course_id = $1 AND l.course_id = $1 AND `+who+` AND `+lacksNothing+`
+		RETURNING l.account_id`, w.course, accounts, w.now).Query(func(rows pgx.Rows) (err error) {
+		finished, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return nil, nil, fmt.Errorf("complete modules and course: %w", err)
 	}
-	done = append(done, modules...)
-	if err := tellItems(ctx, tx, w.course, w.now, done); err != nil {
-		return 0, err
-	}
-	return len(done), s.complete(ctx, tx, w.course, w.accounts, w.now)
+	return modules, finished, nil
 }
 
 func completed(rows pgx.Rows, err error) ([]completion, error) {
@@ -123,20 +176,6 @@ func completed(rows pgx.Rows, err error) ([]completion, error) {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByName[completion])
-}
-
-func tellItems(ctx context.Context, tx *pg.Tx, courseID string, now time.Time, done []completion) error {
-	entries, events := make([]audit.Entry, len(done)), make([]proto.Message, len(done))
-	for i, c := range done {
-		entries[i] = audit.Entry{Action: "lesson.completed", Object: c.ItemID, Course: courseID, Person: c.AccountID}
-		events[i] = &learningpb.ItemCompleted{
-			CourseId: courseID, AccountId: c.AccountID, ItemId: c.ItemID, CompletedAt: timestamppb.New(now), Version: c.Version,
-		}
-	}
-	if err := audit.Record(ctx, tx, entries...); err != nil {
-		return err
-	}
-	return bus.Publish(ctx, tx, events...)
 }
 
 // lacksNothing holds for a learner l of the course k who is enrolled, was not
@@ -149,26 +188,20 @@ const lacksNothing = `l.enrolled_at IS NOT NULL AND NOT l.ended AND l.completed_
 		SELECT FROM published_item i
 		WHERE i.course_id = l.course_id AND i.version = ` + seen + ` AND i.counted AND NOT EXISTS (
 			SELECT FROM lesson_completion c
-			WHERE c.course_id = l.course_id AND c.account_id = l.account_id AND c.lesson_id = i.item_id)
+			WHERE c.course_id = l.course_id AND c.account_id = l.account_id AND c.lesson_id = i.item_id OFFSET 0)
 		ORDER BY i.position DESC LIMIT 1) AS lacking)`
 
-// complete marks the learners who lack nothing and tells the others.
-func (s *Service) complete(ctx context.Context, tx *pg.Tx, courseID string, accounts []string, now time.Time) error {
-	rows, err := tx.Query(ctx, `
-		UPDATE learner l SET completed_at = $3 FROM course k
-		WHERE k.course_id = $1 AND l.course_id = $1 AND l.account_id = ANY($2::text[]) AND `+lacksNothing+`
-		RETURNING l.account_id`, courseID, accounts, now)
-	if err != nil {
-		return fmt.Errorf("complete course: %w", err)
+// tell records completions of items and of the course, and tells the others.
+func tell(ctx context.Context, tx *pg.Tx, w whom, done []completion, finished []string) error {
+	entries, events := make([]audit.Entry, 0, len(done)+len(finished)), make([]proto.Message, 0, len(done)+len(finished))
+	now := timestamppb.New(w.now)
+	for _, c := range done {
+		entries = append(entries, audit.Entry{Action: "lesson.completed", Object: c.ItemID, Course: w.course, Person: c.AccountID})
+		events = append(events, &learningpb.ItemCompleted{CourseId: w.course, AccountId: c.AccountID, ItemId: c.ItemID, CompletedAt: now, Version: c.Version})
 	}
-	who, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return fmt.Errorf("complete course: %w", err)
-	}
-	events, entries := make([]proto.Message, len(who)), make([]audit.Entry, len(who))
-	for i, account := range who {
-		entries[i] = audit.Entry{Action: "course.completed", Object: courseID, Course: courseID, Person: account}
-		events[i] = &learningpb.CourseCompleted{CourseId: courseID, AccountId: account, CompletedAt: timestamppb.New(now)}
+	for _, account := range finished {
+		entries = append(entries, audit.Entry{Action: "course.completed", Object: w.course, Course: w.course, Person: account})
+		events = append(events, &learningpb.CourseCompleted{CourseId: w.course, AccountId: account, CompletedAt: now})
 	}
 	if err := audit.Record(ctx, tx, entries...); err != nil {
 		return err
