@@ -89,9 +89,12 @@ var all = []service{
 		if err != nil {
 			return started{}, err
 		}
-		s := learning.New(learning.Config{DB: db, Vault: vault})
+		s := learning.New(learning.Config{
+			DB: db, Log: p.log, Vault: vault,
+			Access: accesspb.NewAccommodationServiceClient(p.conn("learning", "access")),
+		})
 		s.Register(p.server)
-		return started{s.Handlers(), nil}, nil
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{commerce.Schema, new(commerce.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := commerce.New(commerce.Config{

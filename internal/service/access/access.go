@@ -2,19 +2,20 @@
 //
 // It owns roles and who has them, offers of courses to new owners, the ledger of
 // entitlements to courses, the enrollments that follow from it, cohorts and their
-// waitlists, invitations, seats that others give out, and imports of people from
-// files. Whom an invitation by e-mail or a seat is for, and the addresses of a
+// waitlists, groups, invitations, seats that others give out, and imports of
+// people from files. Whom an invitation by e-mail or a seat is for, and the addresses of a
 // file, are sealed with a key of their own.
 //
 // It answers which permissions somebody has on a course or on the platform, and
 // why; gives and takes roles; enrolls people in free courses, lists who is
-// enrolled, gives and ends access, puts people into cohorts and has them wait for
-// seats, invites to courses by codes and by e-mail, keeps count of seats, and lets
+// enrolled, gives and ends access, puts people into cohorts and groups and has
+// them wait for seats, invites to courses by codes and by e-mail, keeps count of seats, and lets
 // in whole files of people with a report of each row.
 //
 // It sends EntitlementGranted, EntitlementRevoked, EnrollmentStarted,
-// EnrollmentEnded, EnrollmentResumed, CourseOwnerChanged, AccommodationChanged,
-// CohortChanged, CohortMembershipChanged, WaitlistOffered, WaitlistOfferExpired and
+// EnrollmentEnded, EnrollmentResumed, CourseOwnerChanged, CourseRoleChanged,
+// AccommodationChanged, CohortChanged, CohortMembershipChanged, GroupChanged,
+// GroupMembershipChanged, WaitlistOffered, WaitlistOfferExpired and
 // InvitationMailRequested.
 //
 // It hears CoursePublished and CourseUnpublished of courses, PriceSet and
@@ -75,6 +76,16 @@ var (
 	ErrEmailInvitationEnded    = fault.New(fault.Conflict, "invitation.ended", "The invitation is not open any more. Make a new one.")
 	ErrTooManyEmailInvitations = fault.New(fault.Conflict, "invitation.too_many", "The course has %d open invitations by e-mail. Revoke some first.", maxEmailInvitations)
 
+	ErrGroupNotFound    = fault.New(fault.NotFound, "group.not_found", "The course has no such group.")
+	ErrGroupNameTaken   = fault.New(fault.Conflict, "group.name_taken", "Another group of the course has this name.")
+	ErrTooManyGroups    = fault.New(fault.Conflict, "group.too_many", "A course has at most %d groups.", maxGroups)
+	ErrGroupFull        = fault.New(fault.Conflict, "group.full", "The group has no room for as many.")
+	ErrGroupHasMembers  = fault.New(fault.Conflict, "group.has_members", "A group that has members stays in its set.")
+	ErrGroupNotEnrolled = fault.New(fault.Conflict, "group.not_enrolled", "Only who takes the course is in its groups.")
+	ErrGroupInSet       = fault.New(fault.Conflict, "group.in_set", "You were put into another group of this set.")
+	ErrNotInGroup       = fault.New(fault.NotFound, "group.not_member", "Not in this group.")
+	errGroupName        = invalid("group.name", "name", "A name has at least one letter.")
+
 	ErrImportNotFound = fault.New(fault.NotFound, "import.not_found", "The course has no such import.")
 	ErrImportEncoding = fault.New(fault.Invalid, "import.encoding", "The file is not UTF-8. Save it as CSV in UTF-8.")
 	ErrImportEmpty    = fault.New(fault.Invalid, "import.empty", "The file has no row.")
@@ -129,6 +140,7 @@ type Service struct {
 	accesspb.UnimplementedImportServiceServer
 	accesspb.UnimplementedSeatServiceServer
 	accesspb.UnimplementedRoleServiceServer
+	accesspb.UnimplementedGroupServiceServer
 
 	db  *pg.DB
 	log *slog.Logger
@@ -161,6 +173,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	accesspb.RegisterImportServiceServer(r, s)
 	accesspb.RegisterSeatServiceServer(r, s)
 	accesspb.RegisterRoleServiceServer(r, s)
+	accesspb.RegisterGroupServiceServer(r, s)
 }
 
 // actor returns who gives a role in ctx: the account that calls, else the

@@ -71,6 +71,9 @@ func (s *Service) follow(ctx context.Context, tx *pg.Tx, subjects []subject) err
 	if err := tell(ctx, tx, entries, events); err != nil || len(gone) == 0 {
 		return err
 	}
+	if err := s.leaveEnded(ctx, tx, gone, from); err != nil {
+		return err
+	}
 	return s.departEnded(ctx, tx, gone, from)
 }
 
@@ -187,7 +190,7 @@ func (s *Service) tidy(ctx context.Context) error {
 	if err := s.expire(ctx); err != nil {
 		return err
 	}
-	return s.inBatches(ctx, batch{s.sweepInvitations, dueBatch}, batch{s.sweepAddresses, dueBatch}, batch{s.sweepSeats, dueBatch}, batch{s.sweepImports, 1})
+	return s.inBatches(ctx, batch{s.sweepInvitations, dueBatch}, batch{s.sweepAddresses, dueBatch}, batch{s.sweepSeats, dueBatch}, batch{s.sweepImports, 1}, batch{s.retell, 1})
 }
 
 // inBatches does each as long as it is full, so that no transaction holds many

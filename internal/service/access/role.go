@@ -17,18 +17,19 @@ const (
 	meRead  = "me.read"  // read what is one's own
 	meWrite = "me.write" // change what is one's own
 
-	courseCreate   = "course.create"   // make courses
-	courseView     = "course.view"     // know that a course exists, and read its outline and price
-	courseEdit     = "course.edit"     // change a course, and read what is not published yet
-	coursePublish  = "course.publish"  // publish a course and take it out again
-	courseTransfer = "course.transfer" // give a course to another owner
-	lessonRead     = "lesson.read"     // read the lessons and note one's progress in them
-	progressList   = "progress.list"   // see how far those who take a course have come
-	progressEdit   = "progress.edit"   // mark items as done for those who take a course
-	mediaUpload    = "media.upload"    // put files into a course
-	mediaRead      = "media.read"      // see all files of a course, used or not
-	priceEdit      = "price.edit"      // say what a course costs
-	saleList       = "sale.list"       // see what was sold of a course
+	courseCreate   = "course.create"     // make courses
+	courseView     = "course.view"       // know that a course exists, and read its outline and price
+	courseEdit     = "course.edit"       // change a course, and read what is not published yet
+	coursePublish  = "course.publish"    // publish a course and take it out again
+	courseTransfer = "course.transfer"   // give a course to another owner
+	lessonRead     = "lesson.read"       // read the lessons and note one's progress in them
+	progressList   = "progress.list"     // see how far those who take a course have come
+	progressEdit   = "progress.edit"     // mark items as done for those who take a course
+	deadlineSet    = "deadline.override" // say other deadlines for some who take a course
+	mediaUpload    = "media.upload"      // put files into a course
+	mediaRead      = "media.read"        // see all files of a course, used or not
+	priceEdit      = "price.edit"        // say what a course costs
+	saleList       = "sale.list"         // see what was sold of a course
 
 	enrollmentList     = "enrollment.list"     // see who takes a course, and why they may
 	enrollmentManage   = "enrollment.manage"   // let people into a course and out: grants, invitations, cohorts, waitlists
@@ -49,7 +50,7 @@ const (
 // permissions are all there are.
 var permissions = []string{
 	meRead, meWrite,
-	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, mediaUpload, mediaRead, priceEdit, saleList,
+	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, mediaUpload, mediaRead, priceEdit, saleList,
 	enrollmentList, enrollmentManage, accommodationRead, accommodationGrant,
 	roleList, roleGrant, roleDefine, accessExplain,
 	accountRead, accountSuspend, serviceAccountManage, auditRead,
@@ -96,14 +97,14 @@ var roles = map[string]role{
 	}},
 
 	roleOwner: {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, mediaUpload, mediaRead, priceEdit, saleList,
+		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, mediaUpload, mediaRead, priceEdit, saleList,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, roleDefine, accessExplain,
 	}},
 	roleCoTeacher: {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, lessonRead, progressList, progressEdit, mediaUpload, mediaRead, saleList,
+		courseView, courseEdit, coursePublish, lessonRead, progressList, progressEdit, deadlineSet, mediaUpload, mediaRead, saleList,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, accessExplain,
 	}},
-	"teaching_assistant": {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList, progressEdit}},
+	"teaching_assistant": {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList, progressEdit, deadlineSet}},
 	"grader":             {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList}},
 	"observer":           {scope: onCourse, permissions: []string{courseView, lessonRead, progressList}},
 	roleStudent:          {scope: onCourse, implicit: true, permissions: []string{courseView, lessonRead}},

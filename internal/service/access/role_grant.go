@@ -234,6 +234,9 @@ func giveRole(ctx context.Context, tx *pg.Tx, g givenRole) (givenRole, error) {
 	if tag.RowsAffected() == 0 {
 		return given, nil
 	}
+	if err := tellRole(ctx, tx, given, true); err != nil {
+		return givenRole{}, err
+	}
 	return given, audit.Record(ctx, tx, audit.Entry{
 		Action: "role.granted", Object: g.AccountID, Course: g.CourseID, Person: g.AccountID, Reason: g.Reason, Before: orNil(was), After: given.state(),
 	})
@@ -331,6 +334,9 @@ func (s *Service) revokeRole(ctx context.Context, tx *pg.Tx, courseID, itemID, g
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM role_grant WHERE id = $1`, g.ID); err != nil {
 		return fmt.Errorf("revoke role: %w", err)
+	}
+	if err := tellRole(ctx, tx, g, false); err != nil {
+		return err
 	}
 	err = audit.Record(ctx, tx, audit.Entry{
 		Action: "role.revoked", Object: g.AccountID, Course: g.CourseID, Person: g.AccountID, Reason: reason, Before: g.state(),

@@ -126,10 +126,10 @@ func TestAssignCourseRole(t *testing.T) {
 	if by := query[string](t, e.db, `SELECT granted_by FROM role_grant`); by != teacher {
 		t.Errorf("granted by %q, want %q", by, teacher)
 	}
-	if n := query[int](t, e.db, `SELECT count(*) FROM outbox WHERE name <> 'stoa.record.v1.Recorded'`); n != 0 {
-		t.Errorf("%d events", n)
+	if n := query[int](t, e.db, `SELECT count(*) FROM outbox WHERE name <> 'stoa.record.v1.Recorded'`); n != 1 {
+		t.Errorf("%d events, want that of the role alone", n)
 	}
-	same(t, e.may(t, accountID, courseID), []string{courseCreate, courseView, enrollmentList, lessonRead, meRead, meWrite, mediaRead, progressList})
+	same(t, e.may(t, accountID, courseID), []string{courseCreate, courseView, deadlineSet, enrollmentList, lessonRead, meRead, meWrite, mediaRead, progressList})
 	same(t, e.may(t, accountID, id.New("course")), []string{courseCreate, meRead, meWrite})
 
 	// By a service on its own.

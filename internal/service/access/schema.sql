@@ -94,6 +94,25 @@ CREATE INDEX course_published ON course USING btree (course_id) WHERE published;
 COMMENT ON TABLE course IS 'What courses and commerce have told of a course, in any order.';
 COMMENT ON COLUMN course.free IS 'Null while no price is known.';
 
+CREATE TABLE course_group (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	name text NOT NULL,
+	set_name text NOT NULL,
+	self_signup boolean NOT NULL,
+	max_members integer NOT NULL,
+	members integer NOT NULL DEFAULT 0,
+	revision bigint NOT NULL DEFAULT 1,
+	deleted_at timestamp with time zone,
+	CONSTRAINT course_group_pkey PRIMARY KEY (id),
+	CONSTRAINT course_group_members CHECK (((members >= 0) AND ((max_members = 0) OR (members <= max_members))))
+);
+CREATE INDEX course_group_list ON course_group USING btree (course_id, id DESC) WHERE (deleted_at IS NULL);
+CREATE UNIQUE INDEX course_group_name ON course_group USING btree (course_id, name) WHERE (deleted_at IS NULL);
+COMMENT ON TABLE course_group IS 'Groups of those who take a course, and those that were deleted. No personal data.';
+COMMENT ON COLUMN course_group.set_name IS 'The set that it is one of; empty for none.';
+COMMENT ON COLUMN course_group.max_members IS 'How many it has room for; 0 for any number.';
+
 CREATE TABLE email_invitation (
 	id text COLLATE "C" NOT NULL,
 	course_id text COLLATE "C" NOT NULL,
@@ -203,6 +222,25 @@ COMMENT ON COLUMN entitlement.source_id IS 'What of the source: an order line, a
 COMMENT ON COLUMN entitlement.granted_by IS 'An account, or the name of the service that gave it by itself.';
 COMMENT ON COLUMN entitlement.due_at IS 'When access by this grant next begins or ends by itself; null when it does not any more.';
 
+CREATE TABLE group_member (
+	group_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	set_name text NOT NULL,
+	by_self boolean NOT NULL,
+	joined_at timestamp with time zone NOT NULL,
+	member boolean NOT NULL DEFAULT true,
+	version bigint NOT NULL DEFAULT 1,
+	CONSTRAINT group_member_pkey PRIMARY KEY (group_id, account_id),
+	CONSTRAINT group_member_group_id_fkey FOREIGN KEY (group_id) REFERENCES course_group(id)
+);
+CREATE INDEX group_member_account ON group_member USING btree (account_id, joined_at DESC, group_id DESC) WHERE member;
+CREATE INDEX group_member_list ON group_member USING btree (group_id, joined_at DESC, account_id DESC) WHERE member;
+CREATE UNIQUE INDEX group_member_set ON group_member USING btree (course_id, account_id, set_name) WHERE (member AND (set_name <> ''::text));
+COMMENT ON TABLE group_member IS 'Who is in which group, and who was. Personal data of the account''s holder.';
+COMMENT ON COLUMN group_member.by_self IS 'Whether they joined by themselves, and so may leave.';
+COMMENT ON COLUMN group_member.version IS 'Grows with each change, and goes with the events.';
+
 CREATE TABLE import (
 	id text COLLATE "C" NOT NULL,
 	course_id text COLLATE "C" NOT NULL,
@@ -302,6 +340,13 @@ COMMENT ON TABLE person IS 'What identity has told of an account: its name, for 
 COMMENT ON COLUMN person.email_index IS 'A keyed hash of the address, by which who has it is found. Two may have one for a moment, while an address goes from one account to another.';
 COMMENT ON COLUMN person.email_verified IS 'Whether the address was shown to be its holder''s.';
 
+CREATE TABLE retelling (
+	what text NOT NULL,
+	after_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	CONSTRAINT retelling_pkey PRIMARY KEY (what)
+);
+COMMENT ON TABLE retelling IS 'What is told again to services that came to hear it later, and how far that is. No personal data.';
+
 CREATE TABLE role_definition (
 	id text COLLATE "C" NOT NULL,
 	course_id text COLLATE "C" NOT NULL,
@@ -340,6 +385,13 @@ COMMENT ON COLUMN role_grant.granted_by IS 'An account, or the name of the servi
 COMMENT ON COLUMN role_grant.item_id IS 'An item of the course, such as a lesson; empty for all of it.';
 COMMENT ON COLUMN role_grant.expires_at IS 'When the grant stops to count; null for never.';
 COMMENT ON COLUMN role_grant.reason IS 'Why, in the words of who gave it.';
+
+CREATE TABLE role_version (
+	course_id text COLLATE "C" NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT role_version_pkey PRIMARY KEY (course_id)
+);
+COMMENT ON TABLE role_version IS 'The version of what was told last of the roles of each course. No personal data.';
 
 CREATE TABLE seat (
 	id text COLLATE "C" NOT NULL,

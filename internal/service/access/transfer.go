@@ -161,6 +161,9 @@ func (s *Service) accept(ctx context.Context, tx *pg.Tx, transferID string) (tra
 	if tag.RowsAffected() == 0 {
 		return transfer{}, ErrTransferNotFound
 	}
+	if err := tellRole(ctx, tx, givenRole{AccountID: t.FromID, CourseID: t.CourseID, Role: roleOwner}, false); err != nil {
+		return transfer{}, err
+	}
 	now := s.now()
 	for account, role := range map[string]string{t.ToID: roleOwner, t.FromID: roleCoTeacher} {
 		_, err := giveRole(ctx, tx, givenRole{AccountID: account, CourseID: t.CourseID, Role: role, GrantedBy: t.OfferedBy, GrantedAt: now, Reason: t.Reason})

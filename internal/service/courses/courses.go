@@ -51,6 +51,7 @@ var (
 	ErrModuleNotFound = fault.New(fault.NotFound, "module.not_found", "There is no such module in this course.")
 	ErrLessonNotFound = fault.New(fault.NotFound, "lesson.not_found", "There is no such lesson in this course.")
 	ErrNotEnrolled    = fault.New(fault.Forbidden, "lesson.not_enrolled", "Enroll in the course to read this lesson.")
+	ErrLessonLocked   = fault.New(fault.Forbidden, "lesson.locked", "This lesson is not open to you yet.")
 	ErrNoLessons      = fault.New(fault.Invalid, "course.no_lessons", "A course needs a lesson before it is published.")
 	ErrTooManyModules = fault.New(fault.Invalid, "course.too_many_modules", "A course has at most %d modules.", MaxModules)
 	ErrTooManyLessons = fault.New(fault.Invalid, "course.too_many_lessons", "A course has at most %d lessons.", MaxLessons)

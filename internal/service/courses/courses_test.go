@@ -21,6 +21,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/courses"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
@@ -29,13 +30,14 @@ import (
 type fixture struct {
 	coursespb.CoursesServiceClient
 
-	t     testing.TB
-	db    *pg.DB
-	own   *courses.Service
-	media *fakeMedia
-	roles *fakeAccess
-	shown atomic.Bool // everybody may know of the courses
-	clock atomic.Int64
+	t        testing.TB
+	db       *pg.DB
+	own      *courses.Service
+	media    *fakeMedia
+	learning *fakeLearning
+	roles    *fakeAccess
+	shown    atomic.Bool // everybody may know of the courses
+	clock    atomic.Int64
 
 	teacherID, editorID                  string
 	teacher, learner, outsider, stranger context.Context //nolint:containedctx // who calls
@@ -110,7 +112,7 @@ var start = time.Date(2026, 3, 4, 10, 0, 0, 0, time.UTC)
 
 func setup(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{t: t, db: pgtest.Open(t, courses.Schema), roles: &fakeAccess{}, media: &fakeMedia{files: map[string]map[string]*mediapb.Media{}}}
+	f := &fixture{t: t, db: pgtest.Open(t, courses.Schema), roles: &fakeAccess{}, media: &fakeMedia{files: map[string]map[string]*mediapb.Media{}}, learning: &fakeLearning{}}
 	f.shown.Store(true)
 	f.teacherID, f.editorID = id.New("account"), id.New("account")
 	learner := id.New("account")
@@ -127,9 +129,10 @@ func setup(t testing.TB) *fixture {
 		}
 	}))
 	service := courses.New(courses.Config{
-		DB:     f.db,
-		Access: accesspb.NewAccessServiceClient(h.As("courses")),
-		Media:  mediapb.NewMediaServiceClient(h.As("courses")),
+		DB:       f.db,
+		Access:   accesspb.NewAccessServiceClient(h.As("courses")),
+		Media:    mediapb.NewMediaServiceClient(h.As("courses")),
+		Learning: learningpb.NewItemServiceClient(h.As("courses")),
 		// Each look at the clock is a millisecond later.
 		Now: func() time.Time { return start.Add(time.Duration(f.clock.Add(1)) * time.Millisecond) },
 	})
@@ -137,6 +140,7 @@ func setup(t testing.TB) *fixture {
 	f.own = service
 	accesspb.RegisterAccessServiceServer(h, f.roles)
 	mediapb.RegisterMediaServiceServer(h, f.media)
+	learningpb.RegisterItemServiceServer(h, f.learning)
 	f.CoursesServiceClient = coursespb.NewCoursesServiceClient(h.As("edge"))
 	f.teacher = rpctest.Account(t.Context(), f.teacherID)
 	f.learner = rpctest.Account(t.Context(), learner)

@@ -86,6 +86,11 @@ func (s *Service) getLesson(ctx context.Context, courseID, lessonID, view string
 	if l.ID == "" {
 		return nil, ErrLessonNotFound
 	}
+	if !staff && !(l.Preview && l.Published) {
+		if err := s.checkOpen(ctx, courseID, lessonID); err != nil {
+			return nil, err
+		}
+	}
 	return s.complete(ctx, protoLesson(courseID, l))
 }
 

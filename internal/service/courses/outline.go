@@ -98,6 +98,8 @@ func (s *Service) getOutline(ctx context.Context, courseID, view string) (*cours
 	}
 	if draft {
 		o.number = 0
+	} else if err := s.leaveOut(ctx, courseID, &o); err != nil {
+		return nil, err
 	}
 	return protoOutline(courseID, o), nil
 }

@@ -232,6 +232,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{accesspb.File_internal_service_access_accesspb_seats_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterSeatServiceHandlerClient(ctx, g, accesspb.NewSeatServiceClient(e.Conns["access"]))
 		}},
+		{accesspb.File_internal_service_access_accesspb_groups_proto, func(g *runtime.ServeMux) error {
+			return accesspb.RegisterGroupServiceHandlerClient(ctx, g, accesspb.NewGroupServiceClient(e.Conns["access"]))
+		}},
 		{accesspb.File_internal_service_access_accesspb_roles_proto, func(g *runtime.ServeMux) error {
 			return accesspb.RegisterRoleServiceHandlerClient(ctx, g, accesspb.NewRoleServiceClient(e.Conns["access"]))
 		}},
@@ -243,6 +246,12 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{mediapb.File_internal_service_media_mediapb_avatars_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterAvatarServiceHandlerClient(ctx, g, e.avatars)
+		}},
+		{learningpb.File_internal_service_learning_learningpb_outline_proto, func(g *runtime.ServeMux) error {
+			return learningpb.RegisterOutlineServiceHandlerClient(ctx, g, learningpb.NewOutlineServiceClient(e.Conns["learning"]))
+		}},
+		{learningpb.File_internal_service_learning_learningpb_deadlines_proto, func(g *runtime.ServeMux) error {
+			return learningpb.RegisterDeadlineServiceHandlerClient(ctx, g, learningpb.NewDeadlineServiceClient(e.Conns["learning"]))
 		}},
 		{learningpb.File_internal_service_learning_learningpb_learning_proto, func(g *runtime.ServeMux) error {
 			return learningpb.RegisterLearningServiceHandlerClient(ctx, g, learningpb.NewLearningServiceClient(e.Conns["learning"]))

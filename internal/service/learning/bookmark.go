@@ -44,7 +44,7 @@ func (b bookmark) pb() *learningpb.Bookmark {
 func (s *Service) CreateBookmark(ctx context.Context, req *learningpb.CreateBookmarkRequest) (*learningpb.Bookmark, error) {
 	account := auth.From(ctx).Account
 	out, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*learningpb.Bookmark, error) {
-		if err := seenItem(ctx, tx, account, req.GetCourseId(), req.GetItemId()); err != nil {
+		if err := s.seenItem(ctx, tx, account, req.GetCourseId(), req.GetItemId()); err != nil {
 			return nil, err
 		}
 		n, err := lockOwn(ctx, tx, "bookmark", account)

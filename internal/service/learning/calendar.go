@@ -13,7 +13,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
-	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
@@ -52,7 +51,7 @@ func entriesOf(ctx context.Context, q pg.Querier, accountID string, from, to, af
 			UNION ALL
 			SELECT m.at, m.kind, r.course_id, mine.title, r.cohort_id, r.name, false
 			FROM mine JOIN cohort_member c ON c.course_id = mine.course_id AND c.account_id = $1
-				JOIN cohort_run r ON r.cohort_id = c.cohort_id AND NOT r.cancelled
+				JOIN cohort r ON r.cohort_id = c.cohort_id AND NOT r.cancelled
 				CROSS JOIN LATERAL (VALUES ('cohort_starts', r.starts_at), ('cohort_ends', r.ends_at)) AS m (kind, at)
 			WHERE m.at >= $2 AND m.at < $3
 		)
@@ -71,12 +70,12 @@ func entriesOf(ctx context.Context, q pg.Querier, accountID string, from, to, af
 }
 
 // shownOf takes out what is hidden from somebody and the titles of what is closed.
-func shownOf(ctx context.Context, q pg.Querier, accountID string, list []entry) ([]entry, error) {
+func (s *Service) shownOf(ctx context.Context, accountID string, list []entry) ([]entry, error) {
 	courses := make([]string, 0, len(list))
 	for _, e := range list {
 		courses = append(courses, e.CourseID)
 	}
-	closed, err := closedTo(ctx, q, accountID, courses)
+	closed, err := s.closedTo(ctx, s.db, accountID, courses)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +129,7 @@ func (s *Service) ListCalendar(ctx context.Context, req *learningpb.ListCalendar
 		last := list[len(list)-1]
 		out.NextCursor = page.TimeCursor(last.At, last.key())
 	}
-	if list, err = shownOf(ctx, s.db, account, list); err != nil {
+	if list, err = s.shownOf(ctx, account, list); err != nil {
 		return nil, err
 	}
 	for _, e := range list {
@@ -155,23 +154,4 @@ func moment(field, text string, absent time.Time) (time.Time, error) {
 		return time.Time{}, fault.InvalidField(field, "field.type", "Send a time such as 2026-05-04T09:00:00Z.")
 	}
 	return t.UTC().Truncate(time.Microsecond), nil
-}
-
-// cohortChanged keeps when a cohort begins and ends.
-func (s *Service) cohortChanged(ctx context.Context, tx *pg.Tx, e *accesspb.CohortChanged) error {
-	var ends *time.Time
-	if e.GetEndsAt() != nil {
-		at := e.GetEndsAt().AsTime()
-		ends = &at
-	}
-	_, err := tx.Exec(ctx, `
-		INSERT INTO cohort_run AS r (cohort_id, course_id, version, name, starts_at, ends_at, cancelled) VALUES ($1, $2, $3, $4, $5, $6, $7)
-		ON CONFLICT (cohort_id) DO UPDATE SET version = EXCLUDED.version, name = EXCLUDED.name,
-			starts_at = EXCLUDED.starts_at, ends_at = EXCLUDED.ends_at, cancelled = EXCLUDED.cancelled
-		WHERE r.version < EXCLUDED.version`,
-		e.GetCohortId(), e.GetCourseId(), e.GetVersion(), e.GetName(), e.GetStartsAt().AsTime(), ends, e.GetCancelled())
-	if err != nil {
-		return fmt.Errorf("store cohort: %w", err)
-	}
-	return nil
 }

@@ -30,7 +30,8 @@ func (w *world) deadline(account, course, item string, from, due, until *time.Ti
 	err := w.db.InTx(context.Background(), func(tx *pg.Tx) error {
 		tx.Exempt("a test")
 		_, err := tx.Exec(context.Background(), `
-			INSERT INTO effective_deadline (course_id, account_id, item_id, available_from, due, until) VALUES ($1, $2, $3, $4, $5, $6)
+			INSERT INTO effective_deadline (course_id, account_id, item_id, available_from, due, until, available_from_source, due_source, until_source, extra_days)
+			VALUES ($1, $2, $3, $4, $5, $6, 'course', 'course', 'course', 0)
 			ON CONFLICT (course_id, account_id, item_id) DO UPDATE SET available_from = EXCLUDED.available_from, due = EXCLUDED.due, until = EXCLUDED.until`,
 			course, account, item, from, due, until)
 		return err
@@ -49,7 +50,7 @@ func day(n int) *time.Time {
 // fourth is hidden by rules.
 func term(w *world, account string) (course, cohort string, l []string) {
 	course, cohort, l = id.New("course"), id.New("cohort"), newIDs("lesson", 4)
-	e := version(course, 1)
+	e := edition(course, 1)
 	for i, it := range l {
 		p := required(it, "", &need{Kind: "viewed"})
 		p.Title = []string{"One; two, \"three\" \\ four", "Zwei " + strings.Repeat("ö", 100), "Locked secret", "Hidden secret"}[i]

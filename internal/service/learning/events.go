@@ -46,6 +46,9 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 	if err := dropVersions(ctx, tx, c.ID); err != nil {
 		return err
 	}
+	if err := s.enqueue(ctx, tx, c.ID, ""); err != nil {
+		return err
+	}
 	if len(changed.items) == 0 && !changed.less {
 		return nil
 	}
@@ -68,6 +71,12 @@ func (s *Service) enrollmentStarted(ctx context.Context, tx *pg.Tx, e *accesspb.
 	if err := pinLearner(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
 		return err
 	}
+	if err := s.askEase(ctx, tx, `account_id = $1 AND course_id = $2`, e.GetAccountId(), e.GetCourseId()); err != nil {
+		return err
+	}
+	if err := s.enqueue(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
+		return err
+	}
 	_, err = s.settle(ctx, tx, whom{course: e.GetCourseId(), accounts: []string{e.GetAccountId()}, now: s.now()})
 	return err
 }
@@ -78,35 +87,6 @@ func (s *Service) accountCreated(ctx context.Context, tx *pg.Tx, e *identitypb.A
 
 func (s *Service) accountUpdated(ctx context.Context, tx *pg.Tx, e *identitypb.AccountUpdated) error {
 	return storeAccount(ctx, tx, e.GetAccountId(), e.GetName(), e.GetTimeZone(), e.GetVersion())
-}
-
-// enrollmentEnded takes somebody off the lists. It may come before
-// EnrollmentStarted, which stands for version 1.
-func (s *Service) enrollmentEnded(ctx context.Context, tx *pg.Tx, e *accesspb.EnrollmentEnded) error {
-	return s.storeEnded(ctx, tx, e.GetCourseId(), e.GetAccountId(), e.GetVersion(), true)
-}
-
-// enrollmentResumed puts them on again. What they had done meanwhile counts.
-func (s *Service) enrollmentResumed(ctx context.Context, tx *pg.Tx, e *accesspb.EnrollmentResumed) error {
-	return s.storeEnded(ctx, tx, e.GetCourseId(), e.GetAccountId(), e.GetVersion(), false)
-}
-
-func (s *Service) storeEnded(ctx context.Context, tx *pg.Tx, courseID, accountID string, version int64, ended bool) error {
-	if err := lockCourse(ctx, tx, courseID); err != nil {
-		return err
-	}
-	tag, err := tx.Exec(ctx, `
-		INSERT INTO learner AS l (course_id, account_id, enrollment_version, ended) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (course_id, account_id) DO UPDATE SET enrollment_version = EXCLUDED.enrollment_version, ended = EXCLUDED.ended
-		WHERE l.enrollment_version < EXCLUDED.enrollment_version`, courseID, accountID, version, ended)
-	if err != nil {
-		return fmt.Errorf("store end of enrollment: %w", err)
-	}
-	if tag.RowsAffected() == 0 || ended {
-		return nil
-	}
-	_, err = s.settle(ctx, tx, whom{course: courseID, accounts: []string{accountID}, now: s.now()})
-	return err
 }
 
 func storeAccount(ctx context.Context, tx *pg.Tx, accountID, name, zone string, version int64) error {

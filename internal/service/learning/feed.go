@@ -82,7 +82,7 @@ func (s *Service) ReadCalendarFeed(ctx context.Context, req *learningpb.ReadCale
 	if err != nil {
 		return nil, err
 	}
-	if list, err = shownOf(ctx, s.db, account, list); err != nil {
+	if list, err = s.shownOf(ctx, account, list); err != nil {
 		return nil, err
 	}
 	content := calendarOf(list, now)

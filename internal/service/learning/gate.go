@@ -2,9 +2,7 @@ package learning
 
 import (
 	"context"
-	"fmt"
-
-	"github.com/jackc/pgx/v5"
+	"slices"
 
 	"github.com/stoa-lms/stoa/internal/pg"
 )
@@ -18,33 +16,36 @@ const (
 	hidden = "hidden"
 )
 
-// closedTo returns the items of some courses that are not known to be open to
-// somebody: those under a rule of release in which they have done nothing. What they
-// have done something in was open to them, and its title is no news.
-func closedTo(ctx context.Context, q pg.Querier, accountID string, courseIDs []string) (map[place]string, error) {
-	rows, err := q.Query(ctx, `
-		SELECT i.course_id, i.item_id, i.gate
-		FROM course k LEFT JOIN learner l ON l.course_id = k.course_id AND l.account_id = $1
-			JOIN published_item i ON i.course_id = k.course_id AND i.version = `+seen+` AND i.gate <> ''
-		WHERE k.course_id = ANY($2::text[])
-			AND NOT EXISTS (SELECT FROM item_fact f WHERE f.course_id = i.course_id AND f.account_id = $1 AND f.item_id = i.item_id)
-			AND NOT EXISTS (SELECT FROM lesson_completion c WHERE c.course_id = i.course_id AND c.account_id = $1 AND c.lesson_id = i.item_id)`,
-		accountID, courseIDs)
+// closedTo returns the items of some courses that are not open to somebody now,
+// whatever the number of courses by one statement, and one more for each version that
+// is not in memory.
+func (s *Service) closedTo(ctx context.Context, q pg.Querier, accountID string, courseIDs []string) (map[place]string, error) {
+	courses := slices.Compact(slices.Sorted(slices.Values(courseIDs)))
+	if len(courses) == 0 {
+		return map[place]string{}, nil
+	}
+	at := s.now()
+	list, err := s.persons(ctx, q, accountID, at, courses...)
 	if err != nil {
-		return nil, fmt.Errorf("closed items: %w", err)
+		return nil, err
 	}
 	out := map[place]string{}
-	var p place
-	var gate string
-	_, err = pgx.ForEachRow(rows, []any{&p.CourseID, &p.ItemID, &gate}, func() error {
-		out[p] = locked
-		if gate == "hide" {
-			out[p] = hidden
+	for i, p := range list {
+		if p == nil {
+			continue
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("closed items: %w", err)
+		if p.facts.EnrolledAt.IsZero() {
+			if p.all, err = isStaff(ctx); err != nil {
+				return nil, err
+			}
+		}
+		for _, it := range p.version.items {
+			if d := p.decide(it, at); d.Hidden {
+				out[place{courses[i], it.GetId()}] = hidden
+			} else if !d.Open {
+				out[place{courses[i], it.GetId()}] = locked
+			}
+		}
 	}
 	return out, nil
 }

@@ -2,6 +2,7 @@ package learning
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
@@ -99,12 +101,12 @@ func itemsAs(ctx context.Context, q pg.Querier, accountID, courseID, itemID stri
 }
 
 // readItems returns how all items stand for somebody but those that are hidden from them.
-func readItems(ctx context.Context, q pg.Querier, accountID, courseID string) ([]*learningpb.ItemProgress, error) {
+func (s *Service) readItems(ctx context.Context, q pg.Querier, accountID, courseID string) ([]*learningpb.ItemProgress, error) {
 	items, err := itemsAs(ctx, q, accountID, courseID, "")
 	if err != nil {
 		return nil, err
 	}
-	closed, err := closedTo(ctx, q, accountID, []string{courseID})
+	closed, err := s.closedTo(ctx, q, accountID, []string{courseID})
 	if err != nil {
 		return nil, err
 	}
@@ -205,6 +207,9 @@ func (it item) requirements() []*learningpb.RequirementProgress {
 
 // ViewItem implements learningpb.ProgressServiceServer.
 func (s *Service) ViewItem(ctx context.Context, req *learningpb.ViewItemRequest) (*learningpb.ItemProgress, error) {
+	if err := s.checkOpen(ctx, req.GetCourseId(), req.GetItemId()); err != nil {
+		return nil, itemError(err)
+	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*learningpb.ItemProgress, error) {
 		c, err := s.enter(ctx, tx, auth.From(ctx).Account, req.GetCourseId(), req.GetItemId(), ErrItemNotFound)
 		if err != nil {
@@ -219,7 +224,20 @@ func (s *Service) ViewItem(ctx context.Context, req *learningpb.ViewItemRequest)
 
 // GetItemProgress implements learningpb.ProgressServiceServer.
 func (s *Service) GetItemProgress(ctx context.Context, req *learningpb.GetItemProgressRequest) (*learningpb.ItemProgress, error) {
+	if err := s.checkOpen(ctx, req.GetCourseId(), req.GetItemId()); errors.Is(err, ErrLessonNotFound) {
+		return nil, ErrItemNotFound // it is hidden; of what is locked they see what it will ask
+	} else if err != nil && fault.CodeOf(err) != ErrLessonLocked.Code {
+		return nil, err
+	}
 	return s.explain(ctx, s.db, auth.From(ctx).Account, req.GetCourseId(), req.GetItemId())
+}
+
+// itemError tells a hidden item as one that there is not.
+func itemError(err error) error {
+	if errors.Is(err, ErrLessonNotFound) {
+		return ErrItemNotFound
+	}
+	return err
 }
 
 // GetLearnerItemProgress implements learningpb.ProgressServiceServer.
@@ -244,6 +262,9 @@ func knownLearner(ctx context.Context, q pg.Querier, courseID, accountID string)
 
 // MarkItem implements learningpb.ProgressServiceServer.
 func (s *Service) MarkItem(ctx context.Context, req *learningpb.MarkItemRequest) (*learningpb.ItemProgress, error) {
+	if err := s.checkOpen(ctx, req.GetCourseId(), req.GetItemId()); err != nil {
+		return nil, itemError(err)
+	}
 	return s.markAs(ctx, req, auth.From(ctx).Account, mark{course: req.GetCourseId(), item: req.GetItemId(), done: req.GetDone()})
 }
 
@@ -336,13 +357,10 @@ func (s *Service) mark(ctx context.Context, tx *pg.Tx, c *scene, m mark) error {
 	return err
 }
 
-// activityResultChanged keeps the best of what somebody has reached in an activity.
-// It takes every event for a fact, an old one too: so it does not matter in which
-// order they come.
-func (s *Service) activityResultChanged(ctx context.Context, tx *pg.Tx, e *assessmentpb.ActivityResultChanged) error {
-	if err := lockCourse(ctx, tx, e.GetCourseId()); err != nil {
-		return err
-	}
+// reached keeps the best of what somebody has reached in an activity, and settles
+// what that completes. It takes every event for a fact, one that is out of date too:
+// so it does not matter in which order they come. The caller has locked the course.
+func (s *Service) reached(ctx context.Context, tx *pg.Tx, e *assessmentpb.ActivityResultChanged, percent *string) error {
 	_, err := tx.Exec(ctx, `INSERT INTO learner (course_id, account_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, e.GetCourseId(), e.GetAccountId())
 	if err != nil {
 		return fmt.Errorf("store learner: %w", err)
@@ -350,24 +368,14 @@ func (s *Service) activityResultChanged(ctx context.Context, tx *pg.Tx, e *asses
 	if err := pinLearner(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil { // also locks the row
 		return err
 	}
-	return s.reached(ctx, tx, e)
-}
-
-// reached keeps what an event of a result is a fact of. The caller has locked the
-// course and the learner's row.
-func (s *Service) reached(ctx context.Context, tx *pg.Tx, e *assessmentpb.ActivityResultChanged) error {
-	var submitted *time.Time
-	if e.GetSubmittedAt() != nil {
-		at := e.GetSubmittedAt().AsTime()
-		submitted = &at
-	}
+	submitted := timeOf(e.GetSubmittedAt())
 	tag, err := tx.Exec(ctx, `
-		INSERT INTO item_best AS b (course_id, account_id, item_id, submitted_at, percent, passed) VALUES ($1, $2, $3, $4, nullif($5, '')::numeric, $6)
+		INSERT INTO item_best AS b (course_id, account_id, item_id, submitted_at, percent, passed) VALUES ($1, $2, $3, $4, $5::text::numeric, $6)
 		ON CONFLICT (course_id, account_id, item_id) DO UPDATE SET submitted_at = least(b.submitted_at, EXCLUDED.submitted_at),
 			percent = greatest(b.percent, EXCLUDED.percent), passed = b.passed OR EXCLUDED.passed
 		WHERE (b.submitted_at, b.percent, b.passed) IS DISTINCT FROM
 			(least(b.submitted_at, EXCLUDED.submitted_at), greatest(b.percent, EXCLUDED.percent), b.passed OR EXCLUDED.passed)`,
-		e.GetCourseId(), e.GetAccountId(), e.GetItemId(), submitted, e.GetPercent(), e.GetPassed())
+		e.GetCourseId(), e.GetAccountId(), e.GetItemId(), submitted, percent, e.GetPassed())
 	if err != nil {
 		return fmt.Errorf("store result: %w", err)
 	}

@@ -23,8 +23,8 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
-// version is a version with the given items.
-func version(course string, n int64, items ...*coursespb.PublishedItem) *coursespb.CoursePublished {
+// edition is a version with the given items.
+func edition(course string, n int64, items ...*coursespb.PublishedItem) *coursespb.CoursePublished {
 	return &coursespb.CoursePublished{CourseId: course, Sequence: n, Version: int32(n), Title: "Stoicism", Items: items} //nolint:gosec // small
 }
 
@@ -79,7 +79,7 @@ func TestEveryRequirement(t *testing.T) {
 	w := newWorld(t, rpctest.Everything)
 	course, ana, staff := id.New("course"), id.New("account"), id.New("account")
 	l, quiz := id.New("lesson"), id.New("activity")
-	hear(w, w.service.coursePublished, version(course, 1,
+	hear(w, w.service.coursePublished, edition(course, 1,
 		required(l, "", &need{Kind: "viewed"}, &need{Kind: "manual", Self: true}),
 		required(quiz, "", &need{Kind: "submitted"}, &need{Kind: "scored", MinPercent: "62.5"}, &need{Kind: "passed"}, &need{Kind: "manual"})))
 	hear(w, w.service.enrollmentStarted, enrolled(course, ana, 0))
@@ -147,7 +147,7 @@ func TestMarkRefuses(t *testing.T) {
 	w := newWorld(t, func(account, _, permission string) bool {
 		return permission == "lesson.read" || permission == "course.view" || account == staff
 	})
-	hear(w, w.service.coursePublished, version(course, 1, required(l, "", &need{Kind: "viewed"}), required(self, "", &need{Kind: "manual", Self: true})))
+	hear(w, w.service.coursePublished, edition(course, 1, required(l, "", &need{Kind: "viewed"}), required(self, "", &need{Kind: "manual", Self: true})))
 	hear(w, w.service.enrollmentStarted, enrolled(course, ana, 0))
 	mark := func(who, item string, done bool) error {
 		_, err := w.items.MarkItem(w.as(who), &learningpb.MarkItemRequest{CourseId: course, ItemId: item, Done: done})
@@ -191,10 +191,10 @@ func TestPublishInTheMiddleOfLearning(t *testing.T) {
 		hear(w, w.service.enrollmentStarted, enrolled(course, p, i))
 	}
 	viewed := &need{Kind: "viewed"}
-	hear(w, w.service.coursePublished, version(course, 1, module(m, ""), required(l[0], m, viewed), required(l[1], m, viewed, &need{Kind: "manual"})))
+	hear(w, w.service.coursePublished, edition(course, 1, module(m, ""), required(l[0], m, viewed), required(l[1], m, viewed, &need{Kind: "manual"})))
 	w.view(people[0], course, l[0])
 	w.view(people[1], course, l[1])
-	hear(w, w.service.coursePublished, version(course, 2, module(m, ""), required(l[0], m, viewed, &need{Kind: "manual"}), required(l[1], m, viewed)))
+	hear(w, w.service.coursePublished, edition(course, 2, module(m, ""), required(l[0], m, viewed, &need{Kind: "manual"}), required(l[1], m, viewed)))
 	if p := w.state(people[0], course, l[0]); p.GetState() != "complete" || p.GetCompletedVersion() != 1 {
 		t.Errorf("a stricter rule took a completion: %v", p)
 	}
@@ -205,14 +205,14 @@ func TestPublishInTheMiddleOfLearning(t *testing.T) {
 		t.Errorf("who did nothing: %v", p)
 	}
 	// What is lacking leaves: the module and the course are complete.
-	hear(w, w.service.coursePublished, version(course, 3, module(m, ""), required(l[0], m, viewed, &need{Kind: "manual"})))
+	hear(w, w.service.coursePublished, edition(course, 3, module(m, ""), required(l[0], m, viewed, &need{Kind: "manual"})))
 	if p := w.state(people[0], course, m); p.GetState() != "complete" || p.GetRequirements()[0].GetDetail() != "Completed 1 of 1." {
 		t.Errorf("the module: %v", p)
 	}
 	if p := w.progress(people[0], course); p.GetCompletedAt() == nil || p.GetPercent() != 100 {
 		t.Errorf("the course: %v", p)
 	}
-	hear(w, w.service.coursePublished, version(course, 4, module(m, ""), required(l[0], m, viewed), required(l[1], m, viewed)))
+	hear(w, w.service.coursePublished, edition(course, 4, module(m, ""), required(l[0], m, viewed), required(l[1], m, viewed)))
 	if p := w.state(people[1], course, l[1]); p.GetState() != "complete" || p.GetCompletedVersion() != 2 {
 		t.Errorf("came back: %v", p)
 	}
@@ -230,12 +230,12 @@ func TestPinnedRules(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, rpctest.Everything)
 	course, cohort, l, people := id.New("course"), id.New("cohort"), id.New("lesson"), newIDs("account", 2)
-	old := version(course, 1, required(l, "", &need{Kind: "viewed"}, &need{Kind: "manual"}))
+	old := edition(course, 1, required(l, "", &need{Kind: "viewed"}, &need{Kind: "manual"}))
 	hear(w, w.service.coursePublished, old)
 	hear(w, w.service.cohortPinned, &coursespb.CohortPinned{CourseId: course, CohortId: cohort, Version: 1, Sequence: 1, Publication: old})
 	hear(w, w.service.cohortMembershipChanged, &accesspb.CohortMembershipChanged{CourseId: course, AccountId: people[0], CohortId: cohort, Version: 1})
 	w.view(people[0], course, l) // before the enrollment is known
-	hear(w, w.service.coursePublished, version(course, 2, required(l, "", &need{Kind: "viewed"})))
+	hear(w, w.service.coursePublished, edition(course, 2, required(l, "", &need{Kind: "viewed"})))
 	for _, p := range people {
 		hear(w, w.service.enrollmentStarted, enrolled(course, p, 0))
 	}
@@ -342,7 +342,7 @@ func TestCompletionMatchesModel(t *testing.T) {
 		var now *coursespb.CoursePublished
 		var results []*assessmentpb.ActivityResultChanged
 		for n := range rapid.Int64Range(1, 5).Draw(t, "versions") {
-			now = version(course, n+1)
+			now = edition(course, n+1)
 			for _, it := range rapid.SliceOfNDistinct(rapid.SampledFrom(items), 1, 3, rapid.ID).Draw(t, "items") {
 				p := required(it, "")
 				for _, k := range rapid.SliceOfNDistinct(rapid.SampledFrom(kinds), 0, 3, rapid.ID).Draw(t, "kinds") {
@@ -420,7 +420,7 @@ func TestOrderOfFactsDoesNotMatter(t *testing.T) {
 	w := newWorld(t, rpctest.Everything)
 	rapid.Check(t, func(t *rapid.T) {
 		course, people, quiz := id.New("course"), newIDs("account", 2), id.New("activity")
-		hear(w, w.service.coursePublished, version(course, 1, required(quiz, "", &need{Kind: "viewed"}, &need{Kind: "submitted"}, &need{Kind: "scored", MinPercent: "70"})))
+		hear(w, w.service.coursePublished, edition(course, 1, required(quiz, "", &need{Kind: "viewed"}, &need{Kind: "submitted"}, &need{Kind: "scored", MinPercent: "70"})))
 		facts := []string{"view", "result", "result", "result"}
 		var events []*assessmentpb.ActivityResultChanged
 		for i := range 3 {

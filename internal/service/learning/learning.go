@@ -1,19 +1,25 @@
 // Package learning owns how far people are in the courses they take: which
 // lessons they have completed, where they resume, and when they completed a
-// course.
+// course. It owns other deadlines that some of them have, and by when what is due
+// for each.
 //
 // It answers learningpb.LearningService: viewing a lesson, one's own progress,
-// one's own courses, and how far the learners of a course are.
+// one's own courses, and how far the learners of a course are;
+// learningpb.OutlineService and ItemService: what is open to whom, when and why;
+// and learningpb.DeadlineService.
 //
 // It sends CourseCompleted, once per person and course.
 //
 // It hears courses' CoursePublished (which lessons count) and CohortPinned (for
-// whom), access' EnrollmentStarted (who is listed) and CohortMembershipChanged
-// (who sees which version), and identity's AccountCreated and
-// AccountUpdated (their names). CourseUnpublished changes nothing: those
-// enrolled keep the course and their progress.
+// whom), access' EnrollmentStarted (who is listed), EnrollmentEnded and
+// EnrollmentResumed, CohortChanged and CohortMembershipChanged (who sees which
+// version, and from when their days count), GroupChanged, GroupMembershipChanged
+// and CourseRoleChanged (what rules ask), AccommodationChanged,
+// assessment's ActivityResultChanged (posted scores), and identity's
+// AccountCreated and AccountUpdated (their names). CourseUnpublished changes
+// nothing: those enrolled keep the course and their progress.
 //
-// It calls nobody.
+// It calls access, to learn how deadlines are eased for people.
 //
 // What is stored is which lessons were completed; percentages are counted when
 // they are asked for, over the lessons of the published version. So publishing
@@ -26,14 +32,17 @@ package learning
 
 import (
 	"embed"
+	"log/slog"
 	"time"
 
+	"github.com/maypok86/otter/v2"
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/secret"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
@@ -45,7 +54,6 @@ var Schema = pg.Schema{Name: "learning", Migrations: pg.Sub(files)}
 
 // Errors that the service tells.
 var (
-	ErrItemNotFound     = fault.New(fault.NotFound, "item.not_found", "The course has no such item.")
 	ErrLearnerNotFound  = fault.New(fault.NotFound, "learner.not_found", "Nobody of that id has been in the course.")
 	ErrNotManual        = fault.New(fault.Conflict, "item.not_manual", "This item is not completed by your mark.")
 	ErrNoteNotFound     = fault.New(fault.NotFound, "note.not_found", "You have no such note.")
@@ -60,11 +68,25 @@ var (
 // course does not have.
 var ErrLessonNotFound = fault.New(fault.NotFound, "lesson.not_found", "The course has no such lesson.")
 
+// Errors of what is open to whom, and by when it is due.
+var (
+	ErrLessonLocked     = fault.New(fault.Forbidden, "lesson.locked", "This lesson is not open to you yet.")
+	ErrItemNotFound     = fault.New(fault.NotFound, "item.not_found", "The course has no such item.")
+	ErrNotPublished     = fault.New(fault.NotFound, "course.not_published", "The course is not published yet.")
+	ErrNotLearner       = fault.New(fault.NotFound, "account.unknown", "Nobody of this account takes the course.")
+	ErrTargetUnknown    = fault.New(fault.Invalid, "target.unknown", "A deadline is for who takes the course, or for a group or a cohort of it.")
+	ErrOverrideNotFound = fault.New(fault.NotFound, "deadline_override.not_found", "There is no such override.")
+	ErrTooManyOverrides = fault.New(fault.Conflict, "deadline_override.too_many", "A course has at most %d overrides of deadlines.", maxOverrides)
+)
+
 // Config is what the service needs.
 type Config struct {
 	DB    *pg.DB           // the schema "learning"
 	Vault *secret.Vault    // of the schema: seals what people note for themselves
 	Now   func() time.Time // nil is time.Now
+	Log   *slog.Logger     // nil is slog.Default
+	// Access says how deadlines are eased for people; nil when nobody's are.
+	Access accesspb.AccommodationServiceClient
 }
 
 // Service keeps progress.
@@ -73,14 +95,23 @@ type Service struct {
 	learningpb.UnimplementedNoteServiceServer
 	learningpb.UnimplementedCalendarServiceServer
 
-	db    *pg.DB
-	vault *secret.Vault
-	clock func() time.Time
+	db       *pg.DB
+	vault    *secret.Vault
+	log      *slog.Logger
+	clock    func() time.Time
+	access   accesspb.AccommodationServiceClient
+	versions *otter.Cache[versionKey, *version]
+	wake     chan struct{} // has a value when there is work on deadlines
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, vault: cfg.Vault, clock: cfg.Now}
+	s := &Service{
+		db: cfg.DB, vault: cfg.Vault, log: cfg.Log, clock: cfg.Now, access: cfg.Access, versions: newVersions(), wake: make(chan struct{}, 1),
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -93,6 +124,9 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	learningpb.RegisterProgressServiceServer(r, s)
 	learningpb.RegisterNoteServiceServer(r, s)
 	learningpb.RegisterCalendarServiceServer(r, s)
+	learningpb.RegisterItemServiceServer(r, &itemServer{service: s})
+	learningpb.RegisterOutlineServiceServer(r, &outlineServer{service: s})
+	learningpb.RegisterDeadlineServiceServer(r, &deadlineServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.
@@ -101,14 +135,18 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.coursePublished),
 		bus.Copy(s.cohortPinned),
 		bus.Copy(s.enrollmentStarted),
-		bus.Copy(s.enrollmentEnded),
-		bus.Copy(s.enrollmentResumed),
 		bus.Copy(s.cohortMembershipChanged),
-		bus.Copy(s.cohortChanged),
 		bus.Copy(s.mediaChanged),
-		bus.Copy(s.activityResultChanged),
 		bus.Copy(s.accountCreated),
 		bus.Copy(s.accountUpdated),
+		bus.Copy(s.enrollmentEnded),
+		bus.Copy(s.enrollmentResumed),
+		bus.Copy(s.cohortChanged),
+		bus.Copy(s.groupChanged),
+		bus.Copy(s.groupMembershipChanged),
+		bus.Copy(s.courseRoleChanged),
+		bus.Copy(s.accommodationChanged),
+		bus.Copy(s.activityResultChanged),
 	}
 }
 

@@ -61,7 +61,7 @@ func anchorPB(block int32, media string, ms int64) *learningpb.Anchor {
 
 // seenItem refuses an item that the version somebody sees does not have, or that is
 // hidden from them.
-func seenItem(ctx context.Context, q pg.Querier, accountID, courseID, itemID string) error {
+func (s *Service) seenItem(ctx context.Context, q pg.Querier, accountID, courseID, itemID string) error {
 	var found bool
 	err := q.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM course k LEFT JOIN learner l ON l.course_id = k.course_id AND l.account_id = $2
@@ -70,7 +70,7 @@ func seenItem(ctx context.Context, q pg.Querier, accountID, courseID, itemID str
 	if err != nil {
 		return fmt.Errorf("item: %w", err)
 	}
-	closed, err := closedTo(ctx, q, accountID, []string{courseID})
+	closed, err := s.closedTo(ctx, q, accountID, []string{courseID})
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func lockOwn(ctx context.Context, tx *pg.Tx, table, accountID string) (int, erro
 func (s *Service) CreateNote(ctx context.Context, req *learningpb.CreateNoteRequest) (*learningpb.Note, error) {
 	account := auth.From(ctx).Account
 	out, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*learningpb.Note, error) {
-		if err := seenItem(ctx, tx, account, req.GetCourseId(), req.GetItemId()); err != nil {
+		if err := s.seenItem(ctx, tx, account, req.GetCourseId(), req.GetItemId()); err != nil {
 			return nil, err
 		}
 		if n, err := lockOwn(ctx, tx, "note", account); err != nil {
@@ -377,7 +377,7 @@ func (s *Service) markdownOf(ctx context.Context, list []note, course, item stri
 	if _, err = pgx.ForEachRow(rows, []any{&p.CourseID, &p.ItemID, &title}, func() error { titles[p] = title; return nil }); err != nil {
 		return nil, fmt.Errorf("titles: %w", err)
 	}
-	closed, err := closedTo(ctx, s.db, auth.From(ctx).Account, courses)
+	closed, err := s.closedTo(ctx, s.db, auth.From(ctx).Account, courses)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,9 @@ type server struct {
 }
 
 func (r *server) ViewLesson(ctx context.Context, req *learningpb.ViewLessonRequest) (*learningpb.Progress, error) {
+	if err := r.service.checkOpen(ctx, req.GetCourseId(), req.GetLessonId()); err != nil {
+		return nil, err
+	}
 	return idempotency.Do(ctx, r.service.db, req, func(tx *pg.Tx) (*learningpb.Progress, error) {
 		account := auth.From(ctx).Account
 		c, err := r.service.enter(ctx, tx, account, req.GetCourseId(), req.GetLessonId(), ErrLessonNotFound)
@@ -44,7 +47,7 @@ func (r *server) GetProgress(ctx context.Context, req *learningpb.GetProgressReq
 		return nil, err
 	}
 	out := progressPB(req.GetCourseId(), p)
-	out.Items, err = readItems(ctx, r.service.db, auth.From(ctx).Account, req.GetCourseId())
+	out.Items, err = r.service.readItems(ctx, r.service.db, auth.From(ctx).Account, req.GetCourseId())
 	return out, err
 }
 

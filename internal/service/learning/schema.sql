@@ -46,6 +46,19 @@ CREATE TABLE calendar_feed (
 );
 COMMENT ON TABLE calendar_feed IS 'Whose calendar is read at which secret address, of which only a hash is kept. Personal data of the account. Kept until it is deleted, at most as long as the account.';
 
+CREATE TABLE cohort (
+	cohort_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	name text NOT NULL,
+	starts_at timestamp with time zone NOT NULL,
+	version bigint NOT NULL,
+	ends_at timestamp with time zone,
+	cancelled boolean NOT NULL DEFAULT false,
+	CONSTRAINT cohort_pkey PRIMARY KEY (cohort_id)
+);
+COMMENT ON TABLE cohort IS 'When cohorts start, as the service access told it. No personal data.';
+COMMENT ON COLUMN cohort.ends_at IS 'Null for no end, and for what was told before ends were kept.';
+
 CREATE TABLE cohort_member (
 	course_id text COLLATE "C" NOT NULL,
 	account_id text COLLATE "C" NOT NULL,
@@ -65,18 +78,6 @@ CREATE TABLE cohort_pin (
 );
 COMMENT ON TABLE cohort_pin IS 'Which version the learners of a cohort see, 0 for the newest. No personal data.';
 
-CREATE TABLE cohort_run (
-	cohort_id text COLLATE "C" NOT NULL,
-	course_id text COLLATE "C" NOT NULL,
-	version bigint NOT NULL,
-	name text NOT NULL,
-	starts_at timestamp with time zone NOT NULL,
-	ends_at timestamp with time zone,
-	cancelled boolean NOT NULL,
-	CONSTRAINT cohort_run_pkey PRIMARY KEY (cohort_id)
-);
-COMMENT ON TABLE cohort_run IS 'When cohorts begin and end, for calendars, as the service access told it with version. No personal data.';
-
 CREATE TABLE course (
 	course_id text COLLATE "C" NOT NULL,
 	sequence bigint NOT NULL,
@@ -92,6 +93,27 @@ COMMENT ON TABLE course IS 'Courses as they were published last, as the service 
 COMMENT ON COLUMN course.sequence IS 'Of the event that the row is made of; an event with a lower one came late.';
 COMMENT ON COLUMN course.time_zone IS 'The IANA name of the zone whose calendar its days are of.';
 
+CREATE TABLE course_group (
+	group_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	name text NOT NULL,
+	deleted boolean NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT course_group_pkey PRIMARY KEY (group_id)
+);
+COMMENT ON TABLE course_group IS 'The groups of courses, as the service access told it. No personal data.';
+
+CREATE TABLE course_role (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	role text COLLATE "C" NOT NULL,
+	version bigint NOT NULL,
+	granted boolean NOT NULL,
+	expires_at timestamp with time zone,
+	CONSTRAINT course_role_pkey PRIMARY KEY (course_id, account_id, role)
+);
+COMMENT ON TABLE course_role IS 'Who has which role in a whole course, and who had, as the service access told it. Personal data of the account. Kept as long as the account.';
+
 CREATE TABLE course_version (
 	course_id text COLLATE "C" NOT NULL,
 	version integer NOT NULL,
@@ -100,17 +122,81 @@ CREATE TABLE course_version (
 );
 COMMENT ON TABLE course_version IS 'What the newest version of each course and those that cohorts are pinned to consist of: a stoa.courses.v1.CoursePublished as it was told. Rows are never changed, so that what is made of one may be kept in memory. No personal data.';
 
+CREATE TABLE deadline_override (
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	target_id text COLLATE "C" NOT NULL,
+	available_from bytea,
+	due bytea,
+	until bytea,
+	set_by text COLLATE "C" NOT NULL,
+	set_at timestamp with time zone NOT NULL,
+	revision bigint NOT NULL,
+	CONSTRAINT deadline_override_pkey PRIMARY KEY (course_id, item_id, target_id),
+	CONSTRAINT deadline_override_says CHECK (((available_from IS NOT NULL) OR (due IS NOT NULL) OR (until IS NOT NULL)))
+);
+CREATE INDEX deadline_override_target ON deadline_override USING btree (course_id, target_id, item_id);
+COMMENT ON TABLE deadline_override IS 'Deadlines of an item for an account, a group or a cohort. Personal data of the account where it is for one. Kept as long as the account.';
+COMMENT ON COLUMN deadline_override.due IS 'A stoa.learning.v1.MomentOverride, as the other two; null for as it is otherwise.';
+
+CREATE TABLE deadline_task (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	after_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	queued bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	CONSTRAINT deadline_task_pkey PRIMARY KEY (course_id, account_id)
+);
+CREATE INDEX deadline_task_queue ON deadline_task USING btree (queued);
+COMMENT ON TABLE deadline_task IS 'Whose effective deadlines are to be made anew. Personal data of the account for a moment.';
+COMMENT ON COLUMN deadline_task.account_id IS 'Empty for all of the course; then after_id is how far that is.';
+
+CREATE TABLE ease (
+	account_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	extra_days integer NOT NULL,
+	CONSTRAINT ease_pkey PRIMARY KEY (account_id, course_id)
+);
+COMMENT ON TABLE ease IS 'By how many days deadlines are eased for somebody in a course, where they are, as the service access answered. Personal data of the account, which may tell of their health. Kept as long as the account.';
+
+CREATE TABLE ease_task (
+	account_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	queued bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	CONSTRAINT ease_task_pkey PRIMARY KEY (account_id, course_id)
+);
+CREATE INDEX ease_task_queue ON ease_task USING btree (queued);
+COMMENT ON TABLE ease_task IS 'Of whom access is to be asked how deadlines are eased. Personal data of the account for a moment.';
+COMMENT ON COLUMN ease_task.queued IS 'Another one with each reason to ask, so that an answer from before is told.';
+
 CREATE TABLE effective_deadline (
 	course_id text COLLATE "C" NOT NULL,
 	account_id text COLLATE "C" NOT NULL,
 	item_id text COLLATE "C" NOT NULL,
 	available_from timestamp with time zone,
+	available_from_source text COLLATE "C" NOT NULL,
 	due timestamp with time zone,
+	due_source text COLLATE "C" NOT NULL,
 	until timestamp with time zone,
+	until_source text COLLATE "C" NOT NULL,
+	extra_days integer NOT NULL,
 	CONSTRAINT effective_deadline_pkey PRIMARY KEY (course_id, account_id, item_id)
+) WITH (fillfactor=85);
+CREATE INDEX effective_deadline_due ON effective_deadline USING btree (account_id, due, course_id, item_id) WHERE (due IS NOT NULL);
+CREATE INDEX effective_deadline_item ON effective_deadline USING btree (course_id, item_id, account_id);
+COMMENT ON TABLE effective_deadline IS 'When an item can be worked on for each learner, for the items of the version they see that have a schedule or an override. Made of the schedules, the overrides and what access told; can be made anew at any time. Personal data of the account. Kept as long as the account.';
+COMMENT ON COLUMN effective_deadline.due_source IS 'What says so, as of the other two: empty for nothing, course, person, due, or the id of a group or a cohort.';
+COMMENT ON COLUMN effective_deadline.extra_days IS 'By how many days due and until are eased, which is in them.';
+
+CREATE TABLE group_member (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	group_id text COLLATE "C" NOT NULL,
+	version bigint NOT NULL,
+	member boolean NOT NULL,
+	CONSTRAINT group_member_pkey PRIMARY KEY (course_id, account_id, group_id)
 );
-CREATE INDEX effective_deadline_of_account ON effective_deadline USING btree (account_id, course_id);
-COMMENT ON TABLE effective_deadline IS 'When an item opens, is due and closes for somebody, with all that was eased for them. Personal data of the account. Kept as long as the account.';
+CREATE INDEX group_member_of ON group_member USING btree (course_id, group_id, account_id) WHERE member;
+COMMENT ON TABLE group_member IS 'Who is in which group of a course, and who was, as the service access told it. Personal data of the account. Kept as long as the account.';
 
 CREATE TABLE item_best (
 	course_id text COLLATE "C" NOT NULL,
@@ -139,6 +225,19 @@ CREATE TABLE item_fact (
 ) WITH (fillfactor=85);
 COMMENT ON TABLE item_fact IS 'What somebody has done in an item, whatever completes it: when they first viewed it, the mark that stands, and where they left off. Personal data of the account. Kept as long as the account.';
 
+CREATE TABLE item_result (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	submitted_at timestamp with time zone,
+	percent numeric(16,4),
+	passed boolean NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT item_result_pkey PRIMARY KEY (course_id, account_id, item_id)
+);
+COMMENT ON TABLE item_result IS 'What somebody has reached in a quiz or an assignment, as far as they may know it themselves, as the service assessment told it. Personal data of the account: their posted scores. Kept as long as the account.';
+COMMENT ON COLUMN item_result.percent IS 'The posted score; null where none is.';
+
 CREATE TABLE learner (
 	course_id text COLLATE "C" NOT NULL,
 	account_id text COLLATE "C" NOT NULL,
@@ -159,7 +258,8 @@ COMMENT ON COLUMN learner.enrolled_at IS 'Null for who has viewed without being 
 COMMENT ON COLUMN learner.resume_lesson_id IS 'The item of any kind that they were in last.';
 COMMENT ON COLUMN learner.completed_at IS 'When all that is required was completed for the first time; never taken back.';
 COMMENT ON COLUMN learner.pinned_version IS 'The version of the course that they see because of their cohort, 0 for the newest.';
-COMMENT ON COLUMN learner.ended IS 'Whether the enrollment has ended, as the service access told it with enrollment_version. Who is not enrolled any more is in no list; their progress is kept.';
+COMMENT ON COLUMN learner.enrollment_version IS 'Of what access told last of the enrollment; 1 for that it started.';
+COMMENT ON COLUMN learner.ended IS 'Whether the enrollment is over. It may go on again.';
 
 CREATE TABLE learner_clock (
 	account_id text COLLATE "C" NOT NULL,
@@ -238,11 +338,9 @@ CREATE TABLE published_item (
 	passed boolean NOT NULL DEFAULT false,
 	manual text NOT NULL DEFAULT ''::text,
 	ruled boolean NOT NULL GENERATED ALWAYS AS ((viewed OR (watch_percent > 0) OR submitted OR (min_percent IS NOT NULL) OR passed OR (manual <> ''::text))) STORED,
-	gate text NOT NULL DEFAULT ''::text,
 	minutes integer NOT NULL DEFAULT 0,
 	media_ids text[] COLLATE "C" NOT NULL DEFAULT '{}'::text[],
 	CONSTRAINT published_item_pkey PRIMARY KEY (course_id, version, item_id),
-	CONSTRAINT published_item_gate CHECK ((gate = ANY (ARRAY[''::text, 'lock'::text, 'hide'::text]))),
 	CONSTRAINT published_item_manual CHECK ((manual = ANY (ARRAY[''::text, 'self'::text, 'staff'::text])))
 );
 CREATE INDEX published_item_counted ON published_item USING btree (course_id, version, "position") WHERE counted;
@@ -251,7 +349,6 @@ COMMENT ON TABLE published_item IS 'The parts of the versions in course_version,
 COMMENT ON COLUMN published_item.counted IS 'Whether the course and its module are completed only when it is: it is required, and something completes it.';
 COMMENT ON COLUMN published_item.viewed IS 'With the columns up to manual: what completes it, all of it. Of requirements of one kind the strictest.';
 COMMENT ON COLUMN published_item.ruled IS 'Whether anything completes it.';
-COMMENT ON COLUMN published_item.gate IS 'Whether it, a module that it is in or the course has a rule of when it is open, and whether one of them hides it; empty for none.';
 COMMENT ON COLUMN published_item.media_ids IS 'The video and audio files that it shows, all of which are to be watched to watch_percent.';
 
 CREATE TABLE published_lesson (

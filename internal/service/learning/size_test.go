@@ -44,8 +44,8 @@ func TestPublishToMany(t *testing.T) {
 	}
 	w := newWorld(t, rpctest.Everything)
 	course, modules, l := id.New("course"), newIDs("module", lessons/50), newIDs("lesson", lessons)
-	edition := func(n int64, of int, loose func(i int) bool) *coursespb.CoursePublished {
-		e := version(course, n)
+	publication := func(n int64, of int, loose func(i int) bool) *coursespb.CoursePublished {
+		e := edition(course, n)
 		for i := range of {
 			if i%50 == 0 {
 				e.Items = append(e.Items, module(modules[i/50], ""))
@@ -63,7 +63,7 @@ func TestPublishToMany(t *testing.T) {
 	for i := 9; i < lessons; i += 10 {
 		tenth = append(tenth, l[i])
 	}
-	first := w.statements(edition(1, lessons, strict))
+	first := w.statements(publication(1, lessons, strict))
 	err := w.db.InTx(t.Context(), func(tx *pg.Tx) error {
 		tx.Exempt("a test")
 		if _, err := tx.Exec(t.Context(), `
@@ -96,11 +96,11 @@ func TestPublishToMany(t *testing.T) {
 	const fixed, each = 14, 6
 
 	// One text was edited: nothing to do for anybody.
-	if n := w.statements(edition(2, lessons, strict)); n > fixed {
+	if n := w.statements(publication(2, lessons, strict)); n > fixed {
 		t.Errorf("%d statements for a publishing without new rules", n)
 	}
 	start := time.Now()
-	n := w.statements(edition(3, lessons, func(i int) bool { return i%10 == 9 && i < lessons/2 }))
+	n := w.statements(publication(3, lessons, func(i int) bool { return i%10 == 9 && i < lessons/2 }))
 	t.Logf("%d lessons, %d students, looser rules of %d: %s, %d statements; the first publishing %d", lessons, students, lessons/20, time.Since(start), n, first)
 	if most := fixed + each*chunks(lessons/20); n > most {
 		t.Errorf("%d statements for looser rules, at most %d", n, most)
@@ -117,7 +117,7 @@ func TestPublishToMany(t *testing.T) {
 
 	// Every rule is looser, and little is required: many finish.
 	start = time.Now()
-	last := edition(4, lessons, func(int) bool { return true })
+	last := publication(4, lessons, func(int) bool { return true })
 	for _, it := range last.GetItems() {
 		if it.GetKind() == "lesson" {
 			it.Required = false

@@ -50,7 +50,7 @@ func (s *Service) ListTodo(ctx context.Context, req *learningpb.ListTodoRequest)
 			courses = append(courses, t.CourseID)
 		}
 	}
-	closed, err := closedTo(ctx, s.db, account, courses)
+	closed, err := s.closedTo(ctx, s.db, account, courses)
 	if err != nil {
 		return nil, err
 	}

@@ -104,6 +104,9 @@ func (s *Service) cohortPinned(ctx context.Context, tx *pg.Tx, e *coursespb.Coho
 	if err := dropVersions(ctx, tx, e.GetCourseId()); err != nil {
 		return err
 	}
+	if err := s.enqueueWhere(ctx, tx, `SELECT course_id, account_id FROM cohort_member WHERE course_id = $1 AND cohort_id = $2`, e.GetCourseId(), e.GetCohortId()); err != nil {
+		return err
+	}
 	return s.settleAll(ctx, tx, e.GetCourseId(), `JOIN cohort_member m USING (course_id, account_id) WHERE m.cohort_id = $4 AND`, e.GetCohortId(), nil, false)
 }
 
@@ -123,6 +126,9 @@ func (s *Service) cohortMembershipChanged(ctx context.Context, tx *pg.Tx, e *acc
 		return nil
 	}
 	if err := pinLearner(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
+		return err
+	}
+	if err := s.enqueue(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
 		return err
 	}
 	_, err = s.settle(ctx, tx, whom{course: e.GetCourseId(), accounts: []string{e.GetAccountId()}, now: s.now()})

@@ -31,6 +31,9 @@ func (s *Service) RecordWatch(ctx context.Context, req *learningpb.RecordWatchRe
 			return nil, fault.InvalidField(fmt.Sprintf("intervals[%d].to_ms", i), "watch.interval", "An interval ends behind where it begins.")
 		}
 	}
+	if err := s.checkOpen(ctx, req.GetCourseId(), req.GetLessonId()); err != nil {
+		return nil, err
+	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*learningpb.RecordWatchResponse, error) {
 		tx.Exempt("what was played, which the completion of the item records")
 		c, err := s.enter(ctx, tx, auth.From(ctx).Account, req.GetCourseId(), req.GetLessonId(), ErrLessonNotFound)

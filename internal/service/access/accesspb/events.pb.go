@@ -1102,6 +1102,264 @@ func (x *InvitationMail) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// Somebody was given a role in a whole course, for another time than before, or
+// has it no more. That a role ends by its time is told by no event: expires_at
+// says so before.
+type CourseRoleChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Who.
+	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// The name of a built-in role such as "grader", or the id of one that was made.
+	Role string `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	// Whether they have it now.
+	Granted bool `protobuf:"varint,4,opt,name=granted,proto3" json:"granted,omitempty"`
+	// Until when they have it; absent for no end.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Grows with each change of roles in the same course.
+	Version       int64 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CourseRoleChanged) Reset() {
+	*x = CourseRoleChanged{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CourseRoleChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CourseRoleChanged) ProtoMessage() {}
+
+func (x *CourseRoleChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CourseRoleChanged.ProtoReflect.Descriptor instead.
+func (*CourseRoleChanged) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *CourseRoleChanged) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *CourseRoleChanged) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *CourseRoleChanged) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *CourseRoleChanged) GetGranted() bool {
+	if x != nil {
+		return x.Granted
+	}
+	return false
+}
+
+func (x *CourseRoleChanged) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *CourseRoleChanged) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// A group of a course was made, changed or deleted. Carries all of it that others
+// keep.
+type GroupChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The group.
+	GroupId string `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// What it is called.
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether it was deleted.
+	Deleted bool `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// Grows with each change of the group.
+	Version       int64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupChanged) Reset() {
+	*x = GroupChanged{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupChanged) ProtoMessage() {}
+
+func (x *GroupChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupChanged.ProtoReflect.Descriptor instead.
+func (*GroupChanged) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GroupChanged) GetGroupId() string {
+	if x != nil {
+		return x.GroupId
+	}
+	return ""
+}
+
+func (x *GroupChanged) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *GroupChanged) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GroupChanged) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *GroupChanged) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// Somebody came into a group of a course, or left it.
+type GroupMembershipChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The group.
+	GroupId string `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Who.
+	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Whether they are in it now.
+	Member bool `protobuf:"varint,4,opt,name=member,proto3" json:"member,omitempty"`
+	// Grows with each change for the same group and account.
+	Version       int64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupMembershipChanged) Reset() {
+	*x = GroupMembershipChanged{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupMembershipChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupMembershipChanged) ProtoMessage() {}
+
+func (x *GroupMembershipChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupMembershipChanged.ProtoReflect.Descriptor instead.
+func (*GroupMembershipChanged) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GroupMembershipChanged) GetGroupId() string {
+	if x != nil {
+		return x.GroupId
+	}
+	return ""
+}
+
+func (x *GroupMembershipChanged) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *GroupMembershipChanged) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *GroupMembershipChanged) GetMember() bool {
+	if x != nil {
+		return x.Member
+	}
+	return false
+}
+
+func (x *GroupMembershipChanged) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_internal_service_access_accesspb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
@@ -1219,7 +1477,32 @@ const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x12\n" +
 	"\x04code\x18\x04 \x01(\tR\x04code\x129\n" +
 	"\n" +
-	"expires_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAtB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
+	"expires_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xeb\x01\n" +
+	"\x11CourseRoleChanged\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
+	"\n" +
+	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12\x18\n" +
+	"\agranted\x18\x04 \x01(\bR\agranted\x129\n" +
+	"\n" +
+	"expires_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\x03R\aversion\"\xa5\x01\n" +
+	"\fGroupChanged\x12$\n" +
+	"\bgroup_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05groupR\agroupId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x18\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x03R\aversion\"\xc5\x01\n" +
+	"\x16GroupMembershipChanged\x12$\n" +
+	"\bgroup_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05groupR\agroupId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
+	"\n" +
+	"account_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x16\n" +
+	"\x06member\x18\x04 \x01(\bR\x06member\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x03R\aversionB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
 
 var (
 	file_internal_service_access_accesspb_events_proto_rawDescOnce sync.Once
@@ -1233,7 +1516,7 @@ func file_internal_service_access_accesspb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_access_accesspb_events_proto_rawDescData
 }
 
-var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_internal_service_access_accesspb_events_proto_goTypes = []any{
 	(*EntitlementGranted)(nil),      // 0: stoa.access.v1.EntitlementGranted
 	(*EnrollmentStarted)(nil),       // 1: stoa.access.v1.EnrollmentStarted
@@ -1248,22 +1531,26 @@ var file_internal_service_access_accesspb_events_proto_goTypes = []any{
 	(*WaitlistOfferExpired)(nil),    // 10: stoa.access.v1.WaitlistOfferExpired
 	(*InvitationMailRequested)(nil), // 11: stoa.access.v1.InvitationMailRequested
 	(*InvitationMail)(nil),          // 12: stoa.access.v1.InvitationMail
-	(*timestamppb.Timestamp)(nil),   // 13: google.protobuf.Timestamp
+	(*CourseRoleChanged)(nil),       // 13: stoa.access.v1.CourseRoleChanged
+	(*GroupChanged)(nil),            // 14: stoa.access.v1.GroupChanged
+	(*GroupMembershipChanged)(nil),  // 15: stoa.access.v1.GroupMembershipChanged
+	(*timestamppb.Timestamp)(nil),   // 16: google.protobuf.Timestamp
 }
 var file_internal_service_access_accesspb_events_proto_depIdxs = []int32{
-	13, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
-	13, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
-	13, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
-	13, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
-	13, // 4: stoa.access.v1.CohortChanged.starts_at:type_name -> google.protobuf.Timestamp
-	13, // 5: stoa.access.v1.CohortChanged.ends_at:type_name -> google.protobuf.Timestamp
-	13, // 6: stoa.access.v1.WaitlistOffered.ends_at:type_name -> google.protobuf.Timestamp
-	13, // 7: stoa.access.v1.InvitationMail.expires_at:type_name -> google.protobuf.Timestamp
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	16, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
+	16, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
+	16, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
+	16, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
+	16, // 4: stoa.access.v1.CohortChanged.starts_at:type_name -> google.protobuf.Timestamp
+	16, // 5: stoa.access.v1.CohortChanged.ends_at:type_name -> google.protobuf.Timestamp
+	16, // 6: stoa.access.v1.WaitlistOffered.ends_at:type_name -> google.protobuf.Timestamp
+	16, // 7: stoa.access.v1.InvitationMail.expires_at:type_name -> google.protobuf.Timestamp
+	16, // 8: stoa.access.v1.CourseRoleChanged.expires_at:type_name -> google.protobuf.Timestamp
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_access_accesspb_events_proto_init() }
@@ -1277,7 +1564,7 @@ func file_internal_service_access_accesspb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_access_accesspb_events_proto_rawDesc), len(file_internal_service_access_accesspb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

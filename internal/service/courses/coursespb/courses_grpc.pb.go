@@ -66,7 +66,7 @@ type CoursesServiceClient interface {
 	// Lists what was published, newest first.
 	ListVersions(ctx context.Context, in *ListVersionsRequest, opts ...grpc.CallOption) (*ListVersionsResponse, error)
 	// Returns the modules of a course with the titles of their lessons: the draft
-	// to staff, the published version to others.
+	// to staff, the published version to others, without what is hidden from them.
 	GetOutline(ctx context.Context, in *GetOutlineRequest, opts ...grpc.CallOption) (*Outline, error)
 	// Adds a module to the draft. Errors: course.too_many_modules (400).
 	CreateModule(ctx context.Context, in *CreateModuleRequest, opts ...grpc.CallOption) (*Module, error)
@@ -82,8 +82,10 @@ type CoursesServiceClient interface {
 	// media.not_image and course.too_many_lessons (400), lesson.too_large (413).
 	CreateLesson(ctx context.Context, in *CreateLessonRequest, opts ...grpc.CallOption) (*Lesson, error)
 	// Returns a lesson with its blocks: the draft to staff, the published version
-	// to the enrolled, and to anybody where it is a free preview. Errors:
-	// lesson.not_found (404), lesson.not_enrolled (403).
+	// to the enrolled as far as it is open to them, and to anybody where it is a
+	// free preview. Errors: lesson.not_found (404), also for one that is hidden,
+	// lesson.not_enrolled (403), lesson.locked (403) with the reasons, and when it
+	// opens where time alone opens it.
 	GetLesson(ctx context.Context, in *GetLessonRequest, opts ...grpc.CallOption) (*Lesson, error)
 	// Changes or moves a lesson of the draft; each change makes a version that is
 	// kept. Its place, and whether it is a preview, are changed by who may edit all
@@ -279,7 +281,7 @@ type CoursesServiceServer interface {
 	// Lists what was published, newest first.
 	ListVersions(context.Context, *ListVersionsRequest) (*ListVersionsResponse, error)
 	// Returns the modules of a course with the titles of their lessons: the draft
-	// to staff, the published version to others.
+	// to staff, the published version to others, without what is hidden from them.
 	GetOutline(context.Context, *GetOutlineRequest) (*Outline, error)
 	// Adds a module to the draft. Errors: course.too_many_modules (400).
 	CreateModule(context.Context, *CreateModuleRequest) (*Module, error)
@@ -295,8 +297,10 @@ type CoursesServiceServer interface {
 	// media.not_image and course.too_many_lessons (400), lesson.too_large (413).
 	CreateLesson(context.Context, *CreateLessonRequest) (*Lesson, error)
 	// Returns a lesson with its blocks: the draft to staff, the published version
-	// to the enrolled, and to anybody where it is a free preview. Errors:
-	// lesson.not_found (404), lesson.not_enrolled (403).
+	// to the enrolled as far as it is open to them, and to anybody where it is a
+	// free preview. Errors: lesson.not_found (404), also for one that is hidden,
+	// lesson.not_enrolled (403), lesson.locked (403) with the reasons, and when it
+	// opens where time alone opens it.
 	GetLesson(context.Context, *GetLessonRequest) (*Lesson, error)
 	// Changes or moves a lesson of the draft; each change makes a version that is
 	// kept. Its place, and whether it is a preview, are changed by who may edit all

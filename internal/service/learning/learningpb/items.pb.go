@@ -33,7 +33,9 @@ type CheckItemsRequest struct {
 	// To whom; empty for somebody who is not signed in.
 	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// The items, at most 10,000; all of the course when empty.
-	ItemIds       []string `protobuf:"bytes,3,rep,name=item_ids,json=itemIds,proto3" json:"item_ids,omitempty"`
+	ItemIds []string `protobuf:"bytes,3,rep,name=item_ids,json=itemIds,proto3" json:"item_ids,omitempty"`
+	// Whether to answer only those that are hidden, without reasons.
+	HiddenOnly    bool `protobuf:"varint,4,opt,name=hidden_only,json=hiddenOnly,proto3" json:"hidden_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -87,6 +89,13 @@ func (x *CheckItemsRequest) GetItemIds() []string {
 		return x.ItemIds
 	}
 	return nil
+}
+
+func (x *CheckItemsRequest) GetHiddenOnly() bool {
+	if x != nil {
+		return x.HiddenOnly
+	}
+	return false
 }
 
 // What is open.
@@ -469,13 +478,15 @@ var File_internal_service_learning_learningpb_items_proto protoreflect.FileDescr
 
 const file_internal_service_learning_learningpb_items_proto_rawDesc = "" +
 	"\n" +
-	"0internal/service/learning/learningpb/items.proto\x12\x10stoa.learning.v1\x1a\x1bbuf/validate/validate.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x01\n" +
+	"0internal/service/learning/learningpb/items.proto\x12\x10stoa.learning.v1\x1a\x1bbuf/validate/validate.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n" +
 	"\x11CheckItemsRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
 	"\n" +
 	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12*\n" +
-	"\bitem_ids\x18\x03 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18dR\aitemIds\"a\n" +
+	"\bitem_ids\x18\x03 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18dR\aitemIds\x12\x1f\n" +
+	"\vhidden_only\x18\x04 \x01(\bR\n" +
+	"hiddenOnly\"a\n" +
 	"\x12CheckItemsResponse\x121\n" +
 	"\x05items\x18\x01 \x03(\v2\x1b.stoa.learning.v1.ItemStateR\x05items\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\"\x8b\x01\n" +

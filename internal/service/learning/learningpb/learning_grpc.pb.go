@@ -35,7 +35,8 @@ const (
 type LearningServiceClient interface {
 	// Records that the caller has viewed a lesson, which completes it where viewing
 	// is all that its rule asks for. Viewing again changes only where they resume.
-	// Errors: lesson.not_found (404) for one that is not in the version they see.
+	// Errors: lesson.not_found (404) for one that is not in the version they see or
+	// hidden, lesson.locked (403) for one that is not open, with the reasons.
 	ViewLesson(ctx context.Context, in *ViewLessonRequest, opts ...grpc.CallOption) (*Progress, error)
 	// Returns the caller's progress through a course.
 	GetProgress(ctx context.Context, in *GetProgressRequest, opts ...grpc.CallOption) (*Progress, error)
@@ -101,7 +102,8 @@ func (c *learningServiceClient) ListLearners(ctx context.Context, in *ListLearne
 type LearningServiceServer interface {
 	// Records that the caller has viewed a lesson, which completes it where viewing
 	// is all that its rule asks for. Viewing again changes only where they resume.
-	// Errors: lesson.not_found (404) for one that is not in the version they see.
+	// Errors: lesson.not_found (404) for one that is not in the version they see or
+	// hidden, lesson.locked (403) for one that is not open, with the reasons.
 	ViewLesson(context.Context, *ViewLessonRequest) (*Progress, error)
 	// Returns the caller's progress through a course.
 	GetProgress(context.Context, *GetProgressRequest) (*Progress, error)

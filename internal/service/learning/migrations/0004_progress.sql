@@ -9,15 +9,12 @@ ALTER TABLE published_item
 	ADD COLUMN passed boolean NOT NULL DEFAULT false,
 	ADD COLUMN manual text NOT NULL DEFAULT '',
 	ADD COLUMN ruled boolean NOT NULL GENERATED ALWAYS AS (viewed OR watch_percent > 0 OR submitted OR min_percent IS NOT NULL OR passed OR manual <> '') STORED,
-	ADD COLUMN gate text NOT NULL DEFAULT '',
 	ADD COLUMN minutes int NOT NULL DEFAULT 0,
 	ADD COLUMN media_ids text[] COLLATE "C" NOT NULL DEFAULT '{}',
-	ADD CONSTRAINT published_item_gate CHECK (gate IN ('', 'lock', 'hide')),
 	ADD CONSTRAINT published_item_manual CHECK (manual IN ('', 'self', 'staff'));
 COMMENT ON COLUMN published_item.counted IS 'Whether the course and its module are completed only when it is: it is required, and something completes it.';
 COMMENT ON COLUMN published_item.viewed IS 'With the columns up to manual: what completes it, all of it. Of requirements of one kind the strictest.';
 COMMENT ON COLUMN published_item.ruled IS 'Whether anything completes it.';
-COMMENT ON COLUMN published_item.gate IS 'Whether it, a module that it is in or the course has a rule of when it is open, and whether one of them hides it; empty for none.';
 COMMENT ON COLUMN published_item.media_ids IS 'The video and audio files that it shows, all of which are to be watched to watch_percent.';
 -- What is next is found from the end: who has not completed the last has not completed all.
 CREATE INDEX published_item_counted ON published_item (course_id, version, position) WHERE counted;
@@ -39,10 +36,6 @@ CREATE INDEX module_item_of ON module_item (course_id, version, item_id);
 INSERT INTO module_item (course_id, version, module_id, item_id)
 SELECT course_id, version, parent_id, item_id FROM published_item WHERE counted AND parent_id <> '';
 
-ALTER TABLE learner
-	ADD COLUMN enrollment_version bigint NOT NULL DEFAULT 0,
-	ADD COLUMN ended boolean NOT NULL DEFAULT false;
-COMMENT ON COLUMN learner.ended IS 'Whether the enrollment has ended, as the service access told it with enrollment_version. Who is not enrolled any more is in no list; their progress is kept.';
 COMMENT ON COLUMN learner.resume_lesson_id IS 'The item of any kind that they were in last.';
 COMMENT ON COLUMN learner.completed_at IS 'When all that is required was completed for the first time; never taken back.';
 
@@ -160,17 +153,10 @@ COMMENT ON TABLE bookmark IS 'Places in courses that somebody wants to find agai
 COMMENT ON COLUMN bookmark.label IS 'Sealed with the person''s key; null for none.';
 CREATE INDEX bookmark_of_account ON bookmark (account_id, bookmark_id DESC);
 
-CREATE TABLE cohort_run (
-	cohort_id text COLLATE "C" NOT NULL,
-	course_id text COLLATE "C" NOT NULL,
-	version bigint NOT NULL,
-	name text NOT NULL,
-	starts_at timestamptz NOT NULL,
-	ends_at timestamptz,
-	cancelled boolean NOT NULL,
-	CONSTRAINT cohort_run_pkey PRIMARY KEY (cohort_id)
-);
-COMMENT ON TABLE cohort_run IS 'When cohorts begin and end, for calendars, as the service access told it with version. No personal data.';
+ALTER TABLE cohort
+	ADD COLUMN ends_at timestamptz,
+	ADD COLUMN cancelled boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN cohort.ends_at IS 'Null for no end, and for what was told before ends were kept.';
 
 CREATE TABLE calendar_feed (
 	account_id text COLLATE "C" NOT NULL,
@@ -180,15 +166,3 @@ CREATE TABLE calendar_feed (
 	CONSTRAINT calendar_feed_token UNIQUE (token_hash)
 );
 COMMENT ON TABLE calendar_feed IS 'Whose calendar is read at which secret address, of which only a hash is kept. Personal data of the account. Kept until it is deleted, at most as long as the account.';
-
-CREATE TABLE IF NOT EXISTS effective_deadline (
-	course_id text COLLATE "C" NOT NULL,
-	account_id text COLLATE "C" NOT NULL,
-	item_id text COLLATE "C" NOT NULL,
-	available_from timestamptz,
-	due timestamptz,
-	until timestamptz,
-	CONSTRAINT effective_deadline_pkey PRIMARY KEY (course_id, account_id, item_id)
-);
-COMMENT ON TABLE effective_deadline IS 'When an item opens, is due and closes for somebody, with all that was eased for them. Personal data of the account. Kept as long as the account.';
-CREATE INDEX effective_deadline_of_account ON effective_deadline (account_id, course_id);

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/big"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -75,7 +74,7 @@ func storeItems(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) er
 	}
 	n := len(items)
 	ids, parents, kinds, titles, scores, manuals := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	required, counted, viewed, submitted, passed, gates := make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n), make([]string, n)
+	required, counted, viewed, submitted, passed := make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n)
 	watch, minutes := make([]int32, n), make([]int32, n)
 	var modules, members, showing, media []string
 	for i, it := range items {
@@ -86,13 +85,11 @@ func storeItems(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) er
 		ids[i], parents[i], kinds[i], titles[i], required[i] = it.GetId(), it.GetParentId(), it.GetKind(), it.GetTitle(), it.GetRequired()
 		viewed[i], watch[i], submitted[i], scores[i], passed[i], manuals[i] = r.viewed, r.watchPercent, r.submitted, r.minPercent, r.passed, r.manual
 		counted[i], minutes[i] = it.GetRequired() && r != rule{}, it.GetMinutes()
-		gates[i] = stricter(gateOf(e.GetRelease()), gateOf(it.GetRelease()))
 		for _, m := range it.GetPlayableMediaIds() {
 			showing, media = append(showing, it.GetId()), append(media, m)
 		}
 		// Bounded, should a course ever hold a module in itself.
 		for up, depth := byID[it.GetParentId()], 0; up != nil && depth < 10; up, depth = byID[up.GetParentId()], depth+1 {
-			gates[i] = stricter(gates[i], gateOf(up.GetRelease()))
 			if counted[i] {
 				modules, members = append(modules, up.GetId()), append(members, it.GetId())
 			}
@@ -100,22 +97,22 @@ func storeItems(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) er
 	}
 	_, err := tx.Exec(ctx, `
 		WITH shown AS (
-			SELECT item_id, array_agg(DISTINCT media_id) AS media_ids FROM unnest($17::text[], $18::text[]) AS s (item_id, media_id) GROUP BY item_id
+			SELECT item_id, array_agg(DISTINCT media_id) AS media_ids FROM unnest($16::text[], $17::text[]) AS s (item_id, media_id) GROUP BY item_id
 		)
 		INSERT INTO published_item (course_id, version, item_id, parent_id, kind, position, title, required,
-			counted, viewed, watch_percent, submitted, min_percent, passed, manual, gate, minutes, media_ids)
+			counted, viewed, watch_percent, submitted, min_percent, passed, manual, minutes, media_ids)
 		SELECT $1, $2, id, parent, kind, position, title, required,
-			counted, viewed, watch, submitted, nullif(score, '')::numeric, passed, manual, gate, minutes, coalesce(shown.media_ids, '{}')
+			counted, viewed, watch, submitted, nullif(score, '')::numeric, passed, manual, minutes, coalesce(shown.media_ids, '{}')
 		FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::boolean[], $9::boolean[], $10::int[], $11::boolean[], $12::text[],
-				$13::boolean[], $14::text[], $15::text[], $16::int[]) WITH ORDINALITY
-			AS f (id, parent, kind, title, required, counted, viewed, watch, submitted, score, passed, manual, gate, minutes, position)
+				$13::boolean[], $14::text[], $15::int[]) WITH ORDINALITY
+			AS f (id, parent, kind, title, required, counted, viewed, watch, submitted, score, passed, manual, minutes, position)
 			LEFT JOIN shown ON shown.item_id = f.id
 		ON CONFLICT (course_id, version, item_id) DO UPDATE SET parent_id = EXCLUDED.parent_id, kind = EXCLUDED.kind,
 			position = EXCLUDED.position, title = EXCLUDED.title, required = EXCLUDED.required, counted = EXCLUDED.counted,
 			viewed = EXCLUDED.viewed, watch_percent = EXCLUDED.watch_percent, submitted = EXCLUDED.submitted,
-			min_percent = EXCLUDED.min_percent, passed = EXCLUDED.passed, manual = EXCLUDED.manual, gate = EXCLUDED.gate,
+			min_percent = EXCLUDED.min_percent, passed = EXCLUDED.passed, manual = EXCLUDED.manual,
 			minutes = EXCLUDED.minutes, media_ids = EXCLUDED.media_ids`,
-		e.GetCourseId(), e.GetVersion(), ids, parents, kinds, titles, required, counted, viewed, watch, submitted, scores, passed, manuals, gates, minutes, showing, media)
+		e.GetCourseId(), e.GetVersion(), ids, parents, kinds, titles, required, counted, viewed, watch, submitted, scores, passed, manuals, minutes, showing, media)
 	if err != nil {
 		return fmt.Errorf("store items: %w", err)
 	}
@@ -127,32 +124,6 @@ func storeItems(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) er
 		return fmt.Errorf("store modules: %w", err)
 	}
 	return nil
-}
-
-// gateOf says what a rule of release may do to an item: nothing, lock it or hide it.
-func gateOf(r *releasepb.Rule) string {
-	if r == nil {
-		return ""
-	}
-	gate := "lock"
-	if r.GetWhenClosed() == "hide" {
-		return "hide"
-	}
-	for _, child := range slices.Concat(r.GetAll().GetRules(), r.GetAny().GetRules(), []*releasepb.Rule{r.GetNot()}) {
-		gate = stricter(gate, gateOf(child))
-	}
-	return gate
-}
-
-func stricter(a, b string) string {
-	switch {
-	case a == "hide" || b == "hide":
-		return "hide"
-	case a == "":
-		return b
-	default:
-		return a
-	}
 }
 
 // difference is what a new version means for those who saw the one before.
