@@ -30,13 +30,15 @@ type door struct {
 
 // byHand are the routes of streams, which the edge has by hand.
 var byHand = map[string]string{
-	"/stoa.access.v1.ImportService/UploadImport":       "POST /v1/courses/{course_id}/imports",
-	"/stoa.access.v1.ImportService/ExportImportReport": "GET /v1/courses/{course_id}/imports/{import_id}/report",
-	"/stoa.audit.v1.AuditService/ExportEntries":        "GET /v1/audit/export",
-	"/stoa.media.v1.AvatarService/UploadAvatar":        "PUT /v1/me/avatar",
-	"/stoa.media.v1.AvatarService/DownloadAvatar":      "GET /v1/avatars/{avatar_id}",
-	"/stoa.media.v1.MediaService/UploadMedia":          "POST /v1/courses/{course_id}/media?filename=a.txt",
-	"/stoa.media.v1.MediaService/DownloadMedia":        "GET /v1/media/{media_id}/content",
+	"/stoa.access.v1.ImportService/UploadImport":         "POST /v1/courses/{course_id}/imports",
+	"/stoa.access.v1.ImportService/ExportImportReport":   "GET /v1/courses/{course_id}/imports/{import_id}/report",
+	"/stoa.audit.v1.AuditService/ExportEntries":          "GET /v1/audit/export",
+	"/stoa.learning.v1.CalendarService/ReadCalendarFeed": "GET /v1/calendar/{token}.ics",
+	"/stoa.learning.v1.NoteService/ExportNotes":          "GET /v1/me/notes/export",
+	"/stoa.media.v1.AvatarService/UploadAvatar":          "PUT /v1/me/avatar",
+	"/stoa.media.v1.AvatarService/DownloadAvatar":        "GET /v1/avatars/{avatar_id}",
+	"/stoa.media.v1.MediaService/UploadMedia":            "POST /v1/courses/{course_id}/media?filename=a.txt",
+	"/stoa.media.v1.MediaService/DownloadMedia":          "GET /v1/media/{media_id}/content",
 }
 
 // doors returns every RPC of every contract, those without a REST form too.

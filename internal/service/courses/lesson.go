@@ -86,7 +86,7 @@ func (s *Service) getLesson(ctx context.Context, courseID, lessonID, view string
 	if l.ID == "" {
 		return nil, ErrLessonNotFound
 	}
-	if !staff && !(l.Preview && l.Published) {
+	if free := l.Preview && l.Published; !staff && !free {
 		if err := s.checkOpen(ctx, courseID, lessonID); err != nil {
 			return nil, err
 		}

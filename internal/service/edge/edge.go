@@ -175,7 +175,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("PUT /v1/me/avatar", e.putAvatar)
 	mux.HandleFunc("GET /v1/avatars/{avatar_id}", e.getAvatar)
 	mux.HandleFunc("GET /v1/me/notes/export", e.exportNotes)
-	mux.HandleFunc("GET /v1/calendar/{file}", e.readCalendar)
+	mux.HandleFunc("GET "+calendarPath+"{file}", e.readCalendar)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
 		return nil, fmt.Errorf("edge: %w", err)

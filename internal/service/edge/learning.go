@@ -13,6 +13,9 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
+// calendarPath is where calendars are, each at a secret name.
+const calendarPath = "/v1/calendar/"
+
 // exportNotes sends all notes of the caller as one Markdown file. What fails after
 // the first piece can only break the connection off.
 func (e *Edge) exportNotes(w http.ResponseWriter, r *http.Request) {
@@ -57,9 +60,13 @@ func (e *Edge) readCalendar(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), e.Timeout)
 	defer cancel()
-	res, err := e.calendar.ReadCalendarFeed(ctx, &learningpb.ReadCalendarFeedRequest{Token: token})
+	var res *learningpb.ReadCalendarFeedResponse
+	stream, err := e.calendar.ReadCalendarFeed(ctx, &learningpb.ReadCalendarFeedRequest{Token: token})
+	if err == nil {
+		res, err = stream.Recv()
+	}
 	if err != nil {
-		writeProblem(w, r, e.Log, err)
+		writeProblem(w, r, e.Log, fault.FromStatus(err))
 		return
 	}
 	h := w.Header()

@@ -41,7 +41,7 @@ func (w *world) deadline(account, course, item string, from, due, until *time.Ti
 	}
 }
 
-func day(n int) *time.Time {
+func onDay(n int) *time.Time {
 	t := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC).AddDate(0, 0, n)
 	return &t
 }
@@ -55,20 +55,20 @@ func term(w *world, account string) (course, cohort string, l []string) {
 		p := required(it, "", &need{Kind: "viewed"})
 		p.Title = []string{"One; two, \"three\" \\ four", "Zwei " + strings.Repeat("ö", 100), "Locked secret", "Hidden secret"}[i]
 		p.Minutes = int32(i)
-		if i >= 2 {
-			p.Release = &releasepb.Rule{WhenClosed: []string{"lock", "hide"}[i-2], Condition: &releasepb.Rule_Enrolled{Enrolled: &releasepb.EnrolledCondition{Days: 100}}}
+		if closed := []string{"", "", "lock", "hide"}[i]; closed != "" {
+			p.Release = &releasepb.Rule{WhenClosed: closed, Condition: &releasepb.Rule_Enrolled{Enrolled: &releasepb.EnrolledCondition{Days: 100}}}
 		}
 		e.Items = append(e.Items, p)
 	}
 	hear(w, w.service.coursePublished, e)
 	hear(w, w.service.enrollmentStarted, enrolled(course, account, 0))
-	hear(w, w.service.cohortChanged, &accesspb.CohortChanged{CohortId: cohort, CourseId: course, Name: "May", StartsAt: timestamppb.New(*day(0)), EndsAt: timestamppb.New(*day(20)), Version: 2})
+	hear(w, w.service.cohortChanged, &accesspb.CohortChanged{CohortId: cohort, CourseId: course, Name: "May", StartsAt: timestamppb.New(*onDay(0)), EndsAt: timestamppb.New(*onDay(20)), Version: 2})
 	hear(w, w.service.cohortMembershipChanged, &accesspb.CohortMembershipChanged{CourseId: course, AccountId: account, CohortId: cohort, Version: 1})
-	w.deadline(account, course, l[0], day(-3), day(-1), day(2))
-	w.deadline(account, course, l[1], nil, day(3), nil)
-	w.deadline(account, course, l[2], day(1), day(4), nil)
-	w.deadline(account, course, l[3], nil, day(5), nil)
-	w.deadline(account, course, id.New("lesson"), nil, day(6), nil) // which has left the course
+	w.deadline(account, course, l[0], onDay(-3), onDay(-1), onDay(2))
+	w.deadline(account, course, l[1], nil, onDay(3), nil)
+	w.deadline(account, course, l[2], onDay(1), onDay(4), nil)
+	w.deadline(account, course, l[3], nil, onDay(5), nil)
+	w.deadline(account, course, id.New("lesson"), nil, onDay(6), nil) // which has left the course
 	return course, cohort, l
 }
 
@@ -113,9 +113,9 @@ func TestListCalendar(t *testing.T) {
 		t.Errorf("a part, its end not included: %v, %v", got, err)
 	}
 	// It was eased for them, and the cohort was cancelled.
-	w.deadline(ana, course, l[0], day(-3), day(9), day(12))
-	hear(w, w.service.cohortChanged, &accesspb.CohortChanged{CohortId: cohort, CourseId: course, Name: "May", StartsAt: timestamppb.New(*day(0)), Cancelled: true, Version: 4},
-		&accesspb.CohortChanged{CohortId: cohort, CourseId: course, Name: "June", StartsAt: timestamppb.New(*day(1)), Version: 3})
+	w.deadline(ana, course, l[0], onDay(-3), onDay(9), onDay(12))
+	hear(w, w.service.cohortChanged, &accesspb.CohortChanged{CohortId: cohort, CourseId: course, Name: "May", StartsAt: timestamppb.New(*onDay(0)), Cancelled: true, Version: 4},
+		&accesspb.CohortChanged{CohortId: cohort, CourseId: course, Name: "June", StartsAt: timestamppb.New(*onDay(1)), Version: 3})
 	if got, err := list("2026-05-08T12:00:01Z", "", 0); err != nil || !cmp.Equal(got, []string{"05-13 due 0 One; two", "05-16 until 0 One; two"}) {
 		t.Errorf("eased: %v, %v", got, err)
 	}
@@ -143,7 +143,12 @@ func TestCalendarFeed(t *testing.T) {
 		t.Errorf("shown twice: %v, %v", again, err)
 	}
 	read := func(token string) (*learningpb.ReadCalendarFeedResponse, error) {
-		return w.calendar.ReadCalendarFeed(context.Background(), &learningpb.ReadCalendarFeedRequest{Token: token})
+		stream, err := w.calendar.ReadCalendarFeed(context.Background(), &learningpb.ReadCalendarFeedRequest{Token: token})
+		if err != nil {
+			return nil, err
+		}
+		res, err := stream.Recv()
+		return res, fault.FromStatus(err)
 	}
 	res, err := read(feed.GetToken())
 	if err != nil {
@@ -154,7 +159,7 @@ func TestCalendarFeed(t *testing.T) {
 		t.Errorf("%d events, want 8:\n%s", len(events), res.GetContent())
 	}
 	due := events["due."+course+"."+l[0]+"@stoa"]
-	if due == nil || due.at != day(-1).Unix() || due.summary != `Due: One; two, "three" \ four` {
+	if due == nil || due.at != onDay(-1).Unix() || due.summary != `Due: One; two, "three" \ four` {
 		t.Errorf("the first: %+v", due)
 	}
 	if z := events["due."+course+"."+l[1]+"@stoa"]; z == nil || !strings.HasSuffix(z.summary, strings.Repeat("ö", 100)) {
@@ -167,9 +172,9 @@ func TestCalendarFeed(t *testing.T) {
 	if err != nil || again.GetEtag() != res.GetEtag() {
 		t.Errorf("the same calendar has another ETag: %v", err)
 	}
-	w.deadline(ana, course, l[0], day(-3), day(9), day(12))
+	w.deadline(ana, course, l[0], onDay(-3), onDay(9), onDay(12))
 	moved, err := read(feed.GetToken())
-	if err != nil || moved.GetEtag() == res.GetEtag() || parsed(t, moved.GetContent())["due."+course+"."+l[0]+"@stoa"].at != day(9).Unix() {
+	if err != nil || moved.GetEtag() == res.GetEtag() || parsed(t, moved.GetContent())["due."+course+"."+l[0]+"@stoa"].at != onDay(9).Unix() {
 		t.Errorf("moved: %v, %v", moved, err)
 	}
 	second, err := w.calendar.CreateCalendarFeed(w.as(ana), &learningpb.CreateCalendarFeedRequest{})
@@ -199,10 +204,7 @@ type parsedEvent struct {
 }
 
 // parsed reads a calendar with a parser that is not ours, and holds it to RFC 5545.
-func parsed(t interface {
-	Helper()
-	Fatalf(string, ...any)
-}, content []byte) map[string]*parsedEvent {
+func parsed(t rapid.TB, content []byte) map[string]*parsedEvent {
 	t.Helper()
 	for line := range bytes.SplitSeq(bytes.TrimSuffix(content, []byte("\r\n")), []byte("\r\n")) {
 		if len(line) > 75 || bytes.ContainsAny(line, "\r\n") {
@@ -259,7 +261,7 @@ func TestListTodo(t *testing.T) {
 	w.view(ana, done, m[0])
 	w.view(ana, done, m[1])
 	w.view(ana, other, m[0])
-	w.deadline(ana, other, m[1], nil, day(-2), day(-1)) // closed since
+	w.deadline(ana, other, m[1], nil, onDay(-2), onDay(-1)) // closed since
 	list := func(days int32) []string {
 		t.Helper()
 		res, err := w.calendar.ListTodo(w.as(ana), &learningpb.ListTodoRequest{Days: days})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	ics "github.com/arran4/golang-ical"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
@@ -67,9 +68,17 @@ func (s *Service) DeleteCalendarFeed(ctx context.Context, req *learningpb.Delete
 }
 
 // ReadCalendarFeed implements learningpb.CalendarServiceServer.
-func (s *Service) ReadCalendarFeed(ctx context.Context, req *learningpb.ReadCalendarFeedRequest) (*learningpb.ReadCalendarFeedResponse, error) {
+func (s *Service) ReadCalendarFeed(req *learningpb.ReadCalendarFeedRequest, stream grpc.ServerStreamingServer[learningpb.ReadCalendarFeedResponse]) error {
+	res, err := s.readFeed(stream.Context(), req.GetToken())
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (s *Service) readFeed(ctx context.Context, token string) (*learningpb.ReadCalendarFeedResponse, error) {
 	var account string
-	err := s.db.QueryRow(ctx, `SELECT account_id FROM calendar_feed WHERE token_hash = $1`, hashOf(req.GetToken())).Scan(&account)
+	err := s.db.QueryRow(ctx, `SELECT account_id FROM calendar_feed WHERE token_hash = $1`, hashOf(token)).Scan(&account)
 	if pg.NoRows(err) {
 		return nil, ErrFeedNotFound
 	}

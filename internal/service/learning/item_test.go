@@ -36,8 +36,8 @@ func required(itemID, parent string, needs ...*need) *coursespb.PublishedItem {
 	return &coursespb.PublishedItem{Id: itemID, ParentId: parent, Kind: kind, Title: "Title of " + itemID, Required: true, Completion: completion1(needs...)}
 }
 
-func module(itemID, parent string) *coursespb.PublishedItem {
-	return &coursespb.PublishedItem{Id: itemID, ParentId: parent, Kind: "module", Title: "Title of " + itemID}
+func module(itemID string) *coursespb.PublishedItem {
+	return &coursespb.PublishedItem{Id: itemID, Kind: "module", Title: "Title of " + itemID}
 }
 
 func (w *world) state(account, course, itemID string) *learningpb.ItemProgress {
@@ -191,10 +191,10 @@ func TestPublishInTheMiddleOfLearning(t *testing.T) {
 		hear(w, w.service.enrollmentStarted, enrolled(course, p, i))
 	}
 	viewed := &need{Kind: "viewed"}
-	hear(w, w.service.coursePublished, edition(course, 1, module(m, ""), required(l[0], m, viewed), required(l[1], m, viewed, &need{Kind: "manual"})))
+	hear(w, w.service.coursePublished, edition(course, 1, module(m), required(l[0], m, viewed), required(l[1], m, viewed, &need{Kind: "manual"})))
 	w.view(people[0], course, l[0])
 	w.view(people[1], course, l[1])
-	hear(w, w.service.coursePublished, edition(course, 2, module(m, ""), required(l[0], m, viewed, &need{Kind: "manual"}), required(l[1], m, viewed)))
+	hear(w, w.service.coursePublished, edition(course, 2, module(m), required(l[0], m, viewed, &need{Kind: "manual"}), required(l[1], m, viewed)))
 	if p := w.state(people[0], course, l[0]); p.GetState() != "complete" || p.GetCompletedVersion() != 1 {
 		t.Errorf("a stricter rule took a completion: %v", p)
 	}
@@ -205,14 +205,14 @@ func TestPublishInTheMiddleOfLearning(t *testing.T) {
 		t.Errorf("who did nothing: %v", p)
 	}
 	// What is lacking leaves: the module and the course are complete.
-	hear(w, w.service.coursePublished, edition(course, 3, module(m, ""), required(l[0], m, viewed, &need{Kind: "manual"})))
+	hear(w, w.service.coursePublished, edition(course, 3, module(m), required(l[0], m, viewed, &need{Kind: "manual"})))
 	if p := w.state(people[0], course, m); p.GetState() != "complete" || p.GetRequirements()[0].GetDetail() != "Completed 1 of 1." {
 		t.Errorf("the module: %v", p)
 	}
 	if p := w.progress(people[0], course); p.GetCompletedAt() == nil || p.GetPercent() != 100 {
 		t.Errorf("the course: %v", p)
 	}
-	hear(w, w.service.coursePublished, edition(course, 4, module(m, ""), required(l[0], m, viewed), required(l[1], m, viewed)))
+	hear(w, w.service.coursePublished, edition(course, 4, module(m), required(l[0], m, viewed), required(l[1], m, viewed)))
 	if p := w.state(people[1], course, l[1]); p.GetState() != "complete" || p.GetCompletedVersion() != 2 {
 		t.Errorf("came back: %v", p)
 	}

@@ -1,29 +1,36 @@
-// Package learning owns how far people are in the courses they take: which
-// lessons they have completed, where they resume, and when they completed a
-// course. It owns other deadlines that some of them have, and by when what is due
-// for each.
+// Package learning owns how far people are in the courses they take: what they did
+// in each item, which they have completed, what they have watched of its video, where
+// they resume, how long they were busy, and when they completed a course. It owns
+// other deadlines that some of them have, and by when what is due for each; their own
+// notes and bookmarks, and the secret addresses of their calendars.
 //
 // It answers learningpb.LearningService: viewing a lesson, one's own progress,
 // one's own courses, and how far the learners of a course are;
-// learningpb.OutlineService and ItemService: what is open to whom, when and why;
-// and learningpb.DeadlineService.
+// learningpb.ProgressService: viewing, watching and marking items, and what is
+// missing; learningpb.OutlineService and ItemService: what is open to whom, when and
+// why; learningpb.DeadlineService; learningpb.NoteService; and
+// learningpb.CalendarService: calendars, what to do next, one's own statistics.
 //
-// It sends CourseCompleted, once per person and course.
+// It sends ItemCompleted, of modules too, and CourseCompleted, once per person and
+// course.
 //
-// It hears courses' CoursePublished (which lessons count) and CohortPinned (for
+// It hears courses' CoursePublished (what counts, and what completes it) and CohortPinned (for
 // whom), access' EnrollmentStarted (who is listed), EnrollmentEnded and
 // EnrollmentResumed, CohortChanged and CohortMembershipChanged (who sees which
 // version, and from when their days count), GroupChanged, GroupMembershipChanged
 // and CourseRoleChanged (what rules ask), AccommodationChanged,
-// assessment's ActivityResultChanged (posted scores), and identity's
-// AccountCreated and AccountUpdated (their names). CourseUnpublished changes
+// media's MediaChanged (how long videos are), assessment's ActivityResultChanged
+// (posted scores), and identity's AccountCreated and AccountUpdated (their names and
+// zones). CourseUnpublished changes
 // nothing: those enrolled keep the course and their progress.
 //
 // It calls access, to learn how deadlines are eased for people.
 //
-// What is stored is which lessons were completed; percentages are counted when
-// they are asked for, over the lessons of the published version. So publishing
-// changes no learner's row, and never loses a completion.
+// What is stored is what people did, as it was, and what of it has met a rule of a
+// version that they saw. Percentages are counted when they are asked for, over what
+// counts in the version that they see. So publishing takes no completion, and gives
+// those of rules that became looser. The rule is one expression, met in settle.go,
+// for one learner and for all.
 //
 // Who may read lessons without being enrolled, such as staff, has progress of
 // their own, but is in no list and never completes the course. If they enroll

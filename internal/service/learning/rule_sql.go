@@ -2,6 +2,7 @@ package learning
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,10 +105,8 @@ func (b *ruleSQL) rule(r *releasepb.Rule, depth int) string {
 	case *releasepb.Rule_Group:
 		return b.exists(`group_member x WHERE x.member AND x.group_id = ANY (%s)`, c.Group.GetGroupIds())
 	case *releasepb.Rule_Role:
-		for _, role := range c.Role.GetRoles() {
-			if role == "student" {
-				return "true" // all that are asked about are
-			}
+		if slices.Contains(c.Role.GetRoles(), "student") {
+			return "true" // all that are asked about are
 		}
 		return b.exists(`course_role x WHERE x.granted AND (x.expires_at IS NULL OR x.expires_at > `+b.now()+`) AND x.role = ANY (%s)`, c.Role.GetRoles())
 	case *releasepb.Rule_CourseCompleted:
@@ -163,7 +162,7 @@ func (b *ruleSQL) completed(itemID string) string {
 }
 
 func (b *ruleSQL) score(c *releasepb.ScoreCondition) string {
-	bounds := ""
+	var bounds strings.Builder
 	for _, one := range []struct{ text, op string }{{c.GetMinPercent(), ">="}, {c.GetMaxPercent(), "<="}} {
 		if one.text == "" {
 			continue
@@ -172,7 +171,7 @@ func (b *ruleSQL) score(c *releasepb.ScoreCondition) string {
 		if err != nil {
 			return "false"
 		}
-		bounds += fmt.Sprintf(" AND x.percent %s %s::text::numeric", one.op, b.arg(p.String()))
+		fmt.Fprintf(&bounds, " AND x.percent %s %s::text::numeric", one.op, b.arg(p.String()))
 	}
-	return b.exists(`item_result x WHERE x.percent IS NOT NULL`+bounds+` AND x.item_id = %s`, c.GetItemId())
+	return b.exists(`item_result x WHERE x.percent IS NOT NULL`+bounds.String()+` AND x.item_id = %s`, c.GetItemId())
 }

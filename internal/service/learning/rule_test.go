@@ -432,7 +432,8 @@ func TestMeasureImpact(t *testing.T) {
 	res, err := r.items.MeasureImpact(t.Context(), &learningpb.MeasureImpactRequest{
 		CourseId: r.course, RemovedIds: []string{r.l3, r.l2},
 		Changed: []*learningpb.ItemRules{
-			{ItemId: r.l1, Rules: []*releasepb.Rule{completedRule(r.l3)}}, {ItemId: r.l2, Rules: []*releasepb.Rule{completedRule(r.l3)}},
+			{ItemId: r.l1, Rules: []*releasepb.Rule{completedRule(r.l3)}},
+			{ItemId: r.l2, Rules: []*releasepb.Rule{completedRule(r.l3)}},
 			{ItemId: r.q1, Rules: []*releasepb.Rule{fromRule(may)}},
 		},
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -81,8 +82,7 @@ func (v *version) rules(it *versionItem) []*releasepb.Rule {
 // roll adds the modules that are completed because all that is required in them
 // is. One that was completed once stays so, whatever is added to it.
 func (v *version) roll(completed map[string]bool) {
-	for i := len(v.items) - 1; i >= 0; i-- { // children before parents
-		it := v.items[i]
+	for _, it := range slices.Backward(v.items) { // children before parents
 		if it.GetKind() != "module" || completed[it.GetId()] {
 			continue
 		}

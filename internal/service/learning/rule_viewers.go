@@ -31,11 +31,11 @@ func (s *Service) versionsOf(ctx context.Context, q pg.Querier, courseID string)
 	}
 	out := map[int32]*version{}
 	for _, number := range append(pinned, 0) {
-		real := number
-		if number == 0 {
-			real = newest
+		seen := number
+		if seen == 0 {
+			seen = newest
 		}
-		v, err := s.versionOf(ctx, q, courseID, real)
+		v, err := s.versionOf(ctx, q, courseID, seen)
 		if err != nil {
 			return nil, err
 		}
@@ -96,10 +96,12 @@ func (r *outlineServer) ListWhoCanSee(ctx context.Context, req *learningpb.ListW
 	if !known {
 		return nil, ErrItemNotFound
 	}
-	err = s.db.QueryRow(ctx, `SELECT count(*) FILTER (WHERE `+open+`)::int, count(*)::int FROM learner l WHERE `+b.enrolledSQL(), b.args...).
-		Scan(&out.OpenCount, &out.EnrolledCount)
-	if err != nil {
-		return nil, fmt.Errorf("count viewers: %w", err)
+	if req.GetCursor() == "" {
+		err = s.db.QueryRow(ctx, `SELECT count(*) FILTER (WHERE `+open+`)::int, count(*)::int FROM learner l WHERE `+b.enrolledSQL(), b.args...).
+			Scan(&out.OpenCount, &out.EnrolledCount)
+		if err != nil {
+			return nil, fmt.Errorf("count viewers: %w", err)
+		}
 	}
 	list, next, err := s.viewers(ctx, b, open, page.Size(req.GetPageSize()), req.GetCursor())
 	if err != nil {

@@ -48,7 +48,7 @@ func TestPublishToMany(t *testing.T) {
 		e := edition(course, n)
 		for i := range of {
 			if i%50 == 0 {
-				e.Items = append(e.Items, module(modules[i/50], ""))
+				e.Items = append(e.Items, module(modules[i/50]))
 			}
 			needs := []*need{{Kind: "viewed"}}
 			if !loose(i) {

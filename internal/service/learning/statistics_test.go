@@ -71,7 +71,7 @@ func TestStreakOverClockChanges(t *testing.T) {
 			streak++
 			w.at(end.Add(-time.Second))
 			s := w.statistics(ana, "")
-			if s.GetStreakDays() != int32(streak) || s.GetTimeZone() != zone || len(s.GetDays()) != 30 { //nolint:gosec // small
+			if s.GetStreakDays() != int32(streak) || s.GetTimeZone() != zone || len(s.GetDays()) != 30 {
 				t.Errorf("%s, day %d: a streak of %d in %s, want %d", zone, n, s.GetStreakDays(), s.GetTimeZone(), streak)
 			}
 			if last := s.GetDays()[29].GetDay(); last != first.AddDate(0, 0, n).Format(time.DateOnly) {
@@ -114,14 +114,14 @@ func TestPace(t *testing.T) {
 	course, ana, l := id.New("course"), id.New("account"), newIDs("lesson", 4)
 	hear(w, w.service.coursePublished, published(course, 1, l...))
 	hear(w, w.service.enrollmentStarted, enrolled(course, ana, 0))
-	for i, due := range []*time.Time{day(-1), day(1), day(2), day(9)} {
+	for i, due := range []*time.Time{onDay(-1), onDay(1), onDay(2), onDay(9)} {
 		w.deadline(ana, course, l[i], nil, due, nil)
 	}
-	w.at(*day(0))
+	w.at(*onDay(0))
 	w.view(ana, course, l[0]) // late
 	w.view(ana, course, l[1]) // in time
 	w.view(ana, course, l[3]) // long before
-	w.at(*day(3))
+	w.at(*onDay(3))
 	s := w.statistics(ana, "")
 	got := fmt.Sprint(s.GetDueSoFar(), s.GetDoneOfDue(), s.GetDoneInTime(), s.GetCourses()[0].GetDueSoFar(), s.GetCourses()[0].GetPercent())
 	if got != "3 2 1 3 75" {

@@ -1163,12 +1163,12 @@ const file_internal_service_learning_learningpb_calendar_proto_rawDesc = "" +
 	"due_so_far\x18\x05 \x01(\x05R\bdueSoFar\x12\x1e\n" +
 	"\vdone_of_due\x18\x06 \x01(\x05R\tdoneOfDue\x12 \n" +
 	"\fdone_in_time\x18\a \x01(\x05R\n" +
-	"doneInTime2\xb9\x06\n" +
+	"doneInTime2\xbb\x06\n" +
 	"\x0fCalendarService\x12\x85\x01\n" +
 	"\fListCalendar\x12%.stoa.learning.v1.ListCalendarRequest\x1a&.stoa.learning.v1.ListCalendarResponse\"&\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/me/calendar\x12\x92\x01\n" +
 	"\x12CreateCalendarFeed\x12+.stoa.learning.v1.CreateCalendarFeedRequest\x1a\x1e.stoa.learning.v1.CalendarFeed\"/\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/me/calendar-feed\x12\x9d\x01\n" +
-	"\x12DeleteCalendarFeed\x12+.stoa.learning.v1.DeleteCalendarFeedRequest\x1a,.stoa.learning.v1.DeleteCalendarFeedResponse\",\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x16*\x14/v1/me/calendar-feed\x12q\n" +
-	"\x10ReadCalendarFeed\x12).stoa.learning.v1.ReadCalendarFeedRequest\x1a*.stoa.learning.v1.ReadCalendarFeedResponse\"\x06\xaa\xd4\x18\x02\b\x06\x12u\n" +
+	"\x12DeleteCalendarFeed\x12+.stoa.learning.v1.DeleteCalendarFeedRequest\x1a,.stoa.learning.v1.DeleteCalendarFeedResponse\",\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x16*\x14/v1/me/calendar-feed\x12s\n" +
+	"\x10ReadCalendarFeed\x12).stoa.learning.v1.ReadCalendarFeedRequest\x1a*.stoa.learning.v1.ReadCalendarFeedResponse\"\x06\xaa\xd4\x18\x02\b\x010\x01\x12u\n" +
 	"\bListTodo\x12!.stoa.learning.v1.ListTodoRequest\x1a\".stoa.learning.v1.ListTodoResponse\"\"\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\r\x12\v/v1/me/todo\x12\x7f\n" +
 	"\rGetStatistics\x12&.stoa.learning.v1.GetStatisticsRequest\x1a\x1c.stoa.learning.v1.Statistics\"(\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/me/statisticsB?Z=github.com/stoa-lms/stoa/internal/service/learning/learningpbb\x06proto3"
 

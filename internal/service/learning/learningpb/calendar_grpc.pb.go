@@ -44,9 +44,9 @@ type CalendarServiceClient interface {
 	CreateCalendarFeed(ctx context.Context, in *CreateCalendarFeedRequest, opts ...grpc.CallOption) (*CalendarFeed, error)
 	// Ends the secret address. Errors: calendar_feed.not_found (404).
 	DeleteCalendarFeed(ctx context.Context, in *DeleteCalendarFeedRequest, opts ...grpc.CallOption) (*DeleteCalendarFeedResponse, error)
-	// Reads a calendar by its secret address. Over REST: GET
+	// Sends a calendar to whoever has its secret address, in one piece. Over REST: GET
 	// /v1/calendar/{token}.ics. Errors: calendar_feed.not_found (404).
-	ReadCalendarFeed(ctx context.Context, in *ReadCalendarFeedRequest, opts ...grpc.CallOption) (*ReadCalendarFeedResponse, error)
+	ReadCalendarFeed(ctx context.Context, in *ReadCalendarFeedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadCalendarFeedResponse], error)
 	// Lists what the caller might do next in all their courses: what is overdue and
 	// can still be done, longest first; what is due within the days asked for, soonest
 	// first; then the next item of each course, newest enrollment first. Only what is
@@ -100,15 +100,24 @@ func (c *calendarServiceClient) DeleteCalendarFeed(ctx context.Context, in *Dele
 	return out, nil
 }
 
-func (c *calendarServiceClient) ReadCalendarFeed(ctx context.Context, in *ReadCalendarFeedRequest, opts ...grpc.CallOption) (*ReadCalendarFeedResponse, error) {
+func (c *calendarServiceClient) ReadCalendarFeed(ctx context.Context, in *ReadCalendarFeedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadCalendarFeedResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ReadCalendarFeedResponse)
-	err := c.cc.Invoke(ctx, CalendarService_ReadCalendarFeed_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &CalendarService_ServiceDesc.Streams[0], CalendarService_ReadCalendarFeed_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[ReadCalendarFeedRequest, ReadCalendarFeedResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CalendarService_ReadCalendarFeedClient = grpc.ServerStreamingClient[ReadCalendarFeedResponse]
 
 func (c *calendarServiceClient) ListTodo(ctx context.Context, in *ListTodoRequest, opts ...grpc.CallOption) (*ListTodoResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -147,9 +156,9 @@ type CalendarServiceServer interface {
 	CreateCalendarFeed(context.Context, *CreateCalendarFeedRequest) (*CalendarFeed, error)
 	// Ends the secret address. Errors: calendar_feed.not_found (404).
 	DeleteCalendarFeed(context.Context, *DeleteCalendarFeedRequest) (*DeleteCalendarFeedResponse, error)
-	// Reads a calendar by its secret address. Over REST: GET
+	// Sends a calendar to whoever has its secret address, in one piece. Over REST: GET
 	// /v1/calendar/{token}.ics. Errors: calendar_feed.not_found (404).
-	ReadCalendarFeed(context.Context, *ReadCalendarFeedRequest) (*ReadCalendarFeedResponse, error)
+	ReadCalendarFeed(*ReadCalendarFeedRequest, grpc.ServerStreamingServer[ReadCalendarFeedResponse]) error
 	// Lists what the caller might do next in all their courses: what is overdue and
 	// can still be done, longest first; what is due within the days asked for, soonest
 	// first; then the next item of each course, newest enrollment first. Only what is
@@ -182,8 +191,8 @@ func (UnimplementedCalendarServiceServer) CreateCalendarFeed(context.Context, *C
 func (UnimplementedCalendarServiceServer) DeleteCalendarFeed(context.Context, *DeleteCalendarFeedRequest) (*DeleteCalendarFeedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteCalendarFeed not implemented")
 }
-func (UnimplementedCalendarServiceServer) ReadCalendarFeed(context.Context, *ReadCalendarFeedRequest) (*ReadCalendarFeedResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ReadCalendarFeed not implemented")
+func (UnimplementedCalendarServiceServer) ReadCalendarFeed(*ReadCalendarFeedRequest, grpc.ServerStreamingServer[ReadCalendarFeedResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadCalendarFeed not implemented")
 }
 func (UnimplementedCalendarServiceServer) ListTodo(context.Context, *ListTodoRequest) (*ListTodoResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTodo not implemented")
@@ -266,23 +275,16 @@ func _CalendarService_DeleteCalendarFeed_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
-func _CalendarService_ReadCalendarFeed_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ReadCalendarFeedRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+func _CalendarService_ReadCalendarFeed_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadCalendarFeedRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(CalendarServiceServer).ReadCalendarFeed(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: CalendarService_ReadCalendarFeed_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(CalendarServiceServer).ReadCalendarFeed(ctx, req.(*ReadCalendarFeedRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(CalendarServiceServer).ReadCalendarFeed(m, &grpc.GenericServerStream[ReadCalendarFeedRequest, ReadCalendarFeedResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CalendarService_ReadCalendarFeedServer = grpc.ServerStreamingServer[ReadCalendarFeedResponse]
 
 func _CalendarService_ListTodo_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListTodoRequest)
@@ -340,10 +342,6 @@ var CalendarService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _CalendarService_DeleteCalendarFeed_Handler,
 		},
 		{
-			MethodName: "ReadCalendarFeed",
-			Handler:    _CalendarService_ReadCalendarFeed_Handler,
-		},
-		{
 			MethodName: "ListTodo",
 			Handler:    _CalendarService_ListTodo_Handler,
 		},
@@ -352,6 +350,12 @@ var CalendarService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _CalendarService_GetStatistics_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ReadCalendarFeed",
+			Handler:       _CalendarService_ReadCalendarFeed_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "internal/service/learning/learningpb/calendar.proto",
 }

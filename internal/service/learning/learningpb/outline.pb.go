@@ -825,9 +825,9 @@ type ListWhoCanSeeResponse struct {
 	Items []*Viewer `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	// The cursor of the next page; empty on the last.
 	NextCursor string `protobuf:"bytes,2,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
-	// To how many it is open.
+	// To how many it is open; on the first page alone.
 	OpenCount int32 `protobuf:"varint,3,opt,name=open_count,json=openCount,proto3" json:"open_count,omitempty"`
-	// How many are enrolled.
+	// How many are enrolled; on the first page alone.
 	EnrolledCount int32 `protobuf:"varint,4,opt,name=enrolled_count,json=enrolledCount,proto3" json:"enrolled_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
