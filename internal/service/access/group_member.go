@@ -30,9 +30,10 @@ func tellMemberships(ctx context.Context, tx *pg.Tx, list []membership) error {
 	events, entries := make([]proto.Message, len(list)), make([]audit.Entry, len(list))
 	for i, m := range list {
 		events[i] = &accesspb.GroupMembershipChanged{GroupId: m.GroupID, CourseId: m.CourseID, AccountId: m.AccountID, Member: m.Member, Version: m.Version}
-		entries[i] = audit.Entry{Action: "group.left", Object: m.GroupID, Course: m.CourseID, Person: m.AccountID}
 		if m.Member {
-			entries[i].Action = "group.joined"
+			entries[i] = audit.Entry{Action: "group.joined", Object: m.GroupID, Course: m.CourseID, Person: m.AccountID}
+		} else {
+			entries[i] = audit.Entry{Action: "group.left", Object: m.GroupID, Course: m.CourseID, Person: m.AccountID}
 		}
 	}
 	return tell(ctx, tx, entries, events)
