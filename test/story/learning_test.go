@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A student watches nothing, views, notes, and reads their calendar by its secret
+// A student views, watches, takes notes, and reads their calendar by its secret
 // address, over HTTP alone.
 func TestNotesAndCalendar(t *testing.T) {
 	t.Parallel()
@@ -32,7 +32,7 @@ func TestNotesAndCalendar(t *testing.T) {
 		t.Errorf("watched: %s", watch)
 	}
 
-	n := student.do(t, 200, "POST", item+"/notes", map[string]any{"text": "Remember *this*."})
+	n := student.do(t, 201, "POST", item+"/notes", map[string]any{"text": "Remember *this*."})
 	tag := n.header.Get("ETag")
 	student.do(t, 200, "PUT", "/v1/me/notes/"+n.text("id"), map[string]any{"text": "Remember **that**."}, "If-Match", tag)
 	student.do(t, 412, "PUT", "/v1/me/notes/"+n.text("id"), map[string]any{"text": "Or this."}, "If-Match", tag)
@@ -43,9 +43,9 @@ func TestNotesAndCalendar(t *testing.T) {
 		t.Errorf("export: %s", export)
 	}
 	in.nobody().do(t, 401, "GET", "/v1/me/notes/export", nil)
-	student.do(t, 200, "POST", item+"/bookmarks", map[string]any{"label": "Here"})
+	student.do(t, 201, "POST", item+"/bookmarks", map[string]any{"label": "Here"})
 
-	feed := student.do(t, 200, "POST", "/v1/me/calendar-feed", map[string]any{})
+	feed := student.do(t, 201, "POST", "/v1/me/calendar-feed", map[string]any{})
 	calendar := in.nobody().do(t, 200, "GET", feed.text("path"), nil)
 	if !strings.HasPrefix(calendar.header.Get("Content-Type"), "text/calendar") || !strings.HasPrefix(string(calendar.body), "BEGIN:VCALENDAR\r\n") ||
 		!strings.HasPrefix(calendar.header.Get("Cache-Control"), "private") {

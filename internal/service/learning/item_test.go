@@ -16,6 +16,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/release/releasepb"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
@@ -451,4 +452,67 @@ func TestOrderOfFactsDoesNotMatter(t *testing.T) {
 			t.Fatalf("%v", states)
 		}
 	})
+}
+
+// What is locked or hidden can't be viewed, watched or marked, and a hidden item is
+// told of nowhere.
+func TestClosedItems(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(_, _, permission string) bool { return permission == "lesson.read" || permission == "course.view" })
+	course, ana, l, media := id.New("course"), id.New("account"), newIDs("lesson", 3), id.New("media")
+	e := edition(course, 1)
+	for i, it := range l {
+		p := required(it, "", &need{Kind: "manual", Self: true})
+		p.PlayableMediaIds = []string{media}
+		if closed := []string{"", "lock", "hide"}[i]; closed != "" {
+			p.Release = &releasepb.Rule{WhenClosed: closed, Condition: &releasepb.Rule_Enrolled{Enrolled: &releasepb.EnrolledCondition{Days: 100}}}
+		}
+		e.Items = append(e.Items, p)
+	}
+	hear(w, w.service.coursePublished, e)
+	hear(w, w.service.enrollmentStarted, enrolled(course, ana, 0))
+	ctx := w.as(ana)
+	for i, want := range []string{"", "lesson.locked", "item.not_found"} {
+		for name, do := range map[string]func() error{
+			"view": func() error {
+				_, err := w.items.ViewItem(ctx, &learningpb.ViewItemRequest{CourseId: course, ItemId: l[i]})
+				return err
+			},
+			"mark": func() error {
+				_, err := w.items.MarkItem(ctx, &learningpb.MarkItemRequest{CourseId: course, ItemId: l[i], Done: true})
+				return err
+			},
+			"watch": func() error {
+				_, err := w.items.RecordWatch(ctx, &learningpb.RecordWatchRequest{
+					CourseId: course, LessonId: l[i], SessionId: "player-1", Sequence: int64(i + 1), Intervals: []*learningpb.PlayedInterval{played(media, 0, 1000)},
+				})
+				return err
+			},
+		} {
+			err := do()
+			got := ""
+			if err != nil {
+				got = fault.CodeOf(err)
+			}
+			wanted := want
+			if name == "watch" && want == "item.not_found" {
+				wanted = "lesson.not_found"
+			}
+			if got != wanted {
+				t.Errorf("%s %d: %v, want %q", name, i, err, wanted)
+			}
+		}
+		_, err := w.items.GetItemProgress(ctx, &learningpb.GetItemProgressRequest{CourseId: course, ItemId: l[i]})
+		if (i == 2) != (fault.CodeOf(err) == "item.not_found") || i < 2 && err != nil {
+			t.Errorf("explain %d: %v", i, err)
+		}
+		_, err = w.notes.CreateNote(ctx, &learningpb.CreateNoteRequest{CourseId: course, ItemId: l[i], Text: "x"})
+		if (i == 2) != (err != nil) || i == 2 && fault.CodeOf(err) != "item.not_found" {
+			t.Errorf("note on %d: %v", i, err)
+		}
+	}
+	p := w.progress(ana, course)
+	if len(p.GetItems()) != 2 || p.GetCompletedLessons() != 1 || p.GetItems()[1].GetState() != "new" {
+		t.Errorf("progress: %v", p)
+	}
 }
