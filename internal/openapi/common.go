@@ -126,6 +126,12 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 		"stoa.media.v1.ProcessingService.DownloadPart": func(md protoreflect.MethodDescriptor) route {
 			return route{rpc: md, method: http.MethodGet, path: "/v1/media/{media_id}/parts/{token}/{part}", edit: downloadPart}
 		},
+		"stoa.learning.v1.NoteService.ExportNotes": func(md protoreflect.MethodDescriptor) route {
+			return route{rpc: md, method: http.MethodGet, path: "/v1/me/notes/export", edit: exportNotes}
+		},
+		"stoa.learning.v1.CalendarService.ReadCalendarFeed": func(md protoreflect.MethodDescriptor) route {
+			return route{rpc: md, method: http.MethodGet, path: "/v1/calendar/{token}.ics", edit: readCalendar}
+		},
 		"stoa.media.v1.AvatarService.UploadAvatar": func(md protoreflect.MethodDescriptor) route {
 			return route{rpc: md, method: http.MethodPut, path: "/v1/me/avatar", edit: uploadAvatar}
 		},
@@ -156,6 +162,29 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 	}
 	maps.Copy(routes, uploadRoutes())
 	return routes
+}
+
+func exportNotes(op *spec.Operation) {
+	op.Description = strings.Replace(op.Description, " Over REST: GET /v1/me/notes/export.", "", 1)
+	op.Responses = spec.Map[*spec.Response]{{Name: "200", Value: &spec.Response{
+		Description: "The text.", Headers: spec.Map[*spec.Header]{{Name: "X-Request-Id", Value: &spec.Header{Ref: "#/components/headers/RequestId"}}},
+		Content: spec.Map[spec.MediaType]{{Name: "text/markdown", Value: spec.MediaType{Schema: &spec.Schema{Type: "string"}}}},
+	}}}
+}
+
+func readCalendar(op *spec.Operation) {
+	op.Description = strings.Replace(op.Description, " Over REST: GET\n/v1/calendar/{token}.ics.", " No session is needed: whoever has the address reads it.", 1)
+	headers := spec.Map[*spec.Header]{
+		{Name: "X-Request-Id", Value: &spec.Header{Ref: "#/components/headers/RequestId"}},
+		{Name: "ETag", Value: &spec.Header{Description: "Changes with what the calendar says.", Schema: &spec.Schema{Type: "string"}}},
+	}
+	op.Responses = spec.Map[*spec.Response]{
+		{Name: "200", Value: &spec.Response{
+			Description: "The calendar, text of RFC 5545.", Headers: headers,
+			Content: spec.Map[spec.MediaType]{{Name: "text/calendar", Value: spec.MediaType{Schema: &spec.Schema{Type: "string"}}}},
+		}},
+		{Name: "304", Value: &spec.Response{Description: "The caller has it already.", Headers: headers}},
+	}
 }
 
 func uploadAvatar(op *spec.Operation) {

@@ -46,6 +46,8 @@ var byHand = map[string]string{
 	"/stoa.learning.v1.CertificateService/DownloadBadge":         "GET /v1/me/certificates/{certificate_id}/badge",
 	"/stoa.learning.v1.CertificateService/DownloadSharedBadge":   "GET /v1/certificates/0000-0000-0000-0000/badge",
 	"/stoa.learning.v1.CertificateService/DownloadBadgeDocument": "GET /.well-known/jwks.json",
+	"/stoa.learning.v1.CalendarService/ReadCalendarFeed":         "GET /v1/calendar/{token}.ics",
+	"/stoa.learning.v1.NoteService/ExportNotes":                  "GET /v1/me/notes/export",
 }
 
 // doors returns every RPC of every contract, those without a REST form too.

@@ -30,8 +30,9 @@ const (
 	priceEdit         = "price.edit"         // say what a course costs
 	saleList          = "sale.list"          // see what was sold of a course
 	deadlineSet       = "deadline.override"  // say other deadlines for some who take a course
-	revenueSplit   = "revenue.split"   // say how what a course earns is shared
-	courseReview   = "course.review"   // review courses before they come into the marketplace
+	revenueSplit      = "revenue.split"      // say how what a course earns is shared
+	courseReview      = "course.review"      // review courses before they come into the marketplace
+	progressEdit      = "progress.edit"      // mark items as done for those who take a course
 
 	enrollmentList     = "enrollment.list"     // see who takes a course, and why they may
 	enrollmentManage   = "enrollment.manage"   // let people into a course and out: grants, invitations, cohorts, waitlists
@@ -52,7 +53,7 @@ const (
 // permissions are all there are.
 var permissions = []string{
 	meRead, meWrite,
-	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit, courseReview,
+	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit, courseReview,
 	enrollmentList, enrollmentManage, accommodationRead, accommodationGrant,
 	roleList, roleGrant, roleDefine, accessExplain,
 	accountRead, accountSuspend, serviceAccountManage, auditRead,
@@ -99,14 +100,14 @@ var roles = map[string]role{
 	}},
 
 	roleOwner: {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit,
+		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, roleDefine, accessExplain,
 	}},
 	roleCoTeacher: {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, lessonRead, progressList, deadlineSet, certificateManage, mediaUpload, mediaRead, saleList,
+		courseView, courseEdit, coursePublish, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, saleList,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, accessExplain,
 	}},
-	"teaching_assistant": {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList, deadlineSet}},
+	"teaching_assistant": {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList, progressEdit, deadlineSet}},
 	"grader":             {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList}},
 	"observer":           {scope: onCourse, permissions: []string{courseView, lessonRead, progressList}},
 	roleStudent:          {scope: onCourse, implicit: true, permissions: []string{courseView, lessonRead}},

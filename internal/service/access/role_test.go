@@ -131,7 +131,7 @@ func TestAssignCourseRole(t *testing.T) {
 	if n := query[int](t, e.db, `SELECT count(*) FROM outbox WHERE name <> 'stoa.record.v1.Recorded'`); n != 1 {
 		t.Errorf("%d events, want that of the role alone", n)
 	}
-	same(t, e.may(t, accountID, courseID), []string{courseCreate, courseView, deadlineSet, enrollmentList, lessonRead, meRead, meWrite, mediaRead, progressList})
+	same(t, e.may(t, accountID, courseID), []string{courseCreate, courseView, deadlineSet, enrollmentList, lessonRead, meRead, meWrite, mediaRead, progressEdit, progressList})
 	same(t, e.may(t, accountID, id.New("course")), []string{courseCreate, meRead, meWrite})
 
 	// By a service on its own.

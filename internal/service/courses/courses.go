@@ -58,14 +58,14 @@ const (
 
 // Errors that the service tells.
 var (
-	ErrModuleNotFound = fault.New(fault.NotFound, "module.not_found", "There is no such module in this course.")
-	ErrLessonNotFound = fault.New(fault.NotFound, "lesson.not_found", "There is no such lesson in this course.")
-	ErrNotEnrolled    = fault.New(fault.Forbidden, "lesson.not_enrolled", "Enroll in the course to read this lesson.")
-	ErrLessonLocked   = fault.New(fault.Forbidden, "lesson.locked", "This lesson is not open to you yet.")
-	ErrNoLessons      = fault.New(fault.Invalid, "course.no_lessons", "A course needs a lesson, a quiz or an assignment before it is published.")
-	ErrTooManyModules = fault.New(fault.Invalid, "course.too_many_modules", "A course has at most %d modules.", MaxModules)
-	ErrTooManyLessons = fault.New(fault.Invalid, "course.too_many_lessons", "A course has at most %d lessons, quizzes and assignments.", MaxLessons)
-	ErrTooLarge       = fault.New(fault.Invalid, "course.too_large", "The course has more modules and lessons than can be published. Make two courses of it, or shorten the titles.")
+	ErrModuleNotFound      = fault.New(fault.NotFound, "module.not_found", "There is no such module in this course.")
+	ErrLessonNotFound      = fault.New(fault.NotFound, "lesson.not_found", "There is no such lesson in this course.")
+	ErrNotEnrolled         = fault.New(fault.Forbidden, "lesson.not_enrolled", "Enroll in the course to read this lesson.")
+	ErrLessonLocked        = fault.New(fault.Forbidden, "lesson.locked", "This lesson is not open to you yet.")
+	ErrNoLessons           = fault.New(fault.Invalid, "course.no_lessons", "A course needs a lesson, a quiz or an assignment before it is published.")
+	ErrTooManyModules      = fault.New(fault.Invalid, "course.too_many_modules", "A course has at most %d modules.", MaxModules)
+	ErrTooManyLessons      = fault.New(fault.Invalid, "course.too_many_lessons", "A course has at most %d lessons, quizzes and assignments.", MaxLessons)
+	ErrTooLarge            = fault.New(fault.Invalid, "course.too_large", "The course has more modules and lessons than can be published. Make two courses of it, or shorten the titles.")
 	ErrItemVersionNotFound = fault.New(fault.NotFound, "item_version.not_found", "The item never had such a version.")
 	ErrVersionNotFound     = fault.New(fault.NotFound, "version.not_found", "No such version of this course was published.")
 	ErrUnpublished         = fault.New(fault.Conflict, "course.unpublished_changes", "The draft has changes that no version has. Publish them first, or set discard_draft to let go of them.")
@@ -76,7 +76,7 @@ var (
 	ErrChanging            = &fault.Error{Kind: fault.Unavailable, Code: "course.changing", Message: "What this would take away changes all the time. Try again.", Retry: time.Second}
 	ErrCohortNotFound      = fault.New(fault.NotFound, "cohort.not_found", "There is no such cohort of this course.")
 	ErrCohortCancelled     = fault.New(fault.Conflict, "cohort.cancelled", "The cohort was cancelled.")
-	ErrLessonTooLarge = fault.New(fault.TooLarge, "lesson.too_large", "The blocks of a lesson have at most 1 MiB together. Make two lessons of it.")
+	ErrLessonTooLarge      = fault.New(fault.TooLarge, "lesson.too_large", "The blocks of a lesson have at most 1 MiB together. Make two lessons of it.")
 
 	ErrActivityNotFound = fault.New(fault.NotFound, "activity.not_found", "There is no such quiz or assignment in this course.")
 	ErrItemNotFound     = fault.New(fault.NotFound, "item.not_found", "There is no such item in this course.")

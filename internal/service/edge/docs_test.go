@@ -90,6 +90,8 @@ var docsByHand = map[string]docsRPC{
 	"DownloadBadge":         {method: "get", path: "/v1/me/certificates/{certificate_id}/badge"},
 	"DownloadSharedBadge":   {method: "get", path: "/v1/certificates/{serial}/badge"},
 	"DownloadBadgeDocument": {method: "get", path: "/v1/badges/{kind}/{id}"},
+	"ExportNotes":           {method: "get", path: "/v1/me/notes/export"},
+	"ReadCalendarFeed":      {method: "get", path: "/v1/calendar/{token}.ics"},
 }
 
 func TestDocsHaveEveryOperation(t *testing.T) {

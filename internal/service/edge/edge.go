@@ -96,6 +96,8 @@ type Edge struct {
 	certificates learningpb.CertificateServiceClient
 
 	invitations accesspb.InvitationServiceClient
+	notes       learningpb.NoteServiceClient
+	calendar    learningpb.CalendarServiceClient
 
 	routes      *http.ServeMux
 	grpc        *grpc.Server
@@ -141,6 +143,8 @@ func New(cfg Config) (*Edge, error) {
 		certificates: learningpb.NewCertificateServiceClient(cfg.Conns["learning"]),
 
 		invitations: accesspb.NewInvitationServiceClient(cfg.Conns["access"]),
+		notes:       learningpb.NewNoteServiceClient(cfg.Conns["learning"]),
+		calendar:    learningpb.NewCalendarServiceClient(cfg.Conns["learning"]),
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
@@ -186,6 +190,8 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	for _, b := range certificateFiles {
 		mux.HandleFunc("GET "+b.path, e.certificateFile(b))
 	}
+	mux.HandleFunc("GET /v1/me/notes/export", e.exportNotes)
+	mux.HandleFunc("GET "+calendarPath+"{file}", e.readCalendar)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
@@ -292,6 +298,15 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{learningpb.File_internal_service_learning_learningpb_certificates_proto, func(g *runtime.ServeMux) error {
 			return learningpb.RegisterCertificateServiceHandlerClient(ctx, g, e.certificates)
+		}},
+		{learningpb.File_internal_service_learning_learningpb_progress_proto, func(g *runtime.ServeMux) error {
+			return learningpb.RegisterProgressServiceHandlerClient(ctx, g, learningpb.NewProgressServiceClient(e.Conns["learning"]))
+		}},
+		{learningpb.File_internal_service_learning_learningpb_notes_proto, func(g *runtime.ServeMux) error {
+			return learningpb.RegisterNoteServiceHandlerClient(ctx, g, e.notes)
+		}},
+		{learningpb.File_internal_service_learning_learningpb_calendar_proto, func(g *runtime.ServeMux) error {
+			return learningpb.RegisterCalendarServiceHandlerClient(ctx, g, e.calendar)
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)

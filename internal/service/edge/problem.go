@@ -49,7 +49,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, log *slog.Logger, err 
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
 		return // nobody is there to be told
 	default:
-		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err.Error())
+		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", pathOf(r), "error", err.Error())
 		e = fault.New(fault.Internal, "internal", "Something went wrong on our side.")
 	}
 	writeStatus(w, r, e.Kind.HTTPStatus(), e)

@@ -83,7 +83,7 @@ func (e *Edge) handle(w http.ResponseWriter, r *http.Request) {
 		}
 		span.End(err)
 		telemetry.ObserveHTTP(r.Method, rec.status, time.Since(start))
-		e.Log.DebugContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(start))
+		e.Log.DebugContext(ctx, "request", "method", r.Method, "path", pathOf(r), "status", rec.status, "took", time.Since(start))
 	}()
 	if err = e.limit(ctx, r, address); err != nil {
 		writeProblem(rec, r.WithContext(ctx), e.Log, err)
@@ -105,6 +105,14 @@ func (e *Edge) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.routes.ServeHTTP(rec, r.WithContext(auth.With(ctx, p)))
+}
+
+// pathOf returns the path of a request for the log. That of a calendar is a secret.
+func pathOf(r *http.Request) string {
+	if strings.HasPrefix(r.URL.Path, calendarPath) {
+		return calendarPath + "…"
+	}
+	return r.URL.Path
 }
 
 // wellFormed refuses an address that is no text: no message can carry it.

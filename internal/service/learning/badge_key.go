@@ -46,7 +46,7 @@ type badgeKey struct {
 // badgeKeys returns all keys, newest first, having made those that are due.
 func (s *Service) badgeKeys(ctx context.Context) ([]badgeKey, error) {
 	keys, err := readKeys(ctx, s.db)
-	if err != nil || !slices.ContainsFunc([]string{algorithmEd25519, algorithmRS256}, func(a string) bool { return s.due(keys, a) }) {
+	if err != nil || !slices.ContainsFunc([]string{algorithmEd25519, algorithmRS256}, func(a string) bool { return s.keyDue(keys, a) }) {
 		return keys, err
 	}
 	err = s.db.InTx(ctx, func(tx *pg.Tx) error {
@@ -59,7 +59,7 @@ func (s *Service) badgeKeys(ctx context.Context) ([]badgeKey, error) {
 		}
 		tx.Exempt("another process has made the keys meanwhile")
 		for _, algorithm := range []string{algorithmEd25519, algorithmRS256} {
-			if !s.due(keys, algorithm) {
+			if !s.keyDue(keys, algorithm) {
 				continue
 			}
 			k, err := s.makeKey(ctx, tx, algorithm)
@@ -94,7 +94,7 @@ func newestKey(keys []badgeKey, algorithm string) (badgeKey, bool) {
 	return keys[i], true
 }
 
-func (s *Service) due(keys []badgeKey, algorithm string) bool {
+func (s *Service) keyDue(keys []badgeKey, algorithm string) bool {
 	k, ok := newestKey(keys, algorithm)
 	return !ok || s.now().Sub(k.CreatedAt) > keyLife
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 )
 
-// coursePublished replaces the lessons that count. Who lacked only lessons that
-// have left the course has completed it now.
+// coursePublished replaces what counts. Who has met a rule that became looser has
+// completed the item now, and who lacked only what has left the course has
+// completed that.
 func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) error {
 	if err := lockCourseToChange(ctx, tx, e.GetCourseId()); err != nil {
 		return err
@@ -27,11 +28,19 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 			}
 		}
 	}
+	before, err := newestVersion(ctx, tx, c.ID)
+	if err != nil {
+		return err
+	}
 	stored, err := storeCourse(ctx, tx, c)
 	if err != nil || !stored {
 		return err
 	}
 	if err := storeVersion(ctx, tx, e); err != nil {
+		return err
+	}
+	changed, err := compare(ctx, tx, c.ID, before, c.Version)
+	if err != nil {
 		return err
 	}
 	if err := dropVersions(ctx, tx, c.ID); err != nil {
@@ -40,7 +49,10 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 	if err := s.enqueue(ctx, tx, c.ID, ""); err != nil {
 		return err
 	}
-	return s.completeAll(ctx, tx, c.ID, s.now())
+	if len(changed.items) == 0 && !changed.less {
+		return nil
+	}
+	return s.settleAll(ctx, tx, c.ID, `WHERE l.pinned_version = 0 AND $4 = '' AND`, "", changed.items, !changed.less)
 }
 
 // enrollmentStarted lists a learner. What they viewed before the event came
@@ -65,24 +77,35 @@ func (s *Service) enrollmentStarted(ctx context.Context, tx *pg.Tx, e *accesspb.
 	if err := s.enqueue(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
 		return err
 	}
-	return s.complete(ctx, tx, e.GetCourseId(), e.GetAccountId(), s.now())
+	_, err = s.settle(ctx, tx, whom{course: e.GetCourseId(), accounts: []string{e.GetAccountId()}, now: s.now()})
+	return err
 }
 
 func (s *Service) accountCreated(ctx context.Context, tx *pg.Tx, e *identitypb.AccountCreated) error {
-	return storeName(ctx, tx, e.GetAccountId(), e.GetName(), 1)
+	return storeAccount(ctx, tx, e.GetAccountId(), e.GetName(), e.GetTimeZone(), 1)
 }
 
 func (s *Service) accountUpdated(ctx context.Context, tx *pg.Tx, e *identitypb.AccountUpdated) error {
-	return storeName(ctx, tx, e.GetAccountId(), e.GetName(), e.GetVersion())
+	return storeAccount(ctx, tx, e.GetAccountId(), e.GetName(), e.GetTimeZone(), e.GetVersion())
 }
 
-func storeName(ctx context.Context, tx *pg.Tx, accountID, name string, version int64) error {
+func storeAccount(ctx context.Context, tx *pg.Tx, accountID, name, zone string, version int64) error {
 	_, err := tx.Exec(ctx, `
-		INSERT INTO account (account_id, name, version) VALUES ($1, $2, $3)
-		ON CONFLICT (account_id) DO UPDATE SET name = EXCLUDED.name, version = EXCLUDED.version
-		WHERE account.version < EXCLUDED.version`, accountID, name, version)
+		INSERT INTO account (account_id, name, time_zone, version) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (account_id) DO UPDATE SET name = EXCLUDED.name, time_zone = EXCLUDED.time_zone, version = EXCLUDED.version
+		WHERE account.version < EXCLUDED.version`, accountID, name, zone, version)
 	if err != nil {
-		return fmt.Errorf("store name: %w", err)
+		return fmt.Errorf("store account: %w", err)
 	}
 	return nameCertificates(ctx, tx, accountID, name)
+}
+
+// newestVersion returns the version of a course that was published last, 0 for none.
+func newestVersion(ctx context.Context, tx *pg.Tx, courseID string) (int32, error) {
+	var version int32
+	err := tx.QueryRow(ctx, `SELECT coalesce(max(version), 0) FROM course WHERE course_id = $1`, courseID).Scan(&version)
+	if err != nil {
+		return 0, fmt.Errorf("newest version: %w", err)
+	}
+	return version, nil
 }

@@ -20,7 +20,7 @@ func TestHears(t *testing.T) {
 	}
 	want := []string{
 		"stoa.courses.v1.CoursePublished", "stoa.courses.v1.CohortPinned",
-		"stoa.access.v1.EnrollmentStarted", "stoa.access.v1.CohortMembershipChanged",
+		"stoa.access.v1.EnrollmentStarted", "stoa.access.v1.CohortMembershipChanged", "stoa.media.v1.MediaChanged",
 		"stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated",
 		"stoa.access.v1.EnrollmentEnded", "stoa.access.v1.EnrollmentResumed", "stoa.access.v1.CohortChanged", "stoa.access.v1.GroupChanged",
 		"stoa.access.v1.GroupMembershipChanged", "stoa.access.v1.CourseRoleChanged", "stoa.access.v1.AccommodationChanged",

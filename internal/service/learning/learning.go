@@ -1,30 +1,38 @@
-// Package learning owns how far people are in the courses they take: which
-// lessons they have completed, where they resume, and when they completed a
-// course; the certificates that they have for it, with the keys that sign them as
-// badges; other deadlines that some of them have, and by when what is due for each.
+// Package learning owns how far people are in the courses they take: what they did
+// in each item, which they have completed, what they have watched of its video, where
+// they resume, how long they were busy, and when they completed a course. It owns
+// other deadlines that some of them have, and by when what is due for each; their own
+// notes and bookmarks, and the secret addresses of their calendars; the certificates that
+// they have, with the keys that sign them as badges.
 //
 // It answers learningpb.LearningService: viewing a lesson, one's own progress,
 // one's own courses, and how far the learners of a course are;
 // learningpb.CertificateService: certificates as PDF, as Open Badge, and as what
-// anybody may verify; learningpb.OutlineService and ItemService: what is open to
-// whom, when and why; and learningpb.DeadlineService.
+// anybody may verify; learningpb.ProgressService: viewing, watching and marking items, and what is
+// missing; learningpb.OutlineService and ItemService: what is open to whom, when and
+// why; learningpb.DeadlineService; learningpb.NoteService; and
+// learningpb.CalendarService: calendars, what to do next, one's own statistics.
 //
-// It sends CourseCompleted, once per person and course.
+// It sends ItemCompleted, of modules too, and CourseCompleted, once per person and
+// course.
 //
-// It hears courses' CoursePublished (which lessons count, title and language) and
-// CohortPinned (for whom), access' EnrollmentStarted (who is listed), EnrollmentEnded and
+// It hears courses' CoursePublished (what counts, and what completes it, title and
+// language) and CohortPinned (for whom), access' EnrollmentStarted (who is listed), EnrollmentEnded and
 // EnrollmentResumed, CohortChanged and CohortMembershipChanged (who sees which
 // version, and from when their days count), GroupChanged, GroupMembershipChanged
 // and CourseRoleChanged (what rules ask), AccommodationChanged,
-// assessment's ActivityResultChanged (posted scores), and identity's
-// AccountCreated and AccountUpdated (their names). CourseUnpublished changes
+// media's MediaChanged (how long videos are), assessment's ActivityResultChanged
+// (posted scores), and identity's AccountCreated and AccountUpdated (their names and
+// zones). CourseUnpublished changes
 // nothing: those enrolled keep the course and their progress.
 //
 // It calls access, to learn how deadlines are eased for people.
 //
-// What is stored is which lessons were completed; percentages are counted when
-// they are asked for, over the lessons of the published version. So publishing
-// changes no learner's row, and never loses a completion.
+// What is stored is what people did, as it was, and what of it has met a rule of a
+// version that they saw. Percentages are counted when they are asked for, over what
+// counts in the version that they see. So publishing takes no completion, and gives
+// those of rules that became looser. The rule is one expression, met in settle.go,
+// for one learner and for all.
 //
 // Who may read lessons without being enrolled, such as staff, has progress of
 // their own, but is in no list and never completes the course. If they enroll
@@ -54,6 +62,18 @@ var files embed.FS
 // Schema is the service's tables.
 var Schema = pg.Schema{Name: "learning", Migrations: pg.Sub(files)}
 
+// Errors that the service tells.
+var (
+	ErrLearnerNotFound  = fault.New(fault.NotFound, "learner.not_found", "Nobody of that id has been in the course.")
+	ErrNotManual        = fault.New(fault.Conflict, "item.not_manual", "This item is not completed by your mark.")
+	ErrNoteNotFound     = fault.New(fault.NotFound, "note.not_found", "You have no such note.")
+	ErrNotesFull        = fault.New(fault.Conflict, "note.too_many", "You have %d notes already. Delete some first.", maxKept)
+	ErrBookmarkNotFound = fault.New(fault.NotFound, "bookmark.not_found", "You have no such bookmark.")
+	ErrBookmarksFull    = fault.New(fault.Conflict, "bookmark.too_many", "You have %d bookmarks already. Delete some first.", maxKept)
+	ErrCalendarRange    = fault.InvalidField("to", "calendar.range", "A range ends behind where it begins, at most 400 days later.")
+	ErrFeedNotFound     = fault.New(fault.NotFound, "calendar_feed.not_found", "There is no calendar at this address.")
+)
+
 // ErrLessonNotFound is told for a lesson that the published version of the
 // course does not have.
 var ErrLessonNotFound = fault.New(fault.NotFound, "lesson.not_found", "The course has no such lesson.")
@@ -74,8 +94,7 @@ type Config struct {
 	DB  *pg.DB           // the schema "learning"
 	Now func() time.Time // nil is time.Now
 
-	// Certificates and badges need these.
-	Vault      *secret.Vault // of the schema
+	Vault      *secret.Vault // of the schema: seals what people note for themselves, and keys of badges
 	Fonts      *pdf.Fonts
 	PublicURL  string       // where browsers reach the platform
 	IssuerName string       // who issues certificates
@@ -86,6 +105,10 @@ type Config struct {
 
 // Service keeps progress.
 type Service struct {
+	learningpb.UnimplementedProgressServiceServer
+	learningpb.UnimplementedNoteServiceServer
+	learningpb.UnimplementedCalendarServiceServer
+
 	db       *pg.DB
 	log      *slog.Logger
 	clock    func() time.Time
@@ -118,6 +141,9 @@ func New(cfg Config) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	learningpb.RegisterLearningServiceServer(r, &server{service: s})
 	learningpb.RegisterCertificateServiceServer(r, &certificateServer{service: s})
+	learningpb.RegisterProgressServiceServer(r, s)
+	learningpb.RegisterNoteServiceServer(r, s)
+	learningpb.RegisterCalendarServiceServer(r, s)
 	learningpb.RegisterItemServiceServer(r, &itemServer{service: s})
 	learningpb.RegisterOutlineServiceServer(r, &outlineServer{service: s})
 	learningpb.RegisterDeadlineServiceServer(r, &deadlineServer{service: s})
@@ -130,6 +156,7 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.cohortPinned),
 		bus.Copy(s.enrollmentStarted),
 		bus.Copy(s.cohortMembershipChanged),
+		bus.Copy(s.mediaChanged),
 		bus.Copy(s.accountCreated),
 		bus.Copy(s.accountUpdated),
 		bus.Copy(s.enrollmentEnded),

@@ -14,6 +14,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
@@ -26,6 +27,10 @@ type world struct {
 	service *Service
 	client  learningpb.LearningServiceClient
 
+	items    learningpb.ProgressServiceClient
+	notes    learningpb.NoteServiceClient
+	calendar learningpb.CalendarServiceClient
+
 	mu    sync.Mutex
 	clock time.Time
 }
@@ -33,11 +38,39 @@ type world struct {
 func newWorld(t testing.TB, allow rpctest.Allow) *world {
 	t.Helper()
 	w := &world{t: t, db: pgtest.Open(t, Schema), clock: time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)}
-	w.service = New(Config{DB: w.db, Now: w.tick})
+	keyset, err := secret.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := secret.Parse(keyset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vault, err := secret.NewVault(keys, w.db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.service = New(Config{DB: w.db, Vault: vault, Now: w.tick})
 	h := rpctest.New(t, allow)
 	w.service.Register(h)
-	w.client = learningpb.NewLearningServiceClient(h.As("edge"))
+	conn := h.As("edge")
+	w.client, w.items = learningpb.NewLearningServiceClient(conn), learningpb.NewProgressServiceClient(conn)
+	w.notes, w.calendar = learningpb.NewNoteServiceClient(conn), learningpb.NewCalendarServiceClient(conn)
 	return w
+}
+
+// later moves the clock on.
+func (w *world) later(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock = w.clock.Add(d)
+}
+
+// at sets the clock to a second before a time, which is that of what is done next.
+func (w *world) at(t time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock = t.Add(-time.Second)
 }
 
 // tick is a clock on which no two things happen at the same time.

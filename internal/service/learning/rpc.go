@@ -25,7 +25,15 @@ func (r *server) ViewLesson(ctx context.Context, req *learningpb.ViewLessonReque
 		return nil, err
 	}
 	return idempotency.Do(ctx, r.service.db, req, func(tx *pg.Tx) (*learningpb.Progress, error) {
-		p, err := r.service.view(ctx, tx, auth.From(ctx).Account, req.GetCourseId(), req.GetLessonId())
+		account := auth.From(ctx).Account
+		c, err := r.service.enter(ctx, tx, account, req.GetCourseId(), req.GetLessonId(), ErrLessonNotFound)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.service.view(ctx, tx, c); err != nil {
+			return nil, err
+		}
+		p, err := readProgress(ctx, tx, account, req.GetCourseId())
 		if err != nil {
 			return nil, err
 		}
@@ -38,7 +46,9 @@ func (r *server) GetProgress(ctx context.Context, req *learningpb.GetProgressReq
 	if err != nil {
 		return nil, err
 	}
-	return progressPB(req.GetCourseId(), p), nil
+	out := progressPB(req.GetCourseId(), p)
+	out.Items, err = r.service.readItems(ctx, r.service.db, auth.From(ctx).Account, req.GetCourseId())
+	return out, err
 }
 
 func (r *server) ListMyCourses(ctx context.Context, req *learningpb.ListMyCoursesRequest) (*learningpb.ListMyCoursesResponse, error) {
@@ -51,6 +61,7 @@ func (r *server) ListMyCourses(ctx context.Context, req *learningpb.ListMyCourse
 		res.Items = append(res.Items, &learningpb.MyCourse{
 			CourseId: c.CourseID, Title: c.Title, Percent: percent(c.Done, c.LessonCount),
 			EnrolledAt: timestamppb.New(c.EnrolledAt), CompletedAt: optional(c.CompletedAt), ResumeLessonId: c.ResumeLessonID,
+			Position: positionPB(c.PositionMediaID, c.PositionMs, c.PositionAt),
 		})
 	}
 	return res, nil

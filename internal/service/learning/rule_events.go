@@ -13,7 +13,8 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
-// activityResultChanged keeps the posted score in a quiz or an assignment.
+// activityResultChanged keeps the posted score in a quiz or an assignment, and what
+// that completes.
 func (s *Service) activityResultChanged(ctx context.Context, tx *pg.Tx, e *assessmentpb.ActivityResultChanged) error {
 	var percent *string
 	if text := e.GetPercent(); text != "" {
@@ -24,6 +25,9 @@ func (s *Service) activityResultChanged(ctx context.Context, tx *pg.Tx, e *asses
 		text = p.String()
 		percent = &text
 	}
+	if err := lockCourse(ctx, tx, e.GetCourseId()); err != nil {
+		return err
+	}
 	_, err := tx.Exec(ctx, `
 		INSERT INTO item_result AS r (course_id, account_id, item_id, submitted_at, percent, passed, version) VALUES ($1, $2, $3, $4, $5::text::numeric, $6, $7)
 		ON CONFLICT (course_id, account_id, item_id) DO UPDATE SET
@@ -33,7 +37,7 @@ func (s *Service) activityResultChanged(ctx context.Context, tx *pg.Tx, e *asses
 	if err != nil {
 		return fmt.Errorf("store result: %w", err)
 	}
-	return nil
+	return s.reached(ctx, tx, e, percent)
 }
 
 // timeOf returns a moment as the database keeps it, nil for none.
@@ -50,13 +54,17 @@ func (s *Service) enrollmentEnded(ctx context.Context, tx *pg.Tx, e *accesspb.En
 	return s.enrollmentChanged(ctx, tx, e.GetCourseId(), e.GetAccountId(), e.GetVersion(), true)
 }
 
-// enrollmentResumed keeps that somebody is enrolled again.
+// enrollmentResumed keeps that somebody is enrolled again. What they have done
+// meanwhile counts.
 func (s *Service) enrollmentResumed(ctx context.Context, tx *pg.Tx, e *accesspb.EnrollmentResumed) error {
 	return s.enrollmentChanged(ctx, tx, e.GetCourseId(), e.GetAccountId(), e.GetVersion(), false)
 }
 
 // enrollmentChanged also keeps it of who is not known to have enrolled yet.
 func (s *Service) enrollmentChanged(ctx context.Context, tx *pg.Tx, courseID, accountID string, version int64, ended bool) error {
+	if err := lockCourse(ctx, tx, courseID); err != nil {
+		return err
+	}
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO learner AS l (course_id, account_id, enrollment_version, ended) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (course_id, account_id) DO UPDATE SET enrollment_version = EXCLUDED.enrollment_version, ended = EXCLUDED.ended
@@ -67,10 +75,15 @@ func (s *Service) enrollmentChanged(ctx context.Context, tx *pg.Tx, courseID, ac
 	if tag.RowsAffected() == 0 {
 		return nil
 	}
-	return s.enqueue(ctx, tx, courseID, accountID)
+	if err := s.enqueue(ctx, tx, courseID, accountID); err != nil || ended {
+		return err
+	}
+	_, err = s.settle(ctx, tx, whom{course: courseID, accounts: []string{accountID}, now: s.now()})
+	return err
 }
 
-// cohortChanged keeps when a cohort starts, from which on its members' days count.
+// cohortChanged keeps when a cohort starts, from which on its members' days count,
+// and what calendars tell of it.
 func (s *Service) cohortChanged(ctx context.Context, tx *pg.Tx, e *accesspb.CohortChanged) error {
 	var before time.Time
 	err := tx.QueryRow(ctx, `SELECT starts_at FROM cohort WHERE cohort_id = $1 FOR UPDATE`, e.GetCohortId()).Scan(&before)
@@ -79,9 +92,10 @@ func (s *Service) cohortChanged(ctx context.Context, tx *pg.Tx, e *accesspb.Coho
 	}
 	starts := *timeOf(e.GetStartsAt())
 	tag, err := tx.Exec(ctx, `
-		INSERT INTO cohort AS c (cohort_id, course_id, name, starts_at, version) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (cohort_id) DO UPDATE SET name = EXCLUDED.name, starts_at = EXCLUDED.starts_at, version = EXCLUDED.version
-		WHERE c.version < EXCLUDED.version`, e.GetCohortId(), e.GetCourseId(), e.GetName(), starts, e.GetVersion())
+		INSERT INTO cohort AS c (cohort_id, course_id, name, starts_at, ends_at, cancelled, version) VALUES ($1, $2, $3, $4, $5, $6, $7)
+		ON CONFLICT (cohort_id) DO UPDATE SET name = EXCLUDED.name, starts_at = EXCLUDED.starts_at, ends_at = EXCLUDED.ends_at,
+			cancelled = EXCLUDED.cancelled, version = EXCLUDED.version
+		WHERE c.version < EXCLUDED.version`, e.GetCohortId(), e.GetCourseId(), e.GetName(), starts, timeOf(e.GetEndsAt()), e.GetCancelled(), e.GetVersion())
 	if err != nil {
 		return fmt.Errorf("store cohort: %w", err)
 	}

@@ -44,7 +44,7 @@ func newRuled(w *world, h *rpctest.Harness) *ruled {
 		r.items = learningpb.NewItemServiceClient(h.As("courses"))
 	}
 	item := func(itemID, parent, kind string) *coursespb.PublishedItem {
-		return &coursespb.PublishedItem{Id: itemID, ParentId: parent, Kind: kind, Title: "The " + kind, Required: true}
+		return &coursespb.PublishedItem{Id: itemID, ParentId: parent, Kind: kind, Title: "The " + kind, Required: true, Completion: onView}
 	}
 	r.publication = &coursespb.CoursePublished{
 		CourseId: r.course, Title: "Stoicism", TimeZone: "Europe/Berlin", Items: []*coursespb.PublishedItem{

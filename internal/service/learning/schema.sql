@@ -5,9 +5,20 @@ CREATE TABLE account (
 	account_id text COLLATE "C" NOT NULL,
 	name text NOT NULL,
 	version bigint NOT NULL,
+	time_zone text NOT NULL DEFAULT ''::text,
 	CONSTRAINT account_pkey PRIMARY KEY (account_id)
 );
-COMMENT ON TABLE account IS 'Names to list learners by, as the service identity told them. Personal data of the account. Kept as long as the account.';
+COMMENT ON TABLE account IS 'Names to list learners by, and the zones that their days are of, as the service identity told them. Personal data of the account. Kept as long as the account.';
+
+CREATE TABLE activity_day (
+	account_id text COLLATE "C" NOT NULL,
+	day date NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	spent_ms bigint NOT NULL,
+	acted boolean NOT NULL,
+	CONSTRAINT activity_day_pkey PRIMARY KEY (account_id, day, course_id)
+) WITH (fillfactor=85);
+COMMENT ON TABLE activity_day IS 'How long somebody was busy with a course on a day of their calendar, and whether they did something that counts for a streak. Personal data of the account. Kept as long as the account.';
 
 CREATE TABLE badge_key (
 	id text COLLATE "C" NOT NULL,
@@ -20,6 +31,32 @@ CREATE TABLE badge_key (
 );
 COMMENT ON TABLE badge_key IS 'Keys that badges are signed with. The newest of each algorithm signs; the public parts of all are published for ever. No personal data.';
 COMMENT ON COLUMN badge_key.private_key IS 'PKCS #8, sealed with a data key that has the name of this table in person_key.';
+
+CREATE TABLE bookmark (
+	bookmark_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	block integer NOT NULL,
+	media_id text COLLATE "C" NOT NULL,
+	position_ms bigint NOT NULL,
+	label bytea,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT bookmark_pkey PRIMARY KEY (bookmark_id),
+	CONSTRAINT bookmark_place UNIQUE (account_id, course_id, item_id, block, media_id, position_ms)
+);
+CREATE INDEX bookmark_of_account ON bookmark USING btree (account_id, bookmark_id DESC);
+COMMENT ON TABLE bookmark IS 'Places in courses that somebody wants to find again. Personal data of the account, seen by nobody else. Kept until it is deleted, at most as long as the account.';
+COMMENT ON COLUMN bookmark.label IS 'Sealed with the person''s key; null for none.';
+
+CREATE TABLE calendar_feed (
+	account_id text COLLATE "C" NOT NULL,
+	token_hash bytea NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT calendar_feed_pkey PRIMARY KEY (account_id),
+	CONSTRAINT calendar_feed_token UNIQUE (token_hash)
+);
+COMMENT ON TABLE calendar_feed IS 'Whose calendar is read at which secret address, of which only a hash is kept. Personal data of the account. Kept until it is deleted, at most as long as the account.';
 
 CREATE TABLE certificate (
 	id text COLLATE "C" NOT NULL,
@@ -86,9 +123,12 @@ CREATE TABLE cohort (
 	name text NOT NULL,
 	starts_at timestamp with time zone NOT NULL,
 	version bigint NOT NULL,
+	ends_at timestamp with time zone,
+	cancelled boolean NOT NULL DEFAULT false,
 	CONSTRAINT cohort_pkey PRIMARY KEY (cohort_id)
 );
 COMMENT ON TABLE cohort IS 'When cohorts start, as the service access told it. No personal data.';
+COMMENT ON COLUMN cohort.ends_at IS 'Null for no end, and for what was told before ends were kept.';
 
 CREATE TABLE cohort_member (
 	course_id text COLLATE "C" NOT NULL,
@@ -230,6 +270,33 @@ CREATE TABLE group_member (
 CREATE INDEX group_member_of ON group_member USING btree (course_id, group_id, account_id) WHERE member;
 COMMENT ON TABLE group_member IS 'Who is in which group of a course, and who was, as the service access told it. Personal data of the account. Kept as long as the account.';
 
+CREATE TABLE item_best (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	submitted_at timestamp with time zone,
+	percent numeric,
+	passed boolean NOT NULL,
+	CONSTRAINT item_best_pkey PRIMARY KEY (course_id, account_id, item_id)
+);
+COMMENT ON TABLE item_best IS 'The best that somebody has reached in a quiz or an assignment: of all that the service assessment told, in whatever order, the first handing in, the highest posted score, and whether any has passed. Personal data of the account. Kept as long as the account.';
+
+CREATE TABLE item_fact (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	viewed_at timestamp with time zone,
+	marked_at timestamp with time zone,
+	marked_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	marked_by_staff boolean NOT NULL DEFAULT false,
+	mark_reason text NOT NULL DEFAULT ''::text,
+	position_media_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	position_ms bigint NOT NULL DEFAULT 0,
+	position_at timestamp with time zone,
+	CONSTRAINT item_fact_pkey PRIMARY KEY (course_id, account_id, item_id)
+) WITH (fillfactor=85);
+COMMENT ON TABLE item_fact IS 'What somebody has done in an item, whatever completes it: when they first viewed it, the mark that stands, and where they left off. Personal data of the account. Kept as long as the account.';
+
 CREATE TABLE item_result (
 	course_id text COLLATE "C" NOT NULL,
 	account_id text COLLATE "C" NOT NULL,
@@ -260,19 +327,71 @@ CREATE INDEX learner_of_account ON learner USING btree (account_id, enrolled_at 
 CREATE INDEX learner_of_course ON learner USING btree (course_id, enrolled_at DESC, account_id DESC) WHERE (enrolled_at IS NOT NULL);
 COMMENT ON TABLE learner IS 'Who is enrolled in a course or has viewed a lesson of it. Personal data of the account: which courses they take and how far they are. Kept as long as the account.';
 COMMENT ON COLUMN learner.enrolled_at IS 'Null for who has viewed without being enrolled, such as staff; they are in no list.';
-COMMENT ON COLUMN learner.completed_at IS 'When every lesson was completed for the first time; never taken back.';
+COMMENT ON COLUMN learner.resume_lesson_id IS 'The item of any kind that they were in last.';
+COMMENT ON COLUMN learner.completed_at IS 'When all that is required was completed for the first time; never taken back.';
 COMMENT ON COLUMN learner.pinned_version IS 'The version of the course that they see because of their cohort, 0 for the newest.';
 COMMENT ON COLUMN learner.enrollment_version IS 'Of what access told last of the enrollment; 1 for that it started.';
 COMMENT ON COLUMN learner.ended IS 'Whether the enrollment is over. It may go on again.';
+
+CREATE TABLE learner_clock (
+	account_id text COLLATE "C" NOT NULL,
+	last_at timestamp with time zone,
+	last_course_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	watch jsonb NOT NULL DEFAULT '{}'::jsonb,
+	CONSTRAINT learner_clock_pkey PRIMARY KEY (account_id)
+) WITH (fillfactor=50);
+COMMENT ON TABLE learner_clock IS 'When somebody did something last, and in watch the players that they report from and which real time of the last day has earned them video. The row is locked by all that they do. Personal data of the account. Kept as long as the account.';
 
 CREATE TABLE lesson_completion (
 	course_id text COLLATE "C" NOT NULL,
 	account_id text COLLATE "C" NOT NULL,
 	lesson_id text COLLATE "C" NOT NULL,
 	completed_at timestamp with time zone NOT NULL,
+	version integer NOT NULL DEFAULT 0,
 	CONSTRAINT lesson_completion_pkey PRIMARY KEY (course_id, account_id, lesson_id)
 );
-COMMENT ON TABLE lesson_completion IS 'Lessons that somebody has completed, whether the published version still has them or not: what leaves a course may come back. Personal data of the account. Kept as long as the account.';
+CREATE INDEX lesson_completion_of_account ON lesson_completion USING btree (account_id, completed_at);
+COMMENT ON TABLE lesson_completion IS 'Items and modules that somebody has completed, whether the version they see still has them or not: what leaves a course may come back. Rows are deleted only when a mark that completed an item is taken back. Personal data of the account. Kept as long as the account.';
+COMMENT ON COLUMN lesson_completion.lesson_id IS 'The id of an item of any kind.';
+COMMENT ON COLUMN lesson_completion.version IS 'The version of the course by whose rule it was completed; 0 for before versions were kept.';
+
+CREATE TABLE media (
+	media_id text COLLATE "C" NOT NULL,
+	version bigint NOT NULL,
+	duration_ms integer NOT NULL,
+	CONSTRAINT media_pkey PRIMARY KEY (media_id),
+	CONSTRAINT media_duration CHECK ((duration_ms >= 0))
+);
+COMMENT ON TABLE media IS 'How long videos and sounds are, as the service media told it with version; 0 for not known. No personal data.';
+
+CREATE TABLE module_item (
+	course_id text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	module_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	CONSTRAINT module_item_pkey PRIMARY KEY (course_id, version, module_id, item_id)
+);
+CREATE INDEX module_item_of ON module_item USING btree (course_id, version, item_id);
+COMMENT ON TABLE module_item IS 'What counts in each module, whatever the depth, in the versions in course_version. No personal data.';
+
+CREATE TABLE note (
+	note_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	block integer NOT NULL,
+	media_id text COLLATE "C" NOT NULL,
+	position_ms bigint NOT NULL,
+	text bytea NOT NULL,
+	revision integer NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	updated_at timestamp with time zone NOT NULL,
+	CONSTRAINT note_pkey PRIMARY KEY (note_id)
+);
+CREATE INDEX note_of_account ON note USING btree (account_id, note_id DESC);
+CREATE INDEX note_of_course ON note USING btree (account_id, course_id, note_id DESC);
+COMMENT ON TABLE note IS 'What somebody has noted for themselves. Personal data of the account, seen by nobody else. Kept until it is deleted, at most as long as the account.';
+COMMENT ON COLUMN note.text IS 'Sealed with the person''s key.';
 
 CREATE TABLE published_item (
 	course_id text COLLATE "C" NOT NULL,
@@ -283,9 +402,26 @@ CREATE TABLE published_item (
 	"position" integer NOT NULL,
 	title text NOT NULL,
 	required boolean NOT NULL,
-	CONSTRAINT published_item_pkey PRIMARY KEY (course_id, version, item_id)
+	counted boolean NOT NULL DEFAULT false,
+	viewed boolean NOT NULL DEFAULT false,
+	watch_percent integer NOT NULL DEFAULT 0,
+	submitted boolean NOT NULL DEFAULT false,
+	min_percent numeric,
+	passed boolean NOT NULL DEFAULT false,
+	manual text NOT NULL DEFAULT ''::text,
+	ruled boolean NOT NULL GENERATED ALWAYS AS ((viewed OR (watch_percent > 0) OR submitted OR (min_percent IS NOT NULL) OR passed OR (manual <> ''::text))) STORED,
+	minutes integer NOT NULL DEFAULT 0,
+	media_ids text[] COLLATE "C" NOT NULL DEFAULT '{}'::text[],
+	CONSTRAINT published_item_pkey PRIMARY KEY (course_id, version, item_id),
+	CONSTRAINT published_item_manual CHECK ((manual = ANY (ARRAY[''::text, 'self'::text, 'staff'::text])))
 );
+CREATE INDEX published_item_counted ON published_item USING btree (course_id, version, "position") WHERE counted;
+CREATE INDEX published_item_media ON published_item USING gin (media_ids) WHERE (media_ids <> '{}'::text[]);
 COMMENT ON TABLE published_item IS 'The parts of the versions in course_version, to count over. position is the place in the whole course, parents before children. No personal data.';
+COMMENT ON COLUMN published_item.counted IS 'Whether the course and its module are completed only when it is: it is required, and something completes it.';
+COMMENT ON COLUMN published_item.viewed IS 'With the columns up to manual: what completes it, all of it. Of requirements of one kind the strictest.';
+COMMENT ON COLUMN published_item.ruled IS 'Whether anything completes it.';
+COMMENT ON COLUMN published_item.media_ids IS 'The video and audio files that it shows, all of which are to be watched to watch_percent.';
 
 CREATE TABLE published_lesson (
 	course_id text COLLATE "C" NOT NULL,
@@ -296,3 +432,13 @@ CREATE TABLE published_lesson (
 	CONSTRAINT published_lesson_course FOREIGN KEY (course_id) REFERENCES course(course_id)
 );
 COMMENT ON TABLE published_lesson IS 'The lessons of the version of each course that was published last, in its order. No personal data.';
+
+CREATE TABLE watched (
+	course_id text COLLATE "C" NOT NULL,
+	media_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	ranges int4multirange NOT NULL,
+	watched_ms integer NOT NULL,
+	CONSTRAINT watched_pkey PRIMARY KEY (course_id, media_id, account_id)
+) WITH (fillfactor=70);
+COMMENT ON TABLE watched IS 'Which parts of a video or a sound somebody has watched, in milliseconds, and how much that is. Personal data of the account. Kept as long as the account.';

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/release/releasepb"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
@@ -28,14 +29,17 @@ func itemsOf(e *coursespb.CoursePublished) []*coursespb.PublishedItem {
 	for _, m := range e.GetModules() {
 		add(&coursespb.PublishedItem{Id: m.GetId(), Kind: "module", Title: m.GetTitle()})
 		for _, l := range m.GetLessons() {
-			add(&coursespb.PublishedItem{Id: l.GetId(), ParentId: m.GetId(), Kind: "lesson", Title: l.GetTitle(), Preview: l.GetPreview(), Required: true})
+			add(&coursespb.PublishedItem{Id: l.GetId(), ParentId: m.GetId(), Kind: "lesson", Title: l.GetTitle(), Preview: l.GetPreview(), Required: true, Completion: onView})
 		}
 	}
 	return items
 }
 
+// onView is what completed every lesson before rules were told.
+var onView = &releasepb.Completion{Requirements: []*releasepb.Requirement{{Kind: "viewed"}}}
+
 // storeVersion keeps a version of a course, which never changes once it is
-// there, in two statements whatever its size.
+// there, in three statements whatever its size.
 func storeVersion(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) error {
 	text, err := proto.Marshal(e)
 	if err != nil {
@@ -50,23 +54,7 @@ func storeVersion(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) 
 	if tag.RowsAffected() == 0 {
 		return nil
 	}
-	items := itemsOf(e)
-	ids, parents, kinds, titles := make([]string, len(items)), make([]string, len(items)), make([]string, len(items)), make([]string, len(items))
-	required := make([]bool, len(items))
-	for i, it := range items {
-		ids[i], parents[i], kinds[i], titles[i], required[i] = it.GetId(), it.GetParentId(), it.GetKind(), it.GetTitle(), it.GetRequired()
-	}
-	_, err = tx.Exec(ctx, `
-		INSERT INTO published_item (course_id, version, item_id, parent_id, kind, position, title, required)
-		SELECT $1, $2, id, parent, kind, position, title, required
-		FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[]) WITH ORDINALITY AS f (id, parent, kind, title, required, position)
-		ON CONFLICT (course_id, version, item_id) DO UPDATE SET parent_id = EXCLUDED.parent_id, kind = EXCLUDED.kind,
-			position = EXCLUDED.position, title = EXCLUDED.title, required = EXCLUDED.required`,
-		e.GetCourseId(), e.GetVersion(), ids, parents, kinds, titles, required)
-	if err != nil {
-		return fmt.Errorf("store items: %w", err)
-	}
-	return nil
+	return storeItems(ctx, tx, e)
 }
 
 // dropVersions forgets the versions of a course that nobody sees: neither the
@@ -77,7 +65,9 @@ func dropVersions(ctx context.Context, tx *pg.Tx, courseID string) error {
 			DELETE FROM course_version v WHERE v.course_id = $1
 				AND v.version <> (SELECT version FROM course WHERE course_id = $1)
 				AND NOT EXISTS (SELECT FROM cohort_pin p WHERE p.course_id = $1 AND p.version = v.version)
-			RETURNING version)
+			RETURNING version
+		), members AS (
+			DELETE FROM module_item m USING gone WHERE m.course_id = $1 AND m.version = gone.version)
 		DELETE FROM published_item i USING gone WHERE i.course_id = $1 AND i.version = gone.version`, courseID)
 	if err != nil {
 		return fmt.Errorf("drop versions: %w", err)
@@ -117,7 +107,7 @@ func (s *Service) cohortPinned(ctx context.Context, tx *pg.Tx, e *coursespb.Coho
 	if err := s.enqueueWhere(ctx, tx, `SELECT course_id, account_id FROM cohort_member WHERE course_id = $1 AND cohort_id = $2`, e.GetCourseId(), e.GetCohortId()); err != nil {
 		return err
 	}
-	return s.completeAll(ctx, tx, e.GetCourseId(), s.now())
+	return s.settleAll(ctx, tx, e.GetCourseId(), `JOIN cohort_member m USING (course_id, account_id) WHERE m.cohort_id = $4 AND`, e.GetCohortId(), nil, false)
 }
 
 // cohortMembershipChanged has somebody see what their new cohort sees.
@@ -141,7 +131,8 @@ func (s *Service) cohortMembershipChanged(ctx context.Context, tx *pg.Tx, e *acc
 	if err := s.enqueue(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil {
 		return err
 	}
-	return s.complete(ctx, tx, e.GetCourseId(), e.GetAccountId(), s.now())
+	_, err = s.settle(ctx, tx, whom{course: e.GetCourseId(), accounts: []string{e.GetAccountId()}, now: s.now()})
+	return err
 }
 
 // pinLearner gives a learner the version of their cohort.

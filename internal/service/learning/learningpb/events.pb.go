@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Somebody has completed every lesson of a course, for the first time.
+// Somebody has completed all that is required in a course, for the first time.
 type CourseCompleted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
@@ -87,6 +87,89 @@ func (x *CourseCompleted) GetCompletedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// Somebody has completed an item of a course, or all that is required in a
+// module: once for each, unless a mark that completed it was taken back.
+type ItemCompleted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Who.
+	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// The lesson, the activity or the module.
+	ItemId string `protobuf:"bytes,3,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// When.
+	CompletedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=completed_at,json=completedAt,proto3" json:"completed_at,omitempty"`
+	// The version of the course by whose rule.
+	Version       int32 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ItemCompleted) Reset() {
+	*x = ItemCompleted{}
+	mi := &file_internal_service_learning_learningpb_events_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ItemCompleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ItemCompleted) ProtoMessage() {}
+
+func (x *ItemCompleted) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_events_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ItemCompleted.ProtoReflect.Descriptor instead.
+func (*ItemCompleted) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_events_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ItemCompleted) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ItemCompleted) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *ItemCompleted) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *ItemCompleted) GetCompletedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CompletedAt
+	}
+	return nil
+}
+
+func (x *ItemCompleted) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_internal_service_learning_learningpb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_learning_learningpb_events_proto_rawDesc = "" +
@@ -97,7 +180,15 @@ const file_internal_service_learning_learningpb_events_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
 	"\n" +
 	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12=\n" +
-	"\fcompleted_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAtB?Z=github.com/stoa-lms/stoa/internal/service/learning/learningpbb\x06proto3"
+	"\fcompleted_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAt\"\xd6\x01\n" +
+	"\rItemCompleted\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
+	"\n" +
+	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x17\n" +
+	"\aitem_id\x18\x03 \x01(\tR\x06itemId\x12=\n" +
+	"\fcompleted_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAt\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x05R\aversionB?Z=github.com/stoa-lms/stoa/internal/service/learning/learningpbb\x06proto3"
 
 var (
 	file_internal_service_learning_learningpb_events_proto_rawDescOnce sync.Once
@@ -111,18 +202,20 @@ func file_internal_service_learning_learningpb_events_proto_rawDescGZIP() []byte
 	return file_internal_service_learning_learningpb_events_proto_rawDescData
 }
 
-var file_internal_service_learning_learningpb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_internal_service_learning_learningpb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_internal_service_learning_learningpb_events_proto_goTypes = []any{
 	(*CourseCompleted)(nil),       // 0: stoa.learning.v1.CourseCompleted
-	(*timestamppb.Timestamp)(nil), // 1: google.protobuf.Timestamp
+	(*ItemCompleted)(nil),         // 1: stoa.learning.v1.ItemCompleted
+	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
 }
 var file_internal_service_learning_learningpb_events_proto_depIdxs = []int32{
-	1, // 0: stoa.learning.v1.CourseCompleted.completed_at:type_name -> google.protobuf.Timestamp
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 0: stoa.learning.v1.CourseCompleted.completed_at:type_name -> google.protobuf.Timestamp
+	2, // 1: stoa.learning.v1.ItemCompleted.completed_at:type_name -> google.protobuf.Timestamp
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_learning_learningpb_events_proto_init() }
@@ -136,7 +229,7 @@ func file_internal_service_learning_learningpb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_learning_learningpb_events_proto_rawDesc), len(file_internal_service_learning_learningpb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -27,9 +27,10 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// How far somebody is in a course. Counted over the lessons of the published
-// version: a lesson that was completed and then left the course does not count,
-// and counts again when it comes back.
+// How far somebody is in a course. Counted over what is required in the version
+// that they see, lessons and activities alike, and called lessons here: one that
+// was completed and then left the course does not count, and counts again when it
+// comes back.
 type Progress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
@@ -46,8 +47,11 @@ type Progress struct {
 	CompletedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=completed_at,json=completedAt,proto3" json:"completed_at,omitempty"`
 	// The lesson viewed last; empty before the first.
 	ResumeLessonId string `protobuf:"bytes,7,opt,name=resume_lesson_id,json=resumeLessonId,proto3" json:"resume_lesson_id,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// How all items stand, those that are not required too, in the order of the
+	// course and without their requirements. Only GetProgress tells them.
+	Items         []*ItemProgress `protobuf:"bytes,8,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Progress) Reset() {
@@ -127,6 +131,13 @@ func (x *Progress) GetResumeLessonId() string {
 		return x.ResumeLessonId
 	}
 	return ""
+}
+
+func (x *Progress) GetItems() []*ItemProgress {
+	if x != nil {
+		return x.Items
+	}
+	return nil
 }
 
 // A lesson somebody has completed.
@@ -410,8 +421,10 @@ type MyCourse struct {
 	CompletedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=completed_at,json=completedAt,proto3" json:"completed_at,omitempty"`
 	// The lesson viewed last; empty before the first.
 	ResumeLessonId string `protobuf:"bytes,6,opt,name=resume_lesson_id,json=resumeLessonId,proto3" json:"resume_lesson_id,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Where they are in it; absent where that is not known.
+	Position      *Position `protobuf:"bytes,7,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MyCourse) Reset() {
@@ -484,6 +497,13 @@ func (x *MyCourse) GetResumeLessonId() string {
 		return x.ResumeLessonId
 	}
 	return ""
+}
+
+func (x *MyCourse) GetPosition() *Position {
+	if x != nil {
+		return x.Position
+	}
+	return nil
 }
 
 // Asks how far learners are.
@@ -700,7 +720,7 @@ var File_internal_service_learning_learningpb_learning_proto protoreflect.FileDe
 
 const file_internal_service_learning_learningpb_learning_proto_rawDesc = "" +
 	"\n" +
-	"3internal/service/learning/learningpb/learning.proto\x12\x10stoa.learning.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xd1\x02\n" +
+	"3internal/service/learning/learningpb/learning.proto\x12\x10stoa.learning.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a3internal/service/learning/learningpb/progress.proto\"\x87\x03\n" +
 	"\bProgress\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x18\n" +
@@ -710,7 +730,8 @@ const file_internal_service_learning_learningpb_learning_proto_rawDesc = "" +
 	"\alessons\x18\x05 \x03(\v2!.stoa.learning.v1.CompletedLessonR\alessons\x12=\n" +
 	"\fcompleted_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAt\x124\n" +
 	"\x10resume_lesson_id\x18\a \x01(\tB\n" +
-	"\xb2\xd4\x18\x06lessonR\x0eresumeLessonId\"y\n" +
+	"\xb2\xd4\x18\x06lessonR\x0eresumeLessonId\x124\n" +
+	"\x05items\x18\b \x03(\v2\x1e.stoa.learning.v1.ItemProgressR\x05items\"y\n" +
 	"\x0fCompletedLesson\x12'\n" +
 	"\tlesson_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06lessonR\blessonId\x12=\n" +
@@ -729,7 +750,7 @@ const file_internal_service_learning_learningpb_learning_proto_rawDesc = "" +
 	"\x15ListMyCoursesResponse\x120\n" +
 	"\x05items\x18\x01 \x03(\v2\x1a.stoa.learning.v1.MyCourseR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor\"\x95\x02\n" +
+	"nextCursor\"\xcd\x02\n" +
 	"\bMyCourse\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x14\n" +
@@ -739,7 +760,8 @@ const file_internal_service_learning_learningpb_learning_proto_rawDesc = "" +
 	"enrolledAt\x12=\n" +
 	"\fcompleted_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAt\x124\n" +
 	"\x10resume_lesson_id\x18\x06 \x01(\tB\n" +
-	"\xb2\xd4\x18\x06lessonR\x0eresumeLessonId\"\x88\x01\n" +
+	"\xb2\xd4\x18\x06lessonR\x0eresumeLessonId\x126\n" +
+	"\bposition\x18\a \x01(\v2\x1a.stoa.learning.v1.PositionR\bposition\"\x88\x01\n" +
 	"\x13ListLearnersRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
@@ -791,31 +813,35 @@ var file_internal_service_learning_learningpb_learning_proto_goTypes = []any{
 	(*ListLearnersResponse)(nil),  // 8: stoa.learning.v1.ListLearnersResponse
 	(*Learner)(nil),               // 9: stoa.learning.v1.Learner
 	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*ItemProgress)(nil),          // 11: stoa.learning.v1.ItemProgress
+	(*Position)(nil),              // 12: stoa.learning.v1.Position
 }
 var file_internal_service_learning_learningpb_learning_proto_depIdxs = []int32{
 	1,  // 0: stoa.learning.v1.Progress.lessons:type_name -> stoa.learning.v1.CompletedLesson
 	10, // 1: stoa.learning.v1.Progress.completed_at:type_name -> google.protobuf.Timestamp
-	10, // 2: stoa.learning.v1.CompletedLesson.completed_at:type_name -> google.protobuf.Timestamp
-	6,  // 3: stoa.learning.v1.ListMyCoursesResponse.items:type_name -> stoa.learning.v1.MyCourse
-	10, // 4: stoa.learning.v1.MyCourse.enrolled_at:type_name -> google.protobuf.Timestamp
-	10, // 5: stoa.learning.v1.MyCourse.completed_at:type_name -> google.protobuf.Timestamp
-	9,  // 6: stoa.learning.v1.ListLearnersResponse.items:type_name -> stoa.learning.v1.Learner
-	10, // 7: stoa.learning.v1.Learner.enrolled_at:type_name -> google.protobuf.Timestamp
-	10, // 8: stoa.learning.v1.Learner.last_seen_at:type_name -> google.protobuf.Timestamp
-	10, // 9: stoa.learning.v1.Learner.completed_at:type_name -> google.protobuf.Timestamp
-	2,  // 10: stoa.learning.v1.LearningService.ViewLesson:input_type -> stoa.learning.v1.ViewLessonRequest
-	3,  // 11: stoa.learning.v1.LearningService.GetProgress:input_type -> stoa.learning.v1.GetProgressRequest
-	4,  // 12: stoa.learning.v1.LearningService.ListMyCourses:input_type -> stoa.learning.v1.ListMyCoursesRequest
-	7,  // 13: stoa.learning.v1.LearningService.ListLearners:input_type -> stoa.learning.v1.ListLearnersRequest
-	0,  // 14: stoa.learning.v1.LearningService.ViewLesson:output_type -> stoa.learning.v1.Progress
-	0,  // 15: stoa.learning.v1.LearningService.GetProgress:output_type -> stoa.learning.v1.Progress
-	5,  // 16: stoa.learning.v1.LearningService.ListMyCourses:output_type -> stoa.learning.v1.ListMyCoursesResponse
-	8,  // 17: stoa.learning.v1.LearningService.ListLearners:output_type -> stoa.learning.v1.ListLearnersResponse
-	14, // [14:18] is the sub-list for method output_type
-	10, // [10:14] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	11, // 2: stoa.learning.v1.Progress.items:type_name -> stoa.learning.v1.ItemProgress
+	10, // 3: stoa.learning.v1.CompletedLesson.completed_at:type_name -> google.protobuf.Timestamp
+	6,  // 4: stoa.learning.v1.ListMyCoursesResponse.items:type_name -> stoa.learning.v1.MyCourse
+	10, // 5: stoa.learning.v1.MyCourse.enrolled_at:type_name -> google.protobuf.Timestamp
+	10, // 6: stoa.learning.v1.MyCourse.completed_at:type_name -> google.protobuf.Timestamp
+	12, // 7: stoa.learning.v1.MyCourse.position:type_name -> stoa.learning.v1.Position
+	9,  // 8: stoa.learning.v1.ListLearnersResponse.items:type_name -> stoa.learning.v1.Learner
+	10, // 9: stoa.learning.v1.Learner.enrolled_at:type_name -> google.protobuf.Timestamp
+	10, // 10: stoa.learning.v1.Learner.last_seen_at:type_name -> google.protobuf.Timestamp
+	10, // 11: stoa.learning.v1.Learner.completed_at:type_name -> google.protobuf.Timestamp
+	2,  // 12: stoa.learning.v1.LearningService.ViewLesson:input_type -> stoa.learning.v1.ViewLessonRequest
+	3,  // 13: stoa.learning.v1.LearningService.GetProgress:input_type -> stoa.learning.v1.GetProgressRequest
+	4,  // 14: stoa.learning.v1.LearningService.ListMyCourses:input_type -> stoa.learning.v1.ListMyCoursesRequest
+	7,  // 15: stoa.learning.v1.LearningService.ListLearners:input_type -> stoa.learning.v1.ListLearnersRequest
+	0,  // 16: stoa.learning.v1.LearningService.ViewLesson:output_type -> stoa.learning.v1.Progress
+	0,  // 17: stoa.learning.v1.LearningService.GetProgress:output_type -> stoa.learning.v1.Progress
+	5,  // 18: stoa.learning.v1.LearningService.ListMyCourses:output_type -> stoa.learning.v1.ListMyCoursesResponse
+	8,  // 19: stoa.learning.v1.LearningService.ListLearners:output_type -> stoa.learning.v1.ListLearnersResponse
+	16, // [16:20] is the sub-list for method output_type
+	12, // [12:16] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_learning_learningpb_learning_proto_init() }
@@ -823,6 +849,7 @@ func file_internal_service_learning_learningpb_learning_proto_init() {
 	if File_internal_service_learning_learningpb_learning_proto != nil {
 		return
 	}
+	file_internal_service_learning_learningpb_progress_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

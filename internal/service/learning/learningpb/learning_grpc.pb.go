@@ -33,10 +33,10 @@ const (
 //
 // Progress through courses.
 type LearningServiceClient interface {
-	// Records that the caller has viewed a lesson, which completes it. Viewing
-	// again changes only where they resume. Errors: lesson.not_found (404) for one
-	// that is not in the published version or hidden, lesson.locked (403) for one
-	// that is not open, with the reasons.
+	// Records that the caller has viewed a lesson, which completes it where viewing
+	// is all that its rule asks for. Viewing again changes only where they resume.
+	// Errors: lesson.not_found (404) for one that is not in the version they see or
+	// hidden, lesson.locked (403) for one that is not open, with the reasons.
 	ViewLesson(ctx context.Context, in *ViewLessonRequest, opts ...grpc.CallOption) (*Progress, error)
 	// Returns the caller's progress through a course.
 	GetProgress(ctx context.Context, in *GetProgressRequest, opts ...grpc.CallOption) (*Progress, error)
@@ -100,10 +100,10 @@ func (c *learningServiceClient) ListLearners(ctx context.Context, in *ListLearne
 //
 // Progress through courses.
 type LearningServiceServer interface {
-	// Records that the caller has viewed a lesson, which completes it. Viewing
-	// again changes only where they resume. Errors: lesson.not_found (404) for one
-	// that is not in the published version or hidden, lesson.locked (403) for one
-	// that is not open, with the reasons.
+	// Records that the caller has viewed a lesson, which completes it where viewing
+	// is all that its rule asks for. Viewing again changes only where they resume.
+	// Errors: lesson.not_found (404) for one that is not in the version they see or
+	// hidden, lesson.locked (403) for one that is not open, with the reasons.
 	ViewLesson(context.Context, *ViewLessonRequest) (*Progress, error)
 	// Returns the caller's progress through a course.
 	GetProgress(context.Context, *GetProgressRequest) (*Progress, error)

@@ -1,0 +1,169 @@
+package learning
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/stoa-lms/stoa/internal/pg"
+)
+
+// scene is where somebody does something: the item as they see it, what they have
+// done so far, and their clock, which is locked until the transaction ends. Of two
+// things that they do at the same time the second sees what the first did.
+type scene struct {
+	AccountID, CourseID, ItemID string
+
+	Version      int32
+	Kind         string
+	WatchPercent int32
+	MediaIDs     []string
+	Durations    []int64 // of the media, 0 where not known
+	Watched      []int64 // of the media, in milliseconds
+	Complete     bool
+	Known        bool // there is a row of the learner
+	Zone         *time.Location
+
+	now        time.Time
+	lastAt     *time.Time
+	lastCourse string
+	watch      watchClock
+}
+
+// enter locks the course, as it is now, and the clock of a person, and finds the
+// item: notFound where the version that they see does not have it.
+func (s *Service) enter(ctx context.Context, tx *pg.Tx, accountID, courseID, itemID string, notFound error) (*scene, error) {
+	c := &scene{AccountID: accountID, CourseID: courseID, ItemID: itemID, now: s.now()}
+	for first := true; ; first = false {
+		found, err := c.read(ctx, tx, first)
+		if err != nil {
+			return nil, fmt.Errorf("enter: %w", err)
+		}
+		if found && c.Known {
+			return c, nil
+		}
+		if !found && (c.Known || !first) {
+			return nil, notFound
+		}
+		// Their first time: which version they see hangs on their cohort.
+		tag, err := tx.Exec(ctx, `
+			INSERT INTO learner (course_id, account_id, pinned_version)
+			SELECT k.course_id, $2, coalesce((
+				SELECT p.version FROM cohort_member m JOIN cohort_pin p USING (course_id, cohort_id)
+				WHERE m.course_id = $1 AND m.account_id = $2), 0)
+			FROM course k WHERE k.course_id = $1
+			ON CONFLICT DO NOTHING`, courseID, accountID)
+		if err != nil {
+			return nil, fmt.Errorf("enter: %w", err)
+		}
+		if tag.RowsAffected() == 0 && !found {
+			return nil, notFound
+		}
+	}
+}
+
+// read fills the scene in one round trip, and reports whether there is the item.
+// The first time it takes the locks.
+func (c *scene) read(ctx context.Context, tx *pg.Tx, first bool) (bool, error) {
+	var zone string
+	var watch []byte
+	found, hasClock := false, false
+	b := &pgx.Batch{}
+	if first {
+		b.Queue(`SELECT pg_advisory_xact_lock_shared(hashtext('learning.course'), hashtext($1))`, c.CourseID)
+		b.Queue(`SELECT last_at, last_course_id, watch FROM learner_clock WHERE account_id = $1 FOR UPDATE`, c.AccountID).Query(func(rows pgx.Rows) error {
+			_, err := pgx.ForEachRow(rows, []any{&c.lastAt, &c.lastCourse, &watch}, func() error {
+				hasClock = true
+				return json.Unmarshal(watch, &c.watch)
+			})
+			return err
+		})
+	}
+	b.Queue(`
+		SELECT i.version, i.kind, i.watch_percent, i.media_ids, coalesce(nullif(a.time_zone, ''), k.time_zone), l.account_id IS NOT NULL,
+			ARRAY(SELECT coalesce(m.duration_ms, 0)::bigint FROM unnest(i.media_ids) WITH ORDINALITY AS u (media_id, n)
+				LEFT JOIN media m USING (media_id) ORDER BY u.n),
+			ARRAY(SELECT coalesce(p.watched_ms, 0)::bigint FROM unnest(i.media_ids) WITH ORDINALITY AS u (media_id, n)
+				LEFT JOIN watched p ON p.course_id = $1 AND p.media_id = u.media_id AND p.account_id = $2 ORDER BY u.n),
+			EXISTS (SELECT FROM lesson_completion d WHERE d.course_id = $1 AND d.account_id = $2 AND d.lesson_id = $3)
+		FROM course k
+			LEFT JOIN learner l ON l.course_id = k.course_id AND l.account_id = $2
+			LEFT JOIN account a ON a.account_id = $2
+			JOIN published_item i ON i.course_id = k.course_id AND i.version = `+seen+` AND i.item_id = $3 AND i.kind <> 'module'
+		WHERE k.course_id = $1`, c.CourseID, c.AccountID, c.ItemID).Query(func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&c.Version, &c.Kind, &c.WatchPercent, &c.MediaIDs, &zone, &c.Known, &c.Durations, &c.Watched, &c.Complete},
+			func() error { found = true; return nil })
+		return err
+	})
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return false, err
+	}
+	c.Zone = zoneOf(zone)
+	if first && !hasClock {
+		if err := c.startClock(ctx, tx); err != nil {
+			return false, err
+		}
+	}
+	return found, nil
+}
+
+// startClock makes the clock of somebody who has none, and locks it, which another
+// call may have made meanwhile.
+func (c *scene) startClock(ctx context.Context, tx *pg.Tx) error {
+	if _, err := tx.Exec(ctx, `INSERT INTO learner_clock (account_id) VALUES ($1) ON CONFLICT DO NOTHING`, c.AccountID); err != nil {
+		return err
+	}
+	var watch []byte
+	err := tx.QueryRow(ctx, `SELECT last_at, last_course_id, watch FROM learner_clock WHERE account_id = $1 FOR UPDATE`, c.AccountID).
+		Scan(&c.lastAt, &c.lastCourse, &watch)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(watch, &c.watch)
+}
+
+// zoneOf returns a zone by its IANA name, UTC where there is none.
+func zoneOf(name string) *time.Location {
+	zone, err := time.LoadLocation(name)
+	if err != nil || name == "Local" {
+		return time.UTC
+	}
+	return zone
+}
+
+// leave queues what every act leaves behind: where they were last, the clock, and
+// the day. acted says whether it counts for a streak.
+func (c *scene) leave(b *pgx.Batch, credited int64, acted bool) error {
+	b.Queue(`
+		UPDATE learner SET resume_lesson_id = $3, last_seen_at = greatest(last_seen_at, $4) WHERE course_id = $1 AND account_id = $2`,
+		c.CourseID, c.AccountID, c.ItemID, c.now)
+	watch, err := json.Marshal(c.watch)
+	if err != nil {
+		return err
+	}
+	b.Queue(`UPDATE learner_clock SET last_at = greatest(last_at, $2), last_course_id = $3, watch = $4 WHERE account_id = $1`,
+		c.AccountID, c.now, c.CourseID, watch)
+	// What was played is this course's; other time that of the course in which it began.
+	spent, of := busy(c.lastAt, c.now, credited).Milliseconds(), c.CourseID
+	if credited == 0 && spent > 0 && c.lastCourse != "" {
+		of = c.lastCourse
+	}
+	day := c.now.In(c.Zone).Format(time.DateOnly)
+	courses, spents, acts := []string{c.CourseID}, []int64{spent}, []bool{acted}
+	if of != c.CourseID {
+		courses, spents, acts = []string{c.CourseID, of}, []int64{0, spent}, []bool{acted, false}
+	}
+	if spent == 0 && !acted {
+		return nil
+	}
+	b.Queue(`
+		INSERT INTO activity_day AS d (account_id, day, course_id, spent_ms, acted)
+		SELECT $1, $2::text::date, f.course_id, f.spent, f.acted FROM unnest($3::text[], $4::bigint[], $5::boolean[]) AS f (course_id, spent, acted)
+		WHERE f.spent > 0 OR f.acted
+		ON CONFLICT (account_id, day, course_id) DO UPDATE SET spent_ms = d.spent_ms + EXCLUDED.spent_ms, acted = d.acted OR EXCLUDED.acted`,
+		c.AccountID, day, courses, spents, acts)
+	return nil
+}
