@@ -3,6 +3,7 @@ package learning
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,6 +26,7 @@ type scene struct {
 	Watched      []int64 // of the media, in milliseconds
 	Complete     bool
 	Known        bool // there is a row of the learner
+	Waits        bool // something of the course is not available to them yet
 	Zone         *time.Location
 
 	now        time.Time
@@ -33,20 +35,53 @@ type scene struct {
 	watch      watchClock
 }
 
+// errUnchecked is that an item may be closed. It is told to nobody.
+var errUnchecked = errors.New("learning: it was not asked whether the item is open")
+
+// whenOpen has somebody do something in an item that is open to them. Nearly always
+// the first try finds that nothing of the course is closed to anybody. Otherwise it is
+// asked outside of the transaction, as the answer may take calls to others.
+func whenOpen[R any](ctx context.Context, s *Service, courseID, itemID string, do func(checked bool) (R, error)) (R, error) {
+	out, err := do(false)
+	if !errors.Is(err, errUnchecked) {
+		return out, err
+	}
+	if err := s.checkOpen(ctx, courseID, itemID); err != nil {
+		return out, err
+	}
+	return do(true)
+}
+
 // enter locks the course, as it is now, and the clock of a person, and finds the
-// item: notFound where the version that they see does not have it.
-func (s *Service) enter(ctx context.Context, tx *pg.Tx, accountID, courseID, itemID string, notFound error) (*scene, error) {
-	c := &scene{AccountID: accountID, CourseID: courseID, ItemID: itemID, now: s.now()}
+// item: notFound where the version that they see does not have it, errUnchecked where
+// it may be closed and nobody has checked.
+func (s *Service) enter(ctx context.Context, tx *pg.Tx, c *scene, checked bool, notFound error) error {
+	c.now = s.now()
+	if err := s.find(ctx, tx, c, notFound); err != nil || checked {
+		return err
+	}
+	v, err := s.versionOf(ctx, tx, c.CourseID, c.Version)
+	if err != nil {
+		return err
+	}
+	if c.Waits || v != nil && v.byID[c.ItemID] != nil && v.byID[c.ItemID].chain != nil {
+		return errUnchecked
+	}
+	return nil
+}
+
+// find fills the scene.
+func (s *Service) find(ctx context.Context, tx *pg.Tx, c *scene, notFound error) error {
 	for first := true; ; first = false {
 		found, err := c.read(ctx, tx, first)
 		if err != nil {
-			return nil, fmt.Errorf("enter: %w", err)
+			return fmt.Errorf("enter: %w", err)
 		}
 		if found && c.Known {
-			return c, nil
+			return nil
 		}
 		if !found && (c.Known || !first) {
-			return nil, notFound
+			return notFound
 		}
 		// Their first time: which version they see hangs on their cohort.
 		tag, err := tx.Exec(ctx, `
@@ -55,12 +90,12 @@ func (s *Service) enter(ctx context.Context, tx *pg.Tx, accountID, courseID, ite
 				SELECT p.version FROM cohort_member m JOIN cohort_pin p USING (course_id, cohort_id)
 				WHERE m.course_id = $1 AND m.account_id = $2), 0)
 			FROM course k WHERE k.course_id = $1
-			ON CONFLICT DO NOTHING`, courseID, accountID)
+			ON CONFLICT DO NOTHING`, c.CourseID, c.AccountID)
 		if err != nil {
-			return nil, fmt.Errorf("enter: %w", err)
+			return fmt.Errorf("enter: %w", err)
 		}
 		if tag.RowsAffected() == 0 && !found {
-			return nil, notFound
+			return notFound
 		}
 	}
 }
@@ -84,6 +119,7 @@ func (c *scene) read(ctx context.Context, tx *pg.Tx, first bool) (bool, error) {
 	}
 	b.Queue(`
 		SELECT i.version, i.kind, i.watch_percent, i.media_ids, coalesce(nullif(a.time_zone, ''), k.time_zone), l.account_id IS NOT NULL,
+			EXISTS (SELECT FROM effective_deadline d WHERE d.course_id = $1 AND d.account_id = $2 AND d.available_from > $4),
 			ARRAY(SELECT coalesce(m.duration_ms, 0)::bigint FROM unnest(i.media_ids) WITH ORDINALITY AS u (media_id, n)
 				LEFT JOIN media m USING (media_id) ORDER BY u.n),
 			ARRAY(SELECT coalesce(p.watched_ms, 0)::bigint FROM unnest(i.media_ids) WITH ORDINALITY AS u (media_id, n)
@@ -93,8 +129,8 @@ func (c *scene) read(ctx context.Context, tx *pg.Tx, first bool) (bool, error) {
 			LEFT JOIN learner l ON l.course_id = k.course_id AND l.account_id = $2
 			LEFT JOIN account a ON a.account_id = $2
 			JOIN published_item i ON i.course_id = k.course_id AND i.version = `+seen+` AND i.item_id = $3 AND i.kind <> 'module'
-		WHERE k.course_id = $1`, c.CourseID, c.AccountID, c.ItemID).Query(func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&c.Version, &c.Kind, &c.WatchPercent, &c.MediaIDs, &zone, &c.Known, &c.Durations, &c.Watched, &c.Complete},
+		WHERE k.course_id = $1`, c.CourseID, c.AccountID, c.ItemID, c.now).Query(func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&c.Version, &c.Kind, &c.WatchPercent, &c.MediaIDs, &zone, &c.Known, &c.Waits, &c.Durations, &c.Watched, &c.Complete},
 			func() error { found = true; return nil })
 		return err
 	})

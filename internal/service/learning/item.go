@@ -207,19 +207,19 @@ func (it item) requirements() []*learningpb.RequirementProgress {
 
 // ViewItem implements learningpb.ProgressServiceServer.
 func (s *Service) ViewItem(ctx context.Context, req *learningpb.ViewItemRequest) (*learningpb.ItemProgress, error) {
-	if err := s.checkOpen(ctx, req.GetCourseId(), req.GetItemId()); err != nil {
-		return nil, itemError(err)
-	}
-	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*learningpb.ItemProgress, error) {
-		c, err := s.enter(ctx, tx, auth.From(ctx).Account, req.GetCourseId(), req.GetItemId(), ErrItemNotFound)
-		if err != nil {
-			return nil, err
-		}
-		if err := s.view(ctx, tx, c); err != nil {
-			return nil, err
-		}
-		return s.explain(ctx, tx, c.AccountID, c.CourseID, c.ItemID)
+	out, err := whenOpen(ctx, s, req.GetCourseId(), req.GetItemId(), func(checked bool) (*learningpb.ItemProgress, error) {
+		return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*learningpb.ItemProgress, error) {
+			c := &scene{AccountID: auth.From(ctx).Account, CourseID: req.GetCourseId(), ItemID: req.GetItemId()}
+			if err := s.enter(ctx, tx, c, checked, ErrItemNotFound); err != nil {
+				return nil, err
+			}
+			if err := s.view(ctx, tx, c); err != nil {
+				return nil, err
+			}
+			return s.explain(ctx, tx, c.AccountID, c.CourseID, c.ItemID)
+		})
 	})
+	return out, itemError(err)
 }
 
 // GetItemProgress implements learningpb.ProgressServiceServer.
@@ -262,17 +262,17 @@ func knownLearner(ctx context.Context, q pg.Querier, courseID, accountID string)
 
 // MarkItem implements learningpb.ProgressServiceServer.
 func (s *Service) MarkItem(ctx context.Context, req *learningpb.MarkItemRequest) (*learningpb.ItemProgress, error) {
-	if err := s.checkOpen(ctx, req.GetCourseId(), req.GetItemId()); err != nil {
-		return nil, itemError(err)
-	}
-	return s.markAs(ctx, req, auth.From(ctx).Account, mark{course: req.GetCourseId(), item: req.GetItemId(), done: req.GetDone()})
+	out, err := whenOpen(ctx, s, req.GetCourseId(), req.GetItemId(), func(checked bool) (*learningpb.ItemProgress, error) {
+		return s.markAs(ctx, req, auth.From(ctx).Account, mark{course: req.GetCourseId(), item: req.GetItemId(), done: req.GetDone()}, checked)
+	})
+	return out, itemError(err)
 }
 
 // MarkLearnerItem implements learningpb.ProgressServiceServer.
 func (s *Service) MarkLearnerItem(ctx context.Context, req *learningpb.MarkLearnerItemRequest) (*learningpb.ItemProgress, error) {
 	return s.markAs(ctx, req, req.GetAccountId(), mark{
 		course: req.GetCourseId(), item: req.GetItemId(), done: req.GetDone(), reason: strings.TrimSpace(req.GetReason()), staff: true,
-	})
+	}, true)
 }
 
 // mark is what somebody says by hand of an item.
@@ -282,15 +282,15 @@ type mark struct {
 	reason       string
 }
 
-func (s *Service) markAs(ctx context.Context, req proto.Message, account string, m mark) (*learningpb.ItemProgress, error) {
+func (s *Service) markAs(ctx context.Context, req proto.Message, account string, m mark, checked bool) (*learningpb.ItemProgress, error) {
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*learningpb.ItemProgress, error) {
 		if m.staff {
 			if err := knownLearner(ctx, tx, m.course, account); err != nil {
 				return nil, err
 			}
 		}
-		c, err := s.enter(ctx, tx, account, m.course, m.item, ErrItemNotFound)
-		if err != nil {
+		c := &scene{AccountID: account, CourseID: m.course, ItemID: m.item}
+		if err := s.enter(ctx, tx, c, checked, ErrItemNotFound); err != nil {
 			return nil, err
 		}
 		if err := s.mark(ctx, tx, c, m); err != nil {

@@ -21,23 +21,21 @@ type server struct {
 }
 
 func (r *server) ViewLesson(ctx context.Context, req *learningpb.ViewLessonRequest) (*learningpb.Progress, error) {
-	if err := r.service.checkOpen(ctx, req.GetCourseId(), req.GetLessonId()); err != nil {
-		return nil, err
-	}
-	return idempotency.Do(ctx, r.service.db, req, func(tx *pg.Tx) (*learningpb.Progress, error) {
-		account := auth.From(ctx).Account
-		c, err := r.service.enter(ctx, tx, account, req.GetCourseId(), req.GetLessonId(), ErrLessonNotFound)
-		if err != nil {
-			return nil, err
-		}
-		if err := r.service.view(ctx, tx, c); err != nil {
-			return nil, err
-		}
-		p, err := readProgress(ctx, tx, account, req.GetCourseId())
-		if err != nil {
-			return nil, err
-		}
-		return progressPB(req.GetCourseId(), p), nil
+	return whenOpen(ctx, r.service, req.GetCourseId(), req.GetLessonId(), func(checked bool) (*learningpb.Progress, error) {
+		return idempotency.Do(ctx, r.service.db, req, func(tx *pg.Tx) (*learningpb.Progress, error) {
+			c := &scene{AccountID: auth.From(ctx).Account, CourseID: req.GetCourseId(), ItemID: req.GetLessonId()}
+			if err := r.service.enter(ctx, tx, c, checked, ErrLessonNotFound); err != nil {
+				return nil, err
+			}
+			if err := r.service.view(ctx, tx, c); err != nil {
+				return nil, err
+			}
+			p, err := readProgress(ctx, tx, c.AccountID, c.CourseID)
+			if err != nil {
+				return nil, err
+			}
+			return progressPB(c.CourseID, p), nil
+		})
 	})
 }
 

@@ -31,16 +31,15 @@ func (s *Service) RecordWatch(ctx context.Context, req *learningpb.RecordWatchRe
 			return nil, fault.InvalidField(fmt.Sprintf("intervals[%d].to_ms", i), "watch.interval", "An interval ends behind where it begins.")
 		}
 	}
-	if err := s.checkOpen(ctx, req.GetCourseId(), req.GetLessonId()); err != nil {
-		return nil, err
-	}
-	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*learningpb.RecordWatchResponse, error) {
-		tx.Exempt("what was played, which the completion of the item records")
-		c, err := s.enter(ctx, tx, auth.From(ctx).Account, req.GetCourseId(), req.GetLessonId(), ErrLessonNotFound)
-		if err != nil {
-			return nil, err
-		}
-		return s.watch(ctx, tx, c, req)
+	return whenOpen(ctx, s, req.GetCourseId(), req.GetLessonId(), func(checked bool) (*learningpb.RecordWatchResponse, error) {
+		return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*learningpb.RecordWatchResponse, error) {
+			tx.Exempt("what was played, which the completion of the item records")
+			c := &scene{AccountID: auth.From(ctx).Account, CourseID: req.GetCourseId(), ItemID: req.GetLessonId()}
+			if err := s.enter(ctx, tx, c, checked, ErrLessonNotFound); err != nil {
+				return nil, err
+			}
+			return s.watch(ctx, tx, c, req)
+		})
 	})
 }
 
