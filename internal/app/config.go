@@ -83,7 +83,14 @@ type Config struct {
 	SignInRateLimit Int      `name:"sign-in-rate-limit" help:"Sign-ins and sign-ups a second that one address may make; twenty times as many at once. No bound when 0." default:"10" env:"STOA_SIGN_IN_RATE_LIMIT"`
 	RequestTimeout  Duration `help:"Time that a request may take; transfers of files may take longer." default:"20s" env:"STOA_REQUEST_TIMEOUT"`
 	MaxUpload       Int      `help:"Size in bytes that an uploaded file may have." default:"2147483648" env:"STOA_MAX_UPLOAD"`
-	Drain           Duration `help:"Time that requests in progress have to finish when the process is stopped." default:"20s" env:"STOA_DRAIN"`
+
+	MediaCourseQuota    Int      `help:"Bytes that all files of a course may have. No bound when 0." default:"53687091200" env:"STOA_MEDIA_COURSE_QUOTA"`
+	MediaAccountQuota   Int      `help:"Bytes that all files may have that an account has uploaded. No bound when 0." default:"214748364800" env:"STOA_MEDIA_ACCOUNT_QUOTA"`
+	MediaCourseUploads  Int      `help:"Unfinished uploads in pieces that a course may have. No bound when 0." default:"200" env:"STOA_MEDIA_COURSE_UPLOADS"`
+	MediaAccountUploads Int      `help:"Unfinished uploads in pieces that an account may have. No bound when 0." default:"50" env:"STOA_MEDIA_ACCOUNT_UPLOADS"`
+	MediaUploadLifetime Duration `help:"Time after which an upload in pieces is given up to which nothing comes." default:"24h" env:"STOA_MEDIA_UPLOAD_LIFETIME"`
+
+	Drain Duration `help:"Time that requests in progress have to finish when the process is stopped." default:"20s" env:"STOA_DRAIN"`
 
 	LogFormat string `help:"Format of the log: text or json." default:"text" env:"STOA_LOG_FORMAT"`
 	LogLevel  string `help:"Least level of what is logged: debug, info, warn or error." default:"info" env:"STOA_LOG_LEVEL"`
@@ -150,6 +157,9 @@ func (c *Config) Faults(services []string) []string {
 		"STOA_DATABASE_CONNECTIONS": c.Connections.err, "STOA_MIGRATE": c.Migrate.err, "STOA_DEMO": c.Demo.err, "STOA_RPC_INSECURE": c.RPCInsecure.err,
 		"STOA_RATE_LIMIT": c.RateLimit.err, "STOA_SIGN_IN_RATE_LIMIT": c.SignInRateLimit.err,
 		"STOA_REQUEST_TIMEOUT": c.RequestTimeout.err, "STOA_MAX_UPLOAD": c.MaxUpload.err, "STOA_DRAIN": c.Drain.err,
+		"STOA_MEDIA_COURSE_QUOTA": c.MediaCourseQuota.err, "STOA_MEDIA_ACCOUNT_QUOTA": c.MediaAccountQuota.err,
+		"STOA_MEDIA_COURSE_UPLOADS": c.MediaCourseUploads.err, "STOA_MEDIA_ACCOUNT_UPLOADS": c.MediaAccountUploads.err,
+		"STOA_MEDIA_UPLOAD_LIFETIME": c.MediaUploadLifetime.err,
 	} {
 		if err != nil {
 			add(setting, "%v", err)

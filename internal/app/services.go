@@ -80,7 +80,13 @@ var all = []service{
 		if err != nil {
 			return started{}, err
 		}
-		s := media.New(media.Config{DB: db, Log: p.log, Bucket: bucket, Key: [32]byte(key), MaxSize: p.cfg.MaxUpload.V})
+		s := media.New(media.Config{
+			DB: db, Log: p.log, Bucket: bucket, Key: [32]byte(key), MaxSize: p.cfg.MaxUpload.V,
+			UploadLifetime: p.cfg.MediaUploadLifetime.V, Limits: media.Limits{
+				CourseQuota: p.cfg.MediaCourseQuota.V, AccountQuota: p.cfg.MediaAccountQuota.V,
+				CourseUploads: int(p.cfg.MediaCourseUploads.V), AccountUploads: int(p.cfg.MediaAccountUploads.V),
+			},
+		})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
 	}},

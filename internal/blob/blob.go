@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -52,6 +54,7 @@ const probes = ".probe/"
 type Bucket struct {
 	bucket *blob.Bucket
 	upload func(ctx context.Context, b *blob.Bucket, key string, r io.Reader, opts *blob.WriterOptions) error
+	parts  multiparts
 }
 
 // Open returns the bucket that cfg names. It succeeds while an S3 server is
@@ -85,12 +88,16 @@ func openFolder(u *url.URL) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("blob: open %s: %w", u.Path, err)
 	}
-	return &Bucket{b, uploadFile}, nil
+	return &Bucket{b, folder(u.Path).upload, folderParts{u.Path}}, nil
 }
 
-// uploadFile writes beside the file and renames when all is written. Upload of
-// the driver would rename what it has got when the disk is full.
-func uploadFile(ctx context.Context, b *blob.Bucket, key string, r io.Reader, opts *blob.WriterOptions) error {
+// folder is where the objects of a folder bucket are.
+type folder string
+
+// upload writes beside the file and renames when all is written. Upload of the
+// driver would rename what it has got when the disk is full. When it returns nil
+// the file outlives a loss of power too.
+func (dir folder) upload(ctx context.Context, b *blob.Bucket, key string, r io.Reader, opts *blob.WriterOptions) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w, err := b.NewWriter(ctx, key, opts)
@@ -102,7 +109,18 @@ func uploadFile(ctx context.Context, b *blob.Bucket, key string, r io.Reader, op
 		_ = w.Close() // removes what was written, and says that it was cancelled
 		return err
 	}
-	return w.Close()
+	if err := w.Close(); err != nil || !plainKey.MatchString(key) {
+		return err
+	}
+	path := filepath.Join(string(dir), filepath.FromSlash(key))
+	f, err := os.Open(path) //nolint:gosec // within the bucket
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // deleted meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close(), syncDir(filepath.Dir(path)))
 }
 
 // Put stores what it reads until the end of r under key, in place of what was
@@ -251,6 +269,12 @@ func told(verb, key string, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return at
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrBadPart):
+		return at
+	case noUpload(err):
+		return fmt.Errorf("%w: %w", ErrNotFound, at)
+	case badPart(err):
+		return fmt.Errorf("%w: %w", ErrBadPart, at)
 	case gcerrors.Code(err) == gcerrors.NotFound && !noBucket(err):
 		return fmt.Errorf("%w: %w", ErrNotFound, at)
 	case unanswered(err):

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -55,13 +56,14 @@ func openS3(ctx context.Context, u *url.URL, cfg Config) (*Bucket, error) {
 		// Servers at an address of their own have no name per bucket.
 		opts.UsePathStyle = true
 	}
-	b, err := s3blob.OpenBucket(ctx, s3.New(opts), u.Host, &s3blob.Options{
+	client := s3.New(opts)
+	b, err := s3blob.OpenBucket(ctx, client, u.Host, &s3blob.Options{
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("blob: open %s: %w", u.Host, err)
 	}
-	return &Bucket{b, uploadS3}, nil
+	return &Bucket{b, uploadS3, &s3Parts{client, s3.NewPresignClient(client), u.Host}}, nil
 }
 
 // uploadS3 lets the driver read, so that it learns how reading failed and
@@ -114,4 +116,16 @@ func unanswered(err error) bool {
 func noBucket(err error) bool {
 	ae, ok := errors.AsType[smithy.APIError](err)
 	return ok && ae.ErrorCode() == "NoSuchBucket"
+}
+
+// noUpload tells an upload in parts that is not there.
+func noUpload(err error) bool {
+	ae, ok := errors.AsType[smithy.APIError](err)
+	return ok && ae.ErrorCode() == "NoSuchUpload"
+}
+
+// badPart tells parts that S3 makes no object of.
+func badPart(err error) bool {
+	ae, ok := errors.AsType[smithy.APIError](err)
+	return ok && slices.Contains([]string{"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "BadDigest", "InvalidDigest"}, ae.ErrorCode())
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 
@@ -106,7 +107,7 @@ func problemSchemas() spec.Map[*spec.Schema] {
 // handWritten are the routes of the edge that move files: streams over gRPC, so
 // that no HTTP rule can name them.
 func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor) route {
-	return map[protoreflect.FullName]func(protoreflect.MethodDescriptor) route{
+	routes := map[protoreflect.FullName]func(protoreflect.MethodDescriptor) route{
 		"stoa.media.v1.MediaService.UploadMedia": func(md protoreflect.MethodDescriptor) route {
 			return route{rpc: md, method: http.MethodPost, path: "/v1/courses/{course_id}/media", query: []string{"filename"}, edit: upload}
 		},
@@ -128,6 +129,8 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 			return route{rpc: md, method: http.MethodGet, path: "/v1/avatars/{avatar_id}", edit: downloadAvatar}
 		},
 	}
+	maps.Copy(routes, uploadRoutes())
+	return routes
 }
 
 func uploadAvatar(op *spec.Operation) {

@@ -77,6 +77,10 @@ func docsRPCs() map[string]docsRPC {
 var docsByHand = map[string]docsRPC{
 	"UploadMedia":        {method: "post", path: "/v1/courses/{course_id}/media"},
 	"DownloadMedia":      {method: "get", path: "/v1/media/{media_id}/content"},
+	"CreateUpload":       {method: "post", path: "/v1/courses/{course_id}/uploads"},
+	"AppendUpload":       {method: "patch", path: "/v1/courses/{course_id}/uploads/{upload_id}"},
+	"DeleteUpload":       {method: "delete", path: "/v1/courses/{course_id}/uploads/{upload_id}"},
+	"PutPart":            {method: "put", path: "/v1/uploads/{upload_id}/parts/{number}"},
 	"UploadAvatar":       {method: "put", path: "/v1/me/avatar"},
 	"DownloadAvatar":     {method: "get", path: "/v1/avatars/{avatar_id}"},
 	"UploadImport":       {method: "post", path: "/v1/courses/{course_id}/imports"},
@@ -296,7 +300,7 @@ func docsSample(t *testing.T, d *spec.Document, s *spec.Schema, all, answer bool
 		}
 		return 1
 	}
-	for _, v := range slices.Concat(s.Examples, s.Enum, []string{"x", "en", "ada@example.org", "2026-11-23T18:14:40Z", "123456", strings.Repeat("x", 10), "lesson_01h455vb4pex5vsknk084sn02q"}) {
+	for _, v := range slices.Concat(s.Examples, s.Enum, []string{"x", "en", "ada@example.org", "2026-11-23T18:14:40Z", "123456", strings.Repeat("x", 10), strings.Repeat("a", 64), "lesson_01h455vb4pex5vsknk084sn02q"}) {
 		if docsAccepts(s, v) {
 			return v
 		}

@@ -81,6 +81,8 @@ type Edge struct {
 	identity   identitypb.IdentityServiceClient
 	media      mediapb.MediaServiceClient
 	avatars    mediapb.AvatarServiceClient
+	uploads    mediapb.UploadServiceClient
+	parts      mediapb.MultipartServiceClient
 	commerce   commercepb.CommerceServiceClient
 	notify     notifypb.NotifyServiceClient
 	tokens     *otter.Cache[string, auth.Principal]
@@ -122,6 +124,8 @@ func New(cfg Config) (*Edge, error) {
 		identity:   identitypb.NewIdentityServiceClient(cfg.Conns["identity"]),
 		media:      mediapb.NewMediaServiceClient(cfg.Conns["media"]),
 		avatars:    mediapb.NewAvatarServiceClient(cfg.Conns["media"]),
+		uploads:    mediapb.NewUploadServiceClient(cfg.Conns["media"]),
+		parts:      mediapb.NewMultipartServiceClient(cfg.Conns["media"]),
 		commerce:   commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
 		notify:     notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
 		tokens:     tokens,
@@ -164,6 +168,8 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 		mux.HandleFunc("POST "+path, e.followLink)
 	}
 	mux.HandleFunc("POST /v1/courses/{course_id}/media", e.upload)
+	e.tus(mux)
+	mux.HandleFunc("PUT /v1/uploads/{upload_id}/parts/{number}", e.putPart)
 	mux.HandleFunc("POST /v1/courses/{course_id}/imports", e.importPeople)
 	mux.HandleFunc("GET /v1/courses/{course_id}/imports/{import_id}/report", e.importReport)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
@@ -237,6 +243,15 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{mediapb.File_internal_service_media_mediapb_media_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterMediaServiceHandlerClient(ctx, g, e.media)
+		}},
+		{mediapb.File_internal_service_media_mediapb_uploads_proto, func(g *runtime.ServeMux) error {
+			return mediapb.RegisterUploadServiceHandlerClient(ctx, g, e.uploads)
+		}},
+		{mediapb.File_internal_service_media_mediapb_multipart_proto, func(g *runtime.ServeMux) error {
+			return mediapb.RegisterMultipartServiceHandlerClient(ctx, g, e.parts)
+		}},
+		{mediapb.File_internal_service_media_mediapb_library_proto, func(g *runtime.ServeMux) error {
+			return mediapb.RegisterLibraryServiceHandlerClient(ctx, g, mediapb.NewLibraryServiceClient(e.Conns["media"]))
 		}},
 		{mediapb.File_internal_service_media_mediapb_avatars_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterAvatarServiceHandlerClient(ctx, g, e.avatars)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
 // file is an uploaded file. There is a row as soon as all its bytes are stored;
@@ -28,20 +29,38 @@ type file struct {
 	State       string
 	Problem     string
 	Percent     int16
+	ObjectID    string // names the object that has the bytes; copies share it
+	DeletedAt   *time.Time
 }
 
-// object is the name in the bucket of the bytes of a file or an avatar. Their ids
-// begin differently, so that each kind has a prefix of its own.
+// object is the name in the bucket of the bytes of a file, by its object id, or of
+// an avatar. Their ids begin differently, so that each kind has a prefix of its own.
 func object(id string) string { return "media/" + id }
 
-const columns = `id, course_id, filename, content_type, size, sha256, public, uploaded_by, created_at, state, problem, percent`
+// variants is what the names in the bucket begin with of all that was made of an
+// object. It goes when the object does.
+func variants(objectID string) string { return "variants/" + objectID + "/" }
+
+const columns = `id, course_id, filename, content_type, size, sha256, public, uploaded_by, created_at, state, problem, percent,
+	coalesce(object_id, id) AS object_id, deleted_at`
 
 func insertFile(ctx context.Context, tx *pg.Tx, f file) error {
-	_, err := tx.Exec(ctx, `
-		INSERT INTO media (id, course_id, filename, content_type, size, sha256, uploaded_by, created_at, state, problem, percent)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		f.ID, f.CourseID, f.Filename, f.ContentType, f.Size, f.SHA256, f.UploadedBy, f.CreatedAt, f.State, f.Problem, f.Percent)
-	return err
+	return insertFiles(ctx, tx, []file{f})
+}
+
+// insertFiles inserts files, all in one round trip.
+func insertFiles(ctx context.Context, tx *pg.Tx, files []file) error {
+	if len(files) == 0 {
+		return nil
+	}
+	batch := &pgx.Batch{}
+	for _, f := range files {
+		batch.Queue(`
+			INSERT INTO media (id, course_id, filename, content_type, size, sha256, uploaded_by, created_at, state, problem, percent, object_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, nullif($12, $1))`,
+			f.ID, f.CourseID, f.Filename, f.ContentType, f.Size, f.SHA256, f.UploadedBy, f.CreatedAt, f.State, f.Problem, f.Percent, f.ObjectID)
+	}
+	return tx.SendBatch(ctx, batch).Close()
 }
 
 // byID returns a file of any course; who may have it is to be proved by a
@@ -50,9 +69,9 @@ func (s *Service) byID(ctx context.Context, id string) (file, error) {
 	return s.one(ctx, `SELECT `+columns+` FROM media WHERE id = $1`, id)
 }
 
-// ofCourse returns a file of one course.
+// ofCourse returns a file of one course, unless it was deleted.
 func (s *Service) ofCourse(ctx context.Context, course, id string) (file, error) {
-	return s.one(ctx, `SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2`, id, course)
+	return s.one(ctx, `SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2 AND deleted_at IS NULL`, id, course)
 }
 
 func (s *Service) one(ctx context.Context, sql string, args ...any) (file, error) {
@@ -67,7 +86,8 @@ func (s *Service) one(ctx context.Context, sql string, args ...any) (file, error
 	return f, err
 }
 
-// batch returns those of the files that are of the course.
+// batch returns those of the files that are of the course, deleted ones too until
+// they are gone, so that what shows them goes on to do so.
 func (s *Service) batch(ctx context.Context, course string, ids []string) ([]file, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -77,15 +97,18 @@ func (s *Service) batch(ctx context.Context, course string, ids []string) ([]fil
 
 // list returns a page of a course's files, the newest first, and the cursor of
 // the next.
-func (s *Service) list(ctx context.Context, course string, size int, cursor string) ([]file, string, error) {
-	at, id, err := page.After(cursor)
+func (s *Service) list(ctx context.Context, req *mediapb.ListMediaRequest) ([]file, string, error) {
+	size := page.Size(req.GetPageSize())
+	at, id, err := page.After(req.GetCursor())
 	if err != nil {
 		return nil, "", err
 	}
 	found, err := s.many(ctx, `
 		SELECT `+columns+` FROM media
-		WHERE course_id = $1 AND (created_at, id) < ($2, $3)
-		ORDER BY created_at DESC, id DESC LIMIT $4`, course, at, id, size+1)
+		WHERE course_id = $1 AND (created_at, id) < ($2, $3) AND (deleted_at IS NOT NULL) = $5
+			AND ($6 = '' OR kind = $6) AND ($7 = '' OR state = $7) AND starts_with(lower(filename), lower($8))
+		ORDER BY created_at DESC, id DESC LIMIT $4`,
+		req.GetCourseId(), at, id, size+1, req.GetDeleted(), req.GetKind(), req.GetState(), norm.NFC.String(req.GetFilenamePrefix()))
 	if err != nil || len(found) <= size {
 		return found, "", err
 	}

@@ -1,8 +1,9 @@
 // Package media takes in the files of courses and the pictures of profiles, and
 // hands them out.
 //
-// It owns the files and the pictures: what is known of them is in its schema,
-// their bytes are in a bucket.
+// It owns the files and the pictures, uploads that come in pieces, and how much
+// room courses and accounts take: what is known of them is in its schema, their
+// bytes are in a bucket.
 //
 // It answers who brings a file into a course, what files a course has, and the
 // bytes of a file to whoever holds an address signed by this service; others
@@ -11,7 +12,7 @@
 // learners by the service that shows the file. A picture of a profile is written
 // anew, and anybody has it who knows its address.
 //
-// It sends AvatarChanged.
+// It sends AvatarChanged and MediaDeleted.
 //
 // It hears CoursePublished and CourseUnpublished of courses, after which the
 // cover of a published course can be fetched by anybody.
@@ -23,6 +24,7 @@ import (
 	"context"
 	"embed"
 	"log/slog"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -49,6 +51,10 @@ var (
 	ErrTypeRefused = fault.New(fault.Invalid, "media.type_refused", "Web pages, SVG pictures and other XML are not taken, because a browser would run what is in them. Upload them in a ZIP archive.")
 )
 
+// DefaultUploadLifetime is how long an upload in pieces may stand still when the
+// configuration does not say.
+const DefaultUploadLifetime = 24 * time.Hour
+
 // DefaultMaxSize is the size in bytes that a file has at most when the
 // configuration names none.
 const DefaultMaxSize = 2 << 30
@@ -62,7 +68,12 @@ type Config struct {
 	Key [32]byte
 	// MaxSize is the size of the largest file in bytes; 0 is DefaultMaxSize.
 	MaxSize int64
-	Now     func() time.Time // nil: time.Now
+	// Limits bounds what courses and accounts may store.
+	Limits Limits
+	// UploadLifetime is how long an upload in pieces may stand still; 0 is
+	// DefaultUploadLifetime.
+	UploadLifetime time.Duration
+	Now            func() time.Time // nil: time.Now
 }
 
 // Service is the media service.
@@ -74,6 +85,10 @@ type Service struct {
 	maxSize int64
 	pixels  *semaphore.Weighted // of pictures that are being read
 	now     func() time.Time
+
+	limits   Limits
+	lifetime time.Duration
+	toFinish chan struct{} // wakes runFinish
 }
 
 // New returns a service. It panics when the key is zero, with which anybody
@@ -83,6 +98,10 @@ func New(cfg Config) *Service {
 		panic("media: Config.Key is not set")
 	}
 	s := &Service{db: cfg.DB, bucket: cfg.Bucket, log: cfg.Log, key: cfg.Key, maxSize: cfg.MaxSize, now: cfg.Now, pixels: semaphore.NewWeighted(maxPixels)}
+	s.limits, s.lifetime, s.toFinish = cfg.Limits, cfg.UploadLifetime, make(chan struct{}, 1)
+	if s.lifetime <= 0 {
+		s.lifetime = DefaultUploadLifetime
+	}
 	if s.maxSize <= 0 {
 		s.maxSize = DefaultMaxSize
 	}
@@ -96,6 +115,9 @@ func New(cfg Config) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	mediapb.RegisterMediaServiceServer(r, &server{media: s})
 	mediapb.RegisterAvatarServiceServer(r, &server{media: s})
+	mediapb.RegisterUploadServiceServer(r, &server{media: s})
+	mediapb.RegisterMultipartServiceServer(r, &server{media: s})
+	mediapb.RegisterLibraryServiceServer(r, &server{media: s})
 }
 
 // Handlers returns what the service does on events.
@@ -107,8 +129,11 @@ func (s *Service) Handlers() []bus.Handler {
 const sweepEvery = time.Hour
 
 // Run deletes what uploads have left behind that did not come to their end, and
-// avatars that were replaced, until ctx ends.
+// avatars that were replaced, and finishes uploads, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	var finishing sync.WaitGroup
+	defer finishing.Wait()
+	finishing.Go(func() { s.runFinish(ctx) })
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {

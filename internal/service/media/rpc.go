@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/blob"
-	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
@@ -18,6 +19,9 @@ import (
 type server struct {
 	mediapb.UnimplementedMediaServiceServer
 	mediapb.UnimplementedAvatarServiceServer
+	mediapb.UnimplementedUploadServiceServer
+	mediapb.UnimplementedMultipartServiceServer
+	mediapb.UnimplementedLibraryServiceServer
 
 	media *Service
 }
@@ -31,7 +35,12 @@ func (r *server) UploadMedia(stream grpc.ClientStreamingServer[mediapb.UploadMed
 	if err != nil {
 		return err
 	}
-	m, err := r.media.upload(stream.Context(), first.GetCourseId(), first.GetFilename(), newChunks(stream, first))
+	m, err := r.media.upload(stream.Context(), incoming{
+		course: first.GetCourseId(), account: auth.From(stream.Context()).Account, name: first.GetFilename(),
+		request: func(sum []byte) idempotentRequest {
+			return &mediapb.UploadMediaRequest{CourseId: first.GetCourseId(), Filename: cleanName(first.GetFilename()), Chunk: sum}
+		},
+	}, newChunks(stream, first))
 	if err != nil {
 		return err
 	}
@@ -84,7 +93,7 @@ func (r *server) GetMedia(ctx context.Context, req *mediapb.GetMediaRequest) (*m
 
 // ListMedia lists the files of a course.
 func (r *server) ListMedia(ctx context.Context, req *mediapb.ListMediaRequest) (*mediapb.ListMediaResponse, error) {
-	found, next, err := r.media.list(ctx, req.GetCourseId(), page.Size(req.GetPageSize()), req.GetCursor())
+	found, next, err := r.media.list(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +133,18 @@ func (r *server) DownloadMedia(req *mediapb.DownloadMediaRequest, stream grpc.Se
 	if length == 0 {
 		length = -1
 	}
-	content, err := r.media.bucket.Open(ctx, object(f.ID), req.GetOffset(), length)
+	if err := stream.Send(head); err != nil {
+		return err
+	}
+	return r.media.send(ctx, f, req.GetOffset(), length, func(chunk []byte) error {
+		return stream.Send(&mediapb.DownloadMediaResponse{Chunk: chunk})
+	})
+}
+
+// send hands out the bytes of a file, length of them, or all to the end when it
+// is negative.
+func (s *Service) send(ctx context.Context, f file, offset, length int64, send func(chunk []byte) error) error {
+	content, err := s.bucket.Open(ctx, object(f.ObjectID), offset, length)
 	if errors.Is(err, blob.ErrNotFound) {
 		// Not the caller's mistake, so it is not told as one.
 		return fmt.Errorf("media: %s has lost its object: %s", f.ID, err.Error())
@@ -133,10 +153,7 @@ func (r *server) DownloadMedia(req *mediapb.DownloadMediaRequest, stream grpc.Se
 		return err
 	}
 	defer func() { _ = content.Close() }()
-	if err := stream.Send(head); err != nil {
-		return err
-	}
-	left := f.Size - req.GetOffset()
+	left := f.Size - offset
 	if length > 0 {
 		left = min(left, length)
 	}
@@ -144,7 +161,7 @@ func (r *server) DownloadMedia(req *mediapb.DownloadMediaRequest, stream grpc.Se
 	for {
 		n, err := io.ReadFull(content, buf)
 		if n > 0 {
-			if err := stream.Send(&mediapb.DownloadMediaResponse{Chunk: buf[:n]}); err != nil {
+			if err := send(buf[:n]); err != nil {
 				return err
 			}
 			left -= int64(n)
@@ -163,10 +180,14 @@ func (r *server) DownloadMedia(req *mediapb.DownloadMediaRequest, stream grpc.Se
 
 // facts is a file without an address.
 func facts(f file) *mediapb.Media {
-	return &mediapb.Media{
+	m := &mediapb.Media{
 		Id: f.ID, CourseId: f.CourseID, Filename: f.Filename, ContentType: f.ContentType,
 		Size: f.Size, Sha256: f.SHA256, State: f.State, Problem: f.Problem, Percent: int32(f.Percent), CreatedAt: timestamppb.New(f.CreatedAt),
 	}
+	if f.DeletedAt != nil {
+		m.DeletedAt = f.DeletedAt.UTC().Format(time.RFC3339)
+	}
+	return m
 }
 
 // describe is a file with an address to fetch it.

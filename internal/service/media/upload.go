@@ -12,9 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/proto"
 
-	"github.com/stoa-lms/stoa/internal/audit"
-	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
@@ -22,12 +21,27 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
+// incoming is a file that comes as a whole.
+type incoming struct {
+	course, account, name string
+	sha256                string // that was declared; empty for none
+	// request returns the request as one message, with the hash in place of the
+	// bytes.
+	request func(sum []byte) idempotentRequest
+}
+
+type idempotentRequest = proto.Message
+
 // upload takes a file in. The bytes go straight to the bucket; the row is
 // inserted when they are there. In between an upload row names the object, so
 // that whatever happens it is either a file or swept.
-func (s *Service) upload(ctx context.Context, course, name string, content io.Reader) (*mediapb.Media, error) {
-	name = cleanName(name)
-	counted := &counter{r: content, hash: sha256.New(), max: s.maxSize}
+func (s *Service) upload(ctx context.Context, in incoming, content io.Reader) (*mediapb.Media, error) {
+	name := cleanName(in.name)
+	counted := &counter{r: content, hash: sha256.New()}
+	counted.max, counted.tooLarge = s.roomLeft(ctx, in.course, in.account)
+	if counted.tooLarge != nil && !fault.Is(counted.tooLarge, fault.TooLarge) {
+		return nil, counted.tooLarge
+	}
 	buffered := bufio.NewReaderSize(counted, sniffLen)
 	head, err := buffered.Peek(sniffLen)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -47,13 +61,14 @@ func (s *Service) upload(ctx context.Context, course, name string, content io.Re
 	if err := s.bucket.Put(ctx, object(mediaID), buffered, contentType); err != nil {
 		return nil, errors.Join(err, s.discard(ctx, mediaID))
 	}
-	f := file{
-		ID: mediaID, CourseID: course, Filename: name, ContentType: contentType, Size: counted.size,
-		SHA256: hex.EncodeToString(counted.hash.Sum(nil)), UploadedBy: auth.From(ctx).Account, CreatedAt: s.utc(),
+	if in.sha256 != "" && in.sha256 != hex.EncodeToString(counted.hash.Sum(nil)) {
+		return nil, errors.Join(ErrChecksum, s.discard(ctx, mediaID))
 	}
-	// The request as one message, with the hash in place of the bytes.
-	request := &mediapb.UploadMediaRequest{CourseId: course, Filename: name, Chunk: counted.hash.Sum(nil)}
-	m, err := idempotency.Do(ctx, s.db, request, func(tx *pg.Tx) (*mediapb.Media, error) {
+	f := file{
+		ID: mediaID, ObjectID: mediaID, CourseID: in.course, Filename: name, ContentType: contentType, Size: counted.size,
+		SHA256: hex.EncodeToString(counted.hash.Sum(nil)), UploadedBy: in.account, CreatedAt: s.utc(),
+	}
+	m, err := idempotency.Do(ctx, s.db, in.request(counted.hash.Sum(nil)), func(tx *pg.Tx) (*mediapb.Media, error) {
 		tag, err := tx.Exec(ctx, `DELETE FROM upload WHERE id = $1 AND NOT abandoned`, f.ID)
 		if err != nil {
 			return nil, err
@@ -61,12 +76,13 @@ func (s *Service) upload(ctx context.Context, course, name string, content io.Re
 		if tag.RowsAffected() == 0 {
 			return nil, errSwept
 		}
-		if err := s.stored(ctx, tx, &f); err != nil {
+		if err := s.settle(ctx, tx, f.CourseID, f.UploadedBy, room{Used: f.Size}); err != nil {
 			return nil, err
 		}
-		return s.describe(f), audit.Record(ctx, tx, audit.Entry{
-			Action: "media.uploaded", Object: f.ID, Course: f.CourseID, After: map[string]any{"size": f.Size, "sha256": f.SHA256},
-		})
+		if err := s.becomes(ctx, tx, &f); err != nil {
+			return nil, err
+		}
+		return s.describe(f), nil
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.discard(ctx, mediaID))
@@ -84,16 +100,17 @@ var errSwept = fault.New(fault.Unavailable, "media.upload_slow", "The upload too
 
 // counter counts and hashes what is read and stops it at the limit.
 type counter struct {
-	r    io.Reader
-	hash hash.Hash
-	size int64
-	max  int64
+	r        io.Reader
+	hash     hash.Hash
+	size     int64
+	max      int64
+	tooLarge error
 }
 
 func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	if c.size += int64(n); c.size > c.max {
-		return 0, fault.New(fault.TooLarge, "media.too_large", "A file has at most %d MiB.", max(c.max>>20, 1))
+		return 0, c.tooLarge
 	}
 	c.hash.Write(p[:n])
 	return n, err
@@ -106,8 +123,8 @@ const abandonedAfter = 24 * time.Hour
 const sweepBatch = 1000
 
 // Sweep deletes the objects of uploads that began more than a day ago and are
-// neither files nor avatars, and those of avatars that were replaced. It returns
-// how many.
+// neither files nor avatars, those of avatars that were replaced and of files that
+// are gone, and does the same for uploads that come in pieces. It returns how many.
 func (s *Service) Sweep(ctx context.Context) (int, error) {
 	rows, err := s.db.Query(ctx, `SELECT id FROM upload WHERE abandoned OR started_at < $1 ORDER BY started_at LIMIT $2`,
 		s.utc().Add(-abandonedAfter), sweepBatch)
@@ -123,7 +140,8 @@ func (s *Service) Sweep(ctx context.Context) (int, error) {
 			return i, err
 		}
 	}
-	return len(ids), nil
+	n, err := s.sweepTransfers(ctx)
+	return len(ids) + n, err
 }
 
 // discard deletes the object of an upload unless it has become a file. It is
@@ -137,6 +155,9 @@ func (s *Service) discard(ctx context.Context, mediaID string) error {
 		return err
 	}
 	if err := s.bucket.Delete(ctx, object(mediaID)); err != nil {
+		return err
+	}
+	if err := s.bucket.DeletePrefix(ctx, variants(mediaID)); err != nil {
 		return err
 	}
 	_, err = s.db.Exec(ctx, `DELETE FROM upload WHERE id = $1`, mediaID)

@@ -87,6 +87,90 @@ func (x *AvatarChanged) GetVersion() int64 {
 	return 0
 }
 
+// A file was deleted or restored. What is deleted is shown by what has it for 30
+// days, unless it is gone.
+type MediaDeleted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file.
+	MediaId string `protobuf:"bytes,1,opt,name=media_id,json=mediaId,proto3" json:"media_id,omitempty"`
+	// The course it belonged to.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// True when its bytes are gone and it can't be restored.
+	Gone bool `protobuf:"varint,3,opt,name=gone,proto3" json:"gone,omitempty"`
+	// True when it was deleted and is now restored.
+	Restored bool `protobuf:"varint,4,opt,name=restored,proto3" json:"restored,omitempty"`
+	// Grows with each change of the file that is told so, so that an older one
+	// that comes later can be told.
+	Version       int64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MediaDeleted) Reset() {
+	*x = MediaDeleted{}
+	mi := &file_internal_service_media_mediapb_events_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MediaDeleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MediaDeleted) ProtoMessage() {}
+
+func (x *MediaDeleted) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_events_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MediaDeleted.ProtoReflect.Descriptor instead.
+func (*MediaDeleted) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_events_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MediaDeleted) GetMediaId() string {
+	if x != nil {
+		return x.MediaId
+	}
+	return ""
+}
+
+func (x *MediaDeleted) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *MediaDeleted) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
+func (x *MediaDeleted) GetRestored() bool {
+	if x != nil {
+		return x.Restored
+	}
+	return false
+}
+
+func (x *MediaDeleted) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_internal_service_media_mediapb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_media_mediapb_events_proto_rawDesc = "" +
@@ -97,7 +181,14 @@ const file_internal_service_media_mediapb_events_proto_rawDesc = "" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12'\n" +
 	"\tavatar_id\x18\x02 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06avatarR\bavatarId\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\x03R\aversionB9Z7github.com/stoa-lms/stoa/internal/service/media/mediapbb\x06proto3"
+	"\aversion\x18\x03 \x01(\x03R\aversion\"\xa7\x01\n" +
+	"\fMediaDeleted\x12$\n" +
+	"\bmedia_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x12\n" +
+	"\x04gone\x18\x03 \x01(\bR\x04gone\x12\x1a\n" +
+	"\brestored\x18\x04 \x01(\bR\brestored\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x03R\aversionB9Z7github.com/stoa-lms/stoa/internal/service/media/mediapbb\x06proto3"
 
 var (
 	file_internal_service_media_mediapb_events_proto_rawDescOnce sync.Once
@@ -111,9 +202,10 @@ func file_internal_service_media_mediapb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_media_mediapb_events_proto_rawDescData
 }
 
-var file_internal_service_media_mediapb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_internal_service_media_mediapb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_internal_service_media_mediapb_events_proto_goTypes = []any{
 	(*AvatarChanged)(nil), // 0: stoa.media.v1.AvatarChanged
+	(*MediaDeleted)(nil),  // 1: stoa.media.v1.MediaDeleted
 }
 var file_internal_service_media_mediapb_events_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
@@ -134,7 +226,7 @@ func file_internal_service_media_mediapb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_media_mediapb_events_proto_rawDesc), len(file_internal_service_media_mediapb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -56,7 +56,9 @@ type Media struct {
 	// "media.tool_missing"; empty otherwise.
 	Problem string `protobuf:"bytes,11,opt,name=problem,proto3" json:"problem,omitempty"`
 	// How much of its processing is done, 0 to 100.
-	Percent       int32 `protobuf:"varint,12,opt,name=percent,proto3" json:"percent,omitempty"`
+	Percent int32 `protobuf:"varint,12,opt,name=percent,proto3" json:"percent,omitempty"`
+	// When it was deleted, in RFC 3339; empty while it is not.
+	DeletedAt     string `protobuf:"bytes,30,opt,name=deleted_at,json=deletedAt,proto3" json:"deleted_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -173,6 +175,13 @@ func (x *Media) GetPercent() int32 {
 		return x.Percent
 	}
 	return 0
+}
+
+func (x *Media) GetDeletedAt() string {
+	if x != nil {
+		return x.DeletedAt
+	}
+	return ""
 }
 
 // A piece of an upload.
@@ -303,7 +312,17 @@ type ListMediaRequest struct {
 	// How many to return at most, 1 to 100; 20 when zero.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_cursor of the page before; empty for the first.
-	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Cursor string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Only files of this kind: "image", "video", "audio", "document" or "other";
+	// all when empty.
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Only files in this state; all when empty.
+	State string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	// Only files whose names begin so, whatever the case; all when empty.
+	FilenamePrefix string `protobuf:"bytes,6,opt,name=filename_prefix,json=filenamePrefix,proto3" json:"filename_prefix,omitempty"`
+	// True for those that were deleted and can be restored, in place of the
+	// others.
+	Deleted       bool `protobuf:"varint,7,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -357,6 +376,34 @@ func (x *ListMediaRequest) GetCursor() string {
 		return x.Cursor
 	}
 	return ""
+}
+
+func (x *ListMediaRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ListMediaRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ListMediaRequest) GetFilenamePrefix() string {
+	if x != nil {
+		return x.FilenamePrefix
+	}
+	return ""
+}
+
+func (x *ListMediaRequest) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
 }
 
 // A page of files.
@@ -665,7 +712,7 @@ var File_internal_service_media_mediapb_media_proto protoreflect.FileDescriptor
 
 const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\n" +
-	"*internal/service/media/mediapb/media.proto\x12\rstoa.media.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\x8f\x03\n" +
+	"*internal/service/media/mediapb/media.proto\x12\rstoa.media.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xae\x03\n" +
 	"\x05Media\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05mediaR\x02id\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -681,7 +728,9 @@ const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\x0eurl_expires_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\furlExpiresAt\x12\x18\n" +
 	"\aproblem\x18\v \x01(\tR\aproblem\x12\x18\n" +
-	"\apercent\x18\f \x01(\x05R\apercent\"\x84\x01\n" +
+	"\apercent\x18\f \x01(\x05R\apercent\x12\x1d\n" +
+	"\n" +
+	"deleted_at\x18\x1e \x01(\tR\tdeletedAt\"\x84\x01\n" +
 	"\x12UploadMediaRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12$\n" +
@@ -690,12 +739,17 @@ const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\x0fGetMediaRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12$\n" +
-	"\bmedia_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\"\x85\x01\n" +
+	"\bmedia_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\"\xeb\x02\n" +
 	"\x10ListMediaRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12 \n" +
-	"\x06cursor\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\"`\n" +
+	"\x06cursor\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\x12A\n" +
+	"\x04kind\x18\x04 \x01(\tB-\xbaH*r(R\x00R\x05imageR\x05videoR\x05audioR\bdocumentR\x05otherR\x04kind\x12T\n" +
+	"\x05state\x18\x05 \x01(\tB>\xbaH;r9R\x00R\bscanningR\awaitingR\n" +
+	"processingR\x05readyR\x06brokenR\arefusedR\x05state\x121\n" +
+	"\x0ffilename_prefix\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x0efilenamePrefix\x12\x18\n" +
+	"\adeleted\x18\a \x01(\bR\adeleted\"`\n" +
 	"\x11ListMediaResponse\x12*\n" +
 	"\x05items\x18\x01 \x03(\v2\x14.stoa.media.v1.MediaR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +

@@ -39,7 +39,8 @@ type MediaServiceClient interface {
 	// believed. Over REST: POST /v1/courses/{course_id}/media?filename=… with the
 	// bytes as body. Errors: media.too_large (413), media.empty (400),
 	// media.type_refused (400) for content that a browser would run,
-	// media.upload_slow (503) for one that took too long.
+	// media.upload_slow (503) for one that took too long, media.quota_exceeded
+	// (413) with how much is left.
 	UploadMedia(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadMediaRequest, Media], error)
 	// Returns what is known of a file of a course, with an address to fetch it
 	// that works for fifteen minutes. Errors: media.not_found (404).
@@ -53,7 +54,8 @@ type MediaServiceClient interface {
 	DownloadMedia(ctx context.Context, in *DownloadMediaRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadMediaResponse], error)
 	// Returns files of one course with addresses that work for fifteen minutes, to
 	// be shown to somebody whom the calling service has found entitled. Unknown
-	// ids, and those of other courses, are left out.
+	// ids, and those of other courses, are left out; deleted files are there until
+	// they are gone.
 	BatchGetMedia(ctx context.Context, in *BatchGetMediaRequest, opts ...grpc.CallOption) (*BatchGetMediaResponse, error)
 }
 
@@ -138,7 +140,8 @@ type MediaServiceServer interface {
 	// believed. Over REST: POST /v1/courses/{course_id}/media?filename=… with the
 	// bytes as body. Errors: media.too_large (413), media.empty (400),
 	// media.type_refused (400) for content that a browser would run,
-	// media.upload_slow (503) for one that took too long.
+	// media.upload_slow (503) for one that took too long, media.quota_exceeded
+	// (413) with how much is left.
 	UploadMedia(grpc.ClientStreamingServer[UploadMediaRequest, Media]) error
 	// Returns what is known of a file of a course, with an address to fetch it
 	// that works for fifteen minutes. Errors: media.not_found (404).
@@ -152,7 +155,8 @@ type MediaServiceServer interface {
 	DownloadMedia(*DownloadMediaRequest, grpc.ServerStreamingServer[DownloadMediaResponse]) error
 	// Returns files of one course with addresses that work for fifteen minutes, to
 	// be shown to somebody whom the calling service has found entitled. Unknown
-	// ids, and those of other courses, are left out.
+	// ids, and those of other courses, are left out; deleted files are there until
+	// they are gone.
 	BatchGetMedia(context.Context, *BatchGetMediaRequest) (*BatchGetMediaResponse, error)
 	mustEmbedUnimplementedMediaServiceServer()
 }

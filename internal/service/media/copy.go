@@ -1,0 +1,105 @@
+package media
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/grpc"
+
+	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/idempotency"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
+)
+
+// CopyMedia implements mediapb.LibraryServiceServer. The number of statements
+// does not depend on that of the files, as long as they are processed.
+func (r *server) CopyMedia(ctx context.Context, req *mediapb.CopyMediaRequest) (*mediapb.CopyMediaResponse, error) {
+	s := r.media
+	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*mediapb.CopyMediaResponse, error) {
+		// Locked, so that none is purged before its copy is there.
+		rows, err := tx.Query(ctx, `
+			SELECT `+columns+` FROM media WHERE id = ANY ($1) AND course_id = $2 AND deleted_at IS NULL
+			ORDER BY id FOR SHARE`, req.GetMediaIds(), req.GetFromCourseId())
+		if err != nil {
+			return nil, err
+		}
+		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[file])
+		if err != nil {
+			return nil, err
+		}
+		if len(found) < len(req.GetMediaIds()) {
+			return nil, ErrNotFound
+		}
+		copies, size, now := map[string]string{}, int64(0), s.utc()
+		var finished []file
+		for _, f := range found {
+			from := f.ID
+			f.ID, f.CourseID, f.CreatedAt, f.Public = id.New("media"), req.GetToCourseId(), now, false
+			copies[from] = f.ID
+			size += f.Size
+			if slices.Contains([]string{stateReady, stateBroken, stateRefused}, f.State) {
+				finished = append(finished, f)
+			} else if err := s.stored(ctx, tx, &f); err != nil {
+				return nil, err
+			}
+		}
+		if err := insertFiles(ctx, tx, finished); err != nil {
+			return nil, err
+		}
+		if err := s.settle(ctx, tx, req.GetToCourseId(), "", room{Used: size}); err != nil {
+			return nil, err
+		}
+		res := &mediapb.CopyMediaResponse{}
+		for _, from := range req.GetMediaIds() {
+			res.Items = append(res.Items, &mediapb.CopiedMedia{FromMediaId: from, MediaId: copies[from]})
+		}
+		return res, audit.Record(ctx, tx, audit.Entry{
+			Action: "media.copied", Object: req.GetToCourseId(), Course: req.GetToCourseId(),
+			After: map[string]any{"from": req.GetFromCourseId(), "files": len(found), "size": size},
+		})
+	})
+}
+
+// ReadMedia implements mediapb.LibraryServiceServer.
+func (r *server) ReadMedia(req *mediapb.ReadMediaRequest, stream grpc.ServerStreamingServer[mediapb.ReadMediaResponse]) error {
+	f, err := r.media.ofCourse(stream.Context(), req.GetCourseId(), req.GetMediaId())
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(&mediapb.ReadMediaResponse{Media: facts(f)}); err != nil || req.GetOffset() >= f.Size {
+		return err
+	}
+	return r.media.send(stream.Context(), f, req.GetOffset(), -1, func(chunk []byte) error {
+		return stream.Send(&mediapb.ReadMediaResponse{Chunk: chunk})
+	})
+}
+
+// ImportMedia implements mediapb.LibraryServiceServer.
+func (r *server) ImportMedia(stream grpc.ClientStreamingServer[mediapb.ImportMediaRequest, mediapb.Media]) error {
+	first, err := stream.Recv()
+	if errors.Is(err, io.EOF) {
+		return ErrEmpty
+	}
+	if err != nil {
+		return err
+	}
+	m, err := r.media.upload(stream.Context(), incoming{
+		course: first.GetCourseId(), account: first.GetAccountId(), name: first.GetFilename(), sha256: strings.ToLower(first.GetSha256()),
+		request: func(sum []byte) idempotentRequest {
+			return &mediapb.ImportMediaRequest{
+				CourseId: first.GetCourseId(), AccountId: first.GetAccountId(), Filename: first.GetFilename(), Sha256: hex.EncodeToString(sum),
+			}
+		},
+	}, newChunks(stream, first))
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(m)
+}
