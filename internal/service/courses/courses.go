@@ -22,6 +22,9 @@ package courses
 
 import (
 	"embed"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 	_ "time/tzdata" // courses are in time zones that the machine may not know
@@ -80,6 +83,16 @@ type Config struct {
 	// of the constant.
 	EmbedHosts []string
 	Now        func() time.Time // nil: time.Now
+
+	// Library takes the files of courses along.
+	Library mediapb.LibraryServiceClient
+	Log     *slog.Logger // nil: none
+	// Imports is the folder for archives that are on their way to be courses; ""
+	// is one among the system's temporary files.
+	Imports string
+	// MaxArchive is how many bytes an archive has at most, and its files together;
+	// 0 is DefaultMaxArchive.
+	MaxArchive int64
 }
 
 // Service is the courses service.
@@ -92,6 +105,12 @@ type Service struct {
 	html     *markdown.Renderer
 	sites    []site
 	rules    []rule // of blocks, beyond the limits of their fields
+
+	library    mediapb.LibraryServiceClient
+	log        *slog.Logger
+	imports    string // folder
+	maxArchive int64
+	woken      chan struct{} // wakes Run
 }
 
 // New returns a service.
@@ -106,6 +125,16 @@ func New(cfg Config) *Service {
 	}
 	s.sites = sitesOf(hosts)
 	s.rules = s.blockRules()
+	s.library, s.log, s.imports, s.maxArchive, s.woken = cfg.Library, cfg.Log, cfg.Imports, cfg.MaxArchive, make(chan struct{}, 1)
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.imports == "" {
+		s.imports = filepath.Join(os.TempDir(), "stoa-course-imports")
+	}
+	if s.maxArchive <= 0 {
+		s.maxArchive = DefaultMaxArchive
+	}
 	return s
 }
 
@@ -113,6 +142,7 @@ func New(cfg Config) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	coursespb.RegisterCoursesServiceServer(r, &server{courses: s})
 	coursespb.RegisterContentServiceServer(r, &contents{courses: s})
+	coursespb.RegisterArchiveServiceServer(r, &archives{courses: s})
 }
 
 // now returns the time as the database keeps it.

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/release"
 	"github.com/stoa-lms/stoa/internal/release/releasepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
@@ -19,6 +20,10 @@ type refs struct {
 	date func(time.Time) time.Time
 	// noDates and noRules leave out all dates and all rules.
 	noDates, noRules bool
+	// courses tells rules that name other courses as well, which are kept.
+	courses bool
+	// cohorts keeps cohorts and groups: it is the same course.
+	cohorts bool
 	// keep keeps everything that is named as it is.
 	keep bool
 	// left notes what is left out of a thing, by its id and the field in it.
@@ -139,12 +144,16 @@ func (r refs) rule(rule *releasepb.Rule, id, at string) *releasepb.Rule {
 			return gone("score", "copy.item", elsewhere)
 		}
 		c.Score.ItemId = to
+	case *releasepb.Rule_CourseCompleted:
+		if r.courses {
+			r.leave(id, at+".course_completed", "copy.other_course", "It names another course. See that it is one of this platform: the rule is kept.")
+		}
 	case *releasepb.Rule_Cohort:
-		if !r.keep {
+		if !r.keep && !r.cohorts {
 			return gone("cohort", "copy.cohort", "Cohorts are of one course: name one of the other course.")
 		}
 	case *releasepb.Rule_Group:
-		if !r.keep {
+		if !r.keep && !r.cohorts {
 			return gone("group", "copy.group", "Groups are of one course: name one of the other course.")
 		}
 	}
@@ -200,44 +209,7 @@ func (r refs) landing(l Landing, id string) Landing {
 	return l
 }
 
-// shift returns what moves moments by days, keeping the time of day in a zone. A
-// time that a change of clocks leaves out is the moment of the change; of one that
-// comes twice the first counts.
+// shift returns what moves moments by days, keeping the time of day in a zone.
 func shift(days int, zone *time.Location) func(time.Time) time.Time {
-	return func(t time.Time) time.Time {
-		if days == 0 {
-			return t
-		}
-		local := t.In(zone)
-		year, month, day := local.Date()
-		return wallClock(zone, year, month, day+days, local.Hour(), local.Minute(), local.Second(), local.Nanosecond())
-	}
-}
-
-// wallClock returns the moment at which clocks of a zone show a time.
-func wallClock(zone *time.Location, year int, month time.Month, day, hour, minute, second, nano int) time.Time {
-	// The same reading without any zone, and the offsets around it: a change of
-	// clocks is hours away from the next.
-	plain := time.Date(year, month, day, hour, minute, second, nano, time.UTC)
-	_, before := plain.Add(-36 * time.Hour).In(zone).Zone()
-	_, after := plain.Add(36 * time.Hour).In(zone).Zone()
-	first := plain.Add(-time.Duration(max(before, after)) * time.Second)
-	for _, offset := range []int{max(before, after), min(before, after)} {
-		t := plain.Add(-time.Duration(offset) * time.Second)
-		if _, is := t.In(zone).Zone(); is == offset {
-			return t.UTC()
-		}
-	}
-	// Left out: the change is between the two readings of it.
-	low, high := first, plain.Add(-time.Duration(min(before, after))*time.Second)
-	_, was := low.In(zone).Zone()
-	for high.Sub(low) > time.Nanosecond {
-		mid := low.Add(high.Sub(low) / 2)
-		if _, is := mid.In(zone).Zone(); is == was {
-			low = mid
-		} else {
-			high = mid
-		}
-	}
-	return high.UTC()
+	return func(t time.Time) time.Time { return release.AddDays(t, days, zone) }
 }

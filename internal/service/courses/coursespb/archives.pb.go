@@ -480,7 +480,7 @@ type CourseImport struct {
 	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	// Why it failed: course_import.refused for what is in findings,
 	// course_import.interrupted when the process that had it has gone and its bytes
-	// with it, or it was begun three times, course_import.permission when who sent it
+	// with it, or it was begun five times, course_import.permission when who sent it
 	// may no longer do this, course_import.broken when something went wrong on our
 	// side, or what another service has told, such as media.quota_exceeded. Nothing
 	// was changed then. Empty otherwise.

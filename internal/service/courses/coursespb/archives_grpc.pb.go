@@ -61,9 +61,9 @@ type ArchiveServiceClient interface {
 	// /v1/course-imports?dry_run=… with the archive as body. The same Idempotency-Key
 	// with the same archive answers the first import. Errors: course_import.empty
 	// (400), course_import.too_large (413), course_import.not_archive (400) for what
-	// is no ZIP file, course_import.too_many (429) for one who has ten that are not
-	// finished, course_import.slow (503) for one that took too long,
-	// course_import.no_room (503) when there is no room to keep it.
+	// is no ZIP file, course_import.refused (400) for one whose list of files is not
+	// accepted, named in fields, course_import.too_many (429) for one who has ten that
+	// are not finished, course_import.no_room (503) when there is no room to keep it.
 	ImportCourse(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportCourseRequest, CourseImport], error)
 	// Puts the modules of an archive at the end of a course's draft. Over REST: POST
 	// /v1/courses/{course_id}/module-imports?dry_run=… with the archive as body.
@@ -301,9 +301,9 @@ type ArchiveServiceServer interface {
 	// /v1/course-imports?dry_run=… with the archive as body. The same Idempotency-Key
 	// with the same archive answers the first import. Errors: course_import.empty
 	// (400), course_import.too_large (413), course_import.not_archive (400) for what
-	// is no ZIP file, course_import.too_many (429) for one who has ten that are not
-	// finished, course_import.slow (503) for one that took too long,
-	// course_import.no_room (503) when there is no room to keep it.
+	// is no ZIP file, course_import.refused (400) for one whose list of files is not
+	// accepted, named in fields, course_import.too_many (429) for one who has ten that
+	// are not finished, course_import.no_room (503) when there is no room to keep it.
 	ImportCourse(grpc.ClientStreamingServer[ImportCourseRequest, CourseImport]) error
 	// Puts the modules of an archive at the end of a course's draft. Over REST: POST
 	// /v1/courses/{course_id}/module-imports?dry_run=… with the archive as body.
