@@ -67,9 +67,12 @@ var all = []service{
 			Access:   accesspb.NewAccessServiceClient(p.conn("courses", "access")),
 			Media:    mediapb.NewMediaServiceClient(p.conn("courses", "media")),
 			Learning: learningpb.NewItemServiceClient(p.conn("courses", "learning")),
+
+			Library: mediapb.NewLibraryServiceClient(p.conn("courses", "media")), Log: p.log,
+			Imports: p.cfg.importDir(), MaxArchive: p.cfg.MaxArchive.V,
 		})
 		s.Register(p.server)
-		return started{s.Handlers(), nil}, nil
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{media.Schema, new(media.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		bucket, err := p.bucket()

@@ -130,6 +130,7 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 		},
 	}
 	maps.Copy(routes, uploadRoutes())
+	maps.Copy(routes, archiveRoutes())
 	return routes
 }
 

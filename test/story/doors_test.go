@@ -40,6 +40,9 @@ var byHand = map[string]string{
 	"/stoa.media.v1.UploadService/DeleteUpload":        "DELETE /v1/courses/{course_id}/uploads/{upload_id}",
 	"/stoa.media.v1.MultipartService/PutPart":          "PUT /v1/uploads/{upload_id}/parts/{number}?expires=1&size=1&sha256=x&signature=x",
 	"/stoa.media.v1.MediaService/UploadMedia":          "POST /v1/courses/{course_id}/media?filename=a.txt",
+	"/stoa.courses.v1.ArchiveService/ExportCourse":     "GET /v1/courses/{course_id}/archive",
+	"/stoa.courses.v1.ArchiveService/ImportCourse":     "POST /v1/course-imports",
+	"/stoa.courses.v1.ArchiveService/ImportModules":    "POST /v1/courses/{course_id}/module-imports",
 	"/stoa.media.v1.MediaService/DownloadMedia":        "GET /v1/media/{media_id}/content",
 }
 

@@ -54,6 +54,8 @@ type Config struct {
 	Timeout time.Duration
 	// MaxUpload bounds an uploaded file in bytes.
 	MaxUpload int64
+	// MaxArchive bounds an archive of a course in bytes.
+	MaxArchive int64
 	// SecureCookies says that the platform is reached over TLS: browsers send the
 	// session cookie over it only, and come over it only.
 	SecureCookies bool
@@ -93,6 +95,7 @@ type Edge struct {
 	federation identitypb.FederationServiceClient
 
 	invitations accesspb.InvitationServiceClient
+	archives    coursespb.ArchiveServiceClient
 
 	routes      *http.ServeMux
 	grpc        *grpc.Server
@@ -136,6 +139,7 @@ func New(cfg Config) (*Edge, error) {
 		federation: identitypb.NewFederationServiceClient(cfg.Conns["identity"]),
 
 		invitations: accesspb.NewInvitationServiceClient(cfg.Conns["access"]),
+		archives:    coursespb.NewArchiveServiceClient(cfg.Conns["courses"]),
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
@@ -172,6 +176,9 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("PUT /v1/uploads/{upload_id}/parts/{number}", e.putPart)
 	mux.HandleFunc("POST /v1/courses/{course_id}/imports", e.importPeople)
 	mux.HandleFunc("GET /v1/courses/{course_id}/imports/{import_id}/report", e.importReport)
+	mux.HandleFunc("GET /v1/courses/{course_id}/archive", e.exportCourse)
+	mux.HandleFunc("POST /v1/course-imports", e.importCourse)
+	mux.HandleFunc("POST /v1/courses/{course_id}/module-imports", e.importModules)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("PUT /v1/me/avatar", e.putAvatar)
@@ -240,6 +247,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{coursespb.File_internal_service_courses_coursespb_content_proto, func(g *runtime.ServeMux) error {
 			return coursespb.RegisterContentServiceHandlerClient(ctx, g, coursespb.NewContentServiceClient(e.Conns["courses"]))
+		}},
+		{coursespb.File_internal_service_courses_coursespb_archives_proto, func(g *runtime.ServeMux) error {
+			return coursespb.RegisterArchiveServiceHandlerClient(ctx, g, e.archives)
 		}},
 		{mediapb.File_internal_service_media_mediapb_media_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterMediaServiceHandlerClient(ctx, g, e.media)

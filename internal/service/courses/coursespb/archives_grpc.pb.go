@@ -67,12 +67,15 @@ type ArchiveServiceClient interface {
 	ImportCourse(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportCourseRequest, CourseImport], error)
 	// Puts the modules of an archive at the end of a course's draft. Over REST: POST
 	// /v1/courses/{course_id}/module-imports?dry_run=… with the archive as body.
-	// Errors: as ImportCourse.
+	// Errors: course_import.empty (400), course_import.too_large (413),
+	// course_import.not_archive, course_import.refused (400), course_import.too_many
+	// (429), course_import.no_room (503).
 	ImportModules(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportModulesRequest, CourseImport], error)
 	// The same of an archive that was uploaded as a file of a course, by an upload
-	// that can be resumed. The file stays. Errors: media.not_found (404),
-	// media.not_ready (409), course_import.too_large (413), course_import.too_many
-	// (429), and those of who may make a course or change the one named.
+	// that can be resumed. The file stays. Who calls needs course.create on the
+	// platform, or course.edit on the course that gets the modules. Errors:
+	// auth.forbidden (403), media.not_found (404), media.not_ready (409),
+	// course_import.too_large (413), course_import.too_many (429).
 	ImportUploaded(ctx context.Context, in *ImportUploadedRequest, opts ...grpc.CallOption) (*CourseImport, error)
 	// Returns an import of the caller with how far it has come and what was found in
 	// the archive. Errors: course_import.not_found (404).
@@ -106,8 +109,8 @@ type ArchiveServiceClient interface {
 	// those for everybody; last marked first.
 	ListTemplates(ctx context.Context, in *ListTemplatesRequest, opts ...grpc.CallOption) (*ListTemplatesResponse, error)
 	// Makes a course of a template, as DuplicateCourse does. Errors:
-	// template.not_found (404), also for one that the caller may not use, and those of
-	// DuplicateCourse.
+	// template.not_found (404), also for one that the caller may not use, time.invalid
+	// and course_copy.no_dates (400), media.not_found (409), media.quota_exceeded (413).
 	CreateFromTemplate(ctx context.Context, in *CreateFromTemplateRequest, opts ...grpc.CallOption) (*CourseCopy, error)
 	// Returns the JSON Schema (2020-12) of the JSON files of an archive, each under
 	// its name in $defs.
@@ -307,12 +310,15 @@ type ArchiveServiceServer interface {
 	ImportCourse(grpc.ClientStreamingServer[ImportCourseRequest, CourseImport]) error
 	// Puts the modules of an archive at the end of a course's draft. Over REST: POST
 	// /v1/courses/{course_id}/module-imports?dry_run=… with the archive as body.
-	// Errors: as ImportCourse.
+	// Errors: course_import.empty (400), course_import.too_large (413),
+	// course_import.not_archive, course_import.refused (400), course_import.too_many
+	// (429), course_import.no_room (503).
 	ImportModules(grpc.ClientStreamingServer[ImportModulesRequest, CourseImport]) error
 	// The same of an archive that was uploaded as a file of a course, by an upload
-	// that can be resumed. The file stays. Errors: media.not_found (404),
-	// media.not_ready (409), course_import.too_large (413), course_import.too_many
-	// (429), and those of who may make a course or change the one named.
+	// that can be resumed. The file stays. Who calls needs course.create on the
+	// platform, or course.edit on the course that gets the modules. Errors:
+	// auth.forbidden (403), media.not_found (404), media.not_ready (409),
+	// course_import.too_large (413), course_import.too_many (429).
 	ImportUploaded(context.Context, *ImportUploadedRequest) (*CourseImport, error)
 	// Returns an import of the caller with how far it has come and what was found in
 	// the archive. Errors: course_import.not_found (404).
@@ -346,8 +352,8 @@ type ArchiveServiceServer interface {
 	// those for everybody; last marked first.
 	ListTemplates(context.Context, *ListTemplatesRequest) (*ListTemplatesResponse, error)
 	// Makes a course of a template, as DuplicateCourse does. Errors:
-	// template.not_found (404), also for one that the caller may not use, and those of
-	// DuplicateCourse.
+	// template.not_found (404), also for one that the caller may not use, time.invalid
+	// and course_copy.no_dates (400), media.not_found (409), media.quota_exceeded (413).
 	CreateFromTemplate(context.Context, *CreateFromTemplateRequest) (*CourseCopy, error)
 	// Returns the JSON Schema (2020-12) of the JSON files of an archive, each under
 	// its name in $defs.
