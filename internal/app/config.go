@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,6 +78,8 @@ type Config struct {
 
 	Payments string `help:"How orders are paid: development (a pay page on which no money moves) or none, which takes no orders." default:"development" env:"STOA_PAYMENTS"`
 	Demo     Bool   `help:"Load the demo school." default:"false" env:"STOA_DEMO"`
+
+	EmbedHosts string `help:"Hosts whose pages lessons may show in frames, with commas. www.youtube-nocookie.com and player.vimeo.com stand for YouTube and Vimeo with all their forms of addresses. None when empty." default:"www.youtube-nocookie.com,player.vimeo.com,www.geogebra.org,www.desmos.com,codepen.io,phet.colorado.edu" env:"STOA_EMBED_HOSTS"`
 
 	TrustedProxies  string   `help:"Networks of proxies whose X-Forwarded-For is believed, as 10.0.0.0/8,192.168.1.7/32. The address that connects is the caller's when empty." env:"STOA_TRUSTED_PROXIES"`
 	RateLimit       Int      `help:"Requests a second that one address may make; four times as many at once. No bound when 0." default:"200" env:"STOA_RATE_LIMIT"`
@@ -148,6 +151,19 @@ func (b *Bool) UnmarshalText(text []byte) error {
 	return nil
 }
 
+var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$`)
+
+// embedHosts returns the hosts of STOA_EMBED_HOSTS; never nil.
+func (c *Config) embedHosts() []string {
+	hosts := []string{}
+	for host := range strings.SplitSeq(c.EmbedHosts, ",") {
+		if host = strings.ToLower(strings.TrimSpace(host)); host != "" {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
 // Faults returns all that is wrong with the settings for a process that runs the
 // named services, each line naming the setting and what would be right.
 func (c *Config) Faults(services []string) []string {
@@ -176,6 +192,11 @@ func (c *Config) Faults(services []string) []string {
 	oneOf("STOA_PAYMENTS", c.Payments, "development", "none")
 	oneOf("STOA_LOG_FORMAT", c.LogFormat, "text", "json")
 	oneOf("STOA_LOG_LEVEL", c.LogLevel, "debug", "info", "warn", "error")
+	for _, host := range c.embedHosts() {
+		if !hostName.MatchString(host) {
+			add("STOA_EMBED_HOSTS", "%q is no name of a host, such as www.example.org", host)
+		}
+	}
 	for _, name := range services {
 		if !slices.Contains(Names(), name) {
 			add("serve", "there is no service %q; there are %s", name, strings.Join(Names(), ", "))

@@ -72,6 +72,7 @@ func TestFaults(t *testing.T) {
 			set(t, &c.RateLimit, "-1")
 			set(t, &c.MaxUpload, "2GB")
 		}, nil, []string{"STOA_DATABASE_CONNECTIONS", "STOA_MAX_UPLOAD", "STOA_RATE_LIMIT"}},
+		"a host":                     {func(c *Config) { c.EmbedHosts = "a.example.org, https://b.example.org" }, nil, []string{"STOA_EMBED_HOSTS"}},
 		"bounds":                     {func(c *Config) { c.Connections.V, c.MaxUpload.V = 1, 0 }, nil, []string{"STOA_DATABASE_CONNECTIONS", "STOA_MAX_UPLOAD"}},
 		"too many connections":       {func(c *Config) { c.Connections.V = 1001 }, nil, []string{"STOA_DATABASE_CONNECTIONS"}},
 		"too few connections":        {func(c *Config) { c.Connections.V = 3 }, nil, []string{"STOA_DATABASE_CONNECTIONS"}},

@@ -68,7 +68,8 @@ var all = []service{
 			Media:    mediapb.NewMediaServiceClient(p.conn("courses", "media")),
 			Learning: learningpb.NewItemServiceClient(p.conn("courses", "learning")),
 
-			Library: mediapb.NewLibraryServiceClient(p.conn("courses", "media")), Log: p.log,
+			EmbedHosts: p.cfg.embedHosts(),
+			Library:    mediapb.NewLibraryServiceClient(p.conn("courses", "media")), Log: p.log,
 			Imports: p.cfg.importDir(), MaxArchive: p.cfg.MaxArchive.V,
 		})
 		s.Register(p.server)

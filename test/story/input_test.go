@@ -66,7 +66,7 @@ func TestBadInput(t *testing.T) {
 		"somebody else's":       {"PATCH", "/v1/courses/" + othersCourse, `{"title":"Mine"}`, 404, "not_found", "", nil},
 		"lesson elsewhere":      {"GET", "/v1/courses/" + othersCourse + "/lessons/" + lessons[0], nil, 404, "not_found", "", nil},
 		"unknown lesson":        {"GET", c + "/lessons/" + id.New("lesson"), nil, 404, "lesson.not_found", "", nil},
-		"unknown media":         {"PATCH", l, `{"blocks":{"items":[{"image":{"media_id":"` + id.New("media") + `"}}]}}`, 400, "media.not_found", "", nil},
+		"unknown media":         {"PATCH", l, `{"blocks":{"items":[{"image":{"media_id":"` + id.New("media") + `","alt":"a"}}]}}`, 400, "media.not_found", "", nil},
 		"empty block":           {"PATCH", l, `{"blocks":{"items":[{}]}}`, 400, "request.invalid", "blocks.items[0].content", nil},
 		"two kinds of block":    {"PATCH", l, `{"blocks":{"items":[{"markdown":{"text":"a"},"image":{"media_id":"x"}}]}}`, 400, "request.bad_json", "", nil},
 		"stale ETag":            {"PATCH", c, `{"title":"x"}`, 412, "etag.stale", "If-Match", []string{"If-Match", `"0"`}},

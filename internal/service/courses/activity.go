@@ -60,7 +60,7 @@ func readActivity(ctx context.Context, db pg.Querier, courseID, activityID strin
 
 func (s *Service) createActivity(ctx context.Context, req *coursespb.CreateActivityRequest) (*coursespb.Activity, error) {
 	courseID := req.GetCourseId()
-	if err := checkSettings(req.GetKind(), "settings", req.GetSettings()); err != nil {
+	if err := checkSettings(req.GetKind(), req.GetSettings()); err != nil {
 		return nil, err
 	}
 	c := content{
@@ -93,7 +93,7 @@ func (s *Service) updateActivity(ctx context.Context, req *coursespb.UpdateActiv
 		}
 	}
 	// Nothing in settings depends on which of the two it is.
-	if err := checkSettings("quiz", "settings", req.GetSettings()); err != nil {
+	if err := checkSettings("quiz", req.GetSettings()); err != nil {
 		return nil, err
 	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Activity, error) {
@@ -136,7 +136,7 @@ func (s *Service) updateActivity(ctx context.Context, req *coursespb.UpdateActiv
 }
 
 func (s *Service) deleteActivity(ctx context.Context, req *coursespb.DeleteActivityRequest) (*emptypb.Empty, error) {
-	return s.deleteItem(ctx, req, req.GetCourseId(), "activity", req.GetActivityId(), ErrActivityNotFound, "activity.deleted")
+	return s.deleteItem(ctx, req, req.GetCourseId(), "activity", req.GetActivityId(), ErrActivityNotFound)
 }
 
 // checkActivities refuses blocks that name no quiz or assignment of the draft.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -54,12 +55,13 @@ type stored struct {
 
 // kindOf is the type of bytes that begin with it, as "image/png:…".
 func kindOf(content []byte) string {
-	kind, _, ok := strings.Cut(string(content[:min(len(content), 100)]), ":")
-	if !ok {
-		return "application/octet-stream"
+	if m := kindPrefix.FindSubmatch(content); m != nil {
+		return string(m[1])
 	}
-	return kind
+	return "application/octet-stream"
 }
+
+var kindPrefix = regexp.MustCompile(`^([a-z]+/[a-z0-9.-]+):`)
 
 // put makes a file of a course.
 func (l *library) put(course, name, content string) string {
@@ -441,8 +443,4 @@ func words(values ...string) *coursespb.Words { return &coursespb.Words{Values: 
 
 func all(rules ...*releasepb.Rule) *releasepb.Rule {
 	return &releasepb.Rule{Condition: &releasepb.Rule_All{All: &releasepb.Rules{Rules: rules}}}
-}
-
-func completed(itemID string) *releasepb.Rule {
-	return &releasepb.Rule{Condition: &releasepb.Rule_Completed{Completed: &releasepb.CompletedCondition{ItemId: itemID}}}
 }

@@ -123,7 +123,7 @@ func (p *archivePlan) blocks(n archiveNode, list []*coursespb.ArchiveBlock) ([]b
 	body, good := make([]block, len(list)), true
 	for i, b := range list {
 		at := index("blocks", i)
-		if _, kind := contentOf(b.GetBlock()); kind == "" {
+		if b.GetBlock().GetContent() == nil {
 			p.note.addField(n.file(), at+".block", "archive.block", "Say what kind of block it is.")
 			good = false
 			continue
@@ -204,7 +204,7 @@ func (s *Service) item(ctx context.Context, p *archivePlan, n archiveNode, to ta
 	default:
 		req = &coursespb.CreateActivityRequest{CourseId: to.course, ModuleId: moduleID, Kind: n.kind, Title: c.Title, Settings: said}
 	}
-	if !p.check(file, rpc.Check(req)) || !p.check(file, checkSettings(n.kind, "settings", said)) {
+	if !p.check(file, rpc.Check(req)) || !p.check(file, checkSettings(n.kind, said)) {
 		return c, false
 	}
 	c.Title, c.Settings = strings.TrimSpace(c.Title), changedSettings(settings{}, said)

@@ -12,9 +12,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
@@ -69,14 +69,14 @@ func TestArchiveRoundTrip(t *testing.T) {
 	files := unzipped(t, first)
 	for name, want := range map[string]string{
 		"description.md": "# About\n\nIt.",
-		"modules/01-grundlagen-ubung-etc/02-first/text-01.md":                                     "# One\r\n\ttab, no end of line & <b>\u2028 \U0001f3db",
-		"modules/01-grundlagen-ubung-etc/02-first/text-02.md":                                     "\n\n  spaces around \n\n",
-		"modules/01-grundlagen-ubung-etc/01-zweites/01-module/03-everything/code-09.txt":          "func main() {}\n",
-		"modules/01-grundlagen-ubung-etc/01-zweites/01-module/03-everything/html-01.html":         "<p>Clean <em>text</em></p>",
-		"modules/01-grundlagen-ubung-etc/01-zweites/01-module/03-everything/transcript-04.md":     "What is said",
-		"modules/01-grundlagen-ubung-etc/01-zweites/01-module/03-everything/callout-11.md":        "Open *me*",
-		"modules/01-grundlagen-ubung-etc/03-last/lesson.json":                                     "{\n  \"id\": \"lesson-3\",\n  \"title\": \"Last\"\n}\n",
-		"modules/01-grundlagen-ubung-etc/01-zweites/01-module/01-test/activity.json":              "{\n  \"id\": \"activity-1\",\n  \"kind\": \"quiz\",\n  \"title\": \"Test\"\n}\n",
+		"modules/01-grundlagen-ubung-etc/02-first/text-01.md":                                 "# One\r\n\ttab, no end of line & <b>\u2028 \U0001f3db",
+		"modules/01-grundlagen-ubung-etc/02-first/text-02.md":                                 "\n\n  spaces around \n\n",
+		"modules/01-grundlagen-ubung-etc/01-zweites/01-module/03-everything/code-09.txt":      "func main() {}\n",
+		"modules/01-grundlagen-ubung-etc/01-zweites/01-module/03-everything/html-01.html":     "<p>Clean <em>text</em></p>",
+		"modules/01-grundlagen-ubung-etc/01-zweites/01-module/03-everything/transcript-04.md": "What is said",
+		"modules/01-grundlagen-ubung-etc/01-zweites/01-module/03-everything/callout-11.md":    "Open *me*",
+		"modules/01-grundlagen-ubung-etc/03-last/lesson.json":                                 "{\n  \"id\": \"lesson-3\",\n  \"title\": \"Last\"\n}\n",
+		"modules/01-grundlagen-ubung-etc/01-zweites/01-module/01-test/activity.json":          "{\n  \"id\": \"activity-1\",\n  \"kind\": \"quiz\",\n  \"title\": \"Test\"\n}\n",
 	} {
 		if files[name] != want {
 			t.Errorf("%s: %q, want %q", name, files[name], want)
@@ -311,7 +311,7 @@ func TestImportFails(t *testing.T) {
 	if got := f.state(i.GetId()); got.GetState() != "queued" {
 		t.Errorf("import: %v", got)
 	}
-	f.later(importWait)
+	f.later(2 * time.Minute)
 	if err := courses.RunImports(f.own, t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +338,7 @@ func TestImportKilled(t *testing.T) {
 	}
 	_ = courses.RunImports(f.own, dying) // how it ends is not the point
 	f.library.fail = nil
-	f.later(importWait)
+	f.later(2 * time.Minute)
 	if err := courses.RunImports(f.process(f.db), t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +350,7 @@ func TestImportKilled(t *testing.T) {
 	if err := os.RemoveAll(f.dir); err != nil {
 		t.Fatal(err)
 	}
-	f.later(nodeWait)
+	f.later(15 * time.Minute)
 	if err := f.own.Tidy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -408,5 +408,3 @@ func TestArchiveSchema(t *testing.T) {
 		}
 	}
 }
-
-var _ = proto.Clone

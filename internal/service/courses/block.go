@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"strconv"
 
-	"google.golang.org/protobuf/reflect/protoreflect"
-
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
@@ -159,16 +157,6 @@ func playable(body []block) []string {
 func sizeOf(body []block) (int, error) {
 	text, err := json.Marshal(body)
 	return len(text), err
-}
-
-// contentOf returns the message of a block and the name of its field.
-func contentOf(b *coursespb.Block) (protoreflect.Message, string) {
-	m := b.ProtoReflect()
-	fd := m.WhichOneof(m.Descriptor().Oneofs().ByName("content"))
-	if fd == nil {
-		return nil, ""
-	}
-	return m.Get(fd).Message(), string(fd.Name())
 }
 
 // index returns the path of an element of a list in a request.

@@ -91,7 +91,7 @@ func objectSchema(md protoreflect.MessageDescriptor) (map[string]any, error) {
 	for i := range md.Fields().Len() {
 		fd := md.Fields().Get(i)
 		one := map[string]any{}
-		switch fd.Kind() { //nolint:exhaustive // a new kind is refused below
+		switch fd.Kind() {
 		case protoreflect.BoolKind:
 			one["type"] = "boolean"
 		case protoreflect.StringKind:
@@ -153,6 +153,8 @@ func limit(schema map[string]any, rules protoreflect.Message, prefix string) (er
 		case "repeated.items":
 			items, _ := schema["items"].(map[string]any)
 			err = limit(items, v.Message(), "")
+		case "repeated.min_items":
+			schema["minItems"] = v.Uint()
 		case "repeated.max_items":
 			schema["maxItems"] = v.Uint()
 		case "repeated.unique":

@@ -111,7 +111,7 @@ func (s *Service) getLesson(ctx context.Context, courseID, lessonID, view string
 
 func (s *Service) createLesson(ctx context.Context, req *coursespb.CreateLessonRequest) (*coursespb.Lesson, error) {
 	courseID := req.GetCourseId()
-	if err := checkSettings("lesson", "settings", req.GetSettings()); err != nil {
+	if err := checkSettings("lesson", req.GetSettings()); err != nil {
 		return nil, err
 	}
 	w, err := s.checkBlocks(ctx, courseID, "blocks", req.GetBlocks())
@@ -155,7 +155,7 @@ func (s *Service) updateLesson(ctx context.Context, req *coursespb.UpdateLessonR
 			return nil, err
 		}
 	}
-	if err := checkSettings("lesson", "settings", req.GetSettings()); err != nil {
+	if err := checkSettings("lesson", req.GetSettings()); err != nil {
 		return nil, err
 	}
 	var w written
@@ -228,7 +228,7 @@ func (s *Service) rewrite(ctx context.Context, tx *pg.Tx, it *item, req *courses
 }
 
 func (s *Service) deleteLesson(ctx context.Context, req *coursespb.DeleteLessonRequest) (*emptypb.Empty, error) {
-	return s.deleteItem(ctx, req, req.GetCourseId(), "lesson", req.GetLessonId(), ErrLessonNotFound, "lesson.deleted")
+	return s.deleteItem(ctx, req, req.GetCourseId(), "lesson", req.GetLessonId(), ErrLessonNotFound)
 }
 
 // saved returns a lesson of the draft as tx has left it, without what is made

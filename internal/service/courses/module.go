@@ -16,7 +16,7 @@ import (
 
 func (s *Service) createModule(ctx context.Context, req *coursespb.CreateModuleRequest) (*coursespb.Module, error) {
 	courseID := req.GetCourseId()
-	if err := checkSettings("module", "settings", req.GetSettings()); err != nil {
+	if err := checkSettings("module", req.GetSettings()); err != nil {
 		return nil, err
 	}
 	c := content{Title: strings.TrimSpace(req.GetTitle()), Settings: changedSettings(settings{}, req.GetSettings())}
@@ -65,7 +65,7 @@ func (s *Service) updateModule(ctx context.Context, req *coursespb.UpdateModuleR
 			return nil, err
 		}
 	}
-	if err := checkSettings("module", "settings", req.GetSettings()); err != nil {
+	if err := checkSettings("module", req.GetSettings()); err != nil {
 		return nil, err
 	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Module, error) {
@@ -106,7 +106,7 @@ func (s *Service) updateModule(ctx context.Context, req *coursespb.UpdateModuleR
 }
 
 func (s *Service) deleteModule(ctx context.Context, req *coursespb.DeleteModuleRequest) (*emptypb.Empty, error) {
-	return s.deleteItem(ctx, req, req.GetCourseId(), "module", req.GetModuleId(), ErrModuleNotFound, "module.deleted")
+	return s.deleteItem(ctx, req, req.GetCourseId(), "module", req.GetModuleId(), ErrModuleNotFound)
 }
 
 // move gives an item the place asked for among the children of a parent, the

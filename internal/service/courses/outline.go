@@ -89,7 +89,7 @@ func readOutline(ctx context.Context, db pg.Querier, sql, courseID string) (outl
 func (o *outline) walk(children map[string][]entry, parentID string, depth int32) *outlineModule {
 	in := &outlineModule{}
 	for i, e := range children[parentID] {
-		e.Depth, e.Place = depth, int32(i) //nolint:gosec // at most maxSiblings
+		e.Depth, e.Place = depth, int32(i)
 		o.items = append(o.items, e)
 		switch e.Kind {
 		case "module":

@@ -21,6 +21,12 @@ CREATE TABLE course (
 	sequence bigint NOT NULL DEFAULT 0,
 	created_at timestamp with time zone NOT NULL,
 	owner_version bigint NOT NULL DEFAULT 0,
+	time_zone text NOT NULL DEFAULT 'UTC'::text,
+	audience text[] NOT NULL DEFAULT '{}'::text[],
+	promo_video_media_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	faq jsonb NOT NULL DEFAULT '[]'::jsonb,
+	release jsonb NOT NULL DEFAULT '{}'::jsonb,
+	grading jsonb NOT NULL DEFAULT '{}'::jsonb,
 	CONSTRAINT course_pkey PRIMARY KEY (id)
 );
 COMMENT ON TABLE course IS 'Courses with the draft of their landing page. owner_id says which account owns it.';
@@ -28,6 +34,8 @@ COMMENT ON COLUMN course.revision IS 'Grows with each change of the row that is 
 COMMENT ON COLUMN course.published_changes IS 'draft.changes when it was last published.';
 COMMENT ON COLUMN course.sequence IS 'Grows with each event about publishing.';
 COMMENT ON COLUMN course.owner_version IS 'The version of the last change of owner that access has told.';
+COMMENT ON COLUMN course.release IS 'When the course is open, a Rule as its contract has it in JSON; empty for always.';
+COMMENT ON COLUMN course.grading IS 'How it is graded, a GradingPolicy as its contract has it in JSON; empty when it is not.';
 
 CREATE TABLE draft (
 	course_id text COLLATE "C" NOT NULL,
@@ -51,11 +59,12 @@ CREATE TABLE item (
 	CONSTRAINT item_pkey PRIMARY KEY (id),
 	CONSTRAINT item_course FOREIGN KEY (course_id) REFERENCES course(id),
 	CONSTRAINT item_version_of FOREIGN KEY (version_id) REFERENCES item_version(id),
-	CONSTRAINT item_kind CHECK ((kind = ANY (ARRAY['module'::text, 'lesson'::text]))),
-	CONSTRAINT item_parent CHECK (((kind = 'module'::text) = (parent_id = ''::text)))
+	CONSTRAINT item_kind CHECK ((kind = ANY (ARRAY['module'::text, 'lesson'::text, 'quiz'::text, 'assignment'::text]))),
+	CONSTRAINT item_parent CHECK (((kind = 'module'::text) OR (parent_id <> ''::text)))
 );
 CREATE INDEX item_siblings ON item USING btree (course_id, parent_id, "position", id);
-COMMENT ON TABLE item IS 'The draft: modules, and lessons in modules, with the content they have now. No personal data.';
+COMMENT ON TABLE item IS 'The draft: modules, and lessons, quizzes and assignments in modules, with the content they have now. No personal data.';
+COMMENT ON COLUMN item.parent_id IS 'The module that it is in; empty at the top.';
 COMMENT ON COLUMN item."position" IS 'Orders the siblings; there are gaps, so that one can be moved alone.';
 
 CREATE TABLE item_version (
@@ -66,9 +75,21 @@ CREATE TABLE item_version (
 	body jsonb NOT NULL,
 	author_id text COLLATE "C" NOT NULL,
 	created_at timestamp with time zone NOT NULL,
+	settings jsonb NOT NULL DEFAULT '{}'::jsonb,
+	activity_ref text NOT NULL DEFAULT ''::text,
+	playable_media_ids text[] NOT NULL DEFAULT '{}'::text[],
+	number integer NOT NULL DEFAULT 0,
+	hash bytea,
 	CONSTRAINT item_version_pkey PRIMARY KEY (id)
 );
-COMMENT ON TABLE item_version IS 'Every content that a module or a lesson ever had. Rows are never changed. author_id says which account wrote it.';
+CREATE UNIQUE INDEX item_version_hash ON item_version USING btree (item_id, hash);
+CREATE UNIQUE INDEX item_version_number ON item_version USING btree (item_id, number) WHERE (number > 0);
+COMMENT ON TABLE item_version IS 'Every content that an item ever had, each once. Rows are never changed. author_id says which account wrote it first.';
+COMMENT ON COLUMN item_version.settings IS 'ItemSettings as their contract has them in JSON, without what is usual.';
+COMMENT ON COLUMN item_version.activity_ref IS 'The quiz or assignment that it stands for, as assessment names it.';
+COMMENT ON COLUMN item_version.playable_media_ids IS 'The video and audio files in body.';
+COMMENT ON COLUMN item_version.number IS 'Counts the contents of an item from 1; 0 in rows of programs of before.';
+COMMENT ON COLUMN item_version.hash IS 'SHA-256 of the content in its canonical form (hash.go); absent in rows of programs of before, and where an older row has the same content.';
 
 CREATE TABLE publication (
 	course_id text COLLATE "C" NOT NULL,
@@ -86,6 +107,12 @@ CREATE TABLE publication (
 	tags text[] NOT NULL,
 	outcomes text[] NOT NULL,
 	cover_media_id text COLLATE "C" NOT NULL,
+	time_zone text NOT NULL DEFAULT 'UTC'::text,
+	audience text[] NOT NULL DEFAULT '{}'::text[],
+	promo_video_media_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	faq jsonb NOT NULL DEFAULT '[]'::jsonb,
+	release jsonb NOT NULL DEFAULT '{}'::jsonb,
+	grading jsonb NOT NULL DEFAULT '{}'::jsonb,
 	CONSTRAINT publication_pkey PRIMARY KEY (course_id, number),
 	CONSTRAINT publication_course FOREIGN KEY (course_id) REFERENCES course(id)
 );
@@ -104,3 +131,12 @@ CREATE TABLE publication_item (
 );
 COMMENT ON TABLE publication_item IS 'The modules and lessons of what was published, with their content then. Rows are never changed. No personal data.';
 COMMENT ON COLUMN publication_item."position" IS 'The place among the siblings, from 0, without gaps.';
+
+CREATE TABLE rendering (
+	version_id bigint NOT NULL,
+	renderer integer NOT NULL,
+	html jsonb NOT NULL,
+	CONSTRAINT rendering_pkey PRIMARY KEY (version_id),
+	CONSTRAINT rendering_version FOREIGN KEY (version_id) REFERENCES item_version(id)
+);
+COMMENT ON TABLE rendering IS 'The HTML of the blocks of a content, in their order, made once; made again when the program makes other HTML than that of the number. No personal data.';

@@ -20,20 +20,20 @@ import (
 type settings = stored[*coursespb.ItemSettings]
 
 // checkSettings refuses settings of an item of a kind that say nothing which can
-// be. path is theirs in the request.
-func checkSettings(kind, path string, set *coursespb.ItemSettings) error {
+// be.
+func checkSettings(kind string, set *coursespb.ItemSettings) error {
 	if set == nil {
 		return nil
 	}
 	var bad []fault.Field
 	if set.GetRelease() != nil {
-		bad = append(bad, within(path+".release", release.Validate(set.GetRelease()))...)
+		bad = append(bad, within("settings.release", release.Validate(set.GetRelease()))...)
 	}
 	if set.GetCompletion() != nil {
-		bad = append(bad, within(path+".completion", release.ValidateCompletion(kind, set.GetCompletion()))...)
+		bad = append(bad, within("settings.completion", release.ValidateCompletion(kind, set.GetCompletion()))...)
 	}
 	if set.GetSchedule() != nil {
-		bad = append(bad, within(path+".schedule", release.ValidateSchedule(set.GetSchedule()))...)
+		bad = append(bad, within("settings.schedule", release.ValidateSchedule(set.GetSchedule()))...)
 	}
 	return refused("release.invalid", "What is said of when this is open, due or completed can't be.", bad)
 }

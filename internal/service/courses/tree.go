@@ -3,6 +3,7 @@ package courses
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
@@ -136,7 +137,7 @@ func (s *Service) moveItem(ctx context.Context, req *coursespb.MoveItemRequest) 
 
 // deleteItem removes an item and all that is in it from a draft, unless a rule of
 // what stays names some of it.
-func (s *Service) deleteItem(ctx context.Context, req proto.Message, courseID, kind, itemID string, absent error, action string) (*emptypb.Empty, error) {
+func (s *Service) deleteItem(ctx context.Context, req proto.Message, courseID, kind, itemID string, absent error) (*emptypb.Empty, error) {
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
 		if err := lockCourse(ctx, tx, courseID); err != nil {
 			return nil, err
@@ -158,6 +159,7 @@ func (s *Service) deleteItem(ctx context.Context, req proto.Message, courseID, k
 		if err := checkReleases(ctx, tx, courseID); err != nil {
 			return nil, err
 		}
-		return &emptypb.Empty{}, s.touch(ctx, tx, courseID, audit.Entry{Action: action, Object: it.ID, Before: it})
+		noun, _, _ := strings.Cut(it.ID, "_")
+		return &emptypb.Empty{}, s.touch(ctx, tx, courseID, audit.Entry{Action: noun + ".deleted", Object: it.ID, Before: it})
 	})
 }
