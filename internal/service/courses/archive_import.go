@@ -24,8 +24,8 @@ import (
 const (
 	// importLease is how long an import is left to a process that says nothing of
 	// it, and renewLease how often it says something.
-	importLease = time.Minute
-	renewLease  = 15 * time.Second
+	importLease = 20 * time.Second
+	renewLease  = 5 * time.Second
 	// maxAttempts is how often an import is begun.
 	maxAttempts = 5
 )
