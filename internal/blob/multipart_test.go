@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"testing"
 	"time"
@@ -193,9 +194,7 @@ func TestSignedParts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for name, values := range signed.Headers {
-				req.Header[name] = values
-			}
+			maps.Copy(req.Header, signed.Headers)
 			res, err := http.DefaultClient.Do(req)
 			if err != nil { // a server may hang up on what it does not want
 				t.Log(err)

@@ -166,7 +166,7 @@ func tusNumber(name, text string) (int64, error) {
 	if err != nil && !errors.Is(err, strconv.ErrRange) || strings.HasPrefix(text, "+") {
 		return 0, fault.InvalidField(name, "field.type", "Send a whole number of bytes.")
 	}
-	return int64(min(n, math.MaxInt64)), nil //nolint:gosec // bounded by what is written
+	return int64(min(n, math.MaxInt64)), nil
 }
 
 // parseMetadata reads Upload-Metadata: keys, each with a value in base 64 or

@@ -146,8 +146,7 @@ func (w *writer) take(ctx context.Context, in io.Reader) error {
 			return err // not ours any more
 		}
 		gone := err != nil && !errors.Is(err, io.EOF)
-		var told *fault.Error
-		if errors.As(err, &told) { // it has brought too much, of which nothing is taken
+		if _, told := errors.AsType[*fault.Error](err); told { // it has brought too much, of which nothing is taken
 			return err
 		}
 		at := ctx
@@ -276,7 +275,7 @@ func (w *writer) store(ctx context.Context, last bool) error {
 
 // storePart stores the buffer as the next part, whose number it takes before.
 func (w *writer) storePart(ctx context.Context) error {
-	upload, err := w.multipart(ctx, false)
+	upload, err := w.multipart(ctx)
 	if err != nil {
 		return err
 	}
@@ -299,11 +298,11 @@ func (w *writer) storePart(ctx context.Context) error {
 
 // multipart returns the name that the bucket has for the transfer, which begins
 // there with its first part.
-func (h *held) multipart(ctx context.Context, summed bool) (string, error) {
+func (h *held) multipart(ctx context.Context) (string, error) {
 	if h.BucketUpload != "" {
 		return h.BucketUpload, nil
 	}
-	upload, err := h.s.bucket.CreateMultipart(ctx, object(h.MediaID), "application/octet-stream", summed)
+	upload, err := h.s.bucket.CreateMultipart(ctx, object(h.MediaID), "application/octet-stream", false)
 	if err != nil {
 		return "", err
 	}
@@ -352,7 +351,7 @@ func (w *writer) commit(ctx context.Context, tail int64, all bool) error {
 	if err != nil {
 		return err
 	}
-	before := w.held.transfer
+	before := w.transfer
 	w.Stored, w.Tail, w.TailEpoch, w.HashState, w.State, w.ExpiresAt = w.next, tail, w.Epoch, hashed, state, expires
 	w.Reserved += more
 	w.parts = nil

@@ -44,34 +44,52 @@ type fixture struct {
 	*media.Service
 	mediapb.MediaServiceClient // as the edge calls
 
-	t       *testing.T
-	avatars mediapb.AvatarServiceClient
-	service mediapb.MediaServiceClient // as another service calls
-	db      *pg.DB
-	dir     string
-	teacher context.Context //nolint:containedctx // who calls in most tests
-	account string
-	course  string
-	clock   atomic.Int64 // seconds that have passed
+	t         *testing.T
+	avatars   mediapb.AvatarServiceClient
+	uploads   mediapb.UploadServiceClient
+	direct    mediapb.MultipartServiceClient
+	library   mediapb.LibraryServiceClient // as the edge calls
+	copies    mediapb.LibraryServiceClient // as another service calls
+	bucket    *blob.Bucket
+	service   mediapb.MediaServiceClient // as another service calls
+	db        *pg.DB
+	dir       string
+	teacher   context.Context //nolint:containedctx // who calls in most tests
+	account   string
+	colleague string // who may do the same
+	course    string
+	clock     atomic.Int64 // seconds that have passed
 }
 
 var start = time.Date(2026, 3, 4, 10, 1, 0, 0, time.UTC)
 
 func setup(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, dir: t.TempDir(), account: id.New("account"), course: id.New("course")}
+	return setupWith(t, func(*media.Config) {})
+}
+
+// setupWith lets a test have another bucket and other limits.
+func setupWith(t *testing.T, change func(*media.Config)) *fixture {
+	t.Helper()
+	f := &fixture{t: t, dir: t.TempDir(), account: id.New("account"), colleague: id.New("account"), course: id.New("course")}
 	f.db = pgtest.Open(t, media.Schema)
 	bucket, err := blob.Open(t.Context(), blob.Config{URL: "file://" + f.dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Service = media.New(media.Config{
+	cfg := media.Config{
 		DB: f.db, Bucket: bucket, Log: rpctest.Log(t), Key: [32]byte{1}, MaxSize: maxSize,
 		Now: func() time.Time { return start.Add(time.Duration(f.clock.Load()) * time.Second) },
-	})
-	h := rpctest.New(t, func(account, _, _ string) bool { return account == f.account })
+	}
+	change(&cfg)
+	f.Service, f.bucket = media.New(cfg), cfg.Bucket
+	h := rpctest.New(t, func(account, _, _ string) bool { return account == f.account || account == f.colleague })
 	f.Register(h)
 	f.MediaServiceClient = mediapb.NewMediaServiceClient(h.As("edge"))
+	f.uploads = mediapb.NewUploadServiceClient(h.As("edge"))
+	f.direct = mediapb.NewMultipartServiceClient(h.As("edge"))
+	f.library = mediapb.NewLibraryServiceClient(h.As("edge"))
+	f.copies = mediapb.NewLibraryServiceClient(h.As("courses"))
 	f.avatars = mediapb.NewAvatarServiceClient(h.As("edge"))
 	f.service = mediapb.NewMediaServiceClient(h.As("courses"))
 	f.teacher = rpctest.Account(t.Context(), f.account)

@@ -72,16 +72,9 @@ func (r *server) SignParts(ctx context.Context, req *mediapb.SignPartsRequest) (
 		}
 	}
 	if t.BucketUpload == "" {
-		held, h, err := r.media.hold(ctx, t.CourseID, t.AccountID, t.ID, transferOpen)
-		if err != nil {
+		if t, err = r.media.beginDirect(ctx, t); err != nil {
 			return nil, err
 		}
-		_, err = h.multipart(held, true)
-		h.letGo(ctx)
-		if err != nil {
-			return nil, err
-		}
-		t = h.transfer
 	}
 	// Asking for addresses is a sign of life.
 	if _, err := r.media.db.Exec(ctx, `UPDATE transfer SET expires_at = $2 WHERE id = $1 AND state = 'open'`, t.ID, r.media.utc().Add(r.media.lifetime)); err != nil {
@@ -103,6 +96,27 @@ func (s *Service) directOf(ctx context.Context, course, account, transferID stri
 	t, err := s.transferOf(ctx, course, account, transferID)
 	if err == nil && !t.Direct {
 		err = ErrUploadNotFound
+	}
+	return t, err
+}
+
+// beginDirect begins a direct upload in the bucket. Of several calls at once the
+// first counts.
+func (s *Service) beginDirect(ctx context.Context, t transfer) (transfer, error) {
+	upload, err := s.bucket.CreateMultipart(ctx, object(t.MediaID), "application/octet-stream", true)
+	if err != nil {
+		return t, err
+	}
+	tag, err := s.db.Exec(ctx, `UPDATE transfer SET bucket_upload = $2 WHERE id = $1 AND state = 'open' AND bucket_upload = ''`, t.ID, upload)
+	if err == nil && tag.RowsAffected() == 1 {
+		t.BucketUpload = upload
+		return t, nil
+	}
+	if err = errors.Join(err, s.bucket.AbortMultipart(context.WithoutCancel(ctx), object(t.MediaID), upload)); err != nil {
+		return t, err
+	}
+	if t, err = s.directOf(ctx, t.CourseID, t.AccountID, t.ID); err == nil && t.BucketUpload == "" {
+		err = ErrUploadGone
 	}
 	return t, err
 }
@@ -282,7 +296,7 @@ func (h *held) complete(ctx context.Context, named []*mediapb.SentPart) error {
 	for i, n := range named {
 		p, ok := there[n.GetNumber()]
 		switch {
-		case n.GetNumber() != int32(i+1): //nolint:gosec // there are 10,000 at most
+		case n.GetNumber() != int32(i+1):
 			return badPart(i, "Name all parts, from 1 on and in order.")
 		case !ok || p.ETag != strings.Trim(n.GetEtag(), `"`):
 			return badPart(i, "Part %d with this ETag is not in the bucket: send it again.", n.GetNumber())

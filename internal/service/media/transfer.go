@@ -35,7 +35,7 @@ var (
 	ErrUploadTooLong   = fault.New(fault.TooLarge, "upload.too_long", "There are more bytes than were said to come.")
 	ErrChunkChecksum   = fault.New(fault.Invalid, "upload.checksum_mismatch", "The bytes have another checksum. None of them were taken.")
 	ErrChecksum        = fault.New(fault.Invalid, "media.checksum_mismatch", "The file has another SHA-256 than was declared. Nothing was stored.")
-	errChunkAlgorithms = fault.InvalidField("checksum_algorithm", "upload.checksum_algorithm", "There are md5, sha1 and sha256.")
+	errChunkAlgorithms = fault.New(fault.Invalid, "upload.checksum_algorithm", "The checksums are md5, sha1 and sha256.")
 )
 
 // transfer is an upload that comes in pieces.
@@ -70,9 +70,6 @@ const transferColumns = `id, course_id, account_id, filename, length, sha256, me
 func tails(transferID string) string { return "upload/" + transferID + "/" }
 
 func (t *transfer) tailKey(epoch int32) string { return fmt.Sprintf("%s%d", tails(t.ID), epoch) }
-
-// complete reports whether all bytes are stored.
-func (t *transfer) complete() bool { return t.Length != nil && t.Stored == *t.Length }
 
 // partSize is how long the parts of a transfer are: so that there are at most
 // half as many as a bucket takes, because numbers of lost ones are not used again.
