@@ -13,7 +13,7 @@ var (
 	ErrImportEmpty      = fault.New(fault.Invalid, "course_import.empty", "The archive is empty.")
 	ErrArchiveRefused   = fault.New(fault.Invalid, "course_import.refused", "The archive is not accepted as it is.")
 	ErrNotArchive       = fault.New(fault.Invalid, "course_import.not_archive", "This is no ZIP file.")
-	ErrTooManyImports   = fault.New(fault.Exhausted, "course_import.too_many", "You have %d imports that are not finished. Wait for one of them.", maxImports)
+	ErrTooManyImports   = fault.New(fault.Exhausted, "course_import.too_many", "You have %d imports that are not finished, or send %d at a time. Wait for one of them.", maxImports, maxReceived)
 	ErrImportNoRoom     = fault.New(fault.Unavailable, "course_import.no_room", "There is no room for the archive now. Try again later.")
 	ErrMediaNotReady    = fault.New(fault.Conflict, "media.not_ready", "The file is still being looked at.")
 	ErrTemplateNotFound = fault.New(fault.NotFound, "template.not_found", "There is no such template.")

@@ -151,7 +151,7 @@ func (l *library) ReadMedia(req *mediapb.ReadMediaRequest, stream grpc.ServerStr
 	if err := stream.Send(&mediapb.ReadMediaResponse{Media: f.Media}); err != nil {
 		return err
 	}
-	for piece := range slices.Chunk(f.bytes[req.GetOffset():], 7) {
+	for piece := range slices.Chunk(f.bytes[req.GetOffset():], max(7, len(f.bytes)/3)) {
 		if err := stream.Send(&mediapb.ReadMediaResponse{Chunk: piece}); err != nil {
 			return err
 		}
@@ -419,14 +419,14 @@ func (f *archiveFixture) rich() string {
 				AvailableFrom: &releasepb.Moment{When: &releasepb.Moment_At{At: at(1)}},
 				Due:           &releasepb.Moment{When: &releasepb.Moment_AfterStart{AfterStart: &releasepb.RelativeMoment{Days: 7, Time: "18:00"}}},
 			},
-			Required: proto.Bool(false), Minutes: proto.Int32(45),
+			Required: new(false), Minutes: new(int32(45)),
 		},
 	}))
 	f.lesson(c, m1, "Last") // behind the nested module
 	must(f.UpdateCourse(f.teacher, &coursespb.UpdateCourseRequest{
-		CourseId: c, Title: proto.String("Architektur für alle"), Subtitle: proto.String("Säulen"), Description: proto.String("# About\n\nIt."),
-		Language: proto.String("de"), Level: proto.String("beginner"), Category: proto.String("Art"), Tags: words("art", "stone"), Outcomes: words("Tell columns apart"),
-		Audience: words("Everybody"), TimeZone: proto.String("Europe/Zurich"), CoverMediaId: &png, PromoVideoMediaId: &video,
+		CourseId: c, Title: new("Architektur für alle"), Subtitle: new("Säulen"), Description: new("# About\n\nIt."),
+		Language: new("de"), Level: new("beginner"), Category: new("Art"), Tags: words("art", "stone"), Outcomes: words("Tell columns apart"),
+		Audience: words("Everybody"), TimeZone: new("Europe/Zurich"), CoverMediaId: &png, PromoVideoMediaId: &video,
 		Faq:     &coursespb.Questions{Items: []*coursespb.Question{{Question: "Why?", Answer: "*Because*"}}},
 		Release: &releasepb.Rule{Condition: &releasepb.Rule_CourseCompleted{CourseCompleted: &releasepb.CourseCompletedCondition{CourseId: id.New("course")}}},
 		Grading: &coursespb.GradingPolicy{

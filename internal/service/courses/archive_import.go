@@ -186,6 +186,7 @@ func (s *Service) perform(ctx context.Context, i *courseImport, note *findings) 
 		if err := s.inspect(ctx, p, i.StagingID); err != nil {
 			return s.cause(ctx, err)
 		}
+		i.Modules, i.Lessons = 0, 0 // those of an earlier try
 		for _, n := range p.nodes {
 			if n.kind == "module" {
 				i.Modules++
@@ -197,6 +198,11 @@ func (s *Service) perform(ctx context.Context, i *courseImport, note *findings) 
 	}
 	if note.errors > 0 || p == nil {
 		return &failure{importRefused}
+	}
+	if i.CourseID != "" { // looked at again once the course is locked
+		if err := roomFor(ctx, s.db, i.CourseID, int(i.Modules), int(i.Lessons)); err != nil {
+			return s.cause(ctx, err)
+		}
 	}
 	if i.DryRun {
 		return s.finishImport(ctx, i, note, func(*pg.Tx) error { return nil })
@@ -499,9 +505,8 @@ func (s *Service) writeEnd(ctx context.Context, tx *pg.Tx, i courseImport, note 
 		return err
 	}
 	tx.AfterCommit(s.wake)
-	action := "course_import.finished"
 	if i.State == "done" && !i.DryRun {
-		action = "course.imported"
+		return audit.Record(ctx, tx, audit.Entry{Action: "course.imported", Object: i.ID, Course: i.CourseID, After: i.entry()})
 	}
-	return audit.Record(ctx, tx, audit.Entry{Action: action, Object: i.ID, Course: i.CourseID, After: i.entry()})
+	return audit.Record(ctx, tx, audit.Entry{Action: "course_import.finished", Object: i.ID, Course: i.CourseID, After: i.entry()})
 }

@@ -21,14 +21,19 @@ const maxJSONDepth = 64
 
 // decodeArchive reads a JSON file of an archive into a message. What is wrong is
 // noted with the path of the file and of the field; it reports whether nothing
-// is.
-func decodeArchive(path string, text []byte, m proto.Message, note *findings) bool {
+// is. most bounds how many values there are in it: a short text may have so many
+// that they take a lot of memory.
+func decodeArchive(path string, text []byte, most int, m proto.Message, note *findings) bool {
 	if !utf8.Valid(text) {
 		note.add(path, "archive.encoding", "Write it in UTF-8.")
 		return false
 	}
-	if deeper(text, maxJSONDepth) {
+	switch depth, values := shapeOf(text); {
+	case depth > maxJSONDepth:
 		note.add(path, "archive.json_depth", "It is nested too deep.")
+		return false
+	case values > most:
+		note.add(path, "archive.file_too_large", "It has more values than a file of its kind.")
 		return false
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -63,10 +68,10 @@ func plainText(text string) string {
 	return shownPath(text)
 }
 
-// deeper reports whether JSON is nested deeper than so much. It looks at
-// brackets alone, so that no parser has to go there.
-func deeper(text []byte, most int) bool {
-	depth, quoted := 0, false
+// shapeOf returns how deep JSON is nested, and how many values it has at most. It
+// looks at marks alone, so that no parser has to go there.
+func shapeOf(text []byte) (depth, values int) {
+	now, quoted := 0, false
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
 		case quoted && c == '\\':
@@ -75,14 +80,16 @@ func deeper(text []byte, most int) bool {
 			quoted = !quoted
 		case quoted:
 		case c == '{' || c == '[':
-			if depth++; depth > most {
-				return true
-			}
+			now++
+			values++
+			depth = max(depth, now)
 		case c == '}' || c == ']':
-			depth--
+			now--
+		case c == ',':
+			values++
 		}
 	}
-	return false
+	return depth, values
 }
 
 // unknownKeys notes the keys of a value that the message has no field for.

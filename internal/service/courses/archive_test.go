@@ -57,6 +57,9 @@ func TestArchiveRoundTrip(t *testing.T) {
 	if i.GetState() != "done" || i.GetErrors() != 0 {
 		t.Fatalf("import: %v", i)
 	}
+	if d := cmp.Diff([]string{"copy.other_course"}, codes(i.GetFindings())); d != "" || i.GetWarnings() != 1 {
+		t.Errorf("findings: %s", d)
+	}
 	made := i.GetCourseId()
 	second := f.export(made, 0)
 	if !bytes.Equal(first, second) {
@@ -298,7 +301,7 @@ func TestImportFails(t *testing.T) {
 	}
 	// What is away for a while is waited for.
 	n = 0
-	f.library.fail = func(method string) error {
+	f.library.fail = func(string) error {
 		if n++; n == 2 {
 			return fault.New(fault.Unavailable, "unavailable", "away")
 		}
@@ -315,7 +318,7 @@ func TestImportFails(t *testing.T) {
 	if err := courses.RunImports(f.own, t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.state(i.GetId()); got.GetState() != "done" || f.library.count(got.GetCourseId()) != 6 {
+	if got := f.state(i.GetId()); got.GetState() != "done" || f.library.count(got.GetCourseId()) != 6 || got.GetModules() != 3 || got.GetLessons() != 5 {
 		t.Errorf("import: %v", got)
 	}
 }

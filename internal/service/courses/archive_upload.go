@@ -168,6 +168,11 @@ func (s *Service) upload(ctx context.Context, courseID string, dryRun bool, in i
 	if err := s.countImports(ctx, s.db); err != nil {
 		return nil, err
 	}
+	done, err := s.receive(auth.From(ctx).Account)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	node, err := s.importNode()
 	if err != nil {
 		return nil, err
@@ -199,6 +204,26 @@ func (s *Service) upload(ctx context.Context, courseID string, dryRun bool, in i
 		s.dropArchive(ctx, i.ID)
 	}
 	return out, err
+}
+
+// maxReceived bounds how many archives of somebody a process receives at a time.
+const maxReceived = 3
+
+// receive counts an archive that somebody sends until done is called.
+func (s *Service) receive(accountID string) (done func(), err error) {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	if s.received[accountID] >= maxReceived {
+		return nil, ErrTooManyImports
+	}
+	s.received[accountID]++
+	return func() {
+		s.receiving.Lock()
+		defer s.receiving.Unlock()
+		if s.received[accountID]--; s.received[accountID] == 0 {
+			delete(s.received, accountID)
+		}
+	}, nil
 }
 
 // acceptable refuses what is no archive by its list of files alone: the caller
@@ -365,7 +390,7 @@ func (s *Service) importNode() (string, error) {
 	}
 	path := filepath.Join(s.imports, "node")
 	for range 2 {
-		name, err := os.ReadFile(path)
+		name, err := os.ReadFile(path) //nolint:gosec // in the folder of the configuration
 		if err == nil && len(name) > 0 {
 			return string(name), nil
 		}

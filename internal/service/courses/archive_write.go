@@ -38,9 +38,9 @@ func newArchiveWriter(w io.Writer) *archiveWriter { return &archiveWriter{zip: z
 
 // header is that of a file.
 func header(path string) *zip.FileHeader {
-	h := &zip.FileHeader{Name: path, Method: zip.Store, ModifiedDate: 1<<5 | 1} // 1980-01-01, as far back as ZIP goes
+	h := &zip.FileHeader{Name: path, Method: zip.Store}
+	h.ModifiedDate = 1<<5 | 1 //nolint:staticcheck // 1980-01-01, as far back as ZIP goes; Modified adds a field to each file
 	h.SetMode(0o644)
-	h.ModifiedTime = 0
 	return h
 }
 

@@ -23,8 +23,10 @@ const (
 	maxArchiveFiles = 200_000
 	// maxArchiveDirectory bounds their list, in bytes.
 	maxArchiveDirectory = 48 << 20
-	// maxArchivePath bounds the name of a file.
-	maxArchivePath = 400
+	// maxArchivePath bounds the name of a file, and maxArchiveDepth in how many
+	// folders it is: a text of a lesson in the innermost module is in five.
+	maxArchivePath  = 400
+	maxArchiveDepth = 5
 	// maxArchiveRatio is how much a file may shrink by compression, from
 	// ratioCounts bytes on. Text hardly ever shrinks to a fiftieth.
 	maxArchiveRatio = 200
@@ -245,7 +247,7 @@ var archivePath = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]
 // one to look into.
 func (e *zipEntry) check(note *findings) bool {
 	switch mode := fs.FileMode(e.mode >> 16 & 0o170000); {
-	case len(e.name) > maxArchivePath || !archivePath.MatchString(e.name):
+	case len(e.name) > maxArchivePath || strings.Count(e.name, "/") > maxArchiveDepth+1 || !archivePath.MatchString(e.name):
 		note.add(shownPath(e.name), "archive.path", "Names have small letters, digits, dots, dashes and underlines, with / between folders, and begin with a letter or a digit.")
 	case e.flags&zipEncrypted != 0:
 		note.add(e.name, "archive.encrypted", "Pack the archive without a password.")
@@ -301,6 +303,18 @@ func (e *zipEntry) locate(r io.ReaderAt, until int64) error {
 	}
 	e.data = e.offset + int64(len(head)) + int64(len(name)) + int64(le16(head[28:]))
 	if e.data > until || e.packed > until-e.data {
+		return errZip
+	}
+	if e.flags&zipDescriptor == 0 {
+		return nil
+	}
+	// The same again behind the bytes, with a mark before it or without.
+	var tail [8]byte
+	at := e.data + e.packed
+	if until-at < int64(len(tail)) || readAt(r, tail[:], at) != nil {
+		return errZip
+	}
+	if le32(tail[:]) != e.crc && (le32(tail[:]) != 0x08074b50 || le32(tail[4:]) != e.crc) {
 		return errZip
 	}
 	return nil

@@ -111,11 +111,11 @@ func (s *Service) insertModules(ctx context.Context, tx *pg.Tx, req *coursespb.C
 	})
 }
 
-// roomFor refuses to add more modules and others than a draft may have. The
-// course is locked.
-func roomFor(ctx context.Context, tx *pg.Tx, courseID string, modules, rest int) error {
+// roomFor refuses to add more modules and others than a draft may have. Where that
+// is to stay so the course is locked.
+func roomFor(ctx context.Context, db pg.Querier, courseID string, modules, rest int) error {
 	var has, hasRest int
-	if err := tx.QueryRow(ctx, `SELECT count(*) FILTER (WHERE kind = 'module'), count(*) FILTER (WHERE kind <> 'module') FROM item WHERE course_id = $1`, courseID).
+	if err := db.QueryRow(ctx, `SELECT count(*) FILTER (WHERE kind = 'module'), count(*) FILTER (WHERE kind <> 'module') FROM item WHERE course_id = $1`, courseID).
 		Scan(&has, &hasRest); err != nil {
 		return err
 	}

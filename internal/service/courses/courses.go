@@ -4,19 +4,23 @@
 // assignments in their place: a draft that staff change, and what was published,
 // which never changes. Every content that an item had is kept, each once;
 // publishing notes which of them the draft has at that moment. The HTML of a
-// content is made when it is saved.
+// content is made when it is saved. It owns which courses are templates, and
+// archives that are on their way to be courses.
 //
 // It answers what a course, its outline and its lessons are: the draft to
-// those who may edit it, the published version to all others that may see it.
+// those who may edit it, the published version to all others that may see it. It
+// makes archives of courses and courses of archives (docs/archive-format.md), and
+// copies of courses and modules.
 //
 // It sends CoursePublished, which holds all that others keep of a course, and
 // CourseUnpublished.
 //
 // It hears CourseOwnerChanged of access.
 //
-// It calls access, to make who creates a course its owner, and media, to check
-// that files named in a lesson are the course's and to get addresses of them
-// for those who read it. It calls learning, to learn what is open to whom and
+// It calls access, to make who creates a course its owner and to ask what they may
+// elsewhere, and media, to check that files named in a lesson are the course's, to
+// get addresses of them for those who read it, and to copy, read and take in the
+// files of what is copied, exported and imported. It calls learning, to learn what is open to whom and
 // whom a publishing would take something from.
 package courses
 
@@ -26,6 +30,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 	_ "time/tzdata" // courses are in time zones that the machine may not know
 
@@ -111,6 +116,8 @@ type Service struct {
 	imports    string // folder
 	maxArchive int64
 	woken      chan struct{} // wakes Run
+	receiving  sync.Mutex
+	received   map[string]int // archives that are being sent, by account
 }
 
 // New returns a service.
@@ -126,6 +133,7 @@ func New(cfg Config) *Service {
 	s.sites = sitesOf(hosts)
 	s.rules = s.blockRules()
 	s.library, s.log, s.imports, s.maxArchive, s.woken = cfg.Library, cfg.Log, cfg.Imports, cfg.MaxArchive, make(chan struct{}, 1)
+	s.received = map[string]int{}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -88,9 +88,12 @@ func (s *Service) duplicate(ctx context.Context, req proto.Message, d duplicate)
 		if err != nil {
 			return nil, copyFailed(err)
 		}
-		// As of a course that is made anew: before it is there.
-		if _, err := s.access.AssignCourseRole(ctx, &accesspb.AssignCourseRoleRequest{CourseId: c.CourseID, AccountId: owner, Role: "owner"}); err != nil {
-			return nil, err
+		// As of a course that is made anew: before it is there, and not once more when
+		// it may be another's by now.
+		if c.State != "done" {
+			if _, err := s.access.AssignCourseRole(ctx, &accesspb.AssignCourseRoleRequest{CourseId: c.CourseID, AccountId: owner, Role: "owner"}); err != nil {
+				return nil, err
+			}
 		}
 		return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.CourseCopy, error) {
 			var notes findings

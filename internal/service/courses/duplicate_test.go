@@ -30,9 +30,10 @@ func (f *archiveFixture) items(course string) map[string]*coursespb.OutlineItem 
 	return out
 }
 
-func (f *archiveFixture) lessonOf(course, title string) *coursespb.Lesson {
+// everything returns the lesson that has everything.
+func (f *archiveFixture) everything(course string) *coursespb.Lesson {
 	f.t.Helper()
-	return must(f.GetLesson(f.teacher, &coursespb.GetLessonRequest{CourseId: course, LessonId: f.items(course)[title].GetId()}))
+	return must(f.GetLesson(f.teacher, &coursespb.GetLessonRequest{CourseId: course, LessonId: f.items(course)["Everything"].GetId()}))
 }
 
 func TestDuplicate(t *testing.T) {
@@ -58,7 +59,7 @@ func TestDuplicate(t *testing.T) {
 	if d := cmp.Diff(want, is); d != "" {
 		t.Errorf("there and back (-want +got):\n%s", d)
 	}
-	was, now := f.lessonOf(c, "Everything"), f.lessonOf(made.GetId(), "Everything")
+	was, now := f.everything(c), f.everything(made.GetId())
 	in := f.items(made.GetId())
 	rules := now.GetSettings().GetRelease().GetAll().GetRules()
 	if len(rules) != 2 || rules[0].GetCompleted().GetItemId() != in["First"].GetId() {
@@ -85,7 +86,7 @@ func TestDuplicate(t *testing.T) {
 	// It can be published: nothing in it names what is not there.
 	f.publish(made.GetId())
 	plain := must(f.DuplicateCourse(f.teacher, &coursespb.DuplicateCourseRequest{CourseId: c, LeaveOut: []string{"dates", "release", "grading"}}))
-	l := f.lessonOf(plain.GetCourse().GetId(), "Everything")
+	l := f.everything(plain.GetCourse().GetId())
 	if l.GetSettings().GetRelease() != nil || l.GetSettings().GetSchedule() != nil || l.GetSettings().GetMinutes() != 45 || plain.GetCourse().GetGrading() != nil || plain.GetCourse().GetRelease() != nil {
 		t.Errorf("left out: %v, %v", plain, l.GetSettings())
 	}
@@ -97,7 +98,7 @@ func TestDuplicateStart(t *testing.T) {
 	c := f.rich()
 	// The earliest date is 1 March, half past six in the evening in Zurich.
 	got := must(f.DuplicateCourse(f.teacher, &coursespb.DuplicateCourseRequest{CourseId: c, NewStart: "2027-07-01"}))
-	from := f.lessonOf(got.GetCourse().GetId(), "Everything").GetSettings().GetSchedule().GetAvailableFrom().GetAt().AsTime()
+	from := f.everything(got.GetCourse().GetId()).GetSettings().GetSchedule().GetAvailableFrom().GetAt().AsTime()
 	if got.GetShiftedDays() != 487 || !from.Equal(time.Date(2027, 7, 1, 16, 30, 0, 0, time.UTC)) {
 		t.Errorf("%d days, from %v", got.GetShiftedDays(), from)
 	}
@@ -236,7 +237,7 @@ func TestCopyModules(t *testing.T) {
 	f.module(to, "A")
 	f.module(to, "B")
 	module := f.items(c)["漢字"].GetId()
-	got := must(f.CopyModules(f.teacher, &coursespb.CopyModulesRequest{CourseId: to, FromCourseId: c, ModuleIds: []string{module}, Position: proto.Int32(1), ShiftDays: 7}))
+	got := must(f.CopyModules(f.teacher, &coursespb.CopyModulesRequest{CourseId: to, FromCourseId: c, ModuleIds: []string{module}, Position: new(int32(1)), ShiftDays: 7}))
 	in := f.items(to)
 	if got.GetLessons() != 3 || !slices.Equal(got.GetModuleIds(), []string{in["漢字"].GetId()}) || in["漢字"].GetPosition() != 1 || in["漢字"].GetDepth() != 0 || in["B"].GetPosition() != 2 {
 		t.Errorf("copied: %v, %v", got, in)
@@ -245,7 +246,7 @@ func TestCopyModules(t *testing.T) {
 	if d := cmp.Diff([]string{"copy.activity_ref", "copy.cohort", "copy.item"}, codes(got.GetNotes())); d != "" {
 		t.Errorf("notes: %s", d)
 	}
-	l := f.lessonOf(to, "Everything")
+	l := f.everything(to)
 	rules := l.GetSettings().GetRelease().GetAll().GetRules()
 	want := &releasepb.Rule{
 		Condition:  &releasepb.Rule_Date{Date: &releasepb.DateCondition{From: timestamppb.New(time.Date(2026, 3, 9, 17, 30, 0, 0, time.UTC))}},

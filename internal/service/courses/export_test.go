@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 
 	"github.com/stoa-lms/stoa/internal/id"
 )
@@ -54,7 +57,7 @@ func ReadZip(content []byte) (map[string]string, error) {
 }
 
 // Inspect looks at an archive and returns the codes of what is wrong with it.
-func Inspect(s *Service, ctx context.Context, content []byte) []string {
+func Inspect(ctx context.Context, s *Service, content []byte) []string {
 	var note findings
 	if p := readArchive(bytes.NewReader(content), int64(len(content)), 1<<26, &note); p != nil {
 		if err := s.inspect(ctx, p, id.New("course")); err != nil {
@@ -66,4 +69,25 @@ func Inspect(s *Service, ctx context.Context, content []byte) []string {
 		codes = append(codes, f.GetCode())
 	}
 	return codes
+}
+
+// OpenZip returns a file of an archive.
+func OpenZip(r io.ReaderAt, size int64, name string) (io.Reader, int, error) {
+	var note findings
+	z, err := openZip(r, size, 1<<40, &note)
+	if err != nil || note.errors > 0 {
+		return nil, 0, errors.Join(err, fmt.Errorf("%v", note.list))
+	}
+	return z.open(z.files[name]), len(z.files), nil
+}
+
+// WriteArchive writes an archive of files of text.
+func WriteArchive(to io.Writer, names []string, text string) error {
+	w := newArchiveWriter(to)
+	for _, name := range names {
+		if err := w.put(name, []byte(text)); err != nil {
+			return err
+		}
+	}
+	return w.close("course_01h455vb4pex5vsknk084sn02q")
 }
