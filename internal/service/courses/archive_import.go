@@ -58,10 +58,10 @@ func (s *Service) runImport(ctx context.Context) (worked bool, err error) {
 	}
 	working, cancel := context.WithCancelCause(by(ctx, i.AccountID))
 	renewed := make(chan struct{})
-	go func() {
+	go func(taken courseImport) {
 		defer close(renewed)
-		s.renew(working, cancel, i)
-	}()
+		s.renew(working, cancel, taken)
+	}(i)
 	var note findings
 	err = s.perform(working, &i, &note)
 	cancel(nil)

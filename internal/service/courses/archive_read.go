@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -151,7 +152,7 @@ func (p *archivePlan) compare() bool {
 			p.note.add(name, "archive.size", manifestFile+" says that it has "+strconv.FormatInt(listed.GetSize(), 10)+" bytes.")
 		}
 	}
-	for name := range p.listed {
+	for _, name := range slices.Sorted(maps.Keys(p.listed)) {
 		if p.zip.files[name] == nil {
 			p.note.add(shownPath(name), "archive.file_missing", "It is listed in "+manifestFile+" and not there.")
 		}
@@ -283,7 +284,7 @@ func (p *archivePlan) readFolders() {
 func (p *archivePlan) addChildren(folder string, above, depth int, has map[string][]string, children map[string]map[string]bool) {
 	var list []archiveNode
 	taken := map[int]string{}
-	for child := range children[folder] {
+	for _, child := range slices.Sorted(maps.Keys(children[folder])) {
 		match := folderName.FindStringSubmatch(path.Base(child))
 		kinds := has[child]
 		if match == nil || len(kinds) != 1 {
