@@ -94,6 +94,8 @@ type Config struct {
 	SignInRateLimit Int      `name:"sign-in-rate-limit" help:"Sign-ins and sign-ups a second that one address may make; twenty times as many at once. No bound when 0." default:"10" env:"STOA_SIGN_IN_RATE_LIMIT"`
 	RequestTimeout  Duration `help:"Time that a request may take; transfers of files may take longer." default:"20s" env:"STOA_REQUEST_TIMEOUT"`
 	MaxUpload       Int      `help:"Size in bytes that an uploaded file may have." default:"2147483648" env:"STOA_MAX_UPLOAD"`
+	MaxArchive      Int      `help:"Size in bytes that an archive of a course may have that is imported, and its files together." default:"21474836480" env:"STOA_MAX_ARCHIVE"`
+	ImportDir       string   `help:"Folder for archives of courses while they are imported, with room for the largest of them; processes may share it. A folder in the data folder when empty." env:"STOA_IMPORT_DIR" type:"path"`
 
 	MediaCourseQuota    Int      `help:"Bytes that all files of a course may have. No bound when 0." default:"53687091200" env:"STOA_MEDIA_COURSE_QUOTA"`
 	MediaAccountQuota   Int      `help:"Bytes that all files may have that an account has uploaded. No bound when 0." default:"214748364800" env:"STOA_MEDIA_ACCOUNT_QUOTA"`
@@ -180,7 +182,7 @@ func (c *Config) Faults(services []string) []string {
 	for setting, err := range map[string]error{
 		"STOA_DATABASE_CONNECTIONS": c.Connections.err, "STOA_MIGRATE": c.Migrate.err, "STOA_DEMO": c.Demo.err, "STOA_RPC_INSECURE": c.RPCInsecure.err,
 		"STOA_RATE_LIMIT": c.RateLimit.err, "STOA_SIGN_IN_RATE_LIMIT": c.SignInRateLimit.err,
-		"STOA_REQUEST_TIMEOUT": c.RequestTimeout.err, "STOA_MAX_UPLOAD": c.MaxUpload.err, "STOA_MEDIA_WORKERS": c.MediaWorkers.err, "STOA_DRAIN": c.Drain.err,
+		"STOA_REQUEST_TIMEOUT": c.RequestTimeout.err, "STOA_MAX_UPLOAD": c.MaxUpload.err, "STOA_MAX_ARCHIVE": c.MaxArchive.err, "STOA_MEDIA_WORKERS": c.MediaWorkers.err, "STOA_DRAIN": c.Drain.err,
 		"STOA_MEDIA_COURSE_QUOTA": c.MediaCourseQuota.err, "STOA_MEDIA_ACCOUNT_QUOTA": c.MediaAccountQuota.err,
 		"STOA_MEDIA_COURSE_UPLOADS": c.MediaCourseUploads.err, "STOA_MEDIA_ACCOUNT_UPLOADS": c.MediaAccountUploads.err,
 		"STOA_MEDIA_UPLOAD_LIFETIME": c.MediaUploadLifetime.err,
@@ -248,6 +250,9 @@ func (c *Config) Faults(services []string) []string {
 	}
 	if c.MaxUpload.err == nil && c.MaxUpload.V < 1 {
 		add("STOA_MAX_UPLOAD", "must be at least 1")
+	}
+	if c.MaxArchive.err == nil && c.MaxArchive.V < 1 {
+		add("STOA_MAX_ARCHIVE", "must be at least 1")
 	}
 	if c.DatabaseURL != "" {
 		if _, err := pgxpool.ParseConfig(c.DatabaseURL); err != nil {
@@ -424,6 +429,14 @@ func (c *Config) providers() ([]identity.Provider, error) {
 		}
 	}
 	return identity.ParseProviders(text)
+}
+
+// importDir is the folder for archives that are imported.
+func (c *Config) importDir() string {
+	if c.ImportDir != "" {
+		return c.ImportDir
+	}
+	return filepath.Join(c.DataDir, "imports")
 }
 
 // made returns a file of the data folder, made at the first time.

@@ -269,6 +269,7 @@ func (p *process) webFront(ctx context.Context, version string, out io.Writer, r
 		SignInRate:    rate(p.cfg.SignInRateLimit.V, 20),
 		Timeout:       p.cfg.RequestTimeout.V,
 		MaxUpload:     p.cfg.MaxUpload.V,
+		MaxArchive:    p.cfg.MaxArchive.V,
 		SecureCookies: strings.HasPrefix(p.publicURL(), "https:"),
 		Development:   p.cfg.Profile == development,
 		Status:        func() edge.Status { return status },

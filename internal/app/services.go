@@ -72,9 +72,11 @@ var all = []service{
 			Review:   p.cfg.Review == "required",
 
 			EmbedHosts: p.cfg.embedHosts(),
+			Library:    mediapb.NewLibraryServiceClient(p.conn("courses", "media")), Log: p.log,
+			Imports: p.cfg.importDir(), MaxArchive: p.cfg.MaxArchive.V,
 		})
 		s.Register(p.server)
-		return started{s.Handlers(), nil}, nil
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{media.Schema, new(media.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		bucket, err := p.bucket()

@@ -161,6 +161,7 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 		},
 	}
 	maps.Copy(routes, uploadRoutes())
+	maps.Copy(routes, archiveRoutes())
 	return routes
 }
 

@@ -21,6 +21,10 @@ var validator = sync.OnceValues(func() (protovalidate.Validator, error) { return
 // maxViolations bounds how many fields one answer names.
 const maxViolations = 20
 
+// Check holds a message that has not come by a call, such as one read from a
+// file, to what its contract says of its fields.
+func Check(msg proto.Message) error { return check(msg) }
+
 // check holds a request to what its contract says of its fields: text without
 // control characters, ids of the right kind, and the rules of validate.proto.
 // All faults are told at once.

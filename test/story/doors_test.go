@@ -48,6 +48,9 @@ var byHand = map[string]string{
 	"/stoa.learning.v1.CertificateService/DownloadBadgeDocument": "GET /.well-known/jwks.json",
 	"/stoa.learning.v1.CalendarService/ReadCalendarFeed":         "GET /v1/calendar/{token}.ics",
 	"/stoa.learning.v1.NoteService/ExportNotes":                  "GET /v1/me/notes/export",
+	"/stoa.courses.v1.ArchiveService/ExportCourse":               "GET /v1/courses/{course_id}/archive",
+	"/stoa.courses.v1.ArchiveService/ImportCourse":               "POST /v1/course-imports",
+	"/stoa.courses.v1.ArchiveService/ImportModules":              "POST /v1/courses/{course_id}/module-imports",
 }
 
 // doors returns every RPC of every contract, those without a REST form too.

@@ -48,6 +48,8 @@ const (
 	accountSuspend       = "account.suspend"        // suspend accounts and let them in again
 	serviceAccountManage = "service_account.manage" // make accounts for programs, and their tokens
 	auditRead            = "audit.read"             // read the audit log
+
+	templatePublish = "template.publish" // show templates of courses to everybody who makes courses
 )
 
 // permissions are all there are.
@@ -56,7 +58,7 @@ var permissions = []string{
 	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit, courseReview,
 	enrollmentList, enrollmentManage, accommodationRead, accommodationGrant,
 	roleList, roleGrant, roleDefine, accessExplain,
-	accountRead, accountSuspend, serviceAccountManage, auditRead,
+	accountRead, accountSuspend, serviceAccountManage, auditRead, templatePublish,
 }
 
 // role is a named set of permissions.
@@ -93,7 +95,7 @@ const roleCoTeacher = "co_teacher"
 var roles = map[string]role{
 	roleMember:  {scope: onPlatform, implicit: true, permissions: []string{meRead, meWrite, courseCreate}},
 	roleAdmin:   {scope: onPlatform, permissions: permissions},
-	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, courseReview, lessonRead, mediaRead, accountRead, accountSuspend}},
+	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, courseReview, lessonRead, mediaRead, accountRead, accountSuspend, templatePublish}},
 	"finance":   {scope: onPlatform, permissions: []string{courseView, saleList}},
 	"support": {scope: onPlatform, permissions: []string{
 		courseView, lessonRead, enrollmentList, enrollmentManage, progressList, accommodationRead, roleList, accessExplain, accountRead,

@@ -1,59 +1,21 @@
 package courses
 
-import (
-	"context"
+import "github.com/stoa-lms/stoa/internal/fault"
 
-	"google.golang.org/protobuf/proto"
+// Errors of archives, copies and templates.
+var (
+	ErrArchiveMedia    = fault.New(fault.Conflict, "course_archive.media", "Files that the course shows are missing or not ready. Put that right, and export it then.")
+	ErrArchiveTooLarge = fault.New(fault.Invalid, "course_archive.too_large", "The course has more texts and files than an archive takes. Make two courses of it.")
 
-	"github.com/stoa-lms/stoa/internal/audit"
-	"github.com/stoa-lms/stoa/internal/bus"
-	"github.com/stoa-lms/stoa/internal/idempotency"
-	"github.com/stoa-lms/stoa/internal/pg"
-	"github.com/stoa-lms/stoa/internal/rpc"
-	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+	ErrImportNotFound   = fault.New(fault.NotFound, "course_import.not_found", "There is no such import of yours.")
+	ErrImportEmpty      = fault.New(fault.Invalid, "course_import.empty", "The archive is empty.")
+	ErrArchiveRefused   = fault.New(fault.Invalid, "course_import.refused", "The archive is not accepted as it is.")
+	ErrNotArchive       = fault.New(fault.Invalid, "course_import.not_archive", "This is no ZIP file.")
+	ErrTooManyImports   = fault.New(fault.Exhausted, "course_import.too_many", "You have %d imports that are not finished, or send %d at a time. Wait for one of them.", maxImports, maxReceived)
+	ErrImportNoRoom     = fault.New(fault.Unavailable, "course_import.no_room", "There is no room for the archive now. Try again later.")
+	ErrMediaNotReady    = fault.New(fault.Conflict, "media.not_ready", "The file is still being looked at.")
+	ErrTemplateNotFound = fault.New(fault.NotFound, "template.not_found", "There is no such template.")
+	ErrTemplateShown    = fault.New(fault.Conflict, "template.published", "A template is never published. Take the course out of the marketplace first, or make a copy of it and mark that.")
+	ErrIsTemplate       = fault.New(fault.Conflict, "course.is_template", "A template is never published. Make a course of it, or unmark it first.")
+	ErrNoDates          = fault.New(fault.Invalid, "course_copy.no_dates", "The course names no dates. Leave new_start out.")
 )
-
-// archive puts a course away, or takes it out of the archive.
-func (s *Service) archive(ctx context.Context, req proto.Message, courseID string, away, closed bool, reason string) (*coursespb.Course, error) {
-	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Course, error) {
-		c, err := lockDraft(ctx, tx, courseID, false)
-		if err != nil {
-			return nil, err
-		}
-		if err := rpc.Match(ctx, etag(c.Revision)); err != nil {
-			return nil, err
-		}
-		if (c.ArchivedAt != nil) == away && c.Closed == closed {
-			return draftCourse(c), nil
-		}
-		was := map[string]any{"archived": c.ArchivedAt != nil, "closed": c.Closed}
-		var events []proto.Message
-		if away && c.Published {
-			c.Published, c.Sequence = false, c.Sequence+1
-			events = append(events, &coursespb.CourseUnpublished{CourseId: c.ID, Sequence: c.Sequence})
-		}
-		c.Sequence++
-		events = append(events, &coursespb.CourseArchived{CourseId: c.ID, Archived: away, Closed: closed, Sequence: c.Sequence})
-		now := s.now()
-		if _, err := tx.Exec(ctx, `
-			UPDATE course SET archived_at = CASE WHEN $2 THEN coalesce(archived_at, $3) END, closed = $4, published = $5, sequence = $6, revision = revision + 1
-			WHERE id = $1`, c.ID, away, now, closed, c.Published, c.Sequence); err != nil {
-			return nil, err
-		}
-		if _, err := tx.Exec(ctx, `UPDATE draft SET archived = $2 WHERE course_id = $1`, c.ID, away); err != nil {
-			return nil, err
-		}
-		after := map[string]any{"archived": away, "closed": closed}
-		entry := audit.Entry{Action: "course.archived", Object: c.ID, Course: c.ID, Reason: reason, Before: was, After: after}
-		if !away {
-			entry = audit.Entry{Action: "course.unarchived", Object: c.ID, Course: c.ID, Before: was, After: after}
-		}
-		if err := audit.Record(ctx, tx, entry); err != nil {
-			return nil, err
-		}
-		if c, err = readCourse(ctx, tx, draftOf+`WHERE c.id = $1`, c.ID); err != nil {
-			return nil, err
-		}
-		return draftCourse(c), bus.Publish(ctx, tx, events...)
-	})
-}

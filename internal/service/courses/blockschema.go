@@ -153,6 +153,8 @@ func limit(schema map[string]any, rules protoreflect.Message, prefix string) (er
 		case "repeated.items":
 			items, _ := schema["items"].(map[string]any)
 			err = limit(items, v.Message(), "")
+		case "repeated.min_items":
+			schema["minItems"] = v.Uint()
 		case "repeated.max_items":
 			schema["maxItems"] = v.Uint()
 		case "repeated.unique":

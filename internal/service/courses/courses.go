@@ -5,12 +5,15 @@
 // which never changes. Every content that an item had is kept, each once;
 // publishing notes which of them the draft has at that moment. The HTML of a
 // content is made when it is saved. It owns what moderators said of a draft, which
-// version a cohort is to see, and how what a course earns is shared.
+// version a cohort is to see, how what a course earns is shared, which courses are
+// templates, and archives that are on their way to be courses.
 //
 // It answers what a course, its outline and its lessons are: the draft to
 // those who may edit it, the published version to all others that may see it,
 // that of their cohort to those in one that is pinned. It answers what was, how
 // two versions differ, and what two edits of the same thing make together.
+// It makes archives of courses and courses of archives (docs/archive-format.md), and
+// copies of courses and modules.
 //
 // It sends CoursePublished, which holds all that others keep of a course,
 // CourseUnpublished, CourseArchived, CohortPinned, CourseReviewed and
@@ -19,16 +22,21 @@
 // It hears CourseOwnerChanged, CohortChanged and CohortMembershipChanged of
 // access.
 //
-// It calls access, to make who creates a course its owner and to ask who of some
-// is of its staff, and media, to check
-// that files named in a lesson are the course's and to get addresses of them
-// for those who read it. It calls learning, to learn what is open to whom and
+// It calls access, to make who creates a course its owner, and to ask who of some is
+// of its staff and what somebody may elsewhere; media, to check that files named in
+// a lesson are the course's, to get addresses of them for those who read it, and to
+// copy, read and take in the files of what is copied, exported and imported. It
+// calls learning, to learn what is open to whom and
 // whom a publishing would take something from.
 package courses
 
 import (
 	"embed"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 	_ "time/tzdata" // courses are in time zones that the machine may not know
 
@@ -100,6 +108,16 @@ type Config struct {
 	// of the constant.
 	EmbedHosts []string
 	Now        func() time.Time // nil: time.Now
+
+	// Library takes the files of courses along.
+	Library mediapb.LibraryServiceClient
+	Log     *slog.Logger // nil: none
+	// Imports is the folder for archives that are on their way to be courses; ""
+	// is one among the system's temporary files.
+	Imports string
+	// MaxArchive is how many bytes an archive has at most, and its files together;
+	// 0 is DefaultMaxArchive.
+	MaxArchive int64
 }
 
 // Service is the courses service.
@@ -113,6 +131,14 @@ type Service struct {
 	html     *markdown.Renderer
 	sites    []site
 	rules    []rule // of blocks, beyond the limits of their fields
+
+	library    mediapb.LibraryServiceClient
+	log        *slog.Logger
+	imports    string // folder
+	maxArchive int64
+	woken      chan struct{} // wakes Run
+	receiving  sync.Mutex
+	received   map[string]int // archives that are being sent, by account
 }
 
 // New returns a service.
@@ -127,6 +153,17 @@ func New(cfg Config) *Service {
 	}
 	s.sites = sitesOf(hosts)
 	s.rules = s.blockRules()
+	s.library, s.log, s.imports, s.maxArchive, s.woken = cfg.Library, cfg.Log, cfg.Imports, cfg.MaxArchive, make(chan struct{}, 1)
+	s.received = map[string]int{}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.imports == "" {
+		s.imports = filepath.Join(os.TempDir(), "stoa-course-imports")
+	}
+	if s.maxArchive <= 0 {
+		s.maxArchive = DefaultMaxArchive
+	}
 	return s
 }
 
@@ -137,6 +174,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	coursespb.RegisterVersionServiceServer(r, &versionServer{server: server{courses: s}})
 	coursespb.RegisterReviewServiceServer(r, &reviewServer{server: server{courses: s}})
 	coursespb.RegisterRevenueServiceServer(r, &revenueServer{courses: s})
+	coursespb.RegisterArchiveServiceServer(r, &archives{courses: s})
 }
 
 // now returns the time as the database keeps it.

@@ -188,8 +188,8 @@ func (s *Service) preview(ctx context.Context, courseID string) (*coursespb.Publ
 	return out, nil
 }
 
-// maxFindings bounds the findings about items of one kind.
-const maxFindings = 50
+// mostFindings bounds the findings about items of one kind.
+const mostFindings = 50
 
 // findings returns what forbids publishing a draft and what should be looked at.
 func (s *Service) findings(ctx context.Context, c course) ([]*coursespb.Finding, error) {
@@ -208,7 +208,7 @@ func (s *Service) findings(ctx context.Context, c course) ([]*coursespb.Finding,
 				WHERE i.course_id = $1 AND i.kind = 'lesson' AND v.body = '[]' ORDER BY i.id LIMIT $2),
 			ARRAY(SELECT i.id FROM item i WHERE i.course_id = $1 AND i.kind = 'module'
 				AND NOT EXISTS (SELECT FROM item k WHERE k.course_id = $1 AND k.parent_id = i.id) ORDER BY i.id LIMIT $2)`,
-		c.ID, maxFindings).Scan(&lessons, &emptyLessons, &emptyModules); err != nil {
+		c.ID, mostFindings).Scan(&lessons, &emptyLessons, &emptyModules); err != nil {
 		return nil, err
 	}
 	if c.ArchivedAt != nil {

@@ -153,6 +153,9 @@ func staleDraft(c course) error {
 // insertPublication copies what the draft points at, in three statements
 // whatever its size.
 func (s *Service) insertPublication(ctx context.Context, tx *pg.Tx, courseID string, number int32, message string) error {
+	if err := refuseTemplate(ctx, tx, courseID); err != nil {
+		return err
+	}
 	at := s.now()
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO publication (course_id, number, message, author_id, published_at, lesson_count,

@@ -68,6 +68,7 @@ CREATE TABLE course (
 	CONSTRAINT course_pkey PRIMARY KEY (id),
 	CONSTRAINT course_review_state CHECK ((review_state = ANY (ARRAY[''::text, 'submitted'::text, 'approved'::text, 'returned'::text])))
 );
+CREATE INDEX course_owner ON course USING btree (owner_id);
 COMMENT ON TABLE course IS 'Courses with the draft of their landing page. owner_id says which account owns it.';
 COMMENT ON COLUMN course.revision IS 'Grows with each change of the row that is told; the ETag.';
 COMMENT ON COLUMN course.published_changes IS 'draft.changes when it was last published.';
@@ -81,6 +82,56 @@ COMMENT ON COLUMN course.closed IS 'Whether it is archived and learners do not s
 COMMENT ON COLUMN course.review_changes IS 'draft.changes of what was submitted last.';
 COMMENT ON COLUMN course.review_passed IS 'Whether it may come into the marketplace without another review.';
 
+CREATE TABLE course_import (
+	id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	staging_id text COLLATE "C" NOT NULL,
+	dry_run boolean NOT NULL,
+	node text NOT NULL DEFAULT ''::text,
+	source_course_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	source_media_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	size bigint NOT NULL,
+	sha256 text NOT NULL,
+	state text NOT NULL DEFAULT 'queued'::text,
+	code text NOT NULL DEFAULT ''::text,
+	attempts integer NOT NULL DEFAULT 0,
+	lease text NOT NULL DEFAULT ''::text,
+	next_at timestamp with time zone NOT NULL,
+	modules integer NOT NULL DEFAULT 0,
+	lessons integer NOT NULL DEFAULT 0,
+	media_files integer NOT NULL DEFAULT 0,
+	media_done integer NOT NULL DEFAULT 0,
+	findings jsonb NOT NULL DEFAULT '[]'::jsonb,
+	errors integer NOT NULL DEFAULT 0,
+	warnings integer NOT NULL DEFAULT 0,
+	created_at timestamp with time zone NOT NULL,
+	finished_at timestamp with time zone,
+	CONSTRAINT course_import_pkey PRIMARY KEY (id),
+	CONSTRAINT course_import_state CHECK ((state = ANY (ARRAY['queued'::text, 'running'::text, 'done'::text, 'failed'::text])))
+);
+CREATE INDEX course_import_account ON course_import USING btree (account_id, created_at DESC, id DESC);
+CREATE INDEX course_import_due ON course_import USING btree (next_at, id) WHERE (state = ANY (ARRAY['queued'::text, 'running'::text]));
+CREATE INDEX course_import_finished ON course_import USING btree (finished_at) WHERE (finished_at IS NOT NULL);
+COMMENT ON TABLE course_import IS 'Archives on their way to be courses, kept for 30 days after their end. account_id says who sent one.';
+COMMENT ON COLUMN course_import.course_id IS 'The course that gets the modules; empty for a new one until it is made.';
+COMMENT ON COLUMN course_import.staging_id IS 'The course that the files are put into: the new one, or one that never comes to be.';
+COMMENT ON COLUMN course_import.node IS 'Whose folder has the archive; empty where it is a file of a course.';
+COMMENT ON COLUMN course_import.lease IS 'Which run works on it, until next_at unless it says that it still does.';
+
+CREATE TABLE course_origin (
+	course_id text COLLATE "C" NOT NULL,
+	origin_id text COLLATE "C" NOT NULL,
+	source text NOT NULL,
+	made_of text COLLATE "C" NOT NULL DEFAULT ''::text,
+	CONSTRAINT course_origin_pkey PRIMARY KEY (course_id),
+	CONSTRAINT course_origin_course FOREIGN KEY (course_id) REFERENCES course(id),
+	CONSTRAINT course_origin_source CHECK ((source = ANY (ARRAY['archive'::text, 'copy'::text, 'template'::text])))
+);
+COMMENT ON TABLE course_origin IS 'Of which course those were made that were made of another. No personal data.';
+COMMENT ON COLUMN course_origin.origin_id IS 'The course that its archives name: of an import the one that the archive named, of a copy its own.';
+COMMENT ON COLUMN course_origin.made_of IS 'The course that a copy was made of.';
+
 CREATE TABLE draft (
 	course_id text COLLATE "C" NOT NULL,
 	owner_id text COLLATE "C" NOT NULL,
@@ -93,6 +144,13 @@ CREATE TABLE draft (
 CREATE INDEX draft_owner ON draft USING btree (owner_id, changed_at DESC, course_id DESC);
 COMMENT ON TABLE draft IS 'How often and when the draft of each course was changed. A row apart from the course, so that who saves a lesson waits for nobody but who publishes. owner_id is that of the course.';
 COMMENT ON COLUMN draft.archived IS 'Whether the course is archived, and nothing of the draft may change.';
+
+CREATE TABLE import_node (
+	id text NOT NULL,
+	seen_at timestamp with time zone NOT NULL,
+	CONSTRAINT import_node_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE import_node IS 'The folders that archives are kept in, and when a process last had each. No personal data.';
 
 CREATE TABLE item (
 	id text COLLATE "C" NOT NULL,
@@ -186,6 +244,25 @@ COMMENT ON COLUMN item_version.playable_media_ids IS 'The video and audio files 
 COMMENT ON COLUMN item_version.number IS 'Counts the contents of an item from 1; 0 in rows of programs of before.';
 COMMENT ON COLUMN item_version.hash IS 'SHA-256 of the content in its canonical form (hash.go); absent in rows of programs of before, and where an older row has the same content.';
 
+CREATE TABLE media_claim (
+	id text COLLATE "C" NOT NULL,
+	caller text COLLATE "C" NOT NULL,
+	key text NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	from_course_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	batches jsonb NOT NULL DEFAULT '[]'::jsonb,
+	state text NOT NULL DEFAULT 'open'::text,
+	due_at timestamp with time zone NOT NULL,
+	CONSTRAINT media_claim_pkey PRIMARY KEY (id),
+	CONSTRAINT media_claim_key UNIQUE (caller, key),
+	CONSTRAINT media_claim_state CHECK ((state = ANY (ARRAY['open'::text, 'done'::text, 'abandoned'::text])))
+);
+CREATE INDEX media_claim_due ON media_claim USING btree (due_at);
+COMMENT ON TABLE media_claim IS 'Files that media was asked to make for what is not there yet: they are deleted unless it comes to be. caller says which account asked.';
+COMMENT ON COLUMN media_claim.key IS 'What was asked for: a repetition finds the course that it was asked for before.';
+COMMENT ON COLUMN media_claim.batches IS 'Lists of files of from_course_id that a course got copies of, which others belong to as well; empty where all that course_id has is to go.';
+COMMENT ON COLUMN media_claim.due_at IS 'When one that is open is abandoned, and one that is done forgotten.';
+
 CREATE TABLE publication (
 	course_id text COLLATE "C" NOT NULL,
 	number integer NOT NULL,
@@ -271,3 +348,15 @@ CREATE INDEX review_of_course ON review USING btree (course_id, submitted_at DES
 CREATE UNIQUE INDEX review_open ON review USING btree (course_id) WHERE (state = 'submitted'::text);
 CREATE INDEX review_queue ON review USING btree (submitted_at, id) WHERE (state = 'submitted'::text);
 COMMENT ON TABLE review IS 'What was submitted for review and what became of it. Personal data of staff: submitted_by and reviewer_id say which accounts. Kept as long as the course.';
+
+CREATE TABLE template (
+	course_id text COLLATE "C" NOT NULL,
+	visibility text NOT NULL,
+	marked_by text COLLATE "C" NOT NULL,
+	marked_at timestamp with time zone NOT NULL,
+	CONSTRAINT template_pkey PRIMARY KEY (course_id),
+	CONSTRAINT template_course FOREIGN KEY (course_id) REFERENCES course(id),
+	CONSTRAINT template_visibility CHECK ((visibility = ANY (ARRAY['own'::text, 'platform'::text])))
+);
+CREATE INDEX template_platform ON template USING btree (marked_at DESC, course_id DESC) WHERE (visibility = 'platform'::text);
+COMMENT ON TABLE template IS 'Courses that others are made of. marked_by says which account said so.';

@@ -92,6 +92,9 @@ var docsByHand = map[string]docsRPC{
 	"DownloadBadgeDocument": {method: "get", path: "/v1/badges/{kind}/{id}"},
 	"ExportNotes":           {method: "get", path: "/v1/me/notes/export"},
 	"ReadCalendarFeed":      {method: "get", path: "/v1/calendar/{token}.ics"},
+	"ExportCourse":          {method: "get", path: "/v1/courses/{course_id}/archive"},
+	"ImportCourse":          {method: "post", path: "/v1/course-imports"},
+	"ImportModules":         {method: "post", path: "/v1/courses/{course_id}/module-imports"},
 }
 
 func TestDocsHaveEveryOperation(t *testing.T) {

@@ -54,6 +54,8 @@ type Config struct {
 	Timeout time.Duration
 	// MaxUpload bounds an uploaded file in bytes.
 	MaxUpload int64
+	// MaxArchive bounds an archive of a course in bytes.
+	MaxArchive int64
 	// SecureCookies says that the platform is reached over TLS: browsers send the
 	// session cookie over it only, and come over it only.
 	SecureCookies bool
@@ -98,6 +100,7 @@ type Edge struct {
 	invitations accesspb.InvitationServiceClient
 	notes       learningpb.NoteServiceClient
 	calendar    learningpb.CalendarServiceClient
+	archives    coursespb.ArchiveServiceClient
 
 	routes      *http.ServeMux
 	grpc        *grpc.Server
@@ -145,6 +148,7 @@ func New(cfg Config) (*Edge, error) {
 		invitations: accesspb.NewInvitationServiceClient(cfg.Conns["access"]),
 		notes:       learningpb.NewNoteServiceClient(cfg.Conns["learning"]),
 		calendar:    learningpb.NewCalendarServiceClient(cfg.Conns["learning"]),
+		archives:    coursespb.NewArchiveServiceClient(cfg.Conns["courses"]),
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
@@ -181,6 +185,9 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("PUT /v1/uploads/{upload_id}/parts/{number}", e.putPart)
 	mux.HandleFunc("POST /v1/courses/{course_id}/imports", e.importPeople)
 	mux.HandleFunc("GET /v1/courses/{course_id}/imports/{import_id}/report", e.importReport)
+	mux.HandleFunc("GET /v1/courses/{course_id}/archive", e.exportCourse)
+	mux.HandleFunc("POST /v1/course-imports", e.importCourse)
+	mux.HandleFunc("POST /v1/courses/{course_id}/module-imports", e.importModules)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("GET /v1/media/{media_id}/parts/{token}/{part...}", e.downloadPart)
@@ -268,6 +275,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{coursespb.File_internal_service_courses_coursespb_revenue_proto, func(g *runtime.ServeMux) error {
 			return coursespb.RegisterRevenueServiceHandlerClient(ctx, g, coursespb.NewRevenueServiceClient(e.Conns["courses"]))
+		}},
+		{coursespb.File_internal_service_courses_coursespb_archives_proto, func(g *runtime.ServeMux) error {
+			return coursespb.RegisterArchiveServiceHandlerClient(ctx, g, e.archives)
 		}},
 		{mediapb.File_internal_service_media_mediapb_media_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterMediaServiceHandlerClient(ctx, g, e.media)

@@ -185,12 +185,15 @@ func (s *Service) purgeBin(ctx context.Context) (int, error) {
 // DeleteCourseMedia implements mediapb.LibraryServiceServer.
 func (r *server) DeleteCourseMedia(ctx context.Context, req *mediapb.DeleteCourseMediaRequest) (*mediapb.DeleteCourseMediaResponse, error) {
 	const most = 1000
+	ids := append([]string{}, req.GetMediaIds()...)
 	n, err := r.media.purgeAll(ctx, func(file) bool { return true },
-		`SELECT id, course_id FROM media WHERE course_id = $1 ORDER BY id LIMIT $2`, req.GetCourseId(), most)
+		`SELECT id, course_id FROM media WHERE course_id = $1 AND (cardinality($2::text[]) = 0 OR id = ANY ($2)) ORDER BY id LIMIT $3`,
+		req.GetCourseId(), ids, most)
 	if err != nil {
 		return nil, err
 	}
 	res := &mediapb.DeleteCourseMediaResponse{Deleted: int32(n)} //nolint:gosec // at most a thousand
-	err = r.media.db.QueryRow(ctx, `SELECT EXISTS (SELECT FROM media WHERE course_id = $1)`, req.GetCourseId()).Scan(&res.Left)
+	err = r.media.db.QueryRow(ctx, `SELECT EXISTS (SELECT FROM media WHERE course_id = $1 AND (cardinality($2::text[]) = 0 OR id = ANY ($2)))`,
+		req.GetCourseId(), ids).Scan(&res.Left)
 	return res, err
 }

@@ -652,7 +652,9 @@ func (x *ImportMediaRequest) GetChunk() []byte {
 type DeleteCourseMediaRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
-	CourseId      string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The files; all that it has when empty.
+	MediaIds      []string `protobuf:"bytes,2,rep,name=media_ids,json=mediaIds,proto3" json:"media_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -692,6 +694,13 @@ func (x *DeleteCourseMediaRequest) GetCourseId() string {
 		return x.CourseId
 	}
 	return ""
+}
+
+func (x *DeleteCourseMediaRequest) GetMediaIds() []string {
+	if x != nil {
+		return x.MediaIds
+	}
+	return nil
 }
 
 // What was deleted.
@@ -805,10 +814,11 @@ const file_internal_service_media_mediapb_library_proto_rawDesc = "" +
 	"\x06sha256\x18\x03 \x01(\tB\x1b\xbaH\x18r\x162\x14^([0-9a-fA-F]{64})?$R\x06sha256\x12*\n" +
 	"\n" +
 	"account_id\x18\x04 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x1f\n" +
-	"\x05chunk\x18\x05 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x05chunk\"C\n" +
+	"\x05chunk\x18\x05 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x05chunk\"t\n" +
 	"\x18DeleteCourseMediaRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
-	"\xb2\xd4\x18\x06courseR\bcourseId\"I\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12/\n" +
+	"\tmedia_ids\x18\x02 \x03(\tB\x12\xbaH\x06\x92\x01\x03\x10\xe8\a\xb2\xd4\x18\x05mediaR\bmediaIds\"I\n" +
 	"\x19DeleteCourseMediaResponse\x12\x18\n" +
 	"\adeleted\x18\x01 \x01(\x05R\adeleted\x12\x12\n" +
 	"\x04left\x18\x02 \x01(\bR\x04left2\xc2\x06\n" +

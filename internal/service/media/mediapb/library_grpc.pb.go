@@ -58,8 +58,9 @@ type LibraryServiceClient interface {
 	// Takes in a file for a service, once for its idempotency key. Errors: as
 	// UploadMedia, media.checksum_mismatch (400), media.quota_exceeded (413).
 	ImportMedia(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportMediaRequest, Media], error)
-	// Deletes files of a course for good, at most 1000 a call, for an import that
-	// has failed: left says that there are more.
+	// Deletes files of a course for good, at most 1000 a call, for an import or a
+	// copy that has failed: left says that there are more. Those that are not there
+	// are passed over.
 	DeleteCourseMedia(ctx context.Context, in *DeleteCourseMediaRequest, opts ...grpc.CallOption) (*DeleteCourseMediaResponse, error)
 }
 
@@ -182,8 +183,9 @@ type LibraryServiceServer interface {
 	// Takes in a file for a service, once for its idempotency key. Errors: as
 	// UploadMedia, media.checksum_mismatch (400), media.quota_exceeded (413).
 	ImportMedia(grpc.ClientStreamingServer[ImportMediaRequest, Media]) error
-	// Deletes files of a course for good, at most 1000 a call, for an import that
-	// has failed: left says that there are more.
+	// Deletes files of a course for good, at most 1000 a call, for an import or a
+	// copy that has failed: left says that there are more. Those that are not there
+	// are passed over.
 	DeleteCourseMedia(context.Context, *DeleteCourseMediaRequest) (*DeleteCourseMediaResponse, error)
 	mustEmbedUnimplementedLibraryServiceServer()
 }
