@@ -168,7 +168,7 @@ func brokenConfig(tb testing.TB) Config {
 		BucketURL: "s3x://k:hunter2@b", TracesURL: "://hunter2", ServiceKey: "hunter2", OIDCProviders: `[{"name":"a","client_secret":"hunter2"}]`,
 		KMSURL: "x://hunter2", SMTPURL: "smtp://u:hunter2@h:x", HTTPRedirectAddr: "x", TLSCertFile: "x", RPCCAFile: "x",
 	}
-	for _, v := range []interface{ UnmarshalText([]byte) error }{&c.Connections, &c.Migrate, &c.Demo, &c.RPCInsecure, &c.RateLimit, &c.SignInRateLimit, &c.RequestTimeout, &c.MaxUpload, &c.Drain} {
+	for _, v := range []interface{ UnmarshalText([]byte) error }{&c.Connections, &c.Migrate, &c.Demo, &c.RPCInsecure, &c.RateLimit, &c.SignInRateLimit, &c.RequestTimeout, &c.MaxUpload, &c.MaxArchive, &c.Drain} {
 		set(tb, v, "x")
 	}
 	return c
@@ -180,7 +180,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	faults := cfg.Faults([]string{"nothing"})
 	want := []string{
 		"STOA_AMQP_URL", "STOA_BUCKET_URL", "STOA_DATABASE_CONNECTIONS", "STOA_DATABASE_URL", "STOA_DEMO", "STOA_DRAIN", "STOA_HTTP_ADDR", "STOA_HTTP_REDIRECT_ADDR", "STOA_HTTP_REDIRECT_ADDR", "STOA_KEYSET_FILE", "STOA_KMS_URL",
-		"STOA_LOG_FORMAT", "STOA_LOG_LEVEL", "STOA_MAX_UPLOAD", "STOA_MIGRATE", "STOA_OIDC_PROVIDERS", "STOA_OPS_ADDR", "STOA_PAYMENTS", "STOA_PEERS", "STOA_PROFILE",
+		"STOA_LOG_FORMAT", "STOA_LOG_LEVEL", "STOA_MAX_ARCHIVE", "STOA_MAX_UPLOAD", "STOA_MIGRATE", "STOA_OIDC_PROVIDERS", "STOA_OPS_ADDR", "STOA_PAYMENTS", "STOA_PEERS", "STOA_PROFILE",
 		"STOA_PUBLIC_URL", "STOA_RATE_LIMIT", "STOA_REDIS_URL", "STOA_REQUEST_TIMEOUT", "STOA_RPC_ADDR", "STOA_RPC_CA_FILE", "STOA_RPC_INSECURE", "STOA_SERVICE_KEY", "STOA_SIGN_IN_RATE_LIMIT", "STOA_SMTP_URL",
 		"STOA_TLS_CERT_FILE", "STOA_TRACES_URL", "STOA_TRUSTED_PROXIES", "serve",
 	}

@@ -33,8 +33,8 @@ func (r *archives) ExportCourse(req *coursespb.ExportCourseRequest, stream grpc.
 	return r.courses.exportCourse(req, stream)
 }
 
-// CheckExport implements coursespb.ArchiveServiceServer.
-func (r *archives) CheckExport(ctx context.Context, req *coursespb.CheckExportRequest) (*coursespb.CheckExportResponse, error) {
+// GetExportCheck implements coursespb.ArchiveServiceServer.
+func (r *archives) GetExportCheck(ctx context.Context, req *coursespb.GetExportCheckRequest) (*coursespb.GetExportCheckResponse, error) {
 	return r.courses.checkExport(ctx, req)
 }
 
@@ -76,6 +76,11 @@ func (r *archives) CopyModules(ctx context.Context, req *coursespb.CopyModulesRe
 // MarkTemplate implements coursespb.ArchiveServiceServer.
 func (r *archives) MarkTemplate(ctx context.Context, req *coursespb.MarkTemplateRequest) (*coursespb.Template, error) {
 	return r.courses.markTemplate(ctx, req)
+}
+
+// ShowTemplate implements coursespb.ArchiveServiceServer.
+func (r *archives) ShowTemplate(ctx context.Context, req *coursespb.ShowTemplateRequest) (*coursespb.Template, error) {
+	return r.courses.showTemplate(ctx, req)
 }
 
 // UnmarkTemplate implements coursespb.ArchiveServiceServer.

@@ -83,6 +83,9 @@ var docsByHand = map[string]docsRPC{
 	"PutPart":            {method: "put", path: "/v1/uploads/{upload_id}/parts/{number}"},
 	"UploadAvatar":       {method: "put", path: "/v1/me/avatar"},
 	"DownloadAvatar":     {method: "get", path: "/v1/avatars/{avatar_id}"},
+	"ExportCourse":       {method: "get", path: "/v1/courses/{course_id}/archive"},
+	"ImportCourse":       {method: "post", path: "/v1/course-imports"},
+	"ImportModules":      {method: "post", path: "/v1/courses/{course_id}/module-imports"},
 	"UploadImport":       {method: "post", path: "/v1/courses/{course_id}/imports"},
 	"ExportImportReport": {method: "get", path: "/v1/courses/{course_id}/imports/{import_id}/report"},
 }
@@ -307,7 +310,7 @@ func docsSample(t *testing.T, d *spec.Document, s *spec.Schema, all, answer bool
 		}
 		return 1
 	}
-	for _, v := range slices.Concat(s.Examples, s.Enum, []string{"x", "en", "ada@example.org", "2026-11-23T18:14:40Z", "123456", "62.5", "09:30", strings.Repeat("x", 10), strings.Repeat("a", 64), "lesson_01h455vb4pex5vsknk084sn02q"}) {
+	for _, v := range slices.Concat(s.Examples, s.Enum, []string{"x", "en", "ada@example.org", "2026-11-23T18:14:40Z", "123456", "62.5", "09:30", "2027-03-01", strings.Repeat("x", 10), strings.Repeat("a", 64), "lesson_01h455vb4pex5vsknk084sn02q"}) {
 		if docsAccepts(s, v) {
 			return v
 		}
