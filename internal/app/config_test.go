@@ -168,7 +168,7 @@ func brokenConfig(tb testing.TB) Config {
 		BucketURL: "s3x://k:hunter2@b", TracesURL: "://hunter2", ServiceKey: "hunter2", OIDCProviders: `[{"name":"a","client_secret":"hunter2"}]`,
 		KMSURL: "x://hunter2", SMTPURL: "smtp://u:hunter2@h:x", HTTPRedirectAddr: "x", TLSCertFile: "x", RPCCAFile: "x",
 	}
-	for _, v := range []interface{ UnmarshalText([]byte) error }{&c.Connections, &c.Migrate, &c.Demo, &c.RPCInsecure, &c.RateLimit, &c.SignInRateLimit, &c.RequestTimeout, &c.MaxUpload, &c.Drain} {
+	for _, v := range []interface{ UnmarshalText([]byte) error }{&c.Connections, &c.Migrate, &c.Demo, &c.RPCInsecure, &c.RateLimit, &c.SignInRateLimit, &c.RequestTimeout, &c.MaxUpload, &c.MaxArchive, &c.Drain} {
 		set(tb, v, "x")
 	}
 	return c

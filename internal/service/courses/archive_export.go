@@ -310,8 +310,8 @@ func (e exported) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// previewExport says whether a course can be exported, and how.
-func (s *Service) previewExport(ctx context.Context, req *coursespb.PreviewExportRequest) (*coursespb.PreviewExportResponse, error) {
+// checkExport says whether a course can be exported, and how.
+func (s *Service) checkExport(ctx context.Context, req *coursespb.GetExportCheckRequest) (*coursespb.GetExportCheckResponse, error) {
 	e, err := s.prepareExport(ctx, req.GetCourseId(), req.GetVersion())
 	if err != nil {
 		return nil, err
@@ -320,7 +320,7 @@ func (s *Service) previewExport(ctx context.Context, req *coursespb.PreviewExpor
 	if err := s.contents(ctx, e, func(part, content) error { return nil }); err != nil {
 		return nil, err
 	}
-	res := &coursespb.PreviewExportResponse{Ready: e.found.errors == 0, Filename: e.filename, MediaFiles: int32(len(e.media)), Findings: e.found.list} //nolint:gosec // at most maxArchiveFiles
+	res := &coursespb.GetExportCheckResponse{Ready: e.found.errors == 0, Filename: e.filename, MediaFiles: int32(len(e.media)), Findings: e.found.list} //nolint:gosec // at most maxArchiveFiles
 	written := ""
 	for _, f := range e.media {
 		if f.path != written {

@@ -2,9 +2,9 @@ package courses
 
 import "github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 
-// maxFindings bounds how many findings a report has, half of them warnings; all
+// maxReported bounds how many findings a report has, half of them warnings; all
 // are counted.
-const maxFindings = 200
+const maxReported = 200
 
 // findings are what was seen in an archive that is not as it should be.
 type findings struct {
@@ -25,14 +25,14 @@ func (f *findings) addField(path, field, code, hint string) {
 
 // warn notes something that is left out, or is to be looked at.
 func (f *findings) warn(path, field, code, hint string) {
-	if f.warnings++; f.warnings > maxFindings/2 {
+	if f.warnings++; f.warnings > maxReported/2 {
 		return
 	}
 	f.keep(&coursespb.ArchiveFinding{Severity: "warning", Path: path, Field: field, Code: code, Hint: hint})
 }
 
 func (f *findings) keep(found *coursespb.ArchiveFinding) {
-	if len(f.list) < maxFindings {
+	if len(f.list) < maxReported {
 		f.list = append(f.list, found)
 	}
 }

@@ -53,8 +53,8 @@ type stored struct {
 	bytes []byte
 }
 
-// kindOf is the type of bytes that begin with it, as "image/png:…".
-func kindOf(content []byte) string {
+// typeOf is the type of bytes that begin with it, as "image/png:…".
+func typeOf(content []byte) string {
 	if m := kindPrefix.FindSubmatch(content); m != nil {
 		return string(m[1])
 	}
@@ -73,7 +73,7 @@ func (l *library) put(course, name, content string) string {
 func (l *library) add(course, name string, content []byte) *mediapb.Media {
 	sum := sha256.Sum256(content)
 	m := &mediapb.Media{
-		Id: id.New("media"), CourseId: course, Filename: name, ContentType: kindOf(content), Size: int64(len(content)), Sha256: hex.EncodeToString(sum[:]), State: "ready",
+		Id: id.New("media"), CourseId: course, Filename: name, ContentType: typeOf(content), Size: int64(len(content)), Sha256: hex.EncodeToString(sum[:]), State: "ready",
 	}
 	if l.files[course] == nil {
 		l.files[course] = map[string]*stored{}
@@ -187,7 +187,7 @@ func (l *library) ImportMedia(stream grpc.ClientStreamingServer[mediapb.ImportMe
 	if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != first.GetSha256() {
 		return fault.New(fault.Invalid, "media.checksum_mismatch", "other bytes")
 	}
-	if kindOf(content) == "text/html" {
+	if typeOf(content) == "text/html" {
 		return fault.New(fault.Invalid, "media.type_refused", "a page")
 	}
 	m := l.add(first.GetCourseId(), first.GetFilename(), content)
@@ -425,8 +425,8 @@ func (f *archiveFixture) rich() string {
 	f.lesson(c, m1, "Last") // behind the nested module
 	must(f.UpdateCourse(f.teacher, &coursespb.UpdateCourseRequest{
 		CourseId: c, Title: new("Architektur für alle"), Subtitle: new("Säulen"), Description: new("# About\n\nIt."),
-		Language: new("de"), Level: new("beginner"), Category: new("Art"), Tags: words("art", "stone"), Outcomes: words("Tell columns apart"),
-		Audience: words("Everybody"), TimeZone: new("Europe/Zurich"), CoverMediaId: &png, PromoVideoMediaId: &video,
+		Language: new("de"), Level: new("beginner"), Category: new("Art"), Tags: wordList("art", "stone"), Outcomes: wordList("Tell columns apart"),
+		Audience: wordList("Everybody"), TimeZone: new("Europe/Zurich"), CoverMediaId: &png, PromoVideoMediaId: &video,
 		Faq:     &coursespb.Questions{Items: []*coursespb.Question{{Question: "Why?", Answer: "*Because*"}}},
 		Release: &releasepb.Rule{Condition: &releasepb.Rule_CourseCompleted{CourseCompleted: &releasepb.CourseCompletedCondition{CourseId: id.New("course")}}},
 		Grading: &coursespb.GradingPolicy{
@@ -439,7 +439,7 @@ func (f *archiveFixture) rich() string {
 	return c
 }
 
-func words(values ...string) *coursespb.Words { return &coursespb.Words{Values: values} }
+func wordList(values ...string) *coursespb.Words { return &coursespb.Words{Values: values} }
 
 func all(rules ...*releasepb.Rule) *releasepb.Rule {
 	return &releasepb.Rule{Condition: &releasepb.Rule_All{All: &releasepb.Rules{Rules: rules}}}

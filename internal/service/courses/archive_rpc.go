@@ -33,9 +33,9 @@ func (r *archives) ExportCourse(req *coursespb.ExportCourseRequest, stream grpc.
 	return r.courses.exportCourse(req, stream)
 }
 
-// PreviewExport implements coursespb.ArchiveServiceServer.
-func (r *archives) PreviewExport(ctx context.Context, req *coursespb.PreviewExportRequest) (*coursespb.PreviewExportResponse, error) {
-	return r.courses.previewExport(ctx, req)
+// GetExportCheck implements coursespb.ArchiveServiceServer.
+func (r *archives) GetExportCheck(ctx context.Context, req *coursespb.GetExportCheckRequest) (*coursespb.GetExportCheckResponse, error) {
+	return r.courses.checkExport(ctx, req)
 }
 
 // ImportCourse implements coursespb.ArchiveServiceServer.
@@ -76,6 +76,11 @@ func (r *archives) CopyModules(ctx context.Context, req *coursespb.CopyModulesRe
 // MarkTemplate implements coursespb.ArchiveServiceServer.
 func (r *archives) MarkTemplate(ctx context.Context, req *coursespb.MarkTemplateRequest) (*coursespb.Template, error) {
 	return r.courses.markTemplate(ctx, req)
+}
+
+// ShowTemplate implements coursespb.ArchiveServiceServer.
+func (r *archives) ShowTemplate(ctx context.Context, req *coursespb.ShowTemplateRequest) (*coursespb.Template, error) {
+	return r.courses.showTemplate(ctx, req)
 }
 
 // UnmarkTemplate implements coursespb.ArchiveServiceServer.

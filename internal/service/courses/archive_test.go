@@ -98,7 +98,7 @@ func TestArchiveRoundTrip(t *testing.T) {
 	}
 	// What is told of the import: a cohort is left out when it is exported, another
 	// course is kept.
-	check := must(f.PreviewExport(f.teacher, &coursespb.PreviewExportRequest{CourseId: c}))
+	check := must(f.GetExportCheck(f.teacher, &coursespb.GetExportCheckRequest{CourseId: c}))
 	if d := cmp.Diff([]string{"copy.activity_ref", "copy.cohort"}, codes(check.GetFindings())); d != "" || !check.GetReady() || check.GetMediaFiles() != 6 {
 		t.Errorf("check: %v\n%s", check, d)
 	}
@@ -169,7 +169,7 @@ func TestExportRefused(t *testing.T) {
 	got := fields(err)
 	slices.Sort(got)
 	same(t, "fields", want, got)
-	if check := must(f.PreviewExport(f.teacher, &coursespb.PreviewExportRequest{CourseId: c})); check.GetReady() {
+	if check := must(f.GetExportCheck(f.teacher, &coursespb.GetExportCheckRequest{CourseId: c})); check.GetReady() {
 		t.Errorf("check: %v", check)
 	}
 }

@@ -283,7 +283,7 @@ func TestTemplates(t *testing.T) {
 	t.Parallel()
 	f := setupArchive(t)
 	c := f.rich()
-	must(f.MarkTemplate(f.teacher, &coursespb.MarkTemplateRequest{CourseId: c, Visibility: "own"}))
+	must(f.MarkTemplate(f.teacher, &coursespb.MarkTemplateRequest{CourseId: c}))
 	list := must(f.ListTemplates(f.teacher, &coursespb.ListTemplatesRequest{}))
 	if len(list.GetItems()) != 1 || list.GetItems()[0].GetCourseId() != c || list.GetItems()[0].GetLessons() != 5 {
 		t.Errorf("list: %v", list)
@@ -301,19 +301,21 @@ func TestTemplates(t *testing.T) {
 	}
 	_, err = f.PublishCourse(f.teacher, &coursespb.PublishCourseRequest{CourseId: c})
 	tells(t, "a template is published", err, fault.Conflict, "course.is_template")
-	_, err = f.MarkTemplate(f.teacher, &coursespb.MarkTemplateRequest{CourseId: c, Visibility: "platform"})
+	_, err = f.ShowTemplate(f.teacher, &coursespb.ShowTemplateRequest{TemplateId: c, Visibility: "platform"})
 	tells(t, "for everybody", err, fault.Forbidden, "auth.forbidden")
 	f.mu.Lock()
 	f.deny["teacher may publish templates"] = true
 	f.mu.Unlock()
-	must(f.MarkTemplate(f.teacher, &coursespb.MarkTemplateRequest{CourseId: c, Visibility: "platform"}))
+	must(f.ShowTemplate(f.teacher, &coursespb.ShowTemplateRequest{TemplateId: c, Visibility: "platform"}))
+	_, err = f.ShowTemplate(f.teacher, &coursespb.ShowTemplateRequest{TemplateId: f.course(), Visibility: "platform"})
+	tells(t, "what is no template", err, fault.NotFound, "template.not_found")
 	theirs := must(f.CreateFromTemplate(f.other, &coursespb.CreateFromTemplateRequest{TemplateId: c}))
 	if theirs.GetCourse().GetOwnerId() == f.teacherID || len(must(f.ListTemplates(f.other, &coursespb.ListTemplatesRequest{Visibility: "platform"})).GetItems()) != 1 {
 		t.Errorf("theirs: %v", theirs)
 	}
 	// Pages go on where the one before has ended, over both kinds.
 	for range 3 {
-		must(f.MarkTemplate(f.teacher, &coursespb.MarkTemplateRequest{CourseId: f.course(), Visibility: "own"}))
+		must(f.MarkTemplate(f.teacher, &coursespb.MarkTemplateRequest{CourseId: f.course()}))
 	}
 	var all []string
 	for cursor := ""; ; {
@@ -331,7 +333,7 @@ func TestTemplates(t *testing.T) {
 	must(f.UnmarkTemplate(f.teacher, &coursespb.UnmarkTemplateRequest{CourseId: c}))
 	must(f.UnmarkTemplate(f.teacher, &coursespb.UnmarkTemplateRequest{CourseId: c}))
 	f.publish(c)
-	_, err = f.MarkTemplate(f.teacher, &coursespb.MarkTemplateRequest{CourseId: c, Visibility: "own"})
+	_, err = f.MarkTemplate(f.teacher, &coursespb.MarkTemplateRequest{CourseId: c})
 	tells(t, "what is published is marked", err, fault.Conflict, "template.published")
 }
 
@@ -345,7 +347,7 @@ func TestTemplateAndPublish(t *testing.T) {
 		var wait sync.WaitGroup
 		var marking, publishing error
 		wait.Go(func() {
-			_, marking = f.MarkTemplate(f.teacher, &coursespb.MarkTemplateRequest{CourseId: c, Visibility: "own"})
+			_, marking = f.MarkTemplate(f.teacher, &coursespb.MarkTemplateRequest{CourseId: c})
 		})
 		wait.Go(func() { _, publishing = f.PublishCourse(f.teacher, &coursespb.PublishCourseRequest{CourseId: c}) })
 		wait.Wait()

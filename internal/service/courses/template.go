@@ -44,47 +44,65 @@ const ofTemplate = `
 const forEverybody = "platform"
 
 func (s *Service) markTemplate(ctx context.Context, req *coursespb.MarkTemplateRequest) (*coursespb.Template, error) {
-	courseID, visibility := req.GetCourseId(), req.GetVisibility()
-	if visibility == forEverybody {
-		if err := s.may(ctx, auth.From(ctx).Account, "", "template.publish"); err != nil {
-			return nil, err
-		}
-	}
+	courseID := req.GetCourseId()
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Template, error) {
 		if err := lockCourse(ctx, tx, courseID); err != nil {
 			return nil, err
 		}
 		var published bool
-		var was string
-		if err := tx.QueryRow(ctx, `
-			SELECT c.published, coalesce(t.visibility, '') FROM course c LEFT JOIN template t ON t.course_id = c.id WHERE c.id = $1`, courseID).
-			Scan(&published, &was); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT published FROM course WHERE id = $1`, courseID).Scan(&published); err != nil {
 			return nil, err
 		}
 		if published {
 			return nil, ErrTemplateShown
 		}
-		if was != visibility {
-			if _, err := tx.Exec(ctx, `
-				INSERT INTO template (course_id, visibility, marked_by, marked_at) VALUES ($1, $2, $3, $4)
-				ON CONFLICT ON CONSTRAINT template_pkey DO UPDATE SET visibility = $2, marked_by = $3, marked_at = $4`,
-				courseID, visibility, auth.From(ctx).Account, s.now()); err != nil {
-				return nil, err
-			}
-			entry := audit.Entry{Action: "template.marked", Object: courseID, Course: courseID, After: map[string]any{"visibility": visibility}}
-			if was != "" {
-				entry.Before = map[string]any{"visibility": was}
-			}
-			if err := audit.Record(ctx, tx, entry); err != nil {
-				return nil, err
-			}
-		}
-		rows, err := tx.Query(ctx, ofTemplate+`FROM template t JOIN course c ON c.id = t.course_id WHERE t.course_id = $1`, courseID)
+		tag, err := tx.Exec(ctx, `
+			INSERT INTO template (course_id, visibility, marked_by, marked_at) VALUES ($1, 'own', $2, $3)
+			ON CONFLICT ON CONSTRAINT template_pkey DO NOTHING`, courseID, auth.From(ctx).Account, s.now())
 		if err != nil {
 			return nil, err
 		}
-		t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[template])
-		return t.proto(), err
+		if tag.RowsAffected() > 0 {
+			if err := audit.Record(ctx, tx, audit.Entry{Action: "template.marked", Object: courseID, Course: courseID}); err != nil {
+				return nil, err
+			}
+		}
+		return readTemplate(ctx, tx, courseID)
+	})
+}
+
+func readTemplate(ctx context.Context, tx *pg.Tx, courseID string) (*coursespb.Template, error) {
+	rows, err := tx.Query(ctx, ofTemplate+`FROM template t JOIN course c ON c.id = t.course_id WHERE t.course_id = $1`, courseID)
+	if err != nil {
+		return nil, err
+	}
+	t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[template])
+	return t.proto(), err
+}
+
+func (s *Service) showTemplate(ctx context.Context, req *coursespb.ShowTemplateRequest) (*coursespb.Template, error) {
+	courseID, visibility := req.GetTemplateId(), req.GetVisibility()
+	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*coursespb.Template, error) {
+		var was string
+		err := tx.QueryRow(ctx, `SELECT visibility FROM template WHERE course_id = $1 FOR UPDATE`, courseID).Scan(&was)
+		if pg.NoRows(err) {
+			return nil, ErrTemplateNotFound
+		}
+		if err != nil {
+			return nil, err
+		}
+		if was != visibility {
+			if _, err := tx.Exec(ctx, `UPDATE template SET visibility = $2 WHERE course_id = $1`, courseID, visibility); err != nil {
+				return nil, err
+			}
+			if err := audit.Record(ctx, tx, audit.Entry{
+				Action: "template.shown", Object: courseID, Course: courseID,
+				Before: map[string]any{"visibility": was}, After: map[string]any{"visibility": visibility},
+			}); err != nil {
+				return nil, err
+			}
+		}
+		return readTemplate(ctx, tx, courseID)
 	})
 }
 

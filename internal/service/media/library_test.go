@@ -209,8 +209,22 @@ func TestCopies(t *testing.T) {
 	if n := f.count(`SELECT used FROM usage WHERE id = $1`, f.account); n != 200 {
 		t.Errorf("the account pays for %d bytes", n)
 	}
-	res, err := f.copies.DeleteCourseMedia(t.Context(), &mediapb.DeleteCourseMediaRequest{CourseId: to})
-	if err != nil || res.GetDeleted() != 4 || res.GetLeft() {
+	// Some of them, and none of another course or that there is not.
+	list, err := f.ListMedia(f.teacher, &mediapb.ListMediaRequest{CourseId: to})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := list.GetItems()[0].GetId()
+	res, err := f.copies.DeleteCourseMedia(t.Context(), &mediapb.DeleteCourseMediaRequest{CourseId: f.course, MediaIds: []string{one, id.New("media")}})
+	if err != nil || res.GetDeleted() != 0 || res.GetLeft() {
+		t.Errorf("another course's: %v, %v", res, err)
+	}
+	res, err = f.copies.DeleteCourseMedia(t.Context(), &mediapb.DeleteCourseMediaRequest{CourseId: to, MediaIds: []string{one}})
+	if err != nil || res.GetDeleted() != 1 || res.GetLeft() {
+		t.Errorf("one: %v, %v", res, err)
+	}
+	res, err = f.copies.DeleteCourseMedia(t.Context(), &mediapb.DeleteCourseMediaRequest{CourseId: to})
+	if err != nil || res.GetDeleted() != 3 || res.GetLeft() {
 		t.Errorf("%v, %v", res, err)
 	}
 	if f.objects() != 1 {

@@ -138,7 +138,7 @@ func (x *ExportCourseResponse) GetChunk() []byte {
 }
 
 // Asks what an archive of a course would be.
-type PreviewExportRequest struct {
+type GetExportCheckRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
@@ -148,20 +148,20 @@ type PreviewExportRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *PreviewExportRequest) Reset() {
-	*x = PreviewExportRequest{}
+func (x *GetExportCheckRequest) Reset() {
+	*x = GetExportCheckRequest{}
 	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *PreviewExportRequest) String() string {
+func (x *GetExportCheckRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*PreviewExportRequest) ProtoMessage() {}
+func (*GetExportCheckRequest) ProtoMessage() {}
 
-func (x *PreviewExportRequest) ProtoReflect() protoreflect.Message {
+func (x *GetExportCheckRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -173,19 +173,19 @@ func (x *PreviewExportRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use PreviewExportRequest.ProtoReflect.Descriptor instead.
-func (*PreviewExportRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use GetExportCheckRequest.ProtoReflect.Descriptor instead.
+func (*GetExportCheckRequest) Descriptor() ([]byte, []int) {
 	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *PreviewExportRequest) GetCourseId() string {
+func (x *GetExportCheckRequest) GetCourseId() string {
 	if x != nil {
 		return x.CourseId
 	}
 	return ""
 }
 
-func (x *PreviewExportRequest) GetVersion() int32 {
+func (x *GetExportCheckRequest) GetVersion() int32 {
 	if x != nil {
 		return x.Version
 	}
@@ -193,7 +193,7 @@ func (x *PreviewExportRequest) GetVersion() int32 {
 }
 
 // What an archive of a course would be.
-type PreviewExportResponse struct {
+type GetExportCheckResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether it can be exported.
 	Ready bool `protobuf:"varint,1,opt,name=ready,proto3" json:"ready,omitempty"`
@@ -209,20 +209,20 @@ type PreviewExportResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *PreviewExportResponse) Reset() {
-	*x = PreviewExportResponse{}
+func (x *GetExportCheckResponse) Reset() {
+	*x = GetExportCheckResponse{}
 	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *PreviewExportResponse) String() string {
+func (x *GetExportCheckResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*PreviewExportResponse) ProtoMessage() {}
+func (*GetExportCheckResponse) ProtoMessage() {}
 
-func (x *PreviewExportResponse) ProtoReflect() protoreflect.Message {
+func (x *GetExportCheckResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -234,40 +234,40 @@ func (x *PreviewExportResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use PreviewExportResponse.ProtoReflect.Descriptor instead.
-func (*PreviewExportResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use GetExportCheckResponse.ProtoReflect.Descriptor instead.
+func (*GetExportCheckResponse) Descriptor() ([]byte, []int) {
 	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *PreviewExportResponse) GetReady() bool {
+func (x *GetExportCheckResponse) GetReady() bool {
 	if x != nil {
 		return x.Ready
 	}
 	return false
 }
 
-func (x *PreviewExportResponse) GetFilename() string {
+func (x *GetExportCheckResponse) GetFilename() string {
 	if x != nil {
 		return x.Filename
 	}
 	return ""
 }
 
-func (x *PreviewExportResponse) GetMediaFiles() int32 {
+func (x *GetExportCheckResponse) GetMediaFiles() int32 {
 	if x != nil {
 		return x.MediaFiles
 	}
 	return 0
 }
 
-func (x *PreviewExportResponse) GetMediaBytes() int64 {
+func (x *GetExportCheckResponse) GetMediaBytes() int64 {
 	if x != nil {
 		return x.MediaBytes
 	}
 	return 0
 }
 
-func (x *PreviewExportResponse) GetFindings() []*ArchiveFinding {
+func (x *GetExportCheckResponse) GetFindings() []*ArchiveFinding {
 	if x != nil {
 		return x.Findings
 	}
@@ -1208,13 +1208,11 @@ func (x *CopyModulesResponse) GetLeftOut() int32 {
 	return 0
 }
 
-// Says who may use a course as a template.
+// Names a course that is to be a template.
 type MarkTemplateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
-	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
-	// "own": who owns the course. "platform": everybody who may make courses.
-	Visibility    string `protobuf:"bytes,2,opt,name=visibility,proto3" json:"visibility,omitempty"`
+	CourseId      string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1256,7 +1254,55 @@ func (x *MarkTemplateRequest) GetCourseId() string {
 	return ""
 }
 
-func (x *MarkTemplateRequest) GetVisibility() string {
+// Says who may use a template.
+type ShowTemplateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The template, which is a course.
+	TemplateId string `protobuf:"bytes,1,opt,name=template_id,json=templateId,proto3" json:"template_id,omitempty"`
+	// "own": who owns the course. "platform": everybody who may make courses.
+	Visibility    string `protobuf:"bytes,2,opt,name=visibility,proto3" json:"visibility,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShowTemplateRequest) Reset() {
+	*x = ShowTemplateRequest{}
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShowTemplateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShowTemplateRequest) ProtoMessage() {}
+
+func (x *ShowTemplateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShowTemplateRequest.ProtoReflect.Descriptor instead.
+func (*ShowTemplateRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ShowTemplateRequest) GetTemplateId() string {
+	if x != nil {
+		return x.TemplateId
+	}
+	return ""
+}
+
+func (x *ShowTemplateRequest) GetVisibility() string {
 	if x != nil {
 		return x.Visibility
 	}
@@ -1274,7 +1320,7 @@ type UnmarkTemplateRequest struct {
 
 func (x *UnmarkTemplateRequest) Reset() {
 	*x = UnmarkTemplateRequest{}
-	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[17]
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1286,7 +1332,7 @@ func (x *UnmarkTemplateRequest) String() string {
 func (*UnmarkTemplateRequest) ProtoMessage() {}
 
 func (x *UnmarkTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[17]
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +1345,7 @@ func (x *UnmarkTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnmarkTemplateRequest.ProtoReflect.Descriptor instead.
 func (*UnmarkTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{17}
+	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UnmarkTemplateRequest) GetCourseId() string {
@@ -1332,7 +1378,7 @@ type Template struct {
 
 func (x *Template) Reset() {
 	*x = Template{}
-	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[18]
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1390,7 @@ func (x *Template) String() string {
 func (*Template) ProtoMessage() {}
 
 func (x *Template) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[18]
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1403,7 @@ func (x *Template) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Template.ProtoReflect.Descriptor instead.
 func (*Template) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{18}
+	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Template) GetCourseId() string {
@@ -1424,7 +1470,7 @@ type ListTemplatesRequest struct {
 
 func (x *ListTemplatesRequest) Reset() {
 	*x = ListTemplatesRequest{}
-	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[19]
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1482,7 @@ func (x *ListTemplatesRequest) String() string {
 func (*ListTemplatesRequest) ProtoMessage() {}
 
 func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[19]
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1495,7 @@ func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesRequest.ProtoReflect.Descriptor instead.
 func (*ListTemplatesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{19}
+	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListTemplatesRequest) GetPageSize() int32 {
@@ -1486,7 +1532,7 @@ type ListTemplatesResponse struct {
 
 func (x *ListTemplatesResponse) Reset() {
 	*x = ListTemplatesResponse{}
-	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[20]
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1544,7 @@ func (x *ListTemplatesResponse) String() string {
 func (*ListTemplatesResponse) ProtoMessage() {}
 
 func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[20]
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1557,7 @@ func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesResponse.ProtoReflect.Descriptor instead.
 func (*ListTemplatesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{20}
+	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListTemplatesResponse) GetItems() []*Template {
@@ -1545,7 +1591,7 @@ type CreateFromTemplateRequest struct {
 
 func (x *CreateFromTemplateRequest) Reset() {
 	*x = CreateFromTemplateRequest{}
-	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[21]
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1603,7 @@ func (x *CreateFromTemplateRequest) String() string {
 func (*CreateFromTemplateRequest) ProtoMessage() {}
 
 func (x *CreateFromTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[21]
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1616,7 @@ func (x *CreateFromTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFromTemplateRequest.ProtoReflect.Descriptor instead.
 func (*CreateFromTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{21}
+	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateFromTemplateRequest) GetTemplateId() string {
@@ -1610,7 +1656,7 @@ type GetArchiveSchemaRequest struct {
 
 func (x *GetArchiveSchemaRequest) Reset() {
 	*x = GetArchiveSchemaRequest{}
-	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[22]
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1668,7 @@ func (x *GetArchiveSchemaRequest) String() string {
 func (*GetArchiveSchemaRequest) ProtoMessage() {}
 
 func (x *GetArchiveSchemaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[22]
+	mi := &file_internal_service_courses_coursespb_archives_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1681,7 @@ func (x *GetArchiveSchemaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArchiveSchemaRequest.ProtoReflect.Descriptor instead.
 func (*GetArchiveSchemaRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{22}
+	return file_internal_service_courses_coursespb_archives_proto_rawDescGZIP(), []int{23}
 }
 
 var File_internal_service_courses_coursespb_archives_proto protoreflect.FileDescriptor
@@ -1649,12 +1695,12 @@ const file_internal_service_courses_coursespb_archives_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\"H\n" +
 	"\x14ExportCourseResponse\x12\x1a\n" +
 	"\bfilename\x18\x01 \x01(\tR\bfilename\x12\x14\n" +
-	"\x05chunk\x18\x02 \x01(\fR\x05chunk\"b\n" +
-	"\x14PreviewExportRequest\x12'\n" +
+	"\x05chunk\x18\x02 \x01(\fR\x05chunk\"c\n" +
+	"\x15GetExportCheckRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12!\n" +
-	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\"\xc8\x01\n" +
-	"\x15PreviewExportResponse\x12\x14\n" +
+	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\"\xc9\x01\n" +
+	"\x16GetExportCheckResponse\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\bR\x05ready\x12\x1a\n" +
 	"\bfilename\x18\x02 \x01(\tR\bfilename\x12\x1f\n" +
 	"\vmedia_files\x18\x03 \x01(\x05R\n" +
@@ -1748,10 +1794,14 @@ const file_internal_service_courses_coursespb_archives_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06moduleR\tmoduleIds\x12\x18\n" +
 	"\alessons\x18\x02 \x01(\x05R\alessons\x125\n" +
 	"\x05notes\x18\x03 \x03(\v2\x1f.stoa.courses.v1.ArchiveFindingR\x05notes\x12\x19\n" +
-	"\bleft_out\x18\x04 \x01(\x05R\aleftOut\"t\n" +
+	"\bleft_out\x18\x04 \x01(\x05R\aleftOut\">\n" +
 	"\x13MarkTemplateRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
-	"\xb2\xd4\x18\x06courseR\bcourseId\x124\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\"x\n" +
+	"\x13ShowTemplateRequest\x12+\n" +
+	"\vtemplate_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\n" +
+	"templateId\x124\n" +
 	"\n" +
 	"visibility\x18\x02 \x01(\tB\x14\xbaH\x11r\x0fR\x03ownR\bplatformR\n" +
 	"visibility\"@\n" +
@@ -1787,10 +1837,10 @@ const file_internal_service_courses_coursespb_archives_proto_rawDesc = "" +
 	"\n" +
 	"shift_days\x18\x03 \x01(\x05B\x14\xbaH\x11\x1a\x0f\x18\x94\x9d\x02(\xec\xe2\xfd\xff\xff\xff\xff\xff\xff\x01R\tshiftDays\x12C\n" +
 	"\tnew_start\x18\x04 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\bnewStart\"\x19\n" +
-	"\x17GetArchiveSchemaRequest2\xec\x0f\n" +
+	"\x17GetArchiveSchemaRequest2\x8c\x11\n" +
 	"\x0eArchiveService\x12r\n" +
-	"\fExportCourse\x12$.stoa.courses.v1.ExportCourseRequest\x1a%.stoa.courses.v1.ExportCourseResponse\"\x13\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit0\x01\x12\xa0\x01\n" +
-	"\rPreviewExport\x12%.stoa.courses.v1.PreviewExportRequest\x1a&.stoa.courses.v1.PreviewExportResponse\"@\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02'\x12%/v1/courses/{course_id}/archive-check\x12l\n" +
+	"\fExportCourse\x12$.stoa.courses.v1.ExportCourseRequest\x1a%.stoa.courses.v1.ExportCourseResponse\"\x13\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit0\x01\x12\xa3\x01\n" +
+	"\x0eGetExportCheck\x12&.stoa.courses.v1.GetExportCheckRequest\x1a'.stoa.courses.v1.GetExportCheckResponse\"@\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02'\x12%/v1/courses/{course_id}/archive-check\x12l\n" +
 	"\fImportCourse\x12$.stoa.courses.v1.ImportCourseRequest\x1a\x1d.stoa.courses.v1.CourseImport\"\x15\xaa\xd4\x18\x11\b\x03\x12\rcourse.create(\x01\x12l\n" +
 	"\rImportModules\x12%.stoa.courses.v1.ImportModulesRequest\x1a\x1d.stoa.courses.v1.CourseImport\"\x13\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit(\x01\x12\xa6\x01\n" +
 	"\x0eImportUploaded\x12&.stoa.courses.v1.ImportUploadedRequest\x1a\x1d.stoa.courses.v1.CourseImport\"M\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x024:\x01*\"//v1/courses/{course_id}/media/{media_id}/import\x12\x90\x01\n" +
@@ -1799,7 +1849,8 @@ const file_internal_service_courses_coursespb_archives_proto_rawDesc = "" +
 	"\x0fDuplicateCourse\x12'.stoa.courses.v1.DuplicateCourseRequest\x1a\x1b.stoa.courses.v1.CourseCopy\"?\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/courses/{course_id}/duplicate\x12\x9c\x01\n" +
 	"\vCopyModules\x12#.stoa.courses.v1.CopyModulesRequest\x1a$.stoa.courses.v1.CopyModulesResponse\"B\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02):\x01*\"$/v1/courses/{course_id}/modules/copy\x12\x8f\x01\n" +
 	"\fMarkTemplate\x12$.stoa.courses.v1.MarkTemplateRequest\x1a\x19.stoa.courses.v1.Template\">\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02%:\x01*\x1a /v1/courses/{course_id}/template\x12\x8d\x01\n" +
-	"\x0eUnmarkTemplate\x12&.stoa.courses.v1.UnmarkTemplateRequest\x1a\x16.google.protobuf.Empty\";\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02\"* /v1/courses/{course_id}/template\x12\x8a\x01\n" +
+	"\x0eUnmarkTemplate\x12&.stoa.courses.v1.UnmarkTemplateRequest\x1a\x16.google.protobuf.Empty\";\xaa\xd4\x18\x0f\b\x04\x12\vcourse.edit\x82\xd3\xe4\x93\x02\"* /v1/courses/{course_id}/template\x12\x9a\x01\n" +
+	"\fShowTemplate\x12$.stoa.courses.v1.ShowTemplateRequest\x1a\x19.stoa.courses.v1.Template\"I\xaa\xd4\x18\x14\b\x03\x12\x10template.publish\x82\xd3\xe4\x93\x02+:\x01*\x1a&/v1/templates/{template_id}/visibility\x12\x8a\x01\n" +
 	"\rListTemplates\x12%.stoa.courses.v1.ListTemplatesRequest\x1a&.stoa.courses.v1.ListTemplatesResponse\"*\xaa\xd4\x18\x11\b\x03\x12\rcourse.create\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/templates\x12\xa2\x01\n" +
 	"\x12CreateFromTemplate\x12*.stoa.courses.v1.CreateFromTemplateRequest\x1a\x1b.stoa.courses.v1.CourseCopy\"C\xaa\xd4\x18\x11\b\x03\x12\rcourse.create\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/templates/{template_id}/courses\x12\x84\x01\n" +
 	"\x10GetArchiveSchema\x12(.stoa.courses.v1.GetArchiveSchemaRequest\x1a\x17.google.protobuf.Struct\"-\xaa\xd4\x18\x02\b\x01\x82\xd3\xe4\x93\x02!\x12\x1f/v1/schemas/course-archive.jsonB=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
@@ -1816,12 +1867,12 @@ func file_internal_service_courses_coursespb_archives_proto_rawDescGZIP() []byte
 	return file_internal_service_courses_coursespb_archives_proto_rawDescData
 }
 
-var file_internal_service_courses_coursespb_archives_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_internal_service_courses_coursespb_archives_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_internal_service_courses_coursespb_archives_proto_goTypes = []any{
 	(*ExportCourseRequest)(nil),       // 0: stoa.courses.v1.ExportCourseRequest
 	(*ExportCourseResponse)(nil),      // 1: stoa.courses.v1.ExportCourseResponse
-	(*PreviewExportRequest)(nil),      // 2: stoa.courses.v1.PreviewExportRequest
-	(*PreviewExportResponse)(nil),     // 3: stoa.courses.v1.PreviewExportResponse
+	(*GetExportCheckRequest)(nil),     // 2: stoa.courses.v1.GetExportCheckRequest
+	(*GetExportCheckResponse)(nil),    // 3: stoa.courses.v1.GetExportCheckResponse
 	(*ImportCourseRequest)(nil),       // 4: stoa.courses.v1.ImportCourseRequest
 	(*ImportModulesRequest)(nil),      // 5: stoa.courses.v1.ImportModulesRequest
 	(*ImportUploadedRequest)(nil),     // 6: stoa.courses.v1.ImportUploadedRequest
@@ -1835,30 +1886,31 @@ var file_internal_service_courses_coursespb_archives_proto_goTypes = []any{
 	(*CopyModulesRequest)(nil),        // 14: stoa.courses.v1.CopyModulesRequest
 	(*CopyModulesResponse)(nil),       // 15: stoa.courses.v1.CopyModulesResponse
 	(*MarkTemplateRequest)(nil),       // 16: stoa.courses.v1.MarkTemplateRequest
-	(*UnmarkTemplateRequest)(nil),     // 17: stoa.courses.v1.UnmarkTemplateRequest
-	(*Template)(nil),                  // 18: stoa.courses.v1.Template
-	(*ListTemplatesRequest)(nil),      // 19: stoa.courses.v1.ListTemplatesRequest
-	(*ListTemplatesResponse)(nil),     // 20: stoa.courses.v1.ListTemplatesResponse
-	(*CreateFromTemplateRequest)(nil), // 21: stoa.courses.v1.CreateFromTemplateRequest
-	(*GetArchiveSchemaRequest)(nil),   // 22: stoa.courses.v1.GetArchiveSchemaRequest
-	(*timestamppb.Timestamp)(nil),     // 23: google.protobuf.Timestamp
-	(*Course)(nil),                    // 24: stoa.courses.v1.Course
-	(*emptypb.Empty)(nil),             // 25: google.protobuf.Empty
-	(*structpb.Struct)(nil),           // 26: google.protobuf.Struct
+	(*ShowTemplateRequest)(nil),       // 17: stoa.courses.v1.ShowTemplateRequest
+	(*UnmarkTemplateRequest)(nil),     // 18: stoa.courses.v1.UnmarkTemplateRequest
+	(*Template)(nil),                  // 19: stoa.courses.v1.Template
+	(*ListTemplatesRequest)(nil),      // 20: stoa.courses.v1.ListTemplatesRequest
+	(*ListTemplatesResponse)(nil),     // 21: stoa.courses.v1.ListTemplatesResponse
+	(*CreateFromTemplateRequest)(nil), // 22: stoa.courses.v1.CreateFromTemplateRequest
+	(*GetArchiveSchemaRequest)(nil),   // 23: stoa.courses.v1.GetArchiveSchemaRequest
+	(*timestamppb.Timestamp)(nil),     // 24: google.protobuf.Timestamp
+	(*Course)(nil),                    // 25: stoa.courses.v1.Course
+	(*emptypb.Empty)(nil),             // 26: google.protobuf.Empty
+	(*structpb.Struct)(nil),           // 27: google.protobuf.Struct
 }
 var file_internal_service_courses_coursespb_archives_proto_depIdxs = []int32{
-	8,  // 0: stoa.courses.v1.PreviewExportResponse.findings:type_name -> stoa.courses.v1.ArchiveFinding
+	8,  // 0: stoa.courses.v1.GetExportCheckResponse.findings:type_name -> stoa.courses.v1.ArchiveFinding
 	8,  // 1: stoa.courses.v1.CourseImport.findings:type_name -> stoa.courses.v1.ArchiveFinding
-	23, // 2: stoa.courses.v1.CourseImport.created_at:type_name -> google.protobuf.Timestamp
-	23, // 3: stoa.courses.v1.CourseImport.finished_at:type_name -> google.protobuf.Timestamp
+	24, // 2: stoa.courses.v1.CourseImport.created_at:type_name -> google.protobuf.Timestamp
+	24, // 3: stoa.courses.v1.CourseImport.finished_at:type_name -> google.protobuf.Timestamp
 	7,  // 4: stoa.courses.v1.ListCourseImportsResponse.items:type_name -> stoa.courses.v1.CourseImport
-	24, // 5: stoa.courses.v1.CourseCopy.course:type_name -> stoa.courses.v1.Course
+	25, // 5: stoa.courses.v1.CourseCopy.course:type_name -> stoa.courses.v1.Course
 	8,  // 6: stoa.courses.v1.CourseCopy.notes:type_name -> stoa.courses.v1.ArchiveFinding
 	8,  // 7: stoa.courses.v1.CopyModulesResponse.notes:type_name -> stoa.courses.v1.ArchiveFinding
-	23, // 8: stoa.courses.v1.Template.marked_at:type_name -> google.protobuf.Timestamp
-	18, // 9: stoa.courses.v1.ListTemplatesResponse.items:type_name -> stoa.courses.v1.Template
+	24, // 8: stoa.courses.v1.Template.marked_at:type_name -> google.protobuf.Timestamp
+	19, // 9: stoa.courses.v1.ListTemplatesResponse.items:type_name -> stoa.courses.v1.Template
 	0,  // 10: stoa.courses.v1.ArchiveService.ExportCourse:input_type -> stoa.courses.v1.ExportCourseRequest
-	2,  // 11: stoa.courses.v1.ArchiveService.PreviewExport:input_type -> stoa.courses.v1.PreviewExportRequest
+	2,  // 11: stoa.courses.v1.ArchiveService.GetExportCheck:input_type -> stoa.courses.v1.GetExportCheckRequest
 	4,  // 12: stoa.courses.v1.ArchiveService.ImportCourse:input_type -> stoa.courses.v1.ImportCourseRequest
 	5,  // 13: stoa.courses.v1.ArchiveService.ImportModules:input_type -> stoa.courses.v1.ImportModulesRequest
 	6,  // 14: stoa.courses.v1.ArchiveService.ImportUploaded:input_type -> stoa.courses.v1.ImportUploadedRequest
@@ -1867,26 +1919,28 @@ var file_internal_service_courses_coursespb_archives_proto_depIdxs = []int32{
 	12, // 17: stoa.courses.v1.ArchiveService.DuplicateCourse:input_type -> stoa.courses.v1.DuplicateCourseRequest
 	14, // 18: stoa.courses.v1.ArchiveService.CopyModules:input_type -> stoa.courses.v1.CopyModulesRequest
 	16, // 19: stoa.courses.v1.ArchiveService.MarkTemplate:input_type -> stoa.courses.v1.MarkTemplateRequest
-	17, // 20: stoa.courses.v1.ArchiveService.UnmarkTemplate:input_type -> stoa.courses.v1.UnmarkTemplateRequest
-	19, // 21: stoa.courses.v1.ArchiveService.ListTemplates:input_type -> stoa.courses.v1.ListTemplatesRequest
-	21, // 22: stoa.courses.v1.ArchiveService.CreateFromTemplate:input_type -> stoa.courses.v1.CreateFromTemplateRequest
-	22, // 23: stoa.courses.v1.ArchiveService.GetArchiveSchema:input_type -> stoa.courses.v1.GetArchiveSchemaRequest
-	1,  // 24: stoa.courses.v1.ArchiveService.ExportCourse:output_type -> stoa.courses.v1.ExportCourseResponse
-	3,  // 25: stoa.courses.v1.ArchiveService.PreviewExport:output_type -> stoa.courses.v1.PreviewExportResponse
-	7,  // 26: stoa.courses.v1.ArchiveService.ImportCourse:output_type -> stoa.courses.v1.CourseImport
-	7,  // 27: stoa.courses.v1.ArchiveService.ImportModules:output_type -> stoa.courses.v1.CourseImport
-	7,  // 28: stoa.courses.v1.ArchiveService.ImportUploaded:output_type -> stoa.courses.v1.CourseImport
-	7,  // 29: stoa.courses.v1.ArchiveService.GetCourseImport:output_type -> stoa.courses.v1.CourseImport
-	11, // 30: stoa.courses.v1.ArchiveService.ListCourseImports:output_type -> stoa.courses.v1.ListCourseImportsResponse
-	13, // 31: stoa.courses.v1.ArchiveService.DuplicateCourse:output_type -> stoa.courses.v1.CourseCopy
-	15, // 32: stoa.courses.v1.ArchiveService.CopyModules:output_type -> stoa.courses.v1.CopyModulesResponse
-	18, // 33: stoa.courses.v1.ArchiveService.MarkTemplate:output_type -> stoa.courses.v1.Template
-	25, // 34: stoa.courses.v1.ArchiveService.UnmarkTemplate:output_type -> google.protobuf.Empty
-	20, // 35: stoa.courses.v1.ArchiveService.ListTemplates:output_type -> stoa.courses.v1.ListTemplatesResponse
-	13, // 36: stoa.courses.v1.ArchiveService.CreateFromTemplate:output_type -> stoa.courses.v1.CourseCopy
-	26, // 37: stoa.courses.v1.ArchiveService.GetArchiveSchema:output_type -> google.protobuf.Struct
-	24, // [24:38] is the sub-list for method output_type
-	10, // [10:24] is the sub-list for method input_type
+	18, // 20: stoa.courses.v1.ArchiveService.UnmarkTemplate:input_type -> stoa.courses.v1.UnmarkTemplateRequest
+	17, // 21: stoa.courses.v1.ArchiveService.ShowTemplate:input_type -> stoa.courses.v1.ShowTemplateRequest
+	20, // 22: stoa.courses.v1.ArchiveService.ListTemplates:input_type -> stoa.courses.v1.ListTemplatesRequest
+	22, // 23: stoa.courses.v1.ArchiveService.CreateFromTemplate:input_type -> stoa.courses.v1.CreateFromTemplateRequest
+	23, // 24: stoa.courses.v1.ArchiveService.GetArchiveSchema:input_type -> stoa.courses.v1.GetArchiveSchemaRequest
+	1,  // 25: stoa.courses.v1.ArchiveService.ExportCourse:output_type -> stoa.courses.v1.ExportCourseResponse
+	3,  // 26: stoa.courses.v1.ArchiveService.GetExportCheck:output_type -> stoa.courses.v1.GetExportCheckResponse
+	7,  // 27: stoa.courses.v1.ArchiveService.ImportCourse:output_type -> stoa.courses.v1.CourseImport
+	7,  // 28: stoa.courses.v1.ArchiveService.ImportModules:output_type -> stoa.courses.v1.CourseImport
+	7,  // 29: stoa.courses.v1.ArchiveService.ImportUploaded:output_type -> stoa.courses.v1.CourseImport
+	7,  // 30: stoa.courses.v1.ArchiveService.GetCourseImport:output_type -> stoa.courses.v1.CourseImport
+	11, // 31: stoa.courses.v1.ArchiveService.ListCourseImports:output_type -> stoa.courses.v1.ListCourseImportsResponse
+	13, // 32: stoa.courses.v1.ArchiveService.DuplicateCourse:output_type -> stoa.courses.v1.CourseCopy
+	15, // 33: stoa.courses.v1.ArchiveService.CopyModules:output_type -> stoa.courses.v1.CopyModulesResponse
+	19, // 34: stoa.courses.v1.ArchiveService.MarkTemplate:output_type -> stoa.courses.v1.Template
+	26, // 35: stoa.courses.v1.ArchiveService.UnmarkTemplate:output_type -> google.protobuf.Empty
+	19, // 36: stoa.courses.v1.ArchiveService.ShowTemplate:output_type -> stoa.courses.v1.Template
+	21, // 37: stoa.courses.v1.ArchiveService.ListTemplates:output_type -> stoa.courses.v1.ListTemplatesResponse
+	13, // 38: stoa.courses.v1.ArchiveService.CreateFromTemplate:output_type -> stoa.courses.v1.CourseCopy
+	27, // 39: stoa.courses.v1.ArchiveService.GetArchiveSchema:output_type -> google.protobuf.Struct
+	25, // [25:40] is the sub-list for method output_type
+	10, // [10:25] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
 	10, // [10:10] is the sub-list for extension extendee
 	0,  // [0:10] is the sub-list for field type_name
@@ -1905,7 +1959,7 @@ func file_internal_service_courses_coursespb_archives_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_courses_coursespb_archives_proto_rawDesc), len(file_internal_service_courses_coursespb_archives_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,7 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	ArchiveService_ExportCourse_FullMethodName       = "/stoa.courses.v1.ArchiveService/ExportCourse"
-	ArchiveService_PreviewExport_FullMethodName      = "/stoa.courses.v1.ArchiveService/PreviewExport"
+	ArchiveService_GetExportCheck_FullMethodName     = "/stoa.courses.v1.ArchiveService/GetExportCheck"
 	ArchiveService_ImportCourse_FullMethodName       = "/stoa.courses.v1.ArchiveService/ImportCourse"
 	ArchiveService_ImportModules_FullMethodName      = "/stoa.courses.v1.ArchiveService/ImportModules"
 	ArchiveService_ImportUploaded_FullMethodName     = "/stoa.courses.v1.ArchiveService/ImportUploaded"
@@ -32,6 +32,7 @@ const (
 	ArchiveService_CopyModules_FullMethodName        = "/stoa.courses.v1.ArchiveService/CopyModules"
 	ArchiveService_MarkTemplate_FullMethodName       = "/stoa.courses.v1.ArchiveService/MarkTemplate"
 	ArchiveService_UnmarkTemplate_FullMethodName     = "/stoa.courses.v1.ArchiveService/UnmarkTemplate"
+	ArchiveService_ShowTemplate_FullMethodName       = "/stoa.courses.v1.ArchiveService/ShowTemplate"
 	ArchiveService_ListTemplates_FullMethodName      = "/stoa.courses.v1.ArchiveService/ListTemplates"
 	ArchiveService_CreateFromTemplate_FullMethodName = "/stoa.courses.v1.ArchiveService/CreateFromTemplate"
 	ArchiveService_GetArchiveSchema_FullMethodName   = "/stoa.courses.v1.ArchiveService/GetArchiveSchema"
@@ -54,7 +55,7 @@ type ArchiveServiceClient interface {
 	ExportCourse(ctx context.Context, in *ExportCourseRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportCourseResponse], error)
 	// Says whether a course can be exported, how large the archive is about to be,
 	// and what is not going to be in it. Errors: version.not_found (404).
-	PreviewExport(ctx context.Context, in *PreviewExportRequest, opts ...grpc.CallOption) (*PreviewExportResponse, error)
+	GetExportCheck(ctx context.Context, in *GetExportCheckRequest, opts ...grpc.CallOption) (*GetExportCheckResponse, error)
 	// Makes a course of an archive; the caller owns it. The answer comes when all
 	// bytes are here: GetCourseImport says what becomes of them. The course appears
 	// when everything of it is there, or not at all. Over REST: POST
@@ -98,13 +99,15 @@ type ArchiveServiceClient interface {
 	// course.too_many_modules, course.too_many_lessons and item.too_deep (400),
 	// release.closed (400), media.not_found (409), media.quota_exceeded (413).
 	CopyModules(ctx context.Context, in *CopyModulesRequest, opts ...grpc.CallOption) (*CopyModulesResponse, error)
-	// Marks a course as a template. A template is never published: it has no learners
-	// and is not sold. Who shows it to everybody needs template.publish on the
-	// platform. Errors: auth.forbidden (403), template.published (409) for a course
-	// that is published.
+	// Marks a course as a template of its owner's own. A template is never published:
+	// it has no learners and is not sold. Marking one again changes nothing. Errors:
+	// template.published (409) for a course that is published.
 	MarkTemplate(ctx context.Context, in *MarkTemplateRequest, opts ...grpc.CallOption) (*Template, error)
 	// Makes a template a course like others. One that is none stays as it is.
 	UnmarkTemplate(ctx context.Context, in *UnmarkTemplateRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// Shows a template to everybody who may make courses, or to its owner alone again.
+	// Errors: template.not_found (404).
+	ShowTemplate(ctx context.Context, in *ShowTemplateRequest, opts ...grpc.CallOption) (*Template, error)
 	// Lists the templates that the caller may use: those of courses that they own, and
 	// those for everybody; last marked first.
 	ListTemplates(ctx context.Context, in *ListTemplatesRequest, opts ...grpc.CallOption) (*ListTemplatesResponse, error)
@@ -144,10 +147,10 @@ func (c *archiveServiceClient) ExportCourse(ctx context.Context, in *ExportCours
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ArchiveService_ExportCourseClient = grpc.ServerStreamingClient[ExportCourseResponse]
 
-func (c *archiveServiceClient) PreviewExport(ctx context.Context, in *PreviewExportRequest, opts ...grpc.CallOption) (*PreviewExportResponse, error) {
+func (c *archiveServiceClient) GetExportCheck(ctx context.Context, in *GetExportCheckRequest, opts ...grpc.CallOption) (*GetExportCheckResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(PreviewExportResponse)
-	err := c.cc.Invoke(ctx, ArchiveService_PreviewExport_FullMethodName, in, out, cOpts...)
+	out := new(GetExportCheckResponse)
+	err := c.cc.Invoke(ctx, ArchiveService_GetExportCheck_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -250,6 +253,16 @@ func (c *archiveServiceClient) UnmarkTemplate(ctx context.Context, in *UnmarkTem
 	return out, nil
 }
 
+func (c *archiveServiceClient) ShowTemplate(ctx context.Context, in *ShowTemplateRequest, opts ...grpc.CallOption) (*Template, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Template)
+	err := c.cc.Invoke(ctx, ArchiveService_ShowTemplate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *archiveServiceClient) ListTemplates(ctx context.Context, in *ListTemplatesRequest, opts ...grpc.CallOption) (*ListTemplatesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTemplatesResponse)
@@ -297,7 +310,7 @@ type ArchiveServiceServer interface {
 	ExportCourse(*ExportCourseRequest, grpc.ServerStreamingServer[ExportCourseResponse]) error
 	// Says whether a course can be exported, how large the archive is about to be,
 	// and what is not going to be in it. Errors: version.not_found (404).
-	PreviewExport(context.Context, *PreviewExportRequest) (*PreviewExportResponse, error)
+	GetExportCheck(context.Context, *GetExportCheckRequest) (*GetExportCheckResponse, error)
 	// Makes a course of an archive; the caller owns it. The answer comes when all
 	// bytes are here: GetCourseImport says what becomes of them. The course appears
 	// when everything of it is there, or not at all. Over REST: POST
@@ -341,13 +354,15 @@ type ArchiveServiceServer interface {
 	// course.too_many_modules, course.too_many_lessons and item.too_deep (400),
 	// release.closed (400), media.not_found (409), media.quota_exceeded (413).
 	CopyModules(context.Context, *CopyModulesRequest) (*CopyModulesResponse, error)
-	// Marks a course as a template. A template is never published: it has no learners
-	// and is not sold. Who shows it to everybody needs template.publish on the
-	// platform. Errors: auth.forbidden (403), template.published (409) for a course
-	// that is published.
+	// Marks a course as a template of its owner's own. A template is never published:
+	// it has no learners and is not sold. Marking one again changes nothing. Errors:
+	// template.published (409) for a course that is published.
 	MarkTemplate(context.Context, *MarkTemplateRequest) (*Template, error)
 	// Makes a template a course like others. One that is none stays as it is.
 	UnmarkTemplate(context.Context, *UnmarkTemplateRequest) (*emptypb.Empty, error)
+	// Shows a template to everybody who may make courses, or to its owner alone again.
+	// Errors: template.not_found (404).
+	ShowTemplate(context.Context, *ShowTemplateRequest) (*Template, error)
 	// Lists the templates that the caller may use: those of courses that they own, and
 	// those for everybody; last marked first.
 	ListTemplates(context.Context, *ListTemplatesRequest) (*ListTemplatesResponse, error)
@@ -371,8 +386,8 @@ type UnimplementedArchiveServiceServer struct{}
 func (UnimplementedArchiveServiceServer) ExportCourse(*ExportCourseRequest, grpc.ServerStreamingServer[ExportCourseResponse]) error {
 	return status.Error(codes.Unimplemented, "method ExportCourse not implemented")
 }
-func (UnimplementedArchiveServiceServer) PreviewExport(context.Context, *PreviewExportRequest) (*PreviewExportResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method PreviewExport not implemented")
+func (UnimplementedArchiveServiceServer) GetExportCheck(context.Context, *GetExportCheckRequest) (*GetExportCheckResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetExportCheck not implemented")
 }
 func (UnimplementedArchiveServiceServer) ImportCourse(grpc.ClientStreamingServer[ImportCourseRequest, CourseImport]) error {
 	return status.Error(codes.Unimplemented, "method ImportCourse not implemented")
@@ -400,6 +415,9 @@ func (UnimplementedArchiveServiceServer) MarkTemplate(context.Context, *MarkTemp
 }
 func (UnimplementedArchiveServiceServer) UnmarkTemplate(context.Context, *UnmarkTemplateRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method UnmarkTemplate not implemented")
+}
+func (UnimplementedArchiveServiceServer) ShowTemplate(context.Context, *ShowTemplateRequest) (*Template, error) {
+	return nil, status.Error(codes.Unimplemented, "method ShowTemplate not implemented")
 }
 func (UnimplementedArchiveServiceServer) ListTemplates(context.Context, *ListTemplatesRequest) (*ListTemplatesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTemplates not implemented")
@@ -442,20 +460,20 @@ func _ArchiveService_ExportCourse_Handler(srv interface{}, stream grpc.ServerStr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ArchiveService_ExportCourseServer = grpc.ServerStreamingServer[ExportCourseResponse]
 
-func _ArchiveService_PreviewExport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(PreviewExportRequest)
+func _ArchiveService_GetExportCheck_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetExportCheckRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(ArchiveServiceServer).PreviewExport(ctx, in)
+		return srv.(ArchiveServiceServer).GetExportCheck(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: ArchiveService_PreviewExport_FullMethodName,
+		FullMethod: ArchiveService_GetExportCheck_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ArchiveServiceServer).PreviewExport(ctx, req.(*PreviewExportRequest))
+		return srv.(ArchiveServiceServer).GetExportCheck(ctx, req.(*GetExportCheckRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -600,6 +618,24 @@ func _ArchiveService_UnmarkTemplate_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ArchiveService_ShowTemplate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ShowTemplateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ArchiveServiceServer).ShowTemplate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ArchiveService_ShowTemplate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ArchiveServiceServer).ShowTemplate(ctx, req.(*ShowTemplateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ArchiveService_ListTemplates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListTemplatesRequest)
 	if err := dec(in); err != nil {
@@ -662,8 +698,8 @@ var ArchiveService_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*ArchiveServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
-			MethodName: "PreviewExport",
-			Handler:    _ArchiveService_PreviewExport_Handler,
+			MethodName: "GetExportCheck",
+			Handler:    _ArchiveService_GetExportCheck_Handler,
 		},
 		{
 			MethodName: "ImportUploaded",
@@ -692,6 +728,10 @@ var ArchiveService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UnmarkTemplate",
 			Handler:    _ArchiveService_UnmarkTemplate_Handler,
+		},
+		{
+			MethodName: "ShowTemplate",
+			Handler:    _ArchiveService_ShowTemplate_Handler,
 		},
 		{
 			MethodName: "ListTemplates",
