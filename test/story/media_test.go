@@ -12,18 +12,15 @@ import (
 )
 
 // mediaReady waits until a file can be shown.
-func mediaReady(t testing.TB, teacher *person, course, mediaID string) answer {
+func mediaReady(t testing.TB, teacher *person, course, mediaID string) {
 	t.Helper()
-	var got answer
 	eventually(t, 2*time.Minute, "the file is ready", func() (bool, string) {
 		a, err := teacher.try(t.Context(), "GET", "/v1/courses/"+course+"/media/"+mediaID, nil)
 		if err == nil && a.text("state") == "broken" {
 			t.Fatalf("the file is broken: %s", a)
 		}
-		got = a
 		return err == nil && a.text("state") == "ready", a.String()
 	})
-	return got
 }
 
 // film is a video of a minute.
