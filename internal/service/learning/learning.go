@@ -109,12 +109,15 @@ type Service struct {
 	access   accesspb.AccommodationServiceClient
 	versions *otter.Cache[versionKey, *version]
 	wake     chan struct{} // has a value when there is work on deadlines
+
+	wakeSettling chan struct{} // has a value when there are completions to be settled
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
 	s := &Service{
 		db: cfg.DB, vault: cfg.Vault, log: cfg.Log, clock: cfg.Now, access: cfg.Access, versions: newVersions(), wake: make(chan struct{}, 1),
+		wakeSettling: make(chan struct{}, 1),
 	}
 	if s.log == nil {
 		s.log = slog.Default()
