@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -198,7 +199,7 @@ func (c *Config) Faults(services []string) []string {
 	}
 	oneOf("STOA_PROFILE", c.Profile, development, production)
 	oneOf("STOA_PAYMENTS", c.Payments, "development", "none")
-	oneOf("STOA_COURSE_REVIEW", c.Review, "off", "required")
+	oneOf("STOA_COURSE_REVIEW", cmp.Or(c.Review, "off"), "off", "required")
 	oneOf("STOA_LOG_FORMAT", c.LogFormat, "text", "json")
 	oneOf("STOA_LOG_LEVEL", c.LogLevel, "debug", "info", "warn", "error")
 	for _, host := range c.embedHosts() {

@@ -36,7 +36,7 @@ func settings(t *testing.T) app.Config {
 	t.Helper()
 	return app.Config{
 		Profile: "development", DataDir: t.TempDir(), DatabaseURL: pgtest.New(t, app.Schemas()...), Payments: "development",
-		Connections: app.Int{V: 4}, HTTPAddr: "127.0.0.1:0", MaxUpload: app.Int{V: 1 << 20}, MediaWorkers: app.Int{V: 1},
+		Connections: app.Int{V: 4}, HTTPAddr: "127.0.0.1:0", MaxUpload: app.Int{V: 1 << 20}, MediaWorkers: app.Int{V: 1}, MaxArchive: app.Int{V: 1 << 20},
 		RequestTimeout: app.Duration{V: 20 * time.Second}, Drain: app.Duration{V: 5 * time.Second},
 		LogFormat: "text", LogLevel: "error",
 	}

@@ -52,7 +52,7 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 	if len(changed.items) == 0 && !changed.less {
 		return nil
 	}
-	return s.settleAll(ctx, tx, c.ID, `WHERE l.pinned_version = 0 AND $4 = '' AND`, "", changed.items, !changed.less)
+	return s.settleAll(ctx, tx, crowd{CourseID: c.ID, Items: changed.items, Narrow: !changed.less})
 }
 
 // enrollmentStarted lists a learner. What they viewed before the event came

@@ -120,6 +120,8 @@ type Service struct {
 	fonts      *pdf.Fonts
 	publicURL  string
 	issuerName string
+
+	wakeSettling chan struct{} // has a value when there are completions to be settled
 }
 
 // New returns the service.
@@ -127,6 +129,7 @@ func New(cfg Config) *Service {
 	s := &Service{
 		db: cfg.DB, log: cfg.Log, clock: cfg.Now, access: cfg.Access, versions: newVersions(), wake: make(chan struct{}, 1),
 		vault: cfg.Vault, fonts: cfg.Fonts, publicURL: cfg.PublicURL, issuerName: cfg.IssuerName,
+		wakeSettling: make(chan struct{}, 1),
 	}
 	if s.log == nil {
 		s.log = slog.Default()

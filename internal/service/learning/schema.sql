@@ -433,6 +433,19 @@ CREATE TABLE published_lesson (
 );
 COMMENT ON TABLE published_lesson IS 'The lessons of the version of each course that was published last, in its order. No personal data.';
 
+CREATE TABLE settle_task (
+	course_id text COLLATE "C" NOT NULL,
+	cohort_id text COLLATE "C" NOT NULL,
+	items text[] COLLATE "C",
+	narrow boolean NOT NULL,
+	after_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	queued bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	CONSTRAINT settle_task_pkey PRIMARY KEY (course_id, cohort_id)
+);
+CREATE INDEX settle_task_queue ON settle_task USING btree (queued);
+COMMENT ON TABLE settle_task IS 'Of whom it is to be found what they have completed by new rules: all learners of a course, or of a cohort of it; after_id is how far that is. No personal data but that id, for a moment.';
+COMMENT ON COLUMN settle_task.items IS 'Only these; null for all.';
+
 CREATE TABLE watched (
 	course_id text COLLATE "C" NOT NULL,
 	media_id text COLLATE "C" NOT NULL,

@@ -212,36 +212,3 @@ func (s *Service) tell(ctx context.Context, tx *pg.Tx, w whom, done []completion
 	}
 	return bus.Publish(ctx, tx, events...)
 }
-
-// chunk bounds how many items of learners are looked at in one statement.
-const chunk = 50_000
-
-// settleAll settles the learners of a course some at a time: those whom where
-// finds, which may name $4, argument. The caller has locked the course to change it.
-func (s *Service) settleAll(ctx context.Context, tx *pg.Tx, courseID, where, argument string, items []string, narrow bool) error {
-	size, now := 100, s.now()
-	if items != nil {
-		size = min(max(chunk/max(len(items), 1), 20), 1000)
-	}
-	for after := ""; ; {
-		rows, err := tx.Query(ctx, `
-			SELECT l.account_id FROM learner l `+where+` l.course_id = $1 AND l.account_id > $2 ORDER BY l.account_id LIMIT $3`,
-			courseID, after, size, argument)
-		if err != nil {
-			return fmt.Errorf("learners: %w", err)
-		}
-		accounts, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if err != nil {
-			return fmt.Errorf("learners: %w", err)
-		}
-		if len(accounts) > 0 {
-			if _, err := s.settle(ctx, tx, whom{courseID, accounts, items, narrow, now}); err != nil {
-				return err
-			}
-		}
-		if len(accounts) < size {
-			return nil
-		}
-		after = accounts[size-1]
-	}
-}

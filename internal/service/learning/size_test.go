@@ -2,6 +2,7 @@ package learning
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ func TestPublishToMany(t *testing.T) {
 	t.Parallel()
 	lessons, students := 1000, 5000
 	if testing.Short() {
-		lessons, students = 100, 500
+		lessons, students = 100, 600
 	}
 	w := newWorld(t, rpctest.Everything)
 	course, modules, l := id.New("course"), newIDs("module", lessons/50), newIDs("lesson", lessons)
@@ -92,18 +93,33 @@ func TestPublishToMany(t *testing.T) {
 	if n := count(`SELECT count(*) FROM lesson_completion WHERE course_id = $1`, course); n != 0 {
 		t.Fatalf("%d completions before", n)
 	}
-	chunks := func(items int) int { return students/min(max(chunk/items, 20), 1000) + 1 }
-	const fixed, each = 14, 9
+	// settled runs what goes on behind the events, and returns in how many steps.
+	settled := func() int {
+		t.Helper()
+		steps := 0
+		for more := true; more; steps++ {
+			var err error
+			if more, err = w.service.nextCrowd(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return steps
+	}
+	// Whatever is to be done, the event itself takes so many statements.
+	const most = 24
 
 	// One text was edited: nothing to do for anybody.
-	if n := w.statements(publication(2, lessons, strict)); n > fixed {
+	if n := w.statements(publication(2, lessons, strict)); n > most || settled() > 1 {
 		t.Errorf("%d statements for a publishing without new rules", n)
 	}
 	start := time.Now()
 	n := w.statements(publication(3, lessons, func(i int) bool { return i%10 == 9 && i < lessons/2 }))
-	t.Logf("%d lessons, %d students, looser rules of %d: %s, %d statements; the first publishing %d", lessons, students, lessons/20, time.Since(start), n, first)
-	if most := fixed + each*chunks(lessons/20); n > most {
-		t.Errorf("%d statements for looser rules, at most %d", n, most)
+	event := time.Since(start)
+	steps := settled()
+	t.Logf("%d lessons, %d students, looser rules of %d: the event %s, %d statements; with all learners %s, %d steps; the first publishing %d statements",
+		lessons, students, lessons/20, event, n, time.Since(start), steps, first)
+	if c := (crowd{Items: l[:lessons/20]}); n > most || steps > students/c.size(settleAtATime)+2 {
+		t.Errorf("%d statements and %d steps for looser rules", n, steps)
 	}
 	want := count(`
 		SELECT count(*) FROM item_fact f JOIN published_item i ON i.course_id = f.course_id AND i.version = 3 AND i.item_id = f.item_id
@@ -129,9 +145,11 @@ func TestPublishToMany(t *testing.T) {
 		}
 	}
 	n = w.statements(last)
-	t.Logf("all rules looser, all but two not required: %s, %d statements", time.Since(start), n)
-	if most := fixed + each*chunks(lessons); n > most {
-		t.Errorf("%d statements when all changes, at most %d", n, most)
+	event = time.Since(start)
+	steps = settled()
+	t.Logf("all rules looser, all but two not required: the event %s, %d statements; with all learners %s, %d steps", event, n, time.Since(start), steps)
+	if c := (crowd{Items: l}); n > most || steps < 3 || steps > students/c.size(settleAtATime)+2 {
+		t.Errorf("%d statements and %d steps when all changes", n, steps)
 	}
 	finished := count(`SELECT count(*) FROM learner WHERE course_id = $1 AND completed_at IS NOT NULL`, course)
 	both := count(`SELECT count(*) FROM (SELECT account_id FROM item_fact WHERE course_id = $1 AND item_id = ANY($2::text[]) GROUP BY account_id HAVING count(*) = 2) AS b`,
@@ -141,5 +159,64 @@ func TestPublishToMany(t *testing.T) {
 	}
 	if got := count(`SELECT count(*) FROM lesson_completion WHERE course_id = $1 AND lesson_id = $2`, course, modules[0]); got != both {
 		t.Errorf("%d have completed the first module, want %d", got, both)
+	}
+}
+
+// Several processes settle the same learners, who go on learning, while versions come:
+// each completion is told once, and none is missing.
+func TestSettlingAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	course, l, people := id.New("course"), newIDs("lesson", 2), newIDs("account", 60)
+	hear(w, w.service.coursePublished, edition(course, 1, required(l[0], "", &need{Kind: "viewed"}, &need{Kind: "manual"}), required(l[1], "", &need{Kind: "viewed"})))
+	for _, p := range people {
+		hear(w, w.service.enrollmentStarted, enrolled(course, p, 0))
+		w.view(p, course, l[0])
+	}
+	// As a publishing does it that finds too many to be settled with it.
+	later := func(c crowd) {
+		together(w, func(ctx context.Context, tx *pg.Tx, c crowd) error {
+			if err := lockCourseToChange(ctx, tx, c.CourseID); err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, `UPDATE published_item SET manual = '' WHERE course_id = $1`, course); err != nil {
+				return err
+			}
+			return w.service.settleLater(ctx, tx, c)
+		}, c)
+	}
+	later(crowd{CourseID: course, Items: l[:1], Narrow: true})
+	var wg sync.WaitGroup
+	for i := range 3 {
+		wg.Go(func() {
+			for more := true; more; {
+				var err error
+				if more, err = w.service.nextCrowd(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for _, p := range people[i*20 : i*20+20] {
+				w.view(p, course, l[1])
+			}
+		})
+		wg.Go(func() { later(crowd{CourseID: course, Items: l[i%2 : i%2+1], Narrow: i == 0}) })
+	}
+	wg.Wait()
+	for more := true; more; {
+		var err error
+		if more, err = w.service.nextCrowd(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := w.itemsCompleted(course)
+	for _, p := range people {
+		if len(told[p]) != 2 || told[p][0] == told[p][1] {
+			t.Errorf("%s was told to have completed %v", p, told[p])
+		}
+	}
+	if n := len(w.completions()); n != len(people) {
+		t.Errorf("%d have completed the course, want %d", n, len(people))
 	}
 }

@@ -107,7 +107,7 @@ func (s *Service) cohortPinned(ctx context.Context, tx *pg.Tx, e *coursespb.Coho
 	if err := s.enqueueWhere(ctx, tx, `SELECT course_id, account_id FROM cohort_member WHERE course_id = $1 AND cohort_id = $2`, e.GetCourseId(), e.GetCohortId()); err != nil {
 		return err
 	}
-	return s.settleAll(ctx, tx, e.GetCourseId(), `JOIN cohort_member m USING (course_id, account_id) WHERE m.cohort_id = $4 AND`, e.GetCohortId(), nil, false)
+	return s.settleAll(ctx, tx, crowd{CourseID: e.GetCourseId(), CohortID: e.GetCohortId()})
 }
 
 // cohortMembershipChanged has somebody see what their new cohort sees.

@@ -242,7 +242,7 @@ func (s *Service) mediaChanged(ctx context.Context, tx *pg.Tx, e *mediapb.MediaC
 		return fmt.Errorf("cut watched: %w", err)
 	}
 	for _, c := range courses {
-		if err := s.settleAll(ctx, tx, c.CourseID, `WHERE $4 = '' AND`, "", c.ItemIDs, true); err != nil {
+		if err := s.settleAll(ctx, tx, crowd{CourseID: c.CourseID, Items: c.ItemIDs, Narrow: true}); err != nil {
 			return err
 		}
 	}

@@ -166,3 +166,16 @@ CREATE TABLE calendar_feed (
 	CONSTRAINT calendar_feed_token UNIQUE (token_hash)
 );
 COMMENT ON TABLE calendar_feed IS 'Whose calendar is read at which secret address, of which only a hash is kept. Personal data of the account. Kept until it is deleted, at most as long as the account.';
+
+CREATE TABLE settle_task (
+	course_id text COLLATE "C" NOT NULL,
+	cohort_id text COLLATE "C" NOT NULL,
+	items text[] COLLATE "C",
+	narrow boolean NOT NULL,
+	after_id text COLLATE "C" NOT NULL DEFAULT '',
+	queued bigint GENERATED ALWAYS AS IDENTITY,
+	CONSTRAINT settle_task_pkey PRIMARY KEY (course_id, cohort_id)
+);
+CREATE INDEX settle_task_queue ON settle_task (queued);
+COMMENT ON TABLE settle_task IS 'Of whom it is to be found what they have completed by new rules: all learners of a course, or of a cohort of it; after_id is how far that is. No personal data but that id, for a moment.';
+COMMENT ON COLUMN settle_task.items IS 'Only these; null for all.';
