@@ -30,6 +30,7 @@ import (
 type files struct {
 	compose, dockerfile, ignore, env string
 	gomod                            string
+	tools                            string   // where media says what it needs
 	commands                         []string // the program's
 }
 
@@ -44,7 +45,7 @@ func read(t *testing.T) files {
 	}
 	return files{
 		compose: text("compose.yaml"), dockerfile: text("Dockerfile"), ignore: text("../.dockerignore"), env: text(".env.example"),
-		gomod: text("../go.mod"), commands: commands(t),
+		gomod: text("../go.mod"), tools: text("../internal/service/media/tool.go"), commands: commands(t),
 	}
 }
 
@@ -104,7 +105,12 @@ type composed struct {
 }
 
 type container struct {
-	Image       string            `yaml:"image"`
+	Image string `yaml:"image"`
+	Build struct {
+		Dockerfile string `yaml:"dockerfile"`
+		Target     string `yaml:"target"`
+	} `yaml:"build"`
+	Init        bool              `yaml:"init"`
 	User        string            `yaml:"user"`
 	Command     []string          `yaml:"command"`
 	Environment map[string]string `yaml:"environment"`
@@ -130,8 +136,11 @@ type container struct {
 	} `yaml:"depends_on"`
 }
 
-// stoa reports whether the container runs our image.
+// stoa reports whether the container runs an image of ours.
 func (c container) stoa() bool { return strings.HasPrefix(c.Image, "${IMAGE") }
+
+// slim reports whether it is the one without tools.
+func (c container) slim() bool { return strings.HasSuffix(c.Image, "-slim") }
 
 // job reports whether the container ends by itself.
 func (c container) job() bool { return c.Restart == "no" }
@@ -225,6 +234,7 @@ func look(f files) (found faults) {
 	}
 	d := readDockerfile(f.dockerfile)
 	found.services(c, f.commands)
+	found.images(c, d)
 	for _, name := range slices.Sorted(maps.Keys(c.Services)) {
 		found.hardened(name, c)
 		if c.Services[name].stoa() {
@@ -276,6 +286,54 @@ func (f *faults) services(c composed, commands []string) {
 	}
 	if edge := c.Services["edge"]; len(edge.Ports) != 1 || !strings.HasSuffix(edge.Ports[0], ":8080") {
 		f.add("edge: publishes %q, not its port alone", edge.Ports)
+	}
+}
+
+// images: who works on files or writes certificates has the tools and fonts for
+// it, all others have nothing but the program, and both images are built here.
+func (f *faults) images(c composed, d dockerfile) {
+	built := map[string]string{}
+	for name, s := range c.Services {
+		if s.stoa() && s.Build.Dockerfile != "" {
+			built[s.Image] = s.Build.Target
+			if s.Build.Dockerfile != "deploy/Dockerfile" {
+				f.add("%s: is built by %s", name, s.Build.Dockerfile)
+			}
+		}
+	}
+	for name, s := range c.Services {
+		if !s.stoa() {
+			continue
+		}
+		tools := name == "media" || name == "learning"
+		if tools == s.slim() {
+			f.add("%s: runs %s; tools and fonts are for media and learning", name, s.Image)
+		}
+		stage := "stoa"
+		if s.slim() {
+			stage = "stoa-slim"
+		}
+		if built[s.Image] != stage || d.stage(stage) < 0 {
+			f.add("%s: its image %s is built from the stage %q, not %s", name, s.Image, built[s.Image], stage)
+		}
+	}
+	// Tools leave processes behind when they are killed, and we wait only for our own.
+	if !c.Services["media"].Init {
+		f.add("media: nothing waits for what tools leave behind")
+	}
+	for name, dirs := range map[string][]string{"media": {"/temp", "/tmp"}, "courses": {"/imports"}} {
+		s := c.Services[name]
+		for _, dir := range dirs {
+			writable := func(m string) bool { return strings.Contains(":"+m+":", ":"+dir+":") }
+			if !slices.ContainsFunc(append(slices.Clone(s.Volumes), s.Tmpfs...), writable) {
+				f.add("%s: can't write %s", name, dir)
+			}
+		}
+	}
+	for name, dir := range map[string]string{"STOA_MEDIA_TEMP_DIR": "/temp", "STOA_IMPORT_DIR": "/imports"} {
+		if got := c.Services["edge"].Environment[name]; got != dir {
+			f.add("compose.yaml: %s is %q, not the volume %s", name, got, dir)
+		}
 	}
 }
 
@@ -475,8 +533,12 @@ func size(text string) (int64, error) {
 
 // stoa: what is asked of our containers alone.
 func (f *faults) stoa(name string, s container, d dockerfile, commands []string) {
-	if s.User != d.one("USER") {
-		f.add("%s: runs as %q, but the image is made for %q", name, s.User, d.one("USER"))
+	stage := d.stage("stoa")
+	if s.slim() {
+		stage = d.stage("stoa-slim")
+	}
+	if user := d.one(stage, "USER"); s.User != user {
+		f.add("%s: runs as %q, but the image is made for %q", name, s.User, user)
 	}
 	cfg, err := config(s.Environment)
 	if err != nil {
@@ -567,11 +629,13 @@ func readDockerfile(text string) dockerfile {
 	return d
 }
 
-// all returns the arguments of an instruction in a stage; -1 is the last one.
+// stage returns the number of the stage of a name, -1 when there is none.
+func (d dockerfile) stage(name string) int {
+	return slices.IndexFunc(d, func(in [][2]string) bool { return strings.HasSuffix(in[0][1], " AS "+name) })
+}
+
+// all returns the arguments of an instruction in a stage.
 func (d dockerfile) all(stage int, word string) []string {
-	if stage < 0 {
-		stage += len(d)
-	}
 	var args []string
 	if stage < 0 || stage >= len(d) {
 		return nil
@@ -584,82 +648,136 @@ func (d dockerfile) all(stage int, word string) []string {
 	return args
 }
 
-// one returns the arguments of an instruction that the last stage has once.
-func (d dockerfile) one(word string) string {
-	if args := d.all(-1, word); len(args) == 1 {
+// one returns the arguments of an instruction that a stage has once.
+func (d dockerfile) one(stage int, word string) string {
+	if args := d.all(stage, word); len(args) == 1 {
 		return args[0]
 	}
 	return ""
 }
 
 func (f *faults) dockerfile(d dockerfile, in files) {
-	if len(d) != 2 {
-		f.add("Dockerfile: has %d stages", len(d))
+	build, slim, full := d.stage("build"), d.stage("stoa-slim"), d.stage("stoa")
+	if len(d) != 3 || build != 0 || slim != 1 || full != 2 {
+		f.add("Dockerfile: its %d stages are not build, stoa-slim and, which is built by default, stoa", len(d))
 		return
 	}
 	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(in.gomod)
-	if from := d.all(0, "FROM"); len(version) != 2 || !strings.Contains(from[0], " golang:"+version[1]+" ") {
+	if from := d.one(build, "FROM"); len(version) != 2 || !strings.Contains(from, " golang:"+version[1]+" ") {
 		f.add("Dockerfile: builds with %q, not with go.mod's version %q", from, version)
 	}
-	build := strings.Join(d.all(0, "RUN"), "\n")
+	run := strings.Join(d.all(build, "RUN"), "\n")
 	for _, want := range []string{"-trimpath", "-X main.version=$VERSION", "./cmd/stoa"} {
-		if !strings.Contains(build, want) {
+		if !strings.Contains(run, want) {
 			f.add("Dockerfile: builds without %s", want)
 		}
 	}
-	if !slices.ContainsFunc(d.all(0, "ENV"), func(s string) bool { return strings.Contains(s, "CGO_ENABLED=0") }) {
+	if !slices.ContainsFunc(d.all(build, "ENV"), func(s string) bool { return strings.Contains(s, "CGO_ENABLED=0") }) {
 		f.add("Dockerfile: the program may need a C library, which scratch has not")
 	}
-	if copies := d.all(0, "COPY"); len(copies) < 2 || !strings.HasPrefix(copies[0], "go.mod go.sum ") {
+	if copies := d.all(build, "COPY"); len(copies) < 2 || !strings.HasPrefix(copies[0], "go.mod go.sum ") {
 		f.add("Dockerfile: modules are no layer of their own")
 	}
-	if d.one("FROM") != "scratch" {
-		f.add("Dockerfile: the image is made from %q", d.one("FROM"))
+	if from := d.one(slim, "FROM"); from != "scratch AS stoa-slim" {
+		f.add("Dockerfile: the image without tools is made from %q", from)
 	}
-	user := d.one("USER")
+	if from := d.one(full, "FROM"); from != "debian:bookworm-slim AS stoa" {
+		f.add("Dockerfile: the image with tools is made from %q", from)
+	}
+	if len(d.all(slim, "RUN")) > 0 {
+		f.add("Dockerfile: something is installed in the image without tools")
+	}
+	if !slices.ContainsFunc(d.all(slim, "COPY"), func(s string) bool { return strings.HasSuffix(s, " /etc/ssl/certs/ca-certificates.crt") }) {
+		f.add("Dockerfile: the image without tools has no certificates")
+	}
+	f.installed(d.one(full, "RUN"), in.tools)
+	f.image(d, slim, in.commands, "/imports")
+	f.image(d, full, in.commands, "/imports", "/temp")
+}
+
+// installed: what media says that it needs is installed, with fonts and
+// certificates, and nothing else that is not needed for it.
+func (f *faults) installed(run, tools string) {
+	want := []string{"ca-certificates", "tzdata", "fonts-liberation", "fonts-noto-core", "fonts-noto-cjk"}
+	_, table, _ := strings.Cut(tools, "\nvar tools = map[string]string{\n")
+	table, _, _ = strings.Cut(table, "\n}\n")
+	for _, m := range regexp.MustCompile(`"\w+": "([a-z-]+)"`).FindAllStringSubmatch(table, -1) {
+		if !slices.Contains(want, m[1]) {
+			want = append(want, m[1])
+		}
+	}
+	if len(want) < 8 {
+		f.add("tool.go: the tools that media needs were not found, only %q", want)
+	}
+	_, args, _ := strings.Cut(run, "apt-get install ")
+	args, after, _ := strings.Cut(args, " && ")
+	words := strings.Fields(args)
+	for _, option := range []string{"-y", "--no-install-recommends"} {
+		if !slices.Contains(words, option) {
+			f.add("Dockerfile: installs without %s", option)
+		}
+	}
+	got := slices.DeleteFunc(words, func(s string) bool { return strings.HasPrefix(s, "-") })
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		f.add("Dockerfile: installs %q, not %q", got, want)
+	}
+	if after != "rm -rf /var/lib/apt/lists/*" {
+		f.add("Dockerfile: keeps the lists of packages")
+	}
+}
+
+// image: what is asked of an image that is run. Whoever runs it can write the
+// folders.
+func (f *faults) image(d dockerfile, stage int, commands []string, folders ...string) {
+	name := "Dockerfile: " + strings.Fields(d.one(stage, "FROM"))[2]
+	user := d.one(stage, "USER")
 	if !regexp.MustCompile(`^[1-9]\d*:[1-9]\d*$`).MatchString(user) {
-		f.add("Dockerfile: runs as %q, which is not a number that is not root", user)
+		f.add("%s: runs as %q, which is not a number that is not root", name, user)
 	}
 	env := map[string]string{}
-	for _, line := range d.all(-1, "ENV") {
+	for _, line := range d.all(stage, "ENV") {
 		for pair := range strings.FieldsSeq(line) {
-			name, value, _ := strings.Cut(pair, "=")
-			if _, ok := settings()[name]; !ok {
-				f.add("Dockerfile: %s is no setting of the program", name)
+			key, value, _ := strings.Cut(pair, "=")
+			if _, ok := settings()[key]; !ok {
+				f.add("%s: %s is no setting of the program", name, key)
 			}
-			env[name] = value
+			env[key] = value
 		}
 	}
 	cfg, err := config(env)
 	if err != nil {
-		f.add("Dockerfile: %v", err)
+		f.add("%s: %v", name, err)
 		return
 	}
 	if found := cfg.Faults(nil); len(found) > 0 {
-		f.add("Dockerfile: %q", found)
+		f.add("%s: %q", name, found)
 	}
-	if d.one("VOLUME") != cfg.DataDir || !slices.ContainsFunc(d.all(-1, "COPY"), func(s string) bool {
-		return strings.Contains(s, "--chown="+user+" ") && strings.HasSuffix(s, " "+cfg.DataDir)
-	}) {
-		f.add("Dockerfile: the data folder %s is no volume that %s owns", cfg.DataDir, user)
+	if d.one(stage, "VOLUME") != cfg.DataDir {
+		f.add("%s: the data folder %s is no volume", name, cfg.DataDir)
 	}
-	if !slices.ContainsFunc(d.all(-1, "COPY"), func(s string) bool { return strings.HasSuffix(s, " /etc/ssl/certs/ca-certificates.crt") }) {
-		f.add("Dockerfile: the image has no certificates")
-	}
-	exposed := strings.Fields(d.one("EXPOSE"))
-	for _, addr := range []string{cfg.HTTPAddr, ":9090", cfg.OpsAddr} {
-		if !slices.Contains(exposed, strings.TrimPrefix(addr, ":")) {
-			f.add("Dockerfile: exposes %q, not %s", exposed, addr)
+	for _, folder := range append(folders, cfg.DataDir) {
+		if !slices.ContainsFunc(d.all(stage, "COPY"), func(s string) bool {
+			return strings.Contains(s, "--chown="+user+" ") && strings.HasSuffix(s, " "+folder)
+		}) {
+			f.add("%s: %s is no folder that %s owns", name, folder, user)
 		}
 	}
-	if d.one("ENTRYPOINT") != `["/stoa"]` || d.one("CMD") != `["serve"]` {
-		f.add("Dockerfile: starts %s %s", d.one("ENTRYPOINT"), d.one("CMD"))
+	exposed := strings.Fields(d.one(stage, "EXPOSE"))
+	for _, addr := range []string{cfg.HTTPAddr, ":9090", cfg.OpsAddr} {
+		if !slices.Contains(exposed, strings.TrimPrefix(addr, ":")) {
+			f.add("%s: exposes %q, not %s", name, exposed, addr)
+		}
 	}
-	_, check, _ := strings.Cut(d.one("HEALTHCHECK"), "CMD ")
-	f.probe("Dockerfile", regexp.MustCompile(`[^\[\]", ]+`).FindAllString(check, -1), cfg.OpsAddr, in.commands)
+	if entry, cmd := d.one(stage, "ENTRYPOINT"), d.one(stage, "CMD"); entry != `["/stoa"]` || cmd != `["serve"]` {
+		f.add("%s: starts %s %s", name, entry, cmd)
+	}
+	_, check, _ := strings.Cut(d.one(stage, "HEALTHCHECK"), "CMD ")
+	f.probe(name, regexp.MustCompile(`[^\[\]", ]+`).FindAllString(check, -1), cfg.OpsAddr, commands)
 	for _, label := range []string{"title", "description", "source", "licenses", "version", "revision"} {
-		if !strings.Contains(d.one("LABEL"), "org.opencontainers.image."+label+"=") {
-			f.add("Dockerfile: lacks the label %s", label)
+		if !strings.Contains(d.one(stage, "LABEL"), "org.opencontainers.image."+label+"=") {
+			f.add("%s: lacks the label %s", name, label)
 		}
 	}
 }
@@ -725,7 +843,7 @@ func TestFaultsAreFound(t *testing.T) {
 		old, new string
 		want     string
 	}{
-		"a service missing":            {compose, "\n  courses:\n    <<: *stoa\n    command: [serve, courses]\n    volumes: [\"${SECRETS:-./secrets}/keyset:/run/stoa/keyset:ro\", \"${SECRETS:-./secrets}/certs/courses:/run/stoa/certs:ro\"]\n", "\n", "courses: is missing"},
+		"a service missing":            {compose, "\n  courses:\n    <<: *stoa\n    command: [serve, courses]\n    volumes: [\"${SECRETS:-./secrets}/keyset:/run/stoa/keyset:ro\", \"${SECRETS:-./secrets}/certs/courses:/run/stoa/certs:ro\", \"imports:/imports\"]\n", "\n", "courses: is missing"},
 		"another's certificate":        {compose, "/certs/media:", "/certs/access:", "media: does not mount"},
 		"a keyset that can be written": {compose, "/run/stoa/keyset:ro\", \"${SECRETS:-./secrets}/certs/media", "/run/stoa/keyset\", \"${SECRETS:-./secrets}/certs/media", "is no volume"},
 		"a keyset where no data is":    {compose, "[\"${SECRETS:-./secrets}/certs/edge", "[\"${SECRETS:-./secrets}/keyset:/run/stoa/keyset:ro\", \"${SECRETS:-./secrets}/certs/edge", "edge: mounts"},
@@ -744,7 +862,7 @@ func TestFaultsAreFound(t *testing.T) {
 		"a network apart":              {compose, "networks: [stores, services]", "networks: [services]", "which it has no network with"},
 		"another port for services":    {compose, "STOA_RPC_ADDR: :9090", "STOA_RPC_ADDR: :9091", "others look for it at"},
 		"root":                         {compose, "user: postgres\n", "user: root\n", "postgres: runs as root"},
-		"root by number":               {compose, "  image: ${IMAGE:-stoa:local}\n  user: \"65532:65532\"", "  image: ${IMAGE:-stoa:local}\n  user: \"0\"", "edge: runs as root"},
+		"root by number":               {compose, "  image: ${IMAGE:-stoa:local}-slim\n  user: \"65532:65532\"", "  image: ${IMAGE:-stoa:local}-slim\n  user: \"0\"", "edge: runs as root"},
 		"nobody named":                 {compose, "    user: redis\n", "", "redis: does not say as whom"},
 		"root that reaches others":     {compose, "    network_mode: none\n", "", "bucket: runs as root"},
 		"root that may more":           {compose, "cap_add: [CHOWN]", "cap_add: [CHOWN, DAC_OVERRIDE]", "bucket: adds the capabilities"},
@@ -774,8 +892,27 @@ func TestFaultsAreFound(t *testing.T) {
 		"an example too many":          {env, "REDIS_PASSWORD=", "REDIS_PASSWORD=\nKAFKA_PASSWORD=", "KAFKA_PASSWORD is used nowhere"},
 		"root in the image":            {docker, "USER 65532:65532", "USER root", "which is not a number"},
 		"nobody in the image":          {docker, "USER 65532:65532\n", "", `runs as ""`},
-		"a folder of root":             {docker, "--chown=65532:65532 ", "", "is no volume that"},
-		"another image":                {docker, "FROM scratch", "FROM alpine:3", "the image is made from"},
+		"a folder of root":             {docker, "--chown=65532:65532 ", "", "/data is no folder that"},
+		"no volume":                    {docker, "VOLUME /data\n", "", "/data is no volume"},
+		"another image":                {docker, "FROM scratch", "FROM alpine:3", "the image without tools is made from"},
+		"another image for tools":      {docker, "FROM debian:bookworm-slim", "FROM debian:latest", "the image with tools is made from"},
+		"the wrong image by default":   {docker, "AS stoa\n", "AS tools\n", "which is built by default, stoa"},
+		"a tool too few":               {docker, "poppler-utils ", "", "Dockerfile: installs"},
+		"a tool too many":              {docker, "poppler-utils ", "poppler-utils curl ", "Dockerfile: installs"},
+		"all that is recommended":      {docker, " --no-install-recommends", "", "installs without --no-install-recommends"},
+		"lists of packages":            {docker, " \\\n\t&& rm -rf /var/lib/apt/lists/*", "", "keeps the lists"},
+		"a shell where none is needed": {docker, "FROM scratch AS stoa-slim\n", "FROM scratch AS stoa-slim\nRUN apt-get install -y curl\n", "is installed in the image without tools"},
+		"no folder for files":          {docker, "/out/temp /temp", "/out/temp /tmp", "/temp is no folder that"},
+		"two users in the image":       {docker, "\n# The last", "\nUSER root\n# The last", "stoa-slim: runs as"},
+		"media without tools":          {compose, "    image: ${IMAGE:-stoa:local}\n    build:", "    build:", "media: runs ${IMAGE:-stoa:local}-slim"},
+		"learning without fonts":       {compose, "    image: ${IMAGE:-stoa:local} # for its fonts\n", "", "learning: runs ${IMAGE:-stoa:local}-slim"},
+		"tools for all":                {compose, "local}-slim", "local}", "edge: runs ${IMAGE:-stoa:local};"},
+		"the wrong image built":        {compose, "target: stoa\n", "target: stoa-slim\n", "media: its image"},
+		"nobody for what is left":      {compose, "    init: true", "    #", "nothing waits for what tools leave"},
+		"nowhere for LibreOffice":      {compose, ", \"/tmp:size=64m,mode=1777\"", "", "media: can't write /tmp"},
+		"nowhere for files":            {compose, ", \"temp:/temp\"", "", "media: can't write /temp"},
+		"nowhere for archives":         {compose, ", \"imports:/imports\"", "", "courses: can't write /imports"},
+		"archives where no volume is":  {compose, "STOA_IMPORT_DIR: /imports", "STOA_IMPORT_DIR: /archives", "STOA_IMPORT_DIR is \"/archives\""},
 		"another Go":                   {docker, "golang:1.26", "golang:1.25", "not with go.mod's version"},
 		"a C library":                  {docker, "CGO_ENABLED=0", "CGO_ENABLED=1", "may need a C library"},
 		"no setting in the image":      {docker, "STOA_OPS_ADDR=", "STOA_METRICS_ADDR=", "STOA_METRICS_ADDR is no setting"},
