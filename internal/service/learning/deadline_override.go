@@ -154,16 +154,17 @@ func (s *Service) checkTargets(ctx context.Context, g setting) error {
 // cohorts and groups soon. What it returns does it for persons at once, after the
 // overrides are written.
 func (s *Service) follow(ctx context.Context, tx *pg.Tx, g setting) (func() error, error) {
-	// Before deadlines are locked, as those who work on what is enqueued lock so.
+	// Before it looks who is in a group: who comes into it later has their own
+	// deadlines made after this.
+	if err := lockDeadlines(ctx, tx, g.courseID); err != nil {
+		return nil, err
+	}
 	if many := append(g.of("group"), g.of("cohort")...); len(many) > 0 {
 		if err := s.enqueueWhere(ctx, tx, `
 			SELECT $1::text, account_id FROM group_member WHERE course_id = $1 AND group_id = ANY ($2) AND member
 			UNION SELECT $1::text, account_id FROM cohort_member WHERE course_id = $1 AND cohort_id = ANY ($2)`, g.courseID, many); err != nil {
 			return nil, err
 		}
-	}
-	if err := lockDeadlines(ctx, tx, g.courseID); err != nil {
-		return nil, err
 	}
 	return func() error {
 		if persons := g.of("account"); len(persons) > 0 {

@@ -62,13 +62,23 @@ func (s *Service) nextDeadlines(ctx context.Context) (bool, error) {
 	var courseID, accountID, afterID string
 	err := s.db.InTx(ctx, func(tx *pg.Tx) error {
 		tx.Exempt("follows from what was recorded")
-		// Its row is locked, so that who enqueues the same waits, and sees it done.
-		err := tx.QueryRow(ctx, `SELECT course_id, account_id, after_id FROM deadline_task ORDER BY queued LIMIT 1 FOR UPDATE SKIP LOCKED`).
-			Scan(&courseID, &accountID, &afterID)
+		err := tx.QueryRow(ctx, `SELECT course_id, account_id FROM deadline_task ORDER BY queued LIMIT 1`).Scan(&courseID, &accountID)
 		if more = err == nil; !more {
 			if pg.NoRows(err) {
 				return nil
 			}
+			return fmt.Errorf("next deadlines: %w", err)
+		}
+		// All lock deadlines before tasks.
+		if err := lockDeadlines(ctx, tx, courseID); err != nil {
+			return err
+		}
+		// Its row is locked, so that who enqueues the same waits, and sees it done.
+		err = tx.QueryRow(ctx, `SELECT after_id FROM deadline_task WHERE course_id = $1 AND account_id = $2 FOR UPDATE`, courseID, accountID).Scan(&afterID)
+		if pg.NoRows(err) {
+			return nil // somebody else has done it meanwhile
+		}
+		if err != nil {
 			return fmt.Errorf("next deadlines: %w", err)
 		}
 		if accountID == "" {
@@ -85,9 +95,6 @@ func (s *Service) nextDeadlines(ctx context.Context) (bool, error) {
 		if err != nil {
 			return fmt.Errorf("next deadlines: %w", err)
 		}
-		if err := lockDeadlines(ctx, tx, courseID); err != nil {
-			return err
-		}
 		return s.remake(ctx, tx, courseID, accounts, nil)
 	})
 	if err != nil && more {
@@ -98,11 +105,9 @@ func (s *Service) nextDeadlines(ctx context.Context) (bool, error) {
 	return more, err
 }
 
-// remakeCourse makes the deadlines of the next learners of a course anew.
+// remakeCourse makes the deadlines of the next learners of a course anew. Deadlines
+// are locked before.
 func (s *Service) remakeCourse(ctx context.Context, tx *pg.Tx, courseID, afterID string) error {
-	if err := lockDeadlines(ctx, tx, courseID); err != nil {
-		return err
-	}
 	// As many as have about so many rows together: the items that have a schedule
 	// in any version that is seen, or an override.
 	size := maxDeadlineTask

@@ -597,7 +597,20 @@ func TestDeadlinesUnderConcurrency(t *testing.T) {
 	wg.Wait()
 	stop()
 	workers.Wait()
-	f.work(t)
+	// What a worker had when it was stopped is locked until the server knows.
+	for late := time.Now().Add(20 * time.Second); ; {
+		f.work(t)
+		var left int
+		if err := f.db.QueryRow(t.Context(), `SELECT count(*) FROM deadline_task`).Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		if left == 0 {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatalf("%d tasks are left", left)
+		}
+	}
 	got := f.stored(t)
 	run(t, f.world, `DELETE FROM effective_deadline`)
 	run(t, f.world, `INSERT INTO deadline_task (course_id, account_id) VALUES ($1, '')`, f.course)

@@ -85,6 +85,11 @@ func (s *Service) enrollmentChanged(ctx context.Context, tx *pg.Tx, courseID, ac
 // cohortChanged keeps when a cohort starts, from which on its members' days count,
 // and what calendars tell of it.
 func (s *Service) cohortChanged(ctx context.Context, tx *pg.Tx, e *accesspb.CohortChanged) error {
+	// Before it looks who is in it: who comes later has their own deadlines made
+	// after this.
+	if err := lockDeadlines(ctx, tx, e.GetCourseId()); err != nil {
+		return err
+	}
 	var before time.Time
 	err := tx.QueryRow(ctx, `SELECT starts_at FROM cohort WHERE cohort_id = $1 FOR UPDATE`, e.GetCohortId()).Scan(&before)
 	if err != nil && !pg.NoRows(err) {
