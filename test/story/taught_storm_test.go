@@ -59,7 +59,7 @@ func (c *taught) storm(t *testing.T) {
 	})
 	published := 1
 	wg.Go(func() {
-		for n := 1; (n < least || killed.Load() < kills) && ctx.Err() == nil; n++ {
+		for n := 1; (n < least || killed.Load() < kills) && after(ctx, rand.N(100*time.Millisecond)); n++ { //nolint:gosec // they write for a while
 			lesson, err := add()
 			if err != nil {
 				t.Error(err)
