@@ -267,7 +267,9 @@ func (c *taught) twoAuthors(t *testing.T) {
 func (c *taught) takenOutAndBack(t *testing.T) {
 	t.Helper()
 	type m = map[string]any
-	now := func(lesson string) string { return c.teacher.do(t, 200, "GET", lessonPath(c, lesson), nil).header.Get("ETag") }
+	now := func(lesson string) string {
+		return c.teacher.do(t, 200, "GET", lessonPath(c, lesson), nil).header.Get("ETag")
+	}
 	if a := c.teacher.do(t, 400, "DELETE", lessonPath(c, c.intro), nil, "If-Match", now(c.intro)); !strings.Contains(a.String(), "release.closed") {
 		t.Errorf("what others wait for is removed: %s", a)
 	}
