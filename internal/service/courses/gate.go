@@ -69,6 +69,7 @@ func (s *Service) leaveOut(ctx context.Context, courseID string, o *outline) err
 	for _, item := range res.GetItems() {
 		hidden[item.GetItemId()] = true
 	}
+	o.items = slices.DeleteFunc(o.items, func(e entry) bool { return hidden[e.ID] })
 	o.modules = slices.DeleteFunc(o.modules, func(m *outlineModule) bool { return hidden[m.ID] })
 	for _, m := range o.modules {
 		m.lessons = slices.DeleteFunc(m.lessons, func(l entry) bool { return hidden[l.ID] })

@@ -78,6 +78,15 @@ func TestLessonsThatAreNotOpen(t *testing.T) {
 	}
 	same(t, "", titles(f.learner), []string{"One", "Open", "Locked"})
 	same(t, "", titles(f.teacher), []string{"One", "Open", "Locked", "Hidden", "Preview", "Two", "Inside"})
+	o, err := f.GetOutline(f.learner, &coursespb.GetOutlineRequest{CourseId: course})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var items []string
+	for _, i := range o.GetItems() {
+		items = append(items, i.GetTitle())
+	}
+	same(t, "in order", items, []string{"One", "Open", "Locked"})
 
 	// Staff and readers of previews do not depend on learning; others do.
 	f.learning.mu.Lock()
