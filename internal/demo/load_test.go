@@ -343,7 +343,8 @@ func TestLoad(t *testing.T) {
 	said(t, ctx, identitypb.NewIdentityServiceClient(conns["identity"]).UpdateMe, &identitypb.UpdateMeRequest{Bio: new("")})
 	outline := said(t, ctx, courses.GetOutline, &coursespb.GetOutlineRequest{CourseId: mine.GetId()})
 	said(t, ctx, courses.DeleteModule, &coursespb.DeleteModuleRequest{CourseId: mine.GetId(), ModuleId: outline.GetModules()[1].GetId()})
-	said(t, ctx, courses.PublishCourse, &coursespb.PublishCourseRequest{CourseId: mine.GetId()})
+	preview := said(t, ctx, coursespb.NewVersionServiceClient(conns["courses"]).PreviewPublication, &coursespb.PreviewPublicationRequest{CourseId: mine.GetId()})
+	said(t, ctx, courses.PublishCourse, &coursespb.PublishCourseRequest{CourseId: mine.GetId(), AcceptImpact: preview.GetImpact().GetToken()})
 
 	before := state(t, conns, signIns)
 	again, calls, err := load(t, conns, 0, false)
