@@ -283,18 +283,30 @@ func TestTus(t *testing.T) {
 	upload = teacher.mustTus(t, 201, "POST", all, strings.NewReader("abc"), "Upload-Length", "900000").header.Get("Location")
 	in.nobody().mustTus(t, 401, "HEAD", upload, nil, "Authorization", "")
 	in.signUp(t, "Tus Outsider").mustTus(t, 404, "HEAD", upload, nil)
-	// One writes slowly, another is told to wait.
-	pipe, slow := io.Pipe()
+	// One writes slowly, another is told to wait. Whoever comes first writes, so that
+	// the slow one begins again when it was the other.
+	var slow *io.PipeWriter
 	result := make(chan error, 1)
-	go func() {
-		a, err := teacher.tus(t.Context(), "PATCH", upload, pipe, "Upload-Offset", "3")
-		if err == nil && a.status != 204 {
-			err = errors.New(a.String())
-		}
-		result <- err
-	}()
-	_, _ = slow.Write(make([]byte, 500_000)) // more than a client holds back
+	begin := func() {
+		var pipe *io.PipeReader
+		pipe, slow = io.Pipe()
+		go func() {
+			a, err := teacher.tus(t.Context(), "PATCH", upload, pipe, "Upload-Offset", "3")
+			_ = pipe.CloseWithError(io.ErrClosedPipe)
+			if err == nil && a.status != 204 {
+				err = errors.New(a.String())
+			}
+			result <- err
+		}()
+		_, _ = slow.Write(make([]byte, 500_000)) // more than a client holds back
+	}
+	begin()
 	eventually(t, soon, "somebody writes", func() (bool, string) {
+		select {
+		case <-result:
+			begin()
+		default:
+		}
 		a, err := teacher.tus(t.Context(), "PATCH", upload, strings.NewReader(""), "Upload-Offset", "3")
 		return err == nil && a.status == http.StatusLocked, a.String()
 	})
