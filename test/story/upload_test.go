@@ -303,7 +303,8 @@ func TestTus(t *testing.T) {
 	begin()
 	eventually(t, soon, "somebody writes", func() (bool, string) {
 		select {
-		case <-result:
+		case err := <-result:
+			t.Logf("the other was first: %v", err)
 			begin()
 		default:
 		}
