@@ -373,6 +373,8 @@ func patterns(file protoreflect.FileDescriptor) []string {
 
 // gateway returns an empty gateway of our conventions.
 func (e *Edge) gateway() *runtime.ServeMux {
+	// The gateway has one parser for the whole program.
+	parseStrictly.Do(func() { runtime.NewServeMux(runtime.SetQueryParameterParser(strictQuery{})) })
 	return runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, codec{}),
 		runtime.WithErrorHandler(e.restError),
@@ -382,6 +384,7 @@ func (e *Edge) gateway() *runtime.ServeMux {
 		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithForwardResponseOption(e.restResponse),
 		runtime.WithDisablePathLengthFallback(),
-		runtime.SetQueryParameterParser(strictQuery{}),
 	)
 }
+
+var parseStrictly sync.Once
