@@ -79,6 +79,13 @@ func canonical(v any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	text, err = sorted(text, "")
+	return bytes.TrimSuffix(text, []byte("\n")), err
+}
+
+// sorted returns JSON with its keys in the order of the alphabet, as little escaped
+// as can be, and a line end at the end. Numbers stay as they are written.
+func sorted(text []byte, indent string) ([]byte, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	var plain any
@@ -88,12 +95,13 @@ func canonical(v any) ([]byte, error) {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(plain); err != nil { // sorts keys
+	e.SetIndent("", indent)
+	if err := e.Encode(plain); err != nil {
 		return nil, err
 	}
 	// What Go escapes and the RFC does not. A backslash before would be escaped
 	// itself, and then be one of an even number.
-	return unescapeSeparators(bytes.TrimSuffix(out.Bytes(), []byte("\n"))), nil
+	return unescapeSeparators(out.Bytes()), nil
 }
 
 // unescapeSeparators writes U+2028 and U+2029 as they are.

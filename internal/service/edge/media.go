@@ -137,18 +137,26 @@ func (e *Edge) download(w http.ResponseWriter, r *http.Request) {
 		return chunksOf(receive(e.media.DownloadMedia(ctx, req)))
 	}}
 	defer f.close()
-	h := w.Header()
-	h.Set("Content-Type", m.GetContentType())
-	h.Set("ETag", `"`+m.GetSha256()+`"`)
+	writeFileHeader(w.Header(), m.GetContentType(), m.GetSha256(), m.GetFilename(), "private, max-age=300")
+	http.ServeContent(w, r, "", m.GetCreatedAt().AsTime(), f)
+}
+
+// writeFileHeader says what a file is, and that nothing in it is to be run. A file
+// without a name is shown in place.
+func writeFileHeader(h http.Header, contentType, etag, filename, cache string) {
+	h.Set("Content-Type", contentType)
+	h.Set("ETag", `"`+etag+`"`)
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cache-Control", "private, max-age=300")
+	h.Set("Cache-Control", cache)
+	if filename == "" {
+		return
+	}
 	disposition := "attachment"
-	if shown(m.GetContentType()) {
+	if shown(contentType) {
 		disposition = "inline"
 	}
-	h.Set("Content-Disposition", mime.FormatMediaType(disposition, map[string]string{"filename": m.GetFilename()}))
-	http.ServeContent(w, r, "", m.GetCreatedAt().AsTime(), f)
+	h.Set("Content-Disposition", mime.FormatMediaType(disposition, map[string]string{"filename": filename}))
 }
 
 // shown reports whether a browser may show the type in place.

@@ -3,7 +3,6 @@ package edge
 import (
 	"context"
 	"fmt"
-	"mime"
 	"net/http"
 	"time"
 
@@ -27,19 +26,7 @@ func (e *Edge) downloadPart(w http.ResponseWriter, r *http.Request) {
 		return chunksOf(receive(e.processing.DownloadPart(ctx, req)))
 	}}
 	defer f.close()
-	h := w.Header()
-	h.Set("Content-Type", p.GetContentType())
-	h.Set("ETag", `"`+p.GetEtag()+`"`)
-	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cache-Control", partCache(p, time.Now()))
-	if name := p.GetFilename(); name != "" {
-		disposition := "attachment"
-		if shown(p.GetContentType()) {
-			disposition = "inline"
-		}
-		h.Set("Content-Disposition", mime.FormatMediaType(disposition, map[string]string{"filename": name}))
-	}
+	writeFileHeader(w.Header(), p.GetContentType(), p.GetEtag(), p.GetFilename(), partCache(p, time.Now()))
 	// A time of the past would say that what changes has not; the ETag tells.
 	http.ServeContent(w, r, "", time.Time{}, f)
 }

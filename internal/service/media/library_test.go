@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/fault"
@@ -163,6 +164,40 @@ func TestBin(t *testing.T) {
 		if f.objects() != 0 {
 			t.Error("its object is left")
 		}
+	}
+}
+
+// TestCopiesOfCaptions: a copy has captions of its own, as those of its original.
+func TestCopiesOfCaptions(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	a := f.mustUpload("a.mp4", []byte("\x00\x00\x00\x18ftypisom...."))
+	captions := func(media string) (list []string) {
+		t.Helper()
+		rows, err := f.db.Query(t.Context(), `SELECT language || ' ' || label || ' ' || main || ' ' || content || ' ' || revision FROM caption WHERE media_id = $1 ORDER BY 1`, media)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	for _, language := range []string{"de", "en"} {
+		if _, err := f.db.Exec(t.Context(), `INSERT INTO caption VALUES ($1, $2, 'Label', $2 = 'en', 'WEBVTT', 3, now())`, a.GetId(), language); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := captions(a.GetId())
+	ids, err := f.copy(id.New("course"), a.GetId())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.delete(a.GetId(), true); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, captions(ids[0])); d != "" || len(want) != 2 {
+		t.Errorf("%d captions: %s", len(want), d)
 	}
 }
 
