@@ -173,3 +173,42 @@ func TestProgressMatchesModel(t *testing.T) {
 		}
 	})
 }
+
+// TestEnoughCompletes: a course whose policy is a percentage is completed by that
+// much of what counts, at once for those who have it when the policy changes, and
+// never taken back.
+func TestEnoughCompletes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	course, l := id.New("course"), newIDs("lesson", 3)
+	version := func(n int64, percent string) *coursespb.CoursePublished {
+		e := published(course, n, l...)
+		if percent != "" {
+			e.Grading = &coursespb.GradingPolicy{Completion: &coursespb.CourseCompletion{Kind: "percent", MinPercent: percent}}
+		}
+		return e
+	}
+	completed := func(account string) bool { return w.progress(account, course).GetCompletedAt() != nil }
+	one, two := id.New("account"), id.New("account")
+	hear(w, w.service.coursePublished, version(1, "66.6667"))
+	for _, account := range []string{one, two} {
+		hear(w, w.service.enrollmentStarted, enrolled(course, account, 0))
+		w.view(account, course, l[2])
+	}
+	w.view(one, course, l[0])
+	if completed(one) || completed(two) {
+		t.Error("completed by two of three, of which 66.6667 percent is more")
+	}
+	hear(w, w.service.coursePublished, version(2, ""), version(3, "66.6666"))
+	if !completed(one) || completed(two) {
+		t.Errorf("with two of three: %t, with one of three: %t", completed(one), completed(two))
+	}
+	w.view(two, course, l[1])
+	hear(w, w.service.coursePublished, version(4, ""))
+	if !completed(one) || !completed(two) {
+		t.Error("what was enough is taken back")
+	}
+	if n := len(w.completions()); n != 2 {
+		t.Errorf("%d completions told", n)
+	}
+}

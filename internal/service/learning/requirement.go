@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -123,13 +124,30 @@ func storeItems(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) er
 	if err != nil {
 		return fmt.Errorf("store modules: %w", err)
 	}
+	c := e.GetGrading().GetCompletion()
+	if c.GetKind() != "percent" || !slices.Contains(counted, true) {
+		return nil
+	}
+	_, err = tx.Exec(ctx, `
+		UPDATE course_version SET enough = ceil($4::text::numeric * (
+			SELECT count(*) FROM unnest($3::boolean[]) AS f (counted) WHERE counted) / 100)
+		WHERE course_id = $1 AND version = $2`, e.GetCourseId(), e.GetVersion(), counted, c.GetMinPercent())
+	if err != nil {
+		return fmt.Errorf("store what is enough: %w", err)
+	}
 	return nil
 }
 
 // difference is what a new version means for those who saw the one before.
 type difference struct {
 	items []string // whose rule is another, or which the one before did not have
-	less  bool     // something counts no more, in the course or in a module
+	less  bool     // something counts no more, in the course or in a module, or fewer are enough
+}
+
+// enoughOf is how many items complete a version of the course $1.
+func enoughOf(version string) string {
+	return `coalesce((SELECT enough FROM course_version WHERE course_id = $1 AND version = ` + version + `),
+		(SELECT count(*) FROM published_item WHERE course_id = $1 AND version = ` + version + ` AND counted))`
 }
 
 // compare returns in what the rules of two versions differ. Before the first one
@@ -158,7 +176,8 @@ func compare(ctx context.Context, tx *pg.Tx, courseID string, before, after int3
 			OR EXISTS (SELECT module_id FROM module_item WHERE course_id = $1 AND version = $3
 				EXCEPT SELECT module_id FROM module_item WHERE course_id = $1 AND version = $2)
 			OR EXISTS (SELECT FROM published_item WHERE course_id = $1 AND version = $3 AND counted)
-				AND NOT EXISTS (SELECT FROM published_item WHERE course_id = $1 AND version = $2 AND counted)`,
+				AND NOT EXISTS (SELECT FROM published_item WHERE course_id = $1 AND version = $2 AND counted)
+			OR `+enoughOf("$3")+` < `+enoughOf("$2"),
 		courseID, before, after).Scan(&d.less)
 	if err != nil {
 		return difference{}, fmt.Errorf("compare versions: %w", err)

@@ -190,9 +190,12 @@ CREATE TABLE course_version (
 	course_id text COLLATE "C" NOT NULL,
 	version integer NOT NULL,
 	publication bytea NOT NULL,
-	CONSTRAINT course_version_pkey PRIMARY KEY (course_id, version)
+	enough integer,
+	CONSTRAINT course_version_pkey PRIMARY KEY (course_id, version),
+	CONSTRAINT course_version_enough CHECK ((enough > 0))
 );
 COMMENT ON TABLE course_version IS 'What the newest version of each course and those that cohorts are pinned to consist of: a stoa.courses.v1.CoursePublished as it was told. Rows are never changed, so that what is made of one may be kept in memory. No personal data.';
+COMMENT ON COLUMN course_version.enough IS 'How many of the items that count complete the course; null where all of them have to be.';
 
 CREATE TABLE deadline_override (
 	course_id text COLLATE "C" NOT NULL,

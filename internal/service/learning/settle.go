@@ -179,17 +179,22 @@ func completed(rows pgx.Rows, err error) ([]completion, error) {
 }
 
 // lacksNothing holds for a learner l of the course k who is enrolled, was not
-// found complete before and has completed everything that counts in the version
-// that they see, in which something does. The last item is looked at first: most
-// lack that.
+// found complete before and has completed what counts in the version that they
+// see, in which something does: all of it, of which the last item is looked at
+// first, as most lack that; or as much as is enough.
 const lacksNothing = `l.enrolled_at IS NOT NULL AND NOT l.ended AND l.completed_at IS NULL
 	AND EXISTS (SELECT FROM published_item i WHERE i.course_id = l.course_id AND i.version = ` + seen + ` AND i.counted)
-	AND NOT EXISTS (SELECT FROM (
+	AND CASE WHEN EXISTS (SELECT FROM course_version v WHERE v.course_id = l.course_id AND v.version = ` + seen + ` AND v.enough IS NOT NULL)
+	THEN (
+		SELECT count(*) FROM published_item i JOIN lesson_completion c ON c.course_id = i.course_id AND c.account_id = l.account_id AND c.lesson_id = i.item_id
+		WHERE i.course_id = l.course_id AND i.version = ` + seen + ` AND i.counted
+	) >= (SELECT v.enough FROM course_version v WHERE v.course_id = l.course_id AND v.version = ` + seen + `)
+	ELSE NOT EXISTS (SELECT FROM (
 		SELECT FROM published_item i
 		WHERE i.course_id = l.course_id AND i.version = ` + seen + ` AND i.counted AND NOT EXISTS (
 			SELECT FROM lesson_completion c
 			WHERE c.course_id = l.course_id AND c.account_id = l.account_id AND c.lesson_id = i.item_id OFFSET 0)
-		ORDER BY i.position DESC LIMIT 1) AS lacking)`
+		ORDER BY i.position DESC LIMIT 1) AS lacking) END`
 
 // tell records completions of items and of the course, gives certificates, and
 // tells the others.
