@@ -70,6 +70,7 @@ func TestArchive(t *testing.T) {
 				t.Fatalf("import: %s", done)
 			}
 			teacher.do(t, 404, "GET", "/v1/course-imports/"+sent.text("id"), nil)
+			exportable(t, other, made) // pictures are processed first
 			second := other.do(t, 200, "GET", "/v1/courses/"+made+"/archive", nil)
 			if !bytes.Equal(first.body, second.body) {
 				t.Error("what was imported is exported otherwise")
@@ -94,6 +95,15 @@ func TestArchive(t *testing.T) {
 			hostile(t, other)
 		})
 	}
+}
+
+// exportable waits until the files of a course are ready.
+func exportable(t testing.TB, p *person, course string) {
+	t.Helper()
+	eventually(t, 2*time.Minute, "the course can be exported", func() (bool, string) {
+		a, err := p.try(t.Context(), "GET", "/v1/courses/"+course+"/archive-check", nil)
+		return err == nil && a.status == 200 && bytes.Contains(a.body, []byte(`"ready":true`)), a.String()
+	})
 }
 
 // hostile sends what is no archive, or one that lies.
@@ -163,6 +173,7 @@ func TestKilledWhileImporting(t *testing.T) {
 		}
 		teacher.do(t, 201, "POST", "/v1/courses/"+course+"/lessons", map[string]any{"module_id": module, "title": "Many files", "blocks": blocks})
 	}
+	exportable(t, teacher, course)
 	archive := teacher.do(t, 200, "GET", "/v1/courses/"+course+"/archive", nil).body
 	sent := teacher.do(t, 201, "POST", "/v1/course-imports", archive)
 	for kill := range 2 {
@@ -181,6 +192,7 @@ func TestKilledWhileImporting(t *testing.T) {
 	if done.text("state") != "done" {
 		t.Fatalf("import: %s", done)
 	}
+	exportable(t, teacher, done.text("course_id"))
 	if again := teacher.do(t, 200, "GET", "/v1/courses/"+done.text("course_id")+"/archive", nil).body; !bytes.Equal(archive, again) {
 		t.Error("what was imported is exported otherwise")
 	}
