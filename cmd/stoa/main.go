@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string) int {
 }
 
 type serveCmd struct {
-	Services []string `arg:"" optional:"" help:"Services to run: identity, access, courses, media, learning, commerce, discovery, audit, notify, edge. All when none is named."`
+	Services []string `arg:"" optional:"" help:"Services to run: identity, access, courses, media, learning, assessment, grades, commerce, discovery, audit, notify, edge. All when none is named."`
 }
 
 // Run implements the command.

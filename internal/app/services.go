@@ -13,10 +13,12 @@ import (
 	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/assessment"
 	"github.com/stoa-lms/stoa/internal/service/audit"
 	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/courses"
 	"github.com/stoa-lms/stoa/internal/service/discovery"
+	"github.com/stoa-lms/stoa/internal/service/grades"
 	"github.com/stoa-lms/stoa/internal/service/identity"
 	"github.com/stoa-lms/stoa/internal/service/learning"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
@@ -120,6 +122,16 @@ var all = []service{
 		})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
+	}},
+	{assessment.Schema, new(assessment.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
+		s := assessment.New(assessment.Config{DB: db, Log: p.log})
+		s.Register(p.server)
+		return started{s.Handlers(), nil}, nil
+	}},
+	{grades.Schema, new(grades.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
+		s := grades.New(grades.Config{DB: db, Log: p.log})
+		s.Register(p.server)
+		return started{s.Handlers(), nil}, nil
 	}},
 	{commerce.Schema, new(commerce.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := commerce.New(commerce.Config{

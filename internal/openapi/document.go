@@ -30,7 +30,7 @@ Where a single field is at fault, ` + "`code`" + ` may be ` + "`request.invalid`
 Ids are text with the kind of thing in front, such as ` + "`course_01h455vb4pex5vsknk084sn02q`" + `. Times are RFC 3339 in UTC.`
 
 // tagOrder is the order in which a reader meets the services; others follow.
-var tagOrder = []string{"identity", "courses", "media", "discovery", "commerce", "access", "learning", "notify", "audit"}
+var tagOrder = []string{"identity", "courses", "media", "discovery", "commerce", "access", "learning", "assessment", "grades", "notify", "audit"}
 
 // builder makes the document.
 type builder struct {

@@ -24,10 +24,12 @@ import (
 	// The contracts with an address over HTTP. A test of the edge misses the
 	// operations of one that is forgotten here.
 	_ "github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	_ "github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	_ "github.com/stoa-lms/stoa/internal/service/audit/auditpb"
 	_ "github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	_ "github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	_ "github.com/stoa-lms/stoa/internal/service/discovery/discoverypb"
+	_ "github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 	_ "github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 	_ "github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 	_ "github.com/stoa-lms/stoa/internal/service/media/mediapb"

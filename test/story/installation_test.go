@@ -25,7 +25,7 @@ import (
 )
 
 // services in the order in which they are listed; the edge is last.
-var services = []string{"identity", "access", "courses", "media", "learning", "commerce", "discovery", "audit", "notify", "edge"}
+var services = []string{"identity", "access", "courses", "media", "learning", "assessment", "grades", "commerce", "discovery", "audit", "notify", "edge"}
 
 var buildOnce = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "stoa-story-*")

@@ -34,6 +34,17 @@ const (
 	courseReview      = "course.review"      // review courses before they come into the marketplace
 	progressEdit      = "progress.edit"      // mark items as done for those who take a course
 
+	assessmentTake = "assessment.take" // answer quizzes and hand in assignments
+	assessmentEdit = "assessment.edit" // make quizzes, assignments and rubrics
+	questionRead   = "question.read"   // see the bank of questions with their keys
+	questionEdit   = "question.edit"   // change it
+	submissionRead = "submission.read" // see what students answered and handed in
+	submissionMark = "submission.mark" // mark it
+	examProctor    = "exam.proctor"    // watch exams while they run, and give more time
+	gradeRead      = "grade.read"      // see the gradebook, what is not posted too
+	gradeEdit      = "grade.edit"      // change grades: overrides, excuses, imports
+	gradePost      = "grade.post"      // post grades and hide them, and say how they are counted
+
 	enrollmentList     = "enrollment.list"     // see who takes a course, and why they may
 	enrollmentManage   = "enrollment.manage"   // let people into a course and out: grants, invitations, cohorts, waitlists
 	accommodationRead  = "accommodation.read"  // see whose deadlines and times are eased
@@ -56,6 +67,7 @@ const (
 var permissions = []string{
 	meRead, meWrite,
 	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit, courseReview,
+	assessmentTake, assessmentEdit, questionRead, questionEdit, submissionRead, submissionMark, examProctor, gradeRead, gradeEdit, gradePost,
 	enrollmentList, enrollmentManage, accommodationRead, accommodationGrant,
 	roleList, roleGrant, roleDefine, accessExplain,
 	accountRead, accountSuspend, serviceAccountManage, auditRead, templatePublish,
@@ -103,16 +115,18 @@ var roles = map[string]role{
 
 	roleOwner: {scope: onCourse, permissions: []string{
 		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit,
+		assessmentEdit, questionRead, questionEdit, submissionRead, submissionMark, examProctor, gradeRead, gradeEdit, gradePost,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, roleDefine, accessExplain,
 	}},
 	roleCoTeacher: {scope: onCourse, permissions: []string{
 		courseView, courseEdit, coursePublish, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, saleList,
+		assessmentEdit, questionRead, questionEdit, submissionRead, submissionMark, examProctor, gradeRead, gradeEdit, gradePost,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, accessExplain,
 	}},
-	"teaching_assistant": {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList, progressEdit, deadlineSet}},
-	"grader":             {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList}},
-	"observer":           {scope: onCourse, permissions: []string{courseView, lessonRead, progressList}},
-	roleStudent:          {scope: onCourse, implicit: true, permissions: []string{courseView, lessonRead}},
+	"teaching_assistant": {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList, progressEdit, deadlineSet, questionRead, submissionRead, submissionMark, examProctor, gradeRead, gradeEdit}},
+	"grader":             {scope: onCourse, permissions: []string{courseView, lessonRead, mediaRead, enrollmentList, progressList, questionRead, submissionRead, submissionMark, gradeRead}},
+	"observer":           {scope: onCourse, permissions: []string{courseView, lessonRead, progressList, gradeRead}},
+	roleStudent:          {scope: onCourse, implicit: true, permissions: []string{courseView, lessonRead, assessmentTake}},
 	roleVisitor:          {scope: onCourse, implicit: true, permissions: []string{courseView}},
 }
 

@@ -28,6 +28,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/audit/auditpb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
@@ -116,7 +117,7 @@ const maxBody = 3 << 20
 
 // New returns an edge over the given connections.
 func New(cfg Config) (*Edge, error) {
-	for _, name := range []string{"identity", "access", "courses", "media", "learning", "commerce", "discovery", "audit", "notify"} {
+	for _, name := range []string{"identity", "access", "courses", "media", "learning", "assessment", "grades", "commerce", "discovery", "audit", "notify"} {
 		if cfg.Conns[name] == nil {
 			return nil, fmt.Errorf("edge: no connection to %s", name)
 		}
@@ -318,6 +319,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{learningpb.File_internal_service_learning_learningpb_calendar_proto, func(g *runtime.ServeMux) error {
 			return learningpb.RegisterCalendarServiceHandlerClient(ctx, g, e.calendar)
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_quizzes_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterQuizServiceHandlerClient(ctx, g, assessmentpb.NewQuizServiceClient(e.Conns["assessment"]))
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)

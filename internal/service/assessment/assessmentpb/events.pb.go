@@ -25,7 +25,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What somebody has reached in a quiz or an assignment of a course has changed.
+// What somebody has handed in for a quiz or an assignment of a course has changed.
 // It carries what the student may see: a score that is not posted is in no event
 // of this kind.
 type ActivityResultChanged struct {
@@ -38,10 +38,10 @@ type ActivityResultChanged struct {
 	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// When they first handed something in; absent when they have not.
 	SubmittedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=submitted_at,json=submittedAt,proto3" json:"submitted_at,omitempty"`
-	// The posted score in percent, a decimal with at most 4 places such as "62.5";
-	// empty where none is posted.
+	// Always empty: posted scores are told by the gradebook's GradePosted. Before there
+	// was one, the posted score in percent.
 	Percent string `protobuf:"bytes,5,opt,name=percent,proto3" json:"percent,omitempty"`
-	// Whether the posted score passes.
+	// Always false, as percent is empty.
 	Passed bool `protobuf:"varint,6,opt,name=passed,proto3" json:"passed,omitempty"`
 	// Grows with each change for the same item and account.
 	Version       int64 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
@@ -128,6 +128,175 @@ func (x *ActivityResultChanged) GetVersion() int64 {
 	return 0
 }
 
+// The mark of somebody for a quiz or an assignment, for the gradebook alone: it holds
+// what the student may not know yet, so that who hears it shows nothing of it that is
+// not posted.
+type MarkChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The item of the course, an activity.
+	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// Whose.
+	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// The attempt or submission that counts; empty where several do, or none.
+	SourceId string `protobuf:"bytes,4,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
+	// "none" (all is taken back), "submitted" (handed in, not all marked yet), "marked"
+	// or "excused" (by the assessment itself, as where everybody's question was
+	// dropped).
+	State string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	// The points, a decimal of at most 6 places, before lateness costs anything; only
+	// where state is "marked".
+	Points string `protobuf:"bytes,6,opt,name=points,proto3" json:"points,omitempty"`
+	// Of how many, a decimal of at most 6 places.
+	MaxPoints string `protobuf:"bytes,7,opt,name=max_points,json=maxPoints,proto3" json:"max_points,omitempty"`
+	// When it was handed in; absent where it was not.
+	SubmittedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=submitted_at,json=submittedAt,proto3" json:"submitted_at,omitempty"`
+	// How long after the effective due date that was, in seconds; 0 for in time.
+	LateSeconds int64 `protobuf:"varint,9,opt,name=late_seconds,json=lateSeconds,proto3" json:"late_seconds,omitempty"`
+	// How many attempts or submissions there are that count.
+	Attempts int32 `protobuf:"varint,10,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// Who marked it last; empty for the program.
+	MarkedBy string `protobuf:"bytes,11,opt,name=marked_by,json=markedBy,proto3" json:"marked_by,omitempty"`
+	// Why the mark changed: "submission", "marking", "regrade", "late_answers",
+	// "extension".
+	Cause string `protobuf:"bytes,12,opt,name=cause,proto3" json:"cause,omitempty"`
+	// When.
+	ChangedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
+	// Grows with each change for the same item and account.
+	Version       int64 `protobuf:"varint,14,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarkChanged) Reset() {
+	*x = MarkChanged{}
+	mi := &file_internal_service_assessment_assessmentpb_events_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarkChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarkChanged) ProtoMessage() {}
+
+func (x *MarkChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_events_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarkChanged.ProtoReflect.Descriptor instead.
+func (*MarkChanged) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_events_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MarkChanged) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *MarkChanged) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *MarkChanged) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *MarkChanged) GetSourceId() string {
+	if x != nil {
+		return x.SourceId
+	}
+	return ""
+}
+
+func (x *MarkChanged) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *MarkChanged) GetPoints() string {
+	if x != nil {
+		return x.Points
+	}
+	return ""
+}
+
+func (x *MarkChanged) GetMaxPoints() string {
+	if x != nil {
+		return x.MaxPoints
+	}
+	return ""
+}
+
+func (x *MarkChanged) GetSubmittedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SubmittedAt
+	}
+	return nil
+}
+
+func (x *MarkChanged) GetLateSeconds() int64 {
+	if x != nil {
+		return x.LateSeconds
+	}
+	return 0
+}
+
+func (x *MarkChanged) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *MarkChanged) GetMarkedBy() string {
+	if x != nil {
+		return x.MarkedBy
+	}
+	return ""
+}
+
+func (x *MarkChanged) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *MarkChanged) GetChangedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ChangedAt
+	}
+	return nil
+}
+
+func (x *MarkChanged) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_internal_service_assessment_assessmentpb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_assessment_assessmentpb_events_proto_rawDesc = "" +
@@ -142,7 +311,27 @@ const file_internal_service_assessment_assessmentpb_events_proto_rawDesc = "" +
 	"\fsubmitted_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vsubmittedAt\x12\x18\n" +
 	"\apercent\x18\x05 \x01(\tR\apercent\x12\x16\n" +
 	"\x06passed\x18\x06 \x01(\bR\x06passed\x12\x18\n" +
-	"\aversion\x18\a \x01(\x03R\aversionBCZAgithub.com/stoa-lms/stoa/internal/service/assessment/assessmentpbb\x06proto3"
+	"\aversion\x18\a \x01(\x03R\aversion\"\x86\x04\n" +
+	"\vMarkChanged\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12%\n" +
+	"\aitem_id\x18\x02 \x01(\tB\f\xb2\xd4\x18\bactivityR\x06itemId\x12*\n" +
+	"\n" +
+	"account_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x1b\n" +
+	"\tsource_id\x18\x04 \x01(\tR\bsourceId\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12\x16\n" +
+	"\x06points\x18\x06 \x01(\tR\x06points\x12\x1d\n" +
+	"\n" +
+	"max_points\x18\a \x01(\tR\tmaxPoints\x12=\n" +
+	"\fsubmitted_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vsubmittedAt\x12!\n" +
+	"\flate_seconds\x18\t \x01(\x03R\vlateSeconds\x12\x1a\n" +
+	"\battempts\x18\n" +
+	" \x01(\x05R\battempts\x12(\n" +
+	"\tmarked_by\x18\v \x01(\tB\v\xb2\xd4\x18\aaccountR\bmarkedBy\x12\x14\n" +
+	"\x05cause\x18\f \x01(\tR\x05cause\x129\n" +
+	"\n" +
+	"changed_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\x12\x18\n" +
+	"\aversion\x18\x0e \x01(\x03R\aversionBCZAgithub.com/stoa-lms/stoa/internal/service/assessment/assessmentpbb\x06proto3"
 
 var (
 	file_internal_service_assessment_assessmentpb_events_proto_rawDescOnce sync.Once
@@ -156,18 +345,21 @@ func file_internal_service_assessment_assessmentpb_events_proto_rawDescGZIP() []
 	return file_internal_service_assessment_assessmentpb_events_proto_rawDescData
 }
 
-var file_internal_service_assessment_assessmentpb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_internal_service_assessment_assessmentpb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_internal_service_assessment_assessmentpb_events_proto_goTypes = []any{
 	(*ActivityResultChanged)(nil), // 0: stoa.assessment.v1.ActivityResultChanged
-	(*timestamppb.Timestamp)(nil), // 1: google.protobuf.Timestamp
+	(*MarkChanged)(nil),           // 1: stoa.assessment.v1.MarkChanged
+	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
 }
 var file_internal_service_assessment_assessmentpb_events_proto_depIdxs = []int32{
-	1, // 0: stoa.assessment.v1.ActivityResultChanged.submitted_at:type_name -> google.protobuf.Timestamp
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 0: stoa.assessment.v1.ActivityResultChanged.submitted_at:type_name -> google.protobuf.Timestamp
+	2, // 1: stoa.assessment.v1.MarkChanged.submitted_at:type_name -> google.protobuf.Timestamp
+	2, // 2: stoa.assessment.v1.MarkChanged.changed_at:type_name -> google.protobuf.Timestamp
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_events_proto_init() }
@@ -181,7 +373,7 @@ func file_internal_service_assessment_assessmentpb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_assessment_assessmentpb_events_proto_rawDesc), len(file_internal_service_assessment_assessmentpb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
