@@ -99,8 +99,9 @@ type BankServiceClient interface {
 	// question.not_found (404).
 	ListQuestionUses(ctx context.Context, in *ListQuestionUsesRequest, opts ...grpc.CallOption) (*ListQuestionUsesResponse, error)
 	// Lets another course use the questions of a course. The caller has to hold
-	// question.edit on both. Sharing again changes nothing. Errors: forbidden (403) and
-	// not_found (404) as of the other course, bank.too_many_shares (409).
+	// question.edit on both. Sharing again changes nothing. Errors: not_found (404), also
+	// for another course that the caller may not know of; forbidden (403),
+	// bank.itself (400), bank.too_many_shares (409).
 	ShareBank(ctx context.Context, in *ShareBankRequest, opts ...grpc.CallOption) (*BankShare, error)
 	// Ends it. Quizzes that were published keep what they ask. Errors: bank.not_shared
 	// (404).
@@ -348,8 +349,9 @@ type BankServiceServer interface {
 	// question.not_found (404).
 	ListQuestionUses(context.Context, *ListQuestionUsesRequest) (*ListQuestionUsesResponse, error)
 	// Lets another course use the questions of a course. The caller has to hold
-	// question.edit on both. Sharing again changes nothing. Errors: forbidden (403) and
-	// not_found (404) as of the other course, bank.too_many_shares (409).
+	// question.edit on both. Sharing again changes nothing. Errors: not_found (404), also
+	// for another course that the caller may not know of; forbidden (403),
+	// bank.itself (400), bank.too_many_shares (409).
 	ShareBank(context.Context, *ShareBankRequest) (*BankShare, error)
 	// Ends it. Quizzes that were published keep what they ask. Errors: bank.not_shared
 	// (404).
