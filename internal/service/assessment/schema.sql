@@ -102,6 +102,17 @@ COMMENT ON COLUMN attempt_question.state IS 'As the engine tells it: todo, answe
 COMMENT ON COLUMN attempt_question.fraction IS 'The exact fraction of max_points, such as "1/3"; null while there is none.';
 COMMENT ON COLUMN attempt_question.points IS 'fraction of max_points, to show; totals are made of the fractions.';
 
+CREATE TABLE bank_share (
+	course_id text COLLATE "C" NOT NULL,
+	with_course_id text COLLATE "C" NOT NULL,
+	shared_by text COLLATE "C" NOT NULL,
+	shared_at timestamp with time zone NOT NULL,
+	CONSTRAINT bank_share_pkey PRIMARY KEY (course_id, with_course_id),
+	CONSTRAINT bank_share_other CHECK ((course_id <> with_course_id))
+);
+CREATE INDEX bank_share_with ON bank_share USING btree (with_course_id);
+COMMENT ON TABLE bank_share IS 'Which courses may use the questions of which. Personal data of the account that shared: its id. Kept until it is ended.';
+
 CREATE TABLE placement (
 	course_id text COLLATE "C" NOT NULL,
 	item_id text COLLATE "C" NOT NULL,
@@ -128,11 +139,41 @@ CREATE TABLE question (
 	created_at timestamp with time zone NOT NULL,
 	updated_at timestamp with time zone NOT NULL,
 	deleted_at timestamp with time zone,
-	CONSTRAINT question_pkey PRIMARY KEY (id)
+	category_id text COLLATE "C",
+	tags text[] NOT NULL DEFAULT '{}'::text[],
+	tag_words text NOT NULL DEFAULT ''::text,
+	marks text[] NOT NULL DEFAULT '{}'::text[],
+	content_words tsvector NOT NULL DEFAULT ''::tsvector,
+	words tsvector NOT NULL GENERATED ALWAYS AS (((content_words || setweight(to_tsvector('simple'::regconfig, tag_words), 'B'::"char")) || array_to_tsvector(marks))) STORED,
+	CONSTRAINT question_pkey PRIMARY KEY (id),
+	CONSTRAINT question_category FOREIGN KEY (category_id) REFERENCES question_category(id)
 );
+CREATE INDEX question_in_category ON question USING btree (category_id, id DESC) WHERE (deleted_at IS NULL);
+CREATE INDEX question_newest ON question USING btree (course_id, id DESC) WHERE (deleted_at IS NULL);
+CREATE INDEX question_words ON question USING gin (words) WITH (fastupdate=off) WHERE (deleted_at IS NULL);
 COMMENT ON TABLE question IS 'The questions of a course''s bank; what each asks is in its versions. Personal data of the account that made it: its id. Kept as long as the course.';
 COMMENT ON COLUMN question.version IS 'The version that is current.';
 COMMENT ON COLUMN question.deleted_at IS 'When it was taken out of the bank. Attempts that have it keep it.';
+COMMENT ON COLUMN question.category_id IS 'Its category; null at the top of the bank.';
+COMMENT ON COLUMN question.tags IS 'In lower case, sorted.';
+COMMENT ON COLUMN question.tag_words IS 'The tags as text, because what a generated column calls must not depend on settings.';
+COMMENT ON COLUMN question.marks IS 'Its kind and its tags as words that no text has, so that the one index on words answers for them too.';
+COMMENT ON COLUMN question.content_words IS 'The words of its current version, at most the first 64 KiB of it.';
+
+CREATE TABLE question_category (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	parent_id text COLLATE "C",
+	name text NOT NULL,
+	revision bigint NOT NULL DEFAULT 1,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT question_category_pkey PRIMARY KEY (id),
+	CONSTRAINT question_category_parent FOREIGN KEY (parent_id) REFERENCES question_category(id)
+);
+CREATE INDEX question_category_in ON question_category USING btree (parent_id);
+CREATE UNIQUE INDEX question_category_name ON question_category USING btree (course_id, COALESCE(parent_id, ''::text), lower(name));
+COMMENT ON TABLE question_category IS 'The places for questions in the banks of courses. No personal data.';
+COMMENT ON COLUMN question_category.parent_id IS 'The category it is in; null at the top.';
 
 CREATE TABLE question_version (
 	question_id text COLLATE "C" NOT NULL,
@@ -167,6 +208,30 @@ CREATE INDEX quiz_of_course ON quiz USING btree (course_id, id) WHERE (deleted_a
 COMMENT ON TABLE quiz IS 'The quizzes and exams of courses, as their authors are changing them. Personal data of the account that made one: its id. Kept as long as the course.';
 COMMENT ON COLUMN quiz.draft IS 'The stoa.assessment.v1.QuizSettings that are edited, in binary form.';
 COMMENT ON COLUMN quiz.version IS 'The version that is taken now; 0 while there is none.';
+
+CREATE TABLE quiz_category (
+	quiz_id text COLLATE "C" NOT NULL,
+	category_id text COLLATE "C" NOT NULL,
+	CONSTRAINT quiz_category_pkey PRIMARY KEY (quiz_id, category_id),
+	CONSTRAINT quiz_category_category FOREIGN KEY (category_id) REFERENCES question_category(id),
+	CONSTRAINT quiz_category_quiz FOREIGN KEY (quiz_id) REFERENCES quiz(id)
+);
+CREATE INDEX quiz_category_drawn ON quiz_category USING btree (category_id);
+COMMENT ON TABLE quiz_category IS 'Which quizzes'' drafts draw from which categories. Written with the drafts. No personal data.';
+
+CREATE TABLE quiz_question (
+	quiz_id text COLLATE "C" NOT NULL,
+	question_id text COLLATE "C" NOT NULL,
+	draft boolean NOT NULL,
+	published_version integer NOT NULL,
+	CONSTRAINT quiz_question_pkey PRIMARY KEY (quiz_id, question_id),
+	CONSTRAINT quiz_question_question FOREIGN KEY (question_id) REFERENCES question(id),
+	CONSTRAINT quiz_question_quiz FOREIGN KEY (quiz_id) REFERENCES quiz(id)
+);
+CREATE INDEX quiz_question_used ON quiz_question USING btree (question_id);
+COMMENT ON TABLE quiz_question IS 'Which quizzes use which questions. Follows from their drafts and their published versions, and is written with them. No personal data.';
+COMMENT ON COLUMN quiz_question.draft IS 'Whether the draft names it.';
+COMMENT ON COLUMN quiz_question.published_version IS 'The version of the question that the published version asks or may draw; 0 for none.';
 
 CREATE TABLE quiz_version (
 	quiz_id text COLLATE "C" NOT NULL,
