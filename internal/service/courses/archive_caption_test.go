@@ -223,6 +223,47 @@ func TestCaptionsFail(t *testing.T) {
 	}
 }
 
+// TestManyCaptions: they go to media in pieces that fit into a message, and more
+// than an archive takes are not exported.
+func TestManyCaptions(t *testing.T) {
+	t.Parallel()
+	f := setupArchive(t)
+	c := f.course()
+	m := f.module(c, "M")
+	var blocks []*coursespb.Block
+	var videos []string
+	for n := range 6 {
+		video := f.library.put(c, "a.mp4", fmt.Sprintf("video/mp4:%d", n))
+		videos = append(videos, video)
+		for i := range 50 {
+			f.library.caption(c, video, fmt.Sprintf("en-x-n%d", i), "E", said(fmt.Sprintf("Hi %d %d", n, i)), i == 7)
+		}
+		blocks = append(blocks, &coursespb.Block{Content: &coursespb.Block_Video{Video: &coursespb.VideoBlock{MediaId: video}}})
+	}
+	for i := range 3 {
+		f.library.caption(c, videos[2], fmt.Sprintf("en-x-n%d", i), "E", said(strings.Repeat("x", 2_000_000)), false)
+	}
+	must(f.CreateLesson(f.teacher, &coursespb.CreateLessonRequest{CourseId: c, ModuleId: m, Title: "L", Blocks: blocks}))
+	archive := f.export(c, 0)
+	calls := 0
+	f.library.fail = func(method string) error {
+		if method == "ImportCaptions" {
+			calls++
+		}
+		return nil
+	}
+	i := f.imported("", archive, false)
+	if i.GetState() != "done" || !bytes.Equal(archive, f.export(i.GetCourseId(), 0)) {
+		t.Errorf("import: %v", i)
+	}
+	if calls < 4 || calls > 6 { // 300, three of which are as many bytes as a message takes
+		t.Errorf("%d calls", calls)
+	}
+	f.library.files[c][videos[0]].captions[0].Size = 1 << 30
+	_, _, err := f.tryExport(f.teacher, c, 0)
+	tells(t, "too many bytes", err, fault.Invalid, "course_archive.too_large")
+}
+
 // captioned is a course of one video that has captions.
 func captioned() map[string]string {
 	sum := sha256.Sum256([]byte("video/mp4:x"))
