@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"regexp"
 	"slices"
@@ -53,83 +52,6 @@ type stored struct {
 
 	bytes    []byte
 	captions []*mediapb.ReadCaptionsResponse // by language
-}
-
-// caption gives a file captions, as they are kept.
-func (l *library) caption(course, mediaID, language, label, content string, main bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.setCaption(course, &mediapb.ImportedCaption{MediaId: mediaID, Language: language, Label: label, Content: content, Main: main})
-}
-
-func (l *library) setCaption(course string, c *mediapb.ImportedCaption) {
-	sum := sha256.Sum256([]byte(c.GetContent()))
-	f := l.files[course][c.GetMediaId()]
-	f.captions = slices.DeleteFunc(f.captions, func(old *mediapb.ReadCaptionsResponse) bool { return old.GetLanguage() == c.GetLanguage() })
-	f.captions = append(f.captions, &mediapb.ReadCaptionsResponse{
-		MediaId: c.GetMediaId(), Language: c.GetLanguage(), Label: c.GetLabel(), Main: c.GetMain(), Content: c.GetContent(),
-		Size: int64(len(c.GetContent())), Sha256: hex.EncodeToString(sum[:]),
-	})
-	slices.SortFunc(f.captions, func(a, b *mediapb.ReadCaptionsResponse) int { return strings.Compare(a.GetLanguage(), b.GetLanguage()) })
-}
-
-// captionsOf returns the captions of a course, a line each.
-func (l *library) captionsOf(course string) (out []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, f := range l.files[course] {
-		for _, c := range f.captions {
-			out = append(out, fmt.Sprintf("%s %s %s %v", f.GetFilename(), c.GetLanguage(), c.GetLabel(), c.GetMain()))
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-func (l *library) ReadCaptions(req *mediapb.ReadCaptionsRequest, stream grpc.ServerStreamingServer[mediapb.ReadCaptionsResponse]) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.failing("ReadCaptions"); err != nil {
-		return err
-	}
-	for _, mediaID := range req.GetMediaIds() {
-		if l.files[req.GetCourseId()][mediaID] == nil {
-			continue
-		}
-		for _, c := range l.files[req.GetCourseId()][mediaID].captions {
-			c = proto.CloneOf(c)
-			if req.GetDescribeOnly() {
-				c.Content = ""
-			}
-			if err := stream.Send(c); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (l *library) ImportCaptions(ctx context.Context, req *mediapb.ImportCaptionsRequest) (*mediapb.ImportCaptionsResponse, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.failing("ImportCaptions"); err != nil {
-		return nil, err
-	}
-	key := "captions " + rpc.IdempotencyKey(ctx)
-	if was, ok := l.keys[key].(*mediapb.ImportCaptionsRequest); ok {
-		if !proto.Equal(was, req) {
-			return nil, fault.New(fault.Conflict, "idempotency.key_reused", "another request")
-		}
-		return &mediapb.ImportCaptionsResponse{}, nil
-	}
-	for _, c := range req.GetCaptions() {
-		if l.files[req.GetCourseId()][c.GetMediaId()] == nil {
-			return nil, fault.New(fault.NotFound, "media.not_found", "no file")
-		}
-		l.setCaption(req.GetCourseId(), c)
-	}
-	l.keys[key] = proto.CloneOf(req)
-	return &mediapb.ImportCaptionsResponse{Captions: int32(len(req.GetCaptions()))}, nil //nolint:gosec // at most 200
 }
 
 // typeOf is the type of bytes that begin with it, as "image/png:…".
