@@ -75,9 +75,6 @@ func TestCompileRefuses(t *testing.T) {
 		"items": {func(p *gradebook.Policy) {
 			p.Items = []gradebook.Item{{ID: "x", Points: n("-1")}, {ID: "x", Category: "a", Period: "p", Path: "categories[0].item_ids[1]"}, {ID: "y", Weight: w("1")}, {}}
 		}, "items[0].points grading.negative, categories[0].item_ids[1] grading.item_taken, categories[0].item_ids[1].period grading.unknown_period, categories[0].item_ids[1].category grading.unknown_category, items[2].weight grading.weight_unused, items[3] grading.item_taken"},
-		"no period": {func(p *gradebook.Policy) {
-			p.Periods, p.Items = []gradebook.Period{{Key: "p", Weight: w("100")}}, []gradebook.Item{{ID: "x"}, {ID: "y", Excluded: true}}
-		}, "items[0].period grading.no_period"},
 		"formula":           {func(p *gradebook.Policy) { p.Items = []gradebook.Item{{ID: "x", Formula: "1 +"}} }, "items[0].formula grading.formula"},
 		"formula unknown":   {func(p *gradebook.Policy) { p.Items = []gradebook.Item{{ID: "x", Formula: "points[y] + category[x]"}} }, "items[0].formula grading.formula_unknown, items[0].formula grading.formula_unknown"},
 		"formula of itself": {func(p *gradebook.Policy) { p.Items = []gradebook.Item{{ID: "x", Formula: "points[x]"}} }, "items[0].formula grading.formula_cycle"},

@@ -117,7 +117,7 @@ func (n *naive) evaluate(key, period string, dropped map[int]bool) comes {
 		if !byPoints && (possible.Sign() == 0 || it.Excluded) {
 			continue
 		}
-		if !it.ExtraCredit && weight.Sign() > 0 {
+		if !it.ExtraCredit && weight.Sign() > 0 && (period == "" || it.Period == period) {
 			full.Add(full, weight)
 		}
 		s := n.counts(i)

@@ -210,7 +210,7 @@ func (r *run1) recordGroup(g int) {
 		}
 	}
 	if full {
-		n.Inputs = append(n.Inputs, given("full", made.full))
+		n.Inputs = append(n.Inputs, given("full", r.full(g)))
 	}
 	out.node = r.note(func() Node { return n })
 }
