@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/apd/v3"
 	"github.com/expr-lang/expr/ast"
@@ -19,6 +20,9 @@ const (
 	maxFormula = 1000 // bytes
 	maxNodes   = 300
 	maxDepth   = 50
+	// What all formulas of a question cost together to be evaluated once: a node costs
+	// 1, about a microsecond, and a function up to 100.
+	maxCost = 5000
 )
 
 // formula is an expression over variables. Its grammar is that of expr-lang, of
@@ -31,6 +35,7 @@ const (
 // halves away from zero, so that 1 / 3 * 3 is 1.
 type formula struct {
 	source string
+	cost   int        // to evaluate it once, at most
 	number numberFunc // nil for one that is true or false
 	truth  truthFunc
 }
@@ -59,15 +64,15 @@ func (e *formulaError) Error() string { return e.path + ": " + e.err.Error() }
 func (e *formulaError) Unwrap() error { return e.err }
 
 // parseConfig lets the parser take the names of our functions as names, and none of
-// its own functions with loops.
-func parseConfig() *conf.Config {
+// its own functions with loops. The parser only reads it.
+var parseConfig = sync.OnceValue(func() *conf.Config {
 	cfg := conf.CreateNew()
 	cfg.MaxNodes = maxNodes
 	for name := range cfg.Builtins {
 		cfg.Disabled[name] = true
 	}
 	return cfg
-}
+})
 
 // parseFormula reads a formula over variables of these names.
 func parseFormula(source string, names []string) (*formula, error) {
@@ -84,7 +89,7 @@ func parseFormula(source string, names []string) (*formula, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &formula{source: source, number: num, truth: truth}, nil
+	return &formula{source: source, cost: p.cost, number: num, truth: truth}, nil
 }
 
 // eval returns the value of a formula that makes a number.
@@ -130,6 +135,7 @@ type formulaParser struct {
 	source []rune
 	names  []string
 	nodes  int
+	cost   int
 }
 
 // node returns what evaluates a node: one of both.
@@ -140,6 +146,7 @@ func (p *formulaParser) node(n ast.Node, depth int) (numberFunc, truthFunc, erro
 	if depth > maxDepth {
 		return nil, nil, errors.New("brackets are too deep")
 	}
+	p.cost++
 	switch n := n.(type) {
 	case *ast.IntegerNode:
 		f, err := constantOf(fmt.Sprint(n.Value))
@@ -244,6 +251,9 @@ var comparisons = map[string]func(cmp int) bool{
 
 func (p *formulaParser) binary(n *ast.BinaryNode, depth int) (numberFunc, truthFunc, error) {
 	if op, ok := operators[n.Operator]; ok {
+		if n.Operator == "^" || n.Operator == "**" {
+			p.cost += slow
+		}
 		x, y, err := p.two(n.Left, n.Right, depth)
 		return func(env environment) (*apd.Decimal, error) {
 			a, err := x(env)
@@ -344,6 +354,7 @@ func (p *formulaParser) call(n *ast.CallNode, depth int) (numberFunc, error) {
 	if len(n.Arguments) < f.least || len(n.Arguments) > f.most {
 		return nil, fmt.Errorf("%s takes %d to %d numbers", callee.Value, f.least, f.most)
 	}
+	p.cost += f.cost
 	args := make([]numberFunc, len(n.Arguments))
 	for i, one := range n.Arguments {
 		var err error
