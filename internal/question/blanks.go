@@ -179,7 +179,7 @@ func (k blanks) view(in *Instance, v *pb.QuestionView) {
 	}
 	place := map[string]int32{}
 	for i, m := range gapMark.FindAllStringSubmatch(in.content.GetPrompt(), -1) {
-		place[m[1]] = int32(i + 1) //nolint:gosec // G115: a prompt has few
+		place[m[1]] = int32(i + 1)
 	}
 	for _, g := range k.gaps {
 		one := &pb.GapView{Key: g.GetKey(), Place: place[g.GetKey()]}

@@ -67,13 +67,18 @@ func (c *checker) keys(path string, n int, key func(i int) string) {
 	}
 }
 
+// ref reports a key that names nothing.
+func (c *checker) ref(path, key string, known func(key string) bool) {
+	if !known(key) {
+		c.add(path, "key.unknown", "The question has nothing with this key.")
+	}
+}
+
 // refs reports keys that name nothing, or the same twice.
 func (c *checker) refs(path string, keys []string, known func(key string) bool) {
 	for i, k := range keys {
-		switch {
-		case !known(k):
-			c.add(index(path, i), "key.unknown", "The question has nothing with this key.")
-		case slices.Contains(keys[:i], k):
+		c.ref(index(path, i), k, known)
+		if known(k) && slices.Contains(keys[:i], k) {
 			c.add(index(path, i), "key.twice", "It is named before.")
 		}
 	}

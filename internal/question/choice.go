@@ -98,7 +98,7 @@ func (k choice) accept(c *checker, a *pb.Answer) {
 func (k choice) given(a *pb.Answer) given {
 	keys := k.chosen(a)
 	switch {
-	case len(keys) == 0 && !(a.GetChoice().GetNone() && k.GetMultiple()):
+	case len(keys) == 0 && (!a.GetChoice().GetNone() || !k.GetMultiple()):
 		return nothing
 	case len(keys) < int(k.GetMinChosen()) || len(keys) > k.most():
 		return lacking

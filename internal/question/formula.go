@@ -18,8 +18,7 @@ import (
 // Limits of a formula.
 const (
 	maxFormula = 1000 // bytes
-	maxNodes   = 300
-	maxDepth   = 50
+	maxNodes   = 300  // and so its depth
 	// What all formulas of a question cost together to be evaluated once: a node costs
 	// 1, about a microsecond, and a function up to 100.
 	maxCost = 5000
@@ -85,7 +84,7 @@ func parseFormula(source string, names []string) (*formula, error) {
 		return nil, errors.New(first)
 	}
 	p := &formulaParser{source: []rune(source), names: names}
-	num, truth, err := p.node(tree.Node, 1)
+	num, truth, err := p.node(tree.Node)
 	if err != nil {
 		return nil, err
 	}
@@ -139,12 +138,9 @@ type formulaParser struct {
 }
 
 // node returns what evaluates a node: one of both.
-func (p *formulaParser) node(n ast.Node, depth int) (numberFunc, truthFunc, error) {
+func (p *formulaParser) node(n ast.Node) (numberFunc, truthFunc, error) {
 	if p.nodes++; p.nodes > maxNodes {
 		return nil, nil, errors.New("the formula is too long")
-	}
-	if depth > maxDepth {
-		return nil, nil, errors.New("brackets are too deep")
 	}
 	p.cost++
 	switch n := n.(type) {
@@ -165,13 +161,13 @@ func (p *formulaParser) node(n ast.Node, depth int) (numberFunc, truthFunc, erro
 		f, err := p.name(n.Value)
 		return f, nil, err
 	case *ast.UnaryNode:
-		return p.unary(n, depth)
+		return p.unary(n)
 	case *ast.BinaryNode:
-		return p.binary(n, depth)
+		return p.binary(n)
 	case *ast.ConditionalNode:
-		return p.conditional(n, depth)
+		return p.conditional(n)
 	case *ast.CallNode:
-		f, err := p.call(n, depth)
+		f, err := p.call(n)
 		return f, nil, err
 	default:
 		return nil, nil, errors.New("a formula has numbers, variables, operators and functions")
@@ -197,32 +193,32 @@ func (p *formulaParser) name(name string) (numberFunc, error) {
 	return func(env environment) (*apd.Decimal, error) { return env[i], nil }, nil
 }
 
-func (p *formulaParser) number(n ast.Node, depth int) (numberFunc, error) {
-	f, _, err := p.node(n, depth)
+func (p *formulaParser) number(n ast.Node) (numberFunc, error) {
+	f, _, err := p.node(n)
 	if err == nil && f == nil {
 		err = errors.New("a number has to be where something is true or false")
 	}
 	return f, err
 }
 
-func (p *formulaParser) truth(n ast.Node, depth int) (truthFunc, error) {
-	_, f, err := p.node(n, depth)
+func (p *formulaParser) truth(n ast.Node) (truthFunc, error) {
+	_, f, err := p.node(n)
 	if err == nil && f == nil {
 		err = errors.New("a comparison has to be where a number is")
 	}
 	return f, err
 }
 
-func (p *formulaParser) unary(n *ast.UnaryNode, depth int) (numberFunc, truthFunc, error) {
+func (p *formulaParser) unary(n *ast.UnaryNode) (numberFunc, truthFunc, error) {
 	switch n.Operator {
 	case "not", "!":
-		f, err := p.truth(n.Node, depth+1)
+		f, err := p.truth(n.Node)
 		return nil, func(env environment) (bool, error) {
 			ok, err := f(env)
 			return !ok, err
 		}, err
 	case "-":
-		f, err := p.number(n.Node, depth+1)
+		f, err := p.number(n.Node)
 		return func(env environment) (*apd.Decimal, error) {
 			x, err := f(env)
 			if err != nil {
@@ -231,7 +227,7 @@ func (p *formulaParser) unary(n *ast.UnaryNode, depth int) (numberFunc, truthFun
 			return new(apd.Decimal).Neg(x), nil
 		}, nil, err
 	case "+":
-		f, err := p.number(n.Node, depth+1)
+		f, err := p.number(n.Node)
 		return f, nil, err
 	}
 	return nil, nil, fmt.Errorf("there is no operator %s", n.Operator)
@@ -249,12 +245,12 @@ var comparisons = map[string]func(cmp int) bool{
 	">": func(c int) bool { return c > 0 }, ">=": func(c int) bool { return c >= 0 },
 }
 
-func (p *formulaParser) binary(n *ast.BinaryNode, depth int) (numberFunc, truthFunc, error) {
+func (p *formulaParser) binary(n *ast.BinaryNode) (numberFunc, truthFunc, error) {
 	if op, ok := operators[n.Operator]; ok {
 		if n.Operator == "^" || n.Operator == "**" {
 			p.cost += slow
 		}
-		x, y, err := p.two(n.Left, n.Right, depth)
+		x, y, err := p.two(n.Left, n.Right)
 		return func(env environment) (*apd.Decimal, error) {
 			a, err := x(env)
 			if err != nil {
@@ -268,7 +264,7 @@ func (p *formulaParser) binary(n *ast.BinaryNode, depth int) (numberFunc, truthF
 		}, nil, err
 	}
 	if cmp, ok := comparisons[n.Operator]; ok {
-		x, y, err := p.two(n.Left, n.Right, depth)
+		x, y, err := p.two(n.Left, n.Right)
 		return nil, func(env environment) (bool, error) {
 			c, err := compare(env, x, y)
 			return err == nil && cmp(c), err
@@ -278,11 +274,11 @@ func (p *formulaParser) binary(n *ast.BinaryNode, depth int) (numberFunc, truthF
 	if !and && n.Operator != "or" && n.Operator != "||" {
 		return nil, nil, fmt.Errorf("there is no operator %s", n.Operator)
 	}
-	left, err := p.truth(n.Left, depth+1)
+	left, err := p.truth(n.Left)
 	if err != nil {
 		return nil, nil, err
 	}
-	right, err := p.truth(n.Right, depth+1)
+	right, err := p.truth(n.Right)
 	return nil, func(env environment) (bool, error) {
 		ok, err := left(env)
 		if err != nil || ok != and {
@@ -292,11 +288,11 @@ func (p *formulaParser) binary(n *ast.BinaryNode, depth int) (numberFunc, truthF
 	}, err
 }
 
-func (p *formulaParser) two(left, right ast.Node, depth int) (x, y numberFunc, err error) {
-	if x, err = p.number(left, depth+1); err != nil {
+func (p *formulaParser) two(left, right ast.Node) (x, y numberFunc, err error) {
+	if x, err = p.number(left); err != nil {
 		return nil, nil, err
 	}
-	y, err = p.number(right, depth+1)
+	y, err = p.number(right)
 	return x, y, err
 }
 
@@ -320,16 +316,16 @@ func compare(env environment, x, y numberFunc) (int, error) {
 	return d.Sign(), nil
 }
 
-func (p *formulaParser) conditional(n *ast.ConditionalNode, depth int) (numberFunc, truthFunc, error) {
-	cond, err := p.truth(n.Cond, depth+1)
+func (p *formulaParser) conditional(n *ast.ConditionalNode) (numberFunc, truthFunc, error) {
+	cond, err := p.truth(n.Cond)
 	if err != nil {
 		return nil, nil, err
 	}
-	x, err := p.number(n.Exp1, depth+1)
+	x, err := p.number(n.Exp1)
 	if err != nil {
 		return nil, nil, err
 	}
-	y, err := p.number(n.Exp2, depth+1)
+	y, err := p.number(n.Exp2)
 	return func(env environment) (*apd.Decimal, error) {
 		ok, err := cond(env)
 		if err != nil {
@@ -342,7 +338,7 @@ func (p *formulaParser) conditional(n *ast.ConditionalNode, depth int) (numberFu
 	}, nil, err
 }
 
-func (p *formulaParser) call(n *ast.CallNode, depth int) (numberFunc, error) {
+func (p *formulaParser) call(n *ast.CallNode) (numberFunc, error) {
 	callee, ok := n.Callee.(*ast.IdentifierNode)
 	if !ok {
 		return nil, errors.New("only functions can be called")
@@ -358,7 +354,7 @@ func (p *formulaParser) call(n *ast.CallNode, depth int) (numberFunc, error) {
 	args := make([]numberFunc, len(n.Arguments))
 	for i, one := range n.Arguments {
 		var err error
-		if args[i], err = p.number(one, depth+1); err != nil {
+		if args[i], err = p.number(one); err != nil {
 			return nil, err
 		}
 	}

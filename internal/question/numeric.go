@@ -197,11 +197,11 @@ func (k numeric) example() (text, selected string) {
 		if k.units == nil {
 			return text, ""
 		}
-		if symbol := k.units.rules.GetUnits()[0].GetSymbol(); k.units.rules.GetInput() == "select" {
+		symbol := k.units.rules.GetUnits()[0].GetSymbol()
+		if k.units.rules.GetInput() == "select" {
 			return text, symbol
-		} else {
-			return text + " " + symbol, ""
 		}
+		return text + " " + symbol, ""
 	}
 	return "", ""
 }

@@ -45,7 +45,7 @@ var functions = map[string]function{
 		return checked(func(z *apd.Decimal) (apd.Condition, error) { return working.Ceil(z, x) })
 	}),
 	"cos":  ofOne(slow, func(x *apd.Decimal) (*apd.Decimal, error) { _, c, err := sincos(x); return c, err }),
-	"cosh": ofOne(slow, func(x *apd.Decimal) (*apd.Decimal, error) { return hyperbolic(x, (series).add) }),
+	"cosh": ofOne(slow, func(x *apd.Decimal) (*apd.Decimal, error) { return hyperbolic(x, series.add) }),
 	"deg2rad": ofOne(10, func(x *apd.Decimal) (*apd.Decimal, error) {
 		s := newSeries()
 		return s.done(s.quo(s.mul(x, piWide), half))
@@ -74,11 +74,11 @@ var functions = map[string]function{
 				return nil, errUndefined
 			}
 		}
-		return integral(in[0], apd.RoundHalfUp, int32(places)) //nolint:gosec // G115: 0 to 30
+		return integral(in[0], apd.RoundHalfUp, int32(places))
 	}},
 	"sign":  ofOne(0, func(x *apd.Decimal) (*apd.Decimal, error) { return apd.New(int64(x.Sign()), 0), nil }),
 	"sin":   ofOne(slow, func(x *apd.Decimal) (*apd.Decimal, error) { s, _, err := sincos(x); return s, err }),
-	"sinh":  ofOne(slow, func(x *apd.Decimal) (*apd.Decimal, error) { return hyperbolic(x, (series).sub) }),
+	"sinh":  ofOne(slow, func(x *apd.Decimal) (*apd.Decimal, error) { return hyperbolic(x, series.sub) }),
 	"sqrt":  ofOne(10, sqrt),
 	"tan":   ofOne(slow, tan),
 	"tanh":  ofOne(slow, tanh),
@@ -275,11 +275,11 @@ func tanh(x *apd.Decimal) (*apd.Decimal, error) {
 	if new(apd.Decimal).Abs(x).Cmp(apd.New(100, 0)) > 0 {
 		return apd.New(int64(x.Sign()), 0), nil
 	}
-	sinh, err := hyperbolic(x, (series).sub)
+	sinh, err := hyperbolic(x, series.sub)
 	if err != nil {
 		return nil, err
 	}
-	cosh, err := hyperbolic(x, (series).add)
+	cosh, err := hyperbolic(x, series.add)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package question
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -122,14 +123,7 @@ func newVariables(in *pb.QuestionVariables, c *checker) *variables {
 	return out
 }
 
-func (v *variables) has(name string) bool {
-	for _, n := range v.names {
-		if n == name {
-			return true
-		}
-	}
-	return false
-}
+func (v *variables) has(name string) bool { return slices.Contains(v.names, name) }
 
 func (v *variables) readRows(in *pb.QuestionVariables, c *checker) {
 	if len(v.inRows) > 0 && len(in.GetRows()) == 0 {
