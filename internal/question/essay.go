@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	pb "github.com/stoa-lms/stoa/internal/question/questionpb"
 )
 
@@ -66,7 +68,7 @@ func Words(text string) int {
 func (k essay) view(in *Instance, v *pb.QuestionView) {
 	v.Body = &pb.QuestionView_Essay{Essay: &pb.EssayView{
 		Format: k.GetFormat(), MinWords: k.GetMinWords(), MaxWords: k.GetMaxWords(), Template: in.text(k.GetTemplate()),
-		Attachments: k.GetAttachments(), Lines: k.GetLines(),
+		Attachments: proto.CloneOf(k.GetAttachments()), Lines: k.GetLines(),
 	}}
 }
 

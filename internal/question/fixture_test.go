@@ -253,8 +253,8 @@ func pairs(keys ...string) *pb.Answer {
 // gaps fills gaps: with a key where it begins with #.
 func gaps(list ...string) *pb.Answer {
 	a := &pb.BlanksAnswer{}
-	for i := 0; i < len(list); i += 2 {
-		one := &pb.GapAnswer{GapKey: list[i], Text: list[i+1]}
+	for two := range slices.Chunk(list, 2) {
+		one := &pb.GapAnswer{GapKey: two[0], Text: two[1]}
 		if one.GetText()[0] == '#' {
 			one.Key, one.Text = one.GetText()[1:], ""
 		}
@@ -274,15 +274,20 @@ func place(list ...[]string) *pb.Answer {
 // point marks places: x and y in turn, or a key.
 func point(list ...any) *pb.Answer {
 	a := &pb.HotSpotAnswer{}
-	for i := 0; i < len(list); i++ {
-		if key, ok := list[i].(string); ok {
+	var x *int32
+	for _, one := range list {
+		if key, ok := one.(string); ok {
 			a.Marks = append(a.Marks, &pb.HotSpotMark{Place: &pb.HotSpotMark_RegionKey{RegionKey: key}})
 			continue
 		}
-		x, _ := list[i].(int)
-		y, _ := list[i+1].(int)
-		i++
-		a.Marks = append(a.Marks, &pb.HotSpotMark{Place: &pb.HotSpotMark_Point{Point: &pb.ImagePoint{X: int32(x), Y: int32(y)}}}) //nolint:gosec // small
+		n, _ := one.(int)
+		v := int32(n) //nolint:gosec // small
+		if x == nil {
+			x = &v
+			continue
+		}
+		a.Marks = append(a.Marks, &pb.HotSpotMark{Place: &pb.HotSpotMark_Point{Point: &pb.ImagePoint{X: *x, Y: v}}})
+		x = nil
 	}
 	return &pb.Answer{Content: &pb.Answer_HotSpot{HotSpot: a}}
 }
