@@ -15,6 +15,20 @@ type calculated struct {
 	templates numeric
 }
 
+func normaliseCalculated(q *pb.QuestionContent) {
+	b := q.GetCalculated()
+	for _, a := range b.GetAnswers() {
+		share(&a.Fraction, "1")
+		normaliseTolerance(a.GetTolerance())
+		if a.GetFormat() == nil {
+			a.Format = &pb.NumberFormat{}
+		}
+		fill(&a.Format.Kind, "significant_figures")
+	}
+	normaliseUnits(b.GetUnits())
+	b.Reading = normaliseReading(b.GetReading())
+}
+
 func newCalculated(q *pb.QuestionContent, c *checker) kind {
 	k := calculated{source: q.GetCalculated()}
 	var names []string

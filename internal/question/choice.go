@@ -50,6 +50,20 @@ func (c *checker) readOptions(path string, list []*pb.ChoiceOption) (options map
 	return options, rightOnes, best
 }
 
+func normaliseChoice(q *pb.QuestionContent) {
+	b := q.GetChoice()
+	fill(&b.Scoring, "weights")
+	fill(&b.Numbering, "none")
+	normaliseOptions(b.GetOptions())
+}
+
+func normaliseOptions(options []*pb.ChoiceOption) {
+	for _, o := range options {
+		share(&o.Fraction, "0")
+	}
+	fillKeys(len(options), func(i int) (*string, string) { return &options[i].Key, options[i].GetText() })
+}
+
 func newChoice(q *pb.QuestionContent, c *checker) kind {
 	k := choice{ChoiceQuestion: q.GetChoice()}
 	var best exact.Number

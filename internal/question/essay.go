@@ -12,6 +12,8 @@ import (
 // essay asks for a text, and for files where wanted. People mark it.
 type essay struct{ *pb.EssayQuestion }
 
+func normaliseEssay(q *pb.QuestionContent) { fill(&q.GetEssay().Format, "plain") }
+
 func newEssay(q *pb.QuestionContent, c *checker) kind {
 	k := essay{q.GetEssay()}
 	if m := k.GetMaxWords(); m != 0 && m < k.GetMinWords() {

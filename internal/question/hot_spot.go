@@ -30,6 +30,21 @@ type keyedRegion struct{ *pb.HotSpotRegion }
 // GetText returns what is there.
 func (r keyedRegion) GetText() string { return r.GetDescription() }
 
+func normaliseHotSpot(q *pb.QuestionContent) {
+	b := q.GetHotSpot()
+	fill(&b.Scoring, "per_part")
+	share(&b.WrongFraction, "0")
+	fillKeys(len(b.GetRegions()), func(i int) (*string, string) { return &b.Regions[i].Key, b.Regions[i].GetDescription() })
+	if b.GetMaxMarks() != 0 {
+		return
+	}
+	for _, r := range b.GetRegions() {
+		if r.GetRight() {
+			b.MaxMarks++
+		}
+	}
+}
+
 func newHotSpot(q *pb.QuestionContent, c *checker) kind {
 	k := hotSpot{HotSpotQuestion: q.GetHotSpot(), regionKeys: map[string]*pb.HotSpotRegion{}}
 	regions := k.GetRegions()

@@ -17,6 +17,13 @@ type matching struct {
 	wrong exact.Number
 }
 
+func normaliseMatching(q *pb.QuestionContent) {
+	b := q.GetMatching()
+	fill(&b.Scoring, "per_part")
+	share(&b.WrongFraction, "0")
+	fillKeys(len(b.GetStems()), func(i int) (*string, string) { return &b.Stems[i].Key, b.Stems[i].GetText() })
+}
+
 func newMatching(q *pb.QuestionContent, c *checker) kind {
 	k := matching{MatchingQuestion: q.GetMatching()}
 	stems, choices := k.GetStems(), k.GetChoices()

@@ -47,6 +47,8 @@ func TestValidate(t *testing.T) {
 	}{
 		"nothing":            {nil, []string{" required"}},
 		"no body":            {&pb.QuestionContent{Title: "T", Prompt: "P"}, []string{"body required"}},
+		"nil body":           {with(single(), func(q *pb.QuestionContent) { q.Body = &pb.QuestionContent_TrueFalse{} }), nil},
+		"nil option":         {with(single(), func(q *pb.QuestionContent) { q.GetChoice().Options[1] = nil }), []string{"choice.options[1].text string.min_len"}},
 		"no title":           {with(single(), func(q *pb.QuestionContent) { q.Title = " " }), []string{"title string.pattern"}},
 		"no prompt":          {with(single(), func(q *pb.QuestionContent) { q.Prompt = "\u200b\n" }), []string{"prompt required"}},
 		"floor":              {with(single(), func(q *pb.QuestionContent) { q.Floor = "1/2" }), []string{"floor fraction.range"}},
