@@ -49,8 +49,11 @@ func TestOverrides(t *testing.T) {
 		"the last":           {course(nil, nil), []gradebook.Override{set("", "", "1"), set("", "", "2")}, "2.00; 83.33 50.00; 55.00 40.00 80.00"},
 		"what there is not":  {course(nil, nil), []gradebook.Override{set("x", "", "1"), set("", "x", "2"), set("a", "x", "3")}, "66.67; 83.33 50.00; 55.00 40.00 80.00"},
 		"a total of nothing": {points(), []gradebook.Override{set("", "", "50")}, "50.00; ; "},
-		"a category of nothing": {weighted().category(gradebook.Category{Key: "a", Weight: new(n("60"))}).category(gradebook.Category{Key: "b", Weight: new(n("40"))}, "1/2"),
-			[]gradebook.Override{set("a", "", "100")}, "80.00; ; 100.00 50.00"},
+		"a category of nothing": {
+			weighted().category(gradebook.Category{Key: "a", Weight: new(n("60"))}).category(gradebook.Category{Key: "b", Weight: new(n("40"))}, "1/2"),
+			[]gradebook.Override{set("a", "", "100")},
+			"80.00; ; 100.00 50.00",
+		},
 	} {
 		c.class.row.Overrides = c.overrides
 		v := c.class.result(t).Full.Current

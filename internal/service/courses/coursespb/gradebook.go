@@ -1,3 +1,5 @@
+// Package coursespb is the contract of courses, and says what its criteria mean to the
+// gradebook, for all who read them.
 package coursespb
 
 import (

@@ -1,4 +1,4 @@
-package coursespb_test
+package courses_test
 
 import (
 	"testing"
