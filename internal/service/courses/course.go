@@ -328,11 +328,7 @@ func (s *Service) checkLanding(ctx context.Context, req *coursespb.UpdateCourseR
 
 // checkDraftGrading refuses a policy that does not fit a draft, which is locked.
 func checkDraftGrading(ctx context.Context, tx *pg.Tx, courseID string, p *coursespb.GradingPolicy) error {
-	var ids []string
-	for _, c := range p.GetCategories() {
-		ids = append(ids, c.GetItemIds()...)
-	}
-	kinds, err := kindsOf(ctx, tx, courseID, ids)
+	kinds, err := kindsOf(ctx, tx, courseID, gradingItems(p))
 	if err != nil {
 		return err
 	}
