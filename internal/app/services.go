@@ -124,7 +124,12 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{assessment.Schema, new(assessment.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := assessment.New(assessment.Config{DB: db, Log: p.log})
+		s := assessment.New(assessment.Config{
+			DB: db, Log: p.log,
+			Access:  accesspb.NewAccessServiceClient(p.conn("assessment", "access")),
+			Media:   mediapb.NewMediaServiceClient(p.conn("assessment", "media")),
+			Library: mediapb.NewLibraryServiceClient(p.conn("assessment", "media")),
+		})
 		s.Register(p.server)
 		return started{s.Handlers(), nil}, nil
 	}},

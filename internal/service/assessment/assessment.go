@@ -1,13 +1,15 @@
 // Package assessment owns questions, quizzes and exams, and what students answered in
 // them: the log of each attempt, and the marks that follow from it.
 //
-// It answers assessmentpb.QuizService.
+// It answers assessmentpb.BankService: the banks of questions, their versions, and
+// with which courses they are shared; and assessmentpb.QuizService.
 //
 // It sends nothing yet.
 //
 // It hears courses' CoursePublished: where in a course quizzes and assignments stand.
 //
-// It calls nobody.
+// It calls access (who may share a bank with a course) and media (pictures of
+// questions).
 package assessment
 
 import (
@@ -20,7 +22,9 @@ import (
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
+	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
 //go:embed migrations/*.sql
@@ -40,6 +44,11 @@ var (
 type Config struct {
 	DB  *pg.DB // the schema "assessment"
 	Log *slog.Logger
+	// Access says who may share a bank with which course.
+	Access accesspb.AccessServiceClient
+	// Media and Library have the pictures of questions.
+	Media   mediapb.MediaServiceClient
+	Library mediapb.LibraryServiceClient
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
@@ -49,11 +58,15 @@ type Service struct {
 	db  *pg.DB
 	log *slog.Logger
 	now func() time.Time
+
+	access  accesspb.AccessServiceClient
+	media   mediapb.MediaServiceClient
+	library mediapb.LibraryServiceClient
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now}
+	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, access: cfg.Access, media: cfg.Media, library: cfg.Library}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -65,6 +78,7 @@ func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Microsec
 
 // Register adds the service's RPCs to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
+	assessmentpb.RegisterBankServiceServer(r, &bankServer{service: s})
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
 }
 
