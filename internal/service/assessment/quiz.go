@@ -31,6 +31,15 @@ const (
 	maxPlaces        = 100    // that are told of a quiz
 )
 
+// Errors of making quizzes.
+var (
+	ErrQuizzesFull = fault.New(fault.Conflict, "quiz.too_many", "A course has at most %d quizzes.", maxQuizzes)
+	ErrQuizEmpty   = &fault.Error{
+		Kind: fault.Invalid, Code: "quiz.empty", Message: "The quiz asks nothing.",
+		Fields: []fault.Field{{Path: "settings.sections", Code: "quiz.empty", Hint: "Add a section with a question, or one that draws some."}},
+	}
+)
+
 // quiz is its row.
 type quiz struct {
 	ID                string

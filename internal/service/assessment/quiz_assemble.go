@@ -33,7 +33,7 @@ type assembled struct {
 // drawn only where there are no others. A page has questions of one section alone.
 func (v *quizVersion) assemble(seed int64, asked map[string]bool) []assembled {
 	drawn, _ := v.drawAll(seed, asked)
-	bySection := make([][]assembled, len(v.settings.GetSections()))
+	bySection := make([][]assembled, len(v.Settings.GetSections()))
 	for _, slot := range v.slots {
 		add := func(q *assessmentpb.FixedQuestion) {
 			bySection[slot.section] = append(bySection[slot.section], assembled{
@@ -52,14 +52,14 @@ func (v *quizVersion) assemble(seed int64, asked map[string]bool) []assembled {
 	for i := range order {
 		order[i] = i
 	}
-	if v.settings.GetShuffleSections() {
+	if v.Settings.GetShuffleSections() {
 		order = question.Draw(question.Seed{Attempt: seed, Slot: labelSections}, len(order), len(order))
 	}
 	out := make([]assembled, 0, v.count)
-	pages, perPage := 0, int(v.settings.GetQuestionsPerPage())
+	pages, perPage := 0, int(v.Settings.GetQuestionsPerPage())
 	for _, i := range order {
 		list := bySection[i]
-		if v.settings.GetSections()[i].GetShuffle() {
+		if v.Settings.GetSections()[i].GetShuffle() {
 			list = reordered(list, question.Draw(question.Seed{Attempt: seed, Slot: labelSection - i}, len(list), len(list)))
 		}
 		for n, one := range list {

@@ -20,9 +20,9 @@ import (
 type draft struct {
 	settings *assessmentpb.QuizSettings
 	bytes    []byte
-	count    int32                                 // of the questions of an attempt
+	count    int32                                  // of the questions of an attempt
 	fixed    map[string]*assessmentpb.FixedQuestion // by question
-	at       map[string]string                     // the path to each of them, and to each category
+	at       map[string]string                      // the path to each of them, and to each category
 }
 
 // quizFields collects what is wrong with a quiz.

@@ -105,7 +105,11 @@ func (s *Service) publishQuiz(ctx context.Context, tx *pg.Tx, z *quiz, message s
 		WHERE l.ref = $1 AND l.course_id = p.course_id AND l.item_id = p.item_id`, z.ID, s.time()); err != nil {
 		return false, fmt.Errorf("prepare anew: %w", err)
 	}
-	s.wakeAfter(tx)
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO quiz_remark (quiz_id) SELECT $1 WHERE EXISTS (SELECT FROM quiz_mark WHERE quiz_id = $1) ON CONFLICT ON CONSTRAINT quiz_remark_pkey DO NOTHING`, z.ID); err != nil {
+		return false, fmt.Errorf("mark anew: %w", err)
+	}
+	tx.AfterCommit(s.wakePreparing)
 	return true, nil
 }
 

@@ -21,15 +21,17 @@ import (
 // quizVersion is a published version of a quiz, ready for attempts. It is shared and
 // never changed.
 type quizVersion struct {
-	courseID, quizID string
-	number           int32
-	title            string
-	settings         *assessmentpb.QuizSettings
-	slots            []versionSlot
-	draws            []versionDraw
-	overlap          bool // whether a question can be drawn by more than one of them
-	count            int  // of the questions of an attempt
-	maxPoints        *exact.Number
+	CourseID string
+	QuizID   string
+	Number   int32
+	Settings *assessmentpb.QuizSettings
+
+	title     string
+	slots     []versionSlot
+	draws     []versionDraw
+	overlap   bool          // whether a question can be drawn by more than one of them
+	count     int           // of the questions of an attempt
+	maxPoints *exact.Number // nil where they differ between attempts
 }
 
 // versionSlot is a slot of a version, in the order of the settings.
@@ -49,7 +51,7 @@ type versionDraw struct {
 
 // newQuizVersion reads settings that were published.
 func newQuizVersion(courseID, quizID string, number int32, title string, settings *assessmentpb.QuizSettings) *quizVersion {
-	v := &quizVersion{courseID: courseID, quizID: quizID, number: number, title: title, settings: settings}
+	v := &quizVersion{CourseID: courseID, QuizID: quizID, Number: number, title: title, Settings: settings}
 	seen := map[string]int{}
 	total, constant := exact.Number{}, true
 	eachSlot(settings, func(_ string, section int, slot *assessmentpb.QuizSlot) {
@@ -112,15 +114,15 @@ func (s versionSlot) drawnPoints(from []*assessmentpb.FixedQuestion) (exact.Numb
 	return first, true
 }
 
-func (v *quizVersion) behaviour() string  { return orElse(v.settings.GetBehaviour(), "deferred") }
-func (v *quizVersion) overtime() string   { return orElse(v.settings.GetOvertime(), "submit") }
-func (v *quizVersion) gradeKept() string  { return orElse(v.settings.GetGradeKept(), "best") }
-func (v *quizVersion) navigation() string { return orElse(v.settings.GetNavigation(), "free") }
+func (v *quizVersion) behaviour() string  { return orElse(v.Settings.GetBehaviour(), "deferred") }
+func (v *quizVersion) overtime() string   { return orElse(v.Settings.GetOvertime(), "submit") }
+func (v *quizVersion) gradeKept() string  { return orElse(v.Settings.GetGradeKept(), "best") }
+func (v *quizVersion) navigation() string { return orElse(v.Settings.GetNavigation(), "free") }
 func (v *quizVersion) timeLimit() *time.Duration {
-	if v.settings.GetTimeLimitSeconds() == 0 {
+	if v.Settings.GetTimeLimitSeconds() == 0 {
 		return nil
 	}
-	limit := time.Duration(v.settings.GetTimeLimitSeconds()) * time.Second
+	limit := time.Duration(v.Settings.GetTimeLimitSeconds()) * time.Second
 	return &limit
 }
 
@@ -154,10 +156,10 @@ func newQuizVersions() *otter.Cache[quizVersionKey, *quizVersion] {
 	})
 }
 
-// quizVersionOf returns a version of a quiz that was published, ErrQuizNotFound for
+// quizVersion returns a version of a quiz that was published, ErrQuizNotFound for
 // none. It is read by q where it is not in memory; q is not a transaction that has
 // stored it.
-func (s *Service) quizVersionOf(ctx context.Context, q pg.Querier, quizID string, number int32) (*quizVersion, error) {
+func (s *Service) quizVersion(ctx context.Context, q pg.Querier, quizID string, number int32) (*quizVersion, error) {
 	v, err := s.quizVersions.Get(ctx, quizVersionKey{quizID, number}, otter.LoaderFunc[quizVersionKey, *quizVersion](func(ctx context.Context, key quizVersionKey) (*quizVersion, error) {
 		return readQuizVersion(context.WithoutCancel(ctx), q, key) // others may wait for it too
 	}))
@@ -171,7 +173,7 @@ func readQuizVersion(ctx context.Context, q pg.Querier, key quizVersionKey) (*qu
 	var courseID, title string
 	var text []byte
 	err := q.QueryRow(ctx, `
-		SELECT z.course_id, v.title, v.settings FROM quiz_version v JOIN quiz z ON z.id = v.quiz_id WHERE v.quiz_id = $1 AND v.version = $2`, key.quiz, key.number).
+		SELECT z.course_id, v.title, v.Settings FROM quiz_version v JOIN quiz z ON z.id = v.quiz_id WHERE v.quiz_id = $1 AND v.version = $2`, key.quiz, key.number).
 		Scan(&courseID, &title, &text)
 	if pg.NoRows(err) {
 		return nil, otter.ErrNotFound
@@ -246,10 +248,10 @@ func (r *quizServer) GetQuizVersion(ctx context.Context, req *assessmentpb.GetQu
 	if len(list) == 0 {
 		return nil, ErrQuizNotFound
 	}
-	v, err := r.service.quizVersionOf(ctx, r.service.db, z.ID, req.GetVersion())
+	v, err := r.service.quizVersion(ctx, r.service.db, z.ID, req.GetVersion())
 	if err != nil {
 		return nil, err
 	}
-	list[0].Settings = proto.CloneOf(v.settings)
+	list[0].Settings = proto.CloneOf(v.Settings)
 	return list[0], nil
 }

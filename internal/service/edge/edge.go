@@ -326,7 +326,10 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{assessmentpb.File_internal_service_assessment_assessmentpb_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterQuizServiceHandlerClient(ctx, g, assessmentpb.NewQuizServiceClient(e.Conns["assessment"]))
 		}},
-		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
+
+		{assessmentpb.File_internal_service_assessment_assessmentpb_my_quizzes_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterMyQuizServiceHandlerClient(ctx, g, assessmentpb.NewMyQuizServiceClient(e.Conns["assessment"]))
+		}},		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)
 		}},
 		{discoverypb.File_internal_service_discovery_discoverypb_discovery_proto, func(g *runtime.ServeMux) error {

@@ -70,6 +70,12 @@ COMMENT ON COLUMN quiz_mark.points IS 'A decimal of at most 6 places; empty wher
 COMMENT ON COLUMN quiz_mark.version IS 'Of the MarkChanged that told it.';
 COMMENT ON COLUMN quiz_mark.result_version IS 'Of the ActivityResultChanged that told first_submitted_at.';
 
+CREATE TABLE quiz_remark (
+	quiz_id text COLLATE "C" NOT NULL,
+	CONSTRAINT quiz_remark_pkey PRIMARY KEY (quiz_id)
+);
+COMMENT ON TABLE quiz_remark IS 'Quizzes that were published anew, whose marks follow. Gone once they have. No personal data.';
+
 CREATE TABLE posting (
 	course_id text COLLATE "C" NOT NULL,
 	item_id text COLLATE "C" NOT NULL,
