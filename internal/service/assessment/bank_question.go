@@ -61,7 +61,7 @@ func write(path string, content *questionpb.QuestionContent, tags []string) (wri
 	}
 	w := written{
 		ID: id.New("question"), Tags: cleanTags(tags),
-		kind: question.KindOf(content), title: content.GetTitle(), body: body, hash: hash[:], words: question.Words(content, maxWords),
+		kind: question.KindOf(content), title: content.GetTitle(), body: body, hash: hash[:], words: question.AllWords(content, maxWords),
 	}
 	return w, nil
 }
@@ -390,7 +390,7 @@ func (r *bankServer) SetQuestionVersion(ctx context.Context, req *assessmentpb.S
 		if err != nil {
 			return nil, err
 		}
-		if err := pointAt(ctx, tx, q.ID, q.Version, q.Title, question.Words(content, maxWords)); err != nil {
+		if err := pointAt(ctx, tx, q.ID, q.Version, q.Title, question.AllWords(content, maxWords)); err != nil {
 			return nil, err
 		}
 		q.Current = q.Version

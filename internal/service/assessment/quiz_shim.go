@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
@@ -29,6 +30,8 @@ type attempt struct {
 	OpenUntil   *time.Time
 	ClosesAt    *time.Time
 }
+
+var ErrAttemptNotFound = fault.New(fault.NotFound, "attempt.not_found", "There is no such attempt.")
 
 func (a *attempt) running() bool   { return a.State == stateInProgress }
 func (a *attempt) submitted() bool { return a.State == stateSubmitted || a.State == stateGraded }
