@@ -2,6 +2,7 @@ package assessment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -152,7 +153,8 @@ func (w *bankWorld) titles(ctx context.Context, req *assessmentpb.ListQuestionsR
 
 func wantFault(t *testing.T, what string, err error, code, field string) {
 	t.Helper()
-	if fault.CodeOf(err) != code {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok || f.Code != code && !slices.ContainsFunc(f.Fields, func(field fault.Field) bool { return field.Code == code }) {
 		t.Errorf("%s: %v, want %s", what, err, code)
 		return
 	}
