@@ -124,9 +124,16 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{assessment.Schema, new(assessment.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := assessment.New(assessment.Config{DB: db, Log: p.log})
+		vault, err := secret.NewVault(p.secrets, db)
+		if err != nil {
+			return started{}, err
+		}
+		s := assessment.New(assessment.Config{
+			DB: db, Log: p.log, Vault: vault,
+			Access: accesspb.NewAccommodationServiceClient(p.conn("assessment", "access")),
+		})
 		s.Register(p.server)
-		return started{s.Handlers(), nil}, nil
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{grades.Schema, new(grades.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := grades.New(grades.Config{DB: db, Log: p.log})

@@ -13,13 +13,18 @@ package assessment
 import (
 	"embed"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
+	"github.com/maypok86/otter/v2"
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/question"
+	"github.com/stoa-lms/stoa/internal/secret"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
@@ -42,18 +47,42 @@ type Config struct {
 	Log *slog.Logger
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
+	// Vault seals the keys that receipts are signed with; none is signed when nil.
+	Vault *secret.Vault
+	// Access says how exams are eased for people; nil when nobody's are.
+	Access accesspb.AccommodationServiceClient
 }
 
 // Service keeps quizzes, attempts and assignments.
 type Service struct {
-	db  *pg.DB
-	log *slog.Logger
-	now func() time.Time
+	db     *pg.DB
+	log    *slog.Logger
+	now    func() time.Time
+	vault  *secret.Vault
+	access accesspb.AccommodationServiceClient
+
+	versions  *otter.Cache[versionKey, *quizVersion]
+	questions *otter.Cache[compiledKey, *question.Question]
+	layouts   *otter.Cache[string, *layout]
+	signer    atomic.Pointer[signer]
+	unscored  chan struct{} // has a value when there are attempts to be scored
+}
+
+// kept returns a cache of what is never changed.
+func kept[K comparable, V any](most int) *otter.Cache[K, V] {
+	return otter.Must(&otter.Options[K, V]{MaximumSize: most})
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now}
+	s := &Service{
+		db: cfg.DB, log: cfg.Log, now: cfg.Now, vault: cfg.Vault, access: cfg.Access,
+		versions: kept[versionKey, *quizVersion](1000), questions: kept[compiledKey, *question.Question](20_000),
+		layouts: kept[string, *layout](20_000), unscored: make(chan struct{}, 1),
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -66,12 +95,14 @@ func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Microsec
 // Register adds the service's RPCs to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
+	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished),
+		bus.Copy(s.accommodationChanged),
 	}
 }
 
