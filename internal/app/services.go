@@ -124,8 +124,12 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{assessment.Schema, new(assessment.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
+		vault, err := secret.NewVault(p.secrets, db)
+		if err != nil {
+			return started{}, err
+		}
 		s := assessment.New(assessment.Config{
-			DB: db, Log: p.log,
+			DB: db, Log: p.log, Vault: vault,
 			Access:         accesspb.NewAccessServiceClient(p.conn("assessment", "access")),
 			Accommodations: accesspb.NewAccommodationServiceClient(p.conn("assessment", "access")),
 			Items:          learningpb.NewItemServiceClient(p.conn("assessment", "learning")), Wrong: p.limiter,

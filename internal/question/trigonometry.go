@@ -37,15 +37,19 @@ var functions = map[string]function{
 	"atan":  ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { s := newSeries(); return s.done(s.atan(x)) }),
 	"atan2": ofTwo(atan2),
 	"cbrt":  ofOne(cbrt),
-	"ceil":  ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { return integral(x, apd.RoundCeiling, 0) }),
-	"cos":   ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { _, c, err := sincos(x); return c, err }),
-	"cosh":  ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { return hyperbolic(x, (series).add) }),
+	"ceil": ofOne(func(x *apd.Decimal) (*apd.Decimal, error) {
+		return checked(func(z *apd.Decimal) (apd.Condition, error) { return working.Ceil(z, x) })
+	}),
+	"cos":  ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { _, c, err := sincos(x); return c, err }),
+	"cosh": ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { return hyperbolic(x, (series).add) }),
 	"deg2rad": ofOne(func(x *apd.Decimal) (*apd.Decimal, error) {
 		s := newSeries()
 		return s.done(s.quo(s.mul(x, piWide), half))
 	}),
-	"exp":   ofOne(exp),
-	"floor": ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { return integral(x, apd.RoundFloor, 0) }),
+	"exp": ofOne(exp),
+	"floor": ofOne(func(x *apd.Decimal) (*apd.Decimal, error) {
+		return checked(func(z *apd.Decimal) (apd.Condition, error) { return working.Floor(z, x) })
+	}),
 	"ln":    ofOne(ln),
 	"log":   ofOne(ln),
 	"log10": ofOne(log10),
@@ -80,7 +84,8 @@ var functions = map[string]function{
 // half is half a turn in degrees.
 var half = apd.New(180, 0)
 
-// integral rounds to so many places.
+// integral rounds to so many places, halves away from zero or all towards it: of apd's
+// other modes Quantize rounds what is far below the last place to 0.
 func integral(x *apd.Decimal, mode apd.Rounder, places int32) (*apd.Decimal, error) {
 	if x.Exponent >= -places {
 		return x, nil

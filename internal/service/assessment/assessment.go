@@ -21,6 +21,7 @@ package assessment
 import (
 	"embed"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -30,6 +31,8 @@ import (
 	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/question"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
@@ -54,7 +57,7 @@ type Config struct {
 	DB  *pg.DB // the schema "assessment"
 	Log *slog.Logger
 	// Access says who may share a bank with which course, and Accommodations how exams
-	// are eased for people.
+	// are eased for people; nil when nobody's are.
 	Access         accesspb.AccessServiceClient
 	Accommodations accesspb.AccommodationServiceClient
 	// Items says what is open to whom.
@@ -66,31 +69,49 @@ type Config struct {
 	Library mediapb.LibraryServiceClient
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
+	// Vault seals the keys that receipts are signed with; none is signed when nil.
+	Vault *secret.Vault
 }
 
 // Service keeps quizzes, attempts and assignments.
 type Service struct {
-	db  *pg.DB
-	log *slog.Logger
-	now func() time.Time
+	db    *pg.DB
+	log   *slog.Logger
+	now   func() time.Time
+	vault *secret.Vault
 
+	access         accesspb.AccessServiceClient
 	accommodations accesspb.AccommodationServiceClient
 	items          learningpb.ItemServiceClient
-	wrong          cache.Attempts
-	door           doorman
-	quizVersions   *otter.Cache[quizVersionKey, *quizVersion]
-	unprepared     chan struct{} // has a value when there is something to prepare
+	media          mediapb.MediaServiceClient
+	library        mediapb.LibraryServiceClient
 
-	access  accesspb.AccessServiceClient
-	media   mediapb.MediaServiceClient
-	library mediapb.LibraryServiceClient
+	wrong        cache.Attempts
+	door         doorman
+	quizVersions *otter.Cache[quizVersionKey, *quizVersion]
+	unprepared   chan struct{} // has a value when there is something to prepare
+
+	questions *otter.Cache[compiledKey, *question.Question]
+	layouts   *otter.Cache[string, *layout]
+	signer    atomic.Pointer[signer]
+	unscored  chan struct{} // has a value when there are attempts to be scored
+}
+
+// kept returns a cache of what is never changed.
+func kept[K comparable, V any](most int) *otter.Cache[K, V] {
+	return otter.Must(&otter.Options[K, V]{MaximumSize: most})
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
 	s := &Service{
-		db: cfg.DB, log: cfg.Log, now: cfg.Now, access: cfg.Access, media: cfg.Media, library: cfg.Library,
-		accommodations: cfg.Accommodations, items: cfg.Items, wrong: cfg.Wrong, quizVersions: newQuizVersions(), unprepared: make(chan struct{}, 1),
+		db: cfg.DB, log: cfg.Log, now: cfg.Now, vault: cfg.Vault,
+		access: cfg.Access, accommodations: cfg.Accommodations, items: cfg.Items, media: cfg.Media, library: cfg.Library,
+		wrong: cfg.Wrong, quizVersions: newQuizVersions(), unprepared: make(chan struct{}, 1),
+		questions: kept[compiledKey, *question.Question](20_000), layouts: kept[string, *layout](20_000), unscored: make(chan struct{}, 1),
+	}
+	if s.log == nil {
+		s.log = slog.Default()
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -106,6 +127,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterBankServiceServer(r, &bankServer{service: s})
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
 	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})
+	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.
@@ -117,6 +139,7 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.enrollmentResumed),
 		bus.Copy(s.easedAnew),
 		bus.Copy(s.postingChanged),
+		bus.Copy(s.accommodationChanged),
 	}
 }
 

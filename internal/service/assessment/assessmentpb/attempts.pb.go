@@ -1689,7 +1689,9 @@ func (x *StartAttemptRequest) GetPassword() string {
 type GetAttemptRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The attempt.
-	AttemptId     string `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	AttemptId string `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	// Only the questions of one page, from 1; those of all pages when 0.
+	Page          int32 `protobuf:"varint,2,opt,name=page,proto3" json:"page,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1729,6 +1731,13 @@ func (x *GetAttemptRequest) GetAttemptId() string {
 		return x.AttemptId
 	}
 	return ""
+}
+
+func (x *GetAttemptRequest) GetPage() int32 {
+	if x != nil {
+		return x.Page
+	}
+	return 0
 }
 
 // Asks for the caller's attempts.
@@ -2775,7 +2784,9 @@ type GetAttemptForMarkingRequest struct {
 	// The course.
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
 	// The attempt.
-	AttemptId     string `protobuf:"bytes,2,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	AttemptId string `protobuf:"bytes,2,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	// Only the questions of one page, from 1; those of all pages when 0.
+	Page          int32 `protobuf:"varint,3,opt,name=page,proto3" json:"page,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2822,6 +2833,13 @@ func (x *GetAttemptForMarkingRequest) GetAttemptId() string {
 		return x.AttemptId
 	}
 	return ""
+}
+
+func (x *GetAttemptForMarkingRequest) GetPage() int32 {
+	if x != nil {
+		return x.Page
+	}
+	return 0
 }
 
 // Names operations that shall count.
@@ -3147,10 +3165,12 @@ const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" 
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12%\n" +
 	"\aitem_id\x18\x02 \x01(\tB\f\xb2\xd4\x18\bactivityR\x06itemId\x12#\n" +
-	"\bpassword\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\bpassword\"?\n" +
+	"\bpassword\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\bpassword\"_\n" +
 	"\x11GetAttemptRequest\x12*\n" +
 	"\n" +
-	"attempt_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aattemptR\tattemptId\"\xb1\x01\n" +
+	"attempt_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aattemptR\tattemptId\x12\x1e\n" +
+	"\x04page\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x04page\"\xb1\x01\n" +
 	"\x15ListMyAttemptsRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12%\n" +
@@ -3234,12 +3254,14 @@ const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" 
 	"\x14ListAttemptsResponse\x121\n" +
 	"\x05items\x18\x01 \x03(\v2\x1b.stoa.assessment.v1.AttemptR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor\"r\n" +
+	"nextCursor\"\x92\x01\n" +
 	"\x1bGetAttemptForMarkingRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
 	"\n" +
-	"attempt_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aattemptR\tattemptId\"\xc0\x01\n" +
+	"attempt_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aattemptR\tattemptId\x12\x1e\n" +
+	"\x04page\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x04page\"\xc0\x01\n" +
 	"\x18AcceptLateAnswersRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +

@@ -96,6 +96,8 @@ func local_request_AttemptService_StartAttempt_0(ctx context.Context, marshaler 
 	return msg, metadata, err
 }
 
+var filter_AttemptService_GetAttempt_0 = &utilities.DoubleArray{Encoding: map[string]int{"attempt_id": 0}, Base: []int{1, 1, 0}, Check: []int{0, 1, 2}}
+
 func request_AttemptService_GetAttempt_0(ctx context.Context, marshaler runtime.Marshaler, client AttemptServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq GetAttemptRequest
@@ -109,6 +111,12 @@ func request_AttemptService_GetAttempt_0(ctx context.Context, marshaler runtime.
 	protoReq.AttemptId, err = runtime.String(val)
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "attempt_id", err)
+	}
+	if err := req.ParseForm(); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_AttemptService_GetAttempt_0); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
@@ -130,6 +138,12 @@ func local_request_AttemptService_GetAttempt_0(ctx context.Context, marshaler ru
 	protoReq.AttemptId, err = runtime.String(val)
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "attempt_id", err)
+	}
+	if err := req.ParseForm(); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_AttemptService_GetAttempt_0); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	msg, err := server.GetAttempt(ctx, &protoReq)
 	return msg, metadata, err
@@ -520,6 +534,8 @@ func local_request_AttemptService_ListAttempts_0(ctx context.Context, marshaler 
 	return msg, metadata, err
 }
 
+var filter_AttemptService_GetAttemptForMarking_0 = &utilities.DoubleArray{Encoding: map[string]int{"course_id": 0, "attempt_id": 1}, Base: []int{1, 1, 2, 0, 0}, Check: []int{0, 1, 1, 2, 3}}
+
 func request_AttemptService_GetAttemptForMarking_0(ctx context.Context, marshaler runtime.Marshaler, client AttemptServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq GetAttemptForMarkingRequest
@@ -541,6 +557,12 @@ func request_AttemptService_GetAttemptForMarking_0(ctx context.Context, marshale
 	protoReq.AttemptId, err = runtime.String(val)
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "attempt_id", err)
+	}
+	if err := req.ParseForm(); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_AttemptService_GetAttemptForMarking_0); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
@@ -570,6 +592,12 @@ func local_request_AttemptService_GetAttemptForMarking_0(ctx context.Context, ma
 	protoReq.AttemptId, err = runtime.String(val)
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "attempt_id", err)
+	}
+	if err := req.ParseForm(); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_AttemptService_GetAttemptForMarking_0); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	msg, err := server.GetAttemptForMarking(ctx, &protoReq)
 	return msg, metadata, err

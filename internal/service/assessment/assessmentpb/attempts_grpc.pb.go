@@ -77,7 +77,8 @@ type AttemptServiceClient interface {
 	// Returns an attempt of the caller: its questions as far as they are open, what was
 	// answered, how much time is left, and what of each client was acknowledged. Of an
 	// attempt that is over, what its review shows now. While it is paused there are no
-	// questions. Errors: attempt.not_found (404).
+	// questions. Errors: attempt.not_found (404), attempt.too_large (413): ask for it
+	// page by page.
 	GetAttempt(ctx context.Context, in *GetAttemptRequest, opts ...grpc.CallOption) (*Attempt, error)
 	// Lists the attempts of the caller, those begun last first, without their
 	// questions.
@@ -119,7 +120,8 @@ type AttemptServiceClient interface {
 	// Lists the attempts at an item, by account and number, without their questions.
 	ListAttempts(ctx context.Context, in *ListAttemptsRequest, opts ...grpc.CallOption) (*ListAttemptsResponse, error)
 	// Returns an attempt with all its questions, what was answered, and how its marks
-	// come about. Errors: attempt.not_found (404).
+	// come about. Errors: attempt.not_found (404), attempt.too_large (413): ask for it
+	// page by page.
 	GetAttemptForMarking(ctx context.Context, in *GetAttemptForMarkingRequest, opts ...grpc.CallOption) (*Attempt, error)
 	// Lists the log of an attempt in its order, with what does not count. Errors:
 	// attempt.not_found (404).
@@ -342,7 +344,8 @@ type AttemptServiceServer interface {
 	// Returns an attempt of the caller: its questions as far as they are open, what was
 	// answered, how much time is left, and what of each client was acknowledged. Of an
 	// attempt that is over, what its review shows now. While it is paused there are no
-	// questions. Errors: attempt.not_found (404).
+	// questions. Errors: attempt.not_found (404), attempt.too_large (413): ask for it
+	// page by page.
 	GetAttempt(context.Context, *GetAttemptRequest) (*Attempt, error)
 	// Lists the attempts of the caller, those begun last first, without their
 	// questions.
@@ -384,7 +387,8 @@ type AttemptServiceServer interface {
 	// Lists the attempts at an item, by account and number, without their questions.
 	ListAttempts(context.Context, *ListAttemptsRequest) (*ListAttemptsResponse, error)
 	// Returns an attempt with all its questions, what was answered, and how its marks
-	// come about. Errors: attempt.not_found (404).
+	// come about. Errors: attempt.not_found (404), attempt.too_large (413): ask for it
+	// page by page.
 	GetAttemptForMarking(context.Context, *GetAttemptForMarkingRequest) (*Attempt, error)
 	// Lists the log of an attempt in its order, with what does not count. Errors:
 	// attempt.not_found (404).

@@ -16,6 +16,7 @@ ALTER TABLE attempt
 	ADD COLUMN uncounted integer NOT NULL DEFAULT 0,
 	ADD COLUMN notices integer NOT NULL DEFAULT 0,
 	ADD COLUMN scored_at timestamptz,
+	ADD COLUMN score_after timestamptz,
 	ADD CONSTRAINT attempt_overtime CHECK (overtime IN ('submit', 'grace', 'abandon')),
 	ADD CONSTRAINT attempt_time_percent CHECK (time_percent BETWEEN 100 AND 500);
 -- Saving answers changes no column of an index: room in the page keeps it cheap.
@@ -34,6 +35,7 @@ COMMENT ON COLUMN attempt.page IS 'The page that is open where they are taken on
 COMMENT ON COLUMN attempt.clients IS 'What of each client is in the log: its highest number, the ranges that are missing below, and how far its clock is off. It can be made of the log again.';
 COMMENT ON COLUMN attempt.uncounted IS 'How many operations came too late or were refused.';
 COMMENT ON COLUMN attempt.notices IS 'How many notices there are.';
+COMMENT ON COLUMN attempt.score_after IS 'Not before when it is tried to score it again, where that has failed.';
 COMMENT ON COLUMN attempt.scored_at IS 'When what is derived was made of the log; null when it has to be made anew.';
 
 ALTER TABLE answer_operation
