@@ -130,7 +130,11 @@ var all = []service{
 		}
 		s := assessment.New(assessment.Config{
 			DB: db, Log: p.log, Vault: vault,
-			Access: accesspb.NewAccommodationServiceClient(p.conn("assessment", "access")),
+			Access:         accesspb.NewAccessServiceClient(p.conn("assessment", "access")),
+			Accommodations: accesspb.NewAccommodationServiceClient(p.conn("assessment", "access")),
+			Items:          learningpb.NewItemServiceClient(p.conn("assessment", "learning")), Wrong: p.limiter,
+			Media:   mediapb.NewMediaServiceClient(p.conn("assessment", "media")),
+			Library: mediapb.NewLibraryServiceClient(p.conn("assessment", "media")),
 		})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil

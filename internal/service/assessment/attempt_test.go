@@ -40,7 +40,7 @@ func pick(seq int64, slot int32, keys ...string) *assessmentpb.Operation {
 	}}
 }
 
-func write(seq int64, slot int32, text string) *assessmentpb.Operation {
+func text(seq int64, slot int32, text string) *assessmentpb.Operation {
 	return &assessmentpb.Operation{ClientSeq: seq, Kind: opAnswer, Slot: slot, Answer: &questionpb.Answer{
 		Content: &questionpb.Answer_Essay{Essay: &questionpb.EssayAnswer{Text: text}},
 	}}
@@ -161,7 +161,7 @@ func TestAttempt(t *testing.T) {
 	if err != nil || again.GetId() != st.attempt.GetId() {
 		t.Errorf("begun again: %v, %v", again.GetId(), err)
 	}
-	expect(t, "three", st.verdicts(laptop, pick(1, 1, "a"), pick(2, 2, "b"), write(3, 4, "Because.")), "accepted, accepted, accepted")
+	expect(t, "three", st.verdicts(laptop, pick(1, 1, "a"), pick(2, 2, "b"), text(3, 4, "Because.")), "accepted, accepted, accepted")
 	w.later(time.Minute)
 	expect(t, "changed", st.verdicts(laptop, pick(4, 2, "a"), do(5, opFlag, 3)), "accepted, accepted")
 	a := st.get()

@@ -16,7 +16,9 @@ import (
 	"github.com/stoa-lms/stoa/internal/question/questionpb"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/secret"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
+	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
 // world is the service on a database of its own.
@@ -25,6 +27,8 @@ type world struct {
 	db      *pg.DB
 	service *Service
 	harness *rpctest.Harness
+
+	around  *around
 
 	attempts assessmentpb.AttemptServiceClient
 
@@ -53,7 +57,8 @@ func newWorldOn(t testing.TB, db *pg.DB, allow rpctest.Allow) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.service = New(Config{DB: w.db, Vault: vault, Now: w.now, Log: rpctest.Log(t)})
+	w.around = &around{items: map[string]*learningpb.ItemAccess{}, eases: map[string][]*accesspb.Ease{}}
+	w.service = New(Config{DB: w.db, Vault: vault, Now: w.now, Log: rpctest.Log(t), Accommodations: w.around, Items: w.around})
 	w.harness = rpctest.New(t, allow)
 	w.service.Register(w.harness)
 	w.attempts = assessmentpb.NewAttemptServiceClient(w.harness.As("edge"))
@@ -86,19 +91,6 @@ func (w *world) exec(sql string, args ...any) {
 		return err
 	}); err != nil {
 		w.t.Fatalf("%s: %v", sql, err)
-	}
-}
-
-// hear runs a handler in a transaction of its own, as the bus does.
-func hear[E proto.Message](w *world, handle func(context.Context, *pg.Tx, E) error, events ...E) {
-	w.t.Helper()
-	for _, e := range events {
-		if err := w.db.InTx(context.Background(), func(tx *pg.Tx) error {
-			tx.Exempt("a copy")
-			return handle(context.Background(), tx, e)
-		}); err != nil {
-			w.t.Fatalf("hear %T: %v", e, err)
-		}
 	}
 }
 
@@ -147,6 +139,15 @@ type taken struct {
 func (w *world) publishQuiz(course string, settings *assessmentpb.QuizSettings) taken {
 	w.t.Helper()
 	t := taken{course, id.New("activity"), id.New("quiz")}
+	for _, sec := range settings.GetSections() {
+		for _, slot := range sec.GetSlots() {
+			of, err := w.service.question(context.Background(), w.db, questionKey{slot.GetQuestion().GetQuestionId(), 1}, question.Version)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			slot.GetQuestion().Points, slot.GetQuestion().Kind = of.Points().String(), of.Kind()
+		}
+	}
 	text, err := proto.Marshal(settings)
 	if err != nil {
 		w.t.Fatal(err)
