@@ -23,9 +23,13 @@ import (
 func (r *bankServer) ArrangeQuestions(ctx context.Context, req *assessmentpb.ArrangeQuestionsRequest) (*assessmentpb.ArrangeQuestionsResponse, error) {
 	add, remove := cleanTags(req.GetAddTags()), cleanTags(req.GetRemoveTags())
 	return idempotency.Do(ctx, r.service.db, req, func(tx *pg.Tx) (*assessmentpb.ArrangeQuestionsResponse, error) {
+		// Locked first and read then: a row that was waited for is read as it is now.
+		if _, err := tx.Exec(ctx, `SELECT FROM question WHERE id = ANY($2) AND course_id = $1 ORDER BY id FOR UPDATE`, req.GetCourseId(), req.GetQuestionIds()); err != nil {
+			return nil, err
+		}
 		rows, err := tx.Query(ctx, `
 			SELECT `+bankQuestionColumns+` FROM question q JOIN question_version v ON v.question_id = q.id AND v.version = q.version
-			WHERE q.id = ANY($2) AND q.course_id = $1 AND q.deleted_at IS NULL ORDER BY q.id FOR UPDATE OF q`, req.GetCourseId(), req.GetQuestionIds())
+			WHERE q.id = ANY($2) AND q.course_id = $1 AND q.deleted_at IS NULL ORDER BY q.id`, req.GetCourseId(), req.GetQuestionIds())
 		if err != nil {
 			return nil, err
 		}
@@ -52,7 +56,7 @@ func (r *bankServer) ArrangeQuestions(ctx context.Context, req *assessmentpb.Arr
 				return nil, fault.InvalidField("add_tags", "question.too_many_tags", fmt.Sprintf("%s would have %d tags; %d are the most.", q.ID, len(tags), maxTags))
 			}
 			ids, categories = append(ids, q.ID), append(categories, category)
-			tagLists, tagWords, markLists = append(tagLists, jsonList(tags)), append(tagWords, strings.Join(tags, " ")), append(markLists, jsonList(marks(q.CourseID, q.Kind, tags)))
+			tagLists, tagWords, markLists = append(tagLists, jsonList(tags)), append(tagWords, strings.Join(tags, " ")), append(markLists, jsonList(marks(q.Kind, tags)))
 		}
 		res := &assessmentpb.ArrangeQuestionsResponse{Changed: int32(len(ids))} //nolint:gosec // at most 500
 		if len(ids) == 0 {

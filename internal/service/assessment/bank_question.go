@@ -61,7 +61,7 @@ func write(path string, content *questionpb.QuestionContent, tags []string) (wri
 	}
 	w := written{
 		ID: id.New("question"), Tags: cleanTags(tags),
-		kind: question.KindOf(content), title: content.GetTitle(), body: body, hash: hash[:], words: question.AllWords(content, maxWords),
+		kind: question.KindOf(content), title: content.GetTitle(), body: body, hash: hash[:], words: question.Texts(content, maxWords),
 	}
 	return w, nil
 }
@@ -93,8 +93,8 @@ func cleanTags(tags []string) []string {
 }
 
 // marks are the words of a question that no text has: by them, lists are filtered.
-func marks(courseID, kind string, tags []string) []string {
-	out := []string{"=" + courseID, "~" + kind}
+func marks(kind string, tags []string) []string {
+	out := []string{"~" + kind}
 	for _, t := range tags {
 		out = append(out, "#"+t)
 	}
@@ -162,7 +162,7 @@ func (s *Service) insertQuestions(ctx context.Context, tx *pg.Tx, courseID, cate
 	)
 	for _, q := range questions {
 		ids, kinds, titles, words = append(ids, q.ID), append(kinds, q.kind), append(titles, q.title), append(words, q.words)
-		tagLists, markLists = append(tagLists, jsonList(q.Tags)), append(markLists, jsonList(marks(courseID, q.kind, q.Tags)))
+		tagLists, markLists = append(tagLists, jsonList(q.Tags)), append(markLists, jsonList(marks(q.kind, q.Tags)))
 		tagWords, bodies, hashes = append(tagWords, strings.Join(q.Tags, " ")), append(bodies, q.body), append(hashes, q.hash)
 	}
 	now, by := s.time(), auth.From(ctx).Account
@@ -233,16 +233,17 @@ func (q bankQuestion) pb(short bool) (*assessmentpb.BankQuestion, error) {
 // readQuestion returns a question that a course may use with one of its versions, the
 // current one for 0. With own it has to be of the course's own bank, and is locked.
 func readQuestion(ctx context.Context, q pg.Querier, courseID, questionID string, version int32, own bool) (bankQuestion, error) {
-	sql := `
-		SELECT ` + bankQuestionColumns + `
-		FROM question q JOIN question_version v ON v.question_id = q.id AND v.version = CASE $3::integer WHEN 0 THEN q.version ELSE $3 END
-		WHERE q.id = $2 AND q.deleted_at IS NULL AND `
 	if own {
-		sql += `q.course_id = $1 FOR UPDATE OF q`
-	} else {
-		sql += `(q.course_id = $1 OR EXISTS (SELECT FROM bank_share s WHERE s.course_id = q.course_id AND s.with_course_id = $1))`
+		if _, err := q.Exec(ctx, `SELECT FROM question WHERE id = $1 AND course_id = $2 FOR UPDATE`, questionID, courseID); err != nil {
+			return bankQuestion{}, err
+		}
 	}
-	rows, err := q.Query(ctx, sql, courseID, questionID, version)
+	rows, err := q.Query(ctx, `
+		SELECT `+bankQuestionColumns+`
+		FROM question q JOIN question_version v ON v.question_id = q.id AND v.version = CASE $3::integer WHEN 0 THEN q.version ELSE $3 END
+		WHERE q.id = $2 AND q.deleted_at IS NULL
+			AND (q.course_id = $1 OR NOT $4 AND EXISTS (SELECT FROM bank_share s WHERE s.course_id = q.course_id AND s.with_course_id = $1))`,
+		courseID, questionID, version, own)
 	if err != nil {
 		return bankQuestion{}, err
 	}
@@ -338,7 +339,7 @@ func (r *bankServer) UpdateQuestion(ctx context.Context, req *assessmentpb.Updat
 		if err := tx.QueryRow(ctx, `
 			UPDATE question SET category_id = nullif($2, ''), tags = $3, tag_words = $4, marks = $5, updated_at = $6, revision = revision + 1
 			WHERE id = $1 RETURNING revision, updated_at`,
-			q.ID, q.CategoryID, q.Tags, strings.Join(q.Tags, " "), marks(q.CourseID, q.Kind, q.Tags), now).Scan(&q.Revision, &q.UpdatedAt); err != nil {
+			q.ID, q.CategoryID, q.Tags, strings.Join(q.Tags, " "), marks(q.Kind, q.Tags), now).Scan(&q.Revision, &q.UpdatedAt); err != nil {
 			return nil, err
 		}
 		out, err := q.pb(false)
@@ -390,7 +391,7 @@ func (r *bankServer) SetQuestionVersion(ctx context.Context, req *assessmentpb.S
 		if err != nil {
 			return nil, err
 		}
-		if err := pointAt(ctx, tx, q.ID, q.Version, q.Title, question.AllWords(content, maxWords)); err != nil {
+		if err := pointAt(ctx, tx, q.ID, q.Version, q.Title, question.Texts(content, maxWords)); err != nil {
 			return nil, err
 		}
 		q.Current = q.Version

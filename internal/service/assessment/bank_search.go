@@ -54,31 +54,32 @@ func (r *bankServer) ListQuestions(ctx context.Context, req *assessmentpb.ListQu
 type questionFilter struct {
 	bank       string
 	categories []string // nil for all
-	marks      string   // a tsquery
-	marked     bool     // whether marks has more than the bank
+	marks      string   // a tsquery; empty for all
 }
 
 func filterOf(ctx context.Context, db pg.Querier, bank string, req *assessmentpb.ListQuestionsRequest) (questionFilter, error) {
-	f := questionFilter{bank: bank, marks: lexeme("=" + bank)}
+	f := questionFilter{bank: bank}
+	var all []string
 	if req.GetKind() != "" {
-		f.marks, f.marked = f.marks+" & "+lexeme("~"+req.GetKind()), true
+		all = append(all, lexeme("~"+req.GetKind()))
 	}
 	for _, t := range cleanTags(req.GetTags()) {
-		f.marks, f.marked = f.marks+" & "+lexeme("#"+t), true
+		all = append(all, lexeme("#"+t))
 	}
+	f.marks = strings.Join(all, " & ")
 	if req.GetCategoryId() == "" {
 		return f, nil
 	}
-	all, err := tree(ctx, db, []string{bank})
+	categories, err := tree(ctx, db, []string{bank})
 	if err != nil {
 		return f, err
 	}
-	if _, ok := find(all, req.GetCategoryId()); !ok {
+	if _, ok := find(categories, req.GetCategoryId()); !ok {
 		return f, ErrCategoryNotFound
 	}
 	f.categories = []string{req.GetCategoryId()}
 	if req.GetDeep() {
-		f.categories = under(all, req.GetCategoryId())
+		f.categories = under(categories, req.GetCategoryId())
 	}
 	return f, nil
 }
@@ -98,7 +99,7 @@ func newestQuestions(ctx context.Context, db pg.Querier, f questionFilter, size 
 		before = values[0]
 	}
 	where := `q.course_id = $1`
-	if f.marked {
+	if f.marks != "" {
 		where = `q.words @@ $5::tsquery AND ` + where
 	}
 	rows, err := db.Query(ctx, `
@@ -108,7 +109,7 @@ func newestQuestions(ctx context.Context, db pg.Querier, f questionFilter, size 
 			ORDER BY q.id DESC LIMIT $4
 		)
 		SELECT `+bankQuestionColumns+` FROM page JOIN question q ON q.id = page.id JOIN question_version v ON v.question_id = q.id AND v.version = q.version
-		ORDER BY q.id DESC`, f.bank, before, f.categories, size+1, f.marks)
+		ORDER BY q.id DESC`, planned, f.bank, before, f.categories, size+1, f.marks)
 	if err != nil {
 		return nil, "", err
 	}
@@ -129,35 +130,37 @@ type rankedQuestion struct {
 	Rank int64
 }
 
+// planned has the database plan a query for its values: whether words are common
+// decides between the index on words and that in the order of the list.
+const planned = pgx.QueryExecModeCacheDescribe
+
+// Searches: for whole words, and where nothing has them with the last one begun.
+const (
+	wholeSearch = "whole"
+	begunSearch = "begun"
+)
+
 // searchQuestions lists what has the words. Of more than 1,000 the newest 1,000 are
-// ranked, so that a word that most questions have costs no more than a rare one.
+// ranked, so that a word that most questions have costs no more than a rare one. Where
+// nothing has them the last word may be the beginning of one. Not both at once: how
+// common it is what begins with a word the database can't tell.
 func searchQuestions(ctx context.Context, db pg.Querier, f questionFilter, query string, size int, cursor string) ([]bankQuestion, string, error) {
-	rank, before := int64(math.MaxInt64), ""
-	if values, err := page.Values(cursor, 2); err != nil {
-		return nil, "", err
-	} else if values != nil {
-		if rank, err = strconv.ParseInt(values[0], 10, 64); err != nil {
-			return nil, "", page.ErrCursor
-		}
-		before = values[1]
-	}
-	rows, err := db.Query(ctx, `
-		WITH asked AS (SELECT websearch_to_tsquery('simple', $5) && $6::tsquery AS words
-		), found AS MATERIALIZED (
-			SELECT q.id, q.words FROM question q, asked
-			WHERE q.words @@ ($4::tsquery && asked.words) AND q.deleted_at IS NULL AND ($3::text[] IS NULL OR q.category_id = ANY($3))
-			ORDER BY q.id DESC LIMIT 1000
-		), ranked AS (
-			SELECT found.id, (1000000 * ts_rank(found.words, asked.words))::bigint AS rank FROM found, asked
-		), page AS MATERIALIZED (
-			SELECT id, rank FROM ranked WHERE (rank, id) < ($1, $2) ORDER BY rank DESC, id DESC LIMIT $7
-		)
-		SELECT `+bankQuestionColumns+`, page.rank FROM page JOIN question q ON q.id = page.id JOIN question_version v ON v.question_id = q.id AND v.version = q.version
-		ORDER BY page.rank DESC, q.id DESC`, rank, before, f.categories, f.marks, wholeWords(query), begunWord(query), size+1)
+	search, rank, before := wholeSearch, int64(math.MaxInt64), ""
+	values, err := page.Values(cursor, 3)
 	if err != nil {
 		return nil, "", err
 	}
-	ranked, err := pgx.CollectRows(rows, pgx.RowToStructByName[rankedQuestion])
+	if values != nil {
+		if rank, err = strconv.ParseInt(values[1], 10, 64); err != nil || values[0] != wholeSearch && values[0] != begunSearch {
+			return nil, "", page.ErrCursor
+		}
+		search, before = values[0], values[2]
+	}
+	ranked, err := rankQuestions(ctx, db, f, search, query, rank, before, size+1)
+	if err == nil && len(ranked) == 0 && values == nil {
+		search = begunSearch
+		ranked, err = rankQuestions(ctx, db, f, search, query, rank, before, size+1)
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("search: %w", err)
 	}
@@ -169,7 +172,37 @@ func searchQuestions(ctx context.Context, db pg.Querier, f questionFilter, query
 		return items, "", nil
 	}
 	last := ranked[size-1]
-	return items[:size], page.Cursor(strconv.FormatInt(last.Rank, 10), last.ID), nil
+	return items[:size], page.Cursor(search, strconv.FormatInt(last.Rank, 10), last.ID), nil
+}
+
+// rankQuestions returns what a search finds behind a rank and an id.
+func rankQuestions(ctx context.Context, db pg.Querier, f questionFilter, search, query string, rank int64, before string, limit int) ([]rankedQuestion, error) {
+	asked, begun := `websearch_to_tsquery('simple', $5)`, ""
+	if search == begunSearch {
+		word := lastWord(query)
+		if word == len(query) {
+			return nil, nil
+		}
+		asked += ` && $8::tsquery`
+		begun, query = lexeme(strings.ToLower(query[word:]))+":*", query[:word]
+	}
+	rows, err := db.Query(ctx, `
+		WITH found AS MATERIALIZED (
+			SELECT q.id, q.words FROM question q
+			WHERE q.course_id = $4 AND q.words @@ (`+asked+`) AND ($6 = '' OR q.words @@ $6::tsquery) AND ($8::text IS NOT NULL) AND q.deleted_at IS NULL AND ($3::text[] IS NULL OR q.category_id = ANY($3))
+			ORDER BY q.id DESC LIMIT 1000
+		), ranked AS (
+			SELECT id, (1000000 * ts_rank(words, `+asked+`))::bigint AS rank FROM found
+		), page AS MATERIALIZED (
+			SELECT id, rank FROM ranked WHERE (rank, id) < ($1, $2) ORDER BY rank DESC, id DESC LIMIT $7
+		)
+		SELECT `+bankQuestionColumns+`, page.rank FROM page JOIN question q ON q.id = page.id JOIN question_version v ON v.question_id = q.id AND v.version = q.version
+		ORDER BY page.rank DESC, q.id DESC`,
+		planned, rank, before, f.categories, f.bank, query, f.marks, limit, begun)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByName[rankedQuestion])
 }
 
 // lastWord returns where the last word of a query begins, if it may be the beginning
@@ -186,15 +219,4 @@ func lastWord(query string) int {
 		return len(query)
 	}
 	return start
-}
-
-func wholeWords(query string) string { return query[:lastWord(query)] }
-
-// begunWord returns the last word as a tsquery for what begins with it.
-func begunWord(query string) string {
-	word := strings.ToLower(query[lastWord(query):])
-	if word == "" {
-		return ""
-	}
-	return lexeme(word) + ":*"
 }

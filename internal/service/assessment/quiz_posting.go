@@ -15,27 +15,28 @@ import (
 // each of them, and for all others that nothing is posted, so that a mark which comes
 // later is not shown before it is posted itself.
 func (s *Service) postingChanged(ctx context.Context, tx *pg.Tx, e *gradespb.PostingChanged) error {
-	accounts, posted := e.GetAccountIds(), e.GetPosted()
-	if len(accounts) == 0 {
+	accounts, everybody := e.GetAccountIds(), len(e.GetAccountIds()) == 0
+	whole := everybody && e.GetPolicy() == "manual" && e.GetPosted()
+	if everybody {
 		accounts = []string{""}
-		if e.GetPolicy() == "manual" && posted {
-			posted = false
-			if _, err := tx.Exec(ctx, `
-				INSERT INTO posting AS p (course_id, item_id, account_id, policy, posted, version)
-				SELECT course_id, item_id, account_id, 'manual', true, $3 FROM quiz_mark WHERE course_id = $1 AND item_id = $2 AND state <> 'none' ORDER BY account_id
-				ON CONFLICT ON CONSTRAINT posting_pkey DO UPDATE SET policy = EXCLUDED.policy, posted = EXCLUDED.posted, version = EXCLUDED.version
-				WHERE p.version < EXCLUDED.version`, e.GetCourseId(), e.GetItemId(), e.GetVersion()); err != nil {
-				return fmt.Errorf("store postings: %w", err)
-			}
-		}
 	}
-	_, err := tx.Exec(ctx, `
+	tag, err := tx.Exec(ctx, `
 		INSERT INTO posting AS p (course_id, item_id, account_id, policy, posted, version)
 		SELECT $1, $2, a, $4, $5, $6 FROM unnest($3::text[]) AS a ORDER BY a
 		ON CONFLICT ON CONSTRAINT posting_pkey DO UPDATE SET policy = EXCLUDED.policy, posted = EXCLUDED.posted, version = EXCLUDED.version
-		WHERE p.version < EXCLUDED.version`, e.GetCourseId(), e.GetItemId(), accounts, e.GetPolicy(), posted, e.GetVersion())
+		WHERE p.version < EXCLUDED.version`, e.GetCourseId(), e.GetItemId(), accounts, e.GetPolicy(), e.GetPosted() && !whole, e.GetVersion())
 	if err != nil {
 		return fmt.Errorf("store posting: %w", err)
+	}
+	if !whole || tag.RowsAffected() == 0 { // of what came late, others may have a mark by now
+		return nil
+	}
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO posting AS p (course_id, item_id, account_id, policy, posted, version)
+		SELECT course_id, item_id, account_id, 'manual', true, $3 FROM quiz_mark WHERE course_id = $1 AND item_id = $2 AND state <> 'none' ORDER BY account_id
+		ON CONFLICT ON CONSTRAINT posting_pkey DO UPDATE SET policy = EXCLUDED.policy, posted = EXCLUDED.posted, version = EXCLUDED.version
+		WHERE p.version < EXCLUDED.version`, e.GetCourseId(), e.GetItemId(), e.GetVersion()); err != nil {
+		return fmt.Errorf("store postings: %w", err)
 	}
 	return nil
 }

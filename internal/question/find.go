@@ -7,9 +7,9 @@ import (
 	pb "github.com/stoa-lms/stoa/internal/question/questionpb"
 )
 
-// AllWords returns the texts of a question but its title, at most so many bytes of
+// Texts returns the texts of a question but its title, at most so many bytes of
 // them, for finding it: what is shown, and what answers are held against.
-func AllWords(q *pb.QuestionContent, most int) string {
+func Texts(q *pb.QuestionContent, most int) string {
 	var all strings.Builder
 	add := func(text string) {
 		if all.Len() < most {
