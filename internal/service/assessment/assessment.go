@@ -3,7 +3,8 @@
 //
 // It answers assessmentpb.BankService: the banks of questions, their versions, and
 // with which courses they are shared; assessmentpb.QuizService: quizzes as their authors
-// see them; and assessmentpb.MyQuizService: as those who take them do.
+// see them; assessmentpb.MyQuizService: as those who take them do; and
+// assessmentpb.AttemptService: attempts, the log of answers, and receipts.
 //
 // It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
 // which says that something was handed in.
@@ -68,48 +69,47 @@ type Config struct {
 	// Media and Library have the pictures of questions.
 	Media   mediapb.MediaServiceClient
 	Library mediapb.LibraryServiceClient
-	// Now is the clock; time.Now when nil.
-	Now func() time.Time
 	// Vault seals the keys that receipts are signed with; none is signed when nil.
 	Vault *secret.Vault
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
 }
 
 // Service keeps quizzes, attempts and assignments.
 type Service struct {
-	db    *pg.DB
-	log   *slog.Logger
-	now   func() time.Time
-	vault *secret.Vault
+	db  *pg.DB
+	log *slog.Logger
+	now func() time.Time
 
-	access         accesspb.AccessServiceClient
 	accommodations accesspb.AccommodationServiceClient
 	items          learningpb.ItemServiceClient
-	media          mediapb.MediaServiceClient
-	library        mediapb.LibraryServiceClient
+	wrong          cache.Attempts
+	door           doorman
+	quizVersions   *otter.Cache[quizVersionKey, *quizVersion]
+	unprepared     chan struct{} // has a value when there is something to prepare
 
-	wrong        cache.Attempts
-	door         doorman
-	quizVersions *otter.Cache[quizVersionKey, *quizVersion]
-	unprepared   chan struct{} // has a value when there is something to prepare
+	access  accesspb.AccessServiceClient
+	media   mediapb.MediaServiceClient
+	library mediapb.LibraryServiceClient
 
+	vault     *secret.Vault
 	questions *otter.Cache[compiledKey, *question.Question]
 	layouts   *otter.Cache[string, *layout]
 	signer    atomic.Pointer[signer]
 	unscored  chan struct{} // has a value when there are attempts to be scored
 }
 
-// kept returns a cache of what is never changed.
-func kept[K comparable, V any](most int) *otter.Cache[K, V] {
+// forGood returns a cache of what is never changed.
+func forGood[K comparable, V any](most int) *otter.Cache[K, V] {
 	return otter.Must(&otter.Options[K, V]{MaximumSize: most})
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
 	s := &Service{
-		db: cfg.DB, log: cfg.Log, now: cfg.Now, vault: cfg.Vault,
-		access: cfg.Access, accommodations: cfg.Accommodations, items: cfg.Items, media: cfg.Media, library: cfg.Library,
-		wrong: cfg.Wrong, quizVersions: newQuizVersions(), unprepared: make(chan struct{}, 1),
-		questions: kept[compiledKey, *question.Question](20_000), layouts: kept[string, *layout](20_000), unscored: make(chan struct{}, 1),
+		db: cfg.DB, log: cfg.Log, now: cfg.Now, access: cfg.Access, media: cfg.Media, library: cfg.Library,
+		accommodations: cfg.Accommodations, items: cfg.Items, wrong: cfg.Wrong, quizVersions: newQuizVersions(), unprepared: make(chan struct{}, 1),
+		vault: cfg.Vault, questions: forGood[compiledKey, *question.Question](20_000), layouts: forGood[string, *layout](20_000), unscored: make(chan struct{}, 1),
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -141,7 +141,6 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.enrollmentResumed),
 		bus.Copy(s.easedAnew),
 		bus.Copy(s.postingChanged),
-		bus.Copy(s.accommodationChanged),
 	}
 }
 

@@ -123,7 +123,7 @@ func (s *Service) viewRunning(ctx context.Context, q pg.Querier, a *attempt, l *
 			if err != nil {
 				return err
 			}
-			v.Outcome = told(in, rules, state, review)
+			v.Outcome = tellable(in, rules, state, review)
 			v.Open = v.Open && !state.Ended()
 		}
 		out.Questions = append(out.Questions, v)
@@ -147,7 +147,7 @@ func (s *Service) viewOver(ctx context.Context, q pg.Querier, a *attempt, l *lay
 			return err
 		}
 		v := sl.view(in, r.done)
-		v.Outcome = told(r.in, r.rules, r.state, review)
+		v.Outcome = tellable(r.in, r.rules, r.state, review)
 		out.Questions = append(out.Questions, v)
 	}
 	return nil
