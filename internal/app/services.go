@@ -124,14 +124,20 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{assessment.Schema, new(assessment.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
+		vault, err := secret.NewVault(p.secrets, db)
+		if err != nil {
+			return started{}, err
+		}
 		s := assessment.New(assessment.Config{
-			DB: db, Log: p.log,
-			Access:  accesspb.NewAccessServiceClient(p.conn("assessment", "access")),
+			DB: db, Log: p.log, Vault: vault,
+			Access:         accesspb.NewAccessServiceClient(p.conn("assessment", "access")),
+			Accommodations: accesspb.NewAccommodationServiceClient(p.conn("assessment", "access")),
+			Items:          learningpb.NewItemServiceClient(p.conn("assessment", "learning")), Wrong: p.limiter,
 			Media:   mediapb.NewMediaServiceClient(p.conn("assessment", "media")),
 			Library: mediapb.NewLibraryServiceClient(p.conn("assessment", "media")),
 		})
 		s.Register(p.server)
-		return started{s.Handlers(), nil}, nil
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{grades.Schema, new(grades.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := grades.New(grades.Config{DB: db, Log: p.log})

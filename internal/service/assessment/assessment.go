@@ -2,28 +2,42 @@
 // them: the log of each attempt, and the marks that follow from it.
 //
 // It answers assessmentpb.BankService: the banks of questions, their versions, and
-// with which courses they are shared; and assessmentpb.QuizService.
+// with which courses they are shared; assessmentpb.QuizService: quizzes as their authors
+// see them; assessmentpb.MyQuizService: as those who take them do; and
+// assessmentpb.AttemptService: attempts, the log of answers, and receipts.
 //
-// It sends nothing yet.
+// It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
+// which says that something was handed in.
 //
-// It hears courses' CoursePublished: where in a course quizzes and assignments stand.
+// It hears courses' CoursePublished: where in a course quizzes and assignments stand,
+// and ActivitiesCopied: which quizzes copies of courses show;
+// access's EnrollmentStarted, EnrollmentEnded and EnrollmentResumed, for whom attempts
+// are made ahead, and AccommodationChanged, for whom anew; and grades' PostingChanged,
+// which says whose grades may be shown.
 //
-// It calls access (who may share a bank with a course) and media (pictures of
-// questions).
+// It calls access (who may do something in another course, how exams are eased for
+// people), learning (what is open to whom, and by when it is due) and media (pictures
+// of questions).
 package assessment
 
 import (
 	"embed"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
+	"github.com/maypok86/otter/v2"
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/question"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
+	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
@@ -44,11 +58,19 @@ var (
 type Config struct {
 	DB  *pg.DB // the schema "assessment"
 	Log *slog.Logger
-	// Access says who may share a bank with which course.
-	Access accesspb.AccessServiceClient
+	// Access says who may share a bank with which course, and Accommodations how exams
+	// are eased for people; nil when nobody's are.
+	Access         accesspb.AccessServiceClient
+	Accommodations accesspb.AccommodationServiceClient
+	// Items says what is open to whom.
+	Items learningpb.ItemServiceClient
+	// Wrong counts wrong passwords of quizzes; nobody does when nil.
+	Wrong cache.Attempts
 	// Media and Library have the pictures of questions.
 	Media   mediapb.MediaServiceClient
 	Library mediapb.LibraryServiceClient
+	// Vault seals the keys that receipts are signed with; none is signed when nil.
+	Vault *secret.Vault
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
@@ -59,14 +81,39 @@ type Service struct {
 	log *slog.Logger
 	now func() time.Time
 
+	accommodations accesspb.AccommodationServiceClient
+	items          learningpb.ItemServiceClient
+	wrong          cache.Attempts
+	door           doorman
+	quizVersions   *otter.Cache[quizVersionKey, *quizVersion]
+	unprepared     chan struct{} // has a value when there is something to prepare
+
 	access  accesspb.AccessServiceClient
 	media   mediapb.MediaServiceClient
 	library mediapb.LibraryServiceClient
+
+	vault     *secret.Vault
+	questions *otter.Cache[compiledKey, *question.Question]
+	layouts   *otter.Cache[string, *layout]
+	signer    atomic.Pointer[signer]
+	unscored  chan struct{} // has a value when there are attempts to be scored
+}
+
+// forGood returns a cache of what is never changed.
+func forGood[K comparable, V any](most int) *otter.Cache[K, V] {
+	return otter.Must(&otter.Options[K, V]{MaximumSize: most})
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, access: cfg.Access, media: cfg.Media, library: cfg.Library}
+	s := &Service{
+		db: cfg.DB, log: cfg.Log, now: cfg.Now, access: cfg.Access, media: cfg.Media, library: cfg.Library,
+		accommodations: cfg.Accommodations, items: cfg.Items, wrong: cfg.Wrong, quizVersions: newQuizVersions(), unprepared: make(chan struct{}, 1),
+		vault: cfg.Vault, questions: forGood[compiledKey, *question.Question](20_000), layouts: forGood[string, *layout](20_000), unscored: make(chan struct{}, 1),
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -80,12 +127,20 @@ func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Microsec
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterBankServiceServer(r, &bankServer{service: s})
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
+	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})
+	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished),
+		bus.Copy(s.activitiesCopied),
+		bus.Copy(s.enrollmentStarted),
+		bus.Copy(s.enrollmentEnded),
+		bus.Copy(s.enrollmentResumed),
+		bus.Copy(s.easedAnew),
+		bus.Copy(s.postingChanged),
 	}
 }
 

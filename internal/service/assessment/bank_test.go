@@ -52,7 +52,7 @@ func (o *outside) ResolvePermissions(_ context.Context, req *accesspb.ResolvePer
 	for _, q := range req.GetSubjects() {
 		var has []string
 		if o.editor[q.GetAccountId()+q.GetCourseId()] {
-			has = []string{"course.view", "question.edit", "question.read"}
+			has = []string{"course.view", "question.edit", "question.read", "assessment.edit"}
 		}
 		res.Answers = append(res.Answers, &accesspb.ResolvePermissionsResponse_Answer{Permissions: has})
 	}

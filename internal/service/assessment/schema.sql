@@ -1,6 +1,34 @@
 -- What the migrations make of the schema "assessment". Generated; do not edit:
 -- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
 
+CREATE TABLE accommodation_task (
+	account_id text COLLATE "C" NOT NULL,
+	version bigint NOT NULL DEFAULT 1,
+	retry_at timestamp with time zone NOT NULL,
+	CONSTRAINT accommodation_task_pkey PRIMARY KEY (account_id)
+);
+CREATE INDEX accommodation_task_due ON accommodation_task USING btree (retry_at);
+COMMENT ON TABLE accommodation_task IS 'Accounts for whom something was eased, and whose running attempts have to follow. Gone once they have. Personal data: the id.';
+
+CREATE TABLE answer_acceptance (
+	attempt_id text COLLATE "C" NOT NULL,
+	seq bigint NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	reason text NOT NULL,
+	accepted_at timestamp with time zone NOT NULL,
+	CONSTRAINT answer_acceptance_pkey PRIMARY KEY (attempt_id, seq),
+	CONSTRAINT answer_acceptance_operation FOREIGN KEY (attempt_id, seq) REFERENCES answer_operation(attempt_id, seq)
+);
+CREATE OR REPLACE FUNCTION only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION 'the log of answers only grows: %', TG_TABLE_NAME;
+END $function$;
+CREATE TRIGGER answer_acceptance_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON answer_acceptance FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
+COMMENT ON TABLE answer_acceptance IS 'Operations that staff had count although they were too late or refused. Appended to and never changed. Personal data of the account that decided: its id and its reason. Kept with the attempt.';
+
 CREATE TABLE answer_operation (
 	attempt_id text COLLATE "C" NOT NULL,
 	seq bigint NOT NULL,
@@ -12,17 +40,30 @@ CREATE TABLE answer_operation (
 	client_time timestamp with time zone,
 	received_at timestamp with time zone NOT NULL,
 	verdict text COLLATE "C" NOT NULL,
+	page integer NOT NULL DEFAULT 0,
+	code text COLLATE "C" NOT NULL DEFAULT ''::text,
 	CONSTRAINT answer_operation_pkey PRIMARY KEY (attempt_id, seq),
 	CONSTRAINT answer_operation_once UNIQUE (attempt_id, client_id, client_seq),
-	CONSTRAINT answer_operation_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id)
+	CONSTRAINT answer_operation_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id),
+	CONSTRAINT answer_operation_verdict CHECK ((verdict = ANY (ARRAY['accepted'::text, 'late'::text, 'overtaken'::text, 'too_late'::text, 'refused'::text])))
 );
+CREATE OR REPLACE FUNCTION only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION 'the log of answers only grows: %', TG_TABLE_NAME;
+END $function$;
+CREATE TRIGGER answer_operation_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON answer_operation FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
 COMMENT ON TABLE answer_operation IS 'The log of what students answered, appended to and never changed: what an attempt''s state and score are made of. Personal data of the account whose attempt it is: their answers, and when they gave them. Kept with the attempt.';
 COMMENT ON COLUMN answer_operation.seq IS 'Its number in the attempt, from 1 without gaps, in the order of arrival.';
 COMMENT ON COLUMN answer_operation.client_id IS 'The device or tab that sent it, as it calls itself, or "server".';
-COMMENT ON COLUMN answer_operation.client_seq IS 'Its number at the client, from 1.';
+COMMENT ON COLUMN answer_operation.client_seq IS 'Its number at the client, from 1; of the server''s own, seq.';
 COMMENT ON COLUMN answer_operation.slot IS 'The question; 0 for the attempt as a whole.';
-COMMENT ON COLUMN answer_operation.value IS 'The canonical JSON of what was given.';
-COMMENT ON COLUMN answer_operation.verdict IS 'Whether it counts: accepted, late (came in the time of grace and counts), too_late (does not count), refused (of a part that is closed).';
+COMMENT ON COLUMN answer_operation.value IS 'The canonical JSON of what was given, as docs/answers.md says; null where nothing is.';
+COMMENT ON COLUMN answer_operation.verdict IS 'What was told: accepted, late (came in the time of grace and counts), overtaken (the same client had sent a newer answer), too_late, refused (of a part that is closed). The last three do not count, but for what answer_acceptance says.';
+COMMENT ON COLUMN answer_operation.page IS 'The page that was gone on to; 0 for all other kinds.';
+COMMENT ON COLUMN answer_operation.code IS 'Why it does not count.';
 
 CREATE TABLE attempt (
 	id text COLLATE "C" NOT NULL,
@@ -53,27 +94,71 @@ CREATE TABLE attempt (
 	points numeric(20,6),
 	max_points numeric(20,6) NOT NULL,
 	revision bigint NOT NULL DEFAULT 1,
+	time_percent integer NOT NULL DEFAULT 100,
+	overtime text COLLATE "C" NOT NULL DEFAULT 'submit'::text,
+	grace interval NOT NULL DEFAULT '00:00:00'::interval,
+	breaks boolean NOT NULL DEFAULT false,
+	paused_at timestamp with time zone,
+	paused_by text COLLATE "C",
+	paused_time interval NOT NULL DEFAULT '00:00:00'::interval,
+	left_at_pause interval,
+	closes_at timestamp with time zone GENERATED ALWAYS AS (COALESCE(grace_until, expires_at)) STORED,
+	page integer NOT NULL DEFAULT 0,
+	clients jsonb NOT NULL DEFAULT '[]'::jsonb,
+	uncounted integer NOT NULL DEFAULT 0,
+	notices integer NOT NULL DEFAULT 0,
+	scored_at timestamp with time zone,
+	score_after timestamp with time zone,
 	CONSTRAINT attempt_pkey PRIMARY KEY (id),
 	CONSTRAINT attempt_number UNIQUE (quiz_id, item_id, account_id, preview, number),
+	CONSTRAINT attempt_overtime CHECK ((overtime = ANY (ARRAY['submit'::text, 'grace'::text, 'abandon'::text]))),
 	CONSTRAINT attempt_started CHECK (((state = 'prepared'::text) OR (started_at IS NOT NULL))),
 	CONSTRAINT attempt_state CHECK ((state = ANY (ARRAY['prepared'::text, 'in_progress'::text, 'submitted'::text, 'graded'::text, 'abandoned'::text]))),
-	CONSTRAINT attempt_submitted CHECK (((state = ANY (ARRAY['submitted'::text, 'graded'::text])) = (submitted_at IS NOT NULL)))
-);
-CREATE INDEX attempt_expiring ON attempt USING btree (expires_at) WHERE ((state = 'in_progress'::text) AND (expires_at IS NOT NULL));
+	CONSTRAINT attempt_submitted CHECK (((state = ANY (ARRAY['submitted'::text, 'graded'::text])) = (submitted_at IS NOT NULL))),
+	CONSTRAINT attempt_time_percent CHECK (((time_percent >= 100) AND (time_percent <= 500)))
+) WITH (fillfactor=70);
+CREATE INDEX attempt_closing ON attempt USING btree (closes_at) WHERE ((state = 'in_progress'::text) AND (closes_at IS NOT NULL));
 CREATE INDEX attempt_of_account ON attempt USING btree (account_id, started_at DESC, id DESC);
+CREATE INDEX attempt_of_account_prepared ON attempt USING btree (account_id, course_id) WHERE (state = 'prepared'::text);
 CREATE INDEX attempt_of_item ON attempt USING btree (item_id, account_id, number);
+CREATE INDEX attempt_of_quiz_prepared ON attempt USING btree (quiz_id, item_id, account_id) WHERE (state = 'prepared'::text);
 CREATE UNIQUE INDEX attempt_running ON attempt USING btree (quiz_id, item_id, account_id, preview) WHERE (state = ANY (ARRAY['prepared'::text, 'in_progress'::text]));
 CREATE INDEX attempt_to_grade ON attempt USING btree (submitted_at) WHERE (state = 'submitted'::text);
+CREATE INDEX attempt_unscored ON attempt USING btree (submitted_at) WHERE ((state = ANY (ARRAY['submitted'::text, 'graded'::text])) AND (scored_at IS NULL));
 COMMENT ON TABLE attempt IS 'Attempts at quizzes. Personal data of the account: when they took it, and their score. Kept as grades of record as long as the course; on erasure the account becomes a pseudonym.';
 COMMENT ON COLUMN attempt.state IS 'prepared: made ahead, not seen by the student yet; in_progress; submitted: no more answers, being scored or waiting for marks; graded: every question has its marks; abandoned: never submitted where the quiz does not submit by itself.';
 COMMENT ON COLUMN attempt.preview IS 'Whether a teacher tries the quiz. It counts nowhere.';
 COMMENT ON COLUMN attempt.seed IS 'What shuffles, draws and data sets come of, with the engine''s version.';
 COMMENT ON COLUMN attempt.open_from IS 'When it may be started: the item''s release and schedule for this account as they were when it was prepared.';
-COMMENT ON COLUMN attempt.time_limit IS 'What this account has from its start, with what is eased for it; null for no limit. extra_time comes on top.';
-COMMENT ON COLUMN attempt.expires_at IS 'When the server ends it: the time limit or the end of the window, the earlier; null for never.';
+COMMENT ON COLUMN attempt.time_limit IS 'What everybody has from their start; null for no limit. time_percent, extra_time and paused_time come on top.';
+COMMENT ON COLUMN attempt.extra_time IS 'What was given to this attempt besides.';
+COMMENT ON COLUMN attempt.expires_at IS 'When the time is over: started_at + (the time limit, or what the window leaves of it) × time_percent + extra_time + paused_time, where breaks do not reach beyond the window; null for never.';
 COMMENT ON COLUMN attempt.grace_until IS 'Until when what comes late may still count, by the quiz''s policy.';
 COMMENT ON COLUMN attempt.submitted_by IS 'The account, "clock" for the server, or who of the staff did it.';
 COMMENT ON COLUMN attempt.last_seq IS 'The number of the last operation in its log.';
+COMMENT ON COLUMN attempt.time_percent IS 'What is eased for the account, in hundredths of the usual time. It never shrinks while the attempt runs.';
+COMMENT ON COLUMN attempt.overtime IS 'submit: what was saved is submitted at expires_at; grace: at grace_until, and what came between is late; abandon: not at all.';
+COMMENT ON COLUMN attempt.paused_by IS 'The account that stopped the clock: the student''s own for a break.';
+COMMENT ON COLUMN attempt.left_at_pause IS 'What was left of the time when the clock was stopped, to show.';
+COMMENT ON COLUMN attempt.closes_at IS 'When the server ends it.';
+COMMENT ON COLUMN attempt.page IS 'The page that is open where they are taken one after the other.';
+COMMENT ON COLUMN attempt.clients IS 'What of each client is in the log: its highest number, the ranges that are missing below, and how far its clock is off. It can be made of the log again.';
+COMMENT ON COLUMN attempt.uncounted IS 'How many operations came too late or were refused.';
+COMMENT ON COLUMN attempt.notices IS 'How many notices there are.';
+COMMENT ON COLUMN attempt.scored_at IS 'When what is derived was made of the log; null when it has to be made anew.';
+COMMENT ON COLUMN attempt.score_after IS 'Not before when it is tried to score it again, where that has failed.';
+
+CREATE TABLE attempt_notice (
+	attempt_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	kind text COLLATE "C" NOT NULL,
+	body text NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT attempt_notice_pkey PRIMARY KEY (attempt_id, number),
+	CONSTRAINT attempt_notice_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id)
+);
+COMMENT ON TABLE attempt_notice IS 'What students were told while their attempt ran. Personal data of the account that said it, empty for the server: its id and what it said. Kept with the attempt.';
 
 CREATE TABLE attempt_question (
 	attempt_id text COLLATE "C" NOT NULL,
@@ -113,6 +198,15 @@ CREATE TABLE bank_share (
 CREATE INDEX bank_share_with ON bank_share USING btree (with_course_id);
 COMMENT ON TABLE bank_share IS 'Which courses may use the questions of which. Personal data of the account that shared: its id. Kept until it is ended.';
 
+CREATE TABLE enrollment (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	version bigint NOT NULL,
+	live boolean NOT NULL,
+	CONSTRAINT enrollment_pkey PRIMARY KEY (course_id, account_id)
+);
+COMMENT ON TABLE enrollment IS 'Who takes a course, as the service access told it. Personal data of the account: that it takes the course, or did. Kept as long as the course.';
+
 CREATE TABLE placement (
 	course_id text COLLATE "C" NOT NULL,
 	item_id text COLLATE "C" NOT NULL,
@@ -122,13 +216,29 @@ CREATE TABLE placement (
 	schedule bytea,
 	sequence bigint NOT NULL,
 	present boolean NOT NULL,
+	opens_at timestamp with time zone,
 	CONSTRAINT placement_pkey PRIMARY KEY (course_id, item_id)
 );
+CREATE INDEX placement_opening ON placement USING btree (opens_at) WHERE (present AND (kind = 'quiz'::text) AND (ref <> ''::text));
 CREATE INDEX placement_ref ON placement USING btree (ref) WHERE (ref <> ''::text);
 COMMENT ON TABLE placement IS 'Where in the published versions of courses quizzes and assignments stand, as the service courses told it. No personal data.';
 COMMENT ON COLUMN placement.ref IS 'The quiz or assignment; empty where the course names none.';
 COMMENT ON COLUMN placement.sequence IS 'Of the CoursePublished that said it.';
 COMMENT ON COLUMN placement.present IS 'Whether the version published last has it. Who is bound to an earlier one has it still.';
+COMMENT ON COLUMN placement.opens_at IS 'From when on the schedule lets everybody work on it; null where it names no such moment.';
+
+CREATE TABLE posting (
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	policy text COLLATE "C" NOT NULL,
+	posted boolean NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT posting_pkey PRIMARY KEY (course_id, item_id, account_id)
+);
+COMMENT ON TABLE posting IS 'Whether students may see their grades in an item, as the gradebook told it; where nothing is here they may. Personal data of the account: that its grade is posted or not. Kept as long as the course.';
+COMMENT ON COLUMN posting.account_id IS 'For whom; empty for everybody for whom nothing newer is said.';
+COMMENT ON COLUMN posting.version IS 'Of the PostingChanged that said it.';
 
 CREATE TABLE question (
 	id text COLLATE "C" NOT NULL,
@@ -202,12 +312,22 @@ CREATE TABLE quiz (
 	created_at timestamp with time zone NOT NULL,
 	updated_at timestamp with time zone NOT NULL,
 	deleted_at timestamp with time zone,
+	password_hash text COLLATE "C" NOT NULL DEFAULT ''::text,
+	question_count integer NOT NULL DEFAULT 0,
+	published_revision bigint NOT NULL DEFAULT 0,
+	edited_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	edited_at timestamp with time zone,
+	copied_from text COLLATE "C" NOT NULL DEFAULT ''::text,
 	CONSTRAINT quiz_pkey PRIMARY KEY (id)
 );
 CREATE INDEX quiz_of_course ON quiz USING btree (course_id, id) WHERE (deleted_at IS NULL);
-COMMENT ON TABLE quiz IS 'The quizzes and exams of courses, as their authors are changing them. Personal data of the account that made one: its id. Kept as long as the course.';
+COMMENT ON TABLE quiz IS 'The quizzes and exams of courses, as their authors are changing them. Personal data of the accounts that made one and changed it last: their ids. Kept as long as the course.';
 COMMENT ON COLUMN quiz.draft IS 'The stoa.assessment.v1.QuizSettings that are edited, in binary form.';
 COMMENT ON COLUMN quiz.version IS 'The version that is taken now; 0 while there is none.';
+COMMENT ON COLUMN quiz.password_hash IS 'Of the password to begin with, by argon2id; empty for none. It is of no account.';
+COMMENT ON COLUMN quiz.question_count IS 'How many questions an attempt at the draft has.';
+COMMENT ON COLUMN quiz.published_revision IS 'The revision that was published last.';
+COMMENT ON COLUMN quiz.copied_from IS 'The quiz that it was made of; empty for none.';
 
 CREATE TABLE quiz_category (
 	quiz_id text COLLATE "C" NOT NULL,
@@ -218,6 +338,45 @@ CREATE TABLE quiz_category (
 );
 CREATE INDEX quiz_category_drawn ON quiz_category USING btree (category_id);
 COMMENT ON TABLE quiz_category IS 'Which quizzes'' drafts draw from which categories. Written with the drafts. No personal data.';
+
+CREATE TABLE quiz_mark (
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	quiz_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	quiz_version integer NOT NULL DEFAULT 0,
+	state text COLLATE "C" NOT NULL DEFAULT 'none'::text,
+	source_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	points text COLLATE "C" NOT NULL DEFAULT ''::text,
+	max_points text COLLATE "C" NOT NULL DEFAULT ''::text,
+	submitted_at timestamp with time zone,
+	late_seconds bigint NOT NULL DEFAULT 0,
+	attempts integer NOT NULL DEFAULT 0,
+	version bigint NOT NULL DEFAULT 0,
+	first_submitted_at timestamp with time zone,
+	result_version bigint NOT NULL DEFAULT 0,
+	CONSTRAINT quiz_mark_pkey PRIMARY KEY (course_id, item_id, account_id),
+	CONSTRAINT quiz_mark_state CHECK ((state = ANY (ARRAY['none'::text, 'submitted'::text, 'marked'::text])))
+);
+CREATE INDEX quiz_mark_of ON quiz_mark USING btree (quiz_id, quiz_version);
+COMMENT ON TABLE quiz_mark IS 'What counts of the attempts of somebody at an item, as the gradebook was told last. Personal data of the account: its mark. Kept as grades of record as long as the course.';
+COMMENT ON COLUMN quiz_mark.quiz_version IS 'The version whose settings made it.';
+COMMENT ON COLUMN quiz_mark.points IS 'A decimal of at most 6 places; empty where nothing is marked.';
+COMMENT ON COLUMN quiz_mark.version IS 'Of the MarkChanged that told it.';
+COMMENT ON COLUMN quiz_mark.result_version IS 'Of the ActivityResultChanged that told first_submitted_at.';
+
+CREATE TABLE quiz_preparation (
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	opens_at timestamp with time zone NOT NULL,
+	next_at timestamp with time zone NOT NULL,
+	after_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	CONSTRAINT quiz_preparation_pkey PRIMARY KEY (course_id, item_id)
+);
+CREATE INDEX quiz_preparation_next ON quiz_preparation USING btree (next_at);
+COMMENT ON TABLE quiz_preparation IS 'The quizzes whose window opens soon, for which attempts are made ahead. No personal data.';
+COMMENT ON COLUMN quiz_preparation.next_at IS 'When the next of those enrolled are looked at. Who works on it moves it on, so that it comes again if they die.';
+COMMENT ON COLUMN quiz_preparation.after_id IS 'The last account that was looked at in this round; empty at its beginning.';
 
 CREATE TABLE quiz_question (
 	quiz_id text COLLATE "C" NOT NULL,
@@ -233,16 +392,61 @@ COMMENT ON TABLE quiz_question IS 'Which quizzes use which questions. Follows fr
 COMMENT ON COLUMN quiz_question.draft IS 'Whether the draft names it.';
 COMMENT ON COLUMN quiz_question.published_version IS 'The version of the question that the published version asks or may draw; 0 for none.';
 
+CREATE TABLE quiz_remark (
+	quiz_id text COLLATE "C" NOT NULL,
+	CONSTRAINT quiz_remark_pkey PRIMARY KEY (quiz_id)
+);
+COMMENT ON TABLE quiz_remark IS 'Quizzes that were published anew, whose marks follow. Gone once they have. No personal data.';
+
 CREATE TABLE quiz_version (
 	quiz_id text COLLATE "C" NOT NULL,
 	version integer NOT NULL,
 	settings bytea NOT NULL,
-	password_hash text,
 	message text NOT NULL DEFAULT ''::text,
 	created_by text COLLATE "C" NOT NULL,
 	created_at timestamp with time zone NOT NULL,
+	title text NOT NULL DEFAULT ''::text,
 	CONSTRAINT quiz_version_pkey PRIMARY KEY (quiz_id, version),
 	CONSTRAINT quiz_version_quiz FOREIGN KEY (quiz_id) REFERENCES quiz(id)
 );
 COMMENT ON TABLE quiz_version IS 'What of a quiz was published, never changed: attempts name one. Its slots name exact versions of questions. Personal data of the account that published it: its id. Kept as long as the quiz.';
 COMMENT ON COLUMN quiz_version.settings IS 'The stoa.assessment.v1.QuizSettings, in binary form.';
+
+CREATE TABLE receipt (
+	id text COLLATE "C" NOT NULL,
+	attempt_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	submitted_at timestamp with time zone NOT NULL,
+	submitted_by text COLLATE "C" NOT NULL,
+	operations integer NOT NULL,
+	last_seq bigint NOT NULL,
+	header text NOT NULL,
+	sha256 bytea NOT NULL,
+	key_id text COLLATE "C" NOT NULL,
+	signature bytea NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT receipt_pkey PRIMARY KEY (id),
+	CONSTRAINT receipt_number UNIQUE (attempt_id, number),
+	CONSTRAINT receipt_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id)
+);
+CREATE OR REPLACE FUNCTION only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION 'the log of answers only grows: %', TG_TABLE_NAME;
+END $function$;
+CREATE TRIGGER receipt_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON receipt FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
+COMMENT ON TABLE receipt IS 'What students were given when an attempt was submitted: the hash of the operations that count, signed. Appended to and never changed. Personal data of the account whose attempt it is: its id in the header. Kept with the attempt.';
+COMMENT ON COLUMN receipt.header IS 'The first line of the canonical form, as docs/answers.md says.';
+COMMENT ON COLUMN receipt.key_id IS 'The key of the signature; empty where there was none.';
+
+CREATE TABLE receipt_key (
+	id text COLLATE "C" NOT NULL,
+	public_key bytea NOT NULL,
+	private_key bytea NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT receipt_key_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE receipt_key IS 'The Ed25519 keys that receipts are signed with. Public parts are published for ever. No personal data.';
+COMMENT ON COLUMN receipt_key.private_key IS 'Its seed, sealed.';

@@ -103,6 +103,7 @@ type Edge struct {
 	notes       learningpb.NoteServiceClient
 	calendar    learningpb.CalendarServiceClient
 	archives    coursespb.ArchiveServiceClient
+	attempts    assessmentpb.AttemptServiceClient
 
 	routes      *http.ServeMux
 	grpc        *grpc.Server
@@ -151,6 +152,7 @@ func New(cfg Config) (*Edge, error) {
 		notes:       learningpb.NewNoteServiceClient(cfg.Conns["learning"]),
 		calendar:    learningpb.NewCalendarServiceClient(cfg.Conns["learning"]),
 		archives:    coursespb.NewArchiveServiceClient(cfg.Conns["courses"]),
+		attempts:    assessmentpb.NewAttemptServiceClient(cfg.Conns["assessment"]),
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
@@ -325,6 +327,12 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterQuizServiceHandlerClient(ctx, g, assessmentpb.NewQuizServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_attempts_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterAttemptServiceHandlerClient(ctx, g, e.attempts)
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_my_quizzes_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterMyQuizServiceHandlerClient(ctx, g, assessmentpb.NewMyQuizServiceClient(e.Conns["assessment"]))
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)
