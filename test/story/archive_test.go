@@ -27,74 +27,70 @@ func importEnded(t testing.TB, p *person, i answer, patience time.Duration) answ
 // the same bytes.
 func TestArchive(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB) *installation{"one process": oneProcess, "a process for each": distributed} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			in := start(t)
-			teacher, other := in.signUp(t, "Archive Teacher"), in.signUp(t, "Other Teacher")
-			course, _ := draft(t, teacher, "Taken along")
-			path := "/v1/courses/" + course + "/archive"
-			first := teacher.do(t, 200, "GET", path, nil)
-			if got := first.header.Get("Content-Type") + " " + first.header.Get("Content-Disposition"); got != `application/zip attachment; filename=taken-along.stoa.zip` {
-				t.Errorf("headers: %s", got)
-			}
-			if again := teacher.do(t, 200, "GET", path, nil); !bytes.Equal(first.body, again.body) {
-				t.Error("two exports of one course differ")
-			}
-			z, err := zip.NewReader(bytes.NewReader(first.body), int64(len(first.body)))
-			if err != nil || len(z.File) != 14 {
-				t.Fatalf("%v, %v", z, err)
-			}
-			other.do(t, 404, "GET", path, nil)
-			in.nobody().do(t, 401, "GET", path, nil)
-			for _, query := range []string{"?version=x", "?version=-1", "?version=99999999999", "?page=1", "?version=1&version=2"} {
-				teacher.do(t, 400, "GET", path+query, nil)
-			}
-			teacher.do(t, 404, "GET", path+"?version=1", nil)
-			if a := teacher.do(t, 200, "GET", "/v1/courses/"+course+"/archive-check", nil); a.text("filename") != "taken-along.stoa.zip" || a.number("media_files") != 2 {
-				t.Errorf("check: %s", a)
-			}
+	inBoth(t, shared, sharedApart, func(t *testing.T, in *installation) {
+		teacher, other := in.signUp(t, "Archive Teacher"), in.signUp(t, "Other Teacher")
+		course, _ := draft(t, teacher, "Taken along")
+		path := "/v1/courses/" + course + "/archive"
+		first := teacher.do(t, 200, "GET", path, nil)
+		if got := first.header.Get("Content-Type") + " " + first.header.Get("Content-Disposition"); got != `application/zip attachment; filename=taken-along.stoa.zip` {
+			t.Errorf("headers: %s", got)
+		}
+		if again := teacher.do(t, 200, "GET", path, nil); !bytes.Equal(first.body, again.body) {
+			t.Error("two exports of one course differ")
+		}
+		z, err := zip.NewReader(bytes.NewReader(first.body), int64(len(first.body)))
+		if err != nil || len(z.File) != 14 {
+			t.Fatalf("%v, %v", z, err)
+		}
+		other.do(t, 404, "GET", path, nil)
+		in.nobody().do(t, 401, "GET", path, nil)
+		for _, query := range []string{"?version=x", "?version=-1", "?version=99999999999", "?page=1", "?version=1&version=2"} {
+			teacher.do(t, 400, "GET", path+query, nil)
+		}
+		teacher.do(t, 404, "GET", path+"?version=1", nil)
+		if a := teacher.do(t, 200, "GET", "/v1/courses/"+course+"/archive-check", nil); a.text("filename") != "taken-along.stoa.zip" || a.number("media_files") != 2 {
+			t.Errorf("check: %s", a)
+		}
 
-			dry := importEnded(t, other, other.do(t, 201, "POST", "/v1/course-imports?dry_run=true", first.body), soon)
-			if dry.text("state") != "done" || dry.number("lessons") != 3 || dry.text("course_id") != "" {
-				t.Errorf("dry run: %s", dry)
-			}
-			key := []string{"Idempotency-Key", id.New("key")}
-			sent := other.do(t, 201, "POST", "/v1/course-imports", first.body, key...)
-			if again := other.do(t, 201, "POST", "/v1/course-imports", first.body, key...); again.text("id") != sent.text("id") {
-				t.Errorf("again: %s", again)
-			}
-			done := importEnded(t, other, sent, soon)
-			made := done.text("course_id")
-			if done.text("state") != "done" || made == "" {
-				t.Fatalf("import: %s", done)
-			}
-			teacher.do(t, 404, "GET", "/v1/course-imports/"+sent.text("id"), nil)
-			exportable(t, other, made) // pictures are processed first
-			second := other.do(t, 200, "GET", "/v1/courses/"+made+"/archive", nil)
-			if !bytes.Equal(first.body, second.body) {
-				t.Error("what was imported is exported otherwise")
-			}
-			// It is a course like others.
-			publish(t, other, made, 0)
-			if a := other.do(t, 200, "GET", "/v1/courses/"+made+"/archive?version=1", nil); !bytes.Equal(first.body, a.body) {
-				t.Error("its version is exported otherwise")
-			}
+		dry := importEnded(t, other, other.do(t, 201, "POST", "/v1/course-imports?dry_run=true", first.body), soon)
+		if dry.text("state") != "done" || dry.number("lessons") != 3 || dry.text("course_id") != "" {
+			t.Errorf("dry run: %s", dry)
+		}
+		key := []string{"Idempotency-Key", id.New("key")}
+		sent := other.do(t, 201, "POST", "/v1/course-imports", first.body, key...)
+		if again := other.do(t, 201, "POST", "/v1/course-imports", first.body, key...); again.text("id") != sent.text("id") {
+			t.Errorf("again: %s", again)
+		}
+		done := importEnded(t, other, sent, soon)
+		made := done.text("course_id")
+		if done.text("state") != "done" || made == "" {
+			t.Fatalf("import: %s", done)
+		}
+		teacher.do(t, 404, "GET", "/v1/course-imports/"+sent.text("id"), nil)
+		exportable(t, other, made) // pictures are processed first
+		second := other.do(t, 200, "GET", "/v1/courses/"+made+"/archive", nil)
+		if !bytes.Equal(first.body, second.body) {
+			t.Error("what was imported is exported otherwise")
+		}
+		// It is a course like others.
+		publish(t, other, made, 0)
+		if a := other.do(t, 200, "GET", "/v1/courses/"+made+"/archive?version=1", nil); !bytes.Equal(first.body, a.body) {
+			t.Error("its version is exported otherwise")
+		}
 
-			// Into a course, of a file that was uploaded.
-			file := other.do(t, 201, "POST", "/v1/courses/"+made+"/media?filename=course.zip", first.body)
-			into := other.do(t, 200, "POST", "/v1/courses/"+made+"/media/"+file.text("id")+"/import", map[string]any{"into_course_id": made})
-			if done := importEnded(t, other, into, soon); done.text("state") != "done" || done.text("course_id") != made {
-				t.Errorf("into the course: %s", done)
-			}
-			if a := other.do(t, 200, "GET", "/v1/courses/"+made+"/outline", nil); len(a.items()) != 10 {
-				t.Errorf("outline: %s", a)
-			}
-			copied := other.do(t, 200, "POST", "/v1/courses/"+made+"/duplicate", map[string]any{"title": "Once more", "shift_days": 7})
-			other.do(t, 200, "GET", "/v1/courses/"+copied.text("course.id")+"/outline", nil)
-			hostile(t, other)
-		})
-	}
+		// Into a course, of a file that was uploaded.
+		file := other.do(t, 201, "POST", "/v1/courses/"+made+"/media?filename=course.zip", first.body)
+		into := other.do(t, 200, "POST", "/v1/courses/"+made+"/media/"+file.text("id")+"/import", map[string]any{"into_course_id": made})
+		if done := importEnded(t, other, into, soon); done.text("state") != "done" || done.text("course_id") != made {
+			t.Errorf("into the course: %s", done)
+		}
+		if a := other.do(t, 200, "GET", "/v1/courses/"+made+"/outline", nil); len(a.items()) != 10 {
+			t.Errorf("outline: %s", a)
+		}
+		copied := other.do(t, 200, "POST", "/v1/courses/"+made+"/duplicate", map[string]any{"title": "Once more", "shift_days": 7})
+		other.do(t, 200, "GET", "/v1/courses/"+copied.text("course.id")+"/outline", nil)
+		hostile(t, other)
+	})
 }
 
 // exportable waits until the files of a course are ready.

@@ -121,7 +121,7 @@ func (d door) open(course string) string {
 // passes.
 func TestEveryDoor(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
+	in := shared(t)
 	teacher, outsider := in.signUp(t, "Door Teacher"), in.signUp(t, "Out Sider")
 	hidden, _ := draft(t, teacher, "Hidden")
 	shown, _ := draft(t, teacher, "Shown")

@@ -12,7 +12,7 @@ import (
 // TestImport: a teacher sends a file of people and reads what became of each row.
 func TestImport(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
+	in := shared(t)
 	teacher, student, outsider := in.signUp(t, "Import Teacher"), in.signUp(t, "Import Student"), in.signUp(t, "Import Outsider")
 	course, _ := draft(t, teacher, "Imported")
 	publish(t, teacher, course, 4900)

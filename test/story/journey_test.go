@@ -19,16 +19,10 @@ import (
 // milliseconds, and this is a machine full of tests.
 const soon = 30 * time.Second
 
-func TestJourneyInOneProcess(t *testing.T) {
+// TestJourney goes from a first lesson written to the last one learned.
+func TestJourney(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
-	journey(t, in)
-}
-
-func TestJourneyInAProcessPerService(t *testing.T) {
-	t.Parallel()
-	in := distributed(t)
-	journey(t, in)
+	inBoth(t, shared, sharedApart, journey)
 }
 
 func picture(t testing.TB) []byte {

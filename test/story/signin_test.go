@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -68,14 +67,9 @@ func (b *browser) signIn(t testing.TB) answer {
 
 func TestSignInByOthers(t *testing.T) {
 	t.Parallel()
-	in := newInstallation(t)
-	addr := freeAddr(t)
-	in.edge = "http://" + addr
-	in.add("stoa", []string{"serve"},
-		"STOA_DATA_DIR="+filepath.Join(in.dir, "data"), "STOA_HTTP_ADDR="+addr,
+	in := oneProcessWith(t,
 		`STOA_OIDC_PROVIDERS=[{"name":"github","kind":"github","base_url":"`+github(t).URL+`","client_id":"a","client_secret":"b"}]`,
-	).start()
-	in.waitReady()
+	)
 	b := &browser{in.nobody(), map[string]string{}}
 
 	// The provider lets her in, in the browser that began.

@@ -14,21 +14,17 @@ import (
 // done they have done.
 func TestLearning(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB) *installation{"one process": oneProcess, "process per service": distributed} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			in := start(t)
-			c := writeCourse(t, in)
-			c.learn(t)
-			c.deadlines(t)
-			c.twoAuthors(t)
-			c.takenOutAndBack(t)
-			c.finish(t)
-			c.storm(t)
-			c.certified(t)
-			c.takenAlong(t)
-		})
-	}
+	inBoth(t, oneProcess, distributed, func(t *testing.T, in *installation) {
+		c := writeCourse(t, in)
+		c.learn(t)
+		c.deadlines(t)
+		c.twoAuthors(t)
+		c.takenOutAndBack(t)
+		c.finish(t)
+		c.storm(t)
+		c.certified(t)
+		c.takenAlong(t)
+	})
 }
 
 // taught is a course with gates, and the people around it.

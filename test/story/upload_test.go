@@ -151,7 +151,13 @@ func TestUploadKilled(t *testing.T) {
 				a, err := teacher.tus(req, "PATCH", upload, body, "Upload-Offset", strconv.Itoa(at))
 				cancel()
 				switch {
-				case err != nil, a.status >= 500, a.status == http.StatusLocked:
+				case a.status == http.StatusLocked: // until nobody hears of the killed one any more
+					again, err := strconv.Atoi(a.header.Get("Retry-After"))
+					if err != nil {
+						t.Fatalf("a locked upload does not say when it may go on: %v", a.header)
+					}
+					after(t.Context(), time.Duration(again)*time.Second)
+				case err != nil, a.status >= 500:
 					t.Logf("a piece of %d bytes at %d: %d %v", size, at, a.status, err)
 					in.waitReady()
 				case a.status != http.StatusNoContent:
@@ -187,7 +193,7 @@ func TestUploadKilled(t *testing.T) {
 // TestTus holds the edge to the protocol.
 func TestTus(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
+	in := shared(t)
 	teacher := in.signUp(t, "Tus Teacher")
 	course, _ := draft(t, teacher, "Tus")
 	all := "/v1/courses/" + course + "/uploads"
@@ -329,7 +335,7 @@ func TestTus(t *testing.T) {
 // TestDirectParts: parts go to the addresses that are given, here the edge's own.
 func TestDirectParts(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
+	in := shared(t)
 	teacher := in.signUp(t, "Parts Teacher")
 	course, _ := draft(t, teacher, "Parts")
 	want := content(3, 9<<20)

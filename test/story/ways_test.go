@@ -15,21 +15,17 @@ import (
 // e-mail, a seat of a team, a file of people.
 func TestWaysIn(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB) *installation{"one process": oneProcess, "process per service": distributed} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			in := start(t)
-			teacher := in.signUp(t, "Inviting Teacher")
-			free, lessons := draft(t, teacher, "Taken in Runs")
-			publish(t, teacher, free, 0)
-			cohortsAndWaitlist(t, in, teacher, free, lessons[1])
-			sold, paid := draft(t, teacher, "For Those Invited")
-			publish(t, teacher, sold, 4900)
-			invitedByEmail(t, in, teacher, sold, paid[1])
-			teamSeat(t, in, teacher, sold, paid[1])
-			imported(t, in, teacher, sold, paid[1])
-		})
-	}
+	inBoth(t, shared, sharedApart, func(t *testing.T, in *installation) {
+		teacher := in.signUp(t, "Inviting Teacher")
+		free, lessons := draft(t, teacher, "Taken in Runs")
+		publish(t, teacher, free, 0)
+		cohortsAndWaitlist(t, in, teacher, free, lessons[1])
+		sold, paid := draft(t, teacher, "For Those Invited")
+		publish(t, teacher, sold, 4900)
+		invitedByEmail(t, in, teacher, sold, paid[1])
+		teamSeat(t, in, teacher, sold, paid[1])
+		imported(t, in, teacher, sold, paid[1])
+	})
 }
 
 func cohortsAndWaitlist(t *testing.T, in *installation, teacher *person, course, lesson string) {
