@@ -40,7 +40,7 @@ func TestFolder(t *testing.T) {
 		t.Fatalf("the folder is %q, the command's %q", parent, temp)
 	}
 	if len(temp) > 0 {
-		if _, err := os.Stat(filepath.Dir(string(temp))); !os.IsNotExist(err) {
+		if _, err := os.Stat(filepath.Dir(string(temp))); !os.IsNotExist(err) { //nolint:gosec // what testservers itself has said
 			t.Errorf("%s is left: %v", temp, err)
 		}
 	}

@@ -14,13 +14,9 @@ import (
 // importEnded waits until an import has come to its end.
 func importEnded(t testing.TB, p *person, i answer, patience time.Duration) answer {
 	t.Helper()
-	var last answer
-	eventually(t, patience, "the import comes to its end", func() (bool, string) {
-		a, err := p.try(t.Context(), "GET", "/v1/course-imports/"+i.text("id"), nil)
-		last = a
-		return err == nil && (a.text("state") == "done" || a.text("state") == "failed"), a.String()
+	return p.sees(t, patience, "the import comes to its end", "/v1/course-imports/"+i.text("id"), func(a answer) bool {
+		return a.text("state") == "done" || a.text("state") == "failed"
 	})
-	return last
 }
 
 // TestArchive: a course is exported, imported by somebody else, and exported again:
@@ -96,9 +92,8 @@ func TestArchive(t *testing.T) {
 // exportable waits until the files of a course are ready.
 func exportable(t testing.TB, p *person, course string) {
 	t.Helper()
-	eventually(t, 2*time.Minute, "the course can be exported", func() (bool, string) {
-		a, err := p.try(t.Context(), "GET", "/v1/courses/"+course+"/archive-check", nil)
-		return err == nil && a.status == 200 && bytes.Contains(a.body, []byte(`"ready":true`)), a.String()
+	p.sees(t, 2*time.Minute, "the course can be exported", "/v1/courses/"+course+"/archive-check", func(a answer) bool {
+		return a.status == 200 && bytes.Contains(a.body, []byte(`"ready":true`))
 	})
 }
 
@@ -173,9 +168,8 @@ func TestKilledWhileImporting(t *testing.T) {
 	archive := teacher.do(t, 200, "GET", "/v1/courses/"+course+"/archive", nil).body
 	sent := teacher.do(t, 201, "POST", "/v1/course-imports", archive)
 	for kill := range 2 {
-		eventually(t, 60*time.Second, "the import is under way", func() (bool, string) {
-			a, err := teacher.try(t.Context(), "GET", "/v1/course-imports/"+sent.text("id"), nil)
-			return err == nil && a.text("state") == "running" && a.number("media_done") >= 20*(kill+1), a.String()
+		teacher.sees(t, 60*time.Second, "the import is under way", "/v1/course-imports/"+sent.text("id"), func(a answer) bool {
+			return a.text("state") == "running" && a.number("media_done") >= 20*(kill+1)
 		})
 		in.processes["stoa"].kill()
 		in.processes["stoa"].start()

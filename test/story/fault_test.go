@@ -244,13 +244,11 @@ func (s *school) journey(t testing.TB, name string) (buyer, error) {
 func (s *school) settled(t testing.TB, students []buyer) {
 	t.Helper()
 	for _, b := range students {
-		eventually(t, 60*time.Second, b.name+"'s order is fulfilled", func() (bool, string) {
-			a, err := b.try(t.Context(), "GET", "/v1/orders/"+b.order, nil)
-			return err == nil && a.text("state") == "fulfilled", a.String()
+		b.sees(t, 60*time.Second, b.name+"'s order is fulfilled", "/v1/orders/"+b.order, func(a answer) bool {
+			return a.text("state") == "fulfilled"
 		})
-		eventually(t, 60*time.Second, b.name+" has finished", func() (bool, string) {
-			a, err := b.try(t.Context(), "GET", "/v1/courses/"+s.course+"/progress", nil)
-			return err == nil && a.number("percent") == 100 && a.text("completed_at") != "", a.String()
+		b.sees(t, 60*time.Second, b.name+" has finished", "/v1/courses/"+s.course+"/progress", func(a answer) bool {
+			return a.number("percent") == 100 && a.text("completed_at") != ""
 		})
 		if list := b.do(t, 200, "GET", "/v1/me/enrollments", nil).items(); len(list) != 1 {
 			t.Errorf("%s has %d enrollments", b.name, len(list))

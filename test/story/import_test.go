@@ -37,10 +37,7 @@ func TestImport(t *testing.T) {
 
 	report := func(i answer, query string) []string {
 		t.Helper()
-		eventually(t, soon, "the import is done", func() (bool, string) {
-			a, err := teacher.try(t.Context(), "GET", path+"/"+i.text("id"), nil)
-			return err == nil && a.text("state") == "done", a.String()
-		})
+		teacher.sees(t, soon, "the import is done", path+"/"+i.text("id"), func(a answer) bool { return a.text("state") == "done" })
 		a := teacher.do(t, 200, "GET", path+"/"+i.text("id")+"/report"+query, nil)
 		return strings.Split(strings.TrimSuffix(string(a.body), "\n"), "\n")
 	}

@@ -51,10 +51,7 @@ func TestVideoIsShown(t *testing.T) {
 		course, lessons := draft(t, teacher, "On Film")
 		m := teacher.do(t, 201, "POST", "/v1/courses/"+course+"/media?filename=film.mp4", film(t))
 		at := "/v1/courses/" + course + "/media/" + m.text("id")
-		eventually(t, time.Minute, "the video is being processed", func() (bool, string) {
-			a, err := teacher.try(t.Context(), "GET", at, nil)
-			return err == nil && a.text("state") == "processing", a.String()
-		})
+		teacher.sees(t, time.Minute, "the video is being processed", at, func(a answer) bool { return a.text("state") == "processing" })
 		worker := in.processes["stoa"]
 		if worker == nil {
 			worker = in.processes["media"]
@@ -66,12 +63,7 @@ func TestVideoIsShown(t *testing.T) {
 
 		// A helper sees it, part by part.
 		grant := teacher.do(t, 200, "POST", "/v1/courses/"+course+"/roles", map[string]any{"account_id": helper.account, "role": "teaching_assistant"})
-		var video answer
-		eventually(t, soon, "the helper sees it", func() (bool, string) {
-			a, err := helper.try(t.Context(), "GET", at, nil)
-			video = a
-			return err == nil && a.status == 200, a.String()
-		})
+		video := helper.sees(t, soon, "the helper sees it", at, func(a answer) bool { return a.status == 200 })
 		nobody := in.nobody()
 		master := nobody.do(t, 200, "GET", video.text("hls_url"), nil)
 		if cache := master.header.Get("Cache-Control"); cache != "private, no-cache" {
@@ -106,11 +98,8 @@ func TestVideoIsShown(t *testing.T) {
 		})
 		publish(t, teacher, course, 4900)
 		entitlement := teacher.do(t, 201, "POST", "/v1/courses/"+course+"/entitlements", map[string]any{"account_id": student.account, "reason": "A guest"})
-		var lesson answer
-		eventually(t, soon, "the student reads", func() (bool, string) {
-			a, err := student.try(t.Context(), "GET", "/v1/courses/"+course+"/lessons/"+lessons[1], nil)
-			lesson = a
-			return err == nil && a.status == 200, a.String()
+		lesson := student.sees(t, soon, "the student reads", "/v1/courses/"+course+"/lessons/"+lessons[1], func(a answer) bool {
+			return a.status == 200
 		})
 		file := lesson.text("blocks.0.file.url")
 		if a := nobody.do(t, 200, "GET", file, nil); string(a.body) != "a,b\n1,2\n" {

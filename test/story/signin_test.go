@@ -117,10 +117,7 @@ func TestSignInByOthers(t *testing.T) {
 	}
 	b.visit(t, 200, "GET", "/v1/me", nil)
 	old := &person{in: in, name: "old cookie", token: before}
-	eventually(t, 5*time.Second, "the old token ends", func() (bool, string) {
-		a, err := old.try(t.Context(), "GET", "/v1/me", nil)
-		return err == nil && a.status == 401, a.String()
-	})
+	old.sees(t, 5*time.Second, "the old token ends", "/v1/me", func(a answer) bool { return a.status == 401 })
 
 	// What is left is the last way in.
 	identity := b.visit(t, 200, "GET", "/v1/me/identities", nil).text("items.0.id")
