@@ -121,7 +121,7 @@ func (d door) open(course string) string {
 // passes.
 func TestEveryDoor(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
+	in := shared(t)
 	teacher, outsider := in.signUp(t, "Door Teacher"), in.signUp(t, "Out Sider")
 	hidden, _ := draft(t, teacher, "Hidden")
 	shown, _ := draft(t, teacher, "Shown")
@@ -138,10 +138,7 @@ func TestEveryDoor(t *testing.T) {
 		map[string]any{"name": "Reader", "scopes": scopes}).text("token")}
 	suspended := in.signUp(t, "Somebody Suspended")
 	in.admin(t, "Door Admin").do(t, 200, "POST", "/v1/accounts/"+suspended.account+"/suspend", map[string]any{"reason": "A test of every door"})
-	eventually(t, soon, "the suspension is known", func() (bool, string) {
-		a, err := suspended.try(t.Context(), "GET", "/v1/me", nil)
-		return err == nil && a.status != 200, a.String()
-	})
+	suspended.sees(t, soon, "the suspension is known", "/v1/me", func(a answer) bool { return a.status != 200 })
 	forged := &person{in: in, name: "forged", token: outsider.token[:len(outsider.token)-2] + "xx"}
 
 	// What an outsider may do on a published course: look at it.
