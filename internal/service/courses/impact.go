@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -219,6 +220,17 @@ func (s *Service) findings(ctx context.Context, c course) ([]*coursespb.Finding,
 	}
 	if s.review && !c.Published && !c.ReviewPassed && !c.approved() {
 		refused(ErrReviewRequired)
+	}
+	items, err := releaseItems(ctx, s.db, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := refuseDraftCircle(ctx, s.db, c.ID, items); err != nil {
+		closed, ok := errors.AsType[*fault.Error](err)
+		if !ok {
+			return nil, err
+		}
+		refused(&fault.Error{Code: closed.Code, Message: closed.Message + " " + closed.Fields[0].Hint})
 	}
 	if strings.TrimSpace(c.Description) == "" {
 		warn("course.no_description", "The landing page does not say what the course is about.", "")
