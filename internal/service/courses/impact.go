@@ -24,11 +24,15 @@ import (
 type touched struct {
 	removed []string // items of the published version that it would not have
 	changed []*learningpb.ItemRules
+
+	rescheduled []*learningpb.ItemSchedules
 }
 
-func (t touched) empty() bool { return len(t.removed) == 0 && len(t.changed) == 0 }
+func (t touched) empty() bool {
+	return len(t.removed) == 0 && len(t.changed) == 0 && len(t.rescheduled) == 0
+}
 
-// digest names what is touched: the same for the same removals and rules.
+// digest names what is touched: the same for the same removals, rules and schedules.
 func (t touched) digest() string {
 	h := sha256.New()
 	for _, itemID := range t.removed {
@@ -40,6 +44,10 @@ func (t touched) digest() string {
 			text, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
 			fmt.Fprintf(h, "%d %x %v\n", len(text), text, err)
 		}
+	}
+	for _, r := range t.rescheduled {
+		text, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
+		fmt.Fprintf(h, "rescheduled %s %d %x %v\n", r.GetItemId(), len(text), text, err)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -71,7 +79,7 @@ func (s *Service) measure(ctx context.Context, courseID string, revertTo int32) 
 	if m.touched, err = findTouched(ctx, s.db, courseID, m.number, revertTo); err != nil || m.empty() {
 		return m, err
 	}
-	m.impact, m.err = s.learning.MeasureImpact(ctx, &learningpb.MeasureImpactRequest{CourseId: courseID, RemovedIds: m.removed, Changed: m.changed})
+	m.impact, m.err = s.learning.MeasureImpact(ctx, &learningpb.MeasureImpactRequest{CourseId: courseID, RemovedIds: m.removed, Changed: m.changed, Rescheduled: m.rescheduled})
 	return m, nil
 }
 

@@ -235,7 +235,10 @@ type MeasureImpactRequest struct {
 	RemovedIds []string `protobuf:"bytes,2,rep,name=removed_ids,json=removedIds,proto3" json:"removed_ids,omitempty"`
 	// The items whose rule or whose module's rule would change, with the rules that
 	// would hold from the top of the course down to the item, at most 10,000.
-	Changed       []*ItemRules `protobuf:"bytes,3,rep,name=changed,proto3" json:"changed,omitempty"`
+	Changed []*ItemRules `protobuf:"bytes,3,rep,name=changed,proto3" json:"changed,omitempty"`
+	// The items that would have another schedule, or whose modules would, at most
+	// 10,000.
+	Rescheduled   []*ItemSchedules `protobuf:"bytes,4,rep,name=rescheduled,proto3" json:"rescheduled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -291,6 +294,124 @@ func (x *MeasureImpactRequest) GetChanged() []*ItemRules {
 	return nil
 }
 
+func (x *MeasureImpactRequest) GetRescheduled() []*ItemSchedules {
+	if x != nil {
+		return x.Rescheduled
+	}
+	return nil
+}
+
+// By when an item would be open and due.
+type ItemSchedules struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The item.
+	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// The modules that it would be in and itself, from the top, with the schedule that
+	// each would have.
+	Way           []*OwnSchedule `protobuf:"bytes,2,rep,name=way,proto3" json:"way,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ItemSchedules) Reset() {
+	*x = ItemSchedules{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ItemSchedules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ItemSchedules) ProtoMessage() {}
+
+func (x *ItemSchedules) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ItemSchedules.ProtoReflect.Descriptor instead.
+func (*ItemSchedules) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ItemSchedules) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *ItemSchedules) GetWay() []*OwnSchedule {
+	if x != nil {
+		return x.Way
+	}
+	return nil
+}
+
+// The schedule of one item.
+type OwnSchedule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The item.
+	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// Absent for none.
+	Schedule      *releasepb.Schedule `protobuf:"bytes,2,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnSchedule) Reset() {
+	*x = OwnSchedule{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnSchedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnSchedule) ProtoMessage() {}
+
+func (x *OwnSchedule) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnSchedule.ProtoReflect.Descriptor instead.
+func (*OwnSchedule) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *OwnSchedule) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *OwnSchedule) GetSchedule() *releasepb.Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
 // All rules that an item is under.
 type ItemRules struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -304,7 +425,7 @@ type ItemRules struct {
 
 func (x *ItemRules) Reset() {
 	*x = ItemRules{}
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[4]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +437,7 @@ func (x *ItemRules) String() string {
 func (*ItemRules) ProtoMessage() {}
 
 func (x *ItemRules) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[4]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +450,7 @@ func (x *ItemRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemRules.ProtoReflect.Descriptor instead.
 func (*ItemRules) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ItemRules) GetItemId() string {
@@ -359,7 +480,7 @@ type MeasureImpactResponse struct {
 
 func (x *MeasureImpactResponse) Reset() {
 	*x = MeasureImpactResponse{}
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[5]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +492,7 @@ func (x *MeasureImpactResponse) String() string {
 func (*MeasureImpactResponse) ProtoMessage() {}
 
 func (x *MeasureImpactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[5]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +505,7 @@ func (x *MeasureImpactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureImpactResponse.ProtoReflect.Descriptor instead.
 func (*MeasureImpactResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MeasureImpactResponse) GetLearners() int32 {
@@ -406,7 +527,8 @@ type ItemImpact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The item.
 	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
-	// "removed" or "closed".
+	// "removed", "closed" by rules, or "rescheduled", so that it is not available any
+	// more now, or can't be handed in.
 	Change string `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
 	// How many learners had completed or begun it, or could open it.
 	Learners int32 `protobuf:"varint,3,opt,name=learners,proto3" json:"learners,omitempty"`
@@ -418,7 +540,7 @@ type ItemImpact struct {
 
 func (x *ItemImpact) Reset() {
 	*x = ItemImpact{}
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[6]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -430,7 +552,7 @@ func (x *ItemImpact) String() string {
 func (*ItemImpact) ProtoMessage() {}
 
 func (x *ItemImpact) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[6]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -443,7 +565,7 @@ func (x *ItemImpact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemImpact.ProtoReflect.Descriptor instead.
 func (*ItemImpact) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ItemImpact) GetItemId() string {
@@ -494,13 +616,21 @@ const file_internal_service_learning_learningpb_items_proto_rawDesc = "" +
 	"\aitem_id\x18\x01 \x01(\tR\x06itemId\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
 	"\areasons\x18\x03 \x03(\tR\areasons\x125\n" +
-	"\bopens_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aopensAt\"\xb3\x01\n" +
+	"\bopens_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aopensAt\"\x81\x02\n" +
 	"\x14MeasureImpactRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x120\n" +
 	"\vremoved_ids\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18dR\n" +
 	"removedIds\x12@\n" +
-	"\achanged\x18\x03 \x03(\v2\x1b.stoa.learning.v1.ItemRulesB\t\xbaH\x06\x92\x01\x03\x10\x90NR\achanged\"f\n" +
+	"\achanged\x18\x03 \x03(\v2\x1b.stoa.learning.v1.ItemRulesB\t\xbaH\x06\x92\x01\x03\x10\x90NR\achanged\x12L\n" +
+	"\vrescheduled\x18\x04 \x03(\v2\x1f.stoa.learning.v1.ItemSchedulesB\t\xbaH\x06\x92\x01\x03\x10\x90NR\vrescheduled\"p\n" +
+	"\rItemSchedules\x12\"\n" +
+	"\aitem_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x12;\n" +
+	"\x03way\x18\x02 \x03(\v2\x1d.stoa.learning.v1.OwnScheduleB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10\x05R\x03way\"h\n" +
+	"\vOwnSchedule\x12\"\n" +
+	"\aitem_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x125\n" +
+	"\bschedule\x18\x02 \x01(\v2\x19.stoa.release.v1.ScheduleR\bschedule\"f\n" +
 	"\tItemRules\x12\"\n" +
 	"\aitem_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x125\n" +
 	"\x05rules\x18\x02 \x03(\v2\x15.stoa.release.v1.RuleB\b\xbaH\x05\x92\x01\x02\x10\x05R\x05rules\"g\n" +
@@ -531,33 +661,39 @@ func file_internal_service_learning_learningpb_items_proto_rawDescGZIP() []byte 
 	return file_internal_service_learning_learningpb_items_proto_rawDescData
 }
 
-var file_internal_service_learning_learningpb_items_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_internal_service_learning_learningpb_items_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_internal_service_learning_learningpb_items_proto_goTypes = []any{
 	(*CheckItemsRequest)(nil),     // 0: stoa.learning.v1.CheckItemsRequest
 	(*CheckItemsResponse)(nil),    // 1: stoa.learning.v1.CheckItemsResponse
 	(*ItemState)(nil),             // 2: stoa.learning.v1.ItemState
 	(*MeasureImpactRequest)(nil),  // 3: stoa.learning.v1.MeasureImpactRequest
-	(*ItemRules)(nil),             // 4: stoa.learning.v1.ItemRules
-	(*MeasureImpactResponse)(nil), // 5: stoa.learning.v1.MeasureImpactResponse
-	(*ItemImpact)(nil),            // 6: stoa.learning.v1.ItemImpact
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*releasepb.Rule)(nil),        // 8: stoa.release.v1.Rule
+	(*ItemSchedules)(nil),         // 4: stoa.learning.v1.ItemSchedules
+	(*OwnSchedule)(nil),           // 5: stoa.learning.v1.OwnSchedule
+	(*ItemRules)(nil),             // 6: stoa.learning.v1.ItemRules
+	(*MeasureImpactResponse)(nil), // 7: stoa.learning.v1.MeasureImpactResponse
+	(*ItemImpact)(nil),            // 8: stoa.learning.v1.ItemImpact
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*releasepb.Schedule)(nil),    // 10: stoa.release.v1.Schedule
+	(*releasepb.Rule)(nil),        // 11: stoa.release.v1.Rule
 }
 var file_internal_service_learning_learningpb_items_proto_depIdxs = []int32{
-	2, // 0: stoa.learning.v1.CheckItemsResponse.items:type_name -> stoa.learning.v1.ItemState
-	7, // 1: stoa.learning.v1.ItemState.opens_at:type_name -> google.protobuf.Timestamp
-	4, // 2: stoa.learning.v1.MeasureImpactRequest.changed:type_name -> stoa.learning.v1.ItemRules
-	8, // 3: stoa.learning.v1.ItemRules.rules:type_name -> stoa.release.v1.Rule
-	6, // 4: stoa.learning.v1.MeasureImpactResponse.items:type_name -> stoa.learning.v1.ItemImpact
-	0, // 5: stoa.learning.v1.ItemService.CheckItems:input_type -> stoa.learning.v1.CheckItemsRequest
-	3, // 6: stoa.learning.v1.ItemService.MeasureImpact:input_type -> stoa.learning.v1.MeasureImpactRequest
-	1, // 7: stoa.learning.v1.ItemService.CheckItems:output_type -> stoa.learning.v1.CheckItemsResponse
-	5, // 8: stoa.learning.v1.ItemService.MeasureImpact:output_type -> stoa.learning.v1.MeasureImpactResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	2,  // 0: stoa.learning.v1.CheckItemsResponse.items:type_name -> stoa.learning.v1.ItemState
+	9,  // 1: stoa.learning.v1.ItemState.opens_at:type_name -> google.protobuf.Timestamp
+	6,  // 2: stoa.learning.v1.MeasureImpactRequest.changed:type_name -> stoa.learning.v1.ItemRules
+	4,  // 3: stoa.learning.v1.MeasureImpactRequest.rescheduled:type_name -> stoa.learning.v1.ItemSchedules
+	5,  // 4: stoa.learning.v1.ItemSchedules.way:type_name -> stoa.learning.v1.OwnSchedule
+	10, // 5: stoa.learning.v1.OwnSchedule.schedule:type_name -> stoa.release.v1.Schedule
+	11, // 6: stoa.learning.v1.ItemRules.rules:type_name -> stoa.release.v1.Rule
+	8,  // 7: stoa.learning.v1.MeasureImpactResponse.items:type_name -> stoa.learning.v1.ItemImpact
+	0,  // 8: stoa.learning.v1.ItemService.CheckItems:input_type -> stoa.learning.v1.CheckItemsRequest
+	3,  // 9: stoa.learning.v1.ItemService.MeasureImpact:input_type -> stoa.learning.v1.MeasureImpactRequest
+	1,  // 10: stoa.learning.v1.ItemService.CheckItems:output_type -> stoa.learning.v1.CheckItemsResponse
+	7,  // 11: stoa.learning.v1.ItemService.MeasureImpact:output_type -> stoa.learning.v1.MeasureImpactResponse
+	10, // [10:12] is the sub-list for method output_type
+	8,  // [8:10] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_learning_learningpb_items_proto_init() }
@@ -571,7 +707,7 @@ func file_internal_service_learning_learningpb_items_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_learning_learningpb_items_proto_rawDesc), len(file_internal_service_learning_learningpb_items_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
