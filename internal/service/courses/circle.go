@@ -3,6 +3,7 @@ package courses
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -167,10 +168,7 @@ func coursesInAll(rules []*releasepb.Rule) []string {
 // asks for that is known.
 func circle(courseID string, needs map[string]*releasepb.Rule) []string {
 	// What can be completed is taken out until nothing is added.
-	blocked := make(map[string]*releasepb.Rule, len(needs))
-	for id, rule := range needs {
-		blocked[id] = rule
-	}
+	blocked := maps.Clone(needs)
 	for again := true; again; {
 		again = false
 		for id, rule := range blocked {

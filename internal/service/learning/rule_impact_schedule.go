@@ -126,13 +126,14 @@ func reschedulings(v *version, asked []*learningpb.ItemSchedules, overridden map
 			c.rules = place
 		}
 		if last := c.is[len(c.is)-1]; it.GetSchedule() == nil && last.schedule == nil && !overridden[it.GetId()] {
-			key := fmt.Sprint(c.rules)
+			var ids []string
 			for _, way := range [][]step{c.was[:len(c.was)-1], c.is[:len(c.is)-1]} {
 				for _, st := range way {
-					key += " " + st.itemID
+					ids = append(ids, st.itemID)
 				}
-				key += " |"
+				ids = append(ids, "|")
 			}
+			key := fmt.Sprint(c.rules, ids)
 			if like := byKey[key]; like != nil {
 				like.items = append(like.items, it.GetId())
 				continue
