@@ -87,8 +87,11 @@ const Version = 1
 type Book struct {
 	policy Policy
 	code   *calculation
-	items  map[string]int
-	groups map[string]int
+	// By name, where things are.
+	items, groups, periods map[string]int
+	item                   []item
+	group                  []group // the categories, and the course behind them
+	weighted               bool    // whether periods have weights
 }
 
 // Compile makes a policy ready, or tells all that is wrong with it: a *fault.Error

@@ -157,7 +157,7 @@ func TestNobodyGrantsWhatTheyLack(t *testing.T) {
 	}
 	_, err := e.GrantCourseRole(token(roleGrant, courseView), role("observer"))
 	wantCode(t, err, "role.not_held", "role")
-	if _, err := e.GrantCourseRole(token(roleGrant, courseView, lessonRead, progressList), role("observer")); err != nil {
+	if _, err := e.GrantCourseRole(token(roleGrant, courseView, lessonRead, progressList, gradeRead), role("observer")); err != nil {
 		t.Error(err)
 	}
 	_, err = e.GrantCourseRole(token(slices.DeleteFunc(slices.Clone(permissions), func(p string) bool { return p == priceEdit })...), role(roleOwner))

@@ -95,7 +95,7 @@ func (m *model) may(account, item string) map[string]bool {
 		}
 	}
 	if m.students[account] {
-		out[courseView], out[lessonRead] = true, true
+		out[courseView], out[lessonRead], out[assessmentTake] = true, true, true
 	}
 	return out
 }

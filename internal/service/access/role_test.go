@@ -17,10 +17,12 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 
 	// All contracts, for their permissions.
+	_ "github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	_ "github.com/stoa-lms/stoa/internal/service/audit/auditpb"
 	_ "github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	_ "github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	_ "github.com/stoa-lms/stoa/internal/service/discovery/discoverypb"
+	_ "github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 	_ "github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 	_ "github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 	_ "github.com/stoa-lms/stoa/internal/service/media/mediapb"
@@ -131,7 +133,10 @@ func TestAssignCourseRole(t *testing.T) {
 	if n := query[int](t, e.db, `SELECT count(*) FROM outbox WHERE name <> 'stoa.record.v1.Recorded'`); n != 1 {
 		t.Errorf("%d events, want that of the role alone", n)
 	}
-	same(t, e.may(t, accountID, courseID), []string{courseCreate, courseView, deadlineSet, enrollmentList, lessonRead, meRead, meWrite, mediaRead, progressEdit, progressList})
+	same(t, e.may(t, accountID, courseID), []string{
+		courseCreate, courseView, deadlineSet, enrollmentList, examProctor, gradeEdit, gradeRead, lessonRead, meRead, meWrite, mediaRead, progressEdit, progressList,
+		questionRead, submissionMark, submissionRead,
+	})
 	same(t, e.may(t, accountID, id.New("course")), []string{courseCreate, meRead, meWrite})
 
 	// By a service on its own.

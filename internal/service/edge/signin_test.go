@@ -55,7 +55,7 @@ func newSignInEdge(t *testing.T) (*Edge, *accountsConn) {
 	t.Helper()
 	conn := &accountsConn{}
 	conns := map[string]grpc.ClientConnInterface{}
-	for _, name := range []string{"identity", "access", "courses", "media", "learning", "commerce", "discovery", "audit", "notify"} {
+	for _, name := range []string{"identity", "access", "courses", "media", "learning", "assessment", "grades", "commerce", "discovery", "audit", "notify"} {
 		conns[name] = conn
 	}
 	e, err := New(Config{Log: slog.New(slog.DiscardHandler), Conns: conns, Timeout: time.Minute, SecureCookies: true})
