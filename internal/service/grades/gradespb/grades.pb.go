@@ -1041,7 +1041,11 @@ type DerivationInput struct {
 	// Its value there.
 	Value string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
 	// The item or category, where a formula takes many of the same name.
-	Ref           string `protobuf:"bytes,4,opt,name=ref,proto3" json:"ref,omitempty"`
+	Ref string `protobuf:"bytes,4,opt,name=ref,proto3" json:"ref,omitempty"`
+	// Its weight, or the points that it counts of; empty where it has none.
+	Of string `protobuf:"bytes,5,opt,name=of,proto3" json:"of,omitempty"`
+	// That there is no value.
+	Empty         bool `protobuf:"varint,6,opt,name=empty,proto3" json:"empty,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1102,6 +1106,20 @@ func (x *DerivationInput) GetRef() string {
 		return x.Ref
 	}
 	return ""
+}
+
+func (x *DerivationInput) GetOf() string {
+	if x != nil {
+		return x.Of
+	}
+	return ""
+}
+
+func (x *DerivationInput) GetEmpty() bool {
+	if x != nil {
+		return x.Empty
+	}
+	return false
 }
 
 // What marks to assume.
@@ -2487,12 +2505,14 @@ const file_internal_service_grades_gradespb_grades_proto_rawDesc = "" +
 	"\x05value\x18\t \x01(\tR\x05value\x12\x18\n" +
 	"\arounded\x18\n" +
 	" \x01(\tR\arounded\x12\x14\n" +
-	"\x05empty\x18\v \x01(\bR\x05empty\"a\n" +
+	"\x05empty\x18\v \x01(\bR\x05empty\"\x87\x01\n" +
 	"\x0fDerivationInput\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\x05R\x04step\x12\x14\n" +
 	"\x05value\x18\x03 \x01(\tR\x05value\x12\x10\n" +
-	"\x03ref\x18\x04 \x01(\tR\x03ref\"\x8b\x01\n" +
+	"\x03ref\x18\x04 \x01(\tR\x03ref\x12\x0e\n" +
+	"\x02of\x18\x05 \x01(\tR\x02of\x12\x14\n" +
+	"\x05empty\x18\x06 \x01(\bR\x05empty\"\x8b\x01\n" +
 	"\x17EstimateMyGradesRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12G\n" +

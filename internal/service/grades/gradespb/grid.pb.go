@@ -2208,7 +2208,7 @@ const file_internal_service_grades_gradespb_grid_proto_rawDesc = "" +
 	"\x16UndoGradeChangeRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
-	"\tchange_id\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02 \x00H\x00R\bchangeId\x122\n" +
+	"\tchange_id\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01H\x00R\bchangeId\x122\n" +
 	"\bbatch_id\x18\x03 \x01(\tB\x15\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\n" +
 	"gradebatchH\x00R\abatchId\x12 \n" +
 	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reasonB\r\n" +

@@ -11,7 +11,6 @@ CREATE TABLE course (
 	statistics boolean NOT NULL DEFAULT false,
 	revision bigint NOT NULL DEFAULT 1,
 	problem bytea,
-	students integer NOT NULL DEFAULT 0,
 	CONSTRAINT course_pkey PRIMARY KEY (course_id),
 	CONSTRAINT course_posting CHECK (posting IN ('automatic', 'manual'))
 );
@@ -23,7 +22,6 @@ COMMENT ON COLUMN course.posting IS 'How grades of items that come new are poste
 COMMENT ON COLUMN course.statistics IS 'Whether students see statistics of what is posted.';
 COMMENT ON COLUMN course.revision IS 'Grows with each change of how grades are counted; made of rows of one revision, a calculation is always the same.';
 COMMENT ON COLUMN course.problem IS 'What is wrong with the criteria, a stoa.grades.v1.GradingProblems; null when nothing is. While something is, totals are counted without what can''t be counted.';
-COMMENT ON COLUMN course.students IS 'How many are enrolled.';
 
 CREATE TABLE item (
 	course_id text COLLATE "C" NOT NULL,
@@ -45,7 +43,6 @@ CREATE TABLE item (
 	formula text NOT NULL DEFAULT '',
 	pass_percent numeric(20, 6),
 	posting text COLLATE "C" NOT NULL,
-	posting_version bigint NOT NULL DEFAULT 0,
 	revision bigint NOT NULL DEFAULT 1,
 	seq bigint NOT NULL DEFAULT 0,
 	CONSTRAINT item_pkey PRIMARY KEY (course_id, item_id),
@@ -67,7 +64,6 @@ CREATE TABLE student (
 	enrolled boolean NOT NULL DEFAULT false,
 	enrolled_at timestamptz,
 	enrollment_version bigint NOT NULL DEFAULT 0,
-	computed bigint NOT NULL DEFAULT 0,
 	stale boolean NOT NULL DEFAULT false,
 	totals jsonb,
 	told_percent text COLLATE "C" NOT NULL DEFAULT '',
@@ -84,7 +80,6 @@ CREATE INDEX student_stale ON student (course_id, account_id) WHERE stale;
 CREATE INDEX student_seq ON student (course_id, seq);
 COMMENT ON TABLE student IS 'The rows of gradebooks: who takes or took a course, or has marks in it, with the totals that they come to. Personal data of the account: name and grades. Kept as grades of record as long as the course; on erasure the account becomes a pseudonym.';
 COMMENT ON COLUMN student.sort_key IS 'The name as lists are sorted by it.';
-COMMENT ON COLUMN student.computed IS 'By which revision of the course the totals were counted.';
 COMMENT ON COLUMN student.stale IS 'Whether something was changed for many at once, and their totals are still to be counted.';
 COMMENT ON COLUMN student.totals IS 'What they come to: full and posted, current and final. Made of cells, and can be made anew at any time.';
 COMMENT ON COLUMN student.told_percent IS 'What CourseGradeChanged told last, as the three that follow.';
