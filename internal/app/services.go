@@ -129,9 +129,9 @@ var all = []service{
 		return started{s.Handlers(), nil}, nil
 	}},
 	{grades.Schema, new(grades.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := grades.New(grades.Config{DB: db, Log: p.log})
+		s := grades.New(grades.Config{DB: db, Log: p.log, Items: learningpb.NewItemServiceClient(p.conn("grades", "learning"))})
 		s.Register(p.server)
-		return started{s.Handlers(), nil}, nil
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{commerce.Schema, new(commerce.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := commerce.New(commerce.Config{

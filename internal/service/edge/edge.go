@@ -33,6 +33,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/discovery/discoverypb"
+	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
@@ -319,6 +320,15 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{learningpb.File_internal_service_learning_learningpb_calendar_proto, func(g *runtime.ServeMux) error {
 			return learningpb.RegisterCalendarServiceHandlerClient(ctx, g, e.calendar)
+		}},
+		{gradespb.File_internal_service_grades_gradespb_grades_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterGradeServiceHandlerClient(ctx, g, gradespb.NewGradeServiceClient(e.Conns["grades"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_grid_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterGridServiceHandlerClient(ctx, g, gradespb.NewGridServiceClient(e.Conns["grades"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_columns_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterColumnServiceHandlerClient(ctx, g, gradespb.NewColumnServiceClient(e.Conns["grades"]))
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterQuizServiceHandlerClient(ctx, g, assessmentpb.NewQuizServiceClient(e.Conns["assessment"]))

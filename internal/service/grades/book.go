@@ -36,25 +36,25 @@ const courseColumns = `course_id, sequence, version, title, criteria, calculatio
 
 // item is a column, as it is kept.
 type item struct {
-	ItemID         string
-	Source         string
-	Kind           string
-	Title          string
-	Position       int32
-	Present        bool
-	ToldPoints     *string
-	Points         *string
-	Category       string
-	Period         string
-	Weight         *string
-	ExtraCredit    bool
-	NeverDrop      bool
-	Excluded       bool
-	Formula        string
-	PassPercent    *string
-	Posting        string
-	Revision       int64
-	Seq            int64
+	ItemID      string
+	Source      string
+	Kind        string
+	Title       string
+	Position    int32
+	Present     bool
+	ToldPoints  *string
+	Points      *string
+	Category    string
+	Period      string
+	Weight      *string
+	ExtraCredit bool
+	NeverDrop   bool
+	Excluded    bool
+	Formula     string
+	PassPercent *string
+	Posting     string
+	Revision    int64
+	Seq         int64
 
 	index int          // in the policy, while it is present
 	of    exact.Number // points possible

@@ -56,7 +56,7 @@ func (s *Service) enrolled(ctx context.Context, tx *pg.Tx, courseID, accountID s
 		return fmt.Errorf("know account: %w", err)
 	}
 	tag, err := tx.Exec(ctx, `
-		INSERT INTO student AS s (course_id, account_id, name, sort_key, enrolled, enrolled_at, enrollment_version) VALUES ($1, $2, $3, $4, $5, coalesce($6, $7), $8)
+		INSERT INTO student AS s (course_id, account_id, name, sort_key, enrolled, enrolled_at, enrollment_version) VALUES ($1, $2, $3, $4, $5, coalesce($6::timestamptz, $7::timestamptz), $8)
 		ON CONFLICT ON CONSTRAINT student_pkey DO UPDATE SET name = EXCLUDED.name, sort_key = EXCLUDED.sort_key,
 			enrolled = CASE WHEN s.enrollment_version < EXCLUDED.enrollment_version THEN EXCLUDED.enrolled ELSE s.enrolled END,
 			enrolled_at = coalesce($6, s.enrolled_at, EXCLUDED.enrolled_at),
@@ -203,4 +203,3 @@ func knownSections(ctx context.Context, q pg.Querier, courseID string, ids []str
 	}
 	return nil
 }
-

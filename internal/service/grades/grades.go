@@ -38,8 +38,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/maypok86/otter/v2"
 	"context"
+	"github.com/maypok86/otter/v2"
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"

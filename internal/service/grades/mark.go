@@ -13,11 +13,11 @@ import (
 // markChanged keeps a mark as it came, and counts what it changes. It also keeps that of
 // a course or a person of whom nothing else has come yet.
 func (s *Service) markChanged(ctx context.Context, tx *pg.Tx, e *assessmentpb.MarkChanged) error {
-	told := told{points: e.GetMaxPoints(), at: e.GetChangedAt().AsTime().Truncate(time.Microsecond)}
+	t := outOf{points: e.GetMaxPoints(), at: e.GetChangedAt().AsTime().Truncate(time.Microsecond)}
 	if e.GetSubmittedAt() != nil {
-		told.at = e.GetSubmittedAt().AsTime().Truncate(time.Microsecond)
+		t.at = e.GetSubmittedAt().AsTime().Truncate(time.Microsecond)
 	}
-	changed, err := s.toldPoints(ctx, tx, e.GetCourseId(), e.GetItemId(), told)
+	changed, err := s.toldPoints(ctx, tx, e.GetCourseId(), e.GetItemId(), t)
 	if err != nil {
 		return err
 	}
@@ -84,8 +84,8 @@ func decimal(text string) (*string, error) {
 	return &text, nil
 }
 
-// told is out of how many points what was handed in at a time was marked.
-type told struct {
+// outOf is out of how many points what was handed in at a time was marked.
+type outOf struct {
 	points string
 	at     time.Time
 }
@@ -93,7 +93,7 @@ type told struct {
 // toldPoints keeps out of how many points an item is: what was handed in last says it,
 // in whatever order marks come. It reports whether that is another number than before;
 // then the gradebook is locked to change, and everybody is counted anew.
-func (s *Service) toldPoints(ctx context.Context, tx *pg.Tx, courseID, itemID string, t told) (bool, error) {
+func (s *Service) toldPoints(ctx context.Context, tx *pg.Tx, courseID, itemID string, t outOf) (bool, error) {
 	points, err := decimal(t.points)
 	if t.points == "" {
 		err, points = nil, nil

@@ -130,4 +130,3 @@ func (b *book) columnMessage(it *item) *gradespb.Column {
 	}
 	return out
 }
-

@@ -83,4 +83,3 @@ func (r *gradeServer) GetMyItemStatistics(ctx context.Context, req *gradespb.Get
 	}
 	return out, nil
 }
-
