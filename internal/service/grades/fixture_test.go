@@ -107,12 +107,17 @@ func (w *world) staff() context.Context { return w.as(w.teacher) }
 // publish publishes the course with so many quizzes and criteria, and returns them.
 func (w *world) publish(sequence int64, criteria *coursespb.GradingPolicy, quizzes ...string) {
 	w.t.Helper()
+	hear(w, w.service.coursePublished, w.publication(sequence, criteria, quizzes...))
+	w.settled()
+}
+
+// publication is a version with so many quizzes and criteria.
+func (w *world) publication(sequence int64, criteria *coursespb.GradingPolicy, quizzes ...string) *coursespb.CoursePublished {
 	e := &coursespb.CoursePublished{CourseId: w.course, Sequence: sequence, Version: int32(sequence), Title: "Stoicism", Grading: criteria} //nolint:gosec // small
 	for i, q := range quizzes {
 		e.Items = append(e.Items, &coursespb.PublishedItem{Id: q, Kind: "quiz", Title: fmt.Sprintf("Quiz %d", i+1)})
 	}
-	hear(w, w.service.coursePublished, e)
-	w.settled()
+	return e
 }
 
 // enroll enrolls somebody of a name.
