@@ -44,8 +44,9 @@ type group struct {
 	extra  bool
 	items  []int
 	groups []int
-	// All weights in it that are not extra credit.
+	// All weights in it that are not extra credit: over all, and in each period.
 	full                  exact.Number
+	fullIn                []exact.Number
 	lowest, highest, best int
 	curve                 *Curve
 	cap                   *exact.Number

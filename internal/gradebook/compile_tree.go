@@ -161,14 +161,13 @@ func (c *compiler) items() {
 			made.weight = *it.Weight
 		}
 		// By weights, what has no points has no percentage, and what has no weight
-		// changes nothing. What is in no category has no share in a weighted course.
+		// changes nothing. What is in no category has no share in a weighted course, and
+		// what is in no period none where periods have weights.
 		weightless := method != Points && (made.bonus || made.weight.Sign() == 0)
-		if counts := !it.Excluded && !weightless && (in != b.root() || method == Points); counts {
+		placed := (in != b.root() || method == Points) && (made.period != none || !b.weighted)
+		if !it.Excluded && !weightless && placed {
 			made.group = in
 			b.group[in].items = append(b.group[in].items, i)
-			if b.weighted && made.period == none {
-				c.refuse(path+".period", "grading.no_period", "Put it into a period: they have weights.")
-			}
 		}
 		b.item[i] = made
 	}
@@ -189,9 +188,16 @@ func (c *compiler) weights() {
 		if i == c.b.root() && !g.full.Equal(hundred) {
 			c.refuse("categories", "grading.weights", "The weights are "+g.full.String()+" together. They have to be 100, without extra credit.")
 		}
+		g.fullIn = make([]exact.Number, len(c.p.Periods))
+		for k := range g.fullIn {
+			g.fullIn[k] = g.full
+		}
 		for _, in := range g.items {
-			if !c.b.item[in].extra {
-				g.full = g.full.Add(c.b.item[in].weight)
+			if it := &c.b.item[in]; !it.extra {
+				g.full = g.full.Add(it.weight)
+				if it.period != none {
+					g.fullIn[it.period] = g.fullIn[it.period].Add(it.weight)
+				}
 			}
 		}
 	}

@@ -24,8 +24,8 @@
 //     mean of percentages, each by its weight. What is inside and empty is left out of
 //     the mean, or counts as 0, as the course states.
 //  9. Extra credit is added: by points to the points reached, by weights its weight ×
-//     its percentage ÷ all weights there are, whether they count yet or not, so that
-//     extra credit of weight 5 among 100 never adds more than its 5.
+//     its percentage ÷ all weights there are (in the period), whether they count yet or
+//     not, so that extra credit of weight 5 among 100 never adds more than its 5.
 //  10. Curve, then cap, where the category has them.
 //  11. Override of the category.
 //

@@ -171,7 +171,11 @@ func (r *run1) periods(total Value, node int) (Value, int) {
 			d = d.Add(*p.Weight)
 		}
 		if r.rec != nil && (value.Has || b.policy.Empty == AsZero) {
-			inputs = append(inputs, Input{Name: "mean", Ref: p.Key, Node: root.node, Value: value.Percent, Of: p.Weight})
+			in := Input{Name: "mean", Ref: p.Key, Node: root.node, Value: value.Percent, Of: p.Weight}
+			if !value.Has {
+				in.Node, in.Empty = none, true
+			}
+			inputs = append(inputs, in)
 		}
 	}
 	r.period = none

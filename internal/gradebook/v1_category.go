@@ -183,6 +183,14 @@ func (r *run1) gatherMean(g int) exact.Number {
 	return extra
 }
 
+// full is all weights in a category, in this pass.
+func (r *run1) full(g int) exact.Number {
+	if r.period == none {
+		return r.b.group[g].full
+	}
+	return r.b.group[g].fullIn[r.period]
+}
+
 // drops tells whether a category has drop rules.
 func (g *group) drops() bool { return g.lowest > 0 || g.highest > 0 || g.best > 0 }
 
@@ -199,7 +207,7 @@ func (r *run1) fold(extra exact.Number) {
 			if made.method == Points {
 				out.Percent = out.Percent.Mul(hundred)
 			} else if extra.Sign() != 0 {
-				out.Percent = out.Percent.Add(extra.Div(made.full))
+				out.Percent = out.Percent.Add(extra.Div(r.full(g)))
 			}
 		}
 		r.recordGroup(g)

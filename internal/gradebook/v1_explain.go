@@ -154,17 +154,16 @@ func (r *run1) recordFormula(i int, values []maybe, v maybe) {
 	}
 	for k, ref := range it.formula.refs {
 		in := Input{Name: ref.kind + "[" + ref.name + "]", Node: none, Value: values[k].n, Empty: !values[k].ok}
-		switch ref.kind {
-		case "possible":
-		case "category":
-			in.Node = r.groups[it.sources[k].index].node
-		case "percent":
-			in.Node = r.itemNode(it.sources[k].index)
-			if values[k].ok {
-				in.Node = r.percentNode(it.sources[k].index)
-			}
+		of := it.sources[k].index
+		switch {
+		case ref.kind == "category" && in.Empty, ref.kind == "percent" && r.b.item[of].bonus, ref.kind == "possible":
+			// There is no step that has it.
+		case ref.kind == "category":
+			in.Node = r.groups[of].node
+		case ref.kind == "percent" && !in.Empty:
+			in.Node = r.percentNode(of)
 		default:
-			in.Node = r.itemNode(it.sources[k].index)
+			in.Node = r.itemNode(of)
 		}
 		n.Inputs = append(n.Inputs, in)
 	}
@@ -211,7 +210,7 @@ func (r *run1) recordGroup(g int) {
 		}
 	}
 	if full {
-		n.Inputs = append(n.Inputs, given("full", made.full))
+		n.Inputs = append(n.Inputs, given("full", r.full(g)))
 	}
 	out.node = r.note(func() Node { return n })
 }
@@ -247,7 +246,11 @@ func (r *run1) itemInput(g, i int) Input {
 // categoryInputs is a category as an input of the one that it is in, if it counts.
 func (r *run1) categoryInputs(g, c int) []Input {
 	made, out := &r.b.group[c], &r.groups[c]
-	in := Input{Ref: r.key(c), Node: out.node, Value: out.Percent, Empty: !out.Has}
+	in := Input{Ref: r.key(c), Node: out.node, Value: out.Percent}
+	if !out.Has {
+		// It counts as 0 where the course says so, whatever its own step has.
+		in.Node, in.Empty = none, true
+	}
 	zero := r.b.policy.Empty == AsZero && !made.extra
 	if r.b.group[g].method != Points {
 		in.Name, in.Of = "mean", &made.weight
