@@ -175,7 +175,7 @@ func makeBook(c course, items []*item) (*book, error) {
 			return nil, fmt.Errorf("criteria of %s: %w", c.CourseID, err)
 		}
 	}
-	policy, place, err := policyOf(c.Calculation, criteria)
+	policy, said, err := policyOf(c.Calculation, criteria)
 	if err != nil {
 		return nil, fmt.Errorf("criteria of %s: %w", c.CourseID, err)
 	}
@@ -187,12 +187,10 @@ func makeBook(c course, items []*item) (*book, error) {
 	for _, it := range items {
 		b.items[it.ItemID] = it
 		it.pass = optionalNumber(it.PassPercent)
-		if of := it.Points; of != nil || it.ToldPoints != nil {
-			if of == nil {
-				of = it.ToldPoints
-			}
-			it.of, it.known = numberOf(of), true
+		if it.Source == ofCourse {
+			it.saidBy(said[it.ItemID])
 		}
+		it.worth()
 		if !it.Present {
 			continue
 		}
@@ -200,11 +198,7 @@ func makeBook(c course, items []*item) (*book, error) {
 			ID: it.ItemID, Title: it.Title, Path: "columns." + it.ItemID, Category: it.Category, Period: it.Period, Points: it.of,
 			Weight: optionalNumber(it.Weight), ExtraCredit: it.ExtraCredit, NeverDrop: it.NeverDrop, Excluded: it.Excluded || !it.known, Formula: it.Formula,
 		}
-		if it.Source == ofCourse {
-			at := place[it.ItemID]
-			g.Category, g.NeverDrop = at.category, at.neverDrop
-			it.Category, it.NeverDrop = at.category, at.neverDrop
-		} else if !keys[it.Category] {
+		if it.Source == ofStaff && !keys[it.Category] {
 			b.problems = append(b.problems, &gradespb.GradingProblem{
 				Path: g.Path + ".category", Code: "grading.unknown_category", Hint: "The course has this category no more: the column counts for nothing.",
 			})
@@ -215,6 +209,30 @@ func makeBook(c course, items []*item) (*book, error) {
 		b.present = append(b.present, it)
 	}
 	return b, b.compile(policy)
+}
+
+// saidBy takes what the criteria say of an item of the course.
+func (it *item) saidBy(g gradebook.Item) {
+	it.Category, it.Period, it.ExtraCredit, it.NeverDrop, it.Excluded, it.Formula = g.Category, g.Period, g.ExtraCredit, g.NeverDrop, g.Excluded, g.Formula
+	if it.Weight = nil; g.Weight != nil {
+		weight := g.Weight.String()
+		it.Weight = &weight
+	}
+	if it.Formula != "" {
+		points := g.Points.String()
+		it.Points = &points
+	}
+}
+
+// worth finds out of how many points it is: staff say it before the assessment does.
+func (it *item) worth() {
+	of := it.Points
+	if of == nil {
+		of = it.ToldPoints
+	}
+	if of != nil {
+		it.of, it.known = numberOf(of), true
+	}
 }
 
 // compile makes the book ready. A column of staff that is wrong counts for nothing

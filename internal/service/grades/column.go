@@ -158,7 +158,7 @@ func (r *columnServer) UpdateColumn(ctx context.Context, req *gradespb.UpdateCol
 			}
 			ofOthers := req.Title != nil || req.Category != nil || req.Period != nil || req.Weight != nil || req.ExtraCredit != nil ||
 				req.NeverDrop != nil || req.Excluded != nil || req.Formula != nil
-			fixed := it.Source == ofCourse && ofOthers
+			fixed := it.Source == ofCourse && (ofOthers || it.calculated() && req.Points != nil)
 			kind := req.Formula != nil && (req.GetFormula() == "") != (it.Formula == "")
 			nothing := it.Source == ofStaff && req.Points != nil && req.GetPoints() == ""
 			if fixed || kind || nothing {

@@ -163,8 +163,8 @@ func fieldsOf(err error) []fault.Field {
 }
 
 // storeItems keeps the columns that a published version has, and returns those that are
-// others than before. Quizzes and assignments are columns, and lessons that the
-// criteria name.
+// others than before. Quizzes and assignments are columns, lessons that the
+// criteria name, and what these calculate.
 func (s *Service) storeItems(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) ([]string, error) {
 	graded := map[string]bool{}
 	for _, c := range e.GetGrading().GetCategories() {
@@ -178,6 +178,9 @@ func (s *Service) storeItems(ctx context.Context, tx *pg.Tx, e *coursespb.Course
 		if activity || it.GetKind() == "lesson" && graded[it.GetId()] {
 			ids, kinds, titles = append(ids, it.GetId()), append(kinds, it.GetKind()), append(titles, it.GetTitle())
 		}
+	}
+	for _, c := range e.GetGrading().GetCalculated() {
+		ids, kinds, titles = append(ids, calculatedID(c.GetKey())), append(kinds, calculatedKind), append(titles, c.GetTitle())
 	}
 	var changed []string
 	const fresh = `

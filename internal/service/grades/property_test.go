@@ -85,7 +85,9 @@ func newRandomCourse(rt *rapid.T, w *world) *randomCourse {
 	return h
 }
 
-func (h *randomCourse) number(name string, below int) int { return rapid.IntRange(0, below-1).Draw(h.rt, name) }
+func (h *randomCourse) number(name string, below int) int {
+	return rapid.IntRange(0, below-1).Draw(h.rt, name)
+}
 
 func pick[T any](h *randomCourse, name string, from ...T) T { return from[h.number(name, len(from))] }
 
