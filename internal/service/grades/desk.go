@@ -260,8 +260,22 @@ func (d *desk) seen(c *cell, it *item, r *gradebook.Result) (percent string, pas
 	if !c.visible(it) || !s.Has {
 		return "", false
 	}
-	return percentOf(s.Points, it.of), d.book.passes(it, s.Points)
+	return bounded(percentOf(s.Points, it.of)), d.book.passes(it, s.Points)
 }
+
+// bounded is a percentage that others can keep. Only a formula comes to more.
+func bounded(percent string) string {
+	n := numberOf(&percent)
+	if percent == "" || n.Cmp(most) <= 0 && n.Cmp(most.Neg()) >= 0 {
+		return percent
+	}
+	if n.Sign() < 0 {
+		return most.Neg().String()
+	}
+	return most.String()
+}
+
+var most = exact.Int(1_000_000_000)
 
 // percentOf returns points in percent of others, of at most 4 places; empty where there
 // are none.
@@ -302,7 +316,7 @@ func (d *desk) tellTotals(st *seat, r *gradebook.Result) (changed bool, event pr
 	if st.Totals == nil || *st.Totals != now || st.Stale {
 		st.Totals, st.Stale, changed = &now, false, true
 	}
-	percent, letter, passed := now.PostedCurrent.Percent, now.PostedCurrent.Letter, now.PostedFinal.Passed
+	percent, letter, passed := bounded(now.PostedCurrent.Percent), now.PostedCurrent.Letter, now.PostedFinal.Passed
 	if percent == st.ToldPercent && letter == st.ToldLetter && passed == st.ToldPassed {
 		return changed, nil
 	}

@@ -35,7 +35,7 @@ CREATE TABLE cell (
 	feedback_by text COLLATE "C" NOT NULL DEFAULT ''::text,
 	posted boolean,
 	posted_at timestamp with time zone,
-	score numeric(26,6),
+	score numeric,
 	counted text COLLATE "C" NOT NULL DEFAULT ''::text,
 	told_percent text COLLATE "C" NOT NULL DEFAULT ''::text,
 	told_passed boolean NOT NULL DEFAULT false,

@@ -111,7 +111,7 @@ CREATE TABLE cell (
 	feedback_by text COLLATE "C" NOT NULL DEFAULT '',
 	posted boolean,
 	posted_at timestamptz,
-	score numeric(26, 6),
+	score numeric,
 	counted text COLLATE "C" NOT NULL DEFAULT '',
 	told_percent text COLLATE "C" NOT NULL DEFAULT '',
 	told_passed boolean NOT NULL DEFAULT false,
