@@ -129,7 +129,8 @@ var all = []service{
 		return started{s.Handlers(), nil}, nil
 	}},
 	{grades.Schema, new(grades.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := grades.New(grades.Config{DB: db, Log: p.log, Items: learningpb.NewItemServiceClient(p.conn("grades", "learning"))})
+		learns := p.conn("grades", "learning")
+		s := grades.New(grades.Config{DB: db, Log: p.log, Items: learningpb.NewItemServiceClient(learns), Deadlines: learningpb.NewDeadlineServiceClient(learns)})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
 	}},

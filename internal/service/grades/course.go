@@ -94,6 +94,9 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 	if err := s.holdCriteria(ctx, tx, courseID, before); err != nil {
 		return err
 	}
+	if err := s.askDue(ctx, tx, courseID, ""); err != nil {
+		return err
+	}
 	return s.courseChanged(ctx, tx, courseID, changed...)
 }
 

@@ -69,6 +69,12 @@ func (s *Service) enrolled(ctx context.Context, tx *pg.Tx, courseID, accountID s
 	if tag.RowsAffected() == 0 {
 		return nil
 	}
+	if enrolled {
+		// What became due while they were away is looked at again.
+		if _, err := tx.Exec(ctx, `UPDATE due_date SET passed = false WHERE course_id = $1 AND account_id = $2 AND passed`, courseID, accountID); err != nil {
+			return fmt.Errorf("due dates: %w", err)
+		}
+	}
 	d, err := s.openChanged(ctx, tx, courseID, accountID)
 	if err != nil {
 		return err

@@ -3,6 +3,8 @@ package grades
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,8 +40,9 @@ type world struct {
 
 	mu     sync.Mutex
 	clock  time.Time
-	hidden map[string]bool // items that learning hides from everybody
-	marks  int64           // versions of marks
+	hidden map[string]bool         // items that learning hides from everybody
+	due    map[[2]string]time.Time // by account and item, as learning says
+	marks  int64                   // versions of marks
 }
 
 // may is when courses begin.
@@ -49,8 +52,8 @@ func newWorld(t testing.TB) *world { return newWorldAllowing(t, rpctest.Everythi
 
 func newWorldAllowing(t testing.TB, allow rpctest.Allow) *world {
 	t.Helper()
-	w := &world{t: t, db: pgtest.Open(t, Schema), clock: may, hidden: map[string]bool{}, teacher: id.New("account"), course: id.New("course")}
-	w.service = New(Config{DB: w.db, Log: rpctest.Log(t), Now: w.tick, Items: w})
+	w := &world{t: t, db: pgtest.Open(t, Schema), clock: may, hidden: map[string]bool{}, due: map[[2]string]time.Time{}, teacher: id.New("account"), course: id.New("course")}
+	w.service = New(Config{DB: w.db, Log: rpctest.Log(t), Now: w.tick, Items: w, Deadlines: dueFake{w: w}})
 	h := rpctest.New(t, allow)
 	w.service.Register(h)
 	conn := h.As("edge")
@@ -76,6 +79,59 @@ func (w *world) CheckItems(_ context.Context, req *learningpb.CheckItemsRequest,
 	}
 	_ = req
 	return out, nil
+}
+
+// dueFake stands for learning's deadlines.
+type dueFake struct {
+	learningpb.DeadlineServiceClient
+
+	w *world
+}
+
+// ListDueDates answers one date at a time.
+func (f dueFake) ListDueDates(_ context.Context, req *learningpb.ListDueDatesRequest, _ ...grpc.CallOption) (*learningpb.ListDueDatesResponse, error) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	var all []*learningpb.DueDate
+	for key, at := range f.w.due {
+		if slices.Contains(req.GetAccountIds(), key[0]) && key[0]+key[1] > req.GetCursor() {
+			all = append(all, &learningpb.DueDate{AccountId: key[0], ItemId: key[1], Due: timestamppb.New(at)})
+		}
+	}
+	slices.SortFunc(all, func(a, b *learningpb.DueDate) int {
+		return strings.Compare(a.GetAccountId()+a.GetItemId(), b.GetAccountId()+b.GetItemId())
+	})
+	out := &learningpb.ListDueDatesResponse{Items: all}
+	if len(all) > 1 {
+		out.Items, out.NextCursor = all[:1], all[0].GetAccountId()+all[0].GetItemId()
+	}
+	return out, nil
+}
+
+// dueNow has learning say by when what is due, and grades follow.
+func (w *world) dueNow(account, item string, at time.Time) {
+	w.t.Helper()
+	w.mu.Lock()
+	w.due[[2]string{account, item}] = at
+	w.mu.Unlock()
+	hear(w, w.service.deadlinesChanged, &learningpb.DeadlinesChanged{CourseId: w.course, AccountIds: []string{account}})
+	w.timePasses(0)
+}
+
+// timePasses moves the clock on and does what time brings.
+func (w *world) timePasses(d time.Duration) {
+	w.t.Helper()
+	w.mu.Lock()
+	w.clock = w.clock.Add(d)
+	w.mu.Unlock()
+	for _, step := range []func(context.Context) (bool, error){w.service.nextDue, w.service.nextOverdue} {
+		for more := true; more; {
+			var err error
+			if more, err = step(context.Background()); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
 }
 
 // MeasureImpact is nothing that grades asks for.

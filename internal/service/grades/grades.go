@@ -88,21 +88,24 @@ type Config struct {
 	Now func() time.Time
 	// Items says what is hidden from whom; nothing is when nil.
 	Items learningpb.ItemServiceClient
+	// Deadlines says by when what is due; nothing is when nil.
+	Deadlines learningpb.DeadlineServiceClient
 }
 
 // Service keeps the gradebook.
 type Service struct {
-	db    *pg.DB
-	log   *slog.Logger
-	clock func() time.Time
-	items learningpb.ItemServiceClient
-	books *otter.Cache[bookKey, *book]
-	wake  chan struct{} // has a value when there are totals to count
+	db        *pg.DB
+	log       *slog.Logger
+	clock     func() time.Time
+	items     learningpb.ItemServiceClient
+	deadlines learningpb.DeadlineServiceClient
+	books     *otter.Cache[bookKey, *book]
+	wake      chan struct{} // has a value when there are totals to count
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, clock: cfg.Now, items: cfg.Items, books: newBooks(), wake: make(chan struct{}, 1)}
+	s := &Service{db: cfg.DB, log: cfg.Log, clock: cfg.Now, items: cfg.Items, deadlines: cfg.Deadlines, books: newBooks(), wake: make(chan struct{}, 1)}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -136,6 +139,7 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.groupMembershipChanged),
 		bus.Copy(s.accountCreated),
 		bus.Copy(s.accountUpdated),
+		bus.Copy(s.deadlinesChanged),
 	}
 }
 
@@ -143,6 +147,7 @@ func (s *Service) Handlers() []bus.Handler {
 func (s *Service) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.keepCounting(ctx) })
+	wg.Go(func() { s.keepDue(ctx) })
 	wg.Wait()
 	return nil
 }

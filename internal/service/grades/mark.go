@@ -62,8 +62,8 @@ func (s *Service) markChanged(ctx context.Context, tx *pg.Tx, e *assessmentpb.Ma
 	}
 	at := e.GetChangedAt().AsTime().Truncate(time.Microsecond)
 	c.MarkedBy, c.MarkedAt, c.MarkVersion = e.GetMarkedBy(), &at, e.GetVersion()
-	if c.SubmittedAt != nil {
-		c.Overdue = false
+	if c.Overdue, err = s.overdueAgain(ctx, tx, c); err != nil {
+		return err
 	}
 	if after := stateOf(c, kindMark, false); !after.is(before) {
 		d.history = append(d.history, &change{

@@ -24,6 +24,7 @@ func TestHears(t *testing.T) {
 		"stoa.assessment.v1.MarkChanged", "stoa.courses.v1.CoursePublished", "stoa.access.v1.EnrollmentStarted", "stoa.access.v1.EnrollmentEnded",
 		"stoa.access.v1.EnrollmentResumed", "stoa.access.v1.CohortChanged", "stoa.access.v1.CohortMembershipChanged", "stoa.access.v1.GroupChanged",
 		"stoa.access.v1.GroupMembershipChanged", "stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated",
+		"stoa.learning.v1.DeadlinesChanged",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -1442,7 +1442,7 @@ type ItemStatistics struct {
 	Count int32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
 	// Out of how many points.
 	MaxPoints string `protobuf:"bytes,3,opt,name=max_points,json=maxPoints,proto3" json:"max_points,omitempty"`
-	// Their mean in points, rounded half to even to 2 places; empty for none, as are
+	// Their mean in points, rounded half up to 2 places; empty for none, as are
 	// those that follow.
 	Mean string `protobuf:"bytes,4,opt,name=mean,proto3" json:"mean,omitempty"`
 	// The median.
