@@ -104,6 +104,7 @@ type Edge struct {
 	notes       learningpb.NoteServiceClient
 	calendar    learningpb.CalendarServiceClient
 	archives    coursespb.ArchiveServiceClient
+	gradeFiles  gradespb.GradeTransferServiceClient
 
 	routes      *http.ServeMux
 	grpc        *grpc.Server
@@ -152,6 +153,7 @@ func New(cfg Config) (*Edge, error) {
 		notes:       learningpb.NewNoteServiceClient(cfg.Conns["learning"]),
 		calendar:    learningpb.NewCalendarServiceClient(cfg.Conns["learning"]),
 		archives:    coursespb.NewArchiveServiceClient(cfg.Conns["courses"]),
+		gradeFiles:  gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
@@ -191,6 +193,9 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /v1/courses/{course_id}/archive", e.exportCourse)
 	mux.HandleFunc("POST /v1/course-imports", e.importCourse)
 	mux.HandleFunc("POST /v1/courses/{course_id}/module-imports", e.importModules)
+	mux.HandleFunc("GET /v1/courses/{course_id}/gradebook/export", e.exportGrades)
+	mux.HandleFunc("POST /v1/courses/{course_id}/gradebook/imports", e.importGrades)
+	mux.HandleFunc("GET /v1/me/courses/{course_id}/grades/export", e.exportMyGrades)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("GET /v1/media/{media_id}/parts/{token}/{part...}", e.downloadPart)
@@ -329,6 +334,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{gradespb.File_internal_service_grades_gradespb_columns_proto, func(g *runtime.ServeMux) error {
 			return gradespb.RegisterColumnServiceHandlerClient(ctx, g, gradespb.NewColumnServiceClient(e.Conns["grades"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_transfers_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterGradeTransferServiceHandlerClient(ctx, g, e.gradeFiles)
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterQuizServiceHandlerClient(ctx, g, assessmentpb.NewQuizServiceClient(e.Conns["assessment"]))

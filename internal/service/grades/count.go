@@ -63,6 +63,9 @@ func (s *Service) keepCounting(ctx context.Context) {
 				s.log.WarnContext(ctx, "grades: totals, trying again", "error", err.Error())
 			}
 		}
+		if err := s.sweepImports(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "grades: old imports, trying again", "error", err.Error())
+		}
 		select {
 		case <-tick.C:
 		case <-s.wake:

@@ -34,6 +34,7 @@ type world struct {
 	grades  gradespb.GradeServiceClient
 	grid    gradespb.GridServiceClient
 	columns gradespb.ColumnServiceClient
+	files   gradespb.GradeTransferServiceClient
 
 	teacher string
 	course  string
@@ -58,6 +59,7 @@ func newWorldAllowing(t testing.TB, allow rpctest.Allow) *world {
 	w.service.Register(h)
 	conn := h.As("edge")
 	w.grades, w.grid, w.columns = gradespb.NewGradeServiceClient(conn), gradespb.NewGridServiceClient(conn), gradespb.NewColumnServiceClient(conn)
+	w.files = gradespb.NewGradeTransferServiceClient(conn)
 	return w
 }
 

@@ -101,11 +101,12 @@ type Service struct {
 	deadlines learningpb.DeadlineServiceClient
 	books     *otter.Cache[bookKey, *book]
 	wake      chan struct{} // has a value when there are totals to count
+	reading   chan struct{} // has a value for each file that is read
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, clock: cfg.Now, items: cfg.Items, deadlines: cfg.Deadlines, books: newBooks(), wake: make(chan struct{}, 1)}
+	s := &Service{db: cfg.DB, log: cfg.Log, clock: cfg.Now, items: cfg.Items, deadlines: cfg.Deadlines, books: newBooks(), wake: make(chan struct{}, 1), reading: make(chan struct{}, importReaders)}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -123,6 +124,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	gradespb.RegisterGradeServiceServer(r, &gradeServer{service: s})
 	gradespb.RegisterGridServiceServer(r, &gridServer{service: s})
 	gradespb.RegisterColumnServiceServer(r, &columnServer{service: s})
+	gradespb.RegisterGradeTransferServiceServer(r, &transferServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.

@@ -46,8 +46,7 @@ type GridServiceClient interface {
 	// the answer is etag.stale (412), which names the version that it has now. Errors:
 	// student.not_found (404), item.not_found (404), grade.no_change (400) where nothing
 	// is said, grade.reason_required (400), grade.points_unknown (409) for an item of
-	// which nobody has said yet how many points it is worth, grade.calculated (409) for
-	// the mark of a calculated item without an override.
+	// which nobody has said yet how many points it is worth.
 	SetGrade(ctx context.Context, in *SetGradeRequest, opts ...grpc.CallOption) (*Cell, error)
 	// Changes up to 5,000 cells, all or none. Of what is refused each cell is told, as a
 	// field such as "cells[3]" with the code that SetGrade would answer, at most 100:
@@ -163,8 +162,7 @@ type GridServiceServer interface {
 	// the answer is etag.stale (412), which names the version that it has now. Errors:
 	// student.not_found (404), item.not_found (404), grade.no_change (400) where nothing
 	// is said, grade.reason_required (400), grade.points_unknown (409) for an item of
-	// which nobody has said yet how many points it is worth, grade.calculated (409) for
-	// the mark of a calculated item without an override.
+	// which nobody has said yet how many points it is worth.
 	SetGrade(context.Context, *SetGradeRequest) (*Cell, error)
 	// Changes up to 5,000 cells, all or none. Of what is refused each cell is told, as a
 	// field such as "cells[3]" with the code that SetGrade would answer, at most 100:
