@@ -32,6 +32,9 @@ type door struct {
 var byHand = map[string]string{
 	"/stoa.access.v1.ImportService/UploadImport":                 "POST /v1/courses/{course_id}/imports",
 	"/stoa.access.v1.ImportService/ExportImportReport":           "GET /v1/courses/{course_id}/imports/{import_id}/report",
+	"/stoa.grades.v1.GradeTransferService/ExportGrades":          "GET /v1/courses/{course_id}/gradebook/export",
+	"/stoa.grades.v1.GradeTransferService/ExportMyGrades":        "GET /v1/me/courses/{course_id}/grades/export",
+	"/stoa.grades.v1.GradeTransferService/UploadGradeImport":     "POST /v1/courses/{course_id}/gradebook/imports",
 	"/stoa.audit.v1.AuditService/ExportEntries":                  "GET /v1/audit/export",
 	"/stoa.media.v1.AvatarService/UploadAvatar":                  "PUT /v1/me/avatar",
 	"/stoa.media.v1.AvatarService/DownloadAvatar":                "GET /v1/avatars/{avatar_id}",

@@ -15,7 +15,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
-	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
@@ -366,37 +365,44 @@ func (s *Service) mark(ctx context.Context, tx *pg.Tx, c *scene, m mark) error {
 	return err
 }
 
+// result is what somebody is told to have reached in an activity.
+type result struct {
+	course, account, item string
+	submitted             *time.Time // nil where nothing is said of it
+	percent               *string    // nil for no score
+	passed                bool
+}
+
 // reached keeps the best of what somebody has reached in an activity, and settles
 // what that completes. It takes every event for a fact, one that is out of date too:
 // so it does not matter in which order they come. The caller has locked the course.
-func (s *Service) reached(ctx context.Context, tx *pg.Tx, e *assessmentpb.ActivityResultChanged, percent *string) error {
-	_, err := tx.Exec(ctx, `INSERT INTO learner (course_id, account_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, e.GetCourseId(), e.GetAccountId())
+func (s *Service) reached(ctx context.Context, tx *pg.Tx, r result) error {
+	_, err := tx.Exec(ctx, `INSERT INTO learner (course_id, account_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, r.course, r.account)
 	if err != nil {
 		return fmt.Errorf("store learner: %w", err)
 	}
-	if err := pinLearner(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil { // also locks the row
+	if err := pinLearner(ctx, tx, r.course, r.account); err != nil { // also locks the row
 		return err
 	}
-	submitted := timeOf(e.GetSubmittedAt())
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO item_best AS b (course_id, account_id, item_id, submitted_at, percent, passed) VALUES ($1, $2, $3, $4, $5::text::numeric, $6)
 		ON CONFLICT (course_id, account_id, item_id) DO UPDATE SET submitted_at = least(b.submitted_at, EXCLUDED.submitted_at),
 			percent = greatest(b.percent, EXCLUDED.percent), passed = b.passed OR EXCLUDED.passed
 		WHERE (b.submitted_at, b.percent, b.passed) IS DISTINCT FROM
 			(least(b.submitted_at, EXCLUDED.submitted_at), greatest(b.percent, EXCLUDED.percent), b.passed OR EXCLUDED.passed)`,
-		e.GetCourseId(), e.GetAccountId(), e.GetItemId(), submitted, percent, e.GetPassed())
+		r.course, r.account, r.item, r.submitted, r.percent, r.passed)
 	if err != nil {
 		return fmt.Errorf("store result: %w", err)
 	}
 	if tag.RowsAffected() == 0 {
 		return nil
 	}
-	if submitted != nil {
-		if err := s.countHandIn(ctx, tx, e.GetCourseId(), e.GetAccountId(), *submitted); err != nil {
+	if r.submitted != nil {
+		if err := s.countHandIn(ctx, tx, r.course, r.account, *r.submitted); err != nil {
 			return err
 		}
 	}
-	_, err = s.settle(ctx, tx, whom{e.GetCourseId(), []string{e.GetAccountId()}, []string{e.GetItemId()}, true, s.now()})
+	_, err = s.settle(ctx, tx, whom{r.course, []string{r.account}, []string{r.item}, true, s.now()})
 	return err
 }
 

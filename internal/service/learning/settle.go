@@ -186,9 +186,12 @@ func completed(rows pgx.Rows, err error) ([]completion, error) {
 // lacksNothing holds for a learner l of the course k who is enrolled, was not
 // found complete before and has completed what counts in the version that they
 // see, in which something does: all of it, of which the last item is looked at
-// first, as most lack that; or as much as is enough.
+// first, as most lack that; or as much as is enough. Where the course asks for its pass
+// mark they have reached that too.
 const lacksNothing = `l.enrolled_at IS NOT NULL AND NOT l.ended AND l.completed_at IS NULL
 	AND EXISTS (SELECT FROM published_item i WHERE i.course_id = l.course_id AND i.version = ` + seen + ` AND i.counted)
+	AND (NOT EXISTS (SELECT FROM course_version v WHERE v.course_id = l.course_id AND v.version = ` + seen + ` AND v.pass)
+		OR EXISTS (SELECT FROM course_grade g WHERE g.course_id = l.course_id AND g.account_id = l.account_id AND g.passed))
 	AND CASE WHEN EXISTS (SELECT FROM course_version v WHERE v.course_id = l.course_id AND v.version = ` + seen + ` AND v.enough IS NOT NULL)
 	THEN (
 		SELECT count(*) FROM published_item i JOIN lesson_completion c ON c.course_id = i.course_id AND c.account_id = l.account_id AND c.lesson_id = i.item_id
