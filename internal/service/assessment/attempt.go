@@ -49,39 +49,39 @@ type attemptServer struct {
 
 // attempt is its row.
 type attempt struct {
-	ID           string
-	CourseID     string
-	ItemID       string
-	QuizID       string
-	QuizVersion  int32
-	AccountID    string
-	Number       int32
-	State        string
-	Preview      bool
-	Engine       int
-	Seed         int64
-	StartedAt    *time.Time
-	ExpiresAt    *time.Time
-	GraceUntil   *time.Time
-	ClosesAt     *time.Time
-	OpenUntil    *time.Time
-	ExtraTime    time.Duration
-	Breaks       bool
-	PausedAt     *time.Time
-	PausedBy     string
-	LeftAtPause  *time.Duration
-	Page         int32
-	Clients      []client
-	LastSeq      int64
-	SavedAt      *time.Time
-	Uncounted    int32
-	Notices      int32
-	SubmittedAt  *time.Time
-	SubmittedBy  string
-	ScoredAt     *time.Time
-	Points       *string
-	MaxPoints    string
-	Revision     int64
+	ID          string
+	CourseID    string
+	ItemID      string
+	QuizID      string
+	QuizVersion int32
+	AccountID   string
+	Number      int32
+	State       string
+	Preview     bool
+	Engine      int
+	Seed        int64
+	StartedAt   *time.Time
+	ExpiresAt   *time.Time
+	GraceUntil  *time.Time
+	ClosesAt    *time.Time
+	OpenUntil   *time.Time
+	ExtraTime   time.Duration
+	Breaks      bool
+	PausedAt    *time.Time
+	PausedBy    string
+	LeftAtPause *time.Duration
+	Page        int32
+	Clients     []client
+	LastSeq     int64
+	SavedAt     *time.Time
+	Uncounted   int32
+	Notices     int32
+	SubmittedAt *time.Time
+	SubmittedBy string
+	ScoredAt    *time.Time
+	Points      *string
+	MaxPoints   string
+	Revision    int64
 }
 
 // attemptColumns are those of [attempt], in its order.

@@ -38,7 +38,9 @@ func fieldsOf(md protoreflect.MessageDescriptor) []protoreflect.FieldDescriptor 
 	for i := range fields {
 		fields[i] = md.Fields().Get(i)
 	}
-	slices.SortFunc(fields, func(a, b protoreflect.FieldDescriptor) int { return strings.Compare(string(a.Name()), string(b.Name())) })
+	slices.SortFunc(fields, func(a, b protoreflect.FieldDescriptor) int {
+		return strings.Compare(string(a.Name()), string(b.Name()))
+	})
 	sortedFields.Store(md, fields)
 	return fields
 }

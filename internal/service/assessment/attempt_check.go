@@ -48,14 +48,14 @@ func counting(verdict string) bool { return verdict == accepted || verdict == la
 
 // sent is an operation as it was sent, ready for the log.
 type sent struct {
-	seq    int64
-	kind   string
-	slot   int32
-	page   int32
-	value  []byte     // canonical JSON, nil for none
-	at     *time.Time // by the client's clock
-	place  int        // in the batch
-	op     *assessmentpb.Operation
+	seq   int64
+	kind  string
+	slot  int32
+	page  int32
+	value []byte     // canonical JSON, nil for none
+	at    *time.Time // by the client's clock
+	place int        // in the batch
+	op    *assessmentpb.Operation
 
 	verdict, code, hint string
 	lost                bool // it is taken nowhere

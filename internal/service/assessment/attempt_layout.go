@@ -45,11 +45,15 @@ func (l *layout) slot(n int32) *slotLayout {
 func (sl *slotLayout) shown() questionKey { return questionKey{sl.QuestionID, sl.QuestionVersion} }
 
 // seed is what is random in it comes from.
-func (sl *slotLayout) seed() question.Seed { return question.Seed{Attempt: sl.Seed, Slot: int(sl.Slot)} }
+func (sl *slotLayout) seed() question.Seed {
+	return question.Seed{Attempt: sl.Seed, Slot: int(sl.Slot)}
+}
 
 // steps reports whether a question is checked while the attempt runs, so that what is
 // taken depends on what was done.
-func (sl *slotLayout) steps() bool { return sl.Behaviour == "immediate" || sl.Behaviour == "interactive" }
+func (sl *slotLayout) steps() bool {
+	return sl.Behaviour == "immediate" || sl.Behaviour == "interactive"
+}
 
 // layoutOf returns the layout of an attempt that has begun.
 func (s *Service) layoutOf(ctx context.Context, q pg.Querier, a *attempt) (*layout, error) {

@@ -28,7 +28,7 @@ type world struct {
 	service *Service
 	harness *rpctest.Harness
 
-	around  *around
+	around *around
 
 	attempts assessmentpb.AttemptServiceClient
 

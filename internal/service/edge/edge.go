@@ -105,6 +105,7 @@ type Edge struct {
 	archives    coursespb.ArchiveServiceClient
 	attempts    assessmentpb.AttemptServiceClient
 
+	streams     *streams
 	routes      *http.ServeMux
 	grpc        *grpc.Server
 	crossOrigin *http.CrossOriginProtection
@@ -154,6 +155,7 @@ func New(cfg Config) (*Edge, error) {
 		archives:    coursespb.NewArchiveServiceClient(cfg.Conns["courses"]),
 		attempts:    assessmentpb.NewAttemptServiceClient(cfg.Conns["assessment"]),
 	}
+	e.streams = newStreams(e.attempts)
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
 	if e.routes, err = e.mux(); err != nil {
@@ -202,6 +204,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 		mux.HandleFunc("GET "+b.path, e.certificateFile(b))
 	}
 	mux.HandleFunc("GET /v1/me/notes/export", e.exportNotes)
+	mux.HandleFunc("GET /v1/attempts/{attempt_id}/stream", e.streamAttempt)
 	mux.HandleFunc("GET "+calendarPath+"{file}", e.readCalendar)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
@@ -331,7 +334,7 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 
 		{assessmentpb.File_internal_service_assessment_assessmentpb_my_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterMyQuizServiceHandlerClient(ctx, g, assessmentpb.NewMyQuizServiceClient(e.Conns["assessment"]))
-		}},		{assessmentpb.File_internal_service_assessment_assessmentpb_attempts_proto, func(g *runtime.ServeMux) error {
+		}}, {assessmentpb.File_internal_service_assessment_assessmentpb_attempts_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterAttemptServiceHandlerClient(ctx, g, e.attempts)
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
