@@ -9,7 +9,8 @@
 // It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
 // which says that something was handed in.
 //
-// It hears courses' CoursePublished: where in a course quizzes and assignments stand;
+// It hears courses' CoursePublished: where in a course quizzes and assignments stand,
+// and ActivitiesCopied: which quizzes copies of courses show;
 // access's EnrollmentStarted, EnrollmentEnded and EnrollmentResumed, for whom attempts
 // are made ahead, and AccommodationChanged, for whom anew; and grades' PostingChanged,
 // which says whose grades may be shown.
@@ -58,7 +59,7 @@ type Config struct {
 	DB  *pg.DB // the schema "assessment"
 	Log *slog.Logger
 	// Access says who may share a bank with which course, and Accommodations how exams
-	// are eased for people.
+	// are eased for people; nil when nobody's are.
 	Access         accesspb.AccessServiceClient
 	Accommodations accesspb.AccommodationServiceClient
 	// Items says what is open to whom.
@@ -134,6 +135,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished),
+		bus.Copy(s.activitiesCopied),
 		bus.Copy(s.enrollmentStarted),
 		bus.Copy(s.enrollmentEnded),
 		bus.Copy(s.enrollmentResumed),

@@ -44,7 +44,10 @@ var errPreparedGone = errors.New("the prepared attempt is gone")
 func (h *attemptServer) start(ctx context.Context, req *assessmentpb.StartAttemptRequest, account string) (*assessmentpb.Attempt, error) {
 	s := h.service
 	prepared, running, refusedWith := s.startable(ctx, req, account)
-	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.Attempt, error) {
+	// What is remembered of the call tells nothing of the password.
+	known := proto.CloneOf(req)
+	known.Password = ""
+	return idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*assessmentpb.Attempt, error) {
 		tx.Exempt("an attempt of one's own, which is its own record")
 		switch {
 		case running != "":
@@ -191,8 +194,15 @@ func (h *attemptServer) ListMyAttempts(ctx context.Context, req *assessmentpb.Li
 		last := list[size-1]
 		res.NextCursor = page.TimeCursor(*last.StartedAt, last.ID)
 	}
+	reviews, err := s.reviewsOf(ctx, s.db, list)
+	if err != nil {
+		return nil, err
+	}
 	for _, a := range list {
-		res.Items = append(res.Items, s.summary(a, false))
+		review := reviews[a.ID]
+		one := s.summary(a, !a.running() && review.GetMarks())
+		one.Reviewable = !a.running() && review.GetAttempt()
+		res.Items = append(res.Items, one)
 	}
 	return res, nil
 }

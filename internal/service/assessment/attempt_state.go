@@ -111,7 +111,7 @@ func (b *batch) outcome(o *sent, v *assessmentpb.OperationVerdict) error {
 	}
 	if b.review == nil {
 		var err error
-		if b.review, err = b.service.reviewOf(b.ctx, b.tx, b.attempt, b.layout.version); err != nil {
+		if b.review, err = b.service.reviewOf(b.ctx, b.tx, b.attempt); err != nil {
 			return err
 		}
 	}
@@ -125,13 +125,24 @@ func maskOf(r *assessmentpb.ReviewParts) *questionpb.OutcomeMask {
 }
 
 // tellable returns what may be told of a question: what its behaviour and the review
-// matrix both allow.
+// matrix both allow. Feedback to what was answered and to the question in general are
+// one to the engine, and two in the matrix.
 func tellable(in *question.Instance, rules question.Rules, state question.State, review *assessmentpb.ReviewParts) *questionpb.Outcome {
-	out := question.Mask(in.Outcome(rules, state), question.Both(rules.Tell(state), maskOf(review)))
+	out, behaviour := in.Outcome(rules, state), rules.Tell(state)
+	mask := question.Both(behaviour, maskOf(review))
 	if !review.GetGeneralFeedback() {
 		out.GeneralFeedback = ""
+	} else if !review.GetFeedback() {
+		mask.Feedback = behaviour.GetFeedback()
+		out.Feedback, out.Hints = nil, nil
+		for _, p := range out.GetParts() {
+			p.Feedback = ""
+		}
+		if !mask.GetMarks() && !mask.GetCorrectness() && !mask.GetRightAnswer() {
+			out.Parts = nil
+		}
 	}
-	return out
+	return question.Mask(out, mask)
 }
 
 // otherAnswer is the answer to a question that counted before.

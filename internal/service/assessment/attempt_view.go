@@ -63,7 +63,7 @@ func (s *Service) view(ctx context.Context, q pg.Querier, a *attempt, page int32
 	if err != nil {
 		return nil, err
 	}
-	review, err := s.reviewOf(ctx, q, a, l.version)
+	review, err := s.reviewOf(ctx, q, a)
 	if err != nil {
 		return nil, err
 	}

@@ -16,9 +16,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/question/questionpb"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/secret"
-	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
-	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
 // world is the service on a database of its own.
@@ -57,7 +55,7 @@ func newWorldOn(t testing.TB, db *pg.DB, allow rpctest.Allow) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.around = &around{items: map[string]*learningpb.ItemAccess{}, eases: map[string][]*accesspb.Ease{}}
+	w.around = newAround()
 	w.service = New(Config{DB: w.db, Vault: vault, Now: w.now, Log: rpctest.Log(t), Accommodations: w.around, Items: w.around})
 	w.harness = rpctest.New(t, allow)
 	w.service.Register(w.harness)
@@ -91,6 +89,19 @@ func (w *world) exec(sql string, args ...any) {
 		return err
 	}); err != nil {
 		w.t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// hear runs a handler in a transaction of its own, as the bus does.
+func hear[E proto.Message](w *world, handle func(context.Context, *pg.Tx, E) error, events ...E) {
+	w.t.Helper()
+	for _, e := range events {
+		if err := w.db.InTx(context.Background(), func(tx *pg.Tx) error {
+			tx.Exempt("a copy")
+			return handle(context.Background(), tx, e)
+		}); err != nil {
+			w.t.Fatalf("hear %T: %v", e, err)
+		}
 	}
 }
 

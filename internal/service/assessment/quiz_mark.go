@@ -35,8 +35,8 @@ func (f *finished) late() int64 {
 	return int64((f.submittedAt.Sub(*f.due) + time.Second - 1) / time.Second)
 }
 
-// kept is what counts of somebody's attempts.
-type kept struct {
+// keptGrade is what counts of somebody's attempts.
+type keptGrade struct {
 	state string    // "none", "submitted" or "marked"
 	of    *finished // the attempt that counts, or of several the one handed in last
 	id    string    // of the attempt that counts alone
@@ -47,16 +47,16 @@ type kept struct {
 // "best" takes the best of those that are marked, the earliest of equal ones; a mark
 // that comes later can only raise it. The others wait for the marks of what they take.
 // It is pure, and rounds nothing.
-func keepGrade(policy string, list []*finished) kept {
+func keepGrade(policy string, list []*finished) keptGrade {
 	if len(list) == 0 {
-		return kept{state: "none"}
+		return keptGrade{state: "none"}
 	}
 	last := list[len(list)-1]
-	one := func(f *finished) kept {
+	one := func(f *finished) keptGrade {
 		if !f.graded {
-			return kept{state: "submitted", of: f, id: f.id}
+			return keptGrade{state: "submitted", of: f, id: f.id}
 		}
-		return kept{state: "marked", of: f, id: f.id, share: f.share}
+		return keptGrade{state: "marked", of: f, id: f.id, share: f.share}
 	}
 	switch policy {
 	case "first":
@@ -70,11 +70,11 @@ func keepGrade(policy string, list []*finished) kept {
 		sum := exact.Number{}
 		for _, f := range list {
 			if !f.graded {
-				return kept{state: "submitted", of: last}
+				return keptGrade{state: "submitted", of: last}
 			}
 			sum = sum.Add(f.share)
 		}
-		return kept{state: "marked", of: last, share: sum.Div(exact.Int(int64(len(list))))}
+		return keptGrade{state: "marked", of: last, share: sum.Div(exact.Int(int64(len(list))))}
 	default:
 		var best *finished
 		for _, f := range list {

@@ -36,7 +36,7 @@ func TestKeepGrade(t *testing.T) {
 			}
 			all = all && list[i].graded
 		}
-		show := func(k kept) string {
+		show := func(k keptGrade) string {
 			of := ""
 			if k.of != nil {
 				of = k.of.id
@@ -92,9 +92,9 @@ func (w *quizWorld) finish(attemptID, cause string, at time.Time, fractions ...s
 		} else {
 			fraction = &f
 		}
-		w.run(`UPDATE attempt_question SET fraction = $3 WHERE attempt_id = $1 AND slot = $2`, attemptID, i+1, fraction)
+		w.exec(`UPDATE attempt_question SET fraction = $3 WHERE attempt_id = $1 AND slot = $2`, attemptID, i+1, fraction)
 	}
-	w.run(`UPDATE attempt SET state = $2, started_at = $3, submitted_at = $3, scored_at = $3, points = 0 WHERE id = $1`, attemptID, state, at)
+	w.exec(`UPDATE attempt SET state = $2, started_at = $3, submitted_at = $3, scored_at = $3, points = 0 WHERE id = $1`, attemptID, state, at)
 	w.changed(attemptID, cause)
 }
 
@@ -111,8 +111,8 @@ func (w *quizWorld) changed(attemptID, cause string) {
 	})
 }
 
-// told returns the events of a kind that wait to be sent, and takes them out.
-func told[M any, E interface {
+// outboxOf returns the events of a kind that wait to be sent, and takes them out.
+func outboxOf[M any, E interface {
 	*M
 	proto.Message
 }](w *quizWorld,
@@ -135,7 +135,7 @@ func told[M any, E interface {
 		}
 		out = append(out, e)
 	}
-	w.run(`DELETE FROM outbox WHERE name = $1`, name)
+	w.exec(`DELETE FROM outbox WHERE name = $1`, name)
 	return out
 }
 
@@ -163,13 +163,13 @@ func TestMarks(t *testing.T) {
 	}
 	same := func(want ...*assessmentpb.MarkChanged) {
 		t.Helper()
-		if diff := cmp.Diff(want, told[assessmentpb.MarkChanged](w), protocmp.Transform()); diff != "" {
+		if diff := cmp.Diff(want, outboxOf[assessmentpb.MarkChanged](w), protocmp.Transform()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
 	result := func(want ...*assessmentpb.ActivityResultChanged) {
 		t.Helper()
-		if diff := cmp.Diff(want, told[assessmentpb.ActivityResultChanged](w), protocmp.Transform()); diff != "" {
+		if diff := cmp.Diff(want, outboxOf[assessmentpb.ActivityResultChanged](w), protocmp.Transform()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
@@ -204,10 +204,10 @@ func TestMarks(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 	// A teacher's own tries count nowhere.
-	w.run(`UPDATE attempt SET preview = true WHERE id = $1`, two)
+	w.exec(`UPDATE attempt SET preview = true WHERE id = $1`, two)
 	w.changed(two, "submission")
 	same()
-	w.run(`UPDATE attempt SET preview = false WHERE id = $1`, two)
+	w.exec(`UPDATE attempt SET preview = false WHERE id = $1`, two)
 	// The item shows another quiz: what was told stays.
 	other := w.create(settings)
 	w.place(other.GetId(), nil)

@@ -59,23 +59,23 @@ func TestMyQuiz(t *testing.T) {
 	}
 	same(want) // what is prepared is not begun
 	started := w.now()
-	w.run(`UPDATE attempt SET state = 'in_progress', started_at = $2 WHERE id = $1`, one, started)
+	w.exec(`UPDATE attempt SET state = 'in_progress', started_at = $2 WHERE id = $1`, one, started)
 	want.AttemptsUsed, want.RunningAttemptId = 1, one
 	want.MyAttempts = []*assessmentpb.MyAttempt{{Id: one, Number: 1, State: "in_progress", StartedAt: timestamppb.New(started), Shown: partsOf(0)}}
 	same(want)
 	w.finish(one, "submission", started, "1", "1/3")
-	w.run(`UPDATE attempt SET points = 6.666667 WHERE id = $1`, one)
+	w.exec(`UPDATE attempt SET points = 6.666667 WHERE id = $1`, one)
 	want.RunningAttemptId, want.Points, want.PointsOf = "", "6.666667", "10"
 	want.MyAttempts[0] = &assessmentpb.MyAttempt{
 		Id: one, Number: 1, State: "graded", StartedAt: timestamppb.New(started), SubmittedAt: timestamppb.New(started), Points: "6.666667", MaxPoints: "10", Shown: partsOf(3),
 	}
 	same(want)
 	// Hidden as long as it is not posted, in the total as well.
-	hear(w, w.service.postingChanged, &gradespb.PostingChanged{CourseId: w.course, ItemId: w.item, Policy: "manual", Version: 1})
+	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: w.course, ItemId: w.item, Policy: "manual", Version: 1})
 	hidden := proto.CloneOf(want)
 	hidden.Points, hidden.PointsOf, hidden.MyAttempts[0].Points, hidden.MyAttempts[0].MaxPoints, hidden.MyAttempts[0].Shown = "", "", "", "", partsOf(1)
 	same(hidden)
-	hear(w, w.service.postingChanged, &gradespb.PostingChanged{CourseId: w.course, ItemId: w.item, Policy: "automatic", Posted: true, Version: 2})
+	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: w.course, ItemId: w.item, Policy: "automatic", Posted: true, Version: 2})
 	same(want)
 	w.later(2 * time.Minute) // the matrix shows nothing while it is open
 	hidden.MyAttempts[0].Shown = partsOf(0)

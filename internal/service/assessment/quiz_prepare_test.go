@@ -56,14 +56,14 @@ func TestRefuse(t *testing.T) {
 			with(func(s *standing) { s.state, s.opensAt, s.closesAt = "locked", hour(1), hour(2) }), two, nil,
 			[]string{"attempt.locked", "opens_at 2026-05-04T10:00:00Z"},
 		},
-		"closed":       {with(func(s *standing) { s.closesAt = hour(0) }), two, nil, []string{"attempt.closed", "item_id It closed on 2026-05-04T09:00:00Z."}},
-		"about to":     {with(func(s *standing) { s.closesAt = ptr(now.Add(time.Microsecond)) }), two, nil, nil},
-		"none left":    {&open, two, done(2, hour(-9)), []string{"attempt.none_left", "item_id There are 2, and you have begun all of them."}},
-		"eased":        {with(func(s *standing) { s.extraAttempts = 1 }), two, done(2, hour(-9)), nil},
-		"none eased":   {with(func(s *standing) { s.extraAttempts = 1 }), two, done(3, hour(-9)), []string{"attempt.none_left", "item_id There are 3, and you have begun all of them."}},
-		"too soon":     {&open, two, done(1, ptr(now.Add(-time.Minute))), []string{"attempt.too_soon", "item_id It can begin on 2026-05-04T09:59:00Z.", "opens_at 2026-05-04T09:59:00Z"}},
-		"soon enough":  {&open, two, done(1, hour(-1)), nil},
-		"the third":    {with(func(s *standing) { s.extraAttempts = 1 }), two, done(2, hour(-1)), []string{"attempt.too_soon", "item_id It can begin on 2026-05-04T10:00:00Z.", "opens_at 2026-05-04T10:00:00Z"}},
+		"closed":      {with(func(s *standing) { s.closesAt = hour(0) }), two, nil, []string{"attempt.closed", "item_id It closed on 2026-05-04T09:00:00Z."}},
+		"about to":    {with(func(s *standing) { s.closesAt = ptr(now.Add(time.Microsecond)) }), two, nil, nil},
+		"none left":   {&open, two, done(2, hour(-9)), []string{"attempt.none_left", "item_id There are 2, and you have begun all of them."}},
+		"eased":       {with(func(s *standing) { s.extraAttempts = 1 }), two, done(2, hour(-9)), nil},
+		"none eased":  {with(func(s *standing) { s.extraAttempts = 1 }), two, done(3, hour(-9)), []string{"attempt.none_left", "item_id There are 3, and you have begun all of them."}},
+		"too soon":    {&open, two, done(1, ptr(now.Add(-time.Minute))), []string{"attempt.too_soon", "item_id It can begin on 2026-05-04T09:59:00Z.", "opens_at 2026-05-04T09:59:00Z"}},
+		"soon enough": {&open, two, done(1, hour(-1)), nil},
+		"the third":   {with(func(s *standing) { s.extraAttempts = 1 }), two, done(2, hour(-1)), []string{"attempt.too_soon", "item_id It can begin on 2026-05-04T10:00:00Z.", "opens_at 2026-05-04T10:00:00Z"}},
 		"never": {
 			with(func(s *standing) { s.closesAt = hour(1) }), two, done(1, hour(0)),
 			[]string{"attempt.closed", "item_id Your next attempt could begin on 2026-05-04T10:00:00Z, and it closes on 2026-05-04T10:00:00Z."},
@@ -166,7 +166,7 @@ func TestAdmit(t *testing.T) {
 		t.Errorf("questions (-want +got):\n%s", diff)
 	}
 	// One that runs is what is gone on with, whatever is said by now.
-	w.run(`UPDATE attempt SET state = 'in_progress', started_at = $2 WHERE id = $1`, attemptID, w.now())
+	w.exec(`UPDATE attempt SET state = 'in_progress', started_at = $2 WHERE id = $1`, attemptID, w.now())
 	w.around.say(ben, &itemAccess{Enrolled: true, State: "locked"})
 	if again := admit(here, ben, "", ""); again != attemptID {
 		t.Errorf("another attempt: %s", again)
@@ -222,7 +222,7 @@ func (w *quizWorld) work() {
 func (w *quizWorld) enroll(accounts ...string) {
 	w.t.Helper()
 	for _, account := range accounts {
-		hear(w, w.service.enrollmentStarted, &accesspb.EnrollmentStarted{CourseId: w.course, AccountId: account})
+		hear(w.world, w.service.enrollmentStarted, &accesspb.EnrollmentStarted{CourseId: w.course, AccountId: account})
 	}
 }
 
@@ -245,7 +245,7 @@ func TestPreparedAhead(t *testing.T) {
 	w.around.say(later, waits(opens.Add(time.Hour), closes))
 	w.around.say(never, &itemAccess{Enrolled: true, State: "locked"})
 	w.around.say(gone, waits(opens, closes))
-	hear(w, w.service.enrollmentEnded, &accesspb.EnrollmentEnded{CourseId: w.course, AccountId: gone, Version: 2})
+	hear(w.world, w.service.enrollmentEnded, &accesspb.EnrollmentEnded{CourseId: w.course, AccountId: gone, Version: 2})
 	prepared := func() map[string]string {
 		t.Helper()
 		out := map[string]string{}
@@ -272,7 +272,7 @@ func TestPreparedAhead(t *testing.T) {
 		t.Errorf("before it opens: %v", err)
 	}
 	// Something is eased, an override is made, and the quiz is published anew.
-	hear(w, w.service.easedAnew, &accesspb.AccommodationChanged{AccountId: ana})
+	hear(w.world, w.service.easedAnew, &accesspb.AccommodationChanged{AccountId: ana})
 	expect(map[string]string{ben: "1 100 10:00 13:00 2"})
 	w.around.eases[ana] = []*accesspb.Ease{{TimePercent: 200}}
 	w.around.say(ben, &itemAccess{Enrolled: true, State: "locked"})
@@ -286,9 +286,9 @@ func TestPreparedAhead(t *testing.T) {
 	expect(map[string]string{})
 	w.work()
 	expect(map[string]string{ana: "2 200 10:00 12:00 2", never: "2 100 10:00 12:00 2"})
-	hear(w, w.service.enrollmentEnded, &accesspb.EnrollmentEnded{CourseId: w.course, AccountId: never, Version: 2})
+	hear(w.world, w.service.enrollmentEnded, &accesspb.EnrollmentEnded{CourseId: w.course, AccountId: never, Version: 2})
 	expect(map[string]string{ana: "2 200 10:00 12:00 2"})
-	hear(w, w.service.enrollmentResumed, &accesspb.EnrollmentResumed{CourseId: w.course, AccountId: never, Version: 3})
+	hear(w.world, w.service.enrollmentResumed, &accesspb.EnrollmentResumed{CourseId: w.course, AccountId: never, Version: 3})
 	w.later(12 * time.Minute)
 	w.work()
 	w.later(time.Minute)
@@ -374,7 +374,7 @@ func BenchmarkPrepare(b *testing.B) {
 		w.in(func(tx *pg.Tx) error {
 			return dropPrepared(context.Background(), tx, `quiz_id = $1`, quizID)
 		})
-		w.run(`DELETE FROM quiz_preparation`)
+		w.exec(`DELETE FROM quiz_preparation`)
 		w.work()
 	}
 	if n := w.query(`SELECT count(*)::text FROM attempt WHERE state = 'prepared'`); n[0] != "10000" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/exact"
@@ -57,55 +58,105 @@ func shownParts(matrix *assessmentpb.ReviewMatrix, r reviewed, now time.Time) *a
 	return out
 }
 
-// reviewOf returns what the owner of an attempt may see of it now, by the version of
-// the quiz that was published last. Of an attempt that is over it may ask learning when
-// the quiz closes: not in a transaction.
-func (s *Service) reviewOf(ctx context.Context, q pg.Querier, a *attempt, version *quizVersion) (*assessmentpb.ReviewParts, error) {
-	var newest int32
-	if err := q.QueryRow(ctx, `SELECT version FROM quiz WHERE id = $1`, a.QuizID).Scan(&newest); err != nil {
-		return nil, fmt.Errorf("version of quiz: %w", err)
+// reviewOf is reviewsOf one attempt.
+func (s *Service) reviewOf(ctx context.Context, q pg.Querier, a *attempt) (*assessmentpb.ReviewParts, error) {
+	list, err := s.reviewsOf(ctx, q, []*attempt{a})
+	return list[a.ID], err
+}
+
+// reviewsOf returns what the owner of attempts may see of each of them now, by the
+// versions of their quizzes that were published last. Of attempts that are over it may
+// ask learning when the quiz closes: not in a transaction. It takes one statement, and
+// two and one call for each course.
+func (s *Service) reviewsOf(ctx context.Context, q pg.Querier, list []*attempt) (map[string]*assessmentpb.ReviewParts, error) {
+	matrices, err := s.matricesOf(ctx, q, list)
+	if err != nil {
+		return nil, err
 	}
-	if newest > version.Number {
-		var err error
-		if version, err = s.quizVersion(ctx, q, a.QuizID, newest); err != nil {
-			return nil, err
+	byCourse := map[string][]*attempt{}
+	for _, a := range list {
+		byCourse[a.CourseID] = append(byCourse[a.CourseID], a)
+	}
+	now, out := s.time(), make(map[string]*assessmentpb.ReviewParts, len(list))
+	for courseID, attempts := range byCourse {
+		var items, asked []string
+		for _, a := range attempts {
+			items = append(items, a.ItemID)
+			// Where it matters that it is closed: its window may have been moved since
+			// the attempt began.
+			if m := matrices[a.QuizID]; !a.running() && !a.Preview && now.Sub(endOf(a)) >= rightAfter && !proto.Equal(m.GetLater(), m.GetClosed()) {
+				asked = append(asked, a.ItemID)
+			}
 		}
-	}
-	matrix := version.Settings.GetReview()
-	r := reviewed{running: a.running(), closesAt: a.OpenUntil, posted: a.Preview}
-	if !a.Preview {
-		posted, err := postedTo(ctx, q, a.CourseID, []string{a.ItemID}, a.AccountID)
+		posted, err := postedTo(ctx, q, courseID, items, attempts[0].AccountID)
 		if err != nil {
 			return nil, err
 		}
-		r.posted = posted[a.ItemID]
-	}
-	now := s.time()
-	if !r.running {
-		r.ended = endOf(a.SubmittedAt, a.ClosesAt)
-		if !a.Preview && !now.Before(r.ended.Add(rightAfter)) && !proto.Equal(matrix.GetLater(), matrix.GetClosed()) {
-			// Its window may have been moved since it began.
-			res, err := s.items.ListItemAccess(ctx, &learningpb.ListItemAccessRequest{CourseId: a.CourseID, ItemId: a.ItemID, AccountIds: []string{a.AccountID}})
-			if err != nil {
-				return nil, err
+		closes, err := s.closings(ctx, courseID, attempts[0].AccountID, asked)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range attempts {
+			r := reviewed{running: a.running(), ended: endOf(a), closesAt: a.OpenUntil, posted: a.Preview || posted[a.ItemID]}
+			if at, ok := closes[a.ItemID]; ok {
+				r.closesAt = at
 			}
-			it := res.GetItems()[0]
-			r.closesAt = closing(it.GetState(), momentOf(it.GetOpensAt()), momentOf(it.GetClosesAt()), momentOf(it.GetUntil()))
+			out[a.ID] = shownParts(matrices[a.QuizID], r, now)
 		}
 	}
-	return shownParts(matrix, r, now), nil
+	return out, nil
+}
+
+// matricesOf returns the review settings that count for attempts, by quiz.
+func (s *Service) matricesOf(ctx context.Context, q pg.Querier, list []*attempt) (map[string]*assessmentpb.ReviewMatrix, error) {
+	ids := make([]string, len(list))
+	for i, a := range list {
+		ids[i] = a.QuizID
+	}
+	rows, err := q.Query(ctx, `SELECT id, version FROM quiz WHERE id = ANY ($1)`, ids)
+	if err != nil {
+		return nil, fmt.Errorf("versions of quizzes: %w", err)
+	}
+	newest := map[string]int32{}
+	var quizID string
+	var number int32
+	if _, err := pgx.ForEachRow(rows, []any{&quizID, &number}, func() error {
+		newest[quizID] = number
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("versions of quizzes: %w", err)
+	}
+	out := map[string]*assessmentpb.ReviewMatrix{}
+	for quizID, number := range newest {
+		version, err := s.quizVersion(ctx, q, quizID, number)
+		if err != nil {
+			return nil, err
+		}
+		out[quizID] = version.Settings.GetReview()
+	}
+	return out, nil
+}
+
+// closings asks when items of a course are closed for somebody; those that the version
+// which they see does not have are left out.
+func (s *Service) closings(ctx context.Context, courseID, accountID string, items []string) (map[string]*time.Time, error) {
+	if len(items) == 0 {
+		return nil, nil
+	}
+	res, err := s.items.CheckItems(ctx, &learningpb.CheckItemsRequest{CourseId: courseID, AccountId: accountID, ItemIds: items, WithTimes: true})
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]*time.Time{}
+	for _, it := range res.GetItems() {
+		out[it.GetItemId()] = closing(it.GetState(), momentOf(it.GetOpensAt()), momentOf(it.GetClosesAt()), momentOf(it.GetUntil()))
+	}
+	return out, nil
 }
 
 // endOf returns when an attempt that does not run ended.
-func endOf(submittedAt, closesAt *time.Time) time.Time {
-	switch {
-	case submittedAt != nil:
-		return *submittedAt
-	case closesAt != nil:
-		return *closesAt
-	default:
-		return time.Time{}
-	}
+func endOf(a *attempt) time.Time {
+	return begun{SubmittedAt: a.SubmittedAt, ClosesAt: a.ClosesAt, StartedAt: a.StartedAt}.ended()
 }
 
 // closing returns when a quiz is closed for somebody: when it can't be done late any

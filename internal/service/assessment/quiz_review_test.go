@@ -97,7 +97,7 @@ func TestPosting(t *testing.T) {
 	w := newQuizWorld(t)
 	people := ids("account", 4)
 	marked, late, excluded, ben := people[0], people[1], people[2], people[3]
-	w.run(`INSERT INTO quiz_mark (course_id, item_id, account_id, state) SELECT $1, $2, a, 'marked' FROM unnest($3::text[]) AS a`, w.course, w.item, []string{marked, excluded, ben})
+	w.exec(`INSERT INTO quiz_mark (course_id, item_id, account_id, state) SELECT $1, $2, a, 'marked' FROM unnest($3::text[]) AS a`, w.course, w.item, []string{marked, excluded, ben})
 	said := func(version int64, policy string, posted bool, accounts ...string) *gradespb.PostingChanged {
 		return &gradespb.PostingChanged{CourseId: w.course, ItemId: w.item, Policy: policy, Posted: posted, AccountIds: accounts, Version: version}
 	}
@@ -123,20 +123,20 @@ func TestPosting(t *testing.T) {
 		}
 	}
 	expect("true true true true ")
-	hear(w, w.service.postingChanged, said(1, "manual", false))
+	hear(w.world, w.service.postingChanged, said(1, "manual", false))
 	expect("false false false false ")
 	// Of those that there are; who has no mark yet is posted later.
-	hear(w, w.service.postingChanged, said(4, "manual", true))
+	hear(w.world, w.service.postingChanged, said(4, "manual", true))
 	expect("true false true true ")
-	w.run(`INSERT INTO quiz_mark (course_id, item_id, account_id, state) VALUES ($1, $2, $3, 'marked')`, w.course, w.item, late)
+	w.exec(`INSERT INTO quiz_mark (course_id, item_id, account_id, state) VALUES ($1, $2, $3, 'marked')`, w.course, w.item, late)
 	expect("true false true true ")
-	hear(w, w.service.postingChanged, said(6, "manual", false, excluded), said(5, "manual", true, excluded), said(6, "manual", false, excluded))
+	hear(w.world, w.service.postingChanged, said(6, "manual", false, excluded), said(5, "manual", true, excluded), said(6, "manual", false, excluded))
 	expect("true false false true ")
 	// Late, and twice: what is newer stands.
-	hear(w, w.service.postingChanged, said(2, "automatic", true), said(1, "manual", false), said(4, "manual", true))
+	hear(w.world, w.service.postingChanged, said(2, "automatic", true), said(1, "manual", false), said(4, "manual", true))
 	expect("true false false true ")
-	hear(w, w.service.postingChanged, said(7, "automatic", true))
+	hear(w.world, w.service.postingChanged, said(7, "automatic", true))
 	expect("true true true true ")
-	hear(w, w.service.postingChanged, said(8, "manual", false, id.New("account")))
+	hear(w.world, w.service.postingChanged, said(8, "manual", false, id.New("account")))
 	expect("true true true true ")
 }

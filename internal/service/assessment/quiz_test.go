@@ -2,7 +2,6 @@ package assessment
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -32,21 +31,15 @@ import (
 
 // quizWorld is a course with a bank, a teacher and students.
 type quizWorld struct {
+	*world
 	assessmentpb.QuizServiceClient
 
-	t       testing.TB
-	db      *pg.DB
-	service *Service
-	mine    assessmentpb.MyQuizServiceClient
-	bank    *bankWorld
-	outside *outside
-	around  *around
-	course  string
-	teacher string
-	item    string
-
-	mu       sync.Mutex
-	clock    time.Time
+	mine     assessmentpb.MyQuizServiceClient
+	bank     *bankWorld
+	outside  *outside
+	course   string
+	teacher  string
+	item     string
 	sequence int64
 }
 
@@ -103,6 +96,10 @@ func (a *around) ListAccommodations(_ context.Context, req *accesspb.ListAccommo
 	return out, nil
 }
 
+func newAround() *around {
+	return &around{items: map[string]*learningpb.ItemAccess{}, eases: map[string][]*accesspb.Ease{}}
+}
+
 // say has learning say how the quiz stands for somebody.
 func (a *around) say(account string, it *learningpb.ItemAccess) {
 	a.mu.Lock()
@@ -113,35 +110,25 @@ func (a *around) say(account string, it *learningpb.ItemAccess) {
 func newQuizWorld(t testing.TB) *quizWorld {
 	t.Helper()
 	o := &outside{editor: map[string]bool{}, files: map[string]string{}}
-	a := &around{items: map[string]*learningpb.ItemAccess{}, eases: map[string][]*accesspb.Ease{}}
+	a := newAround()
 	memory, err := cache.NewMemory()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &quizWorld{t: t, db: pgtest.Open(t, Schema), outside: o, around: a, teacher: id.New("account"), item: id.New("activity"), clock: time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)}
+	w := &quizWorld{
+		world:   &world{t: t, db: pgtest.Open(t, Schema), around: a, clock: time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)},
+		outside: o, teacher: id.New("account"), item: id.New("activity"),
+	}
 	w.service = New(Config{DB: w.db, Log: rpctest.Log(t), Access: o, Media: o, Library: o, Accommodations: a, Items: a, Wrong: memory, Now: w.now})
-	h := rpctest.New(t, rpctest.Everything)
-	w.service.Register(h)
-	conn := h.As("edge")
+	w.harness = rpctest.New(t, rpctest.Everything)
+	w.service.Register(w.harness)
+	conn := w.harness.As("edge")
+	w.attempts = assessmentpb.NewAttemptServiceClient(conn)
 	w.QuizServiceClient, w.mine = assessmentpb.NewQuizServiceClient(conn), assessmentpb.NewMyQuizServiceClient(conn)
 	w.bank = &bankWorld{assessmentpb.NewBankServiceClient(conn), t, w.service, o}
 	w.course = w.bank.course(w.teacher)
 	return w
 }
-
-func (w *quizWorld) now() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.clock
-}
-
-func (w *quizWorld) later(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.clock = w.clock.Add(d)
-}
-
-func (w *quizWorld) as(account string) context.Context { return rpctest.Account(w.t.Context(), account) }
 
 func (w *quizWorld) question(title string) string {
 	w.t.Helper()
@@ -196,22 +183,6 @@ func (w *quizWorld) in(fn func(tx *pg.Tx) error) {
 	}
 }
 
-func (w *quizWorld) run(sql string, args ...any) {
-	w.t.Helper()
-	w.in(func(tx *pg.Tx) error {
-		_, err := tx.Exec(context.Background(), sql, args...)
-		return err
-	})
-}
-
-// hear has the service handle an event.
-func hear[E proto.Message](w *quizWorld, handle func(context.Context, *pg.Tx, E) error, events ...E) {
-	w.t.Helper()
-	for _, e := range events {
-		w.in(func(tx *pg.Tx) error { return handle(context.Background(), tx, e) })
-	}
-}
-
 // place has the course show a quiz at the item, from a moment on.
 func (w *quizWorld) place(quizID string, from *time.Time) {
 	w.t.Helper()
@@ -220,7 +191,7 @@ func (w *quizWorld) place(quizID string, from *time.Time) {
 	if from != nil {
 		it.Schedule = &releasepb.Schedule{AvailableFrom: &releasepb.Moment{When: &releasepb.Moment_At{At: timestamppb.New(*from)}}}
 	}
-	hear(w, w.service.coursePublished, &coursespb.CoursePublished{CourseId: w.course, Sequence: w.sequence, Items: []*coursespb.PublishedItem{it}})
+	hear(w.world, w.service.coursePublished, &coursespb.CoursePublished{CourseId: w.course, Sequence: w.sequence, Items: []*coursespb.PublishedItem{it}})
 }
 
 // placed makes a quiz, publishes it and has the course show it.
@@ -247,7 +218,7 @@ func (w *quizWorld) query(sql string, args ...any) []string {
 }
 
 // codes returns "path code" of the fields of an error, with the error's own first.
-func codes(err error) []string {
+func codesOf(err error) []string {
 	out := []string{fault.CodeOf(err)}
 	var f *fault.Error
 	if e, ok := err.(*fault.Error); ok { //nolint:errorlint // as the client returns it
@@ -388,7 +359,7 @@ func TestQuizFields(t *testing.T) {
 		},
 	} {
 		_, err := w.CreateQuiz(w.as(w.teacher), &assessmentpb.CreateQuizRequest{CourseId: w.course, Title: "Quiz", Settings: c.settings})
-		if diff := cmp.Diff(append([]string{"quiz.invalid"}, c.want...), codes(err)); diff != "" {
+		if diff := cmp.Diff(append([]string{"quiz.invalid"}, c.want...), codesOf(err)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
@@ -472,7 +443,7 @@ func TestPublishQuiz(t *testing.T) {
 		t.Helper()
 		w.update(z.GetId(), settings)
 		_, err := w.PublishQuiz(ctx, &assessmentpb.PublishQuizRequest{CourseId: w.course, QuizId: z.GetId()})
-		if diff := cmp.Diff(want, codes(err)); diff != "" {
+		if diff := cmp.Diff(want, codesOf(err)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
@@ -501,7 +472,7 @@ func TestDeleteQuiz(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.run(`UPDATE attempt SET state = 'in_progress', started_at = now() WHERE id = $1`, attemptID)
+	w.exec(`UPDATE attempt SET state = 'in_progress', started_at = now() WHERE id = $1`, attemptID)
 	w.place("", nil)
 	refused("quiz.begun")
 	if got, err := w.GetQuiz(ctx, &assessmentpb.GetQuizRequest{CourseId: w.course, QuizId: quizID}); err != nil || len(got.GetPlaces()) != 0 {
@@ -518,8 +489,6 @@ func ids(kind string, n int) []string {
 }
 
 func ptr[T any](v T) *T { return &v }
-
-func str(v any) string { return fmt.Sprint(v) }
 
 // itemAccess is how an item stands for somebody.
 type itemAccess = learningpb.ItemAccess

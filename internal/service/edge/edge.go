@@ -331,11 +331,11 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{assessmentpb.File_internal_service_assessment_assessmentpb_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterQuizServiceHandlerClient(ctx, g, assessmentpb.NewQuizServiceClient(e.Conns["assessment"]))
 		}},
-
+		{assessmentpb.File_internal_service_assessment_assessmentpb_attempts_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterAttemptServiceHandlerClient(ctx, g, e.attempts)
+		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_my_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterMyQuizServiceHandlerClient(ctx, g, assessmentpb.NewMyQuizServiceClient(e.Conns["assessment"]))
-		}}, {assessmentpb.File_internal_service_assessment_assessmentpb_attempts_proto, func(g *runtime.ServeMux) error {
-			return assessmentpb.RegisterAttemptServiceHandlerClient(ctx, g, e.attempts)
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)

@@ -1835,8 +1835,8 @@ type QuizCopy struct {
 	Quiz *Quiz `protobuf:"bytes,1,opt,name=quiz,proto3" json:"quiz,omitempty"`
 	// How many of its questions were copied with it.
 	CopiedQuestions int32 `protobuf:"varint,2,opt,name=copied_questions,json=copiedQuestions,proto3" json:"copied_questions,omitempty"`
-	// How many of its slots were left out, as they draw from categories that the other
-	// course does not have or ask questions that are gone.
+	// How many of its slots were left out: what they name is in no bank any more that the
+	// first course may use, or there are more than 1,500 questions to draw from.
 	LeftOut       int32 `protobuf:"varint,3,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

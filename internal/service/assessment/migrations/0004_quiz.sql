@@ -88,3 +88,15 @@ CREATE TABLE posting (
 COMMENT ON TABLE posting IS 'Whether students may see their grades in an item, as the gradebook told it; where nothing is here they may. Personal data of the account: that its grade is posted or not. Kept as long as the course.';
 COMMENT ON COLUMN posting.account_id IS 'For whom; empty for everybody for whom nothing newer is said.';
 COMMENT ON COLUMN posting.version IS 'Of the PostingChanged that said it.';
+
+CREATE TABLE quiz_copy (
+	quiz_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	from_quiz_id text COLLATE "C" NOT NULL,
+	from_course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	retry_at timestamptz NOT NULL,
+	CONSTRAINT quiz_copy_pkey PRIMARY KEY (quiz_id)
+);
+CREATE INDEX quiz_copy_due ON quiz_copy (retry_at);
+COMMENT ON TABLE quiz_copy IS 'Quizzes that are to be made of others because a course was copied. Gone once they are. Personal data of the account that copied: its id.';
