@@ -58,6 +58,7 @@ type installation struct {
 
 	// Of a distributed one.
 	broker, redis, s3 *testserver.Server
+	postgres          *postgres // nil where it is shared with others
 }
 
 // process is one running program, which can be killed and started again.
@@ -206,7 +207,12 @@ func oneProcess(t testing.TB) *installation {
 // Redis and an S3 server that belong to this installation alone.
 func distributed(t testing.TB) *installation {
 	t.Helper()
-	in := newInstallation(t)
+	return distributedOn(t, newInstallation(t), pgtest.New(t))
+}
+
+// distributedOn is [distributed] on a database that there is.
+func distributedOn(t testing.TB, in *installation, database string) *installation {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	type result struct {
@@ -237,7 +243,6 @@ func distributed(t testing.TB) *installation {
 		*w.to = r.server
 		t.Cleanup(func() { r.server.Stop() })
 	}
-	database := pgtest.New(t)
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
 		t.Fatal(err)
