@@ -70,6 +70,7 @@ type installation struct {
 
 	// Of a distributed one.
 	broker, redis, s3 *testserver.Server
+	postgres          *postgres // nil where it is shared with others
 }
 
 // process is one running program, which can be killed and started again.
@@ -233,7 +234,12 @@ func oneProcessWith(t testing.TB, env ...string) *installation {
 func distributed(t testing.TB) *installation {
 	t.Helper()
 	database := pgtest.New(t) // what comes first is cleaned up last
-	in := newInstallation(t)
+	return distributedOn(t, newInstallation(t), database)
+}
+
+// distributedOn is [distributed] on a database that there is.
+func distributedOn(t testing.TB, in *installation, database string) *installation {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	type result struct {

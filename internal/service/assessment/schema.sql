@@ -339,6 +339,18 @@ CREATE TABLE quiz_category (
 CREATE INDEX quiz_category_drawn ON quiz_category USING btree (category_id);
 COMMENT ON TABLE quiz_category IS 'Which quizzes'' drafts draw from which categories. Written with the drafts. No personal data.';
 
+CREATE TABLE quiz_copy (
+	quiz_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	from_quiz_id text COLLATE "C" NOT NULL,
+	from_course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	retry_at timestamp with time zone NOT NULL,
+	CONSTRAINT quiz_copy_pkey PRIMARY KEY (quiz_id)
+);
+CREATE INDEX quiz_copy_due ON quiz_copy USING btree (retry_at);
+COMMENT ON TABLE quiz_copy IS 'Quizzes that are to be made of others because a course was copied. Gone once they are. Personal data of the account that copied: its id.';
+
 CREATE TABLE quiz_mark (
 	course_id text COLLATE "C" NOT NULL,
 	item_id text COLLATE "C" NOT NULL,

@@ -107,6 +107,7 @@ type Edge struct {
 	attempts    assessmentpb.AttemptServiceClient
 	gradeFiles  gradespb.GradeTransferServiceClient
 
+	streams     *streams
 	routes      *http.ServeMux
 	grpc        *grpc.Server
 	crossOrigin *http.CrossOriginProtection
@@ -157,6 +158,7 @@ func New(cfg Config) (*Edge, error) {
 		attempts:    assessmentpb.NewAttemptServiceClient(cfg.Conns["assessment"]),
 		gradeFiles:  gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
 	}
+	e.streams = newStreams(e.attempts)
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
 	if e.routes, err = e.mux(); err != nil {
@@ -208,6 +210,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 		mux.HandleFunc("GET "+b.path, e.certificateFile(b))
 	}
 	mux.HandleFunc("GET /v1/me/notes/export", e.exportNotes)
+	mux.HandleFunc("GET /v1/attempts/{attempt_id}/stream", e.streamAttempt)
 	mux.HandleFunc("GET "+calendarPath+"{file}", e.readCalendar)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
