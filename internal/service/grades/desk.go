@@ -305,7 +305,7 @@ func (d *desk) tellCell(c *cell, it *item, r *gradebook.Result) []proto.Message 
 	c.ToldVersion++
 	return []proto.Message{&gradespb.GradePosted{
 		CourseId: c.CourseID, ItemId: c.ItemID, AccountId: c.AccountID, Percent: c.ToldPercent, Passed: c.ToldPassed,
-		Version: c.ToldVersion, ChangedAt: timestamppb.New(d.now),
+		Version: c.ToldVersion, ChangedAt: timestamppb.New(d.now), Title: it.Title,
 	}}
 }
 
