@@ -195,7 +195,7 @@ func (d *desk) publish(st *seat) {
 func (d *desk) settle(ctx context.Context) error {
 	var row gradebook.Row
 	var result gradebook.Result
-	var cells []*cell
+	var cells, counted []*cell // changed, and those of which only what was counted is
 	var seats []*seat
 	var events []proto.Message
 	for _, account := range d.order {
@@ -210,7 +210,11 @@ func (d *desk) settle(ctx context.Context) error {
 			if it != nil && it.Present {
 				events = append(events, d.tellCell(c, it, &result)...)
 			}
-			if !same(c, &was) {
+			switch asCounted := c.counts(was); {
+			case same(c, &was):
+			case was.Seq > 0 && same(c, &asCounted):
+				counted = append(counted, c)
+			default:
 				cells = append(cells, c)
 			}
 		}
@@ -221,8 +225,16 @@ func (d *desk) settle(ctx context.Context) error {
 			}
 		}
 	}
-	slices.SortFunc(cells, func(a, b *cell) int { return compareCells(a, b) })
-	return d.write(ctx, cells, seats, events)
+	slices.SortFunc(cells, compareCells)
+	slices.SortFunc(counted, compareCells)
+	return d.write(ctx, cells, counted, seats, events)
+}
+
+// counts returns a cell with what was counted of another.
+func (c *cell) counts(was cell) cell {
+	was.Posted, was.PostedAt, was.Score, was.Counted = c.Posted, c.PostedAt, c.Score, c.Counted
+	was.ToldPercent, was.ToldPassed, was.ToldVersion = c.ToldPercent, c.ToldPassed, c.ToldVersion
+	return was
 }
 
 // count puts scores into cells. Only where one is another than before the cell is
@@ -305,7 +317,7 @@ func (d *desk) tellCell(c *cell, it *item, r *gradebook.Result) []proto.Message 
 	c.ToldVersion++
 	return []proto.Message{&gradespb.GradePosted{
 		CourseId: c.CourseID, ItemId: c.ItemID, AccountId: c.AccountID, Percent: c.ToldPercent, Passed: c.ToldPassed,
-		Version: c.ToldVersion, ChangedAt: timestamppb.New(d.now),
+		Version: c.ToldVersion, ChangedAt: timestamppb.New(d.now), Title: it.Title,
 	}}
 }
 
@@ -328,12 +340,12 @@ func (d *desk) tellTotals(st *seat, r *gradebook.Result) (changed bool, event pr
 }
 
 // write numbers what has changed and stores it.
-func (d *desk) write(ctx context.Context, cells []*cell, seats []*seat, events []proto.Message) error {
-	if len(cells)+len(seats)+len(d.history) == 0 {
+func (d *desk) write(ctx context.Context, cells, counted []*cell, seats []*seat, events []proto.Message) error {
+	if len(cells)+len(counted)+len(seats)+len(d.history) == 0 {
 		return nil
 	}
 	// Last, and until the end: what has a lower number is visible before.
-	seq, err := d.s.number(ctx, d.tx, d.book.CourseID, len(cells)+len(seats)+len(d.history))
+	seq, err := d.s.number(ctx, d.tx, d.book.CourseID, len(cells)+len(counted)+len(seats)+len(d.history))
 	if err != nil {
 		return err
 	}
@@ -344,15 +356,20 @@ func (d *desk) write(ctx context.Context, cells []*cell, seats []*seat, events [
 			d.seats[h.AccountID].Revision = seq
 		}
 	}
-	for _, c := range cells {
-		seq++
-		c.Seq = seq
+	for _, list := range [][]*cell{cells, counted} {
+		for _, c := range list {
+			seq++
+			c.Seq = seq
+		}
 	}
 	for _, st := range seats {
 		seq++
 		st.Seq = seq
 	}
 	if err := writeCells(ctx, d.tx, cells); err != nil {
+		return err
+	}
+	if err := writeCounted(ctx, d.tx, d.book.CourseID, counted); err != nil {
 		return err
 	}
 	if err := writeSeats(ctx, d.tx, d.book.CourseID, seats); err != nil {
@@ -424,6 +441,32 @@ func writeCells(ctx context.Context, tx *pg.Tx, cells []*cell) error {
 			told_version = EXCLUDED.told_version, seq = EXCLUDED.seq`, text)
 	if err != nil {
 		return fmt.Errorf("write cells: %w", err)
+	}
+	return nil
+}
+
+// writeCounted writes of cells what was counted alone.
+func writeCounted(ctx context.Context, tx *pg.Tx, courseID string, cells []*cell) error {
+	n := len(cells)
+	if n == 0 {
+		return nil
+	}
+	accounts, items, counted, percents := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	scores, posted, postedAt := make([]*string, n), make([]*bool, n), make([]*time.Time, n)
+	passed, versions, seqs := make([]bool, n), make([]int64, n), make([]int64, n)
+	for i, c := range cells {
+		accounts[i], items[i], counted[i], percents[i] = c.AccountID, c.ItemID, c.Counted, c.ToldPercent
+		scores[i], posted[i], postedAt[i], passed[i], versions[i], seqs[i] = c.Score, c.Posted, c.PostedAt, c.ToldPassed, c.ToldVersion, c.Seq
+	}
+	_, err := tx.Exec(ctx, `
+		UPDATE cell c SET score = f.score::numeric, counted = f.counted, posted = f.posted, posted_at = f.posted_at, told_percent = f.percent,
+			told_passed = f.passed, told_version = f.version, seq = f.seq
+		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::timestamptz[], $8::text[], $9::boolean[], $10::bigint[], $11::bigint[])
+			AS f (account_id, item_id, score, counted, posted, posted_at, percent, passed, version, seq)
+		WHERE c.course_id = $1 AND c.account_id = f.account_id AND c.item_id = f.item_id`,
+		courseID, accounts, items, scores, counted, posted, postedAt, percents, passed, versions, seqs)
+	if err != nil {
+		return fmt.Errorf("write counted cells: %w", err)
 	}
 	return nil
 }
