@@ -12,8 +12,9 @@
 // It hears courses' CoursePublished: where in a course quizzes and assignments stand,
 // and ActivitiesCopied: which quizzes copies of courses show;
 // access's EnrollmentStarted, EnrollmentEnded and EnrollmentResumed, for whom attempts
-// are made ahead, and AccommodationChanged, for whom anew; and grades' PostingChanged,
-// which says whose grades may be shown.
+// are made ahead, and AccommodationChanged, for whom anew; learning's
+// DeadlinesChanged, for whom quizzes are due at another time; and grades'
+// PostingChanged, which says whose grades may be shown.
 //
 // It calls access (who may do something in another course, how exams are eased for
 // people), learning (what is open to whom, and by when it is due) and media (pictures
@@ -141,6 +142,7 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.enrollmentResumed),
 		bus.Copy(s.easedAnew),
 		bus.Copy(s.postingChanged),
+		bus.Copy(s.deadlinesChanged),
 	}
 }
 

@@ -2,6 +2,7 @@ package assessment
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -393,7 +394,7 @@ func TestPublishQuiz(t *testing.T) {
 	}
 	version := func(n int32) *assessmentpb.QuizSettings {
 		t.Helper()
-		v, err := w.GetQuizVersion(ctx, &assessmentpb.GetQuizVersionRequest{CourseId: w.course, QuizId: z.GetId(), Version: n})
+		v, err := w.GetQuizVersion(ctx, &assessmentpb.GetQuizVersionRequest{CourseId: w.course, QuizId: z.GetId(), Number: strconv.Itoa(int(n))})
 		if err != nil {
 			t.Fatal(err)
 		}

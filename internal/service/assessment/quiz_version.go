@@ -241,14 +241,18 @@ func (r *quizServer) GetQuizVersion(ctx context.Context, req *assessmentpb.GetQu
 	if err != nil {
 		return nil, err
 	}
-	list, err := listQuizVersions(ctx, r.service.db, `quiz_id = $1 AND version = $2`, z.ID, req.GetVersion())
+	number, err := strconv.ParseInt(req.GetNumber(), 10, 32)
+	if err != nil {
+		return nil, ErrQuizNotFound
+	}
+	list, err := listQuizVersions(ctx, r.service.db, `quiz_id = $1 AND version = $2`, z.ID, number)
 	if err != nil {
 		return nil, err
 	}
 	if len(list) == 0 {
 		return nil, ErrQuizNotFound
 	}
-	v, err := r.service.quizVersion(ctx, r.service.db, z.ID, req.GetVersion())
+	v, err := r.service.quizVersion(ctx, r.service.db, z.ID, list[0].GetVersion())
 	if err != nil {
 		return nil, err
 	}

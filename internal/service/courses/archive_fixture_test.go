@@ -439,6 +439,12 @@ func (f *archiveFixture) rich() string {
 				{Key: "tests", Title: "Tests", Weight: "40", ItemIds: []string{quiz}, NeverDrop: []string{quiz}}, {Key: "tasks", Title: "Tasks", Weight: "60", ItemIds: []string{task}},
 			},
 			Letters: []*coursespb.GradingLetter{{Letter: "A", MinPercent: "62.5"}, {Letter: "F", MinPercent: "0"}},
+			Periods: []*coursespb.GradingPeriod{{Key: "spring", Title: "Spring", ItemIds: []string{quiz, task}}},
+			Items:   []*coursespb.GradingItem{{ItemId: task, ExtraCredit: true}},
+			Calculated: []*coursespb.CalculatedItem{
+				{Key: "both", Title: "Both", Points: "10", Category: "tests", Formula: "max(percent[" + quiz + "], points[" + task + "]) / 10"},
+				{Key: "half", Title: "Half", Points: "5", Excluded: true, Formula: "points[calculated:both] / 2 + category[tasks]"},
+			},
 		},
 	}))
 	return c

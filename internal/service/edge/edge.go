@@ -33,6 +33,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/discovery/discoverypb"
+	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
@@ -104,6 +105,7 @@ type Edge struct {
 	calendar    learningpb.CalendarServiceClient
 	archives    coursespb.ArchiveServiceClient
 	attempts    assessmentpb.AttemptServiceClient
+	gradeFiles  gradespb.GradeTransferServiceClient
 
 	streams     *streams
 	routes      *http.ServeMux
@@ -154,6 +156,7 @@ func New(cfg Config) (*Edge, error) {
 		calendar:    learningpb.NewCalendarServiceClient(cfg.Conns["learning"]),
 		archives:    coursespb.NewArchiveServiceClient(cfg.Conns["courses"]),
 		attempts:    assessmentpb.NewAttemptServiceClient(cfg.Conns["assessment"]),
+		gradeFiles:  gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
 	}
 	e.streams = newStreams(e.attempts)
 	e.grpc = e.passOn()
@@ -194,6 +197,9 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /v1/courses/{course_id}/archive", e.exportCourse)
 	mux.HandleFunc("POST /v1/course-imports", e.importCourse)
 	mux.HandleFunc("POST /v1/courses/{course_id}/module-imports", e.importModules)
+	mux.HandleFunc("GET /v1/courses/{course_id}/gradebook/export", e.exportGrades)
+	mux.HandleFunc("POST /v1/courses/{course_id}/gradebook/imports", e.importGrades)
+	mux.HandleFunc("GET /v1/me/courses/{course_id}/grades/export", e.exportMyGrades)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("GET /v1/media/{media_id}/parts/{token}/{part...}", e.downloadPart)
@@ -327,6 +333,18 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_bank_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterBankServiceHandlerClient(ctx, g, assessmentpb.NewBankServiceClient(e.Conns["assessment"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_grades_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterGradeServiceHandlerClient(ctx, g, gradespb.NewGradeServiceClient(e.Conns["grades"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_grid_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterGridServiceHandlerClient(ctx, g, gradespb.NewGridServiceClient(e.Conns["grades"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_columns_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterColumnServiceHandlerClient(ctx, g, gradespb.NewColumnServiceClient(e.Conns["grades"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_transfers_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterGradeTransferServiceHandlerClient(ctx, g, e.gradeFiles)
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterQuizServiceHandlerClient(ctx, g, assessmentpb.NewQuizServiceClient(e.Conns["assessment"]))
