@@ -104,6 +104,9 @@ type Edge struct {
 	calendar    learningpb.CalendarServiceClient
 	archives    coursespb.ArchiveServiceClient
 	attempts    assessmentpb.AttemptServiceClient
+	submissions assessmentpb.SubmissionServiceClient
+
+	submissionFiles mediapb.SubmissionFileServiceClient
 
 	routes      *http.ServeMux
 	grpc        *grpc.Server
@@ -153,6 +156,9 @@ func New(cfg Config) (*Edge, error) {
 		calendar:    learningpb.NewCalendarServiceClient(cfg.Conns["learning"]),
 		archives:    coursespb.NewArchiveServiceClient(cfg.Conns["courses"]),
 		attempts:    assessmentpb.NewAttemptServiceClient(cfg.Conns["assessment"]),
+		submissions: assessmentpb.NewSubmissionServiceClient(cfg.Conns["assessment"]),
+
+		submissionFiles: mediapb.NewSubmissionFileServiceClient(cfg.Conns["media"]),
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
@@ -298,6 +304,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{mediapb.File_internal_service_media_mediapb_processing_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterProcessingServiceHandlerClient(ctx, g, e.processing)
 		}},
+		{mediapb.File_internal_service_media_mediapb_submission_files_proto, func(g *runtime.ServeMux) error {
+			return mediapb.RegisterSubmissionFileServiceHandlerClient(ctx, g, e.submissionFiles)
+		}},
 		{mediapb.File_internal_service_media_mediapb_avatars_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterAvatarServiceHandlerClient(ctx, g, e.avatars)
 		}},
@@ -333,6 +342,15 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_my_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterMyQuizServiceHandlerClient(ctx, g, assessmentpb.NewMyQuizServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_assignments_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterAssignmentServiceHandlerClient(ctx, g, assessmentpb.NewAssignmentServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_my_submissions_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterMySubmissionServiceHandlerClient(ctx, g, assessmentpb.NewMySubmissionServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_submissions_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterSubmissionServiceHandlerClient(ctx, g, e.submissions)
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)

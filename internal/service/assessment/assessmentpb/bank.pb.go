@@ -701,8 +701,9 @@ type ListQuestionsRequest struct {
 	// Only of this kind, such as "choice".
 	Kind string `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Words of its title, its text, its answers and its tags, at most 200 characters.
-	// All have to be there; the last may be the beginning of one. A phrase stands in
-	// quotation marks, and - before a word leaves out what has it.
+	// All have to be there; where nothing has them, the last may be the beginning of
+	// one. A phrase stands in quotation marks, and - before a word leaves out what has
+	// it.
 	Query string `protobuf:"bytes,7,opt,name=query,proto3" json:"query,omitempty"`
 	// How many to return at most, 1 to 100; 20 when zero.
 	PageSize int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
