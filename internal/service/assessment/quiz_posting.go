@@ -33,7 +33,10 @@ func (s *Service) postingChanged(ctx context.Context, tx *pg.Tx, e *gradespb.Pos
 	}
 	if _, err := tx.Exec(ctx, `
 		INSERT INTO posting AS p (course_id, item_id, account_id, policy, posted, version)
-		SELECT course_id, item_id, account_id, 'manual', true, $3 FROM quiz_mark WHERE course_id = $1 AND item_id = $2 AND state <> 'none' ORDER BY account_id
+		SELECT course_id, item_id, account_id, 'manual', true, $3 FROM (
+			SELECT course_id, item_id, account_id FROM quiz_mark WHERE course_id = $1 AND item_id = $2 AND state <> 'none'
+			UNION SELECT course_id, item_id, account_id FROM assignment_mark WHERE course_id = $1 AND item_id = $2 AND state <> 'none') AS marked
+		ORDER BY account_id
 		ON CONFLICT ON CONSTRAINT posting_pkey DO UPDATE SET policy = EXCLUDED.policy, posted = EXCLUDED.posted, version = EXCLUDED.version
 		WHERE p.version < EXCLUDED.version`, e.GetCourseId(), e.GetItemId(), e.GetVersion()); err != nil {
 		return fmt.Errorf("store postings: %w", err)

@@ -191,6 +191,10 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 		mux.HandleFunc("POST "+path, e.followLink)
 	}
 	mux.HandleFunc("POST /v1/courses/{course_id}/media", e.upload)
+	mux.HandleFunc("POST /v1/courses/{course_id}/submission-files", e.uploadSubmissionFile)
+	mux.HandleFunc("POST /v1/courses/{course_id}/feedback-files", e.uploadFeedbackFile)
+	mux.HandleFunc("GET /v1/courses/{course_id}/items/{item_id}/submissions/archive", e.downloadSubmissions)
+	mux.HandleFunc("POST /v1/courses/{course_id}/items/{item_id}/feedback-archives", e.uploadFeedbackArchive)
 	e.tus(mux)
 	mux.HandleFunc("PUT /v1/uploads/{upload_id}/parts/{number}", e.putPart)
 	mux.HandleFunc("POST /v1/courses/{course_id}/imports", e.importPeople)

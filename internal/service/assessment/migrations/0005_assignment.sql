@@ -74,12 +74,8 @@ CREATE TABLE cohort_member (
 );
 COMMENT ON TABLE cohort_member IS 'In which cohort of a course somebody is, as the service access told it; an empty cohort is none. Personal data of the account: its cohort. Kept as long as the course.';
 
-CREATE TABLE submission_salt (
-	item_id text COLLATE "C" NOT NULL,
-	salt bytea NOT NULL,
-	CONSTRAINT submission_salt_pkey PRIMARY KEY (item_id)
-);
-COMMENT ON TABLE submission_salt IS 'What pseudonyms at an item are made with, so that they are the same each time and tell nothing. No personal data; with it and the ids of accounts pseudonyms can be resolved.';
+ALTER TABLE placement ADD COLUMN salt bytea NOT NULL DEFAULT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
+COMMENT ON COLUMN placement.salt IS 'What pseudonyms at the item are made with, so that they are the same each time and tell nothing.';
 
 CREATE TABLE submission (
 	id text COLLATE "C" NOT NULL,
@@ -181,6 +177,7 @@ CREATE TABLE submission_file (
 	number integer NOT NULL DEFAULT 0,
 	purpose text COLLATE "C" NOT NULL,
 	state text COLLATE "C" NOT NULL,
+	told boolean NOT NULL DEFAULT false,
 	filename text NOT NULL,
 	content_type text NOT NULL,
 	size bigint NOT NULL,
@@ -194,8 +191,10 @@ CREATE TABLE submission_file (
 );
 CREATE INDEX submission_file_of ON submission_file (submission_id, number);
 CREATE INDEX submission_file_dropped ON submission_file (course_id, media_id) WHERE state = 'dropped';
+CREATE INDEX submission_file_untold ON submission_file (added_at) WHERE NOT told AND state IN ('draft', 'kept');
 COMMENT ON TABLE submission_file IS 'The files of what is drafted, handed in and given back; each is of one submission. Personal data of those who uploaded them: their work, by its name. Kept with the submission.';
 COMMENT ON COLUMN submission_file.number IS 'The version that feedback is of; 0 of what is handed in, which versions name.';
+COMMENT ON COLUMN submission_file.told IS 'Whether the service media was told to keep it.';
 COMMENT ON COLUMN submission_file.state IS 'draft: only the draft has it. kept: a version has it, or it is feedback. dropped: to be deleted. gone: deleted, and never to be named again.';
 
 CREATE TABLE assignment_mark (

@@ -410,7 +410,9 @@ type KeepSubmissionFilesRequest struct {
 	// The files, 1 to 200.
 	MediaIds []string `protobuf:"bytes,3,rep,name=media_ids,json=mediaIds,proto3" json:"media_ids,omitempty"`
 	// What they were uploaded for: "submission" or "feedback".
-	Purpose       string `protobuf:"bytes,4,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	Purpose string `protobuf:"bytes,4,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// Whether only to return them, and to keep none.
+	LookOnly      bool `protobuf:"varint,5,opt,name=look_only,json=lookOnly,proto3" json:"look_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -471,6 +473,13 @@ func (x *KeepSubmissionFilesRequest) GetPurpose() string {
 		return x.Purpose
 	}
 	return ""
+}
+
+func (x *KeepSubmissionFilesRequest) GetLookOnly() bool {
+	if x != nil {
+		return x.LookOnly
+	}
+	return false
 }
 
 // Some files.
@@ -819,7 +828,7 @@ const file_internal_service_media_mediapb_submission_files_proto_rawDesc = "" +
 	"\x1bDeleteSubmissionFileRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12$\n" +
-	"\bmedia_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\"\xe8\x01\n" +
+	"\bmedia_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\"\x85\x02\n" +
 	"\x1aKeepSubmissionFilesRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x127\n" +
@@ -827,7 +836,8 @@ const file_internal_service_media_mediapb_submission_files_proto_rawDesc = "" +
 	"accountIds\x121\n" +
 	"\tmedia_ids\x18\x03 \x03(\tB\x14\xbaH\b\x92\x01\x05\b\x01\x10\xc8\x01\xb2\xd4\x18\x05mediaR\bmediaIds\x125\n" +
 	"\apurpose\x18\x04 \x01(\tB\x1b\xbaH\x18r\x16R\n" +
-	"submissionR\bfeedbackR\apurpose\"=\n" +
+	"submissionR\bfeedbackR\apurpose\x12\x1b\n" +
+	"\tlook_only\x18\x05 \x01(\bR\blookOnly\"=\n" +
 	"\x0fSubmissionFiles\x12*\n" +
 	"\x05items\x18\x01 \x03(\v2\x14.stoa.media.v1.MediaR\x05items\"x\n" +
 	"\x1aDropSubmissionFilesRequest\x12'\n" +

@@ -37,9 +37,9 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Files that students hand in, and those that are given back to them with a mark. They
-// are no files of the course: its library has none of them, nothing else shows or
-// copies them, and they take none of its room. Each student has room of their own in
-// each course. A file is its uploader's until something keeps it; of what is handed in
+// are no files of the course: its library has none of them, and nothing else shows or
+// copies them. Each student has room of their own in each course; what is given back
+// takes that of the course. A file is its uploader's until something keeps it; of what is handed in
 // the assessment says who may read it.
 type SubmissionFileServiceClient interface {
 	// Takes a file in that is going to be handed in, sent in chunks; the first message
@@ -50,7 +50,8 @@ type SubmissionFileServiceClient interface {
 	// (409) beyond 200 files that nothing keeps.
 	UploadSubmissionFile(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadSubmissionFileRequest, Media], error)
 	// The same of a file that is to be given back with a mark. Over REST: POST
-	// /v1/courses/{course_id}/feedback-files?filename=….
+	// /v1/courses/{course_id}/feedback-files?filename=…. Errors: media.empty (400),
+	// media.too_large and media.quota_exceeded (413).
 	UploadFeedbackFile(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadFeedbackFileRequest, Media], error)
 	// Lists the files of the caller in a course that they have uploaded to hand them in,
 	// newest first.
@@ -72,7 +73,7 @@ type SubmissionFileServiceClient interface {
 	// Sends the bytes of a file as it was uploaded, once it was found free of malware.
 	// Errors: media.not_found (404), media.not_ready (409).
 	ReadSubmissionFile(ctx context.Context, in *ReadSubmissionFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadMediaResponse], error)
-	// Takes a file in for an account that a service has found entitled, and keeps it.
+	// Takes a file in to be given back, for an account that a service has found entitled.
 	ImportFeedbackFile(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportFeedbackFileRequest, Media], error)
 }
 
@@ -207,9 +208,9 @@ type SubmissionFileService_ImportFeedbackFileClient = grpc.ClientStreamingClient
 // for forward compatibility.
 //
 // Files that students hand in, and those that are given back to them with a mark. They
-// are no files of the course: its library has none of them, nothing else shows or
-// copies them, and they take none of its room. Each student has room of their own in
-// each course. A file is its uploader's until something keeps it; of what is handed in
+// are no files of the course: its library has none of them, and nothing else shows or
+// copies them. Each student has room of their own in each course; what is given back
+// takes that of the course. A file is its uploader's until something keeps it; of what is handed in
 // the assessment says who may read it.
 type SubmissionFileServiceServer interface {
 	// Takes a file in that is going to be handed in, sent in chunks; the first message
@@ -220,7 +221,8 @@ type SubmissionFileServiceServer interface {
 	// (409) beyond 200 files that nothing keeps.
 	UploadSubmissionFile(grpc.ClientStreamingServer[UploadSubmissionFileRequest, Media]) error
 	// The same of a file that is to be given back with a mark. Over REST: POST
-	// /v1/courses/{course_id}/feedback-files?filename=….
+	// /v1/courses/{course_id}/feedback-files?filename=…. Errors: media.empty (400),
+	// media.too_large and media.quota_exceeded (413).
 	UploadFeedbackFile(grpc.ClientStreamingServer[UploadFeedbackFileRequest, Media]) error
 	// Lists the files of the caller in a course that they have uploaded to hand them in,
 	// newest first.
@@ -242,7 +244,7 @@ type SubmissionFileServiceServer interface {
 	// Sends the bytes of a file as it was uploaded, once it was found free of malware.
 	// Errors: media.not_found (404), media.not_ready (409).
 	ReadSubmissionFile(*ReadSubmissionFileRequest, grpc.ServerStreamingServer[DownloadMediaResponse]) error
-	// Takes a file in for an account that a service has found entitled, and keeps it.
+	// Takes a file in to be given back, for an account that a service has found entitled.
 	ImportFeedbackFile(grpc.ClientStreamingServer[ImportFeedbackFileRequest, Media]) error
 	mustEmbedUnimplementedSubmissionFileServiceServer()
 }
