@@ -136,6 +136,9 @@ var all = []service{
 			Media:   mediapb.NewMediaServiceClient(p.conn("assessment", "media")),
 			Library: mediapb.NewLibraryServiceClient(p.conn("assessment", "media")),
 			Files:   mediapb.NewSubmissionFileServiceClient(p.conn("assessment", "media")),
+			Similarity: &assessment.Similarity{
+				URL: p.cfg.SimilarityURL, Secret: []byte(p.cfg.SimilaritySecret), PublicURL: p.publicURL(),
+			},
 		})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil
