@@ -144,9 +144,10 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{grades.Schema, new(grades.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := grades.New(grades.Config{DB: db, Log: p.log})
+		learns := p.conn("grades", "learning")
+		s := grades.New(grades.Config{DB: db, Log: p.log, Items: learningpb.NewItemServiceClient(learns), Deadlines: learningpb.NewDeadlineServiceClient(learns)})
 		s.Register(p.server)
-		return started{s.Handlers(), nil}, nil
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{commerce.Schema, new(commerce.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		s := commerce.New(commerce.Config{

@@ -99,7 +99,7 @@ func platform(t *testing.T, cfg app.Config) map[string]grpc.ClientConnInterface 
 
 func toAll(cc grpc.ClientConnInterface) map[string]grpc.ClientConnInterface {
 	conns := map[string]grpc.ClientConnInterface{}
-	for _, name := range []string{"identity", "access", "courses", "media", "learning", "commerce"} {
+	for _, name := range []string{"identity", "access", "courses", "media", "learning", "assessment", "commerce"} {
 		conns[name] = cc
 	}
 	return conns

@@ -24,8 +24,8 @@
 //     mean of percentages, each by its weight. What is inside and empty is left out of
 //     the mean, or counts as 0, as the course states.
 //  9. Extra credit is added: by points to the points reached, by weights its weight ×
-//     its percentage ÷ all weights there are, whether they count yet or not, so that
-//     extra credit of weight 5 among 100 never adds more than its 5.
+//     its percentage ÷ all weights there are (in the period), whether they count yet or
+//     not, so that extra credit of weight 5 among 100 never adds more than its 5.
 //  10. Curve, then cap, where the category has them.
 //  11. Override of the category.
 //
@@ -87,8 +87,11 @@ const Version = 1
 type Book struct {
 	policy Policy
 	code   *calculation
-	items  map[string]int
-	groups map[string]int
+	// By name, where things are.
+	items, groups, periods map[string]int
+	item                   []item
+	group                  []group // the categories, and the course behind them
+	weighted               bool    // whether periods have weights
 }
 
 // Compile makes a policy ready, or tells all that is wrong with it: a *fault.Error

@@ -14,7 +14,7 @@ type Policy struct {
 	// At most [MaxItems], in the order of the course.
 	Items []Item
 	// At most [MaxPeriods]; none where the course is graded as a whole. Either all have
-	// a weight, 100 together, or none; with weights each item that counts is in a period.
+	// a weight, 100 together, or none.
 	Periods []Period
 	// What becomes of a weight with nothing in it; Redistribute when empty.
 	Empty Empty
@@ -114,7 +114,8 @@ type Item struct {
 	// The category that it is in. With none it counts by points where the whole course
 	// does, and not at all otherwise.
 	Category string
-	// The grading period that it is in; none when empty.
+	// The grading period that it is in. With none it does not count where periods have
+	// weights.
 	Period string
 	// Points possible, at least 0. With 0 it is a bonus.
 	Points exact.Number

@@ -27,6 +27,8 @@ const (
 // Result is what a student has.
 type Result struct {
 	Full, Posted Totals
+	// What the four views are made in, to be used again.
+	room [2][2]View
 }
 
 // Totals are the two bases of a total.

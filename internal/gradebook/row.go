@@ -69,13 +69,14 @@ type Change struct {
 }
 
 // WhatIf returns a copy of a row with changes. With Posted it begins with what the
-// student may see, so that nothing of hidden marks is in what is calculated of it.
+// student may see: of hidden marks nothing is in it but that they are hidden. Its
+// posted totals are what would be, as far as the student may know.
 func (r *Row) WhatIf(seen Seen, changes ...Change) *Row {
 	next := &Row{Marks: slices.Clone(r.Marks), Overrides: slices.Clone(r.Overrides)}
 	if seen == Posted {
 		for i := range next.Marks {
 			if next.Marks[i].Hidden {
-				next.Marks[i] = Mark{}
+				next.Marks[i] = Mark{Hidden: true}
 			}
 		}
 		next.Overrides = slices.DeleteFunc(next.Overrides, func(o Override) bool { return o.Hidden })

@@ -39,35 +39,7 @@ func limits(a *pb.Answer) error {
 }
 
 // contentOf returns the name of an answer's content, empty for none.
-func contentOf(a *pb.Answer) string {
-	switch a.GetContent().(type) {
-	case *pb.Answer_Choice:
-		return "choice"
-	case *pb.Answer_TrueFalse:
-		return "true_false"
-	case *pb.Answer_Text:
-		return "text"
-	case *pb.Answer_Number:
-		return "number"
-	case *pb.Answer_Matching:
-		return "matching"
-	case *pb.Answer_Ordering:
-		return "ordering"
-	case *pb.Answer_Blanks:
-		return "blanks"
-	case *pb.Answer_Categorise:
-		return "categorise"
-	case *pb.Answer_HotSpot:
-		return "hot_spot"
-	case *pb.Answer_Essay:
-		return "essay"
-	case *pb.Answer_Files:
-		return "files"
-	case *pb.Answer_Cleared:
-		return "cleared"
-	}
-	return ""
-}
+func contentOf(a *pb.Answer) string { return oneof(a.ProtoReflect(), "content") }
 
 // CheckAnswer returns what is wrong with an answer to the question, as a
 // *[fault.Error]; nil for nothing. One that lacks something is no fault: students

@@ -35,6 +35,25 @@ type gap struct {
 // gapMark is where a gap is in the prompt.
 var gapMark = regexp.MustCompile(`\[\[([A-Za-z0-9_-]{1,40})\]\]`)
 
+func normaliseBlanks(q *pb.QuestionContent) {
+	b := q.GetBlanks()
+	fill(&b.Scoring, "per_part")
+	share(&b.WrongFraction, "0")
+	for _, g := range b.GetGaps() {
+		if g.GetWeight() == 0 {
+			g.Weight = 1
+		}
+		switch f := g.GetFill().(type) {
+		case *pb.BlankGap_Typed:
+			normaliseShort(f.Typed)
+		case *pb.BlankGap_Number:
+			normaliseNumber(f.Number)
+		case *pb.BlankGap_Dropdown:
+			normaliseOptions(f.Dropdown.GetOptions())
+		}
+	}
+}
+
 func newBlanks(q *pb.QuestionContent, c *checker) kind {
 	k := blanks{BlanksQuestion: q.GetBlanks()}
 	k.wrong = c.fraction("blanks.wrong_fraction", k.GetWrongFraction(), "0", "-1", "0")
@@ -179,7 +198,7 @@ func (k blanks) view(in *Instance, v *pb.QuestionView) {
 	}
 	place := map[string]int32{}
 	for i, m := range gapMark.FindAllStringSubmatch(in.content.GetPrompt(), -1) {
-		place[m[1]] = int32(i + 1) //nolint:gosec // G115: a prompt has few
+		place[m[1]] = int32(i + 1)
 	}
 	for _, g := range k.gaps {
 		one := &pb.GapView{Key: g.GetKey(), Place: place[g.GetKey()]}

@@ -9,15 +9,28 @@ import (
 // calculated (question/type/calculated). With their values it is a numeric question:
 // the value of each formula, rounded to 30 digits, is the value of an answer.
 type calculated struct {
-	*pb.CalculatedQuestion
-
+	source    *pb.CalculatedQuestion
 	formulas  []*formula
 	answers   []numericAnswer
 	templates numeric
 }
 
+func normaliseCalculated(q *pb.QuestionContent) {
+	b := q.GetCalculated()
+	for _, a := range b.GetAnswers() {
+		share(&a.Fraction, "1")
+		normaliseTolerance(a.GetTolerance())
+		if a.GetFormat() == nil {
+			a.Format = &pb.NumberFormat{}
+		}
+		fill(&a.Format.Kind, "significant_figures")
+	}
+	normaliseUnits(b.GetUnits())
+	b.Reading = normaliseReading(b.GetReading())
+}
+
 func newCalculated(q *pb.QuestionContent, c *checker) kind {
-	k := calculated{CalculatedQuestion: q.GetCalculated()}
+	k := calculated{source: q.GetCalculated()}
 	var names []string
 	if vars := q.GetVariables(); vars != nil {
 		for _, v := range vars.GetVariables() {
@@ -27,9 +40,9 @@ func newCalculated(q *pb.QuestionContent, c *checker) kind {
 	if len(names) == 0 {
 		c.add("variables", "required", "A calculated question has variables.")
 	}
-	k.templates = numeric{reading: k.GetReading(), units: c.unitRules("calculated.units", k.GetUnits()), local: k.GetReading().GetDecimalSign() == "comma"}
+	k.templates = numeric{reading: k.source.GetReading(), units: c.unitRules("calculated.units", k.source.GetUnits()), local: k.source.GetReading().GetDecimalSign() == "comma"}
 	right := false
-	for i, a := range k.CalculatedQuestion.GetAnswers() {
+	for i, a := range k.source.GetAnswers() {
 		at := index("calculated.answers", i)
 		f, err := parseFormula(a.GetFormula(), names)
 		switch {
@@ -70,7 +83,7 @@ func (k calculated) resolve(v values) (kind, error) {
 		}
 		var shown exact.Number
 		a.value = n
-		shown, a.told = formatNumber(n, k.CalculatedQuestion.GetAnswers()[i].GetFormat())
+		shown, a.told = formatNumber(n, k.source.GetAnswers()[i].GetFormat())
 		a.shown = &shown
 		out.answers[i] = a
 	}

@@ -23,6 +23,12 @@ type categorise struct {
 	placed int64 // N
 }
 
+func normaliseCategorise(q *pb.QuestionContent) {
+	b := q.GetCategorise()
+	fill(&b.Scoring, "per_part")
+	fillKeys(len(b.GetItems()), func(i int) (*string, string) { return &b.Items[i].Key, b.Items[i].GetText() })
+}
+
 func newCategorise(q *pb.QuestionContent, c *checker) kind {
 	k := categorise{CategoriseQuestion: q.GetCategorise()}
 	c.keys("categorise.categories", len(k.GetCategories()), func(i int) string { return k.GetCategories()[i].GetKey() })

@@ -67,26 +67,35 @@ func (c *checker) keys(path string, n int, key func(i int) string) {
 	}
 }
 
+// ref reports a key that names nothing.
+func (c *checker) ref(path, key string, known func(key string) bool) {
+	if !known(key) {
+		c.add(path, "key.unknown", "The question has nothing with this key.")
+	}
+}
+
 // refs reports keys that name nothing, or the same twice.
 func (c *checker) refs(path string, keys []string, known func(key string) bool) {
 	for i, k := range keys {
-		switch {
-		case !known(k):
-			c.add(index(path, i), "key.unknown", "The question has nothing with this key.")
-		case slices.Contains(keys[:i], k):
+		c.ref(index(path, i), k, known)
+		if known(k) && slices.Contains(keys[:i], k) {
 			c.add(index(path, i), "key.twice", "It is named before.")
 		}
 	}
 }
 
-// tries is how many draws [Validate] looks at where it can't look at all.
-const tries = 200
+const (
+	// tries is how many draws [Validate] looks at where it can't look at all.
+	tries = 200
+	// maxWork bounds what it costs to look at them, as [maxCost].
+	maxWork = 500_000
+)
 
 // Validate returns what is wrong with what an author wrote, as a *[fault.Error] with
 // the path of each field; nil for nothing. It holds the question to the limits of
 // the contract, reads it, and tries all rows of its variables, or 200 draws where
-// they come of ranges: each has to make every formula a number, and the right answer
-// has to be scored as right.
+// they come of ranges (fewer of formulas that take long): each has to make every
+// formula a number, and the right answer has to be scored as right.
 func Validate(q *pb.QuestionContent) error {
 	if q == nil {
 		return fault.InvalidField("", "required", "Send a question.")
@@ -119,46 +128,61 @@ func Validate(q *pb.QuestionContent) error {
 // draws tries what the variables can be.
 func (c *checker) draws(q *Question) {
 	if q.vars == nil {
-		v, k, err := q.with(nil)
-		c.instance(q, v, k, err)
+		c.instance(q, nil)
 		return
 	}
-	if len(q.vars.ranges) == 0 {
-		allowed := false
-		for i := range q.vars.rows {
-			v := q.vars.row(i)
-			if !q.vars.holds(v) {
-				continue
-			}
-			allowed = true
-			if !c.instance2(q, v) {
-				return
-			}
-		}
-		if !allowed {
-			c.add("variables.constraints", "variables.none", "No row fulfils the constraints.")
-		}
-		return
-	}
-	for i := range tries {
-		v, ok := q.vars.allowed(Seed{Attempt: int64(i), Slot: i})
-		if !ok {
-			c.add("variables.constraints", "variables.none", "Hardly any values of the ranges fulfil the constraints.")
-			return
-		}
-		if !c.instance2(q, v) {
-			return
-		}
+	cost := q.cost()
+	switch {
+	case cost > maxCost:
+		c.add("variables", "formula.too_much", "Its formulas take too long together: leave out functions.")
+	case len(q.vars.ranges) > 0:
+		c.ranges(q, cost)
+	case len(q.vars.rows)*cost > maxWork:
+		c.add("variables.rows", "formula.too_much", "Its formulas take too long for so many data sets: send fewer, or leave out functions.")
+	default:
+		c.rows(q)
 	}
 }
 
-func (c *checker) instance2(q *Question, v values) bool {
-	filled, k, err := q.with(v)
-	return c.instance(q, filled, k, err)
+// rows tries all data sets.
+func (c *checker) rows(q *Question) {
+	allowed := false
+	for i := range q.vars.rows {
+		v := q.vars.row(i)
+		if !q.vars.holds(v) {
+			continue
+		}
+		allowed = true
+		if !c.instance(q, v) {
+			return
+		}
+	}
+	if !allowed {
+		c.add("variables.constraints", "variables.none", "No data set fulfils the constraints.")
+	}
+}
+
+// ranges tries draws, of which one of 20 has to fulfil the constraints.
+func (c *checker) ranges(q *Question, cost int) {
+	drawn, want := 0, max(20, min(tries, maxWork/cost))
+	for i := range want * 20 {
+		v := q.vars.once(Seed{Attempt: int64(i)}, i)
+		if !q.vars.holds(v) {
+			continue
+		}
+		if !c.instance(q, v) {
+			return
+		}
+		if drawn++; drawn == want {
+			return
+		}
+	}
+	c.add("variables.constraints", "variables.none", "Hardly any values of the ranges fulfil the constraints: change the ranges, or send data sets.")
 }
 
 // instance reports whether a question with values of its variables can be asked.
-func (c *checker) instance(q *Question, v values, k kind, err error) bool {
+func (c *checker) instance(q *Question, v values) bool {
+	k, err := q.with(v)
 	if err != nil {
 		path := "variables"
 		if p, ok := errors.AsType[*formulaError](err); ok {

@@ -50,6 +50,20 @@ func (c *checker) readOptions(path string, list []*pb.ChoiceOption) (options map
 	return options, rightOnes, best
 }
 
+func normaliseChoice(q *pb.QuestionContent) {
+	b := q.GetChoice()
+	fill(&b.Scoring, "weights")
+	fill(&b.Numbering, "none")
+	normaliseOptions(b.GetOptions())
+}
+
+func normaliseOptions(options []*pb.ChoiceOption) {
+	for _, o := range options {
+		share(&o.Fraction, "0")
+	}
+	fillKeys(len(options), func(i int) (*string, string) { return &options[i].Key, options[i].GetText() })
+}
+
 func newChoice(q *pb.QuestionContent, c *checker) kind {
 	k := choice{ChoiceQuestion: q.GetChoice()}
 	var best exact.Number
@@ -98,7 +112,7 @@ func (k choice) accept(c *checker, a *pb.Answer) {
 func (k choice) given(a *pb.Answer) given {
 	keys := k.chosen(a)
 	switch {
-	case len(keys) == 0 && !(a.GetChoice().GetNone() && k.GetMultiple()):
+	case len(keys) == 0 && (!a.GetChoice().GetNone() || !k.GetMultiple()):
 		return nothing
 	case len(keys) < int(k.GetMinChosen()) || len(keys) > k.most():
 		return lacking

@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	pb "github.com/stoa-lms/stoa/internal/question/questionpb"
 )
 
 // essay asks for a text, and for files where wanted. People mark it.
 type essay struct{ *pb.EssayQuestion }
+
+func normaliseEssay(q *pb.QuestionContent) { fill(&q.GetEssay().Format, "plain") }
 
 func newEssay(q *pb.QuestionContent, c *checker) kind {
 	k := essay{q.GetEssay()}
@@ -66,7 +70,7 @@ func Words(text string) int {
 func (k essay) view(in *Instance, v *pb.QuestionView) {
 	v.Body = &pb.QuestionView_Essay{Essay: &pb.EssayView{
 		Format: k.GetFormat(), MinWords: k.GetMinWords(), MaxWords: k.GetMaxWords(), Template: in.text(k.GetTemplate()),
-		Attachments: k.GetAttachments(), Lines: k.GetLines(),
+		Attachments: proto.CloneOf(k.GetAttachments()), Lines: k.GetLines(),
 	}}
 }
 

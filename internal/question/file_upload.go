@@ -3,6 +3,8 @@ package question
 import (
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	pb "github.com/stoa-lms/stoa/internal/question/questionpb"
 )
 
@@ -32,7 +34,7 @@ func (k fileUpload) given(a *pb.Answer) given {
 }
 
 func (k fileUpload) view(_ *Instance, v *pb.QuestionView) {
-	v.Body = &pb.QuestionView_FileUpload{FileUpload: &pb.FileUploadView{Files: k.GetFiles()}}
+	v.Body = &pb.QuestionView_FileUpload{FileUpload: &pb.FileUploadView{Files: proto.CloneOf(k.GetFiles())}}
 }
 
 func (k fileUpload) score(*Instance, *pb.Answer) Score { return byHand() }

@@ -22,8 +22,8 @@ func ask(prompt string, set func(q *pb.QuestionContent)) *pb.QuestionContent {
 
 func options(list ...string) []*pb.ChoiceOption {
 	var out []*pb.ChoiceOption
-	for i := 0; i < len(list); i += 2 {
-		out = append(out, &pb.ChoiceOption{Key: list[i], Text: "Option " + list[i], Fraction: list[i+1], Feedback: "About " + list[i]})
+	for two := range slices.Chunk(list, 2) {
+		out = append(out, &pb.ChoiceOption{Key: two[0], Text: "Option " + two[0], Fraction: two[1], Feedback: "About " + two[0]})
 	}
 	return out
 }
@@ -50,8 +50,8 @@ func trueFalseQuestion() *pb.QuestionContent {
 
 func short(patterns ...string) *pb.ShortAnswerQuestion {
 	s := &pb.ShortAnswerQuestion{}
-	for i := 0; i < len(patterns); i += 2 {
-		s.Patterns = append(s.Patterns, &pb.AnswerPattern{Pattern: patterns[i], Fraction: patterns[i+1], Feedback: "About " + patterns[i]})
+	for two := range slices.Chunk(patterns, 2) {
+		s.Patterns = append(s.Patterns, &pb.AnswerPattern{Pattern: two[0], Fraction: two[1], Feedback: "About " + two[0]})
 	}
 	return s
 }
@@ -90,8 +90,10 @@ func matchingQuestion() *pb.QuestionContent {
 		q.Body = &pb.QuestionContent_Matching{Matching: &pb.MatchingQuestion{
 			Shuffle: true,
 			Stems: []*pb.MatchingStem{
-				{Key: "it", Text: "Italy", RightKeys: []string{"r"}}, {Key: "fr", Text: "France", RightKeys: []string{"p"}},
-				{Key: "es", Text: "Spain", RightKeys: []string{"m"}}, {Key: "pt", Text: "Portugal", RightKeys: []string{"l"}},
+				{Key: "it", Text: "Italy", RightKeys: []string{"r"}},
+				{Key: "fr", Text: "France", RightKeys: []string{"p"}},
+				{Key: "es", Text: "Spain", RightKeys: []string{"m"}},
+				{Key: "pt", Text: "Portugal", RightKeys: []string{"l"}},
 			},
 			Choices: []*pb.MatchingChoice{
 				{Key: "r", Text: "Rome"}, {Key: "p", Text: "Paris"}, {Key: "m", Text: "Madrid"}, {Key: "l", Text: "Lisbon"}, {Key: "v", Text: "Vienna"},
@@ -133,8 +135,10 @@ func categoriseQuestion() *pb.QuestionContent {
 			Several: true, Shuffle: true,
 			Categories: []*pb.CategoriseCategory{{Key: "even", Text: "Even"}, {Key: "prime", Text: "Prime"}, {Key: "square", Text: "Square"}},
 			Items: []*pb.CategoriseItem{
-				{Key: "2", Text: "2", RightKeys: []string{"even", "prime"}}, {Key: "3", Text: "3", RightKeys: []string{"prime"}},
-				{Key: "4", Text: "4", RightKeys: []string{"even", "square"}}, {Key: "15", Text: "15"},
+				{Key: "2", Text: "2", RightKeys: []string{"even", "prime"}},
+				{Key: "3", Text: "3", RightKeys: []string{"prime"}},
+				{Key: "4", Text: "4", RightKeys: []string{"even", "square"}},
+				{Key: "15", Text: "15"},
 			},
 		}}
 	})
@@ -240,8 +244,8 @@ func order(keys ...string) *pb.Answer {
 
 func pairs(keys ...string) *pb.Answer {
 	a := &pb.MatchingAnswer{}
-	for i := 0; i < len(keys); i += 2 {
-		a.Pairs = append(a.Pairs, &pb.MatchingPair{StemKey: keys[i], ChoiceKey: keys[i+1]})
+	for two := range slices.Chunk(keys, 2) {
+		a.Pairs = append(a.Pairs, &pb.MatchingPair{StemKey: two[0], ChoiceKey: two[1]})
 	}
 	return &pb.Answer{Content: &pb.Answer_Matching{Matching: a}}
 }
@@ -249,8 +253,8 @@ func pairs(keys ...string) *pb.Answer {
 // gaps fills gaps: with a key where it begins with #.
 func gaps(list ...string) *pb.Answer {
 	a := &pb.BlanksAnswer{}
-	for i := 0; i < len(list); i += 2 {
-		one := &pb.GapAnswer{GapKey: list[i], Text: list[i+1]}
+	for two := range slices.Chunk(list, 2) {
+		one := &pb.GapAnswer{GapKey: two[0], Text: two[1]}
 		if one.GetText()[0] == '#' {
 			one.Key, one.Text = one.GetText()[1:], ""
 		}
@@ -270,15 +274,20 @@ func place(list ...[]string) *pb.Answer {
 // point marks places: x and y in turn, or a key.
 func point(list ...any) *pb.Answer {
 	a := &pb.HotSpotAnswer{}
-	for i := 0; i < len(list); i++ {
-		if key, ok := list[i].(string); ok {
+	var x *int32
+	for _, one := range list {
+		if key, ok := one.(string); ok {
 			a.Marks = append(a.Marks, &pb.HotSpotMark{Place: &pb.HotSpotMark_RegionKey{RegionKey: key}})
 			continue
 		}
-		x, _ := list[i].(int)
-		y, _ := list[i+1].(int)
-		i++
-		a.Marks = append(a.Marks, &pb.HotSpotMark{Place: &pb.HotSpotMark_Point{Point: &pb.ImagePoint{X: int32(x), Y: int32(y)}}}) //nolint:gosec // small
+		n, _ := one.(int)
+		v := int32(n) //nolint:gosec // small
+		if x == nil {
+			x = &v
+			continue
+		}
+		a.Marks = append(a.Marks, &pb.HotSpotMark{Place: &pb.HotSpotMark_Point{Point: &pb.ImagePoint{X: *x, Y: v}}})
+		x = nil
 	}
 	return &pb.Answer{Content: &pb.Answer_HotSpot{HotSpot: a}}
 }

@@ -263,9 +263,12 @@ func TestInteractive(t *testing.T) {
 		t.Errorf("at the end: %v", o)
 	}
 	if diff := cmp.Diff([]*pb.OutcomeLine{
-		{Code: "part", Key: "it", Fraction: "1", Weight: "0.25", Value: "0.25"}, {Code: "part", Key: "fr", Fraction: "1", Weight: "0.25", Value: "0.25"},
-		{Code: "part", Key: "es", Fraction: "0", Weight: "0.25", Value: "0"}, {Code: "part", Key: "pt", Fraction: "1", Weight: "0.25", Value: "0.25"},
-		{Code: "total", Value: "0.75"}, {Code: "penalty", Fraction: "0.25", Weight: "1", Value: "0.5"},
+		{Code: "part", Key: "it", Fraction: "1", Weight: "0.25", Value: "0.25"},
+		{Code: "part", Key: "fr", Fraction: "1", Weight: "0.25", Value: "0.25"},
+		{Code: "part", Key: "es", Fraction: "0", Weight: "0.25", Value: "0"},
+		{Code: "part", Key: "pt", Fraction: "1", Weight: "0.25", Value: "0.25"},
+		{Code: "total", Value: "0.75"},
+		{Code: "penalty", Fraction: "0.25", Weight: "1", Value: "0.5"},
 	}, o.GetLines(), protocmp.Transform()); diff != "" {
 		t.Error(diff)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/apd/v3"
 	"github.com/expr-lang/expr/ast"
@@ -17,8 +18,10 @@ import (
 // Limits of a formula.
 const (
 	maxFormula = 1000 // bytes
-	maxNodes   = 300
-	maxDepth   = 50
+	maxNodes   = 300  // and so its depth
+	// What all formulas of a question cost together to be evaluated once: a node costs
+	// 1, about a microsecond, and a function up to 100.
+	maxCost = 5000
 )
 
 // formula is an expression over variables. Its grammar is that of expr-lang, of
@@ -31,6 +34,7 @@ const (
 // halves away from zero, so that 1 / 3 * 3 is 1.
 type formula struct {
 	source string
+	cost   int        // to evaluate it once, at most
 	number numberFunc // nil for one that is true or false
 	truth  truthFunc
 }
@@ -59,15 +63,15 @@ func (e *formulaError) Error() string { return e.path + ": " + e.err.Error() }
 func (e *formulaError) Unwrap() error { return e.err }
 
 // parseConfig lets the parser take the names of our functions as names, and none of
-// its own functions with loops.
-func parseConfig() *conf.Config {
+// its own functions with loops. The parser only reads it.
+var parseConfig = sync.OnceValue(func() *conf.Config {
 	cfg := conf.CreateNew()
 	cfg.MaxNodes = maxNodes
 	for name := range cfg.Builtins {
 		cfg.Disabled[name] = true
 	}
 	return cfg
-}
+})
 
 // parseFormula reads a formula over variables of these names.
 func parseFormula(source string, names []string) (*formula, error) {
@@ -80,11 +84,11 @@ func parseFormula(source string, names []string) (*formula, error) {
 		return nil, errors.New(first)
 	}
 	p := &formulaParser{source: []rune(source), names: names}
-	num, truth, err := p.node(tree.Node, 1)
+	num, truth, err := p.node(tree.Node)
 	if err != nil {
 		return nil, err
 	}
-	return &formula{source: source, number: num, truth: truth}, nil
+	return &formula{source: source, cost: p.cost, number: num, truth: truth}, nil
 }
 
 // eval returns the value of a formula that makes a number.
@@ -130,16 +134,15 @@ type formulaParser struct {
 	source []rune
 	names  []string
 	nodes  int
+	cost   int
 }
 
 // node returns what evaluates a node: one of both.
-func (p *formulaParser) node(n ast.Node, depth int) (numberFunc, truthFunc, error) {
+func (p *formulaParser) node(n ast.Node) (numberFunc, truthFunc, error) {
 	if p.nodes++; p.nodes > maxNodes {
 		return nil, nil, errors.New("the formula is too long")
 	}
-	if depth > maxDepth {
-		return nil, nil, errors.New("brackets are too deep")
-	}
+	p.cost++
 	switch n := n.(type) {
 	case *ast.IntegerNode:
 		f, err := constantOf(fmt.Sprint(n.Value))
@@ -158,13 +161,13 @@ func (p *formulaParser) node(n ast.Node, depth int) (numberFunc, truthFunc, erro
 		f, err := p.name(n.Value)
 		return f, nil, err
 	case *ast.UnaryNode:
-		return p.unary(n, depth)
+		return p.unary(n)
 	case *ast.BinaryNode:
-		return p.binary(n, depth)
+		return p.binary(n)
 	case *ast.ConditionalNode:
-		return p.conditional(n, depth)
+		return p.conditional(n)
 	case *ast.CallNode:
-		f, err := p.call(n, depth)
+		f, err := p.call(n)
 		return f, nil, err
 	default:
 		return nil, nil, errors.New("a formula has numbers, variables, operators and functions")
@@ -190,32 +193,32 @@ func (p *formulaParser) name(name string) (numberFunc, error) {
 	return func(env environment) (*apd.Decimal, error) { return env[i], nil }, nil
 }
 
-func (p *formulaParser) number(n ast.Node, depth int) (numberFunc, error) {
-	f, _, err := p.node(n, depth)
+func (p *formulaParser) number(n ast.Node) (numberFunc, error) {
+	f, _, err := p.node(n)
 	if err == nil && f == nil {
 		err = errors.New("a number has to be where something is true or false")
 	}
 	return f, err
 }
 
-func (p *formulaParser) truth(n ast.Node, depth int) (truthFunc, error) {
-	_, f, err := p.node(n, depth)
+func (p *formulaParser) truth(n ast.Node) (truthFunc, error) {
+	_, f, err := p.node(n)
 	if err == nil && f == nil {
 		err = errors.New("a comparison has to be where a number is")
 	}
 	return f, err
 }
 
-func (p *formulaParser) unary(n *ast.UnaryNode, depth int) (numberFunc, truthFunc, error) {
+func (p *formulaParser) unary(n *ast.UnaryNode) (numberFunc, truthFunc, error) {
 	switch n.Operator {
 	case "not", "!":
-		f, err := p.truth(n.Node, depth+1)
+		f, err := p.truth(n.Node)
 		return nil, func(env environment) (bool, error) {
 			ok, err := f(env)
 			return !ok, err
 		}, err
 	case "-":
-		f, err := p.number(n.Node, depth+1)
+		f, err := p.number(n.Node)
 		return func(env environment) (*apd.Decimal, error) {
 			x, err := f(env)
 			if err != nil {
@@ -224,7 +227,7 @@ func (p *formulaParser) unary(n *ast.UnaryNode, depth int) (numberFunc, truthFun
 			return new(apd.Decimal).Neg(x), nil
 		}, nil, err
 	case "+":
-		f, err := p.number(n.Node, depth+1)
+		f, err := p.number(n.Node)
 		return f, nil, err
 	}
 	return nil, nil, fmt.Errorf("there is no operator %s", n.Operator)
@@ -242,9 +245,12 @@ var comparisons = map[string]func(cmp int) bool{
 	">": func(c int) bool { return c > 0 }, ">=": func(c int) bool { return c >= 0 },
 }
 
-func (p *formulaParser) binary(n *ast.BinaryNode, depth int) (numberFunc, truthFunc, error) {
+func (p *formulaParser) binary(n *ast.BinaryNode) (numberFunc, truthFunc, error) {
 	if op, ok := operators[n.Operator]; ok {
-		x, y, err := p.two(n.Left, n.Right, depth)
+		if n.Operator == "^" || n.Operator == "**" {
+			p.cost += slow
+		}
+		x, y, err := p.two(n.Left, n.Right)
 		return func(env environment) (*apd.Decimal, error) {
 			a, err := x(env)
 			if err != nil {
@@ -258,7 +264,7 @@ func (p *formulaParser) binary(n *ast.BinaryNode, depth int) (numberFunc, truthF
 		}, nil, err
 	}
 	if cmp, ok := comparisons[n.Operator]; ok {
-		x, y, err := p.two(n.Left, n.Right, depth)
+		x, y, err := p.two(n.Left, n.Right)
 		return nil, func(env environment) (bool, error) {
 			c, err := compare(env, x, y)
 			return err == nil && cmp(c), err
@@ -268,11 +274,11 @@ func (p *formulaParser) binary(n *ast.BinaryNode, depth int) (numberFunc, truthF
 	if !and && n.Operator != "or" && n.Operator != "||" {
 		return nil, nil, fmt.Errorf("there is no operator %s", n.Operator)
 	}
-	left, err := p.truth(n.Left, depth+1)
+	left, err := p.truth(n.Left)
 	if err != nil {
 		return nil, nil, err
 	}
-	right, err := p.truth(n.Right, depth+1)
+	right, err := p.truth(n.Right)
 	return nil, func(env environment) (bool, error) {
 		ok, err := left(env)
 		if err != nil || ok != and {
@@ -282,11 +288,11 @@ func (p *formulaParser) binary(n *ast.BinaryNode, depth int) (numberFunc, truthF
 	}, err
 }
 
-func (p *formulaParser) two(left, right ast.Node, depth int) (x, y numberFunc, err error) {
-	if x, err = p.number(left, depth+1); err != nil {
+func (p *formulaParser) two(left, right ast.Node) (x, y numberFunc, err error) {
+	if x, err = p.number(left); err != nil {
 		return nil, nil, err
 	}
-	y, err = p.number(right, depth+1)
+	y, err = p.number(right)
 	return x, y, err
 }
 
@@ -310,16 +316,16 @@ func compare(env environment, x, y numberFunc) (int, error) {
 	return d.Sign(), nil
 }
 
-func (p *formulaParser) conditional(n *ast.ConditionalNode, depth int) (numberFunc, truthFunc, error) {
-	cond, err := p.truth(n.Cond, depth+1)
+func (p *formulaParser) conditional(n *ast.ConditionalNode) (numberFunc, truthFunc, error) {
+	cond, err := p.truth(n.Cond)
 	if err != nil {
 		return nil, nil, err
 	}
-	x, err := p.number(n.Exp1, depth+1)
+	x, err := p.number(n.Exp1)
 	if err != nil {
 		return nil, nil, err
 	}
-	y, err := p.number(n.Exp2, depth+1)
+	y, err := p.number(n.Exp2)
 	return func(env environment) (*apd.Decimal, error) {
 		ok, err := cond(env)
 		if err != nil {
@@ -332,7 +338,7 @@ func (p *formulaParser) conditional(n *ast.ConditionalNode, depth int) (numberFu
 	}, nil, err
 }
 
-func (p *formulaParser) call(n *ast.CallNode, depth int) (numberFunc, error) {
+func (p *formulaParser) call(n *ast.CallNode) (numberFunc, error) {
 	callee, ok := n.Callee.(*ast.IdentifierNode)
 	if !ok {
 		return nil, errors.New("only functions can be called")
@@ -344,10 +350,11 @@ func (p *formulaParser) call(n *ast.CallNode, depth int) (numberFunc, error) {
 	if len(n.Arguments) < f.least || len(n.Arguments) > f.most {
 		return nil, fmt.Errorf("%s takes %d to %d numbers", callee.Value, f.least, f.most)
 	}
+	p.cost += f.cost
 	args := make([]numberFunc, len(n.Arguments))
 	for i, one := range n.Arguments {
 		var err error
-		if args[i], err = p.number(one, depth+1); err != nil {
+		if args[i], err = p.number(one); err != nil {
 			return nil, err
 		}
 	}

@@ -65,7 +65,7 @@ func TestFormula(t *testing.T) {
 	for _, source := range []string{
 		"", " ", "a +", "c", "a b", "sin", "sin()", "sin(1, 2)", "foo(1)", "a.b", "a[0]", "[1, 2]", "{}", `"text"`, "nil", "a ?? b", "a | b", "map([1], # + 1)", "all([1], true)", "1..5", "let x = 1; x",
 		"a and b", "a + (a < b)", "not a", "a < b ? 1 : (a < b)", "a matches b", "a in b", "len(1)", "sum(1)", "a; b", "1e999", "9999999999999999999999", "pi()", "(sin)(1)", "a = 1",
-		strings.Repeat("(", 400) + "1" + strings.Repeat(")", 400) + "+" + strings.Repeat("-", 100) + "1", strings.Repeat("1+", 499) + "1", strings.Repeat("a", 1001),
+		strings.Repeat("1+", 499) + "1", strings.Repeat("a", 1001),
 	} {
 		if f, err := parseFormula(source, []string{"a", "b"}); err == nil && f.number != nil {
 			t.Errorf("%.40q is a formula", source)

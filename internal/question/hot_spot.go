@@ -1,6 +1,7 @@
 package question
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/stoa-lms/stoa/internal/exact"
@@ -28,6 +29,21 @@ type keyedRegion struct{ *pb.HotSpotRegion }
 
 // GetText returns what is there.
 func (r keyedRegion) GetText() string { return r.GetDescription() }
+
+func normaliseHotSpot(q *pb.QuestionContent) {
+	b := q.GetHotSpot()
+	fill(&b.Scoring, "per_part")
+	share(&b.WrongFraction, "0")
+	fillKeys(len(b.GetRegions()), func(i int) (*string, string) { return &b.Regions[i].Key, b.Regions[i].GetDescription() })
+	if b.GetMaxMarks() != 0 {
+		return
+	}
+	for _, r := range b.GetRegions() {
+		if r.GetRight() {
+			b.MaxMarks++
+		}
+	}
+}
 
 func newHotSpot(q *pb.QuestionContent, c *checker) kind {
 	k := hotSpot{HotSpotQuestion: q.GetHotSpot(), regionKeys: map[string]*pb.HotSpotRegion{}}
@@ -189,6 +205,15 @@ func (k hotSpot) hit(m *pb.HotSpotMark, taken map[string]bool) *pb.HotSpotRegion
 	return other
 }
 
+// markKey returns what the part of a mark is known by: the region that it hit, or its
+// place where that is none.
+func markKey(m *pb.HotSpotMark, r *pb.HotSpotRegion) string {
+	if r != nil {
+		return r.GetKey()
+	}
+	return fmt.Sprintf("%d,%d", m.GetPoint().GetX(), m.GetPoint().GetY())
+}
+
 func (k hotSpot) score(_ *Instance, a *pb.Answer) Score {
 	var s Score
 	marks := k.marks(a)
@@ -208,7 +233,7 @@ func (k hotSpot) score(_ *Instance, a *pb.Answer) Score {
 			s.part(r.GetKey(), unit, weight, r.GetFeedback())
 		default:
 			right = false
-			s.part(r.GetKey(), k.wrong, weight, r.GetFeedback())
+			s.part(markKey(m, r), k.wrong, weight, r.GetFeedback())
 		}
 	}
 	if k.GetScoring() == "all_or_nothing" {
@@ -237,12 +262,11 @@ func (k hotSpot) words(in *Instance, a *pb.Answer, key string) string {
 		}
 		text := plainText(in.text(r.GetDescription()))
 		if r == nil {
-			p := m.GetPoint()
-			text = "(" + exact.Int(int64(p.GetX())).String() + ", " + exact.Int(int64(p.GetY())).String() + ")"
+			text = markKey(m, r)
 		}
 		if key == "" {
 			out = append(out, text)
-		} else if key == r.GetKey() {
+		} else if key == markKey(m, r) {
 			return text
 		}
 	}

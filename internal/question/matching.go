@@ -17,6 +17,13 @@ type matching struct {
 	wrong exact.Number
 }
 
+func normaliseMatching(q *pb.QuestionContent) {
+	b := q.GetMatching()
+	fill(&b.Scoring, "per_part")
+	share(&b.WrongFraction, "0")
+	fillKeys(len(b.GetStems()), func(i int) (*string, string) { return &b.Stems[i].Key, b.Stems[i].GetText() })
+}
+
 func newMatching(q *pb.QuestionContent, c *checker) kind {
 	k := matching{MatchingQuestion: q.GetMatching()}
 	stems, choices := k.GetStems(), k.GetChoices()
@@ -36,8 +43,8 @@ func (k matching) accept(c *checker, a *pb.Answer) {
 	pairs := a.GetMatching().GetPairs()
 	for i, p := range pairs {
 		at := index("matching.pairs", i)
-		c.refs(at+".stem_key", []string{p.GetStemKey()}, k.hasStem)
-		c.refs(at+".choice_key", []string{p.GetChoiceKey()}, k.hasChoice)
+		c.ref(at+".stem_key", p.GetStemKey(), k.hasStem)
+		c.ref(at+".choice_key", p.GetChoiceKey(), k.hasChoice)
 		if slices.ContainsFunc(pairs[:i], func(o *pb.MatchingPair) bool { return o.GetStemKey() == p.GetStemKey() }) {
 			c.add(at+".stem_key", "key.twice", "This stem has a choice before.")
 		}

@@ -138,7 +138,7 @@ type written struct {
 func digit(r rune) (byte, bool) {
 	for _, zero := range [...]rune{'0', '٠', '۰', '०', '０'} {
 		if r >= zero && r <= zero+9 {
-			return byte('0' + r - zero), true
+			return '0' + byte(r-zero), true //nolint:gosec // G115: 0 to 9
 		}
 	}
 	return 0, false
@@ -222,7 +222,7 @@ func orZero(s string) string {
 // and how many runes they take. A number may begin or end with its decimal sign.
 func digitGroups(rs []rune) (groups []string, signs []rune, n int) {
 	var run []byte
-	for i := 0; i < len(rs); i++ {
+	for i := range rs {
 		if d, ok := digit(rs[i]); ok {
 			run = append(run, d)
 			n = i + 1
@@ -237,7 +237,7 @@ func digitGroups(rs []rune) (groups []string, signs []rune, n int) {
 			_, follows = digit(rs[i+1])
 		}
 		point := sign == '.' || sign == ','
-		if !follows && !(point && len(run) > 0) || len(run) == 0 && !point {
+		if !follows && (!point || len(run) == 0) || len(run) == 0 && !point {
 			break
 		}
 		groups, signs, run = append(groups, string(run)), append(signs, sign), nil

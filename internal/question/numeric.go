@@ -34,6 +34,32 @@ type numericAnswer struct {
 	fraction exact.Number
 }
 
+func normaliseNumeric(q *pb.QuestionContent) { normaliseNumber(q.GetNumeric()) }
+
+func normaliseNumber(n *pb.NumericQuestion) {
+	for _, a := range n.GetAnswers() {
+		share(&a.Fraction, "1")
+		normaliseTolerance(a.GetTolerance())
+	}
+	normaliseUnits(n.GetUnits())
+	n.Reading = normaliseReading(n.GetReading())
+}
+
+func normaliseTolerance(t *pb.Tolerance) {
+	switch t.GetKind() {
+	case "absolute", "relative", "geometric":
+		fill(&t.Size, "0")
+	}
+}
+
+func normaliseReading(r *pb.NumberRules) *pb.NumberRules {
+	if r == nil {
+		r = &pb.NumberRules{}
+	}
+	fill(&r.DecimalSign, "either")
+	return r
+}
+
 func newNumeric(q *pb.QuestionContent, c *checker) kind { return c.numeric("numeric", q.GetNumeric()) }
 
 func (c *checker) numeric(path string, n *pb.NumericQuestion) numeric {
@@ -197,11 +223,11 @@ func (k numeric) example() (text, selected string) {
 		if k.units == nil {
 			return text, ""
 		}
-		if symbol := k.units.rules.GetUnits()[0].GetSymbol(); k.units.rules.GetInput() == "select" {
+		symbol := k.units.rules.GetUnits()[0].GetSymbol()
+		if k.units.rules.GetInput() == "select" {
 			return text, symbol
-		} else {
-			return text + " " + symbol, ""
 		}
+		return text + " " + symbol, ""
 	}
 	return "", ""
 }

@@ -24,6 +24,13 @@ type ordering struct {
 	places map[string]int // by key: where it belongs
 }
 
+func normaliseOrdering(q *pb.QuestionContent) {
+	b := q.GetOrdering()
+	fill(&b.Scoring, "absolute_position")
+	fill(&b.Layout, "vertical")
+	fillKeys(len(b.GetItems()), func(i int) (*string, string) { return &b.Items[i].Key, b.Items[i].GetText() })
+}
+
 func newOrdering(q *pb.QuestionContent, c *checker) kind {
 	k := ordering{q.GetOrdering(), map[string]int{}}
 	c.keys("ordering.items", len(k.GetItems()), func(i int) string { return k.GetItems()[i].GetKey() })

@@ -66,10 +66,10 @@ func (in *Instance) Outcome(r Rules, s State) *pb.Outcome {
 // scored tells what was scored last.
 func (in *Instance) scored(out *pb.Outcome, s State, right *pb.Answer) {
 	out.State = s.Score.State
-	switch {
-	case s.Phase == ToBeMarked:
+	switch s.Phase {
+	case ToBeMarked:
 		out.State = NeedsMarking
-	case s.Phase == Marked:
+	case Marked:
 		out.State = stateOf(*s.Fraction)
 	}
 	combined := map[string]string{

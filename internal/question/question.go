@@ -32,6 +32,8 @@ package question
 import (
 	"slices"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"github.com/stoa-lms/stoa/internal/exact"
 	"github.com/stoa-lms/stoa/internal/fault"
 	pb "github.com/stoa-lms/stoa/internal/question/questionpb"
@@ -93,33 +95,40 @@ const (
 	whole
 )
 
-// maker reads the body of a question, and adds to the checker what is wrong with it.
+// maker is how a type is known.
 type maker struct {
 	answer string // the content of answers, empty where none is taken
-	make   func(q *pb.QuestionContent, c *checker) kind
+	manual bool   // whether only people can mark it
+	// normalise fills what is empty in the body and has a default; see [Normalise].
+	normalise func(q *pb.QuestionContent)
+	// make reads the body, and adds to the checker what is wrong with it.
+	make func(q *pb.QuestionContent, c *checker) kind
 }
 
 // kinds are the types there are, by the name of the body.
 var kinds = map[string]maker{
-	"choice":       {"choice", newChoice},
-	"true_false":   {"true_false", newTrueFalse},
-	"short_answer": {"text", newShortAnswer},
-	"numeric":      {"number", newNumeric},
-	"calculated":   {"number", newCalculated},
-	"matching":     {"matching", newMatching},
-	"ordering":     {"ordering", newOrdering},
-	"blanks":       {"blanks", newBlanks},
-	"categorise":   {"categorise", newCategorise},
-	"hot_spot":     {"hot_spot", newHotSpot},
-	"essay":        {"essay", newEssay},
-	"file_upload":  {"files", newFileUpload},
-	"description":  {"", newDescription},
+	"choice":       {"choice", false, normaliseChoice, newChoice},
+	"true_false":   {"true_false", false, normaliseTrueFalse, newTrueFalse},
+	"short_answer": {"text", false, normaliseShortAnswer, newShortAnswer},
+	"numeric":      {"number", false, normaliseNumeric, newNumeric},
+	"calculated":   {"number", false, normaliseCalculated, newCalculated},
+	"matching":     {"matching", false, normaliseMatching, newMatching},
+	"ordering":     {"ordering", false, normaliseOrdering, newOrdering},
+	"blanks":       {"blanks", false, normaliseBlanks, newBlanks},
+	"categorise":   {"categorise", false, normaliseCategorise, newCategorise},
+	"hot_spot":     {"hot_spot", false, normaliseHotSpot, newHotSpot},
+	"essay":        {"essay", true, normaliseEssay, newEssay},
+	"file_upload":  {"files", true, nil, newFileUpload},
+	"description":  {"", false, nil, newDescription},
 }
 
 // KindOf returns the name of a question's type, such as "choice"; empty for none.
-func KindOf(q *pb.QuestionContent) string {
-	if m := q.ProtoReflect(); m.IsValid() {
-		if fd := m.WhichOneof(m.Descriptor().Oneofs().ByName("body")); fd != nil {
+func KindOf(q *pb.QuestionContent) string { return oneof(q.ProtoReflect(), "body") }
+
+// oneof returns the name of the field of a oneof that is set, empty for none.
+func oneof(m protoreflect.Message, name protoreflect.Name) string {
+	if m.IsValid() {
+		if fd := m.WhichOneof(m.Descriptor().Oneofs().ByName(name)); fd != nil {
 			return string(fd.Name())
 		}
 	}
@@ -136,6 +145,7 @@ type Question struct {
 	content *pb.QuestionContent // normalised
 	name    string              // of its kind
 	takes   string              // the content of its answers
+	manual  bool                // whether only people can mark it
 	kind    kind
 	vars    *variables
 	texts   map[string]textFormula // by the text of each "{=formula}" in its Markdown
@@ -170,7 +180,7 @@ func compile(q *pb.QuestionContent, c *checker) *Question {
 		c.add("body", "required", "Say how it is asked.")
 		return out
 	}
-	out.takes = m.answer
+	out.takes, out.manual = m.answer, m.manual
 	out.kind = m.make(q, c)
 	if blank(q.GetPrompt()) {
 		c.add("prompt", "required", "Say what is asked.")
@@ -185,7 +195,7 @@ func (q *Question) Content() *pb.QuestionContent { return q.content }
 func (q *Question) Kind() string { return q.name }
 
 // Manual reports whether only people can mark it.
-func (q *Question) Manual() bool { return q.name == "essay" || q.name == "file_upload" }
+func (q *Question) Manual() bool { return q.manual }
 
 // Points returns what it is worth where a quiz says nothing else.
 func (q *Question) Points() exact.Number {

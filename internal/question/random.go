@@ -23,6 +23,10 @@ import (
 // 2^64 - (2^64 mod n) are passed over, so that all are equally likely. A shuffle is
 // that of Fisher and Yates from the end: for i from n - 1 down to 1, i is swapped
 // with a number below i + 1.
+//
+// What is shuffled is in the order of its keys before, or in that of the author where
+// it tells nothing; see the view of each type. Variables are drawn as
+// [variables.candidates] says.
 type Seed struct {
 	Attempt int64 // of the attempt
 	Slot    int   // the question's place in the attempt, so that two differ

@@ -25,6 +25,15 @@ type answerPattern struct {
 	fraction exact.Number
 }
 
+func normaliseShortAnswer(q *pb.QuestionContent) { normaliseShort(q.GetShortAnswer()) }
+
+func normaliseShort(s *pb.ShortAnswerQuestion) {
+	fill(&s.Spaces, "collapse")
+	for _, p := range s.GetPatterns() {
+		share(&p.Fraction, "1")
+	}
+}
+
 func newShortAnswer(q *pb.QuestionContent, c *checker) kind {
 	return c.shortAnswer("short_answer", q.GetShortAnswer())
 }

@@ -5,20 +5,24 @@ import "github.com/cockroachdb/apd/v3"
 // function is one that formulas may call.
 type function struct {
 	least, most int // how many numbers it takes
+	cost        int // beyond that of a node
 	eval        func(in []*apd.Decimal) (*apd.Decimal, error)
 }
 
-func ofOne(f func(x *apd.Decimal) (*apd.Decimal, error)) function {
-	return function{1, 1, func(in []*apd.Decimal) (*apd.Decimal, error) { return f(in[0]) }}
+// slow is what a function costs that sums a series.
+const slow = 100
+
+func ofOne(cost int, f func(x *apd.Decimal) (*apd.Decimal, error)) function {
+	return function{1, 1, cost, func(in []*apd.Decimal) (*apd.Decimal, error) { return f(in[0]) }}
 }
 
-func ofTwo(f func(x, y *apd.Decimal) (*apd.Decimal, error)) function {
-	return function{2, 2, func(in []*apd.Decimal) (*apd.Decimal, error) { return f(in[0], in[1]) }}
+func ofTwo(cost int, f func(x, y *apd.Decimal) (*apd.Decimal, error)) function {
+	return function{2, 2, cost, func(in []*apd.Decimal) (*apd.Decimal, error) { return f(in[0], in[1]) }}
 }
 
 // best returns the first of which cmp is kept with all others.
 func best(keep int) function {
-	return function{1, 20, func(in []*apd.Decimal) (*apd.Decimal, error) {
+	return function{1, 20, 0, func(in []*apd.Decimal) (*apd.Decimal, error) {
 		out := in[0]
 		for _, x := range in[1:] {
 			if x.Cmp(out) == keep {
@@ -31,38 +35,38 @@ func best(keep int) function {
 
 // functions are those that formulas may call.
 var functions = map[string]function{
-	"abs":   ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { return new(apd.Decimal).Abs(x), nil }),
-	"acos":  ofOne(acos),
-	"asin":  ofOne(asin),
-	"atan":  ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { s := newSeries(); return s.done(s.atan(x)) }),
-	"atan2": ofTwo(atan2),
-	"cbrt":  ofOne(cbrt),
-	"ceil": ofOne(func(x *apd.Decimal) (*apd.Decimal, error) {
+	"abs":   ofOne(0, func(x *apd.Decimal) (*apd.Decimal, error) { return new(apd.Decimal).Abs(x), nil }),
+	"acos":  ofOne(slow, acos),
+	"asin":  ofOne(slow, asin),
+	"atan":  ofOne(slow, func(x *apd.Decimal) (*apd.Decimal, error) { s := newSeries(); return s.done(s.atan(x)) }),
+	"atan2": ofTwo(slow, atan2),
+	"cbrt":  ofOne(slow, cbrt),
+	"ceil": ofOne(0, func(x *apd.Decimal) (*apd.Decimal, error) {
 		return checked(func(z *apd.Decimal) (apd.Condition, error) { return working.Ceil(z, x) })
 	}),
-	"cos":  ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { _, c, err := sincos(x); return c, err }),
-	"cosh": ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { return hyperbolic(x, (series).add) }),
-	"deg2rad": ofOne(func(x *apd.Decimal) (*apd.Decimal, error) {
+	"cos":  ofOne(slow, func(x *apd.Decimal) (*apd.Decimal, error) { _, c, err := sincos(x); return c, err }),
+	"cosh": ofOne(slow, func(x *apd.Decimal) (*apd.Decimal, error) { return hyperbolic(x, series.add) }),
+	"deg2rad": ofOne(10, func(x *apd.Decimal) (*apd.Decimal, error) {
 		s := newSeries()
 		return s.done(s.quo(s.mul(x, piWide), half))
 	}),
-	"exp": ofOne(exp),
-	"floor": ofOne(func(x *apd.Decimal) (*apd.Decimal, error) {
+	"exp": ofOne(slow, exp),
+	"floor": ofOne(0, func(x *apd.Decimal) (*apd.Decimal, error) {
 		return checked(func(z *apd.Decimal) (apd.Condition, error) { return working.Floor(z, x) })
 	}),
-	"ln":    ofOne(ln),
-	"log":   ofOne(ln),
-	"log10": ofOne(log10),
-	"log2":  ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { return quotient(ln, x, two) }),
+	"ln":    ofOne(slow, ln),
+	"log":   ofOne(slow, ln),
+	"log10": ofOne(slow, log10),
+	"log2":  ofOne(slow, func(x *apd.Decimal) (*apd.Decimal, error) { return quotient(ln, x, two) }),
 	"max":   best(1),
 	"min":   best(-1),
-	"mod":   ofTwo(mod),
-	"pow":   ofTwo(pow),
-	"rad2deg": ofOne(func(x *apd.Decimal) (*apd.Decimal, error) {
+	"mod":   ofTwo(0, mod),
+	"pow":   ofTwo(slow, pow),
+	"rad2deg": ofOne(10, func(x *apd.Decimal) (*apd.Decimal, error) {
 		s := newSeries()
 		return s.done(s.quo(s.mul(x, half), piWide))
 	}),
-	"round": {1, 2, func(in []*apd.Decimal) (*apd.Decimal, error) {
+	"round": {1, 2, 0, func(in []*apd.Decimal) (*apd.Decimal, error) {
 		places := int64(0)
 		if len(in) == 2 {
 			var err error
@@ -70,15 +74,15 @@ var functions = map[string]function{
 				return nil, errUndefined
 			}
 		}
-		return integral(in[0], apd.RoundHalfUp, int32(places)) //nolint:gosec // G115: 0 to 30
+		return integral(in[0], apd.RoundHalfUp, int32(places))
 	}},
-	"sign":  ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { return apd.New(int64(x.Sign()), 0), nil }),
-	"sin":   ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { s, _, err := sincos(x); return s, err }),
-	"sinh":  ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { return hyperbolic(x, (series).sub) }),
-	"sqrt":  ofOne(sqrt),
-	"tan":   ofOne(tan),
-	"tanh":  ofOne(tanh),
-	"trunc": ofOne(func(x *apd.Decimal) (*apd.Decimal, error) { return integral(x, apd.RoundDown, 0) }),
+	"sign":  ofOne(0, func(x *apd.Decimal) (*apd.Decimal, error) { return apd.New(int64(x.Sign()), 0), nil }),
+	"sin":   ofOne(slow, func(x *apd.Decimal) (*apd.Decimal, error) { s, _, err := sincos(x); return s, err }),
+	"sinh":  ofOne(slow, func(x *apd.Decimal) (*apd.Decimal, error) { return hyperbolic(x, series.sub) }),
+	"sqrt":  ofOne(10, sqrt),
+	"tan":   ofOne(slow, tan),
+	"tanh":  ofOne(slow, tanh),
+	"trunc": ofOne(0, func(x *apd.Decimal) (*apd.Decimal, error) { return integral(x, apd.RoundDown, 0) }),
 }
 
 // half is half a turn in degrees.
@@ -271,11 +275,11 @@ func tanh(x *apd.Decimal) (*apd.Decimal, error) {
 	if new(apd.Decimal).Abs(x).Cmp(apd.New(100, 0)) > 0 {
 		return apd.New(int64(x.Sign()), 0), nil
 	}
-	sinh, err := hyperbolic(x, (series).sub)
+	sinh, err := hyperbolic(x, series.sub)
 	if err != nil {
 		return nil, err
 	}
-	cosh, err := hyperbolic(x, (series).add)
+	cosh, err := hyperbolic(x, series.add)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,8 @@ type trueFalse struct {
 	wrong exact.Number
 }
 
+func normaliseTrueFalse(q *pb.QuestionContent) { share(&q.GetTrueFalse().WrongFraction, "0") }
+
 func newTrueFalse(q *pb.QuestionContent, c *checker) kind {
 	k := trueFalse{TrueFalseQuestion: q.GetTrueFalse()}
 	k.wrong = c.fraction("true_false.wrong_fraction", k.GetWrongFraction(), "0", "-1", "0")

@@ -15,6 +15,19 @@ type units struct {
 	penalty     exact.Number
 }
 
+func normaliseUnits(u *pb.UnitRules) {
+	if u == nil {
+		return
+	}
+	fill(&u.Rule, "required")
+	share(&u.Penalty, "1")
+	fill(&u.PenaltyOf, "answer")
+	fill(&u.Input, "text")
+	for _, one := range u.GetUnits() {
+		fill(&one.Multiplier, "1")
+	}
+}
+
 func (c *checker) unitRules(path string, in *pb.UnitRules) *units {
 	if in == nil {
 		return nil

@@ -2,6 +2,8 @@ package question
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,7 +13,7 @@ import (
 	pb "github.com/stoa-lms/stoa/internal/question/questionpb"
 )
 
-// maxDraws bounds how often values are drawn until the constraints hold.
+// maxDraws bounds how often values of ranges are drawn until the constraints hold.
 const maxDraws = 1000
 
 // maxSteps bounds the values of a range.
@@ -121,14 +123,7 @@ func newVariables(in *pb.QuestionVariables, c *checker) *variables {
 	return out
 }
 
-func (v *variables) has(name string) bool {
-	for _, n := range v.names {
-		if n == name {
-			return true
-		}
-	}
-	return false
-}
+func (v *variables) has(name string) bool { return slices.Contains(v.names, name) }
 
 func (v *variables) readRows(in *pb.QuestionVariables, c *checker) {
 	if len(v.inRows) > 0 && len(in.GetRows()) == 0 {
@@ -213,51 +208,68 @@ func (v *variables) holds(values values) bool {
 	return true
 }
 
+// from returns the numbers of something that is drawn: those of the question alone,
+// or those that synchronised ones have in common.
+func (v *variables) from(seed Seed, what string) *stream {
+	if v.shared != "" {
+		return seed.shared(v.shared, what)
+	}
+	return seed.stream(what)
+}
+
 // once draws values, whatever the constraints say. A variable of a range has a stream
 // of its own, so that synchronised questions have the same value of it whatever other
 // variables they have.
 func (v *variables) once(seed Seed, try int) values {
-	from := func(what string) *stream {
-		what += " " + strconv.Itoa(try)
-		if v.shared != "" {
-			return seed.shared(v.shared, what)
-		}
-		return seed.stream(what)
-	}
+	suffix := " " + strconv.Itoa(try)
 	row := 0
 	if len(v.rows) > 0 {
-		row = from("row").below(len(v.rows))
+		row = v.from(seed, "row"+suffix).below(len(v.rows))
 	}
 	out := v.row(row)
 	for _, r := range v.ranges {
-		i := from("variable " + r.name).below(r.steps + 1)
+		i := v.from(seed, "variable "+r.name+suffix).below(r.steps + 1)
 		out[r.at].set(r.min.Add(r.step.Mul(exact.Int(int64(i)))).Text(min(r.places, 18)))
 	}
 	return out
 }
 
-// allowed draws values until the constraints hold, at most 1,000 times.
-func (v *variables) allowed(seed Seed) (values, bool) {
-	for try := range maxDraws {
-		if out := v.once(seed, try); v.holds(out) {
-			return out, true
+// candidates returns what is tried in its order: all data sets in a random one, or up
+// to 1,000 draws where there are ranges.
+func (v *variables) candidates(seed Seed) iter.Seq[values] {
+	return func(yield func(values) bool) {
+		if len(v.ranges) > 0 {
+			for try := range maxDraws {
+				if !yield(v.once(seed, try)) {
+					return
+				}
+			}
+			return
+		}
+		order := make([]int, len(v.rows))
+		for i := range order {
+			order[i] = i
+		}
+		for _, i := range shuffle(v.from(seed, "rows"), order) {
+			if !yield(v.row(i)) {
+				return
+			}
 		}
 	}
-	return nil, false
 }
 
 // draw returns values of the variables for which all formulas are numbers, and the
 // kind with them. A draw that is not is passed over as one that breaks a constraint.
 func (q *Question) draw(seed Seed) (values, kind, error) {
 	if q.vars == nil {
-		return q.with(nil)
+		k, err := q.with(nil)
+		return nil, k, err
 	}
-	for try := range maxDraws {
-		v := q.vars.once(seed, try)
+	for v := range q.vars.candidates(seed) {
 		if !q.vars.holds(v) {
 			continue
 		}
-		if v, k, err := q.with(v); err == nil {
+		if k, err := q.with(v); err == nil {
 			return v, k, nil
 		}
 	}
@@ -265,19 +277,36 @@ func (q *Question) draw(seed Seed) (values, kind, error) {
 }
 
 // with returns the kind with values of the variables. The error is a *formulaError.
-func (q *Question) with(v values) (values, kind, error) {
+func (q *Question) with(v values) (kind, error) {
 	k := q.kind
 	if r, ok := k.(resolver); ok {
 		var err error
 		if k, err = r.resolve(v); err != nil {
-			return v, nil, err
+			return nil, err
 		}
 	}
 	env := v.env()
 	for _, f := range q.texts {
 		if _, err := f.eval(env); err != nil {
-			return v, nil, &formulaError{f.path, err}
+			return nil, &formulaError{f.path, err}
 		}
 	}
-	return v, k, nil
+	return k, nil
+}
+
+// cost returns what it costs to evaluate all formulas once.
+func (q *Question) cost() int {
+	n := 1
+	for _, f := range q.vars.constraints {
+		n += f.cost
+	}
+	for _, f := range q.texts {
+		n += f.cost
+	}
+	if k, ok := q.kind.(calculated); ok {
+		for _, f := range k.formulas {
+			n += f.cost
+		}
+	}
+	return n
 }

@@ -30,29 +30,13 @@ func (in *Instance) Values() [][2]string {
 // mediaOf returns the pictures that a view names.
 func mediaOf(v *pb.QuestionView) []string {
 	var out []string
-	add := func(text string) {
+	eachText(v.ProtoReflect(), "", func(_, text string) {
 		for _, id := range pictures(text) {
 			if !slices.Contains(out, id) {
 				out = append(out, id)
 			}
 		}
-	}
-	all := func(list []*pb.KeyedText) {
-		for _, one := range list {
-			add(one.GetText())
-		}
-	}
-	add(v.GetPrompt())
-	all(v.GetChoice().GetOptions())
-	all(v.GetMatching().GetStems())
-	all(v.GetMatching().GetChoices())
-	all(v.GetOrdering().GetItems())
-	all(v.GetCategorise().GetCategories())
-	all(v.GetCategorise().GetItems())
-	for _, item := range v.GetBlanks().GetItems() {
-		add(item.GetText())
-	}
-	add(v.GetEssay().GetTemplate())
+	})
 	if id := v.GetHotSpot().GetMediaId(); id != "" && !slices.Contains(out, id) {
 		out = append(out, id)
 	}

@@ -498,7 +498,8 @@ func (x *QuestionHint) GetShowCount() bool {
 
 // Values that are drawn for each attempt from its seed: each of a range by itself,
 // those of the rows together. What is drawn fulfils the constraints and makes every
-// formula a number.
+// formula a number. All formulas together take at most about fifty calls of functions
+// such as sin or exp.
 type QuestionVariables struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What there is, at most 30, by different names.
@@ -1599,7 +1600,8 @@ func (x *NumberRules) GetNoGrouping() bool {
 // constants pi and e, and the functions abs, acos, asin, atan, atan2, ceil, cbrt,
 // cos, cosh, deg2rad, exp, floor, ln, log (of base e), log10, log2, max, min, mod,
 // pow, rad2deg, round(x, places), sign, sin, sinh, sqrt, tan, tanh and trunc. They are
-// evaluated in decimals of 34 digits: the same digits everywhere.
+// evaluated in decimals of 34 digits, and what they make is rounded to 30: the same
+// digits everywhere. One of -1e-30 to 1e-30 that a sine or a cosine makes is 0.
 type CalculatedQuestion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In this order; the first that fits counts. 1 to 20, one of them with the
@@ -6173,7 +6175,8 @@ func (x *Outcome) GetKept() *Answer {
 // A part of an outcome: a stem, a gap, an item, an option, a region, or all of it.
 type OutcomePart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its key; empty where it is all of the question.
+	// Its key; empty where it is all of the question. A mark that hits no region has its
+	// place, as "450,300".
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// Correctness: "right", "partly", "wrong", "unanswered" or "needs_marking".
 	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`

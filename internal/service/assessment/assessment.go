@@ -4,6 +4,7 @@
 // It answers assessmentpb.BankService: the banks of questions, their versions, and
 // with which courses they are shared; assessmentpb.QuizService: quizzes as their authors
 // see them; assessmentpb.MyQuizService: as those who take them do;
+// assessmentpb.AttemptService: attempts, the log of answers, and receipts;
 // assessmentpb.AssignmentService: assignments as their authors see them;
 // assessmentpb.MySubmissionService: as those who hand in do; and
 // assessmentpb.SubmissionService: what was handed in, for those who read and mark it.
@@ -11,10 +12,12 @@
 // It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
 // which says that something was handed in.
 //
-// It hears courses' CoursePublished: where in a course quizzes and assignments stand;
+// It hears courses' CoursePublished: where in a course quizzes and assignments stand,
+// and ActivitiesCopied: which quizzes copies of courses show;
 // access's EnrollmentStarted, EnrollmentEnded and EnrollmentResumed, for whom attempts
-// are made ahead, and AccommodationChanged, for whom anew; and grades' PostingChanged,
-// which says whose grades may be shown.
+// are made ahead, and AccommodationChanged, for whom anew; learning's
+// DeadlinesChanged, for whom quizzes are due at another time; and grades'
+// PostingChanged, which says whose grades may be shown.
 //
 // It calls access (who may do something in another course, how exams are eased for
 // people), learning (what is open to whom, and by when it is due) and media (pictures
@@ -75,24 +78,28 @@ type Config struct {
 	// Media and Library have the pictures of questions.
 	Media   mediapb.MediaServiceClient
 	Library mediapb.LibraryServiceClient
-	// Now is the clock; time.Now when nil.
-	Now func() time.Time
 	// Vault seals the keys that receipts are signed with; none is signed when nil.
 	Vault *secret.Vault
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
 }
 
 // Service keeps quizzes, attempts and assignments.
 type Service struct {
-	db    *pg.DB
-	log   *slog.Logger
-	now   func() time.Time
-	vault *secret.Vault
+	db  *pg.DB
+	log *slog.Logger
+	now func() time.Time
 
-	access         accesspb.AccessServiceClient
 	accommodations accesspb.AccommodationServiceClient
 	items          learningpb.ItemServiceClient
-	media          mediapb.MediaServiceClient
-	library        mediapb.LibraryServiceClient
+	wrong          cache.Attempts
+	door           doorman
+	quizVersions   *otter.Cache[quizVersionKey, *quizVersion]
+	unprepared     chan struct{} // has a value when there is something to prepare
+
+	access  accesspb.AccessServiceClient
+	media   mediapb.MediaServiceClient
+	library mediapb.LibraryServiceClient
 
 	files              mediapb.SubmissionFileServiceClient
 	similarity         *Similarity
@@ -102,32 +109,27 @@ type Service struct {
 	unchecked          chan struct{} // has a value when work is to be compared
 	archives           chan struct{} // has room for archives of feedback that are read
 
-	wrong        cache.Attempts
-	door         doorman
-	quizVersions *otter.Cache[quizVersionKey, *quizVersion]
-	unprepared   chan struct{} // has a value when there is something to prepare
-
+	vault     *secret.Vault
 	questions *otter.Cache[compiledKey, *question.Question]
 	layouts   *otter.Cache[string, *layout]
 	signer    atomic.Pointer[signer]
 	unscored  chan struct{} // has a value when there are attempts to be scored
 }
 
-// kept returns a cache of what is never changed.
-func kept[K comparable, V any](most int) *otter.Cache[K, V] {
+// forGood returns a cache of what is never changed.
+func forGood[K comparable, V any](most int) *otter.Cache[K, V] {
 	return otter.Must(&otter.Options[K, V]{MaximumSize: most})
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
 	s := &Service{
-		db: cfg.DB, log: cfg.Log, now: cfg.Now, vault: cfg.Vault,
-		access: cfg.Access, accommodations: cfg.Accommodations, items: cfg.Items, media: cfg.Media, library: cfg.Library,
-		wrong: cfg.Wrong, quizVersions: newQuizVersions(), unprepared: make(chan struct{}, 1),
-		questions: kept[compiledKey, *question.Question](20_000), layouts: kept[string, *layout](20_000), unscored: make(chan struct{}, 1),
+		db: cfg.DB, log: cfg.Log, now: cfg.Now, access: cfg.Access, media: cfg.Media, library: cfg.Library,
+		accommodations: cfg.Accommodations, items: cfg.Items, wrong: cfg.Wrong, quizVersions: newQuizVersions(), unprepared: make(chan struct{}, 1),
+		vault: cfg.Vault, questions: forGood[compiledKey, *question.Question](20_000), layouts: forGood[string, *layout](20_000), unscored: make(chan struct{}, 1),
 	}
 	s.files, s.similarity, s.markdown = cfg.Files, cfg.Similarity, markdown.New()
-	s.assignmentVersions = kept[assignmentVersionKey, *assignmentVersion](2_000)
+	s.assignmentVersions = forGood[assignmentVersionKey, *assignmentVersion](2_000)
 	s.unfiled, s.unchecked, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, maxFeedbackArchives)
 	if s.log == nil {
 		s.log = slog.Default()
@@ -156,12 +158,13 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished),
+		bus.Copy(s.activitiesCopied),
 		bus.Copy(s.enrollmentStarted),
 		bus.Copy(s.enrollmentEnded),
 		bus.Copy(s.enrollmentResumed),
 		bus.Copy(s.easedAnew),
 		bus.Copy(s.postingChanged),
-		bus.Copy(s.accommodationChanged),
+		bus.Copy(s.deadlinesChanged),
 		bus.Copy(s.accountCreated),
 		bus.Copy(s.accountUpdated),
 		bus.Copy(s.groupChanged),

@@ -20,9 +20,9 @@ const (
 	easeBatch = 100
 )
 
-// accommodationChanged notes that something else is eased for somebody: their
-// attempts follow once access has been asked what.
-func (s *Service) accommodationChanged(ctx context.Context, tx *pg.Tx, e *accesspb.AccommodationChanged) error {
+// noteEased notes that something else is eased for somebody: their attempts follow
+// once access has been asked what.
+func (s *Service) noteEased(ctx context.Context, tx *pg.Tx, e *accesspb.AccommodationChanged) error {
 	_, err := tx.Exec(ctx, `
 		INSERT INTO accommodation_task (account_id, retry_at) VALUES ($1, $2)
 		ON CONFLICT ON CONSTRAINT accommodation_task_pkey DO UPDATE SET version = accommodation_task.version + 1, retry_at = EXCLUDED.retry_at`,
@@ -121,20 +121,15 @@ func (s *Service) runningCourses(ctx context.Context, accounts []string) (map[st
 // easeIn applies what is eased to the attempts of people in a course. What was given
 // to an attempt that runs stays: nobody's time is cut short while they answer.
 func (s *Service) easeIn(ctx context.Context, course string, people []string) error {
-	res, err := s.accommodations.ListAccommodations(ctx, &accesspb.ListAccommodationsRequest{AccountIds: people, CourseId: course})
+	eased, err := s.easedFor(ctx, course, people)
 	if err != nil {
 		return fmt.Errorf("ask what is eased: %w", err)
 	}
-	percent, breaks := map[string]int32{}, map[string]bool{}
-	for _, a := range res.GetItems() {
-		percent[a.GetAccountId()] = max(percent[a.GetAccountId()], a.GetEase().GetTimePercent())
-		breaks[a.GetAccountId()] = breaks[a.GetAccountId()] || a.GetEase().GetBreaks()
-	}
-	var accounts []string
-	var percents []int32
-	var may []bool
-	for _, p := range people {
-		accounts, percents, may = append(accounts, p), append(percents, max(percent[p], 100)), append(may, breaks[p])
+	percents, breaks := make([]int32, len(people)), make([]bool, len(people))
+	for i, p := range people {
+		var st standing
+		st.ease(eased[p])
+		percents[i], breaks[i] = st.timePercent, st.breaks
 	}
 	return s.db.InTx(ctx, func(tx *pg.Tx) error {
 		tx.Exempt("access has recorded what is eased")
@@ -143,7 +138,7 @@ func (s *Service) easeIn(ctx context.Context, course string, people []string) er
 			FROM unnest($2::text[], $3::int[], $4::bool[]) AS n (account_id, percent, breaks)
 			WHERE a.id IN (SELECT id FROM attempt WHERE course_id = $1 AND account_id = ANY ($2) AND state IN ('prepared', 'in_progress') ORDER BY id FOR NO KEY UPDATE)
 				AND a.account_id = n.account_id AND (a.time_percent < n.percent OR n.breaks AND NOT a.breaks)
-			RETURNING a.id`, course, accounts, percents, may)
+			RETURNING a.id`, course, people, percents, breaks)
 		if err != nil {
 			return fmt.Errorf("ease attempts: %w", err)
 		}

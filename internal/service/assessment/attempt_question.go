@@ -13,21 +13,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
-// timesOf returns what a quiz says of time.
-func timesOf(q *assessmentpb.QuizSettings) (overtime string, limit *time.Duration, grace time.Duration) {
-	overtime = q.GetOvertime()
-	if overtime == "" {
-		overtime = "submit"
-	}
-	if q.GetTimeLimitSeconds() > 0 {
-		limit = new(time.Duration(q.GetTimeLimitSeconds()) * time.Second)
-	}
-	if overtime != "submit" {
-		grace = time.Duration(q.GetGraceSeconds()) * time.Second
-	}
-	return overtime, limit, grace
-}
-
 // questionKey names a version of a question.
 type questionKey struct {
 	id      string
@@ -68,4 +53,19 @@ func (s *Service) instance(ctx context.Context, q pg.Querier, key questionKey, e
 		return nil, err
 	}
 	return of.Instance(seed)
+}
+
+// timesOf returns what a quiz says of time.
+func timesOf(q *assessmentpb.QuizSettings) (overtime string, limit *time.Duration, grace time.Duration) {
+	overtime = q.GetOvertime()
+	if overtime == "" {
+		overtime = "submit"
+	}
+	if q.GetTimeLimitSeconds() > 0 {
+		limit = new(time.Duration(q.GetTimeLimitSeconds()) * time.Second)
+	}
+	if overtime != "submit" {
+		grace = time.Duration(q.GetGraceSeconds()) * time.Second
+	}
+	return overtime, limit, grace
 }

@@ -2,6 +2,7 @@ package assessment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -22,12 +23,31 @@ const maxAnswered = 3 << 20
 // StartAttempt implements [assessmentpb.AttemptServiceServer]. Where an attempt is
 // prepared it begins in one short transaction.
 func (h *attemptServer) StartAttempt(ctx context.Context, req *assessmentpb.StartAttemptRequest) (*assessmentpb.Attempt, error) {
-	s, account := h.service, auth.From(ctx).Account
+	account := auth.From(ctx).Account
+	// What was prepared may be gone when it is begun, where the quiz was published anew:
+	// then another is made.
+	for range 3 {
+		begun, err := h.start(ctx, req, account)
+		if err == nil {
+			return h.GetAttempt(ctx, &assessmentpb.GetAttemptRequest{AttemptId: begun.GetId()})
+		}
+		if !errors.Is(err, errPreparedGone) {
+			return nil, err
+		}
+	}
+	return nil, ErrAttemptNotFound
+}
+
+// errPreparedGone is told where what was to be begun is not there any more.
+var errPreparedGone = errors.New("the prepared attempt is gone")
+
+func (h *attemptServer) start(ctx context.Context, req *assessmentpb.StartAttemptRequest, account string) (*assessmentpb.Attempt, error) {
+	s := h.service
 	prepared, running, refusedWith := s.startable(ctx, req, account)
 	// What is remembered of the call tells nothing of the password.
 	known := proto.CloneOf(req)
 	known.Password = ""
-	begun, err := idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*assessmentpb.Attempt, error) {
+	return idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*assessmentpb.Attempt, error) {
 		tx.Exempt("an attempt of one's own, which is its own record")
 		switch {
 		case running != "":
@@ -37,10 +57,6 @@ func (h *attemptServer) StartAttempt(ctx context.Context, req *assessmentpb.Star
 		}
 		return &assessmentpb.Attempt{Id: prepared}, s.begin(ctx, tx, prepared)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return h.GetAttempt(ctx, &assessmentpb.GetAttemptRequest{AttemptId: begun.GetId()})
 }
 
 // startable returns the attempt of somebody that runs at an item, or the one that is
@@ -60,15 +76,15 @@ func (s *Service) startable(ctx context.Context, req *assessmentpb.StartAttemptR
 // begin begins an attempt that is prepared. Who comes second finds it begun.
 func (s *Service) begin(ctx context.Context, tx *pg.Tx, id string) error {
 	a, err := lockAttempt(ctx, tx, id)
+	if errors.Is(err, ErrAttemptNotFound) || err == nil && !a.running() && a.State != statePrepared {
+		return errPreparedGone
+	}
 	if err != nil || a.running() {
 		return err
 	}
-	if a.State != statePrepared {
-		return ErrAttemptOver
-	}
 	now := s.time()
-	if a.OpenUntil != nil && now.After(*a.OpenUntil) {
-		return ErrAttemptOver
+	if a.OpenUntil != nil && !now.Before(*a.OpenUntil) {
+		return ErrAttemptClosed
 	}
 	if _, err := tx.Exec(ctx, `UPDATE attempt SET state = 'in_progress', started_at = $2, revision = revision + 1 WHERE id = $1`, id, now); err != nil {
 		return fmt.Errorf("begin attempt: %w", err)
@@ -251,8 +267,8 @@ func (h *attemptServer) ListAttemptStates(ctx context.Context, req *assessmentpb
 		ids[i], revisions[i], notices[i] = k.GetAttemptId(), k.GetRevision(), k.GetNotices()
 	}
 	rows, err := s.db.Query(ctx, `
-		SELECT a.id, a.state, a.expires_at, a.grace_until, a.paused_at, extract(epoch FROM a.extra_time)::int, a.revision, a.last_seq, k.revision <> a.revision, k.notices
-		FROM unnest($1::text[], $2::bigint[], $3::int[]) AS k (id, revision, notices) JOIN attempt a ON a.id = k.id`, ids, revisions, notices)
+		SELECT a.id, a.state, a.expires_at, a.grace_until, a.paused_at, extract(epoch FROM a.extra_time)::int, a.revision, a.last_seq, a.account_id, k.revision <> a.revision, k.notices
+		FROM unnest($1::text[], $2::bigint[], $3::int[]) AS k (id, revision, notices) JOIN attempt a ON a.id = k.id AND a.state <> 'prepared'`, ids, revisions, notices)
 	if err != nil {
 		return nil, fmt.Errorf("states of attempts: %w", err)
 	}
@@ -264,11 +280,11 @@ func (h *attemptServer) ListAttemptStates(ctx context.Context, req *assessmentpb
 		var a attempt
 		var extra, known int32
 		var differs bool
-		err := row.Scan(&a.ID, &a.State, &a.ExpiresAt, &a.GraceUntil, &a.PausedAt, &extra, &a.Revision, &a.LastSeq, &differs, &known)
+		err := row.Scan(&a.ID, &a.State, &a.ExpiresAt, &a.GraceUntil, &a.PausedAt, &extra, &a.Revision, &a.LastSeq, &a.AccountID, &differs, &known)
 		if err == nil {
 			res.Items = append(res.Items, &assessmentpb.AttemptState{
 				AttemptId: a.ID, State: a.State, ExpiresAt: stamp(a.ExpiresAt), GraceUntil: stamp(a.GraceUntil), PausedAt: stamp(a.PausedAt),
-				ExtraSeconds: extra, Revision: a.Revision, LastSeq: a.LastSeq, ServerTime: now,
+				ExtraSeconds: extra, Revision: a.Revision, LastSeq: a.LastSeq, ServerTime: now, AccountId: a.AccountID,
 			})
 		}
 		if differs {

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// Run does what the service does by itself, until ctx ends: it ends attempts whose
-// time is over, scores them, and has what is eased for people follow.
+// Run does what the service does by itself, until ctx ends: it prepares attempts, ends
+// those whose time is over, scores them, and has what is eased for people follow.
 func (s *Service) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.keepTime(ctx) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -148,11 +149,28 @@ func (s *Service) score(ctx context.Context, tx *pg.Tx, list []*attempt, cause s
 	if err := s.issueMissing(ctx, tx, list); err != nil {
 		return err
 	}
+	return s.changed(ctx, tx, list, cause)
+}
+
+// changed has what counts of the attempts of their accounts follow, of all of one item
+// at once.
+func (s *Service) changed(ctx context.Context, tx *pg.Tx, list []*attempt, cause string) error {
+	type place struct{ course, item, quiz string }
+	accounts := map[place][]string{}
+	var order []place
 	for _, a := range list {
-		a.ScoredAt = &now
-		a.Revision++
-		if err := s.attemptChanged(ctx, tx, a, cause); err != nil {
-			return &scoreError{a.ID, err}
+		p := place{a.CourseID, a.ItemID, a.QuizID}
+		if a.Preview || slices.Contains(accounts[p], a.AccountID) {
+			continue
+		}
+		if accounts[p] == nil {
+			order = append(order, p)
+		}
+		accounts[p] = append(accounts[p], a.AccountID)
+	}
+	for _, p := range order {
+		if err := s.remark(ctx, tx, p.course, p.item, p.quiz, accounts[p], cause); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -115,7 +115,7 @@ func (b *batch) outcome(o *sent, v *assessmentpb.OperationVerdict) error {
 			return err
 		}
 	}
-	v.Outcome = told(st.in, st.rules, st.state, b.review)
+	v.Outcome = tellable(st.in, st.rules, st.state, b.review)
 	return nil
 }
 
@@ -124,10 +124,10 @@ func maskOf(r *assessmentpb.ReviewParts) *questionpb.OutcomeMask {
 	return &questionpb.OutcomeMask{Marks: r.GetMarks(), Correctness: r.GetCorrectness(), Feedback: r.GetFeedback(), RightAnswer: r.GetAnswer()}
 }
 
-// told returns what may be told of a question: what its behaviour and the review
+// tellable returns what may be told of a question: what its behaviour and the review
 // matrix both allow. Feedback to what was answered and to the question in general are
 // one to the engine, and two in the matrix.
-func told(in *question.Instance, rules question.Rules, state question.State, review *assessmentpb.ReviewParts) *questionpb.Outcome {
+func tellable(in *question.Instance, rules question.Rules, state question.State, review *assessmentpb.ReviewParts) *questionpb.Outcome {
 	out, behaviour := in.Outcome(rules, state), rules.Tell(state)
 	mask := question.Both(behaviour, maskOf(review))
 	if !review.GetGeneralFeedback() {

@@ -28,15 +28,12 @@ func (s *Service) summary(a *attempt, marks bool) *assessmentpb.Attempt {
 	if marks && a.Points != nil {
 		out.Points = decimal(*a.Points)
 	}
-	if a.running() && a.ExpiresAt != nil {
-		left := max(a.ExpiresAt.Sub(now), 0)
-		if a.PausedAt != nil {
-			left = 0
-			if a.LeftAtPause != nil {
-				left = *a.LeftAtPause
-			}
-		}
-		out.RemainingMs = new(left.Milliseconds())
+	switch {
+	case !a.running():
+	case a.PausedAt != nil && a.LeftAtPause != nil:
+		out.RemainingMs = new(a.LeftAtPause.Milliseconds())
+	case a.ExpiresAt != nil:
+		out.RemainingMs = new(max(a.ExpiresAt.Sub(now), 0).Milliseconds())
 	}
 	return out
 }
@@ -123,7 +120,7 @@ func (s *Service) viewRunning(ctx context.Context, q pg.Querier, a *attempt, l *
 			if err != nil {
 				return err
 			}
-			v.Outcome = told(in, rules, state, review)
+			v.Outcome = tellable(in, rules, state, review)
 			v.Open = v.Open && !state.Ended()
 		}
 		out.Questions = append(out.Questions, v)
@@ -147,7 +144,7 @@ func (s *Service) viewOver(ctx context.Context, q pg.Querier, a *attempt, l *lay
 			return err
 		}
 		v := sl.view(in, r.done)
-		v.Outcome = told(r.in, r.rules, r.state, review)
+		v.Outcome = tellable(r.in, r.rules, r.state, review)
 		out.Questions = append(out.Questions, v)
 	}
 	return nil

@@ -186,7 +186,7 @@ func TestQuestionVersions(t *testing.T) {
 	if err != nil || second.GetVersion() != 2 || second.GetContent().GetTitle() != "Two" {
 		t.Fatalf("changed: %v, %v", second, err)
 	}
-	_, err = update(q.GetEtag(), truth("Three", ""))
+	_, err = update(q.GetEtag(), truth("Three", "?"))
 	wantFault(t, "on top of an old one", err, "etag.stale", "")
 	if same, err := update("", truth("Two", "Is it now?")); err != nil || same.GetVersion() != 2 {
 		t.Errorf("the same content is another version: %v, %v", same, err)
@@ -353,7 +353,7 @@ func TestSearchQuestions(t *testing.T) {
 	w.add(ctx, courseID, "", &questionpb.QuestionContent{Title: "Peak", Prompt: "Name one.", Body: &questionpb.QuestionContent_ShortAnswer{
 		ShortAnswer: &questionpb.ShortAnswerQuestion{Patterns: []*questionpb.AnswerPattern{{Pattern: "Etna"}}},
 	}})
-	w.add(ctx, w.course(teacher), "", truth("Volcano elsewhere", ""), "geology")
+	w.add(ctx, w.course(teacher), "", truth("Volcano elsewhere", "?"), "geology")
 	for _, c := range []struct {
 		req  *assessmentpb.ListQuestionsRequest
 		want []string

@@ -44,7 +44,10 @@ func storeEnrollment(ctx context.Context, tx *pg.Tx, courseID, accountID string,
 }
 
 // easedAnew drops what was made ahead for somebody for whom something else is eased
-// now: it is made again with what holds.
+// now: it is made again with what holds. What runs follows.
 func (s *Service) easedAnew(ctx context.Context, tx *pg.Tx, e *accesspb.AccommodationChanged) error {
+	if err := s.noteEased(ctx, tx, e); err != nil {
+		return err
+	}
 	return dropPrepared(ctx, tx, `account_id = $1 AND ($2 = '' OR course_id = $2) AND NOT preview`, e.GetAccountId(), e.GetCourseId())
 }

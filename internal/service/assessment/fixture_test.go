@@ -26,8 +26,9 @@ type world struct {
 	service *Service
 	harness *rpctest.Harness
 
+	around *around
+
 	attempts assessmentpb.AttemptServiceClient
-	around   *around
 
 	mu    sync.Mutex
 	clock time.Time
@@ -41,7 +42,7 @@ func newWorld(t testing.TB, allow rpctest.Allow) *world {
 // newWorldOn is [newWorld] on a database that there is, as another process has it.
 func newWorldOn(t testing.TB, db *pg.DB, allow rpctest.Allow) *world {
 	t.Helper()
-	w := &world{t: t, db: db, around: newAround(), clock: time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)}
+	w := &world{t: t, db: db, clock: time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)}
 	keyset, err := secret.Generate()
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +55,8 @@ func newWorldOn(t testing.TB, db *pg.DB, allow rpctest.Allow) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.service = New(Config{DB: w.db, Vault: vault, Now: w.now, Log: rpctest.Log(t), Items: w.around, Accommodations: w.around})
+	w.around = newAround()
+	w.service = New(Config{DB: w.db, Vault: vault, Now: w.now, Log: rpctest.Log(t), Accommodations: w.around, Items: w.around})
 	w.harness = rpctest.New(t, allow)
 	w.service.Register(w.harness)
 	w.attempts = assessmentpb.NewAttemptServiceClient(w.harness.As("edge"))
@@ -148,17 +150,15 @@ type taken struct {
 func (w *world) publishQuiz(course string, settings *assessmentpb.QuizSettings) taken {
 	w.t.Helper()
 	t := taken{course, id.New("activity"), id.New("quiz")}
-	eachSlot(settings, func(_ string, _ int, slot *assessmentpb.QuizSlot) {
-		q := slot.GetQuestion()
-		var body []byte
-		err := w.db.QueryRow(context.Background(), `SELECT kind, body FROM question_version WHERE question_id = $1 AND version = $2`, q.GetQuestionId(), q.GetVersion()).Scan(&q.Kind, &body)
-		if err == nil {
-			q.Points, err = pointsOf(q.GetKind(), body)
+	for _, sec := range settings.GetSections() {
+		for _, slot := range sec.GetSlots() {
+			of, err := w.service.question(context.Background(), w.db, questionKey{slot.GetQuestion().GetQuestionId(), 1}, question.Version)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			slot.GetQuestion().Points, slot.GetQuestion().Kind = of.Points().String(), of.Kind()
 		}
-		if err != nil {
-			w.t.Fatalf("question of quiz: %v", err)
-		}
-	})
+	}
 	text, err := proto.Marshal(settings)
 	if err != nil {
 		w.t.Fatal(err)

@@ -35,13 +35,14 @@ func (s *Service) wakePreparing() {
 	}
 }
 
-// keepPreparing makes attempts ahead of the windows of quizzes, and the marks anew of
-// those that were published anew, until ctx ends. Any number of processes may run it.
+// keepPreparing makes attempts ahead of the windows of quizzes, the marks anew of those
+// that were published anew, and the quizzes of courses that were copied, until ctx
+// ends. Any number of processes may run it.
 func (s *Service) keepPreparing(ctx context.Context) {
 	tick := time.NewTicker(prepareBeat)
 	defer tick.Stop()
 	for {
-		for _, step := range []func(context.Context) (bool, error){s.schedulePreparations, s.prepareNext, s.remarkDue} {
+		for _, step := range []func(context.Context) (bool, error){s.schedulePreparations, s.prepareNext, s.remarkDue, s.dueNext, s.copyNext} {
 			for more := true; more && ctx.Err() == nil; {
 				var err error
 				if more, err = step(ctx); err != nil && ctx.Err() == nil {
@@ -137,8 +138,7 @@ func (s *Service) prepareNext(ctx context.Context) (bool, error) {
 		if number != version.Number { // published anew meanwhile: it is begun again for that
 			return nil
 		}
-		_, err := s.prepare(ctx, tx, version, p.ItemID, soon)
-		return err
+		return s.prepare(ctx, tx, version, p.ItemID, soon)
 	})
 }
 

@@ -231,7 +231,7 @@ func (s *Service) fillPeople(ctx context.Context, courseID string, list []*entry
 func postedFor(ctx context.Context, q pg.Querier, courseID, itemID string, accounts []string) (map[string]bool, error) {
 	rows, err := q.Query(ctx, `
 		SELECT a, coalesce((SELECT p.posted FROM posting p WHERE p.course_id = $1 AND p.item_id = $2 AND p.account_id IN ('', a)
-			ORDER BY p.version DESC, p.account_id DESC LIMIT 1), true)
+			ORDER BY p.account_id DESC LIMIT 1), true)
 		FROM unnest($3::text[]) AS a`, courseID, itemID, accounts)
 	if err != nil {
 		return nil, fmt.Errorf("read postings: %w", err)

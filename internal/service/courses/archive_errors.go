@@ -5,6 +5,7 @@ import "github.com/stoa-lms/stoa/internal/fault"
 // Errors of archives, copies and templates.
 var (
 	ErrArchiveMedia    = fault.New(fault.Conflict, "course_archive.media", "Files that the course shows are missing or not ready. Put that right, and export it then.")
+	ErrArchiveChanged  = fault.New(fault.Conflict, "course_archive.changed", "Captions were changed while the course was exported. Export it again.")
 	ErrArchiveTooLarge = fault.New(fault.Invalid, "course_archive.too_large", "The course has more texts and files than an archive takes. Make two courses of it.")
 
 	ErrImportNotFound   = fault.New(fault.NotFound, "course_import.not_found", "There is no such import of yours.")

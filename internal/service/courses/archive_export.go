@@ -32,8 +32,9 @@ type export struct {
 type exportedFile struct {
 	*mediapb.Media
 
-	name string // within the archive
-	path string
+	name     string // within the archive
+	path     string
+	captions []exportedCaption // by language
 }
 
 // prepareExport looks at all that an archive of a course is to have but for the
@@ -60,7 +61,7 @@ func (s *Service) prepareExport(ctx context.Context, courseID string, version in
 		versions(snap.parts)).Scan(&texts); err != nil {
 		return nil, err
 	}
-	if texts+len(snap.parts)+len(e.media)+4 > maxArchiveFiles {
+	if texts+len(snap.parts)+len(e.media)+e.captions()+4 > maxArchiveFiles {
 		return nil, ErrArchiveTooLarge
 	}
 	return e, nil
@@ -70,7 +71,7 @@ func (s *Service) prepareExport(ctx context.Context, courseID string, version in
 const mediaBatch = 200
 
 // nameMedia asks for the files that the course shows, and names them by their
-// bytes. Those of the same bytes and the same name are one.
+// bytes. Those of the same bytes, the same name and the same captions are one.
 func (s *Service) nameMedia(ctx context.Context, e *export) error {
 	ids, err := e.mediaOf(ctx, s.db, e.parts, true)
 	if err != nil {
@@ -99,16 +100,21 @@ func (s *Service) nameMedia(ctx context.Context, e *export) error {
 			e.found.add(mediaID, "media.not_found", "Take what shows it out of the course.")
 		}
 	}
-	slices.SortFunc(files, func(a, b *mediapb.Media) int {
-		return cmp.Or(cmp.Compare(a.GetSha256(), b.GetSha256()), cmp.Compare(a.GetFilename(), b.GetFilename()), cmp.Compare(a.GetId(), b.GetId()))
-	})
+	captions, err := s.findCaptions(ctx, e, files)
+	if err != nil {
+		return err
+	}
+	order := func(a, b *mediapb.Media) int {
+		return cmp.Or(cmp.Compare(a.GetSha256(), b.GetSha256()), cmp.Compare(a.GetFilename(), b.GetFilename()), compareCaptions(captions[a.GetId()], captions[b.GetId()]))
+	}
+	slices.SortFunc(files, func(a, b *mediapb.Media) int { return cmp.Or(order(a, b), cmp.Compare(a.GetId(), b.GetId())) })
 	const short = 16 // digits of a hash: others of the same are told apart by a number
 	same := 0
 	for i, m := range files {
 		if len(m.GetSha256()) < short {
 			continue // not ready, which is told
 		}
-		if i > 0 && m.GetSha256() == files[i-1].GetSha256() && m.GetFilename() == files[i-1].GetFilename() {
+		if i > 0 && order(m, files[i-1]) == 0 {
 			e.refs.media[m.GetId()] = e.refs.media[files[i-1].GetId()]
 			continue
 		}
@@ -120,9 +126,21 @@ func (s *Service) nameMedia(ctx context.Context, e *export) error {
 			same = 0
 		}
 		e.refs.media[m.GetId()] = name
-		e.media = append(e.media, exportedFile{m, name, mediaFolder + "/" + m.GetSha256() + "." + extension(m.GetContentType())})
+		has := captions[m.GetId()]
+		for i := range has {
+			has[i].path = captionPath(name, has[i].GetLanguage())
+		}
+		e.media = append(e.media, exportedFile{m, name, mediaFolder + "/" + m.GetSha256() + "." + extension(m.GetContentType()), has})
 	}
 	return nil
+}
+
+// captions returns how many captions the files have.
+func (e *export) captions() (n int) {
+	for _, f := range e.media {
+		n += len(f.captions)
+	}
+	return n
 }
 
 // refusal is the error of a course that can't be exported, nil of one that can.
@@ -171,9 +189,14 @@ func (s *Service) writeArchive(ctx context.Context, e *export, to io.Writer) err
 	if err := s.contents(ctx, e, func(p part, c content) error { return e.putItem(w, p, c) }); err != nil {
 		return err
 	}
+	if err := s.writeCaptions(ctx, e, w); err != nil {
+		return err
+	}
 	list := &coursespb.ArchiveMedia{}
 	for _, f := range e.media {
-		list.Files = append(list.Files, &coursespb.ArchiveMediaFile{Id: f.name, Path: f.path, Filename: f.GetFilename(), ContentType: f.GetContentType()})
+		list.Files = append(list.Files, &coursespb.ArchiveMediaFile{
+			Id: f.name, Path: f.path, Filename: f.GetFilename(), ContentType: f.GetContentType(), Captions: archiveCaptions(f.captions),
+		})
 	}
 	if err := w.putJSON(mediaFile, list); err != nil {
 		return err
@@ -320,7 +343,10 @@ func (s *Service) checkExport(ctx context.Context, req *coursespb.GetExportCheck
 	if err := s.contents(ctx, e, func(part, content) error { return nil }); err != nil {
 		return nil, err
 	}
-	res := &coursespb.GetExportCheckResponse{Ready: e.found.errors == 0, Filename: e.filename, MediaFiles: int32(len(e.media)), Findings: e.found.list} //nolint:gosec // at most maxArchiveFiles
+	res := &coursespb.GetExportCheckResponse{
+		Ready: e.found.errors == 0, Filename: e.filename, Findings: e.found.list,
+		MediaFiles: int32(len(e.media)), Captions: int32(e.captions()), //nolint:gosec // at most maxArchiveFiles
+	}
 	written := ""
 	for _, f := range e.media {
 		if f.path != written {

@@ -50,7 +50,8 @@ type library struct {
 type stored struct {
 	*mediapb.Media
 
-	bytes []byte
+	bytes    []byte
+	captions []*mediapb.ReadCaptionsResponse // by language
 }
 
 // typeOf is the type of bytes that begin with it, as "image/png:…".
@@ -78,7 +79,7 @@ func (l *library) add(course, name string, content []byte) *mediapb.Media {
 	if l.files[course] == nil {
 		l.files[course] = map[string]*stored{}
 	}
-	l.files[course][m.GetId()] = &stored{m, content}
+	l.files[course][m.GetId()] = &stored{Media: m, bytes: content}
 	return m
 }
 
@@ -135,7 +136,11 @@ func (l *library) CopyMedia(ctx context.Context, req *mediapb.CopyMediaRequest) 
 	}
 	for _, mediaID := range req.GetMediaIds() {
 		f := l.files[req.GetFromCourseId()][mediaID]
-		res.Items = append(res.Items, &mediapb.CopiedMedia{FromMediaId: mediaID, MediaId: l.add(req.GetToCourseId(), f.GetFilename(), f.bytes).GetId()})
+		copied := l.add(req.GetToCourseId(), f.GetFilename(), f.bytes).GetId()
+		for _, c := range f.captions {
+			l.setCaption(req.GetToCourseId(), &mediapb.ImportedCaption{MediaId: copied, Language: c.GetLanguage(), Label: c.GetLabel(), Main: c.GetMain(), Content: c.GetContent()})
+		}
+		res.Items = append(res.Items, &mediapb.CopiedMedia{FromMediaId: mediaID, MediaId: copied})
 	}
 	l.keys[key] = res
 	return res, nil
@@ -222,7 +227,7 @@ func (r *rights) ResolvePermissions(_ context.Context, req *accesspb.ResolvePerm
 	res := &accesspb.ResolvePermissionsResponse{}
 	for _, one := range req.GetSubjects() {
 		a := &accesspb.ResolvePermissionsResponse_Answer{}
-		for _, p := range []string{"course.create", "course.view", "course.edit", "template.publish"} {
+		for _, p := range []string{"course.create", "course.view", "course.edit", "template.publish", "assessment.edit"} {
 			if r.may(one.GetAccountId(), one.GetCourseId(), p) {
 				a.Permissions = append(a.Permissions, p)
 			}
@@ -434,6 +439,12 @@ func (f *archiveFixture) rich() string {
 				{Key: "tests", Title: "Tests", Weight: "40", ItemIds: []string{quiz}, NeverDrop: []string{quiz}}, {Key: "tasks", Title: "Tasks", Weight: "60", ItemIds: []string{task}},
 			},
 			Letters: []*coursespb.GradingLetter{{Letter: "A", MinPercent: "62.5"}, {Letter: "F", MinPercent: "0"}},
+			Periods: []*coursespb.GradingPeriod{{Key: "spring", Title: "Spring", ItemIds: []string{quiz, task}}},
+			Items:   []*coursespb.GradingItem{{ItemId: task, ExtraCredit: true}},
+			Calculated: []*coursespb.CalculatedItem{
+				{Key: "both", Title: "Both", Points: "10", Category: "tests", Formula: "max(percent[" + quiz + "], points[" + task + "]) / 10"},
+				{Key: "half", Title: "Half", Points: "5", Excluded: true, Formula: "points[calculated:both] / 2 + category[tasks]"},
+			},
 		},
 	}))
 	return c

@@ -26,6 +26,12 @@ import (
 // sealed packs files as an archive, with the list of them as it has to be.
 func sealed(t testing.TB, files map[string]string, method uint16) []byte {
 	t.Helper()
+	return sealedAs(t, 1, files, method)
+}
+
+// sealedAs is sealed as a version of the format.
+func sealedAs(t testing.TB, version int, files map[string]string, method uint16) []byte {
+	t.Helper()
 	type file struct {
 		Path   string `json:"path"`
 		SHA256 string `json:"sha256"`
@@ -36,7 +42,7 @@ func sealed(t testing.TB, files map[string]string, method uint16) []byte {
 		Version int    `json:"version"`
 		Origin  string `json:"origin"`
 		Files   []file `json:"files"`
-	}{Format: "stoa-course", Version: 1, Origin: "course_01h455vb4pex5vsknk084sn02q"}
+	}{Format: "stoa-course", Version: version, Origin: "course_01h455vb4pex5vsknk084sn02q"}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if name != "stoa.json" {
 			sum := sha256.Sum256([]byte(files[name]))
@@ -107,7 +113,7 @@ func TestArchiveRefused(t *testing.T) {
 		want  string // path, field and code of the first finding
 	}{
 		"another format":  {with(func(m map[string]string) { m["stoa.json"] = `{"format": "zip", "version": 1}` }), "stoa.json format archive.format"},
-		"another version": {with(func(m map[string]string) { m["stoa.json"] = `{"format": "stoa-course", "version": 2, "pages": []}` }), "stoa.json version archive.version"},
+		"another version": {with(func(m map[string]string) { m["stoa.json"] = `{"format": "stoa-course", "version": 3, "pages": []}` }), "stoa.json version archive.version"},
 		"a file that is not listed": {with(func(m map[string]string) {
 			m["stoa.json"] = `{"format": "stoa-course", "version": 1, "origin": "course_01h455vb4pex5vsknk084sn02q"}`
 		}), "course.json  archive.file_extra"},
@@ -440,24 +446,30 @@ func FuzzArchive(f *testing.F) {
 	}
 	f.Add("modules/01-m/01-l/lesson.json", `{"id": "l", "settings": {"release": {"any": {"rules": [{"cohort": {}}]}}}}`)
 	f.Add("course.json", `{"grading": {"categories": [{"item_ids": ["l"]}]}}`)
+	for name, text := range captioned() {
+		f.Add(name, text)
+	}
 	own := courses.New(courses.Config{Imports: f.TempDir()})
 	f.Fuzz(func(t *testing.T, name, text string) {
 		if name == "" || strings.HasSuffix(name, "/") {
 			return // a folder, which has no bytes
 		}
-		files := small()
+		version, files := 1, small()
+		if len(text)%2 == 0 {
+			version, files = 2, captioned()
+		}
 		files[name] = text
 		began := time.Now()
-		courses.Inspect(t.Context(), own, packed(t, sealedFiles(t, files), zip.Store))
+		courses.Inspect(t.Context(), own, packed(t, sealedFiles(t, version, files), zip.Store))
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("took %v", took)
 		}
 	})
 }
 
-func sealedFiles(t testing.TB, files map[string]string) map[string]string {
+func sealedFiles(t testing.TB, version int, files map[string]string) map[string]string {
 	t.Helper()
 	out := maps.Clone(files)
-	maps.Copy(out, unzipped(t, sealed(t, files, zip.Store)))
+	maps.Copy(out, unzipped(t, sealedAs(t, version, files, zip.Store)))
 	return out
 }

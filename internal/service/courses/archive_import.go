@@ -266,8 +266,8 @@ func (s *Service) openArchive(ctx context.Context, i courseImport) (*os.File, er
 	return file, nil
 }
 
-// takeIn has media take in the files of an archive, and returns their ids by their
-// names.
+// takeIn has media take in the files of an archive with their captions, and
+// returns their ids by their names.
 func (s *Service) takeIn(ctx context.Context, i *courseImport, p *archivePlan, note *findings) (map[string]string, error) {
 	if err := s.claimImport(ctx, *i, i.ID, i.StagingID, ""); err != nil {
 		return nil, err
@@ -296,7 +296,7 @@ func (s *Service) takeIn(ctx context.Context, i *courseImport, p *archivePlan, n
 	if note.errors > 0 {
 		return nil, &failure{importRefused}
 	}
-	return ids, nil
+	return ids, s.takeInCaptions(ctx, i, p, ids, note)
 }
 
 // takeInOne has media take in a file, once however often it is called.

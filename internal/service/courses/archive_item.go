@@ -351,6 +351,7 @@ func (s *Service) inspect(ctx context.Context, p *archivePlan, courseID string) 
 		}
 	}
 	p.noteUnused()
+	p.verifyCaptions()
 	p.verifyMedia()
 	return nil
 }

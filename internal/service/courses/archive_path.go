@@ -21,6 +21,8 @@ const (
 
 	modulesFolder = "modules"
 	mediaFolder   = "media"
+
+	captionsFolder = "captions"
 )
 
 // itemFile returns the file that says what an item of a kind is.

@@ -34,11 +34,13 @@ const (
 type archivePlan struct {
 	zip         *zipArchive
 	listed      map[string]*coursespb.ArchiveFile
+	version     int32 // of the format
 	origin      string
 	course      *coursespb.ArchiveCourse
 	description string
 	media       []*coursespb.ArchiveMediaFile
 	types       map[string]string // of files, by their names in the archive
+	captions    int64             // bytes of the captions that were listed
 	nodes       []archiveNode     // parents before children, siblings in their order
 	kinds       map[string]string // of items, by their names in the archive
 	used        map[string]bool   // files that something names
@@ -110,8 +112,8 @@ func (p *archivePlan) readManifest() bool {
 		case head.GetFormat() != archiveFormat:
 			p.note.addField(manifestFile, "format", "archive.format", "This is no archive of a course.")
 			return false
-		case head.GetVersion() != archiveVersion:
-			p.note.addField(manifestFile, "version", "archive.version", "It is of version "+strconv.Itoa(int(head.GetVersion()))+" of the format; this program reads version "+strconv.Itoa(archiveVersion)+".")
+		case head.GetVersion() < firstVersion || head.GetVersion() > captionsVersion:
+			p.note.addField(manifestFile, "version", "archive.version", "It is of version "+strconv.Itoa(int(head.GetVersion()))+" of the format; this program reads "+strconv.Itoa(firstVersion)+" and "+strconv.Itoa(captionsVersion)+".")
 			return false
 		}
 	}
@@ -119,7 +121,7 @@ func (p *archivePlan) readManifest() bool {
 	if !decodeArchive(manifestFile, text, p.mostValues(manifestFile), &m, p.note) || !p.check(manifestFile, rpc.Check(&m)) {
 		return false
 	}
-	p.origin = m.GetOrigin()
+	p.version, p.origin = m.GetVersion(), m.GetOrigin()
 	for i, f := range m.GetFiles() {
 		if p.listed[f.GetPath()] != nil || f.GetPath() == manifestFile {
 			p.note.addField(manifestFile, index("files", i), "archive.file_twice", "Name each file once, and not this one.")
@@ -161,10 +163,10 @@ func (p *archivePlan) compare() bool {
 }
 
 // mostValues bounds how many values a JSON file of the archive has. Lists of files
-// have five of each file that there is.
+// have five of each file that there is, and two more where it has captions.
 func (p *archivePlan) mostValues(name string) int {
 	if name == manifestFile || name == mediaFile {
-		return 1000 + 5*len(p.zip.files)
+		return 1000 + 7*len(p.zip.files)
 	}
 	return maxValues
 }
@@ -238,6 +240,7 @@ func (p *archivePlan) readMedia(list *coursespb.ArchiveMedia) {
 			p.types[f.GetId()] = f.GetContentType()
 			p.used[f.GetPath()] = true
 			p.media = append(p.media, f)
+			p.listCaptions(at, f)
 		}
 	}
 }

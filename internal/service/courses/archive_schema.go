@@ -152,8 +152,6 @@ func (g *archiveSchemas) field(fd protoreflect.FieldDescriptor) (map[string]any,
 	switch {
 	case rules.GetString().HasConst():
 		schema["const"] = rules.GetString().GetConst()
-	case rules.GetInt32().HasConst():
-		schema["const"] = rules.GetInt32().GetConst()
 	case rules.GetInt64().HasGte():
 		schema["minimum"] = rules.GetInt64().GetGte()
 	case apart[fd.FullName()], kind == "course":

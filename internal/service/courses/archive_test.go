@@ -70,6 +70,9 @@ func TestArchiveRoundTrip(t *testing.T) {
 		t.Errorf("a copy of the copy: %v", i)
 	}
 	files := unzipped(t, first)
+	if !strings.Contains(files["stoa.json"], "\n  \"version\": 1\n") || strings.Contains(files["media.json"], "captions") {
+		t.Errorf("without captions it is not as it was before there were any:\n%s", files["media.json"])
+	}
 	for name, want := range map[string]string{
 		"description.md": "# About\n\nIt.",
 		"modules/01-grundlagen-ubung-etc/02-first/text-01.md":                                 "# One\r\n\ttab, no end of line & <b>\u2028 \U0001f3db",

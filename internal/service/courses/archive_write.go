@@ -16,24 +16,30 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/stoa-lms/stoa/internal/canonical"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
-// The format that is written, and the only one that is read.
+// The format that is written and read, and its versions. What has no captions is
+// written as it was before there were any.
 const (
-	archiveFormat  = "stoa-course"
-	archiveVersion = 1
+	archiveFormat   = "stoa-course"
+	firstVersion    = 1
+	captionsVersion = 2
 )
 
 // archiveWriter writes an archive. The same files in the same order are the same
 // bytes: nothing is compressed, which programs do in different ways, and times
 // are all the same.
 type archiveWriter struct {
-	zip   *zip.Writer
-	files []*coursespb.ArchiveFile
+	zip     *zip.Writer
+	files   []*coursespb.ArchiveFile
+	version int // the first of the format that has what is in it
 }
 
-func newArchiveWriter(w io.Writer) *archiveWriter { return &archiveWriter{zip: zip.NewWriter(w)} }
+func newArchiveWriter(w io.Writer) *archiveWriter {
+	return &archiveWriter{zip: zip.NewWriter(w), version: firstVersion}
+}
 
 // header is that of a file.
 func header(path string) *zip.FileHeader {
@@ -104,7 +110,7 @@ func (w *archiveWriter) close(origin string) error {
 		// Paths are of letters that JSON has as they are.
 		fmt.Fprintf(&text, "\n    {\"path\": \"%s\", \"sha256\": \"%s\", \"size\": %d}", f.GetPath(), f.GetSha256(), f.GetSize()) //nolint:gocritic // %q is Go's
 	}
-	text.WriteString("\n  ],\n  \"format\": \"" + archiveFormat + "\",\n  \"origin\": \"" + origin + "\",\n  \"version\": " + strconv.Itoa(archiveVersion) + "\n}\n")
+	text.WriteString("\n  ],\n  \"format\": \"" + archiveFormat + "\",\n  \"origin\": \"" + origin + "\",\n  \"version\": " + strconv.Itoa(w.version) + "\n}\n")
 	if err := w.write(manifestFile, text.Bytes()); err != nil {
 		return err
 	}
@@ -118,5 +124,5 @@ func archiveJSON(m proto.Message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sorted(text, "  ")
+	return canonical.Indent(text, "  ")
 }

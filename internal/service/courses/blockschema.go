@@ -171,6 +171,12 @@ func limit(schema map[string]any, rules protoreflect.Message, prefix string) (er
 				words = append(words, v.List().Get(i).String())
 			}
 			schema["enum"] = words
+		case "int32.in":
+			var numbers []any
+			for i := range v.List().Len() {
+				numbers = append(numbers, v.List().Get(i).Int())
+			}
+			schema["enum"] = numbers
 		case "int32.gte":
 			schema["minimum"] = v.Int()
 		case "int32.lte":

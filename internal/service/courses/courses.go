@@ -16,8 +16,9 @@
 // copies of courses and modules.
 //
 // It sends CoursePublished, which holds all that others keep of a course,
-// CourseUnpublished, CourseArchived, CohortPinned, CourseReviewed and
-// RevenueSplitChanged.
+// CourseUnpublished, CourseArchived, CohortPinned, CourseReviewed,
+// RevenueSplitChanged, and ActivitiesCopied, which names the quizzes that copies of
+// activities show.
 //
 // It hears CourseOwnerChanged, CohortChanged and CohortMembershipChanged of
 // access.
@@ -25,8 +26,8 @@
 // It calls access, to make who creates a course its owner, and to ask who of some is
 // of its staff and what somebody may elsewhere; media, to check that files named in
 // a lesson are the course's, to get addresses of them for those who read it, and to
-// copy, read and take in the files of what is copied, exported and imported. It
-// calls learning, to learn what is open to whom and
+// copy, read and take in the files and captions of what is copied, exported and
+// imported. It calls learning, to learn what is open to whom and
 // whom a publishing would take something from.
 package courses
 

@@ -33,6 +33,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/discovery/discoverypb"
+	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
@@ -107,7 +108,9 @@ type Edge struct {
 	submissions assessmentpb.SubmissionServiceClient
 
 	submissionFiles mediapb.SubmissionFileServiceClient
+	gradeFiles      gradespb.GradeTransferServiceClient
 
+	streams     *streams
 	routes      *http.ServeMux
 	grpc        *grpc.Server
 	crossOrigin *http.CrossOriginProtection
@@ -159,7 +162,9 @@ func New(cfg Config) (*Edge, error) {
 		submissions: assessmentpb.NewSubmissionServiceClient(cfg.Conns["assessment"]),
 
 		submissionFiles: mediapb.NewSubmissionFileServiceClient(cfg.Conns["media"]),
+		gradeFiles:      gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
 	}
+	e.streams = newStreams(e.attempts)
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
 	if e.routes, err = e.mux(); err != nil {
@@ -202,6 +207,9 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /v1/courses/{course_id}/archive", e.exportCourse)
 	mux.HandleFunc("POST /v1/course-imports", e.importCourse)
 	mux.HandleFunc("POST /v1/courses/{course_id}/module-imports", e.importModules)
+	mux.HandleFunc("GET /v1/courses/{course_id}/gradebook/export", e.exportGrades)
+	mux.HandleFunc("POST /v1/courses/{course_id}/gradebook/imports", e.importGrades)
+	mux.HandleFunc("GET /v1/me/courses/{course_id}/grades/export", e.exportMyGrades)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("GET /v1/media/{media_id}/parts/{token}/{part...}", e.downloadPart)
@@ -212,6 +220,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 		mux.HandleFunc("GET "+b.path, e.certificateFile(b))
 	}
 	mux.HandleFunc("GET /v1/me/notes/export", e.exportNotes)
+	mux.HandleFunc("GET /v1/attempts/{attempt_id}/stream", e.streamAttempt)
 	mux.HandleFunc("GET "+calendarPath+"{file}", e.readCalendar)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
@@ -337,6 +346,18 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_bank_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterBankServiceHandlerClient(ctx, g, assessmentpb.NewBankServiceClient(e.Conns["assessment"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_grades_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterGradeServiceHandlerClient(ctx, g, gradespb.NewGradeServiceClient(e.Conns["grades"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_grid_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterGridServiceHandlerClient(ctx, g, gradespb.NewGridServiceClient(e.Conns["grades"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_columns_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterColumnServiceHandlerClient(ctx, g, gradespb.NewColumnServiceClient(e.Conns["grades"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_transfers_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterGradeTransferServiceHandlerClient(ctx, g, e.gradeFiles)
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterQuizServiceHandlerClient(ctx, g, assessmentpb.NewQuizServiceClient(e.Conns["assessment"]))

@@ -22,7 +22,8 @@
 // version, and from when their days count), GroupChanged, GroupMembershipChanged
 // and CourseRoleChanged (what rules ask), AccommodationChanged,
 // media's MediaChanged (how long videos are), assessment's ActivityResultChanged
-// (posted scores), and identity's AccountCreated and AccountUpdated (their names and
+// (what was handed in), grades' GradePosted and CourseGradeChanged (posted scores, and
+// whether the course is passed), and identity's AccountCreated and AccountUpdated (their names and
 // zones). CourseUnpublished changes
 // nothing: those enrolled keep the course and their progress.
 //
@@ -170,6 +171,8 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.courseRoleChanged),
 		bus.Copy(s.accommodationChanged),
 		bus.Copy(s.activityResultChanged),
+		bus.Copy(s.gradePosted),
+		bus.Copy(s.courseGradeChanged),
 	}
 }
 

@@ -3,10 +3,7 @@ package media
 import (
 	"context"
 	"fmt"
-	"regexp"
-	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +17,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
+	"github.com/stoa-lms/stoa/internal/webvtt"
 )
 
 // caption is what is said in a video, in one language.
@@ -34,7 +32,9 @@ type caption struct {
 const (
 	vttType     = "text/vtt; charset=utf-8"
 	maxCaptions = 50 // languages of a file
-	maxCues     = 20_000
+	// maxCaption bounds captions in bytes, as they come and as they are kept. Those
+	// of the longest text that PutCaption takes have less.
+	maxCaption = 2 << 20
 )
 
 // Errors of captions.
@@ -48,22 +48,34 @@ func badCaption(field, code, hint string) *fault.Error {
 	return &fault.Error{Kind: fault.Invalid, Code: code, Message: "The captions can't be taken.", Fields: []fault.Field{{Path: field, Code: code, Hint: hint}}}
 }
 
-// PutCaption sets the captions of a file in one language.
-func (r *server) PutCaption(ctx context.Context, req *mediapb.PutCaptionRequest) (*mediapb.Caption, error) {
-	s := r.media
-	tag, err := language.Parse(req.GetLanguage())
+// newCaption returns captions that somebody brings as they are kept. Fields in
+// its errors begin with at.
+func newCaption(at string, c caption) (caption, error) {
+	tag, err := language.Parse(c.Language)
 	if err != nil {
-		return nil, badCaption("language", "caption.language", "A language is named as in en, pt-BR or zh-Hant.")
+		return c, badCaption(at+"language", "caption.language", "A language is named as in en, pt-BR or zh-Hant.")
 	}
-	content, err := normalVTT(req.GetContent())
-	if err != nil {
-		return nil, err
+	if c.Content, err = webvtt.Normal(c.Content); err != nil {
+		return c, badCaption(at+"content", "caption.malformed", err.Error())
 	}
-	c := caption{MediaID: req.GetMediaId(), Language: tag.String(), Label: cleanLabel(req.GetLabel()), Main: req.GetMain(), Content: content}
+	if len(c.Content) > maxCaption {
+		return c, badCaption(at+"content", "caption.too_large", fmt.Sprintf("Captions have at most %d bytes.", maxCaption))
+	}
+	c.Language, c.Label = tag.String(), cleanLabel(c.Label)
 	if c.Label == "" {
 		if c.Label = display.Self.Name(tag); c.Label == "" {
 			c.Label = c.Language
 		}
+	}
+	return c, nil
+}
+
+// PutCaption sets the captions of a file in one language.
+func (r *server) PutCaption(ctx context.Context, req *mediapb.PutCaptionRequest) (*mediapb.Caption, error) {
+	s := r.media
+	c, err := newCaption("", caption{MediaID: req.GetMediaId(), Language: req.GetLanguage(), Label: req.GetLabel(), Main: req.GetMain(), Content: req.GetContent()})
+	if err != nil {
+		return nil, err
 	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*mediapb.Caption, error) {
 		f, err := one(ctx, tx, `SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2 AND purpose = 'library' FOR NO KEY UPDATE`, req.GetMediaId(), req.GetCourseId())
@@ -195,137 +207,4 @@ func cleanLabel(text string) string {
 		return r
 	}, text)
 	return strings.TrimSpace(text)
-}
-
-var timing = regexp.MustCompile(`^((?:\d{1,4}:)?\d{1,2}:\d{2}[.,]\d{3})[ \t]+-->[ \t]+((?:\d{1,4}:)?\d{1,2}:\d{2}[.,]\d{3})([ \t]+[^>]*)?$`)
-
-// cueSetting is what a cue may say of its place.
-var cueSetting = regexp.MustCompile(`^(vertical:(rl|lr)|line:-?\d{1,4}(\.\d{1,4})?%?(,(start|center|end))?|position:\d{1,3}(\.\d{1,4})?%(,(line-left|center|line-right))?|size:\d{1,3}(\.\d{1,4})?%|align:(start|center|end|left|right))$`)
-
-// normalVTT reads WebVTT, or SRT, and writes it anew as WebVTT: cues with their
-// times, places and words, and nothing that changes a page.
-func normalVTT(text string) (string, error) {
-	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\x00", "\ufffd").Replace(strings.TrimPrefix(text, "\ufeff"))
-	lines := strings.Split(text, "\n")
-	bad := func(line int, hint string) error {
-		return badCaption("content", "caption.malformed", fmt.Sprintf("Line %d: %s", line+1, hint))
-	}
-	vtt := strings.HasPrefix(lines[0], "WEBVTT")
-	at := 0
-	if vtt {
-		if rest := lines[0][len("WEBVTT"):]; rest != "" && rest[0] != ' ' && rest[0] != '\t' {
-			return "", bad(0, "The first line is WEBVTT.")
-		}
-		for at < len(lines) && lines[at] != "" { // what is said of the file
-			if at > 0 && strings.Contains(lines[at], "-->") {
-				return "", bad(at, "An empty line comes before the first cue.")
-			}
-			at++
-		}
-	}
-	var b strings.Builder
-	b.WriteString("WEBVTT\n")
-	cues := 0
-	for at < len(lines) {
-		if strings.TrimSpace(lines[at]) == "" {
-			at++
-			continue
-		}
-		begin := at
-		for at < len(lines) && strings.TrimSpace(lines[at]) != "" {
-			at++
-		}
-		block := lines[begin:at]
-		if vtt && (block[0] == "NOTE" || strings.HasPrefix(block[0], "NOTE ") || block[0] == "STYLE" || block[0] == "REGION") && !strings.Contains(block[0], "-->") {
-			continue
-		}
-		if !strings.Contains(block[0], "-->") { // a number or a name
-			block, begin = block[1:], begin+1
-		}
-		if len(block) == 0 || !strings.Contains(block[0], "-->") {
-			return "", bad(begin, "A cue begins with its times, as 00:00:01.000 --> 00:00:04.000.")
-		}
-		m := timing.FindStringSubmatch(strings.TrimRight(block[0], " \t"))
-		if m == nil {
-			return "", bad(begin, "Times are written as 00:00:01.000 --> 00:00:04.000.")
-		}
-		from, okFrom := readTime(m[1])
-		to, okTo := readTime(m[2])
-		if !okFrom || !okTo || to <= from {
-			return "", bad(begin, "A cue ends after it begins, and minutes and seconds are below 60.")
-		}
-		if cues++; cues > maxCues {
-			return "", bad(begin, fmt.Sprintf("There are at most %d cues.", maxCues))
-		}
-		fmt.Fprintf(&b, "\n%s --> %s", vttTime(from), vttTime(to))
-		if vtt {
-			for setting := range strings.FieldsSeq(m[3]) {
-				if cueSetting.MatchString(setting) {
-					b.WriteString(" " + setting)
-				}
-			}
-		}
-		b.WriteString("\n")
-		for i, line := range block[1:] {
-			if strings.Contains(line, "-->") {
-				return "", bad(begin+1+i, "An empty line comes between cues.")
-			}
-			b.WriteString(cueText(line) + "\n")
-		}
-	}
-	if cues == 0 {
-		return "", bad(0, "There are no cues.")
-	}
-	return b.String(), nil
-}
-
-// cueTag is what may stand between angle brackets in a cue.
-var cueTag = regexp.MustCompile(`^</?(b|i|u|ruby|rt)>|^<v(\.[\w.-]+)?[ \t][^<>&]{1,100}>|^</v>|^<lang [A-Za-z0-9-]{1,35}>|^</lang>`)
-
-// cueText escapes what is no tag of WebVTT.
-func cueText(line string) string {
-	var b strings.Builder
-	for line != "" {
-		if line[0] == '<' {
-			if tag := cueTag.FindString(line); tag != "" {
-				b.WriteString(tag)
-				line = line[len(tag):]
-				continue
-			}
-			b.WriteString("&lt;")
-			line = line[1:]
-			continue
-		}
-		n := strings.IndexByte(line, '<')
-		if n < 0 {
-			n = len(line)
-		}
-		b.WriteString(strings.ReplaceAll(line[:n], ">", "&gt;"))
-		line = line[n:]
-	}
-	return b.String()
-}
-
-// readTime reads [hours:]minutes:seconds with thousandths after a point or a
-// comma.
-func readTime(text string) (time.Duration, bool) {
-	fields := strings.FieldsFunc(text, func(r rune) bool { return r == ':' || r == '.' || r == ',' })
-	var n [4]int64
-	for i, field := range fields {
-		v, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0, false
-		}
-		n[4-len(fields)+i] = v
-	}
-	if n[1] > 59 || n[2] > 59 {
-		return 0, false
-	}
-	return time.Duration(((n[0]*60+n[1])*60+n[2])*1000+n[3]) * time.Millisecond, true
-}
-
-// vttTime writes a time as WebVTT does.
-func vttTime(d time.Duration) string {
-	ms := d.Milliseconds()
-	return fmt.Sprintf("%02d:%02d:%02d.%03d", ms/3_600_000, ms/60_000%60, ms/1000%60, ms%1000)
 }

@@ -12,6 +12,3 @@ func bash(ctx context.Context, script string) error {
 
 // Hurry makes the service try again after a moment.
 func (s *Service) Hurry() { s.toolEvery, s.backOff = 50*time.Millisecond, 50*time.Millisecond }
-
-// NormalVTT reads captions.
-var NormalVTT = normalVTT

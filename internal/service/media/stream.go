@@ -15,6 +15,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/stoa-lms/stoa/internal/webvtt"
 )
 
 // rung is a rendition of a video.
@@ -234,7 +236,7 @@ func thumbnails(length, every time.Duration, n, columns, height int) []byte {
 	b.WriteString("WEBVTT\n")
 	for i := range n {
 		from := time.Duration(i) * every
-		fmt.Fprintf(&b, "\n%s --> %s\nthumbnails.jpg#xywh=%d,%d,%d,%d\n", vttTime(from), vttTime(min(from+every, length)),
+		fmt.Fprintf(&b, "\n%s --> %s\nthumbnails.jpg#xywh=%d,%d,%d,%d\n", webvtt.Time(from), webvtt.Time(min(from+every, length)),
 			i%columns*thumbWidth, i/columns*height, thumbWidth, height)
 	}
 	return b.Bytes()

@@ -80,8 +80,8 @@ type AttemptServiceClient interface {
 	// questions. Errors: attempt.not_found (404), attempt.too_large (413): ask for it
 	// page by page.
 	GetAttempt(ctx context.Context, in *GetAttemptRequest, opts ...grpc.CallOption) (*Attempt, error)
-	// Lists the attempts of the caller, those begun last first, without their
-	// questions.
+	// Lists the attempts of the caller, those begun last first, without their questions
+	// and points: MyQuizService tells those.
 	ListMyAttempts(ctx context.Context, in *ListMyAttemptsRequest, opts ...grpc.CallOption) (*ListMyAttemptsResponse, error)
 	// Appends operations of one client to the log of an attempt of the caller, in one
 	// transaction, and answers once they are durable, with a verdict for each. It needs
@@ -347,8 +347,8 @@ type AttemptServiceServer interface {
 	// questions. Errors: attempt.not_found (404), attempt.too_large (413): ask for it
 	// page by page.
 	GetAttempt(context.Context, *GetAttemptRequest) (*Attempt, error)
-	// Lists the attempts of the caller, those begun last first, without their
-	// questions.
+	// Lists the attempts of the caller, those begun last first, without their questions
+	// and points: MyQuizService tells those.
 	ListMyAttempts(context.Context, *ListMyAttemptsRequest) (*ListMyAttemptsResponse, error)
 	// Appends operations of one client to the log of an attempt of the caller, in one
 	// transaction, and answers once they are durable, with a verdict for each. It needs

@@ -72,9 +72,10 @@ type QuizServiceClient interface {
 	GetQuizVersion(ctx context.Context, in *GetQuizVersionRequest, opts ...grpc.CallOption) (*QuizVersion, error)
 	// Makes a quiz of the draft of another, in the same course or in one in which the
 	// caller may make quizzes and change questions. In another course it asks copies of
-	// the questions that it names, which are made there; what it draws is left out and
-	// told. The password is not copied, and nothing is published. Errors:
-	// quiz.not_found (404), quiz.too_many (409), auth.forbidden (403).
+	// the questions that it names and draws from copies of the categories, which are made
+	// there with their pictures, unless that course may use the bank that they are of. The
+	// password is not copied, and nothing is published. Errors: quiz.not_found (404),
+	// quiz.too_many, question.too_many and category.too_many (409), auth.forbidden (403).
 	CopyQuiz(ctx context.Context, in *CopyQuizRequest, opts ...grpc.CallOption) (*QuizCopy, error)
 }
 
@@ -217,9 +218,10 @@ type QuizServiceServer interface {
 	GetQuizVersion(context.Context, *GetQuizVersionRequest) (*QuizVersion, error)
 	// Makes a quiz of the draft of another, in the same course or in one in which the
 	// caller may make quizzes and change questions. In another course it asks copies of
-	// the questions that it names, which are made there; what it draws is left out and
-	// told. The password is not copied, and nothing is published. Errors:
-	// quiz.not_found (404), quiz.too_many (409), auth.forbidden (403).
+	// the questions that it names and draws from copies of the categories, which are made
+	// there with their pictures, unless that course may use the bank that they are of. The
+	// password is not copied, and nothing is published. Errors: quiz.not_found (404),
+	// quiz.too_many, question.too_many and category.too_many (409), auth.forbidden (403).
 	CopyQuiz(context.Context, *CopyQuizRequest) (*QuizCopy, error)
 	mustEmbedUnimplementedQuizServiceServer()
 }

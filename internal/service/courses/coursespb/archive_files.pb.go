@@ -28,7 +28,7 @@ type ArchiveManifest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "stoa-course".
 	Format string `protobuf:"bytes,1,opt,name=format,proto3" json:"format,omitempty"`
-	// The version of the format: 1.
+	// The version of the format: 1, or 2 where there are captions.
 	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// The id of the course that it was first exported of.
 	Origin string `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
@@ -664,7 +664,9 @@ type ArchiveMediaFile struct {
 	// What it is called for people.
 	Filename string `protobuf:"bytes,3,opt,name=filename,proto3" json:"filename,omitempty"`
 	// Its type, as it was sniffed from its bytes.
-	ContentType   string `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	ContentType string `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// The captions of a video or a sound, by language; from version 2 on.
+	Captions      []*ArchiveCaption `protobuf:"bytes,5,rep,name=captions,proto3" json:"captions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -727,15 +729,95 @@ func (x *ArchiveMediaFile) GetContentType() string {
 	return ""
 }
 
+func (x *ArchiveMediaFile) GetCaptions() []*ArchiveCaption {
+	if x != nil {
+		return x.Captions
+	}
+	return nil
+}
+
+// Captions of a file in one language.
+type ArchiveCaption struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their language as a tag of BCP 47, such as "de" or "pt-BR".
+	Language string `protobuf:"bytes,1,opt,name=language,proto3" json:"language,omitempty"`
+	// How players name them; the language's own name when empty.
+	Label string `protobuf:"bytes,2,opt,name=label,proto3" json:"label,omitempty"`
+	// Shown where a viewer has chosen none; of a file one at most.
+	Main bool `protobuf:"varint,3,opt,name=main,proto3" json:"main,omitempty"`
+	// The file of the archive in which they are, as WebVTT.
+	Path          string `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveCaption) Reset() {
+	*x = ArchiveCaption{}
+	mi := &file_internal_service_courses_coursespb_archive_files_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveCaption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveCaption) ProtoMessage() {}
+
+func (x *ArchiveCaption) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_archive_files_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveCaption.ProtoReflect.Descriptor instead.
+func (*ArchiveCaption) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_archive_files_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ArchiveCaption) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+func (x *ArchiveCaption) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *ArchiveCaption) GetMain() bool {
+	if x != nil {
+		return x.Main
+	}
+	return false
+}
+
+func (x *ArchiveCaption) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
 var File_internal_service_courses_coursespb_archive_files_proto protoreflect.FileDescriptor
 
 const file_internal_service_courses_coursespb_archive_files_proto_rawDesc = "" +
 	"\n" +
-	"6internal/service/courses/coursespb/archive_files.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a(internal/release/releasepb/release.proto\x1a0internal/service/courses/coursespb/content.proto\x1a0internal/service/courses/coursespb/courses.proto\x1a0internal/service/courses/coursespb/grading.proto\"\xd6\x01\n" +
+	"6internal/service/courses/coursespb/archive_files.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a(internal/release/releasepb/release.proto\x1a0internal/service/courses/coursespb/content.proto\x1a0internal/service/courses/coursespb/courses.proto\x1a0internal/service/courses/coursespb/grading.proto\"\xd8\x01\n" +
 	"\x0fArchiveManifest\x12*\n" +
 	"\x06format\x18\x01 \x01(\tB\x12\xbaH\x0fr\r\n" +
-	"\vstoa-courseR\x06format\x12!\n" +
-	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02\b\x01R\aversion\x124\n" +
+	"\vstoa-courseR\x06format\x12#\n" +
+	"\aversion\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x040\x010\x02R\aversion\x124\n" +
 	"\x06origin\x18\x03 \x01(\tB\x1c\xbaH\x19r\x172\x15^course_[0-9a-z]{26}$R\x06origin\x12>\n" +
 	"\x05files\x18\x04 \x03(\v2\x1c.stoa.courses.v1.ArchiveFileB\n" +
 	"\xbaH\a\x92\x01\x04\x10\xc0\x9a\fR\x05files\"y\n" +
@@ -781,13 +863,20 @@ const file_internal_service_courses_coursespb_archive_files_proto_rawDesc = "" +
 	"\bsettings\x18\x04 \x01(\v2\x1d.stoa.courses.v1.ItemSettingsR\bsettings\"S\n" +
 	"\fArchiveMedia\x12C\n" +
 	"\x05files\x18\x01 \x03(\v2!.stoa.courses.v1.ArchiveMediaFileB\n" +
-	"\xbaH\a\x92\x01\x04\x10\xc0\x9a\fR\x05files\"\xb5\x01\n" +
+	"\xbaH\a\x92\x01\x04\x10\xc0\x9a\fR\x05files\"\xfc\x01\n" +
 	"\x10ArchiveMediaFile\x12.\n" +
 	"\x02id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^media-[0-9a-z-]{1,80}$R\x02id\x12\x1e\n" +
 	"\x04path\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x90\x03R\x04path\x12$\n" +
 	"\bfilename\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\bfilename\x12+\n" +
-	"\fcontent_type\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vcontentTypeB=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
+	"\fcontent_type\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vcontentType\x12E\n" +
+	"\bcaptions\x18\x05 \x03(\v2\x1f.stoa.courses.v1.ArchiveCaptionB\b\xbaH\x05\x92\x01\x02\x102R\bcaptions\"\xad\x01\n" +
+	"\x0eArchiveCaption\x12H\n" +
+	"\blanguage\x18\x01 \x01(\tB,\xbaH)r'\x18#2#^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$R\blanguage\x12\x1d\n" +
+	"\x05label\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18PR\x05label\x12\x12\n" +
+	"\x04main\x18\x03 \x01(\bR\x04main\x12\x1e\n" +
+	"\x04path\x18\x04 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x90\x03R\x04pathB=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
 
 var (
 	file_internal_service_courses_coursespb_archive_files_proto_rawDescOnce sync.Once
@@ -801,7 +890,7 @@ func file_internal_service_courses_coursespb_archive_files_proto_rawDescGZIP() [
 	return file_internal_service_courses_coursespb_archive_files_proto_rawDescData
 }
 
-var file_internal_service_courses_coursespb_archive_files_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_internal_service_courses_coursespb_archive_files_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_internal_service_courses_coursespb_archive_files_proto_goTypes = []any{
 	(*ArchiveManifest)(nil),  // 0: stoa.courses.v1.ArchiveManifest
 	(*ArchiveFile)(nil),      // 1: stoa.courses.v1.ArchiveFile
@@ -812,28 +901,30 @@ var file_internal_service_courses_coursespb_archive_files_proto_goTypes = []any{
 	(*ArchiveActivity)(nil),  // 6: stoa.courses.v1.ArchiveActivity
 	(*ArchiveMedia)(nil),     // 7: stoa.courses.v1.ArchiveMedia
 	(*ArchiveMediaFile)(nil), // 8: stoa.courses.v1.ArchiveMediaFile
-	(*Question)(nil),         // 9: stoa.courses.v1.Question
-	(*releasepb.Rule)(nil),   // 10: stoa.release.v1.Rule
-	(*GradingPolicy)(nil),    // 11: stoa.courses.v1.GradingPolicy
-	(*ItemSettings)(nil),     // 12: stoa.courses.v1.ItemSettings
-	(*Block)(nil),            // 13: stoa.courses.v1.Block
+	(*ArchiveCaption)(nil),   // 9: stoa.courses.v1.ArchiveCaption
+	(*Question)(nil),         // 10: stoa.courses.v1.Question
+	(*releasepb.Rule)(nil),   // 11: stoa.release.v1.Rule
+	(*GradingPolicy)(nil),    // 12: stoa.courses.v1.GradingPolicy
+	(*ItemSettings)(nil),     // 13: stoa.courses.v1.ItemSettings
+	(*Block)(nil),            // 14: stoa.courses.v1.Block
 }
 var file_internal_service_courses_coursespb_archive_files_proto_depIdxs = []int32{
 	1,  // 0: stoa.courses.v1.ArchiveManifest.files:type_name -> stoa.courses.v1.ArchiveFile
-	9,  // 1: stoa.courses.v1.ArchiveCourse.faq:type_name -> stoa.courses.v1.Question
-	10, // 2: stoa.courses.v1.ArchiveCourse.release:type_name -> stoa.release.v1.Rule
-	11, // 3: stoa.courses.v1.ArchiveCourse.grading:type_name -> stoa.courses.v1.GradingPolicy
-	12, // 4: stoa.courses.v1.ArchiveModule.settings:type_name -> stoa.courses.v1.ItemSettings
-	12, // 5: stoa.courses.v1.ArchiveLesson.settings:type_name -> stoa.courses.v1.ItemSettings
+	10, // 1: stoa.courses.v1.ArchiveCourse.faq:type_name -> stoa.courses.v1.Question
+	11, // 2: stoa.courses.v1.ArchiveCourse.release:type_name -> stoa.release.v1.Rule
+	12, // 3: stoa.courses.v1.ArchiveCourse.grading:type_name -> stoa.courses.v1.GradingPolicy
+	13, // 4: stoa.courses.v1.ArchiveModule.settings:type_name -> stoa.courses.v1.ItemSettings
+	13, // 5: stoa.courses.v1.ArchiveLesson.settings:type_name -> stoa.courses.v1.ItemSettings
 	5,  // 6: stoa.courses.v1.ArchiveLesson.blocks:type_name -> stoa.courses.v1.ArchiveBlock
-	13, // 7: stoa.courses.v1.ArchiveBlock.block:type_name -> stoa.courses.v1.Block
-	12, // 8: stoa.courses.v1.ArchiveActivity.settings:type_name -> stoa.courses.v1.ItemSettings
+	14, // 7: stoa.courses.v1.ArchiveBlock.block:type_name -> stoa.courses.v1.Block
+	13, // 8: stoa.courses.v1.ArchiveActivity.settings:type_name -> stoa.courses.v1.ItemSettings
 	8,  // 9: stoa.courses.v1.ArchiveMedia.files:type_name -> stoa.courses.v1.ArchiveMediaFile
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	9,  // 10: stoa.courses.v1.ArchiveMediaFile.captions:type_name -> stoa.courses.v1.ArchiveCaption
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_courses_coursespb_archive_files_proto_init() }
@@ -850,7 +941,7 @@ func file_internal_service_courses_coursespb_archive_files_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_courses_coursespb_archive_files_proto_rawDesc), len(file_internal_service_courses_coursespb_archive_files_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -204,7 +204,9 @@ type GetExportCheckResponse struct {
 	// How many bytes these have.
 	MediaBytes int64 `protobuf:"varint,4,opt,name=media_bytes,json=mediaBytes,proto3" json:"media_bytes,omitempty"`
 	// Why it can't be exported, and what is left out; at most 200.
-	Findings      []*ArchiveFinding `protobuf:"bytes,5,rep,name=findings,proto3" json:"findings,omitempty"`
+	Findings []*ArchiveFinding `protobuf:"bytes,5,rep,name=findings,proto3" json:"findings,omitempty"`
+	// How many captions of these files are in it.
+	Captions      int32 `protobuf:"varint,6,opt,name=captions,proto3" json:"captions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,6 +274,13 @@ func (x *GetExportCheckResponse) GetFindings() []*ArchiveFinding {
 		return x.Findings
 	}
 	return nil
+}
+
+func (x *GetExportCheckResponse) GetCaptions() int32 {
+	if x != nil {
+		return x.Captions
+	}
+	return 0
 }
 
 // A piece of an archive that becomes a course.
@@ -1699,7 +1708,7 @@ const file_internal_service_courses_coursespb_archives_proto_rawDesc = "" +
 	"\x15GetExportCheckRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12!\n" +
-	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\"\xc9\x01\n" +
+	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\"\xe5\x01\n" +
 	"\x16GetExportCheckResponse\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\bR\x05ready\x12\x1a\n" +
 	"\bfilename\x18\x02 \x01(\tR\bfilename\x12\x1f\n" +
@@ -1707,7 +1716,8 @@ const file_internal_service_courses_coursespb_archives_proto_rawDesc = "" +
 	"mediaFiles\x12\x1f\n" +
 	"\vmedia_bytes\x18\x04 \x01(\x03R\n" +
 	"mediaBytes\x12;\n" +
-	"\bfindings\x18\x05 \x03(\v2\x1f.stoa.courses.v1.ArchiveFindingR\bfindings\"O\n" +
+	"\bfindings\x18\x05 \x03(\v2\x1f.stoa.courses.v1.ArchiveFindingR\bfindings\x12\x1a\n" +
+	"\bcaptions\x18\x06 \x01(\x05R\bcaptions\"O\n" +
 	"\x13ImportCourseRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12\x1f\n" +
 	"\x05chunk\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x05chunk\"y\n" +

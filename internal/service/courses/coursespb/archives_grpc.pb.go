@@ -51,7 +51,8 @@ type ArchiveServiceClient interface {
 	// REST: GET /v1/courses/{course_id}/archive?version=…. Errors: version.not_found
 	// (404), course_archive.media (409) when files that it shows are missing or not
 	// ready, named in fields, course_archive.too_large (400) for more files than an
-	// archive takes.
+	// archive takes, course_archive.changed (409) when captions were changed while it
+	// was sent.
 	ExportCourse(ctx context.Context, in *ExportCourseRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportCourseResponse], error)
 	// Says whether a course can be exported, how large the archive is about to be,
 	// and what is not going to be in it. Errors: version.not_found (404).
@@ -306,7 +307,8 @@ type ArchiveServiceServer interface {
 	// REST: GET /v1/courses/{course_id}/archive?version=…. Errors: version.not_found
 	// (404), course_archive.media (409) when files that it shows are missing or not
 	// ready, named in fields, course_archive.too_large (400) for more files than an
-	// archive takes.
+	// archive takes, course_archive.changed (409) when captions were changed while it
+	// was sent.
 	ExportCourse(*ExportCourseRequest, grpc.ServerStreamingServer[ExportCourseResponse]) error
 	// Says whether a course can be exported, how large the archive is about to be,
 	// and what is not going to be in it. Errors: version.not_found (404).

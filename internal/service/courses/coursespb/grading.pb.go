@@ -29,11 +29,12 @@ type GradingPolicy struct {
 	// How the total comes of the categories: "weighted" by their weights, which are
 	// 100 together, or "points", all points alike.
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
-	// At most 50. Weighted: at least one.
+	// At most 50, up to five deep. Weighted: those in no other weigh 100 together.
 	Categories []*GradingCategory `protobuf:"bytes,2,rep,name=categories,proto3" json:"categories,omitempty"`
 	// The percentage with which the course is passed, 0 to 100; none when empty.
 	PassMark string `protobuf:"bytes,3,opt,name=pass_mark,json=passMark,proto3" json:"pass_mark,omitempty"`
-	// The letters, from the best to the worst, at most 30; the last begins at 0.
+	// The letters, from the best to the worst, at most 30; the last begins at 0, and has
+	// all below it.
 	Letters []*GradingLetter `protobuf:"bytes,4,rep,name=letters,proto3" json:"letters,omitempty"`
 	// What lateness costs; nothing when absent.
 	Late *LatePolicy `protobuf:"bytes,5,opt,name=late,proto3" json:"late,omitempty"`
@@ -43,7 +44,25 @@ type GradingPolicy struct {
 	// How the total is rounded; half to even, two places when absent.
 	Rounding *Rounding `protobuf:"bytes,7,opt,name=rounding,proto3" json:"rounding,omitempty"`
 	// What completes the course; all that is required when absent.
-	Completion    *CourseCompletion `protobuf:"bytes,8,opt,name=completion,proto3" json:"completion,omitempty"`
+	Completion *CourseCompletion `protobuf:"bytes,8,opt,name=completion,proto3" json:"completion,omitempty"`
+	// What becomes of the weight of a category or a period in which nothing counts yet:
+	// "redistribute" lets the others weigh more, "zero" counts it as 0; "redistribute"
+	// when empty.
+	Empty string `protobuf:"bytes,9,opt,name=empty,proto3" json:"empty,omitempty"`
+	// What is done with the total before it is rounded; nothing when absent.
+	Curve *GradingCurve `protobuf:"bytes,10,opt,name=curve,proto3" json:"curve,omitempty"`
+	// The percentage that the total does not exceed, above 0; no limit when empty.
+	Cap string `protobuf:"bytes,11,opt,name=cap,proto3" json:"cap,omitempty"`
+	// What letters and the pass mark are held against: "rounded", the total as it is
+	// shown, or "exact"; "rounded" when empty.
+	Judge string `protobuf:"bytes,12,opt,name=judge,proto3" json:"judge,omitempty"`
+	// Parts of the course's time that are graded by themselves, at most 20. Either all
+	// have a weight, 100 together, or none.
+	Periods []*GradingPeriod `protobuf:"bytes,13,rep,name=periods,proto3" json:"periods,omitempty"`
+	// What is otherwise than usual with single items, at most 5000, each once.
+	Items []*GradingItem `protobuf:"bytes,14,rep,name=items,proto3" json:"items,omitempty"`
+	// Items that nobody marks: they are calculated of others. At most 100.
+	Calculated    []*CalculatedItem `protobuf:"bytes,15,rep,name=calculated,proto3" json:"calculated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,6 +153,55 @@ func (x *GradingPolicy) GetCompletion() *CourseCompletion {
 	return nil
 }
 
+func (x *GradingPolicy) GetEmpty() string {
+	if x != nil {
+		return x.Empty
+	}
+	return ""
+}
+
+func (x *GradingPolicy) GetCurve() *GradingCurve {
+	if x != nil {
+		return x.Curve
+	}
+	return nil
+}
+
+func (x *GradingPolicy) GetCap() string {
+	if x != nil {
+		return x.Cap
+	}
+	return ""
+}
+
+func (x *GradingPolicy) GetJudge() string {
+	if x != nil {
+		return x.Judge
+	}
+	return ""
+}
+
+func (x *GradingPolicy) GetPeriods() []*GradingPeriod {
+	if x != nil {
+		return x.Periods
+	}
+	return nil
+}
+
+func (x *GradingPolicy) GetItems() []*GradingItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *GradingPolicy) GetCalculated() []*CalculatedItem {
+	if x != nil {
+		return x.Calculated
+	}
+	return nil
+}
+
 // Items that are graded together.
 type GradingCategory struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -141,10 +209,11 @@ type GradingCategory struct {
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// What it is called, 1 to 200 characters.
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
-	// Its share of the total in percent; empty unless weighted. That of extra credit
-	// comes on top of the 100.
+	// Its share of what it is in, in percent at the top; empty unless that is weighted.
+	// That of extra credit comes on top of the 100.
 	Weight string `protobuf:"bytes,3,opt,name=weight,proto3" json:"weight,omitempty"`
-	// How many of the lowest scores do not count.
+	// How many of the lowest scores do not count: those without which the total is the
+	// best.
 	DropLowest int32 `protobuf:"varint,4,opt,name=drop_lowest,json=dropLowest,proto3" json:"drop_lowest,omitempty"`
 	// How many of the highest scores do not count.
 	DropHighest int32 `protobuf:"varint,5,opt,name=drop_highest,json=dropHighest,proto3" json:"drop_highest,omitempty"`
@@ -153,7 +222,22 @@ type GradingCategory struct {
 	// Its items: lessons, quizzes and assignments, each in one category at most.
 	ItemIds []string `protobuf:"bytes,7,rep,name=item_ids,json=itemIds,proto3" json:"item_ids,omitempty"`
 	// Whether it only adds.
-	ExtraCredit   bool `protobuf:"varint,8,opt,name=extra_credit,json=extraCredit,proto3" json:"extra_credit,omitempty"`
+	ExtraCredit bool `protobuf:"varint,8,opt,name=extra_credit,json=extraCredit,proto3" json:"extra_credit,omitempty"`
+	// The key of the category that it is in; none when empty.
+	Parent string `protobuf:"bytes,9,opt,name=parent,proto3" json:"parent,omitempty"`
+	// How its items and categories come together: "points", all points alike, "weighted"
+	// by their weights, or "equal", the mean of their percentages; "points" when empty.
+	Method string `protobuf:"bytes,10,opt,name=method,proto3" json:"method,omitempty"`
+	// How many points it is worth, above 0, where it is in something by points; those of
+	// what counts in it when empty. Needed where something is dropped in it and it has a
+	// method, a curve or a cap of its own, or a formula names it.
+	Points string `protobuf:"bytes,11,opt,name=points,proto3" json:"points,omitempty"`
+	// How many of the best scores count, all when 0. Not together with the drops.
+	KeepHighest int32 `protobuf:"varint,12,opt,name=keep_highest,json=keepHighest,proto3" json:"keep_highest,omitempty"`
+	// What is done with its percentage; nothing when absent.
+	Curve *GradingCurve `protobuf:"bytes,13,opt,name=curve,proto3" json:"curve,omitempty"`
+	// The percentage that it does not exceed, above 0; no limit when empty.
+	Cap           string `protobuf:"bytes,14,opt,name=cap,proto3" json:"cap,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -244,6 +328,400 @@ func (x *GradingCategory) GetExtraCredit() bool {
 	return false
 }
 
+func (x *GradingCategory) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *GradingCategory) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *GradingCategory) GetPoints() string {
+	if x != nil {
+		return x.Points
+	}
+	return ""
+}
+
+func (x *GradingCategory) GetKeepHighest() int32 {
+	if x != nil {
+		return x.KeepHighest
+	}
+	return 0
+}
+
+func (x *GradingCategory) GetCurve() *GradingCurve {
+	if x != nil {
+		return x.Curve
+	}
+	return nil
+}
+
+func (x *GradingCategory) GetCap() string {
+	if x != nil {
+		return x.Cap
+	}
+	return ""
+}
+
+// A rule that changes a percentage, and never a better one into a worse.
+type GradingCurve struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "add" adds points, "scale" makes 100 of a percentage, and "linear" draws a line
+	// through two.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// For "add": how many percentage points, which may be below 0. For "scale": which
+	// percentage becomes 100, above 0. Empty for "linear".
+	By string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	// For "linear": two percentages, the lesser first; none otherwise.
+	From []string `protobuf:"bytes,3,rep,name=from,proto3" json:"from,omitempty"`
+	// For "linear": what they become, the second no less; none otherwise.
+	To            []string `protobuf:"bytes,4,rep,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GradingCurve) Reset() {
+	*x = GradingCurve{}
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GradingCurve) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GradingCurve) ProtoMessage() {}
+
+func (x *GradingCurve) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GradingCurve.ProtoReflect.Descriptor instead.
+func (*GradingCurve) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_grading_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GradingCurve) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *GradingCurve) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *GradingCurve) GetFrom() []string {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GradingCurve) GetTo() []string {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+// A part of the course's time that is graded by itself.
+type GradingPeriod struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name within the course for programs, such as "autumn".
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// What it is called, 1 to 200 characters.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// Its share of the total in percent; empty where the total is of all items alike.
+	Weight string `protobuf:"bytes,3,opt,name=weight,proto3" json:"weight,omitempty"`
+	// Its items, each in one period at most. Where periods have weights, what is in none
+	// does not count.
+	ItemIds       []string `protobuf:"bytes,4,rep,name=item_ids,json=itemIds,proto3" json:"item_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GradingPeriod) Reset() {
+	*x = GradingPeriod{}
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GradingPeriod) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GradingPeriod) ProtoMessage() {}
+
+func (x *GradingPeriod) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GradingPeriod.ProtoReflect.Descriptor instead.
+func (*GradingPeriod) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_grading_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GradingPeriod) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *GradingPeriod) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *GradingPeriod) GetWeight() string {
+	if x != nil {
+		return x.Weight
+	}
+	return ""
+}
+
+func (x *GradingPeriod) GetItemIds() []string {
+	if x != nil {
+		return x.ItemIds
+	}
+	return nil
+}
+
+// What is otherwise than usual with an item.
+type GradingItem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The item.
+	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// Its weight where its category is weighted; 1 when empty.
+	Weight string `protobuf:"bytes,2,opt,name=weight,proto3" json:"weight,omitempty"`
+	// Whether it only adds.
+	ExtraCredit bool `protobuf:"varint,3,opt,name=extra_credit,json=extraCredit,proto3" json:"extra_credit,omitempty"`
+	// Whether it counts for nothing. Formulas may name it nevertheless.
+	Excluded      bool `protobuf:"varint,4,opt,name=excluded,proto3" json:"excluded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GradingItem) Reset() {
+	*x = GradingItem{}
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GradingItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GradingItem) ProtoMessage() {}
+
+func (x *GradingItem) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GradingItem.ProtoReflect.Descriptor instead.
+func (*GradingItem) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_grading_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GradingItem) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *GradingItem) GetWeight() string {
+	if x != nil {
+		return x.Weight
+	}
+	return ""
+}
+
+func (x *GradingItem) GetExtraCredit() bool {
+	if x != nil {
+		return x.ExtraCredit
+	}
+	return false
+}
+
+func (x *GradingItem) GetExcluded() bool {
+	if x != nil {
+		return x.Excluded
+	}
+	return false
+}
+
+// An item whose points are calculated of others.
+type CalculatedItem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name within the course for programs. Formulas name it "calculated:" and this.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// What it is called, 1 to 200 characters.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// How its points are calculated, 1 to 1000 characters, such as
+	// "0.5 * points[activity_01h455vb4pex5vsknk084sn02q] + category[homework] / 10".
+	// There are + - * /, comparisons, points[item], percent[item], possible[item],
+	// category[key], and min, max, avg, sum, if and default.
+	Formula string `protobuf:"bytes,3,opt,name=formula,proto3" json:"formula,omitempty"`
+	// Points possible; with 0 it only adds.
+	Points string `protobuf:"bytes,4,opt,name=points,proto3" json:"points,omitempty"`
+	// The key of the category that it is in; none when empty.
+	Category string `protobuf:"bytes,5,opt,name=category,proto3" json:"category,omitempty"`
+	// The key of the period that it is in; none when empty.
+	Period string `protobuf:"bytes,6,opt,name=period,proto3" json:"period,omitempty"`
+	// Its weight where its category is weighted; 1 when empty.
+	Weight string `protobuf:"bytes,7,opt,name=weight,proto3" json:"weight,omitempty"`
+	// Whether it only adds.
+	ExtraCredit bool `protobuf:"varint,8,opt,name=extra_credit,json=extraCredit,proto3" json:"extra_credit,omitempty"`
+	// Whether it counts for nothing. Formulas may name it nevertheless.
+	Excluded bool `protobuf:"varint,9,opt,name=excluded,proto3" json:"excluded,omitempty"`
+	// Whether its category's drops pass it over.
+	NeverDrop     bool `protobuf:"varint,10,opt,name=never_drop,json=neverDrop,proto3" json:"never_drop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CalculatedItem) Reset() {
+	*x = CalculatedItem{}
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CalculatedItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CalculatedItem) ProtoMessage() {}
+
+func (x *CalculatedItem) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CalculatedItem.ProtoReflect.Descriptor instead.
+func (*CalculatedItem) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_grading_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CalculatedItem) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *CalculatedItem) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *CalculatedItem) GetFormula() string {
+	if x != nil {
+		return x.Formula
+	}
+	return ""
+}
+
+func (x *CalculatedItem) GetPoints() string {
+	if x != nil {
+		return x.Points
+	}
+	return ""
+}
+
+func (x *CalculatedItem) GetCategory() string {
+	if x != nil {
+		return x.Category
+	}
+	return ""
+}
+
+func (x *CalculatedItem) GetPeriod() string {
+	if x != nil {
+		return x.Period
+	}
+	return ""
+}
+
+func (x *CalculatedItem) GetWeight() string {
+	if x != nil {
+		return x.Weight
+	}
+	return ""
+}
+
+func (x *CalculatedItem) GetExtraCredit() bool {
+	if x != nil {
+		return x.ExtraCredit
+	}
+	return false
+}
+
+func (x *CalculatedItem) GetExcluded() bool {
+	if x != nil {
+		return x.Excluded
+	}
+	return false
+}
+
+func (x *CalculatedItem) GetNeverDrop() bool {
+	if x != nil {
+		return x.NeverDrop
+	}
+	return false
+}
+
 // A letter and the least percentage that has it.
 type GradingLetter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -257,7 +735,7 @@ type GradingLetter struct {
 
 func (x *GradingLetter) Reset() {
 	*x = GradingLetter{}
-	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[2]
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -269,7 +747,7 @@ func (x *GradingLetter) String() string {
 func (*GradingLetter) ProtoMessage() {}
 
 func (x *GradingLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[2]
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -282,7 +760,7 @@ func (x *GradingLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GradingLetter.ProtoReflect.Descriptor instead.
 func (*GradingLetter) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_grading_proto_rawDescGZIP(), []int{2}
+	return file_internal_service_courses_coursespb_grading_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GradingLetter) GetLetter() string {
@@ -308,14 +786,17 @@ type LatePolicy struct {
 	// "hour" or "day".
 	Interval string `protobuf:"bytes,2,opt,name=interval,proto3" json:"interval,omitempty"`
 	// The percentage below which lateness takes nobody, 0 to 100; 0 when empty.
-	Floor         string `protobuf:"bytes,3,opt,name=floor,proto3" json:"floor,omitempty"`
+	Floor string `protobuf:"bytes,3,opt,name=floor,proto3" json:"floor,omitempty"`
+	// How late is not late yet, in minutes, at most a week. Who is later is late from the
+	// deadline on.
+	GraceMinutes  int32 `protobuf:"varint,4,opt,name=grace_minutes,json=graceMinutes,proto3" json:"grace_minutes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LatePolicy) Reset() {
 	*x = LatePolicy{}
-	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[3]
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +808,7 @@ func (x *LatePolicy) String() string {
 func (*LatePolicy) ProtoMessage() {}
 
 func (x *LatePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[3]
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +821,7 @@ func (x *LatePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LatePolicy.ProtoReflect.Descriptor instead.
 func (*LatePolicy) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_grading_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_courses_coursespb_grading_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LatePolicy) GetRate() string {
@@ -364,6 +845,13 @@ func (x *LatePolicy) GetFloor() string {
 	return ""
 }
 
+func (x *LatePolicy) GetGraceMinutes() int32 {
+	if x != nil {
+		return x.GraceMinutes
+	}
+	return 0
+}
+
 // How a number is rounded.
 type Rounding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -377,7 +865,7 @@ type Rounding struct {
 
 func (x *Rounding) Reset() {
 	*x = Rounding{}
-	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[4]
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -389,7 +877,7 @@ func (x *Rounding) String() string {
 func (*Rounding) ProtoMessage() {}
 
 func (x *Rounding) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[4]
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -402,7 +890,7 @@ func (x *Rounding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rounding.ProtoReflect.Descriptor instead.
 func (*Rounding) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_grading_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_courses_coursespb_grading_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Rounding) GetMode() string {
@@ -435,7 +923,7 @@ type CourseCompletion struct {
 
 func (x *CourseCompletion) Reset() {
 	*x = CourseCompletion{}
-	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[5]
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -447,7 +935,7 @@ func (x *CourseCompletion) String() string {
 func (*CourseCompletion) ProtoMessage() {}
 
 func (x *CourseCompletion) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[5]
+	mi := &file_internal_service_courses_coursespb_grading_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -460,7 +948,7 @@ func (x *CourseCompletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CourseCompletion.ProtoReflect.Descriptor instead.
 func (*CourseCompletion) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_grading_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_courses_coursespb_grading_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CourseCompletion) GetKind() string {
@@ -488,7 +976,7 @@ var File_internal_service_courses_coursespb_grading_proto protoreflect.FileDescr
 
 const file_internal_service_courses_coursespb_grading_proto_rawDesc = "" +
 	"\n" +
-	"0internal/service/courses/coursespb/grading.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\"\x93\x04\n" +
+	"0internal/service/courses/coursespb/grading.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\"\xb1\a\n" +
 	"\rGradingPolicy\x12/\n" +
 	"\x06method\x18\x01 \x01(\tB\x17\xbaH\x14r\x12R\bweightedR\x06pointsR\x06method\x12J\n" +
 	"\n" +
@@ -501,7 +989,17 @@ const file_internal_service_courses_coursespb_grading_proto_rawDesc = "" +
 	"\brounding\x18\a \x01(\v2\x19.stoa.courses.v1.RoundingR\brounding\x12A\n" +
 	"\n" +
 	"completion\x18\b \x01(\v2!.stoa.courses.v1.CourseCompletionR\n" +
-	"completion\"\x8c\x03\n" +
+	"completion\x121\n" +
+	"\x05empty\x18\t \x01(\tB\x1b\xbaH\x18r\x16R\x00R\fredistributeR\x04zeroR\x05empty\x123\n" +
+	"\x05curve\x18\n" +
+	" \x01(\v2\x1d.stoa.courses.v1.GradingCurveR\x05curve\x127\n" +
+	"\x03cap\x18\v \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\x03cap\x12-\n" +
+	"\x05judge\x18\f \x01(\tB\x17\xbaH\x14r\x12R\x00R\aroundedR\x05exactR\x05judge\x12B\n" +
+	"\aperiods\x18\r \x03(\v2\x1e.stoa.courses.v1.GradingPeriodB\b\xbaH\x05\x92\x01\x02\x10\x14R\aperiods\x12=\n" +
+	"\x05items\x18\x0e \x03(\v2\x1c.stoa.courses.v1.GradingItemB\t\xbaH\x06\x92\x01\x03\x10\x88'R\x05items\x12I\n" +
+	"\n" +
+	"calculated\x18\x0f \x03(\v2\x1f.stoa.courses.v1.CalculatedItemB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
+	"calculated\"\xe0\x05\n" +
 	"\x0fGradingCategory\x123\n" +
 	"\x03key\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,39}$R\x03key\x12$\n" +
 	"\x05title\x18\x02 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SR\x05title\x12=\n" +
@@ -512,17 +1010,56 @@ const file_internal_service_courses_coursespb_grading_proto_rawDesc = "" +
 	"\n" +
 	"never_drop\x18\x06 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\xf4\x03\x18\x01\"\x06r\x04\x10\x01\x18dR\tneverDrop\x12.\n" +
 	"\bitem_ids\x18\a \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x88'\x18\x01\"\x06r\x04\x10\x01\x18dR\aitemIds\x12!\n" +
-	"\fextra_credit\x18\b \x01(\bR\vextraCredit\"{\n" +
+	"\fextra_credit\x18\b \x01(\bR\vextraCredit\x12<\n" +
+	"\x06parent\x18\t \x01(\tB$\xbaH!r\x1f2\x1d^([a-z0-9][a-z0-9_-]{0,39})?$R\x06parent\x128\n" +
+	"\x06method\x18\n" +
+	" \x01(\tB \xbaH\x1dr\x1bR\x00R\x06pointsR\bweightedR\x05equalR\x06method\x12=\n" +
+	"\x06points\x18\v \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,6}(\\.[0-9]{1,4})?)?$R\x06points\x12-\n" +
+	"\fkeep_highest\x18\f \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\vkeepHighest\x123\n" +
+	"\x05curve\x18\r \x01(\v2\x1d.stoa.courses.v1.GradingCurveR\x05curve\x127\n" +
+	"\x03cap\x18\x0e \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\x03cap\"\xf0\x01\n" +
+	"\fGradingCurve\x12-\n" +
+	"\x04kind\x18\x01 \x01(\tB\x19\xbaH\x16r\x14R\x03addR\x05scaleR\x06linearR\x04kind\x127\n" +
+	"\x02by\x18\x02 \x01(\tB'\xbaH$r\"2 ^(-?[0-9]{1,3}(\\.[0-9]{1,4})?)?$R\x02by\x12=\n" +
+	"\x04from\x18\x03 \x03(\tB)\xbaH&\x92\x01#\x10\x02\"\x1fr\x1d2\x1b^[0-9]{1,3}(\\.[0-9]{1,4})?$R\x04from\x129\n" +
+	"\x02to\x18\x04 \x03(\tB)\xbaH&\x92\x01#\x10\x02\"\x1fr\x1d2\x1b^[0-9]{1,3}(\\.[0-9]{1,4})?$R\x02to\"\xd9\x01\n" +
+	"\rGradingPeriod\x123\n" +
+	"\x03key\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,39}$R\x03key\x12$\n" +
+	"\x05title\x18\x02 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SR\x05title\x12=\n" +
+	"\x06weight\x18\x03 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\x06weight\x12.\n" +
+	"\bitem_ids\x18\x04 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x88'\x18\x01\"\x06r\x04\x10\x01\x18dR\aitemIds\"\xaf\x01\n" +
+	"\vGradingItem\x12\"\n" +
+	"\aitem_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x12=\n" +
+	"\x06weight\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,6}(\\.[0-9]{1,4})?)?$R\x06weight\x12!\n" +
+	"\fextra_credit\x18\x03 \x01(\bR\vextraCredit\x12\x1a\n" +
+	"\bexcluded\x18\x04 \x01(\bR\bexcluded\"\xea\x03\n" +
+	"\x0eCalculatedItem\x123\n" +
+	"\x03key\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,39}$R\x03key\x12$\n" +
+	"\x05title\x18\x02 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SR\x05title\x12$\n" +
+	"\aformula\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xe8\aR\aformula\x12:\n" +
+	"\x06points\x18\x04 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[0-9]{1,6}(\\.[0-9]{1,4})?$R\x06points\x12@\n" +
+	"\bcategory\x18\x05 \x01(\tB$\xbaH!r\x1f2\x1d^([a-z0-9][a-z0-9_-]{0,39})?$R\bcategory\x12<\n" +
+	"\x06period\x18\x06 \x01(\tB$\xbaH!r\x1f2\x1d^([a-z0-9][a-z0-9_-]{0,39})?$R\x06period\x12=\n" +
+	"\x06weight\x18\a \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,6}(\\.[0-9]{1,4})?)?$R\x06weight\x12!\n" +
+	"\fextra_credit\x18\b \x01(\bR\vextraCredit\x12\x1a\n" +
+	"\bexcluded\x18\t \x01(\bR\bexcluded\x12\x1d\n" +
+	"\n" +
+	"never_drop\x18\n" +
+	" \x01(\bR\tneverDrop\"{\n" +
 	"\rGradingLetter\x12%\n" +
 	"\x06letter\x18\x01 \x01(\tB\r\xbaH\n" +
 	"r\b\x10\x01\x18\x142\x02\\SR\x06letter\x12C\n" +
 	"\vmin_percent\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[0-9]{1,3}(\\.[0-9]{1,4})?$R\n" +
-	"minPercent\"\xaf\x01\n" +
+	"minPercent\"\xe0\x01\n" +
 	"\n" +
 	"LatePolicy\x126\n" +
 	"\x04rate\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[0-9]{1,3}(\\.[0-9]{1,4})?$R\x04rate\x12,\n" +
 	"\binterval\x18\x02 \x01(\tB\x10\xbaH\rr\vR\x04hourR\x03dayR\binterval\x12;\n" +
-	"\x05floor\x18\x03 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\x05floor\"\\\n" +
+	"\x05floor\x18\x03 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\x05floor\x12/\n" +
+	"\rgrace_minutes\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe0N(\x00R\fgraceMinutes\"\\\n" +
 	"\bRounding\x12-\n" +
 	"\x04mode\x18\x01 \x01(\tB\x19\xbaH\x16r\x14R\thalf_evenR\ahalf_upR\x04mode\x12!\n" +
 	"\x06places\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x04(\x00R\x06places\"\x97\x01\n" +
@@ -544,26 +1081,35 @@ func file_internal_service_courses_coursespb_grading_proto_rawDescGZIP() []byte 
 	return file_internal_service_courses_coursespb_grading_proto_rawDescData
 }
 
-var file_internal_service_courses_coursespb_grading_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_internal_service_courses_coursespb_grading_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_internal_service_courses_coursespb_grading_proto_goTypes = []any{
 	(*GradingPolicy)(nil),    // 0: stoa.courses.v1.GradingPolicy
 	(*GradingCategory)(nil),  // 1: stoa.courses.v1.GradingCategory
-	(*GradingLetter)(nil),    // 2: stoa.courses.v1.GradingLetter
-	(*LatePolicy)(nil),       // 3: stoa.courses.v1.LatePolicy
-	(*Rounding)(nil),         // 4: stoa.courses.v1.Rounding
-	(*CourseCompletion)(nil), // 5: stoa.courses.v1.CourseCompletion
+	(*GradingCurve)(nil),     // 2: stoa.courses.v1.GradingCurve
+	(*GradingPeriod)(nil),    // 3: stoa.courses.v1.GradingPeriod
+	(*GradingItem)(nil),      // 4: stoa.courses.v1.GradingItem
+	(*CalculatedItem)(nil),   // 5: stoa.courses.v1.CalculatedItem
+	(*GradingLetter)(nil),    // 6: stoa.courses.v1.GradingLetter
+	(*LatePolicy)(nil),       // 7: stoa.courses.v1.LatePolicy
+	(*Rounding)(nil),         // 8: stoa.courses.v1.Rounding
+	(*CourseCompletion)(nil), // 9: stoa.courses.v1.CourseCompletion
 }
 var file_internal_service_courses_coursespb_grading_proto_depIdxs = []int32{
-	1, // 0: stoa.courses.v1.GradingPolicy.categories:type_name -> stoa.courses.v1.GradingCategory
-	2, // 1: stoa.courses.v1.GradingPolicy.letters:type_name -> stoa.courses.v1.GradingLetter
-	3, // 2: stoa.courses.v1.GradingPolicy.late:type_name -> stoa.courses.v1.LatePolicy
-	4, // 3: stoa.courses.v1.GradingPolicy.rounding:type_name -> stoa.courses.v1.Rounding
-	5, // 4: stoa.courses.v1.GradingPolicy.completion:type_name -> stoa.courses.v1.CourseCompletion
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	1,  // 0: stoa.courses.v1.GradingPolicy.categories:type_name -> stoa.courses.v1.GradingCategory
+	6,  // 1: stoa.courses.v1.GradingPolicy.letters:type_name -> stoa.courses.v1.GradingLetter
+	7,  // 2: stoa.courses.v1.GradingPolicy.late:type_name -> stoa.courses.v1.LatePolicy
+	8,  // 3: stoa.courses.v1.GradingPolicy.rounding:type_name -> stoa.courses.v1.Rounding
+	9,  // 4: stoa.courses.v1.GradingPolicy.completion:type_name -> stoa.courses.v1.CourseCompletion
+	2,  // 5: stoa.courses.v1.GradingPolicy.curve:type_name -> stoa.courses.v1.GradingCurve
+	3,  // 6: stoa.courses.v1.GradingPolicy.periods:type_name -> stoa.courses.v1.GradingPeriod
+	4,  // 7: stoa.courses.v1.GradingPolicy.items:type_name -> stoa.courses.v1.GradingItem
+	5,  // 8: stoa.courses.v1.GradingPolicy.calculated:type_name -> stoa.courses.v1.CalculatedItem
+	2,  // 9: stoa.courses.v1.GradingCategory.curve:type_name -> stoa.courses.v1.GradingCurve
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_courses_coursespb_grading_proto_init() }
@@ -577,7 +1123,7 @@ func file_internal_service_courses_coursespb_grading_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_courses_coursespb_grading_proto_rawDesc), len(file_internal_service_courses_coursespb_grading_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

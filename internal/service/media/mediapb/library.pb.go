@@ -648,6 +648,353 @@ func (x *ImportMediaRequest) GetChunk() []byte {
 	return nil
 }
 
+// Asks for the captions of files.
+type ReadCaptionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course that the files belong to.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The files, 1 to 200, none twice.
+	MediaIds []string `protobuf:"bytes,2,rep,name=media_ids,json=mediaIds,proto3" json:"media_ids,omitempty"`
+	// True asks for all but what they say.
+	DescribeOnly  bool `protobuf:"varint,3,opt,name=describe_only,json=describeOnly,proto3" json:"describe_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadCaptionsRequest) Reset() {
+	*x = ReadCaptionsRequest{}
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadCaptionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadCaptionsRequest) ProtoMessage() {}
+
+func (x *ReadCaptionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadCaptionsRequest.ProtoReflect.Descriptor instead.
+func (*ReadCaptionsRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_library_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReadCaptionsRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ReadCaptionsRequest) GetMediaIds() []string {
+	if x != nil {
+		return x.MediaIds
+	}
+	return nil
+}
+
+func (x *ReadCaptionsRequest) GetDescribeOnly() bool {
+	if x != nil {
+		return x.DescribeOnly
+	}
+	return false
+}
+
+// Captions of a file in one language.
+type ReadCaptionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file.
+	MediaId string `protobuf:"bytes,1,opt,name=media_id,json=mediaId,proto3" json:"media_id,omitempty"`
+	// Their language as a tag of BCP 47.
+	Language string `protobuf:"bytes,2,opt,name=language,proto3" json:"language,omitempty"`
+	// How players name them.
+	Label string `protobuf:"bytes,3,opt,name=label,proto3" json:"label,omitempty"`
+	// Shown where a viewer has chosen none.
+	Main bool `protobuf:"varint,4,opt,name=main,proto3" json:"main,omitempty"`
+	// How many bytes content has.
+	Size int64 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	// The SHA-256 of content in lower-case hex.
+	Sha256 string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// What they say, as WebVTT; empty where it was not asked for.
+	Content       string `protobuf:"bytes,7,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadCaptionsResponse) Reset() {
+	*x = ReadCaptionsResponse{}
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadCaptionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadCaptionsResponse) ProtoMessage() {}
+
+func (x *ReadCaptionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadCaptionsResponse.ProtoReflect.Descriptor instead.
+func (*ReadCaptionsResponse) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_library_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReadCaptionsResponse) GetMediaId() string {
+	if x != nil {
+		return x.MediaId
+	}
+	return ""
+}
+
+func (x *ReadCaptionsResponse) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+func (x *ReadCaptionsResponse) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *ReadCaptionsResponse) GetMain() bool {
+	if x != nil {
+		return x.Main
+	}
+	return false
+}
+
+func (x *ReadCaptionsResponse) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ReadCaptionsResponse) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *ReadCaptionsResponse) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+// Captions of files to be set.
+type ImportCaptionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course that the files belong to.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The captions, 1 to 200; for a file and language one.
+	Captions      []*ImportedCaption `protobuf:"bytes,2,rep,name=captions,proto3" json:"captions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportCaptionsRequest) Reset() {
+	*x = ImportCaptionsRequest{}
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportCaptionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportCaptionsRequest) ProtoMessage() {}
+
+func (x *ImportCaptionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportCaptionsRequest.ProtoReflect.Descriptor instead.
+func (*ImportCaptionsRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_library_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ImportCaptionsRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ImportCaptionsRequest) GetCaptions() []*ImportedCaption {
+	if x != nil {
+		return x.Captions
+	}
+	return nil
+}
+
+// Captions of a file in one language, to be set.
+type ImportedCaption struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file.
+	MediaId string `protobuf:"bytes,1,opt,name=media_id,json=mediaId,proto3" json:"media_id,omitempty"`
+	// Their language as a tag of BCP 47, such as "de" or "pt-BR".
+	Language string `protobuf:"bytes,2,opt,name=language,proto3" json:"language,omitempty"`
+	// How players name them; the language's own name when empty.
+	Label string `protobuf:"bytes,3,opt,name=label,proto3" json:"label,omitempty"`
+	// Shown where a viewer has chosen none, in place of those that were.
+	Main bool `protobuf:"varint,4,opt,name=main,proto3" json:"main,omitempty"`
+	// WebVTT or SRT in UTF-8, at most 2 MiB.
+	Content       string `protobuf:"bytes,5,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportedCaption) Reset() {
+	*x = ImportedCaption{}
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportedCaption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportedCaption) ProtoMessage() {}
+
+func (x *ImportedCaption) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportedCaption.ProtoReflect.Descriptor instead.
+func (*ImportedCaption) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_library_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ImportedCaption) GetMediaId() string {
+	if x != nil {
+		return x.MediaId
+	}
+	return ""
+}
+
+func (x *ImportedCaption) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+func (x *ImportedCaption) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *ImportedCaption) GetMain() bool {
+	if x != nil {
+		return x.Main
+	}
+	return false
+}
+
+func (x *ImportedCaption) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+// What was set.
+type ImportCaptionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many captions.
+	Captions      int32 `protobuf:"varint,1,opt,name=captions,proto3" json:"captions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportCaptionsResponse) Reset() {
+	*x = ImportCaptionsResponse{}
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportCaptionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportCaptionsResponse) ProtoMessage() {}
+
+func (x *ImportCaptionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportCaptionsResponse.ProtoReflect.Descriptor instead.
+func (*ImportCaptionsResponse) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_library_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ImportCaptionsResponse) GetCaptions() int32 {
+	if x != nil {
+		return x.Captions
+	}
+	return 0
+}
+
 // Names a course whose files are to go.
 type DeleteCourseMediaRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -661,7 +1008,7 @@ type DeleteCourseMediaRequest struct {
 
 func (x *DeleteCourseMediaRequest) Reset() {
 	*x = DeleteCourseMediaRequest{}
-	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[10]
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +1020,7 @@ func (x *DeleteCourseMediaRequest) String() string {
 func (*DeleteCourseMediaRequest) ProtoMessage() {}
 
 func (x *DeleteCourseMediaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[10]
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +1033,7 @@ func (x *DeleteCourseMediaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCourseMediaRequest.ProtoReflect.Descriptor instead.
 func (*DeleteCourseMediaRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_media_mediapb_library_proto_rawDescGZIP(), []int{10}
+	return file_internal_service_media_mediapb_library_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteCourseMediaRequest) GetCourseId() string {
@@ -716,7 +1063,7 @@ type DeleteCourseMediaResponse struct {
 
 func (x *DeleteCourseMediaResponse) Reset() {
 	*x = DeleteCourseMediaResponse{}
-	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[11]
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +1075,7 @@ func (x *DeleteCourseMediaResponse) String() string {
 func (*DeleteCourseMediaResponse) ProtoMessage() {}
 
 func (x *DeleteCourseMediaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[11]
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +1088,7 @@ func (x *DeleteCourseMediaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCourseMediaResponse.ProtoReflect.Descriptor instead.
 func (*DeleteCourseMediaResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_media_mediapb_library_proto_rawDescGZIP(), []int{11}
+	return file_internal_service_media_mediapb_library_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteCourseMediaResponse) GetDeleted() int32 {
@@ -814,14 +1161,40 @@ const file_internal_service_media_mediapb_library_proto_rawDesc = "" +
 	"\x06sha256\x18\x03 \x01(\tB\x1b\xbaH\x18r\x162\x14^([0-9a-fA-F]{64})?$R\x06sha256\x12*\n" +
 	"\n" +
 	"account_id\x18\x04 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x1f\n" +
-	"\x05chunk\x18\x05 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x05chunk\"t\n" +
+	"\x05chunk\x18\x05 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x05chunk\"\x98\x01\n" +
+	"\x13ReadCaptionsRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x123\n" +
+	"\tmedia_ids\x18\x02 \x03(\tB\x16\xbaH\n" +
+	"\x92\x01\a\b\x01\x10\xc8\x01\x18\x01\xb2\xd4\x18\x05mediaR\bmediaIds\x12#\n" +
+	"\rdescribe_only\x18\x03 \x01(\bR\fdescribeOnly\"\xc8\x01\n" +
+	"\x14ReadCaptionsResponse\x12$\n" +
+	"\bmedia_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\x12\x1a\n" +
+	"\blanguage\x18\x02 \x01(\tR\blanguage\x12\x14\n" +
+	"\x05label\x18\x03 \x01(\tR\x05label\x12\x12\n" +
+	"\x04main\x18\x04 \x01(\bR\x04main\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x16\n" +
+	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x12\x18\n" +
+	"\acontent\x18\a \x01(\tR\acontent\"\x89\x01\n" +
+	"\x15ImportCaptionsRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12G\n" +
+	"\bcaptions\x18\x02 \x03(\v2\x1e.stoa.media.v1.ImportedCaptionB\v\xbaH\b\x92\x01\x05\b\x01\x10\xc8\x01R\bcaptions\"\xdc\x01\n" +
+	"\x0fImportedCaption\x12$\n" +
+	"\bmedia_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\x12H\n" +
+	"\blanguage\x18\x02 \x01(\tB,\xbaH)r'\x18#2#^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$R\blanguage\x12\x1d\n" +
+	"\x05label\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18PR\x05label\x12\x12\n" +
+	"\x04main\x18\x04 \x01(\bR\x04main\x12&\n" +
+	"\acontent\x18\x05 \x01(\tB\f\xbaH\tr\a\x10\x01(\x80\x80\x80\x01R\acontent\"4\n" +
+	"\x16ImportCaptionsResponse\x12\x1a\n" +
+	"\bcaptions\x18\x01 \x01(\x05R\bcaptions\"t\n" +
 	"\x18DeleteCourseMediaRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12/\n" +
 	"\tmedia_ids\x18\x02 \x03(\tB\x12\xbaH\x06\x92\x01\x03\x10\xe8\a\xb2\xd4\x18\x05mediaR\bmediaIds\"I\n" +
 	"\x19DeleteCourseMediaResponse\x12\x18\n" +
 	"\adeleted\x18\x01 \x01(\x05R\adeleted\x12\x12\n" +
-	"\x04left\x18\x02 \x01(\bR\x04left2\xc2\x06\n" +
+	"\x04left\x18\x02 \x01(\bR\x04left2\x8c\b\n" +
 	"\x0eLibraryService\x12\x8e\x01\n" +
 	"\vDeleteMedia\x12!.stoa.media.v1.DeleteMediaRequest\x1a\x16.google.protobuf.Empty\"D\xaa\xd4\x18\x10\b\x04\x12\fmedia.upload\x82\xd3\xe4\x93\x02**(/v1/courses/{course_id}/media/{media_id}\x12\x99\x01\n" +
 	"\fRestoreMedia\x12\".stoa.media.v1.RestoreMediaRequest\x1a\x14.stoa.media.v1.Media\"O\xaa\xd4\x18\x10\b\x04\x12\fmedia.upload\x82\xd3\xe4\x93\x025:\x01*\"0/v1/courses/{course_id}/media/{media_id}/restore\x12\x8e\x01\n" +
@@ -829,7 +1202,9 @@ const file_internal_service_media_mediapb_library_proto_rawDesc = "" +
 	"media.read\x82\xd3\xe4\x93\x02%\x12#/v1/courses/{course_id}/media-usage\x12V\n" +
 	"\tCopyMedia\x12\x1f.stoa.media.v1.CopyMediaRequest\x1a .stoa.media.v1.CopyMediaResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12X\n" +
 	"\tReadMedia\x12\x1f.stoa.media.v1.ReadMediaRequest\x1a .stoa.media.v1.ReadMediaResponse\"\x06\xaa\xd4\x18\x02\b\x050\x01\x12P\n" +
-	"\vImportMedia\x12!.stoa.media.v1.ImportMediaRequest\x1a\x14.stoa.media.v1.Media\"\x06\xaa\xd4\x18\x02\b\x05(\x01\x12n\n" +
+	"\vImportMedia\x12!.stoa.media.v1.ImportMediaRequest\x1a\x14.stoa.media.v1.Media\"\x06\xaa\xd4\x18\x02\b\x05(\x01\x12a\n" +
+	"\fReadCaptions\x12\".stoa.media.v1.ReadCaptionsRequest\x1a#.stoa.media.v1.ReadCaptionsResponse\"\x06\xaa\xd4\x18\x02\b\x050\x01\x12e\n" +
+	"\x0eImportCaptions\x12$.stoa.media.v1.ImportCaptionsRequest\x1a%.stoa.media.v1.ImportCaptionsResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12n\n" +
 	"\x11DeleteCourseMedia\x12'.stoa.media.v1.DeleteCourseMediaRequest\x1a(.stoa.media.v1.DeleteCourseMediaResponse\"\x06\xaa\xd4\x18\x02\b\x05B9Z7github.com/stoa-lms/stoa/internal/service/media/mediapbb\x06proto3"
 
 var (
@@ -844,7 +1219,7 @@ func file_internal_service_media_mediapb_library_proto_rawDescGZIP() []byte {
 	return file_internal_service_media_mediapb_library_proto_rawDescData
 }
 
-var file_internal_service_media_mediapb_library_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_internal_service_media_mediapb_library_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_internal_service_media_mediapb_library_proto_goTypes = []any{
 	(*DeleteMediaRequest)(nil),        // 0: stoa.media.v1.DeleteMediaRequest
 	(*RestoreMediaRequest)(nil),       // 1: stoa.media.v1.RestoreMediaRequest
@@ -856,33 +1231,43 @@ var file_internal_service_media_mediapb_library_proto_goTypes = []any{
 	(*ReadMediaRequest)(nil),          // 7: stoa.media.v1.ReadMediaRequest
 	(*ReadMediaResponse)(nil),         // 8: stoa.media.v1.ReadMediaResponse
 	(*ImportMediaRequest)(nil),        // 9: stoa.media.v1.ImportMediaRequest
-	(*DeleteCourseMediaRequest)(nil),  // 10: stoa.media.v1.DeleteCourseMediaRequest
-	(*DeleteCourseMediaResponse)(nil), // 11: stoa.media.v1.DeleteCourseMediaResponse
-	(*Media)(nil),                     // 12: stoa.media.v1.Media
-	(*emptypb.Empty)(nil),             // 13: google.protobuf.Empty
+	(*ReadCaptionsRequest)(nil),       // 10: stoa.media.v1.ReadCaptionsRequest
+	(*ReadCaptionsResponse)(nil),      // 11: stoa.media.v1.ReadCaptionsResponse
+	(*ImportCaptionsRequest)(nil),     // 12: stoa.media.v1.ImportCaptionsRequest
+	(*ImportedCaption)(nil),           // 13: stoa.media.v1.ImportedCaption
+	(*ImportCaptionsResponse)(nil),    // 14: stoa.media.v1.ImportCaptionsResponse
+	(*DeleteCourseMediaRequest)(nil),  // 15: stoa.media.v1.DeleteCourseMediaRequest
+	(*DeleteCourseMediaResponse)(nil), // 16: stoa.media.v1.DeleteCourseMediaResponse
+	(*Media)(nil),                     // 17: stoa.media.v1.Media
+	(*emptypb.Empty)(nil),             // 18: google.protobuf.Empty
 }
 var file_internal_service_media_mediapb_library_proto_depIdxs = []int32{
 	6,  // 0: stoa.media.v1.CopyMediaResponse.items:type_name -> stoa.media.v1.CopiedMedia
-	12, // 1: stoa.media.v1.ReadMediaResponse.media:type_name -> stoa.media.v1.Media
-	0,  // 2: stoa.media.v1.LibraryService.DeleteMedia:input_type -> stoa.media.v1.DeleteMediaRequest
-	1,  // 3: stoa.media.v1.LibraryService.RestoreMedia:input_type -> stoa.media.v1.RestoreMediaRequest
-	2,  // 4: stoa.media.v1.LibraryService.GetMediaUsage:input_type -> stoa.media.v1.GetMediaUsageRequest
-	4,  // 5: stoa.media.v1.LibraryService.CopyMedia:input_type -> stoa.media.v1.CopyMediaRequest
-	7,  // 6: stoa.media.v1.LibraryService.ReadMedia:input_type -> stoa.media.v1.ReadMediaRequest
-	9,  // 7: stoa.media.v1.LibraryService.ImportMedia:input_type -> stoa.media.v1.ImportMediaRequest
-	10, // 8: stoa.media.v1.LibraryService.DeleteCourseMedia:input_type -> stoa.media.v1.DeleteCourseMediaRequest
-	13, // 9: stoa.media.v1.LibraryService.DeleteMedia:output_type -> google.protobuf.Empty
-	12, // 10: stoa.media.v1.LibraryService.RestoreMedia:output_type -> stoa.media.v1.Media
-	3,  // 11: stoa.media.v1.LibraryService.GetMediaUsage:output_type -> stoa.media.v1.MediaUsage
-	5,  // 12: stoa.media.v1.LibraryService.CopyMedia:output_type -> stoa.media.v1.CopyMediaResponse
-	8,  // 13: stoa.media.v1.LibraryService.ReadMedia:output_type -> stoa.media.v1.ReadMediaResponse
-	12, // 14: stoa.media.v1.LibraryService.ImportMedia:output_type -> stoa.media.v1.Media
-	11, // 15: stoa.media.v1.LibraryService.DeleteCourseMedia:output_type -> stoa.media.v1.DeleteCourseMediaResponse
-	9,  // [9:16] is the sub-list for method output_type
-	2,  // [2:9] is the sub-list for method input_type
-	2,  // [2:2] is the sub-list for extension type_name
-	2,  // [2:2] is the sub-list for extension extendee
-	0,  // [0:2] is the sub-list for field type_name
+	17, // 1: stoa.media.v1.ReadMediaResponse.media:type_name -> stoa.media.v1.Media
+	13, // 2: stoa.media.v1.ImportCaptionsRequest.captions:type_name -> stoa.media.v1.ImportedCaption
+	0,  // 3: stoa.media.v1.LibraryService.DeleteMedia:input_type -> stoa.media.v1.DeleteMediaRequest
+	1,  // 4: stoa.media.v1.LibraryService.RestoreMedia:input_type -> stoa.media.v1.RestoreMediaRequest
+	2,  // 5: stoa.media.v1.LibraryService.GetMediaUsage:input_type -> stoa.media.v1.GetMediaUsageRequest
+	4,  // 6: stoa.media.v1.LibraryService.CopyMedia:input_type -> stoa.media.v1.CopyMediaRequest
+	7,  // 7: stoa.media.v1.LibraryService.ReadMedia:input_type -> stoa.media.v1.ReadMediaRequest
+	9,  // 8: stoa.media.v1.LibraryService.ImportMedia:input_type -> stoa.media.v1.ImportMediaRequest
+	10, // 9: stoa.media.v1.LibraryService.ReadCaptions:input_type -> stoa.media.v1.ReadCaptionsRequest
+	12, // 10: stoa.media.v1.LibraryService.ImportCaptions:input_type -> stoa.media.v1.ImportCaptionsRequest
+	15, // 11: stoa.media.v1.LibraryService.DeleteCourseMedia:input_type -> stoa.media.v1.DeleteCourseMediaRequest
+	18, // 12: stoa.media.v1.LibraryService.DeleteMedia:output_type -> google.protobuf.Empty
+	17, // 13: stoa.media.v1.LibraryService.RestoreMedia:output_type -> stoa.media.v1.Media
+	3,  // 14: stoa.media.v1.LibraryService.GetMediaUsage:output_type -> stoa.media.v1.MediaUsage
+	5,  // 15: stoa.media.v1.LibraryService.CopyMedia:output_type -> stoa.media.v1.CopyMediaResponse
+	8,  // 16: stoa.media.v1.LibraryService.ReadMedia:output_type -> stoa.media.v1.ReadMediaResponse
+	17, // 17: stoa.media.v1.LibraryService.ImportMedia:output_type -> stoa.media.v1.Media
+	11, // 18: stoa.media.v1.LibraryService.ReadCaptions:output_type -> stoa.media.v1.ReadCaptionsResponse
+	14, // 19: stoa.media.v1.LibraryService.ImportCaptions:output_type -> stoa.media.v1.ImportCaptionsResponse
+	16, // 20: stoa.media.v1.LibraryService.DeleteCourseMedia:output_type -> stoa.media.v1.DeleteCourseMediaResponse
+	12, // [12:21] is the sub-list for method output_type
+	3,  // [3:12] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_media_mediapb_library_proto_init() }
@@ -897,7 +1282,7 @@ func file_internal_service_media_mediapb_library_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_media_mediapb_library_proto_rawDesc), len(file_internal_service_media_mediapb_library_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

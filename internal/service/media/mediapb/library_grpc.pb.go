@@ -26,6 +26,8 @@ const (
 	LibraryService_CopyMedia_FullMethodName         = "/stoa.media.v1.LibraryService/CopyMedia"
 	LibraryService_ReadMedia_FullMethodName         = "/stoa.media.v1.LibraryService/ReadMedia"
 	LibraryService_ImportMedia_FullMethodName       = "/stoa.media.v1.LibraryService/ImportMedia"
+	LibraryService_ReadCaptions_FullMethodName      = "/stoa.media.v1.LibraryService/ReadCaptions"
+	LibraryService_ImportCaptions_FullMethodName    = "/stoa.media.v1.LibraryService/ImportCaptions"
 	LibraryService_DeleteCourseMedia_FullMethodName = "/stoa.media.v1.LibraryService/DeleteCourseMedia"
 )
 
@@ -58,6 +60,18 @@ type LibraryServiceClient interface {
 	// Takes in a file for a service, once for its idempotency key. Errors: as
 	// UploadMedia, media.checksum_mismatch (400), media.quota_exceeded (413).
 	ImportMedia(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportMediaRequest, Media], error)
+	// Sends the captions of files of a course to a service, in the order in which
+	// the files are named and then by language. Unknown files, those of other
+	// courses and deleted ones are passed over.
+	ReadCaptions(ctx context.Context, in *ReadCaptionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadCaptionsResponse], error)
+	// Sets captions of files of a course for a service, all or none, in place of
+	// those that a file has in the same language. They are read as PutCaption reads
+	// them, and what is wrong with one is told with its place in the list. Errors:
+	// media.not_found (404) when one of the files is not of the course or was
+	// deleted, media.no_captions (409), caption.malformed, caption.language,
+	// caption.too_large, caption.twice, caption.main_twice (400), caption.too_many
+	// (429).
+	ImportCaptions(ctx context.Context, in *ImportCaptionsRequest, opts ...grpc.CallOption) (*ImportCaptionsResponse, error)
 	// Deletes files of a course for good, at most 1000 a call, for an import or a
 	// copy that has failed: left says that there are more. Those that are not there
 	// are passed over.
@@ -144,6 +158,35 @@ func (c *libraryServiceClient) ImportMedia(ctx context.Context, opts ...grpc.Cal
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LibraryService_ImportMediaClient = grpc.ClientStreamingClient[ImportMediaRequest, Media]
 
+func (c *libraryServiceClient) ReadCaptions(ctx context.Context, in *ReadCaptionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadCaptionsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LibraryService_ServiceDesc.Streams[2], LibraryService_ReadCaptions_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadCaptionsRequest, ReadCaptionsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LibraryService_ReadCaptionsClient = grpc.ServerStreamingClient[ReadCaptionsResponse]
+
+func (c *libraryServiceClient) ImportCaptions(ctx context.Context, in *ImportCaptionsRequest, opts ...grpc.CallOption) (*ImportCaptionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ImportCaptionsResponse)
+	err := c.cc.Invoke(ctx, LibraryService_ImportCaptions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *libraryServiceClient) DeleteCourseMedia(ctx context.Context, in *DeleteCourseMediaRequest, opts ...grpc.CallOption) (*DeleteCourseMediaResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeleteCourseMediaResponse)
@@ -183,6 +226,18 @@ type LibraryServiceServer interface {
 	// Takes in a file for a service, once for its idempotency key. Errors: as
 	// UploadMedia, media.checksum_mismatch (400), media.quota_exceeded (413).
 	ImportMedia(grpc.ClientStreamingServer[ImportMediaRequest, Media]) error
+	// Sends the captions of files of a course to a service, in the order in which
+	// the files are named and then by language. Unknown files, those of other
+	// courses and deleted ones are passed over.
+	ReadCaptions(*ReadCaptionsRequest, grpc.ServerStreamingServer[ReadCaptionsResponse]) error
+	// Sets captions of files of a course for a service, all or none, in place of
+	// those that a file has in the same language. They are read as PutCaption reads
+	// them, and what is wrong with one is told with its place in the list. Errors:
+	// media.not_found (404) when one of the files is not of the course or was
+	// deleted, media.no_captions (409), caption.malformed, caption.language,
+	// caption.too_large, caption.twice, caption.main_twice (400), caption.too_many
+	// (429).
+	ImportCaptions(context.Context, *ImportCaptionsRequest) (*ImportCaptionsResponse, error)
 	// Deletes files of a course for good, at most 1000 a call, for an import or a
 	// copy that has failed: left says that there are more. Those that are not there
 	// are passed over.
@@ -214,6 +269,12 @@ func (UnimplementedLibraryServiceServer) ReadMedia(*ReadMediaRequest, grpc.Serve
 }
 func (UnimplementedLibraryServiceServer) ImportMedia(grpc.ClientStreamingServer[ImportMediaRequest, Media]) error {
 	return status.Error(codes.Unimplemented, "method ImportMedia not implemented")
+}
+func (UnimplementedLibraryServiceServer) ReadCaptions(*ReadCaptionsRequest, grpc.ServerStreamingServer[ReadCaptionsResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadCaptions not implemented")
+}
+func (UnimplementedLibraryServiceServer) ImportCaptions(context.Context, *ImportCaptionsRequest) (*ImportCaptionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ImportCaptions not implemented")
 }
 func (UnimplementedLibraryServiceServer) DeleteCourseMedia(context.Context, *DeleteCourseMediaRequest) (*DeleteCourseMediaResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteCourseMedia not implemented")
@@ -329,6 +390,35 @@ func _LibraryService_ImportMedia_Handler(srv interface{}, stream grpc.ServerStre
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LibraryService_ImportMediaServer = grpc.ClientStreamingServer[ImportMediaRequest, Media]
 
+func _LibraryService_ReadCaptions_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadCaptionsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LibraryServiceServer).ReadCaptions(m, &grpc.GenericServerStream[ReadCaptionsRequest, ReadCaptionsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LibraryService_ReadCaptionsServer = grpc.ServerStreamingServer[ReadCaptionsResponse]
+
+func _LibraryService_ImportCaptions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ImportCaptionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LibraryServiceServer).ImportCaptions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LibraryService_ImportCaptions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LibraryServiceServer).ImportCaptions(ctx, req.(*ImportCaptionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LibraryService_DeleteCourseMedia_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteCourseMediaRequest)
 	if err := dec(in); err != nil {
@@ -371,6 +461,10 @@ var LibraryService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _LibraryService_CopyMedia_Handler,
 		},
 		{
+			MethodName: "ImportCaptions",
+			Handler:    _LibraryService_ImportCaptions_Handler,
+		},
+		{
 			MethodName: "DeleteCourseMedia",
 			Handler:    _LibraryService_DeleteCourseMedia_Handler,
 		},
@@ -385,6 +479,11 @@ var LibraryService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "ImportMedia",
 			Handler:       _LibraryService_ImportMedia_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "ReadCaptions",
+			Handler:       _LibraryService_ReadCaptions_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "internal/service/media/mediapb/library.proto",

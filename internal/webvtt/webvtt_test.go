@@ -1,13 +1,13 @@
-package media_test
+package webvtt_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/stoa-lms/stoa/internal/service/media"
+	"github.com/stoa-lms/stoa/internal/webvtt"
 )
 
-func TestNormalVTT(t *testing.T) {
+func TestNormal(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, want string }{
 		"WebVTT": {
@@ -23,23 +23,23 @@ func TestNormalVTT(t *testing.T) {
 		"no times":       {"WEBVTT\n\nhello\n", ""},
 		"times of words": {"WEBVTT\n\nsoon --> later\nx\n", ""},
 	} {
-		got, err := media.NormalVTT(c.text)
+		got, err := webvtt.Normal(c.text)
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%s: %v\n%s", name, err, got)
 		}
 	}
 }
 
-// FuzzNormalVTT: whatever comes in, what comes out is WebVTT that reads as itself.
-func FuzzNormalVTT(f *testing.F) {
+// FuzzNormal: whatever comes in, what comes out is WebVTT that reads as itself.
+func FuzzNormal(f *testing.F) {
 	f.Add("WEBVTT\n\n00:01.000 --> 00:02.000\n<b>x</b> <\n")
 	f.Add("1\n00:00:01,000 --> 00:00:02,000\nx\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := media.NormalVTT(text)
+		got, err := webvtt.Normal(text)
 		if err != nil {
 			return
 		}
-		again, err := media.NormalVTT(got)
+		again, err := webvtt.Normal(got)
 		if err != nil || again != got || !strings.HasPrefix(got, "WEBVTT\n\n") {
 			t.Errorf("%v\n%q\n%q", err, got, again)
 		}
