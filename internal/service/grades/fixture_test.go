@@ -314,5 +314,3 @@ func halves(homework, exams []string) *coursespb.GradingPolicy {
 		Rounding: &coursespb.Rounding{Mode: "half_even", Places: 2},
 	}
 }
-
-func ptr[T any](v T) *T { return &v }
