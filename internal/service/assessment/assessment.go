@@ -98,6 +98,7 @@ type Service struct {
 	layouts   *otter.Cache[string, *layout]
 	signer    atomic.Pointer[signer]
 	unscored  chan struct{} // has a value when there are attempts to be scored
+	appends   *appends
 }
 
 // forGood returns a cache of what is never changed.
@@ -112,6 +113,7 @@ func New(cfg Config) *Service {
 		accommodations: cfg.Accommodations, items: cfg.Items, wrong: cfg.Wrong, quizVersions: newQuizVersions(), unprepared: make(chan struct{}, 1),
 		vault: cfg.Vault, questions: forGood[compiledKey, *question.Question](20_000), layouts: forGood[string, *layout](20_000), unscored: make(chan struct{}, 1),
 	}
+	s.appends = &appends{service: s}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
