@@ -114,6 +114,7 @@ type Service struct {
 	layouts   *otter.Cache[string, *layout]
 	signer    atomic.Pointer[signer]
 	unscored  chan struct{} // has a value when there are attempts to be scored
+	appends   *appends
 }
 
 // forGood returns a cache of what is never changed.
@@ -131,6 +132,7 @@ func New(cfg Config) *Service {
 	s.files, s.similarity, s.markdown = cfg.Files, cfg.Similarity, markdown.New()
 	s.assignmentVersions = forGood[assignmentVersionKey, *assignmentVersion](2_000)
 	s.unfiled, s.unchecked, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, maxFeedbackArchives)
+	s.appends = &appends{service: s}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
