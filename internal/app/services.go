@@ -96,7 +96,7 @@ var all = []service{
 		s := media.New(media.Config{
 			DB: db, Log: p.log, Bucket: bucket, Key: [32]byte(key), MaxSize: p.cfg.MaxUpload.V,
 			UploadLifetime: p.cfg.MediaUploadLifetime.V, Limits: media.Limits{
-				CourseQuota: p.cfg.MediaCourseQuota.V, AccountQuota: p.cfg.MediaAccountQuota.V,
+				CourseQuota: p.cfg.MediaCourseQuota.V, AccountQuota: p.cfg.MediaAccountQuota.V, SubmissionQuota: p.cfg.SubmissionQuota.V,
 				CourseUploads: int(p.cfg.MediaCourseUploads.V), AccountUploads: int(p.cfg.MediaAccountUploads.V),
 			},
 			Checker: p.permissions, Scanner: scanner, Workers: int(p.cfg.MediaWorkers.V), TempDir: p.cfg.MediaTempDir,
@@ -124,9 +124,24 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{assessment.Schema, new(assessment.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
-		s := assessment.New(assessment.Config{DB: db, Log: p.log})
+		vault, err := secret.NewVault(p.secrets, db)
+		if err != nil {
+			return started{}, err
+		}
+		s := assessment.New(assessment.Config{
+			DB: db, Log: p.log, Vault: vault,
+			Access:         accesspb.NewAccessServiceClient(p.conn("assessment", "access")),
+			Accommodations: accesspb.NewAccommodationServiceClient(p.conn("assessment", "access")),
+			Items:          learningpb.NewItemServiceClient(p.conn("assessment", "learning")), Wrong: p.limiter,
+			Media:   mediapb.NewMediaServiceClient(p.conn("assessment", "media")),
+			Library: mediapb.NewLibraryServiceClient(p.conn("assessment", "media")),
+			Files:   mediapb.NewSubmissionFileServiceClient(p.conn("assessment", "media")),
+			Similarity: &assessment.Similarity{
+				URL: p.cfg.SimilarityURL, Secret: []byte(p.cfg.SimilaritySecret), PublicURL: p.publicURL(),
+			},
+		})
 		s.Register(p.server)
-		return started{s.Handlers(), nil}, nil
+		return started{s.Handlers(), s.Run}, nil
 	}},
 	{grades.Schema, new(grades.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
 		learns := p.conn("grades", "learning")

@@ -131,7 +131,6 @@ func (c call) value(n *naive) *big.Rat {
 type course struct {
 	policy    *gradebook.Policy
 	exprs     map[string]expr
-	ofDrops   bool // whether a formula names a category in which something is dropped
 	overrides bool
 }
 
@@ -227,7 +226,7 @@ func (d drawing) course() course {
 			it.Period = p.Periods[rapid.IntRange(0, len(p.Periods)-1).Draw(d.t, "period")].Key
 		}
 		if !d.simple && i > 0 && d.chance(20, "calculated") {
-			e := d.expr(p, i, 3, &c)
+			e := d.expr(p, i, 3)
 			it.Formula, c.exprs[it.ID] = e.text(), e
 		}
 		p.Items = append(p.Items, it)
@@ -269,6 +268,7 @@ func (d drawing) categories(p *gradebook.Policy) {
 			if g.Method != gradebook.Points || g.Curve != nil || g.Cap != nil || d.chance(20, "worth") {
 				g.Points = new(d.number("category points", "10", "25", "100"))
 			}
+		default:
 		}
 		method[g.Key] = g.Method
 		p.Categories = append(p.Categories, g)
@@ -284,18 +284,8 @@ func (d drawing) categories(p *gradebook.Policy) {
 	}
 }
 
-// dropsIn tells whether a category has a drop rule in it.
-func dropsIn(p *gradebook.Policy, key string) bool {
-	for _, c := range p.Categories {
-		if (c.Key == key || c.Parent == key) && c.DropLowest+c.DropHighest+c.KeepHighest > 0 || c.Parent == key && dropsIn(p, c.Key) {
-			return true
-		}
-	}
-	return false
-}
-
 // expr draws a formula over items before one, so that there is no circle.
-func (d drawing) expr(p *gradebook.Policy, before, depth int, c *course) expr {
+func (d drawing) expr(p *gradebook.Policy, before, depth int) expr {
 	if depth == 0 || d.chance(30, "leaf") {
 		if d.chance(25, "constant") {
 			return constant{rapid.Int64Range(0, 3).Draw(d.t, "n")}
@@ -313,7 +303,7 @@ func (d drawing) expr(p *gradebook.Policy, before, depth int, c *course) expr {
 	}
 	e := call{name: name}
 	for range count {
-		e.of = append(e.of, d.expr(p, before, depth-1, c))
+		e.of = append(e.of, d.expr(p, before, depth-1))
 	}
 	return e
 }

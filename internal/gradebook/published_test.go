@@ -110,11 +110,13 @@ func TestPublishedTotals(t *testing.T) {
 		"Canvas, weighted":             {inPeriods(muted(weighted(), w("45"), w("55")), nil, nil), "77.85 77.85 90.99 58.45"},
 		"Canvas, periods of 25 and 75": {withUngraded, "76.79 62.64 89.48 47.32"},
 		// The same file: "correctly rounds weighted assignment groups by percent".
-		"Canvas, six weights": {weighted().
-			category(gradebook.Category{Key: "a", Weight: w("12")}, "11.8/12").category(gradebook.Category{Key: "b", Weight: w("10")}, "82/82").
-			category(gradebook.Category{Key: "c", Weight: w("15")}, "89.5/100").category(gradebook.Category{Key: "d", Weight: w("21")}, "85/100").
-			category(gradebook.Category{Key: "e", Weight: w("21")}, "85/100").category(gradebook.Category{Key: "f", Weight: w("21")}, "83/100"),
-			"88.36 88.36 88.36 88.36"},
+		"Canvas, six weights": {
+			weighted().
+				category(gradebook.Category{Key: "a", Weight: w("12")}, "11.8/12").category(gradebook.Category{Key: "b", Weight: w("10")}, "82/82").
+				category(gradebook.Category{Key: "c", Weight: w("15")}, "89.5/100").category(gradebook.Category{Key: "d", Weight: w("21")}, "85/100").
+				category(gradebook.Category{Key: "e", Weight: w("21")}, "85/100").category(gradebook.Category{Key: "f", Weight: w("21")}, "83/100"),
+			"88.36 88.36 88.36 88.36",
+		},
 		// The same file: weights of 9.9 and 23.1 with nothing beside; 67 are empty here.
 		"Canvas, empty weights": {weighted().
 			category(gradebook.Category{Key: "a", Weight: w("9.9")}, "75/100").category(gradebook.Category{Key: "b", Weight: w("23.1")}, "53.75/100").

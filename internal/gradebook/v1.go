@@ -263,7 +263,7 @@ func (r *run1) override(category, period string) *Override {
 	var found *Override
 	for i := range r.row.Overrides {
 		o := &r.row.Overrides[i]
-		if o.Category == category && o.Period == period && !(o.Hidden && r.seen == Posted) {
+		if o.Category == category && o.Period == period && (r.seen == Full || !o.Hidden) {
 			found = o
 		}
 	}

@@ -1,6 +1,10 @@
 package gradebook
 
-import "github.com/stoa-lms/stoa/internal/exact"
+import (
+	"slices"
+
+	"github.com/stoa-lms/stoa/internal/exact"
+)
 
 // member is a category whose points are added up with those around it.
 type member struct {
@@ -196,8 +200,8 @@ func (g *group) drops() bool { return g.lowest > 0 || g.highest > 0 || g.best > 
 
 // fold makes percentages of what was added up, the innermost first.
 func (r *run1) fold(extra exact.Number) {
-	for k := len(r.members) - 1; k >= 0; k-- {
-		g := r.members[k].group
+	for k, m := range slices.Backward(r.members) {
+		g := m.group
 		made, out := &r.b.group[g], &r.groups[g]
 		if made.method == Points {
 			out.Earned, out.Possible, out.possible = out.n, out.d, out.d

@@ -95,7 +95,7 @@ func (r *run1) itemNode(i int) int {
 	}
 	id, m, of, p := r.b.policy.Items[i].ID, r.mark(i), r.b.item[i].of, &r.b.policy
 	points := r.view.Items[i].Points
-	node := none
+	var node int
 	switch {
 	case m.Status == Excused:
 		node = r.note(func() Node { return Node{Kind: "excused", Ref: id, Formula: "given", Empty: true} })

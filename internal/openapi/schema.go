@@ -209,6 +209,7 @@ func limit(schema *spec.Schema, rules protoreflect.Message, prefix string) (err 
 		name := prefix + string(rule.Name())
 		switch name {
 		case "required": // told by the message
+		case "ignore": // its handler holds each to the same rules
 		case "string", "int32", "int64", "repeated":
 			err = limit(schema, v.Message(), name+".")
 		case "repeated.items":

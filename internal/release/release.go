@@ -222,6 +222,21 @@ func (r *Rule) Needs() Needs {
 	return out
 }
 
+// Items returns the items that the rule asks about, as often as it does.
+func (r *Rule) Items() []string {
+	if r == nil {
+		return nil
+	}
+	var out []string
+	r.root.anyNode(func(n *node) bool {
+		if n.kind == completed || n.kind == score {
+			out = append(out, n.ids...)
+		}
+		return false
+	})
+	return out
+}
+
 // Facts are what rules ask about one person in one course.
 type Facts struct {
 	EnrolledAt time.Time          // zero for who is not enrolled
@@ -393,4 +408,13 @@ func (n *node) blame(f *Facts, at time.Time, want, tell bool, d *Decision) {
 			part.blame(f, at, wanted, tell, d)
 		}
 	}
+}
+
+// Next returns when time alone next opens what is under a rule, and when it next
+// closes it; zero for never. What is closed now closes after it has opened.
+func Next(r *Rule, f *Facts, at time.Time) (opens, closes time.Time) {
+	if r == nil {
+		return opens, closes
+	}
+	return r.root.next(f, at)
 }

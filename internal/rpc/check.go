@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -131,7 +132,7 @@ func textFields(md protoreflect.MessageDescriptor) []textField {
 	var fields []textField
 	for i := range md.Fields().Len() {
 		fd := md.Fields().Get(i)
-		if fd.Kind() != protoreflect.StringKind && fd.Message() == nil {
+		if fd.Kind() != protoreflect.StringKind && fd.Message() == nil || byHandler(fd) {
 			continue
 		}
 		kind, _ := proto.GetExtension(fd.Options(), authpb.E_Id).(string)
@@ -139,6 +140,13 @@ func textFields(md protoreflect.MessageDescriptor) []textField {
 	}
 	textFieldsOf.Store(md, fields)
 	return fields
+}
+
+// byHandler reports whether the contract leaves what is in a list to the handler,
+// which looks at each by itself with [Check].
+func byHandler(fd protoreflect.FieldDescriptor) bool {
+	rules, _ := proto.GetExtension(fd.Options(), validate.E_Field).(*validate.FieldRules)
+	return rules.GetRepeated().GetItems().GetIgnore() == validate.Ignore_IGNORE_ALWAYS
 }
 
 // control characters have no place in text, but for tab and line ends.

@@ -498,7 +498,8 @@ func (x *QuestionHint) GetShowCount() bool {
 
 // Values that are drawn for each attempt from its seed: each of a range by itself,
 // those of the rows together. What is drawn fulfils the constraints and makes every
-// formula a number.
+// formula a number. All formulas together take at most about fifty calls of functions
+// such as sin or exp.
 type QuestionVariables struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What there is, at most 30, by different names.
@@ -1599,7 +1600,8 @@ func (x *NumberRules) GetNoGrouping() bool {
 // constants pi and e, and the functions abs, acos, asin, atan, atan2, ceil, cbrt,
 // cos, cosh, deg2rad, exp, floor, ln, log (of base e), log10, log2, max, min, mod,
 // pow, rad2deg, round(x, places), sign, sin, sinh, sqrt, tan, tanh and trunc. They are
-// evaluated in decimals of 34 digits: the same digits everywhere.
+// evaluated in decimals of 34 digits, and what they make is rounded to 30: the same
+// digits everywhere. One of -1e-30 to 1e-30 that a sine or a cosine makes is 0.
 type CalculatedQuestion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In this order; the first that fits counts. 1 to 20, one of them with the
@@ -2015,7 +2017,7 @@ func (x *MatchingChoice) GetText() string {
 	return ""
 }
 
-// Bring items into their order. They are always shown in another.
+// Bring items into their order. They are shown in a random one.
 type OrderingQuestion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the order that is right; 2 to 50.
@@ -5990,7 +5992,12 @@ type Outcome struct {
 	// Marks: what who marked it says, Markdown.
 	Comment string `protobuf:"bytes,17,opt,name=comment,proto3" json:"comment,omitempty"`
 	// The pictures that its texts name, without repetition.
-	MediaIds      []string `protobuf:"bytes,18,rep,name=media_ids,json=mediaIds,proto3" json:"media_ids,omitempty"`
+	MediaIds []string `protobuf:"bytes,18,rep,name=media_ids,json=mediaIds,proto3" json:"media_ids,omitempty"`
+	// Correctness: how many parts were right, where a hint shows it; 0 otherwise.
+	RightParts int32 `protobuf:"varint,19,opt,name=right_parts,json=rightParts,proto3" json:"right_parts,omitempty"`
+	// Correctness: the answer to go on with in the next try, where a hint has taken
+	// out what was wrong; absent otherwise.
+	Kept          *Answer `protobuf:"bytes,20,opt,name=kept,proto3" json:"kept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6151,10 +6158,25 @@ func (x *Outcome) GetMediaIds() []string {
 	return nil
 }
 
+func (x *Outcome) GetRightParts() int32 {
+	if x != nil {
+		return x.RightParts
+	}
+	return 0
+}
+
+func (x *Outcome) GetKept() *Answer {
+	if x != nil {
+		return x.Kept
+	}
+	return nil
+}
+
 // A part of an outcome: a stem, a gap, an item, an option, a region, or all of it.
 type OutcomePart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its key; empty where it is all of the question.
+	// Its key; empty where it is all of the question. A mark that hits no region has its
+	// place, as "450,300".
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// Correctness: "right", "partly", "wrong", "unanswered" or "needs_marking".
 	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
@@ -6776,7 +6798,7 @@ const file_internal_question_questionpb_question_proto_rawDesc = "" +
 	"\x05marks\x18\x01 \x01(\bR\x05marks\x12 \n" +
 	"\vcorrectness\x18\x02 \x01(\bR\vcorrectness\x12\x1a\n" +
 	"\bfeedback\x18\x03 \x01(\bR\bfeedback\x12!\n" +
-	"\fright_answer\x18\x04 \x01(\bR\vrightAnswer\"\xd4\x04\n" +
+	"\fright_answer\x18\x04 \x01(\bR\vrightAnswer\"\xa3\x05\n" +
 	"\aOutcome\x12\x16\n" +
 	"\x06engine\x18\x01 \x01(\x05R\x06engine\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x14\n" +
@@ -6799,7 +6821,10 @@ const file_internal_question_questionpb_question_proto_rawDesc = "" +
 	"right_text\x18\x0f \x01(\tR\trightText\x123\n" +
 	"\x05lines\x18\x10 \x03(\v2\x1d.stoa.question.v1.OutcomeLineR\x05lines\x12\x18\n" +
 	"\acomment\x18\x11 \x01(\tR\acomment\x12&\n" +
-	"\tmedia_ids\x18\x12 \x03(\tB\t\xb2\xd4\x18\x05mediaR\bmediaIds\"\xba\x01\n" +
+	"\tmedia_ids\x18\x12 \x03(\tB\t\xb2\xd4\x18\x05mediaR\bmediaIds\x12\x1f\n" +
+	"\vright_parts\x18\x13 \x01(\x05R\n" +
+	"rightParts\x12,\n" +
+	"\x04kept\x18\x14 \x01(\v2\x18.stoa.question.v1.AnswerR\x04kept\"\xba\x01\n" +
 	"\vOutcomePart\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1a\n" +
@@ -7008,11 +7033,12 @@ var file_internal_question_questionpb_question_proto_depIdxs = []int32{
 	78, // 93: stoa.question.v1.Outcome.parts:type_name -> stoa.question.v1.OutcomePart
 	43, // 94: stoa.question.v1.Outcome.right_answer:type_name -> stoa.question.v1.Answer
 	79, // 95: stoa.question.v1.Outcome.lines:type_name -> stoa.question.v1.OutcomeLine
-	96, // [96:96] is the sub-list for method output_type
-	96, // [96:96] is the sub-list for method input_type
-	96, // [96:96] is the sub-list for extension type_name
-	96, // [96:96] is the sub-list for extension extendee
-	0,  // [0:96] is the sub-list for field type_name
+	43, // 96: stoa.question.v1.Outcome.kept:type_name -> stoa.question.v1.Answer
+	97, // [97:97] is the sub-list for method output_type
+	97, // [97:97] is the sub-list for method input_type
+	97, // [97:97] is the sub-list for extension type_name
+	97, // [97:97] is the sub-list for extension extendee
+	0,  // [0:97] is the sub-list for field type_name
 }
 
 func init() { file_internal_question_questionpb_question_proto_init() }

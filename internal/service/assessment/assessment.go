@@ -1,26 +1,49 @@
 // Package assessment owns questions, quizzes and exams, and what students answered in
 // them: the log of each attempt, and the marks that follow from it.
 //
-// It answers assessmentpb.QuizService.
+// It answers assessmentpb.BankService: the banks of questions, their versions, and
+// with which courses they are shared; assessmentpb.QuizService: quizzes as their authors
+// see them; assessmentpb.MyQuizService: as those who take them do;
+// assessmentpb.AttemptService: attempts, the log of answers, and receipts;
+// assessmentpb.AssignmentService: assignments as their authors see them;
+// assessmentpb.MySubmissionService: as those who hand in do; and
+// assessmentpb.SubmissionService: what was handed in, for those who read and mark it.
 //
-// It sends nothing yet.
+// It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
+// which says that something was handed in.
 //
-// It hears courses' CoursePublished: where in a course quizzes and assignments stand.
+// It hears courses' CoursePublished: where in a course quizzes and assignments stand,
+// and ActivitiesCopied: which quizzes copies of courses show;
+// access's EnrollmentStarted, EnrollmentEnded and EnrollmentResumed, for whom attempts
+// are made ahead, and AccommodationChanged, for whom anew; learning's
+// DeadlinesChanged, for whom quizzes are due at another time; and grades'
+// PostingChanged, which says whose grades may be shown.
 //
-// It calls nobody.
+// It calls access (who may do something in another course, how exams are eased for
+// people), learning (what is open to whom, and by when it is due) and media (pictures
+// of questions).
 package assessment
 
 import (
 	"embed"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
+	"github.com/maypok86/otter/v2"
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/markdown"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/question"
+	"github.com/stoa-lms/stoa/internal/secret"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
+	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
+	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
 //go:embed migrations/*.sql
@@ -40,6 +63,23 @@ var (
 type Config struct {
 	DB  *pg.DB // the schema "assessment"
 	Log *slog.Logger
+	// Access says who may share a bank with which course, and Accommodations how exams
+	// are eased for people; nil when nobody's are.
+	Access         accesspb.AccessServiceClient
+	Accommodations accesspb.AccommodationServiceClient
+	// Items says what is open to whom.
+	Items learningpb.ItemServiceClient
+	// Wrong counts wrong passwords of quizzes; nobody does when nil.
+	Wrong cache.Attempts
+	// Files has what students hand in and are given back.
+	Files mediapb.SubmissionFileServiceClient
+	// Similarity compares what is handed in with others' work; nil where nobody does.
+	Similarity *Similarity
+	// Media and Library have the pictures of questions.
+	Media   mediapb.MediaServiceClient
+	Library mediapb.LibraryServiceClient
+	// Vault seals the keys that receipts are signed with; none is signed when nil.
+	Vault *secret.Vault
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
@@ -49,11 +89,51 @@ type Service struct {
 	db  *pg.DB
 	log *slog.Logger
 	now func() time.Time
+
+	accommodations accesspb.AccommodationServiceClient
+	items          learningpb.ItemServiceClient
+	wrong          cache.Attempts
+	door           doorman
+	quizVersions   *otter.Cache[quizVersionKey, *quizVersion]
+	unprepared     chan struct{} // has a value when there is something to prepare
+
+	access  accesspb.AccessServiceClient
+	media   mediapb.MediaServiceClient
+	library mediapb.LibraryServiceClient
+
+	files              mediapb.SubmissionFileServiceClient
+	similarity         *Similarity
+	markdown           *markdown.Renderer
+	assignmentVersions *otter.Cache[assignmentVersionKey, *assignmentVersion]
+	unfiled            chan struct{} // has a value when files are to be kept or dropped
+	unchecked          chan struct{} // has a value when work is to be compared
+	archives           chan struct{} // has room for archives of feedback that are read
+
+	vault     *secret.Vault
+	questions *otter.Cache[compiledKey, *question.Question]
+	layouts   *otter.Cache[string, *layout]
+	signer    atomic.Pointer[signer]
+	unscored  chan struct{} // has a value when there are attempts to be scored
+}
+
+// forGood returns a cache of what is never changed.
+func forGood[K comparable, V any](most int) *otter.Cache[K, V] {
+	return otter.Must(&otter.Options[K, V]{MaximumSize: most})
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now}
+	s := &Service{
+		db: cfg.DB, log: cfg.Log, now: cfg.Now, access: cfg.Access, media: cfg.Media, library: cfg.Library,
+		accommodations: cfg.Accommodations, items: cfg.Items, wrong: cfg.Wrong, quizVersions: newQuizVersions(), unprepared: make(chan struct{}, 1),
+		vault: cfg.Vault, questions: forGood[compiledKey, *question.Question](20_000), layouts: forGood[string, *layout](20_000), unscored: make(chan struct{}, 1),
+	}
+	s.files, s.similarity, s.markdown = cfg.Files, cfg.Similarity, markdown.New()
+	s.assignmentVersions = forGood[assignmentVersionKey, *assignmentVersion](2_000)
+	s.unfiled, s.unchecked, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, maxFeedbackArchives)
+	if s.log == nil {
+		s.log = slog.Default()
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -65,13 +145,31 @@ func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Microsec
 
 // Register adds the service's RPCs to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
+	assessmentpb.RegisterBankServiceServer(r, &bankServer{service: s})
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
+	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})
+	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})
+	assessmentpb.RegisterAssignmentServiceServer(r, &assignmentServer{service: s})
+	assessmentpb.RegisterMySubmissionServiceServer(r, &mySubmissionServer{service: s})
+	assessmentpb.RegisterSubmissionServiceServer(r, &submissionServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished),
+		bus.Copy(s.activitiesCopied),
+		bus.Copy(s.enrollmentStarted),
+		bus.Copy(s.enrollmentEnded),
+		bus.Copy(s.enrollmentResumed),
+		bus.Copy(s.easedAnew),
+		bus.Copy(s.postingChanged),
+		bus.Copy(s.deadlinesChanged),
+		bus.Copy(s.accountCreated),
+		bus.Copy(s.accountUpdated),
+		bus.Copy(s.groupChanged),
+		bus.Copy(s.groupMembershipChanged),
+		bus.Copy(s.cohortMembershipChanged),
 	}
 }
 

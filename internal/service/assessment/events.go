@@ -2,6 +2,7 @@ package assessment
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,6 +16,7 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 	var (
 		ids, refs, kinds, titles []string
 		schedules                [][]byte
+		opens                    []*time.Time
 	)
 	for _, it := range e.GetItems() {
 		if it.GetKind() != "quiz" && it.GetKind() != "assignment" {
@@ -29,17 +31,23 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 		}
 		ids, refs, kinds = append(ids, it.GetId()), append(refs, it.GetActivityRef()), append(kinds, it.GetKind())
 		titles, schedules = append(titles, it.GetTitle()), append(schedules, schedule)
+		opens = append(opens, momentOf(it.GetSchedule().GetAvailableFrom().GetAt()))
 	}
 	if _, err := tx.Exec(ctx, `
-		INSERT INTO placement (course_id, item_id, ref, kind, title, schedule, sequence, present)
-		SELECT $1, i.item_id, i.ref, i.kind, i.title, i.schedule, $2, true
-		FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[]) AS i (item_id, ref, kind, title, schedule)
+		INSERT INTO placement (course_id, item_id, ref, kind, title, schedule, opens_at, sequence, present)
+		SELECT $1, i.item_id, i.ref, i.kind, i.title, i.schedule, i.opens_at, $2, true
+		FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::timestamptz[]) AS i (item_id, ref, kind, title, schedule, opens_at)
 		ON CONFLICT ON CONSTRAINT placement_pkey DO UPDATE
-		SET ref = EXCLUDED.ref, kind = EXCLUDED.kind, title = EXCLUDED.title, schedule = EXCLUDED.schedule, sequence = EXCLUDED.sequence, present = true
+		SET ref = EXCLUDED.ref, kind = EXCLUDED.kind, title = EXCLUDED.title, schedule = EXCLUDED.schedule, opens_at = EXCLUDED.opens_at,
+			sequence = EXCLUDED.sequence, present = true
 		WHERE placement.sequence < EXCLUDED.sequence`,
-		e.GetCourseId(), e.GetSequence(), ids, refs, kinds, titles, schedules); err != nil {
+		e.GetCourseId(), e.GetSequence(), ids, refs, kinds, titles, schedules, opens); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, `UPDATE placement SET present = false, sequence = $2 WHERE course_id = $1 AND sequence < $2`, e.GetCourseId(), e.GetSequence())
-	return err
+	if _, err := tx.Exec(ctx, `UPDATE placement SET present = false, sequence = $2 WHERE course_id = $1 AND sequence < $2`, e.GetCourseId(), e.GetSequence()); err != nil {
+		return err
+	}
+	// What was made ahead for a quiz that its item does not show any more.
+	return dropPrepared(ctx, tx, `NOT preview AND quiz_id IN (SELECT id FROM quiz WHERE course_id = $1) AND EXISTS (
+		SELECT FROM placement p WHERE p.course_id = $1 AND p.item_id = attempt.item_id AND p.ref <> attempt.quiz_id)`, e.GetCourseId())
 }

@@ -1,6 +1,34 @@
 -- What the migrations make of the schema "assessment". Generated; do not edit:
 -- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
 
+CREATE TABLE accommodation_task (
+	account_id text COLLATE "C" NOT NULL,
+	version bigint NOT NULL DEFAULT 1,
+	retry_at timestamp with time zone NOT NULL,
+	CONSTRAINT accommodation_task_pkey PRIMARY KEY (account_id)
+);
+CREATE INDEX accommodation_task_due ON accommodation_task USING btree (retry_at);
+COMMENT ON TABLE accommodation_task IS 'Accounts for whom something was eased, and whose running attempts have to follow. Gone once they have. Personal data: the id.';
+
+CREATE TABLE answer_acceptance (
+	attempt_id text COLLATE "C" NOT NULL,
+	seq bigint NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	reason text NOT NULL,
+	accepted_at timestamp with time zone NOT NULL,
+	CONSTRAINT answer_acceptance_pkey PRIMARY KEY (attempt_id, seq),
+	CONSTRAINT answer_acceptance_operation FOREIGN KEY (attempt_id, seq) REFERENCES answer_operation(attempt_id, seq)
+);
+CREATE OR REPLACE FUNCTION only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION 'the log of answers only grows: %', TG_TABLE_NAME;
+END $function$;
+CREATE TRIGGER answer_acceptance_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON answer_acceptance FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
+COMMENT ON TABLE answer_acceptance IS 'Operations that staff had count although they were too late or refused. Appended to and never changed. Personal data of the account that decided: its id and its reason. Kept with the attempt.';
+
 CREATE TABLE answer_operation (
 	attempt_id text COLLATE "C" NOT NULL,
 	seq bigint NOT NULL,
@@ -12,17 +40,98 @@ CREATE TABLE answer_operation (
 	client_time timestamp with time zone,
 	received_at timestamp with time zone NOT NULL,
 	verdict text COLLATE "C" NOT NULL,
+	page integer NOT NULL DEFAULT 0,
+	code text COLLATE "C" NOT NULL DEFAULT ''::text,
 	CONSTRAINT answer_operation_pkey PRIMARY KEY (attempt_id, seq),
 	CONSTRAINT answer_operation_once UNIQUE (attempt_id, client_id, client_seq),
-	CONSTRAINT answer_operation_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id)
+	CONSTRAINT answer_operation_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id),
+	CONSTRAINT answer_operation_verdict CHECK ((verdict = ANY (ARRAY['accepted'::text, 'late'::text, 'overtaken'::text, 'too_late'::text, 'refused'::text])))
 );
+CREATE OR REPLACE FUNCTION only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION 'the log of answers only grows: %', TG_TABLE_NAME;
+END $function$;
+CREATE TRIGGER answer_operation_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON answer_operation FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
 COMMENT ON TABLE answer_operation IS 'The log of what students answered, appended to and never changed: what an attempt''s state and score are made of. Personal data of the account whose attempt it is: their answers, and when they gave them. Kept with the attempt.';
 COMMENT ON COLUMN answer_operation.seq IS 'Its number in the attempt, from 1 without gaps, in the order of arrival.';
 COMMENT ON COLUMN answer_operation.client_id IS 'The device or tab that sent it, as it calls itself, or "server".';
-COMMENT ON COLUMN answer_operation.client_seq IS 'Its number at the client, from 1.';
+COMMENT ON COLUMN answer_operation.client_seq IS 'Its number at the client, from 1; of the server''s own, seq.';
 COMMENT ON COLUMN answer_operation.slot IS 'The question; 0 for the attempt as a whole.';
-COMMENT ON COLUMN answer_operation.value IS 'The canonical JSON of what was given.';
-COMMENT ON COLUMN answer_operation.verdict IS 'Whether it counts: accepted, late (came in the time of grace and counts), too_late (does not count), refused (of a part that is closed).';
+COMMENT ON COLUMN answer_operation.value IS 'The canonical JSON of what was given, as docs/answers.md says; null where nothing is.';
+COMMENT ON COLUMN answer_operation.verdict IS 'What was told: accepted, late (came in the time of grace and counts), overtaken (the same client had sent a newer answer), too_late, refused (of a part that is closed). The last three do not count, but for what answer_acceptance says.';
+COMMENT ON COLUMN answer_operation.page IS 'The page that was gone on to; 0 for all other kinds.';
+COMMENT ON COLUMN answer_operation.code IS 'Why it does not count.';
+
+CREATE TABLE assignment (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	title text NOT NULL,
+	draft bytea NOT NULL,
+	revision bigint NOT NULL DEFAULT 1,
+	published_revision bigint NOT NULL DEFAULT 0,
+	version integer NOT NULL DEFAULT 0,
+	edited_by text COLLATE "C" NOT NULL,
+	edited_at timestamp with time zone NOT NULL,
+	created_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	updated_at timestamp with time zone NOT NULL,
+	copied_from text COLLATE "C" NOT NULL DEFAULT ''::text,
+	deleted_at timestamp with time zone,
+	CONSTRAINT assignment_pkey PRIMARY KEY (id)
+);
+CREATE INDEX assignment_of_course ON assignment USING btree (course_id, id) WHERE (deleted_at IS NULL);
+COMMENT ON TABLE assignment IS 'The assignments of courses, as their authors are changing them. Personal data of the accounts that made one and changed it last: their ids. Kept as long as the course.';
+COMMENT ON COLUMN assignment.draft IS 'The stoa.assessment.v1.AssignmentSettings that are edited, in binary form.';
+COMMENT ON COLUMN assignment.version IS 'The version that is handed in to; 0 while there is none.';
+
+CREATE TABLE assignment_mark (
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	assignment_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	assignment_version integer NOT NULL DEFAULT 0,
+	state text COLLATE "C" NOT NULL DEFAULT 'none'::text,
+	source_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	source_number integer NOT NULL DEFAULT 0,
+	points text COLLATE "C" NOT NULL DEFAULT ''::text,
+	max_points text COLLATE "C" NOT NULL DEFAULT ''::text,
+	submitted_at timestamp with time zone,
+	late_seconds bigint NOT NULL DEFAULT 0,
+	attempts integer NOT NULL DEFAULT 0,
+	marked_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	version bigint NOT NULL DEFAULT 0,
+	first_submitted_at timestamp with time zone,
+	result_version bigint NOT NULL DEFAULT 0,
+	CONSTRAINT assignment_mark_pkey PRIMARY KEY (course_id, item_id, account_id),
+	CONSTRAINT assignment_mark_state CHECK ((state = ANY (ARRAY['none'::text, 'submitted'::text, 'marked'::text])))
+);
+CREATE INDEX assignment_mark_of ON assignment_mark USING btree (assignment_id, assignment_version);
+COMMENT ON TABLE assignment_mark IS 'What counts of what somebody handed in at an item, as the gradebook was told last. Personal data of the account: its mark. Kept as grades of record as long as the course.';
+COMMENT ON COLUMN assignment_mark.assignment_version IS 'The version whose settings made it.';
+COMMENT ON COLUMN assignment_mark.version IS 'Of the MarkChanged that told it.';
+COMMENT ON COLUMN assignment_mark.result_version IS 'Of the ActivityResultChanged that told first_submitted_at.';
+
+CREATE TABLE assignment_remark (
+	assignment_id text COLLATE "C" NOT NULL,
+	CONSTRAINT assignment_remark_pkey PRIMARY KEY (assignment_id)
+);
+COMMENT ON TABLE assignment_remark IS 'Assignments that were published anew, whose marks follow. Gone once they have. No personal data.';
+
+CREATE TABLE assignment_version (
+	assignment_id text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	title text NOT NULL,
+	settings bytea NOT NULL,
+	message text NOT NULL DEFAULT ''::text,
+	created_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT assignment_version_pkey PRIMARY KEY (assignment_id, version),
+	CONSTRAINT assignment_version_assignment FOREIGN KEY (assignment_id) REFERENCES assignment(id)
+);
+COMMENT ON TABLE assignment_version IS 'What of an assignment was published, never changed: what is handed in names one. Personal data of the account that published it: its id. Kept as long as the assignment.';
 
 CREATE TABLE attempt (
 	id text COLLATE "C" NOT NULL,
@@ -53,27 +162,71 @@ CREATE TABLE attempt (
 	points numeric(20,6),
 	max_points numeric(20,6) NOT NULL,
 	revision bigint NOT NULL DEFAULT 1,
+	time_percent integer NOT NULL DEFAULT 100,
+	overtime text COLLATE "C" NOT NULL DEFAULT 'submit'::text,
+	grace interval NOT NULL DEFAULT '00:00:00'::interval,
+	breaks boolean NOT NULL DEFAULT false,
+	paused_at timestamp with time zone,
+	paused_by text COLLATE "C",
+	paused_time interval NOT NULL DEFAULT '00:00:00'::interval,
+	left_at_pause interval,
+	closes_at timestamp with time zone GENERATED ALWAYS AS (COALESCE(grace_until, expires_at)) STORED,
+	page integer NOT NULL DEFAULT 0,
+	clients jsonb NOT NULL DEFAULT '[]'::jsonb,
+	uncounted integer NOT NULL DEFAULT 0,
+	notices integer NOT NULL DEFAULT 0,
+	scored_at timestamp with time zone,
+	score_after timestamp with time zone,
 	CONSTRAINT attempt_pkey PRIMARY KEY (id),
 	CONSTRAINT attempt_number UNIQUE (quiz_id, item_id, account_id, preview, number),
+	CONSTRAINT attempt_overtime CHECK ((overtime = ANY (ARRAY['submit'::text, 'grace'::text, 'abandon'::text]))),
 	CONSTRAINT attempt_started CHECK (((state = 'prepared'::text) OR (started_at IS NOT NULL))),
 	CONSTRAINT attempt_state CHECK ((state = ANY (ARRAY['prepared'::text, 'in_progress'::text, 'submitted'::text, 'graded'::text, 'abandoned'::text]))),
-	CONSTRAINT attempt_submitted CHECK (((state = ANY (ARRAY['submitted'::text, 'graded'::text])) = (submitted_at IS NOT NULL)))
-);
-CREATE INDEX attempt_expiring ON attempt USING btree (expires_at) WHERE ((state = 'in_progress'::text) AND (expires_at IS NOT NULL));
+	CONSTRAINT attempt_submitted CHECK (((state = ANY (ARRAY['submitted'::text, 'graded'::text])) = (submitted_at IS NOT NULL))),
+	CONSTRAINT attempt_time_percent CHECK (((time_percent >= 100) AND (time_percent <= 500)))
+) WITH (fillfactor=70);
+CREATE INDEX attempt_closing ON attempt USING btree (closes_at) WHERE ((state = 'in_progress'::text) AND (closes_at IS NOT NULL));
 CREATE INDEX attempt_of_account ON attempt USING btree (account_id, started_at DESC, id DESC);
+CREATE INDEX attempt_of_account_prepared ON attempt USING btree (account_id, course_id) WHERE (state = 'prepared'::text);
 CREATE INDEX attempt_of_item ON attempt USING btree (item_id, account_id, number);
+CREATE INDEX attempt_of_quiz_prepared ON attempt USING btree (quiz_id, item_id, account_id) WHERE (state = 'prepared'::text);
 CREATE UNIQUE INDEX attempt_running ON attempt USING btree (quiz_id, item_id, account_id, preview) WHERE (state = ANY (ARRAY['prepared'::text, 'in_progress'::text]));
 CREATE INDEX attempt_to_grade ON attempt USING btree (submitted_at) WHERE (state = 'submitted'::text);
+CREATE INDEX attempt_unscored ON attempt USING btree (submitted_at) WHERE ((state = ANY (ARRAY['submitted'::text, 'graded'::text])) AND (scored_at IS NULL));
 COMMENT ON TABLE attempt IS 'Attempts at quizzes. Personal data of the account: when they took it, and their score. Kept as grades of record as long as the course; on erasure the account becomes a pseudonym.';
 COMMENT ON COLUMN attempt.state IS 'prepared: made ahead, not seen by the student yet; in_progress; submitted: no more answers, being scored or waiting for marks; graded: every question has its marks; abandoned: never submitted where the quiz does not submit by itself.';
 COMMENT ON COLUMN attempt.preview IS 'Whether a teacher tries the quiz. It counts nowhere.';
 COMMENT ON COLUMN attempt.seed IS 'What shuffles, draws and data sets come of, with the engine''s version.';
 COMMENT ON COLUMN attempt.open_from IS 'When it may be started: the item''s release and schedule for this account as they were when it was prepared.';
-COMMENT ON COLUMN attempt.time_limit IS 'What this account has from its start, with what is eased for it; null for no limit. extra_time comes on top.';
-COMMENT ON COLUMN attempt.expires_at IS 'When the server ends it: the time limit or the end of the window, the earlier; null for never.';
+COMMENT ON COLUMN attempt.time_limit IS 'What everybody has from their start; null for no limit. time_percent, extra_time and paused_time come on top.';
+COMMENT ON COLUMN attempt.extra_time IS 'What was given to this attempt besides.';
+COMMENT ON COLUMN attempt.expires_at IS 'When the time is over: started_at + (the time limit, or what the window leaves of it) × time_percent + extra_time + paused_time, where breaks do not reach beyond the window; null for never.';
 COMMENT ON COLUMN attempt.grace_until IS 'Until when what comes late may still count, by the quiz''s policy.';
 COMMENT ON COLUMN attempt.submitted_by IS 'The account, "clock" for the server, or who of the staff did it.';
 COMMENT ON COLUMN attempt.last_seq IS 'The number of the last operation in its log.';
+COMMENT ON COLUMN attempt.time_percent IS 'What is eased for the account, in hundredths of the usual time. It never shrinks while the attempt runs.';
+COMMENT ON COLUMN attempt.overtime IS 'submit: what was saved is submitted at expires_at; grace: at grace_until, and what came between is late; abandon: not at all.';
+COMMENT ON COLUMN attempt.paused_by IS 'The account that stopped the clock: the student''s own for a break.';
+COMMENT ON COLUMN attempt.left_at_pause IS 'What was left of the time when the clock was stopped, to show.';
+COMMENT ON COLUMN attempt.closes_at IS 'When the server ends it.';
+COMMENT ON COLUMN attempt.page IS 'The page that is open where they are taken one after the other.';
+COMMENT ON COLUMN attempt.clients IS 'What of each client is in the log: its highest number, the ranges that are missing below, and how far its clock is off. It can be made of the log again.';
+COMMENT ON COLUMN attempt.uncounted IS 'How many operations came too late or were refused.';
+COMMENT ON COLUMN attempt.notices IS 'How many notices there are.';
+COMMENT ON COLUMN attempt.scored_at IS 'When what is derived was made of the log; null when it has to be made anew.';
+COMMENT ON COLUMN attempt.score_after IS 'Not before when it is tried to score it again, where that has failed.';
+
+CREATE TABLE attempt_notice (
+	attempt_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	kind text COLLATE "C" NOT NULL,
+	body text NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT attempt_notice_pkey PRIMARY KEY (attempt_id, number),
+	CONSTRAINT attempt_notice_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id)
+);
+COMMENT ON TABLE attempt_notice IS 'What students were told while their attempt ran. Personal data of the account that said it, empty for the server: its id and what it said. Kept with the attempt.';
 
 CREATE TABLE attempt_question (
 	attempt_id text COLLATE "C" NOT NULL,
@@ -102,6 +255,26 @@ COMMENT ON COLUMN attempt_question.state IS 'As the engine tells it: todo, answe
 COMMENT ON COLUMN attempt_question.fraction IS 'The exact fraction of max_points, such as "1/3"; null while there is none.';
 COMMENT ON COLUMN attempt_question.points IS 'fraction of max_points, to show; totals are made of the fractions.';
 
+CREATE TABLE bank_share (
+	course_id text COLLATE "C" NOT NULL,
+	with_course_id text COLLATE "C" NOT NULL,
+	shared_by text COLLATE "C" NOT NULL,
+	shared_at timestamp with time zone NOT NULL,
+	CONSTRAINT bank_share_pkey PRIMARY KEY (course_id, with_course_id),
+	CONSTRAINT bank_share_other CHECK ((course_id <> with_course_id))
+);
+CREATE INDEX bank_share_with ON bank_share USING btree (with_course_id);
+COMMENT ON TABLE bank_share IS 'Which courses may use the questions of which. Personal data of the account that shared: its id. Kept until it is ended.';
+
+CREATE TABLE enrollment (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	version bigint NOT NULL,
+	live boolean NOT NULL,
+	CONSTRAINT enrollment_pkey PRIMARY KEY (course_id, account_id)
+);
+COMMENT ON TABLE enrollment IS 'Who takes a course, as the service access told it. Personal data of the account: that it takes the course, or did. Kept as long as the course.';
+
 CREATE TABLE placement (
 	course_id text COLLATE "C" NOT NULL,
 	item_id text COLLATE "C" NOT NULL,
@@ -111,13 +284,29 @@ CREATE TABLE placement (
 	schedule bytea,
 	sequence bigint NOT NULL,
 	present boolean NOT NULL,
+	opens_at timestamp with time zone,
 	CONSTRAINT placement_pkey PRIMARY KEY (course_id, item_id)
 );
+CREATE INDEX placement_opening ON placement USING btree (opens_at) WHERE (present AND (kind = 'quiz'::text) AND (ref <> ''::text));
 CREATE INDEX placement_ref ON placement USING btree (ref) WHERE (ref <> ''::text);
 COMMENT ON TABLE placement IS 'Where in the published versions of courses quizzes and assignments stand, as the service courses told it. No personal data.';
 COMMENT ON COLUMN placement.ref IS 'The quiz or assignment; empty where the course names none.';
 COMMENT ON COLUMN placement.sequence IS 'Of the CoursePublished that said it.';
 COMMENT ON COLUMN placement.present IS 'Whether the version published last has it. Who is bound to an earlier one has it still.';
+COMMENT ON COLUMN placement.opens_at IS 'From when on the schedule lets everybody work on it; null where it names no such moment.';
+
+CREATE TABLE posting (
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	policy text COLLATE "C" NOT NULL,
+	posted boolean NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT posting_pkey PRIMARY KEY (course_id, item_id, account_id)
+);
+COMMENT ON TABLE posting IS 'Whether students may see their grades in an item, as the gradebook told it; where nothing is here they may. Personal data of the account: that its grade is posted or not. Kept as long as the course.';
+COMMENT ON COLUMN posting.account_id IS 'For whom; empty for all who were never named.';
+COMMENT ON COLUMN posting.version IS 'Of the PostingChanged that said it.';
 
 CREATE TABLE question (
 	id text COLLATE "C" NOT NULL,
@@ -128,11 +317,41 @@ CREATE TABLE question (
 	created_at timestamp with time zone NOT NULL,
 	updated_at timestamp with time zone NOT NULL,
 	deleted_at timestamp with time zone,
-	CONSTRAINT question_pkey PRIMARY KEY (id)
+	category_id text COLLATE "C",
+	tags text[] NOT NULL DEFAULT '{}'::text[],
+	tag_words text NOT NULL DEFAULT ''::text,
+	marks text[] NOT NULL DEFAULT '{}'::text[],
+	content_words tsvector NOT NULL DEFAULT ''::tsvector,
+	words tsvector NOT NULL GENERATED ALWAYS AS (((content_words || setweight(to_tsvector('simple'::regconfig, tag_words), 'B'::"char")) || array_to_tsvector(marks))) STORED,
+	CONSTRAINT question_pkey PRIMARY KEY (id),
+	CONSTRAINT question_category FOREIGN KEY (category_id) REFERENCES question_category(id)
 );
+CREATE INDEX question_in_category ON question USING btree (category_id, id DESC) WHERE (deleted_at IS NULL);
+CREATE INDEX question_newest ON question USING btree (course_id, id DESC) WHERE (deleted_at IS NULL);
+CREATE INDEX question_words ON question USING gin (words) WITH (fastupdate=off) WHERE (deleted_at IS NULL);
 COMMENT ON TABLE question IS 'The questions of a course''s bank; what each asks is in its versions. Personal data of the account that made it: its id. Kept as long as the course.';
 COMMENT ON COLUMN question.version IS 'The version that is current.';
 COMMENT ON COLUMN question.deleted_at IS 'When it was taken out of the bank. Attempts that have it keep it.';
+COMMENT ON COLUMN question.category_id IS 'Its category; null at the top of the bank.';
+COMMENT ON COLUMN question.tags IS 'In lower case, sorted.';
+COMMENT ON COLUMN question.tag_words IS 'The tags as text, because what a generated column calls must not depend on settings.';
+COMMENT ON COLUMN question.marks IS 'Its kind and its tags as words that no text has, so that the one index on words answers for them too.';
+COMMENT ON COLUMN question.content_words IS 'The words of its current version, at most the first 64 KiB of it.';
+
+CREATE TABLE question_category (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	parent_id text COLLATE "C",
+	name text NOT NULL,
+	revision bigint NOT NULL DEFAULT 1,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT question_category_pkey PRIMARY KEY (id),
+	CONSTRAINT question_category_parent FOREIGN KEY (parent_id) REFERENCES question_category(id)
+);
+CREATE INDEX question_category_in ON question_category USING btree (parent_id);
+CREATE UNIQUE INDEX question_category_name ON question_category USING btree (course_id, COALESCE(parent_id, ''::text), lower(name));
+COMMENT ON TABLE question_category IS 'The places for questions in the banks of courses. No personal data.';
+COMMENT ON COLUMN question_category.parent_id IS 'The category it is in; null at the top.';
 
 CREATE TABLE question_version (
 	question_id text COLLATE "C" NOT NULL,
@@ -161,23 +380,310 @@ CREATE TABLE quiz (
 	created_at timestamp with time zone NOT NULL,
 	updated_at timestamp with time zone NOT NULL,
 	deleted_at timestamp with time zone,
+	password_hash text COLLATE "C" NOT NULL DEFAULT ''::text,
+	question_count integer NOT NULL DEFAULT 0,
+	published_revision bigint NOT NULL DEFAULT 0,
+	edited_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	edited_at timestamp with time zone,
+	copied_from text COLLATE "C" NOT NULL DEFAULT ''::text,
 	CONSTRAINT quiz_pkey PRIMARY KEY (id)
 );
 CREATE INDEX quiz_of_course ON quiz USING btree (course_id, id) WHERE (deleted_at IS NULL);
-COMMENT ON TABLE quiz IS 'The quizzes and exams of courses, as their authors are changing them. Personal data of the account that made one: its id. Kept as long as the course.';
+COMMENT ON TABLE quiz IS 'The quizzes and exams of courses, as their authors are changing them. Personal data of the accounts that made one and changed it last: their ids. Kept as long as the course.';
 COMMENT ON COLUMN quiz.draft IS 'The stoa.assessment.v1.QuizSettings that are edited, in binary form.';
 COMMENT ON COLUMN quiz.version IS 'The version that is taken now; 0 while there is none.';
+COMMENT ON COLUMN quiz.password_hash IS 'Of the password to begin with, by argon2id; empty for none. It is of no account.';
+COMMENT ON COLUMN quiz.question_count IS 'How many questions an attempt at the draft has.';
+COMMENT ON COLUMN quiz.published_revision IS 'The revision that was published last.';
+COMMENT ON COLUMN quiz.copied_from IS 'The quiz that it was made of; empty for none.';
+
+CREATE TABLE quiz_category (
+	quiz_id text COLLATE "C" NOT NULL,
+	category_id text COLLATE "C" NOT NULL,
+	CONSTRAINT quiz_category_pkey PRIMARY KEY (quiz_id, category_id),
+	CONSTRAINT quiz_category_category FOREIGN KEY (category_id) REFERENCES question_category(id),
+	CONSTRAINT quiz_category_quiz FOREIGN KEY (quiz_id) REFERENCES quiz(id)
+);
+CREATE INDEX quiz_category_drawn ON quiz_category USING btree (category_id);
+COMMENT ON TABLE quiz_category IS 'Which quizzes'' drafts draw from which categories. Written with the drafts. No personal data.';
+
+CREATE TABLE quiz_copy (
+	quiz_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	from_quiz_id text COLLATE "C" NOT NULL,
+	from_course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	retry_at timestamp with time zone NOT NULL,
+	CONSTRAINT quiz_copy_pkey PRIMARY KEY (quiz_id)
+);
+CREATE INDEX quiz_copy_due ON quiz_copy USING btree (retry_at);
+COMMENT ON TABLE quiz_copy IS 'Quizzes that are to be made of others because a course was copied. Gone once they are. Personal data of the account that copied: its id.';
+
+CREATE TABLE quiz_due (
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	queued bigint NOT NULL GENERATED BY DEFAULT AS IDENTITY,
+	CONSTRAINT quiz_due_pkey PRIMARY KEY (course_id, item_id, account_id)
+);
+CREATE INDEX quiz_due_queued ON quiz_due USING btree (queued);
+COMMENT ON TABLE quiz_due IS 'Whose due dates have changed at a quiz that they have handed in, until they were asked for. Personal data: the id of the account.';
+
+CREATE TABLE quiz_mark (
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	quiz_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	quiz_version integer NOT NULL DEFAULT 0,
+	state text COLLATE "C" NOT NULL DEFAULT 'none'::text,
+	source_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	points text COLLATE "C" NOT NULL DEFAULT ''::text,
+	max_points text COLLATE "C" NOT NULL DEFAULT ''::text,
+	submitted_at timestamp with time zone,
+	late_seconds bigint NOT NULL DEFAULT 0,
+	attempts integer NOT NULL DEFAULT 0,
+	version bigint NOT NULL DEFAULT 0,
+	first_submitted_at timestamp with time zone,
+	result_version bigint NOT NULL DEFAULT 0,
+	CONSTRAINT quiz_mark_pkey PRIMARY KEY (course_id, item_id, account_id),
+	CONSTRAINT quiz_mark_state CHECK ((state = ANY (ARRAY['none'::text, 'submitted'::text, 'marked'::text])))
+);
+CREATE INDEX quiz_mark_of ON quiz_mark USING btree (quiz_id, quiz_version);
+COMMENT ON TABLE quiz_mark IS 'What counts of the attempts of somebody at an item, as the gradebook was told last. Personal data of the account: its mark. Kept as grades of record as long as the course.';
+COMMENT ON COLUMN quiz_mark.quiz_version IS 'The version whose settings made it.';
+COMMENT ON COLUMN quiz_mark.points IS 'A decimal of at most 6 places; empty where nothing is marked.';
+COMMENT ON COLUMN quiz_mark.version IS 'Of the MarkChanged that told it.';
+COMMENT ON COLUMN quiz_mark.result_version IS 'Of the ActivityResultChanged that told first_submitted_at.';
+
+CREATE TABLE quiz_preparation (
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	opens_at timestamp with time zone NOT NULL,
+	next_at timestamp with time zone NOT NULL,
+	after_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	CONSTRAINT quiz_preparation_pkey PRIMARY KEY (course_id, item_id)
+);
+CREATE INDEX quiz_preparation_next ON quiz_preparation USING btree (next_at);
+COMMENT ON TABLE quiz_preparation IS 'The quizzes whose window opens soon, for which attempts are made ahead. No personal data.';
+COMMENT ON COLUMN quiz_preparation.next_at IS 'When the next of those enrolled are looked at. Who works on it moves it on, so that it comes again if they die.';
+COMMENT ON COLUMN quiz_preparation.after_id IS 'The last account that was looked at in this round; empty at its beginning.';
+
+CREATE TABLE quiz_question (
+	quiz_id text COLLATE "C" NOT NULL,
+	question_id text COLLATE "C" NOT NULL,
+	draft boolean NOT NULL,
+	published_version integer NOT NULL,
+	CONSTRAINT quiz_question_pkey PRIMARY KEY (quiz_id, question_id),
+	CONSTRAINT quiz_question_question FOREIGN KEY (question_id) REFERENCES question(id),
+	CONSTRAINT quiz_question_quiz FOREIGN KEY (quiz_id) REFERENCES quiz(id)
+);
+CREATE INDEX quiz_question_used ON quiz_question USING btree (question_id);
+COMMENT ON TABLE quiz_question IS 'Which quizzes use which questions. Follows from their drafts and their published versions, and is written with them. No personal data.';
+COMMENT ON COLUMN quiz_question.draft IS 'Whether the draft names it.';
+COMMENT ON COLUMN quiz_question.published_version IS 'The version of the question that the published version asks or may draw; 0 for none.';
+
+CREATE TABLE quiz_remark (
+	quiz_id text COLLATE "C" NOT NULL,
+	CONSTRAINT quiz_remark_pkey PRIMARY KEY (quiz_id)
+);
+COMMENT ON TABLE quiz_remark IS 'Quizzes that were published anew, whose marks follow. Gone once they have. No personal data.';
 
 CREATE TABLE quiz_version (
 	quiz_id text COLLATE "C" NOT NULL,
 	version integer NOT NULL,
 	settings bytea NOT NULL,
-	password_hash text,
 	message text NOT NULL DEFAULT ''::text,
 	created_by text COLLATE "C" NOT NULL,
 	created_at timestamp with time zone NOT NULL,
+	title text NOT NULL DEFAULT ''::text,
 	CONSTRAINT quiz_version_pkey PRIMARY KEY (quiz_id, version),
 	CONSTRAINT quiz_version_quiz FOREIGN KEY (quiz_id) REFERENCES quiz(id)
 );
 COMMENT ON TABLE quiz_version IS 'What of a quiz was published, never changed: attempts name one. Its slots name exact versions of questions. Personal data of the account that published it: its id. Kept as long as the quiz.';
 COMMENT ON COLUMN quiz_version.settings IS 'The stoa.assessment.v1.QuizSettings, in binary form.';
+
+CREATE TABLE receipt (
+	id text COLLATE "C" NOT NULL,
+	attempt_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	submitted_at timestamp with time zone NOT NULL,
+	submitted_by text COLLATE "C" NOT NULL,
+	operations integer NOT NULL,
+	last_seq bigint NOT NULL,
+	header text NOT NULL,
+	sha256 bytea NOT NULL,
+	key_id text COLLATE "C" NOT NULL,
+	signature bytea NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT receipt_pkey PRIMARY KEY (id),
+	CONSTRAINT receipt_number UNIQUE (attempt_id, number),
+	CONSTRAINT receipt_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id)
+);
+CREATE OR REPLACE FUNCTION only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION 'the log of answers only grows: %', TG_TABLE_NAME;
+END $function$;
+CREATE TRIGGER receipt_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON receipt FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
+COMMENT ON TABLE receipt IS 'What students were given when an attempt was submitted: the hash of the operations that count, signed. Appended to and never changed. Personal data of the account whose attempt it is: its id in the header. Kept with the attempt.';
+COMMENT ON COLUMN receipt.header IS 'The first line of the canonical form, as docs/answers.md says.';
+COMMENT ON COLUMN receipt.key_id IS 'The key of the signature; empty where there was none.';
+
+CREATE TABLE receipt_key (
+	id text COLLATE "C" NOT NULL,
+	public_key bytea NOT NULL,
+	private_key bytea NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT receipt_key_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE receipt_key IS 'The Ed25519 keys that receipts are signed with. Public parts are published for ever. No personal data.';
+COMMENT ON COLUMN receipt_key.private_key IS 'Its seed, sealed.';
+
+CREATE TABLE similarity_check (
+	id text COLLATE "C" NOT NULL,
+	submission_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	state text COLLATE "C" NOT NULL DEFAULT 'waiting'::text,
+	tries integer NOT NULL DEFAULT 0,
+	next_at timestamp with time zone NOT NULL,
+	percent numeric(5,2),
+	report_url text NOT NULL DEFAULT ''::text,
+	problem text COLLATE "C" NOT NULL DEFAULT ''::text,
+	requested_at timestamp with time zone NOT NULL,
+	requested_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	reported_at timestamp with time zone,
+	report_time bigint NOT NULL DEFAULT 0,
+	CONSTRAINT similarity_check_pkey PRIMARY KEY (id),
+	CONSTRAINT similarity_check_version FOREIGN KEY (submission_id, number) REFERENCES submission_version(submission_id, number),
+	CONSTRAINT similarity_check_state CHECK ((state = ANY (ARRAY['waiting'::text, 'sent'::text, 'done'::text, 'failed'::text])))
+);
+CREATE INDEX similarity_check_next ON similarity_check USING btree (next_at) WHERE (state = ANY (ARRAY['waiting'::text, 'sent'::text]));
+CREATE INDEX similarity_check_of ON similarity_check USING btree (submission_id, number, id DESC);
+COMMENT ON TABLE similarity_check IS 'What is compared with others'' work, and what was found. Personal data of those whose work it is. Kept with the submission.';
+COMMENT ON COLUMN similarity_check.next_at IS 'When it is sent next, or given up waiting for its report. Who works on it moves it on.';
+
+CREATE TABLE submission (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	assignment_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	group_id text COLLATE "C" NOT NULL,
+	draft bytea,
+	draft_revision bigint NOT NULL DEFAULT 0,
+	draft_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	draft_at timestamp with time zone,
+	last_number integer NOT NULL DEFAULT 0,
+	number integer NOT NULL DEFAULT 0,
+	returns integer NOT NULL DEFAULT 0,
+	returned boolean NOT NULL DEFAULT false,
+	returned_note text NOT NULL DEFAULT ''::text,
+	returned_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	returned_at timestamp with time zone,
+	created_at timestamp with time zone NOT NULL,
+	updated_at timestamp with time zone NOT NULL,
+	CONSTRAINT submission_pkey PRIMARY KEY (id),
+	CONSTRAINT submission_of UNIQUE (assignment_id, item_id, account_id, group_id),
+	CONSTRAINT submission_draft CHECK (((draft IS NULL) = (draft_at IS NULL))),
+	CONSTRAINT submission_one CHECK (((account_id = ''::text) <> (group_id = ''::text)))
+);
+CREATE INDEX submission_at ON submission USING btree (item_id, assignment_id);
+COMMENT ON TABLE submission IS 'What somebody, or a group, drafts and hands in at an item. Personal data of those who do: their work, and when they worked on it. Kept as grades of record as long as the course; on erasure the account becomes a pseudonym.';
+COMMENT ON COLUMN submission.account_id IS 'Whose it is; empty where it is a group''s.';
+COMMENT ON COLUMN submission.draft IS 'The stoa.assessment.v1.SubmissionContent that is not handed in yet, in binary form; null for none.';
+COMMENT ON COLUMN submission.draft_revision IS 'Grows with each change of the draft, also when it goes.';
+COMMENT ON COLUMN submission.last_number IS 'The number of the version handed in last, taken back or not.';
+COMMENT ON COLUMN submission.number IS 'The same of those that were not taken back; 0 for none.';
+COMMENT ON COLUMN submission.returns IS 'How often it was given back to be done again: as many attempts come on top.';
+COMMENT ON COLUMN submission.returned IS 'Whether it is to be done again, and was not since.';
+
+CREATE TABLE submission_file (
+	media_id text COLLATE "C" NOT NULL,
+	submission_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL DEFAULT 0,
+	purpose text COLLATE "C" NOT NULL,
+	state text COLLATE "C" NOT NULL,
+	filename text NOT NULL,
+	content_type text NOT NULL,
+	size bigint NOT NULL,
+	sha256 text COLLATE "C" NOT NULL,
+	added_by text COLLATE "C" NOT NULL,
+	added_at timestamp with time zone NOT NULL,
+	CONSTRAINT submission_file_pkey PRIMARY KEY (media_id),
+	CONSTRAINT submission_file_submission FOREIGN KEY (submission_id) REFERENCES submission(id),
+	CONSTRAINT submission_file_purpose CHECK ((purpose = ANY (ARRAY['submission'::text, 'feedback'::text]))),
+	CONSTRAINT submission_file_state CHECK ((state = ANY (ARRAY['draft'::text, 'kept'::text, 'dropped'::text, 'gone'::text])))
+);
+CREATE INDEX submission_file_dropped ON submission_file USING btree (course_id, media_id) WHERE (state = 'dropped'::text);
+CREATE INDEX submission_file_of ON submission_file USING btree (submission_id, number);
+COMMENT ON TABLE submission_file IS 'The files of what is drafted, handed in and given back; each is of one submission. Personal data of those who uploaded them: their work, by its name. Kept with the submission.';
+COMMENT ON COLUMN submission_file.number IS 'The version that feedback is of; 0 of what is handed in, which versions name.';
+COMMENT ON COLUMN submission_file.state IS 'draft: only the draft has it. kept: a version has it, or it is feedback. dropped: to be deleted. gone: deleted, and never to be named again.';
+
+CREATE TABLE submission_mark (
+	submission_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	revision bigint NOT NULL,
+	points numeric(20,6),
+	comment text NOT NULL,
+	comments bytea,
+	source text COLLATE "C" NOT NULL DEFAULT 'marking'::text,
+	marked_by text COLLATE "C" NOT NULL,
+	marked_at timestamp with time zone NOT NULL,
+	CONSTRAINT submission_mark_pkey PRIMARY KEY (submission_id, number, revision),
+	CONSTRAINT submission_mark_version FOREIGN KEY (submission_id, number) REFERENCES submission_version(submission_id, number)
+);
+COMMENT ON TABLE submission_mark IS 'The marks that a version has had, never changed: the newest holds. Personal data of those who handed it in (their mark and what is said of their work) and of who marked it. Kept with the submission.';
+COMMENT ON COLUMN submission_mark.comments IS 'A stoa.assessment.v1.SubmissionMark with the remarks on parts alone, in binary form; null for none.';
+COMMENT ON COLUMN submission_mark.source IS 'What made it: marking by somebody, or what the service makes of several.';
+
+CREATE TABLE submission_member (
+	submission_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	due_at timestamp with time zone,
+	late_seconds bigint NOT NULL DEFAULT 0,
+	CONSTRAINT submission_member_pkey PRIMARY KEY (submission_id, number, account_id),
+	CONSTRAINT submission_member_version FOREIGN KEY (submission_id, number) REFERENCES submission_version(submission_id, number)
+);
+CREATE INDEX submission_member_of ON submission_member USING btree (item_id, account_id);
+COMMENT ON TABLE submission_member IS 'Of whom a version is that was handed in, as that was then, and how late it is for each. Personal data of the account: that it handed it in, and how late. Kept with the submission.';
+COMMENT ON COLUMN submission_member.due_at IS 'When it was due for the account, as was known when lateness was computed last; null for never.';
+
+CREATE TABLE submission_salt (
+	item_id text COLLATE "C" NOT NULL,
+	salt bytea NOT NULL,
+	CONSTRAINT submission_salt_pkey PRIMARY KEY (item_id)
+);
+COMMENT ON TABLE submission_salt IS 'What pseudonyms at an item are made with, so that they are the same each time and tell nothing. No personal data; with it and the ids of accounts pseudonyms can be resolved.';
+
+CREATE TABLE submission_version (
+	submission_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	assignment_version integer NOT NULL,
+	content bytea NOT NULL,
+	words integer NOT NULL,
+	hash bytea NOT NULL,
+	statement_accepted boolean NOT NULL,
+	submitted_by text COLLATE "C" NOT NULL,
+	submitted_at timestamp with time zone NOT NULL,
+	withdrawn_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	withdrawn_at timestamp with time zone,
+	mark_revision bigint NOT NULL DEFAULT 0,
+	points numeric(20,6),
+	max_points numeric(20,6) NOT NULL,
+	marked_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	marked_at timestamp with time zone,
+	CONSTRAINT submission_version_pkey PRIMARY KEY (submission_id, number),
+	CONSTRAINT submission_version_submission FOREIGN KEY (submission_id) REFERENCES submission(id)
+);
+COMMENT ON TABLE submission_version IS 'What was handed in at a time. Its content is never changed; whether it was taken back and the mark that holds are. Personal data of those who handed it in: their work. Kept with the submission.';
+COMMENT ON COLUMN submission_version.content IS 'The stoa.assessment.v1.SubmissionContent, in binary form.';
+COMMENT ON COLUMN submission_version.hash IS 'The SHA-256 of its canonical form.';
+COMMENT ON COLUMN submission_version.mark_revision IS 'The mark that holds; 0 for none.';
+COMMENT ON COLUMN submission_version.points IS 'What the mark that holds gives; null where it is none.';
+COMMENT ON COLUMN submission_version.max_points IS 'The points of the version of the assignment that it was handed in to.';

@@ -227,7 +227,7 @@ func (r *rights) ResolvePermissions(_ context.Context, req *accesspb.ResolvePerm
 	res := &accesspb.ResolvePermissionsResponse{}
 	for _, one := range req.GetSubjects() {
 		a := &accesspb.ResolvePermissionsResponse_Answer{}
-		for _, p := range []string{"course.create", "course.view", "course.edit", "template.publish"} {
+		for _, p := range []string{"course.create", "course.view", "course.edit", "template.publish", "assessment.edit"} {
 			if r.may(one.GetAccountId(), one.GetCourseId(), p) {
 				a.Permissions = append(a.Permissions, p)
 			}
@@ -439,6 +439,12 @@ func (f *archiveFixture) rich() string {
 				{Key: "tests", Title: "Tests", Weight: "40", ItemIds: []string{quiz}, NeverDrop: []string{quiz}}, {Key: "tasks", Title: "Tasks", Weight: "60", ItemIds: []string{task}},
 			},
 			Letters: []*coursespb.GradingLetter{{Letter: "A", MinPercent: "62.5"}, {Letter: "F", MinPercent: "0"}},
+			Periods: []*coursespb.GradingPeriod{{Key: "spring", Title: "Spring", ItemIds: []string{quiz, task}}},
+			Items:   []*coursespb.GradingItem{{ItemId: task, ExtraCredit: true}},
+			Calculated: []*coursespb.CalculatedItem{
+				{Key: "both", Title: "Both", Points: "10", Category: "tests", Formula: "max(percent[" + quiz + "], points[" + task + "]) / 10"},
+				{Key: "half", Title: "Half", Points: "5", Excluded: true, Formula: "points[calculated:both] / 2 + category[tasks]"},
+			},
 		},
 	}))
 	return c

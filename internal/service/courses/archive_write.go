@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/stoa-lms/stoa/internal/canonical"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
@@ -123,5 +124,5 @@ func archiveJSON(m proto.Message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sorted(text, "  ")
+	return canonical.Indent(text, "  ")
 }

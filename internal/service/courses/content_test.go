@@ -318,10 +318,18 @@ func TestCourseSettings(t *testing.T) {
 		Categories: []*coursespb.GradingCategory{
 			{Key: "work", Title: "Work", Weight: "33.5", ItemIds: []string{quiz}, NeverDrop: []string{quiz}, DropLowest: 1},
 			{Key: "exam", Title: "Exam", Weight: "66.5"},
-			{Key: "more", Title: "More", Weight: "5", ExtraCredit: true},
+			{Key: "more", Title: "More", Weight: "5", ExtraCredit: true, Method: "equal", KeepHighest: 3, Cap: "100"},
+			{Key: "oral", Title: "Oral", Parent: "exam", Points: "12.5", DropHighest: 1, Curve: &coursespb.GradingCurve{Kind: "add", By: "-2.5"}},
+		},
+		Empty: "zero", Judge: "exact", Cap: "105", Curve: &coursespb.GradingCurve{Kind: "linear", From: []string{"40", "90"}, To: []string{"50", "100"}},
+		Periods: []*coursespb.GradingPeriod{{Key: "autumn", Title: "Autumn", Weight: "100", ItemIds: []string{quiz, lessonID}}},
+		Items:   []*coursespb.GradingItem{{ItemId: quiz, ExtraCredit: true}, {ItemId: lessonID, Excluded: true}},
+		Calculated: []*coursespb.CalculatedItem{
+			{Key: "sum", Title: "Sum", Formula: "sum(points[" + quiz + "], points[calculated:other])", Points: "20", Category: "oral", Period: "autumn", NeverDrop: true},
+			{Key: "other", Title: "Other", Formula: "category[work] / 10", Points: "0"},
 		},
 		Letters:    []*coursespb.GradingLetter{{Letter: "A", MinPercent: "90"}, {Letter: "F", MinPercent: "0"}},
-		Late:       &coursespb.LatePolicy{Rate: "10", Interval: "day", Floor: "40"},
+		Late:       &coursespb.LatePolicy{Rate: "10", Interval: "day", Floor: "40", GraceMinutes: 15},
 		Rounding:   &coursespb.Rounding{Mode: "half_up", Places: 1},
 		Completion: &coursespb.CourseCompletion{Kind: "percent", MinPercent: "80", Pass: true},
 	}
@@ -370,6 +378,9 @@ func TestCourseSettings(t *testing.T) {
 	category := func(key, weight string, items ...string) *coursespb.GradingCategory {
 		return &coursespb.GradingCategory{Key: key, Title: key, Weight: weight, ItemIds: items}
 	}
+	calculated := func(key, formula string) *coursespb.CalculatedItem {
+		return &coursespb.CalculatedItem{Key: key, Title: key, Points: "1", Formula: formula}
+	}
 	for what, bad := range map[string]struct {
 		policy *coursespb.GradingPolicy
 		want   string
@@ -385,6 +396,15 @@ func TestCourseSettings(t *testing.T) {
 		}}, "grading.letters[1].min_percent grading.letters_order"},
 		"letters end":       {&coursespb.GradingPolicy{Method: "points", Letters: []*coursespb.GradingLetter{{Letter: "A", MinPercent: "1"}}}, "grading.letters[0].min_percent grading.letters_end"},
 		"pass without mark": {&coursespb.GradingPolicy{Method: "points", Completion: &coursespb.CourseCompletion{Kind: "all", Pass: true}}, "grading.completion.pass grading.no_pass_mark"},
+		"a period's item":   {&coursespb.GradingPolicy{Method: "points", Periods: []*coursespb.GradingPeriod{{Key: "a", Title: "A", ItemIds: []string{quiz}}, {Key: "b", Title: "B", ItemIds: []string{quiz, moduleID}}}}, "grading.periods[1].item_ids[0] grading.item_taken grading.periods[1].item_ids[1] grading.unknown_item"},
+		"an item's rules":   {&coursespb.GradingPolicy{Method: "points", Items: []*coursespb.GradingItem{{ItemId: lessonID, Weight: "2"}, {ItemId: quiz}, {ItemId: quiz}, {ItemId: "activity_gone"}}}, "grading.items[2].item_id grading.item_taken grading.items[3].item_id grading.unknown_item grading.items[0].weight grading.weight_unused"},
+		"a circle":          {&coursespb.GradingPolicy{Method: "points", Calculated: []*coursespb.CalculatedItem{calculated("a", "points[calculated:b]"), calculated("b", "points[calculated:a]")}}, "grading.calculated[1].formula grading.formula_cycle"},
+		"no formula":        {&coursespb.GradingPolicy{Method: "points", Calculated: []*coursespb.CalculatedItem{calculated("a", "points[")}}, "grading.calculated[0].formula grading.formula"},
+		"unknown in it":     {&coursespb.GradingPolicy{Method: "points", Calculated: []*coursespb.CalculatedItem{calculated("a", "points[activity_gone]"), calculated("b", "points[calculated:c]"), calculated("c", "category[none]")}}, "grading.calculated[0].formula grading.formula_unknown grading.calculated[2].formula grading.formula_unknown"},
+		"a curve's fields":  {&coursespb.GradingPolicy{Method: "points", Curve: &coursespb.GradingCurve{Kind: "add", From: []string{"1"}}}, "grading.curve grading.curve_fields"},
+		"a category's":      {&coursespb.GradingPolicy{Method: "points", Categories: []*coursespb.GradingCategory{{Key: "a", Title: "A", Curve: &coursespb.GradingCurve{Kind: "scale", By: "0"}}}}, "grading.categories[0].curve.by grading.not_above_zero"},
+		"categories around": {&coursespb.GradingPolicy{Method: "points", Categories: []*coursespb.GradingCategory{{Key: "a", Title: "A", Parent: "a"}}}, "grading.categories[0].parent grading.category_cycle"},
+		"worth is needed":   {&coursespb.GradingPolicy{Method: "points", Categories: []*coursespb.GradingCategory{{Key: "a", Title: "A", Method: "equal", DropLowest: 1}}}, "grading.categories[0].points grading.points_needed"},
 		"no percent":        {&coursespb.GradingPolicy{Method: "points", Completion: &coursespb.CourseCompletion{Kind: "percent"}}, "grading.completion.min_percent grading.no_percent"},
 	} {
 		refuse(what, "grading.invalid", bad.want, &coursespb.UpdateCourseRequest{Grading: bad.policy})

@@ -31,6 +31,12 @@ func (s *Service) copyModules(ctx context.Context, req *coursespb.CopyModulesReq
 	if err != nil {
 		return nil, err
 	}
+	withQuizzes := from == courseID
+	if !withQuizzes {
+		if withQuizzes, err = s.mayCopyQuizzes(ctx, from, "copy"); err != nil {
+			return nil, err
+		}
+	}
 	zone, err := time.LoadLocation(snap.TimeZone)
 	if err != nil {
 		zone = time.UTC
@@ -47,12 +53,20 @@ func (s *Service) copyModules(ctx context.Context, req *coursespb.CopyModulesReq
 				}
 				r.cohorts = true
 			}
+			quizzes := &quizCopies{from: from, to: courseID}
+			if withQuizzes {
+				r.quiz = quizzes.called
+			}
 			if claimID != "" {
 				if err := s.keepClaim(ctx, tx, claimID); err != nil {
 					return nil, err
 				}
 			}
-			return s.insertModules(ctx, tx, req, parts, r, &notes)
+			res, err := s.insertModules(ctx, tx, req, parts, r, &notes)
+			if err != nil {
+				return nil, err
+			}
+			return res, quizzes.tell(ctx, tx)
 		})
 	}
 	if from == courseID || len(media) == 0 {

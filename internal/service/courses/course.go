@@ -13,6 +13,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/canonical"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
@@ -270,6 +271,15 @@ func (s *Service) updateCourse(ctx context.Context, req *coursespb.UpdateCourseR
 			landing.PromoVideoMediaID, landing.Release, landing.Grading, auth.From(ctx).Account, s.now()); err != nil {
 			return nil, err
 		}
+		if slices.Contains(changed, "release") && !landing.Release.absent() {
+			items, err := releaseItems(ctx, tx, c.ID)
+			if err != nil {
+				return nil, err
+			}
+			if err := refuseDraftCircle(ctx, tx, c.ID, items); err != nil {
+				return nil, err
+			}
+		}
 		if err := s.touch(ctx, tx, c.ID, audit.Entry{Action: "course.updated", Object: c.ID, After: map[string]any{"fields": changed}}); err != nil {
 			return nil, err
 		}
@@ -293,8 +303,8 @@ func (l Landing) differences(other Landing) []string {
 
 // equal reports whether two values are the same as they are stored.
 func equal(a, b any) bool {
-	x, errX := canonical(a)
-	y, errY := canonical(b)
+	x, errX := canonical.JSON(a)
+	y, errY := canonical.JSON(b)
 	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
@@ -327,11 +337,7 @@ func (s *Service) checkLanding(ctx context.Context, req *coursespb.UpdateCourseR
 
 // checkDraftGrading refuses a policy that does not fit a draft, which is locked.
 func checkDraftGrading(ctx context.Context, tx *pg.Tx, courseID string, p *coursespb.GradingPolicy) error {
-	var ids []string
-	for _, c := range p.GetCategories() {
-		ids = append(ids, c.GetItemIds()...)
-	}
-	kinds, err := kindsOf(ctx, tx, courseID, ids)
+	kinds, err := kindsOf(ctx, tx, courseID, gradingItems(p))
 	if err != nil {
 		return err
 	}

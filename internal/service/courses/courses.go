@@ -16,8 +16,9 @@
 // copies of courses and modules.
 //
 // It sends CoursePublished, which holds all that others keep of a course,
-// CourseUnpublished, CourseArchived, CohortPinned, CourseReviewed and
-// RevenueSplitChanged.
+// CourseUnpublished, CourseArchived, CohortPinned, CourseReviewed,
+// RevenueSplitChanged, and ActivitiesCopied, which names the quizzes that copies of
+// activities show.
 //
 // It hears CourseOwnerChanged, CohortChanged and CohortMembershipChanged of
 // access.

@@ -78,6 +78,10 @@ func (s *Service) duplicate(ctx context.Context, req proto.Message, d duplicate)
 	if err != nil {
 		return nil, err
 	}
+	withQuizzes, err := s.mayCopyQuizzes(ctx, d.courseID, d.source)
+	if err != nil {
+		return nil, err
+	}
 	c, err := s.claim(ctx, d.method, "", "")
 	if err != nil {
 		return nil, err
@@ -102,7 +106,15 @@ func (s *Service) duplicate(ctx context.Context, req proto.Message, d duplicate)
 				noDates: slices.Contains(d.leaveOut, "dates"), noRules: slices.Contains(d.leaveOut, "release"),
 				left: func(id, field, code, hint string) { notes.warn(id, field, code, hint) },
 			}
-			return s.insertDuplicate(ctx, tx, c, snap, d, r, days, &notes)
+			quizzes := &quizCopies{from: snap.courseID, to: c.CourseID}
+			if withQuizzes {
+				r.quiz = quizzes.called
+			}
+			out, err := s.insertDuplicate(ctx, tx, c, snap, d, r, days, &notes)
+			if err != nil {
+				return nil, err
+			}
+			return out, quizzes.tell(ctx, tx)
 		})
 	}()
 	if err != nil {

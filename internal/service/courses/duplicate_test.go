@@ -3,6 +3,7 @@ package courses_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -83,6 +84,10 @@ func TestDuplicate(t *testing.T) {
 	if !slices.Equal(g[0].GetItemIds(), []string{in["Test"].GetId()}) || !slices.Equal(g[0].GetNeverDrop(), g[0].GetItemIds()) {
 		t.Errorf("grading: %v", g)
 	}
+	formula := made.GetGrading().GetCalculated()[0].GetFormula()
+	if !strings.Contains(formula, "percent["+in["Test"].GetId()+"]") || made.GetGrading().GetCalculated()[1].GetFormula() != "points[calculated:both] / 2 + category[tasks]" {
+		t.Errorf("formulas: %v", made.GetGrading().GetCalculated())
+	}
 	// It can be published: nothing in it names what is not there.
 	f.publish(made.GetId())
 	plain := must(f.DuplicateCourse(f.teacher, &coursespb.DuplicateCourseRequest{CourseId: c, LeaveOut: []string{"dates", "release", "grading"}}))
@@ -90,6 +95,47 @@ func TestDuplicate(t *testing.T) {
 	if l.GetSettings().GetRelease() != nil || l.GetSettings().GetSchedule() != nil || l.GetSettings().GetMinutes() != 45 || plain.GetCourse().GetGrading() != nil || plain.GetCourse().GetRelease() != nil {
 		t.Errorf("left out: %v, %v", plain, l.GetSettings())
 	}
+}
+
+// TestDuplicateGrading: what the criteria name and the course has no more is left out
+// of the copy, with what is calculated of it, and the rest can be graded by.
+func TestDuplicateGrading(t *testing.T) {
+	t.Parallel()
+	f := setupArchive(t)
+	c := f.course()
+	m := f.module(c, "m")
+	stays, goes := f.activity(c, m, "quiz", "Stays"), f.activity(c, m, "quiz", "Goes")
+	calculated := func(key, formula string) *coursespb.CalculatedItem {
+		return &coursespb.CalculatedItem{Key: key, Title: key, Points: "1", Formula: formula}
+	}
+	must(f.UpdateCourse(f.teacher, &coursespb.UpdateCourseRequest{CourseId: c, Grading: &coursespb.GradingPolicy{
+		Method: "points", Items: []*coursespb.GradingItem{{ItemId: goes, Excluded: true}, {ItemId: stays, ExtraCredit: true}},
+		Periods: []*coursespb.GradingPeriod{{Key: "p", Title: "P", ItemIds: []string{goes, stays}}},
+		Calculated: []*coursespb.CalculatedItem{
+			calculated("far", "points[calculated:near]"), calculated("kept", "points["+stays+"]"), calculated("near", "points["+stays+"] + points["+goes+"]"),
+		},
+	}}))
+	must(f.DeleteActivity(f.teacher, &coursespb.DeleteActivityRequest{CourseId: c, ActivityId: goes}))
+	got := must(f.DuplicateCourse(f.teacher, &coursespb.DuplicateCourseRequest{CourseId: c}))
+	at := f.items(got.GetCourse().GetId())["Stays"].GetId()
+	same(t, "the copy's criteria", &coursespb.GradingPolicy{
+		Method: "points", Items: []*coursespb.GradingItem{{ItemId: at, ExtraCredit: true}},
+		Periods:    []*coursespb.GradingPeriod{{Key: "p", Title: "P", ItemIds: []string{at}}},
+		Calculated: []*coursespb.CalculatedItem{calculated("kept", "points["+at+"]")},
+	}, got.GetCourse().GetGrading())
+	var left []string
+	for _, note := range got.GetNotes() {
+		if strings.HasPrefix(note.GetField(), "grading.") {
+			left = append(left, note.GetField()+" "+note.GetCode())
+		}
+	}
+	if d := cmp.Diff([]string{
+		"grading.periods[0].item_ids[0] copy.grading_item", "grading.items[0] copy.grading_item",
+		"grading.calculated[0] copy.grading_item", "grading.calculated[2] copy.grading_item",
+	}, left); d != "" {
+		t.Errorf("notes (-want +got):\n%s", d)
+	}
+	must(f.UpdateCourse(f.teacher, &coursespb.UpdateCourseRequest{CourseId: got.GetCourse().GetId(), Grading: got.GetCourse().GetGrading()}))
 }
 
 func TestDuplicateStart(t *testing.T) {

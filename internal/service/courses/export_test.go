@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/stoa-lms/stoa/internal/canonical"
 	"github.com/stoa-lms/stoa/internal/id"
 )
 
@@ -27,7 +28,7 @@ func Hash(kind, title string, preview bool, body []byte) ([]byte, error) {
 }
 
 // Canonical is the canonical form of a value.
-var Canonical = canonical
+var Canonical = canonical.JSON
 
 // RunImports works on imports until none is due, for tests.
 var RunImports = (*Service).runImports

@@ -1,25 +1,27 @@
 package courses
 
 import (
+	"errors"
 	"math/big"
 	"strings"
 
+	"github.com/stoa-lms/stoa/internal/exact"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/gradebook"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
 // checkGrading refuses a policy by which nothing can be graded. path is its own
-// in the request; has says which items the draft has, and of which kind.
+// in the request; has says which items the draft has, and of which kind. What is of
+// this course is looked at here; the rest is what the gradebook says that is
+// calculated by it.
 func checkGrading(path string, p *coursespb.GradingPolicy, has map[string]string) error {
-	g := &gradingCheck{path: path, has: has, taken: map[string]bool{}, keys: map[string]bool{}}
+	g := &gradingCheck{path: path, has: has}
 	g.categories(p)
-	g.percent("pass_mark", p.GetPassMark())
-	g.percent("missing_deduction", p.GetMissingDeduction())
-	g.letters(p.GetLetters())
-	if l := p.GetLate(); l != nil {
-		g.percent("late.rate", l.GetRate())
-		g.percent("late.floor", l.GetFloor())
-	}
+	g.items(p)
+	g.curve("curve", p.GetCurve())
+	g.formulas(p)
+	g.compile(p)
 	if c := p.GetCompletion(); c != nil {
 		g.completion(c, p.GetPassMark())
 	}
@@ -27,96 +29,132 @@ func checkGrading(path string, p *coursespb.GradingPolicy, has map[string]string
 }
 
 type gradingCheck struct {
-	path  string
-	has   map[string]string
-	taken map[string]bool // items of categories before
-	keys  map[string]bool
-	bad   []fault.Field
+	path string
+	has  map[string]string
+	bad  []fault.Field
 }
 
 func (g *gradingCheck) refuse(path, code, hint string) {
 	g.bad = append(g.bad, fault.Field{Path: g.path + "." + path, Code: code, Hint: hint})
 }
 
-var hundred = big.NewRat(100, 1)
+// gradingItems are the items that a policy names.
+func gradingItems(p *coursespb.GradingPolicy) []string {
+	ids := p.FormulaItems()
+	for _, c := range p.GetCategories() {
+		ids = append(ids, c.GetItemIds()...)
+	}
+	for _, period := range p.GetPeriods() {
+		ids = append(ids, period.GetItemIds()...)
+	}
+	for _, it := range p.GetItems() {
+		ids = append(ids, it.GetItemId())
+	}
+	return ids
+}
 
-// percent reads a decimal of the contract's form and refuses one above 100. It
-// is nil when there is none.
-func (g *gradingCheck) percent(path, text string) *big.Rat {
-	if text == "" {
-		return nil
+// item refuses an item that can't be graded, or that was taken before.
+func (g *gradingCheck) item(path, itemID string, taken map[string]bool, hint string) {
+	switch {
+	case g.has[itemID] == "" || g.has[itemID] == "module":
+		g.refuse(path, "grading.unknown_item", "Name a lesson, a quiz or an assignment of the course.")
+	case taken[itemID]:
+		g.refuse(path, "grading.item_taken", hint)
 	}
-	r, ok := new(big.Rat).SetString(text)
-	if !ok || r.Cmp(hundred) > 0 {
-		g.refuse(path, "grading.above_hundred", "Name a percentage from 0 to 100.")
-		return nil
-	}
-	return r
+	taken[itemID] = true
 }
 
 func (g *gradingCheck) categories(p *coursespb.GradingPolicy) {
-	sum := new(big.Rat)
+	taken := map[string]bool{}
 	for i, c := range p.GetCategories() {
 		at := index("categories", i)
-		if g.keys[c.GetKey()] {
-			g.refuse(at+".key", "grading.key_taken", "Give each category a key of its own.")
-		}
-		g.keys[c.GetKey()] = true
-		weight := g.percent(at+".weight", c.GetWeight())
-		switch {
-		case p.GetMethod() == "weighted" && c.GetWeight() == "":
-			g.refuse(at+".weight", "grading.no_weight", "Give each category a weight.")
-		case p.GetMethod() != "weighted" && c.GetWeight() != "":
-			g.refuse(at+".weight", "grading.weight_unused", "Leave it out, or grade by weights.")
-		case weight != nil && !c.GetExtraCredit():
-			sum.Add(sum, weight)
-		}
 		own := map[string]bool{}
 		for j, itemID := range c.GetItemIds() {
 			own[itemID] = true
-			switch {
-			case g.has[itemID] == "" || g.has[itemID] == "module":
-				g.refuse(index(at+".item_ids", j), "grading.unknown_item", "Name a lesson, a quiz or an assignment of the course.")
-			case g.taken[itemID]:
-				g.refuse(index(at+".item_ids", j), "grading.item_taken", "It is in another category already.")
-			}
-			g.taken[itemID] = true
+			g.item(index(at+".item_ids", j), itemID, taken, "It is in another category already.")
 		}
 		for j, itemID := range c.GetNeverDrop() {
 			if !own[itemID] {
 				g.refuse(index(at+".never_drop", j), "grading.unknown_item", "Name an item of this category.")
 			}
 		}
-	}
-	if p.GetMethod() == "weighted" && len(g.bad) == 0 && sum.Cmp(hundred) != 0 {
-		g.refuse("categories", "grading.weights", "The weights are "+strings.TrimSuffix(strings.TrimRight(sum.FloatString(4), "0"), ".")+" together. They have to be 100, without extra credit.")
+		g.curve(at+".curve", c.GetCurve())
 	}
 }
 
-func (g *gradingCheck) letters(letters []*coursespb.GradingLetter) {
-	seen := map[string]bool{}
-	var before *big.Rat
-	for i, l := range letters {
-		at := index("letters", i)
-		least := g.percent(at+".min_percent", l.GetMinPercent())
-		switch {
-		case least == nil:
-		case before != nil && least.Cmp(before) >= 0:
-			g.refuse(at+".min_percent", "grading.letters_order", "Each letter begins below the one before.")
-		case i == len(letters)-1 && least.Sign() != 0:
-			g.refuse(at+".min_percent", "grading.letters_end", "The last letter begins at 0.")
+func (g *gradingCheck) items(p *coursespb.GradingPolicy) {
+	taken := map[string]bool{}
+	for i, period := range p.GetPeriods() {
+		for j, itemID := range period.GetItemIds() {
+			g.item(index(index("periods", i)+".item_ids", j), itemID, taken, "It is in another period already.")
 		}
-		if seen[l.GetLetter()] {
-			g.refuse(at+".letter", "grading.letter_twice", "Name each letter once.")
+	}
+	taken = map[string]bool{}
+	for i, it := range p.GetItems() {
+		g.item(index("items", i)+".item_id", it.GetItemId(), taken, "Name each item once.")
+	}
+}
+
+// curve refuses fields of another kind of curve.
+func (g *gradingCheck) curve(path string, c *coursespb.GradingCurve) {
+	linear := c.GetKind() == "linear"
+	switch {
+	case c == nil:
+	case linear && (c.GetBy() != "" || len(c.GetFrom()) != 2 || len(c.GetTo()) != 2):
+		g.refuse(path, "grading.curve_fields", "Name two percentages and what they become, and nothing else.")
+	case !linear && (c.GetBy() == "" || len(c.GetFrom())+len(c.GetTo()) > 0):
+		g.refuse(path, "grading.curve_fields", "Name by how much, and nothing else.")
+	}
+}
+
+// formulas refuses formulas that name what the draft does not have.
+func (g *gradingCheck) formulas(p *coursespb.GradingPolicy) {
+	calculated := map[string]bool{}
+	for _, c := range p.GetCalculated() {
+		calculated[coursespb.CalculatedPrefix+c.GetKey()] = true
+	}
+	for i, c := range p.GetCalculated() {
+		f, err := gradebook.ParseFormula(c.GetFormula())
+		if err != nil {
+			continue // the gradebook says where
 		}
-		seen[l.GetLetter()], before = true, least
+		for _, itemID := range f.Items() {
+			if !calculated[itemID] && (g.has[itemID] == "" || g.has[itemID] == "module") {
+				g.refuse(index("calculated", i)+".formula", "grading.formula_unknown", "Name items and categories of the course in it.")
+				break
+			}
+		}
+	}
+}
+
+// compile notes what the gradebook refuses. How many points an item has is said
+// elsewhere; whether the criteria can be is the same for all that are above 0.
+func (g *gradingCheck) compile(p *coursespb.GradingPolicy) {
+	var items []gradebook.Item
+	known := map[string]bool{}
+	for _, itemID := range gradingItems(p) {
+		if !known[itemID] && !strings.HasPrefix(itemID, coursespb.CalculatedPrefix) {
+			items = append(items, gradebook.Item{ID: itemID, Points: exact.Int(1)})
+		}
+		known[itemID] = true
+	}
+	_, err := gradebook.Compile(p.Gradebook(gradebook.Version, items))
+	if refused, ok := errors.AsType[*fault.Error](err); ok {
+		for _, f := range refused.Fields {
+			g.refuse(f.Path, f.Code, f.Hint)
+		}
 	}
 }
 
 func (g *gradingCheck) completion(c *coursespb.CourseCompletion, passMark string) {
-	least := g.percent("completion.min_percent", c.GetMinPercent())
+	least, ok := new(big.Rat), true
+	if c.GetMinPercent() != "" {
+		_, ok = least.SetString(c.GetMinPercent())
+	}
 	switch {
-	case c.GetKind() == "percent" && (least == nil || least.Sign() == 0):
+	case !ok || least.Cmp(big.NewRat(100, 1)) > 0:
+		g.refuse("completion.min_percent", "grading.above_hundred", "Name a percentage from 0 to 100.")
+	case c.GetKind() == "percent" && least.Sign() == 0:
 		g.refuse("completion.min_percent", "grading.no_percent", "Name a percentage above 0.")
 	case c.GetKind() == "all" && c.GetMinPercent() != "":
 		g.refuse("completion.min_percent", "grading.percent_unused", "Leave it out, or let a percentage complete the course.")

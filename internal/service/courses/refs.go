@@ -1,11 +1,14 @@
 package courses
 
 import (
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/gradebook"
+	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/release"
 	"github.com/stoa-lms/stoa/internal/release/releasepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
@@ -24,6 +27,8 @@ type refs struct {
 	courses bool
 	// cohorts keeps cohorts and groups: it is the same course.
 	cohorts bool
+	// quiz returns how a quiz is called there; nil leaves them out.
+	quiz func(quizID string) string
 	// keep keeps everything that is named as it is.
 	keep bool
 	// left notes what is left out of a thing, by its id and the field in it.
@@ -48,7 +53,9 @@ func (r refs) item(itemID string) (string, bool) {
 // content returns a content of an item with an id as it is there.
 func (r refs) content(itemID string, c content) content {
 	c.Settings = r.settings(c.Settings, itemID)
-	if c.ActivityRef != "" && !r.keep {
+	if r.quiz != nil && id.Valid("quiz", c.ActivityRef) {
+		c.ActivityRef = r.quiz(c.ActivityRef)
+	} else if c.ActivityRef != "" && !r.keep {
 		c.ActivityRef = ""
 		r.leave(itemID, "activity_ref", "copy.activity_ref", "What is asked in it is not copied: link it to another one.")
 	}
@@ -184,7 +191,62 @@ func (r refs) grading(p *coursespb.GradingPolicy, id string) *coursespb.GradingP
 		c.ItemIds = r.list(c.GetItemIds(), id, at+".item_ids")
 		c.NeverDrop = r.list(c.GetNeverDrop(), id, at+".never_drop")
 	}
+	for i, period := range next.GetPeriods() {
+		period.ItemIds = r.list(period.GetItemIds(), id, index("grading.periods", i)+".item_ids")
+	}
+	next.Items = nil
+	for i, it := range p.GetItems() {
+		if to, ok := r.item(it.GetItemId()); ok {
+			it = proto.CloneOf(it)
+			it.ItemId = to
+			next.Items = append(next.Items, it)
+		} else {
+			r.leave(id, index("grading.items", i), "copy.grading_item", "It is not there.")
+		}
+	}
+	next.Calculated = r.calculated(p.GetCalculated(), id)
 	return next
+}
+
+// calculated returns calculated items with formulas that name what they name as it is
+// called there. What is calculated of something that is not there is left out, and
+// what is calculated of that.
+func (r refs) calculated(given []*coursespb.CalculatedItem, id string) []*coursespb.CalculatedItem {
+	gone := map[string]bool{}
+	renamed := map[string]string{}
+	for before := -1; before < len(gone); {
+		before = len(gone)
+		for _, c := range given {
+			f, err := gradebook.ParseFormula(c.GetFormula())
+			if err != nil {
+				renamed[c.GetKey()] = c.GetFormula() // an import of it says so
+				continue
+			}
+			renamed[c.GetKey()] = f.RenameItems(func(name string) string {
+				if key, ok := strings.CutPrefix(name, coursespb.CalculatedPrefix); ok {
+					gone[c.GetKey()] = gone[c.GetKey()] || gone[key]
+					return name
+				}
+				to, ok := r.item(name)
+				gone[c.GetKey()] = gone[c.GetKey()] || !ok
+				return to
+			})
+			if !gone[c.GetKey()] {
+				delete(gone, c.GetKey())
+			}
+		}
+	}
+	var kept []*coursespb.CalculatedItem
+	for i, c := range given {
+		if gone[c.GetKey()] {
+			r.leave(id, index("grading.calculated", i), "copy.grading_item", "It is calculated of what is not there.")
+			continue
+		}
+		c = proto.CloneOf(c)
+		c.Formula = renamed[c.GetKey()]
+		kept = append(kept, c)
+	}
+	return kept
 }
 
 func (r refs) list(ids []string, id, at string) []string {

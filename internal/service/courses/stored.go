@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-lms/stoa/internal/canonical"
 )
 
 // stored is a message of the contract as a JSON document in a column, with the
@@ -51,7 +52,7 @@ func (c content) hash(kind string) ([]byte, error) {
 	if body == nil {
 		body = []block{}
 	}
-	text, err := canonical(map[string]any{
+	text, err := canonical.JSON(map[string]any{
 		"activity_ref": c.ActivityRef, "blocks": body, "kind": kind, "preview": c.Preview, "settings": c.Settings, "title": c.Title,
 	})
 	if err != nil {
@@ -70,62 +71,4 @@ func (c content) shownHash(kind string, kept []byte) (string, error) {
 		}
 	}
 	return hex.EncodeToString(kept), nil
-}
-
-// canonical returns a value as JSON by RFC 8785. Its numbers are whole, which
-// JSON has in one form.
-func canonical(v any) ([]byte, error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	text, err = sorted(text, "")
-	return bytes.TrimSuffix(text, []byte("\n")), err
-}
-
-// sorted returns JSON with its keys in the order of the alphabet, as little escaped
-// as can be, and a line end at the end. Numbers stay as they are written.
-func sorted(text []byte, indent string) ([]byte, error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	var plain any
-	if err := d.Decode(&plain); err != nil {
-		return nil, err
-	}
-	var out bytes.Buffer
-	e := json.NewEncoder(&out)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", indent)
-	if err := e.Encode(plain); err != nil {
-		return nil, err
-	}
-	// What Go escapes and the RFC does not. A backslash before would be escaped
-	// itself, and then be one of an even number.
-	return unescapeSeparators(out.Bytes()), nil
-}
-
-// unescapeSeparators writes U+2028 and U+2029 as they are.
-func unescapeSeparators(text []byte) []byte {
-	if !bytes.Contains(text, []byte(`\u202`)) {
-		return text
-	}
-	out := make([]byte, 0, len(text))
-	for i := 0; i < len(text); i++ {
-		if text[i] != '\\' {
-			out = append(out, text[i])
-			continue
-		}
-		switch rest := text[i:]; {
-		case bytes.HasPrefix(rest, []byte(`\u2028`)):
-			out = append(out, "\u2028"...)
-			i += 5
-		case bytes.HasPrefix(rest, []byte(`\u2029`)):
-			out = append(out, "\u2029"...)
-			i += 5
-		default:
-			out = append(out, rest[:2]...)
-			i++
-		}
-	}
-	return out
 }

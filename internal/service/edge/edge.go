@@ -104,8 +104,13 @@ type Edge struct {
 	notes       learningpb.NoteServiceClient
 	calendar    learningpb.CalendarServiceClient
 	archives    coursespb.ArchiveServiceClient
-	gradeFiles  gradespb.GradeTransferServiceClient
+	attempts    assessmentpb.AttemptServiceClient
+	submissions assessmentpb.SubmissionServiceClient
 
+	submissionFiles mediapb.SubmissionFileServiceClient
+	gradeFiles      gradespb.GradeTransferServiceClient
+
+	streams     *streams
 	routes      *http.ServeMux
 	grpc        *grpc.Server
 	crossOrigin *http.CrossOriginProtection
@@ -153,8 +158,13 @@ func New(cfg Config) (*Edge, error) {
 		notes:       learningpb.NewNoteServiceClient(cfg.Conns["learning"]),
 		calendar:    learningpb.NewCalendarServiceClient(cfg.Conns["learning"]),
 		archives:    coursespb.NewArchiveServiceClient(cfg.Conns["courses"]),
-		gradeFiles:  gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
+		attempts:    assessmentpb.NewAttemptServiceClient(cfg.Conns["assessment"]),
+		submissions: assessmentpb.NewSubmissionServiceClient(cfg.Conns["assessment"]),
+
+		submissionFiles: mediapb.NewSubmissionFileServiceClient(cfg.Conns["media"]),
+		gradeFiles:      gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
 	}
+	e.streams = newStreams(e.attempts)
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
 	if e.routes, err = e.mux(); err != nil {
@@ -186,6 +196,10 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 		mux.HandleFunc("POST "+path, e.followLink)
 	}
 	mux.HandleFunc("POST /v1/courses/{course_id}/media", e.upload)
+	mux.HandleFunc("POST /v1/courses/{course_id}/submission-files", e.uploadSubmissionFile)
+	mux.HandleFunc("POST /v1/courses/{course_id}/feedback-files", e.uploadFeedbackFile)
+	mux.HandleFunc("GET /v1/courses/{course_id}/items/{item_id}/submissions/archive", e.downloadSubmissions)
+	mux.HandleFunc("POST /v1/courses/{course_id}/items/{item_id}/feedback-archives", e.uploadFeedbackArchive)
 	e.tus(mux)
 	mux.HandleFunc("PUT /v1/uploads/{upload_id}/parts/{number}", e.putPart)
 	mux.HandleFunc("POST /v1/courses/{course_id}/imports", e.importPeople)
@@ -206,6 +220,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 		mux.HandleFunc("GET "+b.path, e.certificateFile(b))
 	}
 	mux.HandleFunc("GET /v1/me/notes/export", e.exportNotes)
+	mux.HandleFunc("GET /v1/attempts/{attempt_id}/stream", e.streamAttempt)
 	mux.HandleFunc("GET "+calendarPath+"{file}", e.readCalendar)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
@@ -302,6 +317,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{mediapb.File_internal_service_media_mediapb_processing_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterProcessingServiceHandlerClient(ctx, g, e.processing)
 		}},
+		{mediapb.File_internal_service_media_mediapb_submission_files_proto, func(g *runtime.ServeMux) error {
+			return mediapb.RegisterSubmissionFileServiceHandlerClient(ctx, g, e.submissionFiles)
+		}},
 		{mediapb.File_internal_service_media_mediapb_avatars_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterAvatarServiceHandlerClient(ctx, g, e.avatars)
 		}},
@@ -326,6 +344,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{learningpb.File_internal_service_learning_learningpb_calendar_proto, func(g *runtime.ServeMux) error {
 			return learningpb.RegisterCalendarServiceHandlerClient(ctx, g, e.calendar)
 		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_bank_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterBankServiceHandlerClient(ctx, g, assessmentpb.NewBankServiceClient(e.Conns["assessment"]))
+		}},
 		{gradespb.File_internal_service_grades_gradespb_grades_proto, func(g *runtime.ServeMux) error {
 			return gradespb.RegisterGradeServiceHandlerClient(ctx, g, gradespb.NewGradeServiceClient(e.Conns["grades"]))
 		}},
@@ -340,6 +361,21 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterQuizServiceHandlerClient(ctx, g, assessmentpb.NewQuizServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_attempts_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterAttemptServiceHandlerClient(ctx, g, e.attempts)
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_my_quizzes_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterMyQuizServiceHandlerClient(ctx, g, assessmentpb.NewMyQuizServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_assignments_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterAssignmentServiceHandlerClient(ctx, g, assessmentpb.NewAssignmentServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_my_submissions_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterMySubmissionServiceHandlerClient(ctx, g, assessmentpb.NewMySubmissionServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_submissions_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterSubmissionServiceHandlerClient(ctx, g, e.submissions)
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)

@@ -256,7 +256,7 @@ func TestPostBySectionAndStudent(t *testing.T) {
 	for _, e := range told[gradespb.PostingChanged](w) {
 		got = append(got, fmt.Sprintf("%s %v %d", e.GetPolicy(), e.GetPosted(), len(e.GetAccountIds())))
 	}
-	want := []string{"manual false 0", "manual true 1", "manual true 1", "manual true 0", "manual false 1", "manual true 1", "automatic true 0"}
+	want := []string{"manual false 0", "manual true 1", "manual true 1", "manual true 1", "manual false 1", "manual true 1", "automatic false 1", "automatic true 0"}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}

@@ -29,15 +29,7 @@ func (s *Service) remake(ctx context.Context, tx *pg.Tx, courseID string, accoun
 	if err != nil {
 		return err
 	}
-	wanted := slices.Clone(accounts)
-	for _, t := range people {
-		wanted = append(wanted, t.groups...)
-		if t.cohortID != "" {
-			wanted = append(wanted, t.cohortID)
-		}
-	}
-	slices.Sort(wanted)
-	overrides, err := readOverrides(ctx, tx, courseID, slices.Compact(wanted), items)
+	overrides, err := readOverrides(ctx, tx, courseID, targetsOf(people), items)
 	if err != nil {
 		return err
 	}
@@ -56,9 +48,22 @@ func (s *Service) remake(ctx context.Context, tx *pg.Tx, courseID string, accoun
 	return tellDeadlines(ctx, tx, courseID, changed)
 }
 
+// targetsOf returns all for whom there may be overrides that count for some people.
+func targetsOf(people []*timing) []string {
+	var wanted []string
+	for _, t := range people {
+		wanted = append(append(wanted, t.accountID), t.groups...)
+		if t.cohortID != "" {
+			wanted = append(wanted, t.cohortID)
+		}
+	}
+	slices.Sort(wanted)
+	return slices.Compact(wanted)
+}
+
 // timings returns those of some accounts who are enrolled in a course.
-func (s *Service) timings(ctx context.Context, tx *pg.Tx, courseID string, accounts []string) ([]*timing, error) {
-	rows, err := tx.Query(ctx, `
+func (s *Service) timings(ctx context.Context, q pg.Querier, courseID string, accounts []string) ([]*timing, error) {
+	rows, err := q.Query(ctx, `
 		SELECT l.account_id, coalesce(c.starts_at, l.enrolled_at) AS start, coalesce(m.cohort_id, '') AS cohort_id,
 			CASE WHEN l.pinned_version > 0 THEN l.pinned_version ELSE coalesce(k.version, 0) END AS number, coalesce(e.extra_days, 0) AS extra_days,
 			coalesce((SELECT array_agg(g.group_id ORDER BY g.group_id) FROM group_member g
@@ -89,7 +94,7 @@ func (s *Service) timings(ctx context.Context, tx *pg.Tx, courseID string, accou
 		if r.Number == 0 {
 			continue // published later
 		}
-		v, err := s.versionOf(ctx, tx, courseID, r.Number)
+		v, err := s.versionOf(ctx, q, courseID, r.Number)
 		if err != nil {
 			return nil, err
 		}

@@ -59,6 +59,20 @@ type item struct {
 	Done        int32 // and is completed
 }
 
+// itemColumns are what an [item] has, but what is in it, in a row of the learner l and
+// the item i with facts.
+const itemColumns = `i.item_id, i.kind, i.position, i.counted,
+			i.viewed, i.watch_percent, i.submitted, coalesce(trim_scale(i.min_percent)::text, '') AS min_percent, i.passed, i.manual,
+			` + didView + ` AS did_view, coalesce(` + didWatch + `, false) AS did_watch, ` + didSubmit + ` AS did_submit, ` + didScore + ` AS did_score,
+			` + didPass + ` AS did_pass, ` + wasMarked + ` AS was_marked,
+			coalesce(w.percent, 0) AS watched, i.media_ids <> '{}' AS has_media, b.submitted_at,
+			coalesce(trim_scale(b.percent)::text, '') AS best, coalesce(b.passed, false) AS has_passed, ` + factColumns
+
+// factColumns are what of it hangs on no rule.
+const factColumns = `f.viewed_at, f.marked_at, coalesce(f.marked_by, '') AS marked_by, coalesce(f.mark_reason, '') AS mark_reason,
+			coalesce(f.position_media_id, '') AS position_media_id, coalesce(f.position_ms, 0) AS position_ms, f.position_at,
+			c.completed_at, coalesce(c.version, 0) AS version`
+
 // itemsAs returns the items of the version that somebody sees, as they stand for
 // them: one, or all where itemID is empty.
 func itemsAs(ctx context.Context, q pg.Querier, accountID, courseID, itemID string) ([]item, error) {
@@ -72,15 +86,7 @@ func itemsAs(ctx context.Context, q pg.Querier, accountID, courseID, itemID stri
 			FROM course k LEFT JOIN learner l ON l.course_id = k.course_id AND l.account_id = $2
 			WHERE k.course_id = $1
 		)
-		SELECT i.item_id, i.kind, i.position, i.counted,
-			i.viewed, i.watch_percent, i.submitted, coalesce(trim_scale(i.min_percent)::text, '') AS min_percent, i.passed, i.manual,
-			`+didView+` AS did_view, coalesce(`+didWatch+`, false) AS did_watch, `+didSubmit+` AS did_submit, `+didScore+` AS did_score,
-			`+didPass+` AS did_pass, `+wasMarked+` AS was_marked,
-			f.viewed_at, coalesce(w.percent, 0) AS watched, i.media_ids <> '{}' AS has_media, b.submitted_at,
-			coalesce(trim_scale(b.percent)::text, '') AS best, coalesce(b.passed, false) AS has_passed,
-			f.marked_at, coalesce(f.marked_by, '') AS marked_by, coalesce(f.mark_reason, '') AS mark_reason,
-			coalesce(f.position_media_id, '') AS position_media_id, coalesce(f.position_ms, 0) AS position_ms, f.position_at,
-			c.completed_at, coalesce(c.version, 0) AS version, coalesce(members.members, 0) AS members, coalesce(members.done, 0) AS done
+		SELECT `+itemColumns+`, coalesce(members.members, 0) AS members, coalesce(members.done, 0) AS done
 		FROM who l JOIN course k USING (course_id)
 			JOIN published_item i ON i.course_id = k.course_id AND i.version = `+seen+` `+which+known+`
 			LEFT JOIN LATERAL (
@@ -127,9 +133,14 @@ func (s *Service) explain(ctx context.Context, q pg.Querier, accountID, courseID
 	if len(items) == 0 {
 		return nil, ErrItemNotFound
 	}
-	out := items[0].pb()
-	out.Requirements = items[0].requirements()
-	return out, nil
+	return items[0].explained(), nil
+}
+
+// explained is the item with its requirements.
+func (it item) explained() *learningpb.ItemProgress {
+	out := it.pb()
+	out.Requirements = it.requirements()
+	return out
 }
 
 func (it item) pb() *learningpb.ItemProgress {
@@ -209,13 +220,11 @@ func (s *Service) ViewItem(ctx context.Context, req *learningpb.ViewItemRequest)
 	out, err := whenOpen(ctx, s, req.GetCourseId(), req.GetItemId(), func(checked bool) (*learningpb.ItemProgress, error) {
 		return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*learningpb.ItemProgress, error) {
 			c := &scene{AccountID: auth.From(ctx).Account, CourseID: req.GetCourseId(), ItemID: req.GetItemId()}
-			if err := s.enter(ctx, tx, c, checked, ErrItemNotFound); err != nil {
+			it, err := s.view(ctx, tx, c, checked, ErrItemNotFound)
+			if err != nil {
 				return nil, err
 			}
-			if err := s.view(ctx, tx, c); err != nil {
-				return nil, err
-			}
-			return s.explain(ctx, tx, c.AccountID, c.CourseID, c.ItemID)
+			return it.explained(), nil
 		})
 	})
 	return out, itemError(err)

@@ -40,9 +40,15 @@ func (r *itemServer) CheckItems(ctx context.Context, req *learningpb.CheckItemsR
 			}
 			continue
 		}
-		out.Items = append(out.Items, &learningpb.ItemState{
-			ItemId: it.GetId(), State: d.State(), Reasons: p.sentences(d.Missing, at), OpensAt: stampOf(d.OpensAt),
-		})
+		state := &learningpb.ItemState{ItemId: it.GetId(), State: d.State(), Reasons: p.sentences(d.Missing, at), OpensAt: stampOf(d.OpensAt)}
+		if req.GetWithTimes() {
+			_, closes := release.Next(p.rule(it), p.facts, at)
+			state.ClosesAt = stampOf(closes)
+			if i, ok := p.deadline[it.GetId()]; ok {
+				state.Due, state.Until = optional(p.Due[i]), optional(p.Until[i])
+			}
+		}
+		out.Items = append(out.Items, state)
 	}
 	return out, nil
 }

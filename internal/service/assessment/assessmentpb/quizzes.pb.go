@@ -48,9 +48,16 @@ type Quiz struct {
 	// When its draft was last changed.
 	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	// The version for If-Match.
-	Etag          string `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Etag string `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Where the published course shows it, at most 100. Not in lists.
+	Places []*QuizPlace `protobuf:"bytes,11,rep,name=places,proto3" json:"places,omitempty"`
+	// How many questions an attempt at the draft has.
+	QuestionCount int32 `protobuf:"varint,12,opt,name=question_count,json=questionCount,proto3" json:"question_count,omitempty"`
+	// How many of the questions that the published version asks have a newer version.
+	// Not in lists.
+	OutdatedQuestions int32 `protobuf:"varint,13,opt,name=outdated_questions,json=outdatedQuestions,proto3" json:"outdated_questions,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Quiz) Reset() {
@@ -153,6 +160,182 @@ func (x *Quiz) GetEtag() string {
 	return ""
 }
 
+func (x *Quiz) GetPlaces() []*QuizPlace {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+func (x *Quiz) GetQuestionCount() int32 {
+	if x != nil {
+		return x.QuestionCount
+	}
+	return 0
+}
+
+func (x *Quiz) GetOutdatedQuestions() int32 {
+	if x != nil {
+		return x.OutdatedQuestions
+	}
+	return 0
+}
+
+// Where a course shows a quiz.
+type QuizPlace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The activity.
+	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// What it is called there.
+	Title         string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuizPlace) Reset() {
+	*x = QuizPlace{}
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuizPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuizPlace) ProtoMessage() {}
+
+func (x *QuizPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuizPlace.ProtoReflect.Descriptor instead.
+func (*QuizPlace) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *QuizPlace) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *QuizPlace) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+// A version of a quiz that was published.
+type QuizVersion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The quiz.
+	QuizId string `protobuf:"bytes,1,opt,name=quiz_id,json=quizId,proto3" json:"quiz_id,omitempty"`
+	// Its number, from 1.
+	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// What the quiz was called.
+	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
+	// What was published. Not in lists.
+	Settings *QuizSettings `protobuf:"bytes,4,opt,name=settings,proto3" json:"settings,omitempty"`
+	// What was new.
+	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	// Who published it.
+	PublishedBy string `protobuf:"bytes,6,opt,name=published_by,json=publishedBy,proto3" json:"published_by,omitempty"`
+	// When.
+	PublishedAt   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=published_at,json=publishedAt,proto3" json:"published_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuizVersion) Reset() {
+	*x = QuizVersion{}
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuizVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuizVersion) ProtoMessage() {}
+
+func (x *QuizVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuizVersion.ProtoReflect.Descriptor instead.
+func (*QuizVersion) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *QuizVersion) GetQuizId() string {
+	if x != nil {
+		return x.QuizId
+	}
+	return ""
+}
+
+func (x *QuizVersion) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *QuizVersion) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *QuizVersion) GetSettings() *QuizSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *QuizVersion) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *QuizVersion) GetPublishedBy() string {
+	if x != nil {
+		return x.PublishedBy
+	}
+	return ""
+}
+
+func (x *QuizVersion) GetPublishedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PublishedAt
+	}
+	return nil
+}
+
 // How a quiz is taken and scored. Numbers of points and percent are decimals as
 // text.
 type QuizSettings struct {
@@ -190,12 +373,12 @@ type QuizSettings struct {
 	Navigation string `protobuf:"bytes,11,opt,name=navigation,proto3" json:"navigation,omitempty"`
 	// How many questions a page has, 0 to 500; 0 for one page for each section.
 	QuestionsPerPage int32 `protobuf:"varint,12,opt,name=questions_per_page,json=questionsPerPage,proto3" json:"questions_per_page,omitempty"`
-	// Whether the parts of questions are shuffled where these allow it.
-	ShuffleAnswers bool `protobuf:"varint,13,opt,name=shuffle_answers,json=shuffleAnswers,proto3" json:"shuffle_answers,omitempty"`
 	// The networks it can be taken from, as prefixes such as "192.0.2.0/24" or
 	// "2001:db8::/32", at most 100; from everywhere when there are none.
 	AddressRanges []string `protobuf:"bytes,14,rep,name=address_ranges,json=addressRanges,proto3" json:"address_ranges,omitempty"`
-	// What students see of an attempt, and when; all at once after it when absent.
+	// What students see of an attempt, and when; all of it, and of a running attempt
+	// what was checked in it, when absent. That of the version published last counts
+	// for all attempts.
 	Review *ReviewMatrix `protobuf:"bytes,15,opt,name=review,proto3" json:"review,omitempty"`
 	// What exams demand besides.
 	Exam *ExamSettings `protobuf:"bytes,16,opt,name=exam,proto3" json:"exam,omitempty"`
@@ -203,14 +386,16 @@ type QuizSettings struct {
 	// scaled when empty. At most 1,000,000.
 	MaxPoints string `protobuf:"bytes,17,opt,name=max_points,json=maxPoints,proto3" json:"max_points,omitempty"`
 	// The percentage with which it is passed, 0 to 100; none when empty.
-	PassPercent   string `protobuf:"bytes,18,opt,name=pass_percent,json=passPercent,proto3" json:"pass_percent,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PassPercent string `protobuf:"bytes,18,opt,name=pass_percent,json=passPercent,proto3" json:"pass_percent,omitempty"`
+	// Whether sections come in an order of each attempt's own.
+	ShuffleSections bool `protobuf:"varint,19,opt,name=shuffle_sections,json=shuffleSections,proto3" json:"shuffle_sections,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *QuizSettings) Reset() {
 	*x = QuizSettings{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[1]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -222,7 +407,7 @@ func (x *QuizSettings) String() string {
 func (*QuizSettings) ProtoMessage() {}
 
 func (x *QuizSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[1]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -235,7 +420,7 @@ func (x *QuizSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuizSettings.ProtoReflect.Descriptor instead.
 func (*QuizSettings) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{1}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *QuizSettings) GetInstructions() string {
@@ -322,13 +507,6 @@ func (x *QuizSettings) GetQuestionsPerPage() int32 {
 	return 0
 }
 
-func (x *QuizSettings) GetShuffleAnswers() bool {
-	if x != nil {
-		return x.ShuffleAnswers
-	}
-	return false
-}
-
 func (x *QuizSettings) GetAddressRanges() []string {
 	if x != nil {
 		return x.AddressRanges
@@ -364,6 +542,13 @@ func (x *QuizSettings) GetPassPercent() string {
 	return ""
 }
 
+func (x *QuizSettings) GetShuffleSections() bool {
+	if x != nil {
+		return x.ShuffleSections
+	}
+	return false
+}
+
 // A part of a quiz.
 type QuizSection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -381,7 +566,7 @@ type QuizSection struct {
 
 func (x *QuizSection) Reset() {
 	*x = QuizSection{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[2]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +578,7 @@ func (x *QuizSection) String() string {
 func (*QuizSection) ProtoMessage() {}
 
 func (x *QuizSection) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[2]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +591,7 @@ func (x *QuizSection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuizSection.ProtoReflect.Descriptor instead.
 func (*QuizSection) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{2}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *QuizSection) GetTitle() string {
@@ -458,7 +643,7 @@ type QuizSlot struct {
 
 func (x *QuizSlot) Reset() {
 	*x = QuizSlot{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[3]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +655,7 @@ func (x *QuizSlot) String() string {
 func (*QuizSlot) ProtoMessage() {}
 
 func (x *QuizSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[3]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +668,7 @@ func (x *QuizSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuizSlot.ProtoReflect.Descriptor instead.
 func (*QuizSlot) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *QuizSlot) GetSource() isQuizSlot_Source {
@@ -549,14 +734,18 @@ type FixedQuestion struct {
 	// The question.
 	QuestionId string `protobuf:"bytes,1,opt,name=question_id,json=questionId,proto3" json:"question_id,omitempty"`
 	// Its version; the current one at publishing when 0.
-	Version       int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// What it is worth by itself, in published versions. Not to be sent.
+	Points string `protobuf:"bytes,3,opt,name=points,proto3" json:"points,omitempty"`
+	// What it is, such as "choice", in published versions. Not to be sent.
+	Kind          string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FixedQuestion) Reset() {
 	*x = FixedQuestion{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[4]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +757,7 @@ func (x *FixedQuestion) String() string {
 func (*FixedQuestion) ProtoMessage() {}
 
 func (x *FixedQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[4]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +770,7 @@ func (x *FixedQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FixedQuestion.ProtoReflect.Descriptor instead.
 func (*FixedQuestion) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *FixedQuestion) GetQuestionId() string {
@@ -598,7 +787,22 @@ func (x *FixedQuestion) GetVersion() int32 {
 	return 0
 }
 
-// Questions drawn at random, none twice in an attempt.
+func (x *FixedQuestion) GetPoints() string {
+	if x != nil {
+		return x.Points
+	}
+	return ""
+}
+
+func (x *FixedQuestion) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+// Questions drawn at random, none twice in an attempt, nor one that is asked anyway.
+// Such as were asked in earlier attempts come only when there are no others.
 type QuestionDraw struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many, 1 to 100.
@@ -609,8 +813,8 @@ type QuestionDraw struct {
 	Deep bool `protobuf:"varint,3,opt,name=deep,proto3" json:"deep,omitempty"`
 	// Only such as have all of these tags, at most 10.
 	Tags []string `protobuf:"bytes,4,rep,name=tags,proto3" json:"tags,omitempty"`
-	// The questions that there are to draw from, fixed at publishing; at most 2,000. Not
-	// to be sent.
+	// The questions that there are to draw from, fixed at publishing; at most 10,000 in
+	// all draws of a quiz. Not to be sent.
 	DrawnFrom     []*FixedQuestion `protobuf:"bytes,5,rep,name=drawn_from,json=drawnFrom,proto3" json:"drawn_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -618,7 +822,7 @@ type QuestionDraw struct {
 
 func (x *QuestionDraw) Reset() {
 	*x = QuestionDraw{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[5]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +834,7 @@ func (x *QuestionDraw) String() string {
 func (*QuestionDraw) ProtoMessage() {}
 
 func (x *QuestionDraw) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[5]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +847,7 @@ func (x *QuestionDraw) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuestionDraw.ProtoReflect.Descriptor instead.
 func (*QuestionDraw) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *QuestionDraw) GetCount() int32 {
@@ -685,11 +889,11 @@ func (x *QuestionDraw) GetDrawnFrom() []*FixedQuestion {
 // time, nor what it could be told from.
 type ReviewMatrix struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// While it runs, of questions that are checked.
+	// While it runs, of questions that are checked. Nothing where absent, as below.
 	During *ReviewParts `protobuf:"bytes,1,opt,name=during,proto3" json:"during,omitempty"`
 	// Within two minutes of submitting.
 	After *ReviewParts `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
-	// Later, while the quiz is open.
+	// Later, while the quiz is open for them.
 	Later *ReviewParts `protobuf:"bytes,3,opt,name=later,proto3" json:"later,omitempty"`
 	// When the quiz is closed for them.
 	Closed        *ReviewParts `protobuf:"bytes,4,opt,name=closed,proto3" json:"closed,omitempty"`
@@ -699,7 +903,7 @@ type ReviewMatrix struct {
 
 func (x *ReviewMatrix) Reset() {
 	*x = ReviewMatrix{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[6]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +915,7 @@ func (x *ReviewMatrix) String() string {
 func (*ReviewMatrix) ProtoMessage() {}
 
 func (x *ReviewMatrix) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[6]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +928,7 @@ func (x *ReviewMatrix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviewMatrix.ProtoReflect.Descriptor instead.
 func (*ReviewMatrix) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReviewMatrix) GetDuring() *ReviewParts {
@@ -758,7 +962,8 @@ func (x *ReviewMatrix) GetClosed() *ReviewParts {
 // What is shown.
 type ReviewParts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The attempt itself: the questions and what was answered.
+	// The attempt itself: the questions and what was answered. Without it of all below
+	// but marks nothing is shown, and of marks the total alone.
 	Attempt bool `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// The marks.
 	Marks bool `protobuf:"varint,2,opt,name=marks,proto3" json:"marks,omitempty"`
@@ -776,7 +981,7 @@ type ReviewParts struct {
 
 func (x *ReviewParts) Reset() {
 	*x = ReviewParts{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[7]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +993,7 @@ func (x *ReviewParts) String() string {
 func (*ReviewParts) ProtoMessage() {}
 
 func (x *ReviewParts) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[7]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +1006,7 @@ func (x *ReviewParts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviewParts.ProtoReflect.Descriptor instead.
 func (*ReviewParts) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{7}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ReviewParts) GetAttempt() bool {
@@ -861,7 +1066,7 @@ type ExamSettings struct {
 
 func (x *ExamSettings) Reset() {
 	*x = ExamSettings{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[8]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +1078,7 @@ func (x *ExamSettings) String() string {
 func (*ExamSettings) ProtoMessage() {}
 
 func (x *ExamSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[8]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +1091,7 @@ func (x *ExamSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamSettings.ProtoReflect.Descriptor instead.
 func (*ExamSettings) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{8}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExamSettings) GetLockdown() bool {
@@ -927,7 +1132,7 @@ type CreateQuizRequest struct {
 
 func (x *CreateQuizRequest) Reset() {
 	*x = CreateQuizRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[9]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1144,7 @@ func (x *CreateQuizRequest) String() string {
 func (*CreateQuizRequest) ProtoMessage() {}
 
 func (x *CreateQuizRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[9]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1157,7 @@ func (x *CreateQuizRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateQuizRequest.ProtoReflect.Descriptor instead.
 func (*CreateQuizRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{9}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateQuizRequest) GetCourseId() string {
@@ -998,7 +1203,7 @@ type ListQuizzesRequest struct {
 
 func (x *ListQuizzesRequest) Reset() {
 	*x = ListQuizzesRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[10]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1215,7 @@ func (x *ListQuizzesRequest) String() string {
 func (*ListQuizzesRequest) ProtoMessage() {}
 
 func (x *ListQuizzesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[10]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1228,7 @@ func (x *ListQuizzesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuizzesRequest.ProtoReflect.Descriptor instead.
 func (*ListQuizzesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{10}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListQuizzesRequest) GetCourseId() string {
@@ -1060,7 +1265,7 @@ type ListQuizzesResponse struct {
 
 func (x *ListQuizzesResponse) Reset() {
 	*x = ListQuizzesResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[11]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1277,7 @@ func (x *ListQuizzesResponse) String() string {
 func (*ListQuizzesResponse) ProtoMessage() {}
 
 func (x *ListQuizzesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[11]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1290,7 @@ func (x *ListQuizzesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuizzesResponse.ProtoReflect.Descriptor instead.
 func (*ListQuizzesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{11}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListQuizzesResponse) GetItems() []*Quiz {
@@ -1115,7 +1320,7 @@ type GetQuizRequest struct {
 
 func (x *GetQuizRequest) Reset() {
 	*x = GetQuizRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[12]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1332,7 @@ func (x *GetQuizRequest) String() string {
 func (*GetQuizRequest) ProtoMessage() {}
 
 func (x *GetQuizRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[12]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1345,7 @@ func (x *GetQuizRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetQuizRequest.ProtoReflect.Descriptor instead.
 func (*GetQuizRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{12}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetQuizRequest) GetCourseId() string {
@@ -1176,7 +1381,7 @@ type UpdateQuizRequest struct {
 
 func (x *UpdateQuizRequest) Reset() {
 	*x = UpdateQuizRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[13]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1393,7 @@ func (x *UpdateQuizRequest) String() string {
 func (*UpdateQuizRequest) ProtoMessage() {}
 
 func (x *UpdateQuizRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[13]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1406,7 @@ func (x *UpdateQuizRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateQuizRequest.ProtoReflect.Descriptor instead.
 func (*UpdateQuizRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{13}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateQuizRequest) GetCourseId() string {
@@ -1254,7 +1459,7 @@ type PublishQuizRequest struct {
 
 func (x *PublishQuizRequest) Reset() {
 	*x = PublishQuizRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[14]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1471,7 @@ func (x *PublishQuizRequest) String() string {
 func (*PublishQuizRequest) ProtoMessage() {}
 
 func (x *PublishQuizRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[14]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1484,7 @@ func (x *PublishQuizRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishQuizRequest.ProtoReflect.Descriptor instead.
 func (*PublishQuizRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{14}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PublishQuizRequest) GetCourseId() string {
@@ -1316,7 +1521,7 @@ type DeleteQuizRequest struct {
 
 func (x *DeleteQuizRequest) Reset() {
 	*x = DeleteQuizRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[15]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1533,7 @@ func (x *DeleteQuizRequest) String() string {
 func (*DeleteQuizRequest) ProtoMessage() {}
 
 func (x *DeleteQuizRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[15]
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1546,7 @@ func (x *DeleteQuizRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteQuizRequest.ProtoReflect.Descriptor instead.
 func (*DeleteQuizRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{15}
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteQuizRequest) GetCourseId() string {
@@ -1358,11 +1563,341 @@ func (x *DeleteQuizRequest) GetQuizId() string {
 	return ""
 }
 
+// Asks for the versions of a quiz.
+type ListQuizVersionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The quiz.
+	QuizId string `protobuf:"bytes,2,opt,name=quiz_id,json=quizId,proto3" json:"quiz_id,omitempty"`
+	// How many to return at most, 1 to 100; 20 when zero.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_cursor of the page before; empty for the first.
+	Cursor        string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuizVersionsRequest) Reset() {
+	*x = ListQuizVersionsRequest{}
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuizVersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuizVersionsRequest) ProtoMessage() {}
+
+func (x *ListQuizVersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuizVersionsRequest.ProtoReflect.Descriptor instead.
+func (*ListQuizVersionsRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListQuizVersionsRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ListQuizVersionsRequest) GetQuizId() string {
+	if x != nil {
+		return x.QuizId
+	}
+	return ""
+}
+
+func (x *ListQuizVersionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListQuizVersionsRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+// A page of versions.
+type ListQuizVersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Items []*QuizVersion `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// The cursor of the next page; empty on the last.
+	NextCursor    string `protobuf:"bytes,2,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuizVersionsResponse) Reset() {
+	*x = ListQuizVersionsResponse{}
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuizVersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuizVersionsResponse) ProtoMessage() {}
+
+func (x *ListQuizVersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuizVersionsResponse.ProtoReflect.Descriptor instead.
+func (*ListQuizVersionsResponse) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListQuizVersionsResponse) GetItems() []*QuizVersion {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *ListQuizVersionsResponse) GetNextCursor() string {
+	if x != nil {
+		return x.NextCursor
+	}
+	return ""
+}
+
+// Names a version of a quiz.
+type GetQuizVersionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The quiz.
+	QuizId string `protobuf:"bytes,2,opt,name=quiz_id,json=quizId,proto3" json:"quiz_id,omitempty"`
+	// Its number, from 1.
+	Number        string `protobuf:"bytes,3,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetQuizVersionRequest) Reset() {
+	*x = GetQuizVersionRequest{}
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetQuizVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetQuizVersionRequest) ProtoMessage() {}
+
+func (x *GetQuizVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetQuizVersionRequest.ProtoReflect.Descriptor instead.
+func (*GetQuizVersionRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetQuizVersionRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *GetQuizVersionRequest) GetQuizId() string {
+	if x != nil {
+		return x.QuizId
+	}
+	return ""
+}
+
+func (x *GetQuizVersionRequest) GetNumber() string {
+	if x != nil {
+		return x.Number
+	}
+	return ""
+}
+
+// Names a quiz to copy.
+type CopyQuizRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The quiz.
+	QuizId string `protobuf:"bytes,2,opt,name=quiz_id,json=quizId,proto3" json:"quiz_id,omitempty"`
+	// The course to copy it to; the same one when empty.
+	ToCourseId string `protobuf:"bytes,3,opt,name=to_course_id,json=toCourseId,proto3" json:"to_course_id,omitempty"`
+	// What the copy is called, at most 200 characters; as the quiz when empty.
+	Title         string `protobuf:"bytes,4,opt,name=title,proto3" json:"title,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyQuizRequest) Reset() {
+	*x = CopyQuizRequest{}
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyQuizRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyQuizRequest) ProtoMessage() {}
+
+func (x *CopyQuizRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyQuizRequest.ProtoReflect.Descriptor instead.
+func (*CopyQuizRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CopyQuizRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *CopyQuizRequest) GetQuizId() string {
+	if x != nil {
+		return x.QuizId
+	}
+	return ""
+}
+
+func (x *CopyQuizRequest) GetToCourseId() string {
+	if x != nil {
+		return x.ToCourseId
+	}
+	return ""
+}
+
+func (x *CopyQuizRequest) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+// A quiz that was made of another.
+type QuizCopy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The copy.
+	Quiz *Quiz `protobuf:"bytes,1,opt,name=quiz,proto3" json:"quiz,omitempty"`
+	// How many of its questions were copied with it.
+	CopiedQuestions int32 `protobuf:"varint,2,opt,name=copied_questions,json=copiedQuestions,proto3" json:"copied_questions,omitempty"`
+	// How many of its slots were left out: what they name is in no bank any more that the
+	// first course may use, or there are more than 1,500 questions to draw from.
+	LeftOut       int32 `protobuf:"varint,3,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuizCopy) Reset() {
+	*x = QuizCopy{}
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuizCopy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuizCopy) ProtoMessage() {}
+
+func (x *QuizCopy) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuizCopy.ProtoReflect.Descriptor instead.
+func (*QuizCopy) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *QuizCopy) GetQuiz() *Quiz {
+	if x != nil {
+		return x.Quiz
+	}
+	return nil
+}
+
+func (x *QuizCopy) GetCopiedQuestions() int32 {
+	if x != nil {
+		return x.CopiedQuestions
+	}
+	return 0
+}
+
+func (x *QuizCopy) GetLeftOut() int32 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
+}
+
 var File_internal_service_assessment_assessmentpb_quizzes_proto protoreflect.FileDescriptor
 
 const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\n" +
-	"6internal/service/assessment/assessmentpb/quizzes.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\xfe\x02\n" +
+	"6internal/service/assessment/assessmentpb/quizzes.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\x8b\x04\n" +
 	"\x04Quiz\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04quizR\x02id\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -1377,7 +1912,21 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\n" +
 	"updated_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x12\n" +
 	"\x04etag\x18\n" +
-	" \x01(\tR\x04etag\"\xbe\b\n" +
+	" \x01(\tR\x04etag\x125\n" +
+	"\x06places\x18\v \x03(\v2\x1d.stoa.assessment.v1.QuizPlaceR\x06places\x12%\n" +
+	"\x0equestion_count\x18\f \x01(\x05R\rquestionCount\x12-\n" +
+	"\x12outdated_questions\x18\r \x01(\x05R\x11outdatedQuestions\"H\n" +
+	"\tQuizPlace\x12%\n" +
+	"\aitem_id\x18\x01 \x01(\tB\f\xb2\xd4\x18\bactivityR\x06itemId\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\"\xa7\x02\n" +
+	"\vQuizVersion\x12!\n" +
+	"\aquiz_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04quizR\x06quizId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x14\n" +
+	"\x05title\x18\x03 \x01(\tR\x05title\x12<\n" +
+	"\bsettings\x18\x04 \x01(\v2 .stoa.assessment.v1.QuizSettingsR\bsettings\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\x12.\n" +
+	"\fpublished_by\x18\x06 \x01(\tB\v\xb2\xd4\x18\aaccountR\vpublishedBy\x12=\n" +
+	"\fpublished_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\"\xc6\b\n" +
 	"\fQuizSettings\x12-\n" +
 	"\finstructions\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\finstructions\x12E\n" +
 	"\bsections\x18\x02 \x03(\v2\x1f.stoa.assessment.v1.QuizSectionB\b\xbaH\x05\x92\x01\x02\x102R\bsections\x12O\n" +
@@ -1396,15 +1945,15 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"sequentialR\n" +
 	"navigation\x128\n" +
 	"\x12questions_per_page\x18\f \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\x10questionsPerPage\x12'\n" +
-	"\x0fshuffle_answers\x18\r \x01(\bR\x0eshuffleAnswers\x127\n" +
+	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\x10questionsPerPage\x127\n" +
 	"\x0eaddress_ranges\x18\x0e \x03(\tB\x10\xbaH\r\x92\x01\n" +
 	"\x10d\"\x06r\x04\x10\x01\x18@R\raddressRanges\x128\n" +
 	"\x06review\x18\x0f \x01(\v2 .stoa.assessment.v1.ReviewMatrixR\x06review\x124\n" +
 	"\x04exam\x18\x10 \x01(\v2 .stoa.assessment.v1.ExamSettingsR\x04exam\x12D\n" +
 	"\n" +
 	"max_points\x18\x11 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,7}(\\.[0-9]{1,6})?)?$R\tmaxPoints\x12H\n" +
-	"\fpass_percent\x18\x12 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\vpassPercent\"\xb5\x01\n" +
+	"\fpass_percent\x18\x12 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\vpassPercent\x12)\n" +
+	"\x10shuffle_sections\x18\x13 \x01(\bR\x0fshuffleSectionsJ\x04\b\r\x10\x0e\"\xb5\x01\n" +
 	"\vQuizSection\x12\x1e\n" +
 	"\x05title\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\x12-\n" +
 	"\finstructions\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\finstructions\x12\x18\n" +
@@ -1415,11 +1964,13 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\x04draw\x18\x02 \x01(\v2 .stoa.assessment.v1.QuestionDrawH\x00R\x04draw\x12=\n" +
 	"\x06points\x18\x03 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,7}(\\.[0-9]{1,6})?)?$R\x06points\x12O\n" +
 	"\tbehaviour\x18\x04 \x01(\tB1\xbaH.r,R\x00R\bdeferredR\timmediateR\vinteractiveR\x06manualR\tbehaviourB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"h\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa6\x01\n" +
 	"\rFixedQuestion\x124\n" +
 	"\vquestion_id\x18\x01 \x01(\tB\x13\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\bquestionR\n" +
 	"questionId\x12!\n" +
-	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\"\xec\x01\n" +
+	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\x12\x1f\n" +
+	"\x06points\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18\x1eR\x06points\x12\x1b\n" +
+	"\x04kind\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18\x1eR\x04kind\"\xec\x01\n" +
 	"\fQuestionDraw\x12\x1f\n" +
 	"\x05count\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x01R\x05count\x124\n" +
 	"\vcategory_id\x18\x02 \x01(\tB\x13\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\bcategoryR\n" +
@@ -1429,7 +1980,7 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\x10\n" +
 	"\"\x06r\x04\x10\x01\x182R\x04tags\x12K\n" +
 	"\n" +
-	"drawn_from\x18\x05 \x03(\v2!.stoa.assessment.v1.FixedQuestionB\t\xbaH\x06\x92\x01\x03\x10\xd0\x0fR\tdrawnFrom\"\xee\x01\n" +
+	"drawn_from\x18\x05 \x03(\v2!.stoa.assessment.v1.FixedQuestionB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tdrawnFrom\"\xee\x01\n" +
 	"\fReviewMatrix\x127\n" +
 	"\x06during\x18\x01 \x01(\v2\x1f.stoa.assessment.v1.ReviewPartsR\x06during\x125\n" +
 	"\x05after\x18\x02 \x01(\v2\x1f.stoa.assessment.v1.ReviewPartsR\x05after\x125\n" +
@@ -1485,7 +2036,34 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\x11DeleteQuizRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12!\n" +
-	"\aquiz_id\x18\x02 \x01(\tB\b\xb2\xd4\x18\x04quizR\x06quizId2\xb1\a\n" +
+	"\aquiz_id\x18\x02 \x01(\tB\b\xb2\xd4\x18\x04quizR\x06quizId\"\xaf\x01\n" +
+	"\x17ListQuizVersionsRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12!\n" +
+	"\aquiz_id\x18\x02 \x01(\tB\b\xb2\xd4\x18\x04quizR\x06quizId\x12&\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12 \n" +
+	"\x06cursor\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\"r\n" +
+	"\x18ListQuizVersionsResponse\x125\n" +
+	"\x05items\x18\x01 \x03(\v2\x1f.stoa.assessment.v1.QuizVersionR\x05items\x12\x1f\n" +
+	"\vnext_cursor\x18\x02 \x01(\tR\n" +
+	"nextCursor\"\x95\x01\n" +
+	"\x15GetQuizVersionRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12!\n" +
+	"\aquiz_id\x18\x02 \x01(\tB\b\xb2\xd4\x18\x04quizR\x06quizId\x120\n" +
+	"\x06number\x18\x03 \x01(\tB\x18\xbaH\x15r\x132\x11^[1-9][0-9]{0,8}$R\x06number\"\xab\x01\n" +
+	"\x0fCopyQuizRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12!\n" +
+	"\aquiz_id\x18\x02 \x01(\tB\b\xb2\xd4\x18\x04quizR\x06quizId\x12,\n" +
+	"\fto_course_id\x18\x03 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\n" +
+	"toCourseId\x12\x1e\n" +
+	"\x05title\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\"~\n" +
+	"\bQuizCopy\x12,\n" +
+	"\x04quiz\x18\x01 \x01(\v2\x18.stoa.assessment.v1.QuizR\x04quiz\x12)\n" +
+	"\x10copied_questions\x18\x02 \x01(\x05R\x0fcopiedQuestions\x12\x19\n" +
+	"\bleft_out\x18\x03 \x01(\x05R\aleftOut2\xd1\v\n" +
 	"\vQuizService\x12\x90\x01\n" +
 	"\n" +
 	"CreateQuiz\x12%.stoa.assessment.v1.CreateQuizRequest\x1a\x18.stoa.assessment.v1.Quiz\"A\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/courses/{course_id}/quizzes\x12\x9e\x01\n" +
@@ -1495,7 +2073,10 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"UpdateQuiz\x12%.stoa.assessment.v1.UpdateQuizRequest\x1a\x18.stoa.assessment.v1.Quiz\"K\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02.:\x01*2)/v1/courses/{course_id}/quizzes/{quiz_id}\x12\xa4\x01\n" +
 	"\vPublishQuiz\x12&.stoa.assessment.v1.PublishQuizRequest\x1a\x18.stoa.assessment.v1.Quiz\"S\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x026:\x01*\"1/v1/courses/{course_id}/quizzes/{quiz_id}/publish\x12\x95\x01\n" +
 	"\n" +
-	"DeleteQuiz\x12%.stoa.assessment.v1.DeleteQuizRequest\x1a\x16.google.protobuf.Empty\"H\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02+*)/v1/courses/{course_id}/quizzes/{quiz_id}BCZAgithub.com/stoa-lms/stoa/internal/service/assessment/assessmentpbb\x06proto3"
+	"DeleteQuiz\x12%.stoa.assessment.v1.DeleteQuizRequest\x1a\x16.google.protobuf.Empty\"H\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02+*)/v1/courses/{course_id}/quizzes/{quiz_id}\x12\xc0\x01\n" +
+	"\x10ListQuizVersions\x12+.stoa.assessment.v1.ListQuizVersionsRequest\x1a,.stoa.assessment.v1.ListQuizVersionsResponse\"Q\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x024\x122/v1/courses/{course_id}/quizzes/{quiz_id}/versions\x12\xb8\x01\n" +
+	"\x0eGetQuizVersion\x12).stoa.assessment.v1.GetQuizVersionRequest\x1a\x1f.stoa.assessment.v1.QuizVersion\"Z\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02=\x12;/v1/courses/{course_id}/quizzes/{quiz_id}/versions/{number}\x12\x9f\x01\n" +
+	"\bCopyQuiz\x12#.stoa.assessment.v1.CopyQuizRequest\x1a\x1c.stoa.assessment.v1.QuizCopy\"P\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x023:\x01*\"./v1/courses/{course_id}/quizzes/{quiz_id}/copyBCZAgithub.com/stoa-lms/stoa/internal/service/assessment/assessmentpbb\x06proto3"
 
 var (
 	file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescOnce sync.Once
@@ -1509,62 +2090,80 @@ func file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescGZIP() [
 	return file_internal_service_assessment_assessmentpb_quizzes_proto_rawDescData
 }
 
-var file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_internal_service_assessment_assessmentpb_quizzes_proto_goTypes = []any{
-	(*Quiz)(nil),                  // 0: stoa.assessment.v1.Quiz
-	(*QuizSettings)(nil),          // 1: stoa.assessment.v1.QuizSettings
-	(*QuizSection)(nil),           // 2: stoa.assessment.v1.QuizSection
-	(*QuizSlot)(nil),              // 3: stoa.assessment.v1.QuizSlot
-	(*FixedQuestion)(nil),         // 4: stoa.assessment.v1.FixedQuestion
-	(*QuestionDraw)(nil),          // 5: stoa.assessment.v1.QuestionDraw
-	(*ReviewMatrix)(nil),          // 6: stoa.assessment.v1.ReviewMatrix
-	(*ReviewParts)(nil),           // 7: stoa.assessment.v1.ReviewParts
-	(*ExamSettings)(nil),          // 8: stoa.assessment.v1.ExamSettings
-	(*CreateQuizRequest)(nil),     // 9: stoa.assessment.v1.CreateQuizRequest
-	(*ListQuizzesRequest)(nil),    // 10: stoa.assessment.v1.ListQuizzesRequest
-	(*ListQuizzesResponse)(nil),   // 11: stoa.assessment.v1.ListQuizzesResponse
-	(*GetQuizRequest)(nil),        // 12: stoa.assessment.v1.GetQuizRequest
-	(*UpdateQuizRequest)(nil),     // 13: stoa.assessment.v1.UpdateQuizRequest
-	(*PublishQuizRequest)(nil),    // 14: stoa.assessment.v1.PublishQuizRequest
-	(*DeleteQuizRequest)(nil),     // 15: stoa.assessment.v1.DeleteQuizRequest
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
-	(*emptypb.Empty)(nil),         // 17: google.protobuf.Empty
+	(*Quiz)(nil),                     // 0: stoa.assessment.v1.Quiz
+	(*QuizPlace)(nil),                // 1: stoa.assessment.v1.QuizPlace
+	(*QuizVersion)(nil),              // 2: stoa.assessment.v1.QuizVersion
+	(*QuizSettings)(nil),             // 3: stoa.assessment.v1.QuizSettings
+	(*QuizSection)(nil),              // 4: stoa.assessment.v1.QuizSection
+	(*QuizSlot)(nil),                 // 5: stoa.assessment.v1.QuizSlot
+	(*FixedQuestion)(nil),            // 6: stoa.assessment.v1.FixedQuestion
+	(*QuestionDraw)(nil),             // 7: stoa.assessment.v1.QuestionDraw
+	(*ReviewMatrix)(nil),             // 8: stoa.assessment.v1.ReviewMatrix
+	(*ReviewParts)(nil),              // 9: stoa.assessment.v1.ReviewParts
+	(*ExamSettings)(nil),             // 10: stoa.assessment.v1.ExamSettings
+	(*CreateQuizRequest)(nil),        // 11: stoa.assessment.v1.CreateQuizRequest
+	(*ListQuizzesRequest)(nil),       // 12: stoa.assessment.v1.ListQuizzesRequest
+	(*ListQuizzesResponse)(nil),      // 13: stoa.assessment.v1.ListQuizzesResponse
+	(*GetQuizRequest)(nil),           // 14: stoa.assessment.v1.GetQuizRequest
+	(*UpdateQuizRequest)(nil),        // 15: stoa.assessment.v1.UpdateQuizRequest
+	(*PublishQuizRequest)(nil),       // 16: stoa.assessment.v1.PublishQuizRequest
+	(*DeleteQuizRequest)(nil),        // 17: stoa.assessment.v1.DeleteQuizRequest
+	(*ListQuizVersionsRequest)(nil),  // 18: stoa.assessment.v1.ListQuizVersionsRequest
+	(*ListQuizVersionsResponse)(nil), // 19: stoa.assessment.v1.ListQuizVersionsResponse
+	(*GetQuizVersionRequest)(nil),    // 20: stoa.assessment.v1.GetQuizVersionRequest
+	(*CopyQuizRequest)(nil),          // 21: stoa.assessment.v1.CopyQuizRequest
+	(*QuizCopy)(nil),                 // 22: stoa.assessment.v1.QuizCopy
+	(*timestamppb.Timestamp)(nil),    // 23: google.protobuf.Timestamp
+	(*emptypb.Empty)(nil),            // 24: google.protobuf.Empty
 }
 var file_internal_service_assessment_assessmentpb_quizzes_proto_depIdxs = []int32{
-	1,  // 0: stoa.assessment.v1.Quiz.settings:type_name -> stoa.assessment.v1.QuizSettings
-	16, // 1: stoa.assessment.v1.Quiz.created_at:type_name -> google.protobuf.Timestamp
-	16, // 2: stoa.assessment.v1.Quiz.updated_at:type_name -> google.protobuf.Timestamp
-	2,  // 3: stoa.assessment.v1.QuizSettings.sections:type_name -> stoa.assessment.v1.QuizSection
-	6,  // 4: stoa.assessment.v1.QuizSettings.review:type_name -> stoa.assessment.v1.ReviewMatrix
-	8,  // 5: stoa.assessment.v1.QuizSettings.exam:type_name -> stoa.assessment.v1.ExamSettings
-	3,  // 6: stoa.assessment.v1.QuizSection.slots:type_name -> stoa.assessment.v1.QuizSlot
-	4,  // 7: stoa.assessment.v1.QuizSlot.question:type_name -> stoa.assessment.v1.FixedQuestion
-	5,  // 8: stoa.assessment.v1.QuizSlot.draw:type_name -> stoa.assessment.v1.QuestionDraw
-	4,  // 9: stoa.assessment.v1.QuestionDraw.drawn_from:type_name -> stoa.assessment.v1.FixedQuestion
-	7,  // 10: stoa.assessment.v1.ReviewMatrix.during:type_name -> stoa.assessment.v1.ReviewParts
-	7,  // 11: stoa.assessment.v1.ReviewMatrix.after:type_name -> stoa.assessment.v1.ReviewParts
-	7,  // 12: stoa.assessment.v1.ReviewMatrix.later:type_name -> stoa.assessment.v1.ReviewParts
-	7,  // 13: stoa.assessment.v1.ReviewMatrix.closed:type_name -> stoa.assessment.v1.ReviewParts
-	1,  // 14: stoa.assessment.v1.CreateQuizRequest.settings:type_name -> stoa.assessment.v1.QuizSettings
-	0,  // 15: stoa.assessment.v1.ListQuizzesResponse.items:type_name -> stoa.assessment.v1.Quiz
-	1,  // 16: stoa.assessment.v1.UpdateQuizRequest.settings:type_name -> stoa.assessment.v1.QuizSettings
-	9,  // 17: stoa.assessment.v1.QuizService.CreateQuiz:input_type -> stoa.assessment.v1.CreateQuizRequest
-	10, // 18: stoa.assessment.v1.QuizService.ListQuizzes:input_type -> stoa.assessment.v1.ListQuizzesRequest
-	12, // 19: stoa.assessment.v1.QuizService.GetQuiz:input_type -> stoa.assessment.v1.GetQuizRequest
-	13, // 20: stoa.assessment.v1.QuizService.UpdateQuiz:input_type -> stoa.assessment.v1.UpdateQuizRequest
-	14, // 21: stoa.assessment.v1.QuizService.PublishQuiz:input_type -> stoa.assessment.v1.PublishQuizRequest
-	15, // 22: stoa.assessment.v1.QuizService.DeleteQuiz:input_type -> stoa.assessment.v1.DeleteQuizRequest
-	0,  // 23: stoa.assessment.v1.QuizService.CreateQuiz:output_type -> stoa.assessment.v1.Quiz
-	11, // 24: stoa.assessment.v1.QuizService.ListQuizzes:output_type -> stoa.assessment.v1.ListQuizzesResponse
-	0,  // 25: stoa.assessment.v1.QuizService.GetQuiz:output_type -> stoa.assessment.v1.Quiz
-	0,  // 26: stoa.assessment.v1.QuizService.UpdateQuiz:output_type -> stoa.assessment.v1.Quiz
-	0,  // 27: stoa.assessment.v1.QuizService.PublishQuiz:output_type -> stoa.assessment.v1.Quiz
-	17, // 28: stoa.assessment.v1.QuizService.DeleteQuiz:output_type -> google.protobuf.Empty
-	23, // [23:29] is the sub-list for method output_type
-	17, // [17:23] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	3,  // 0: stoa.assessment.v1.Quiz.settings:type_name -> stoa.assessment.v1.QuizSettings
+	23, // 1: stoa.assessment.v1.Quiz.created_at:type_name -> google.protobuf.Timestamp
+	23, // 2: stoa.assessment.v1.Quiz.updated_at:type_name -> google.protobuf.Timestamp
+	1,  // 3: stoa.assessment.v1.Quiz.places:type_name -> stoa.assessment.v1.QuizPlace
+	3,  // 4: stoa.assessment.v1.QuizVersion.settings:type_name -> stoa.assessment.v1.QuizSettings
+	23, // 5: stoa.assessment.v1.QuizVersion.published_at:type_name -> google.protobuf.Timestamp
+	4,  // 6: stoa.assessment.v1.QuizSettings.sections:type_name -> stoa.assessment.v1.QuizSection
+	8,  // 7: stoa.assessment.v1.QuizSettings.review:type_name -> stoa.assessment.v1.ReviewMatrix
+	10, // 8: stoa.assessment.v1.QuizSettings.exam:type_name -> stoa.assessment.v1.ExamSettings
+	5,  // 9: stoa.assessment.v1.QuizSection.slots:type_name -> stoa.assessment.v1.QuizSlot
+	6,  // 10: stoa.assessment.v1.QuizSlot.question:type_name -> stoa.assessment.v1.FixedQuestion
+	7,  // 11: stoa.assessment.v1.QuizSlot.draw:type_name -> stoa.assessment.v1.QuestionDraw
+	6,  // 12: stoa.assessment.v1.QuestionDraw.drawn_from:type_name -> stoa.assessment.v1.FixedQuestion
+	9,  // 13: stoa.assessment.v1.ReviewMatrix.during:type_name -> stoa.assessment.v1.ReviewParts
+	9,  // 14: stoa.assessment.v1.ReviewMatrix.after:type_name -> stoa.assessment.v1.ReviewParts
+	9,  // 15: stoa.assessment.v1.ReviewMatrix.later:type_name -> stoa.assessment.v1.ReviewParts
+	9,  // 16: stoa.assessment.v1.ReviewMatrix.closed:type_name -> stoa.assessment.v1.ReviewParts
+	3,  // 17: stoa.assessment.v1.CreateQuizRequest.settings:type_name -> stoa.assessment.v1.QuizSettings
+	0,  // 18: stoa.assessment.v1.ListQuizzesResponse.items:type_name -> stoa.assessment.v1.Quiz
+	3,  // 19: stoa.assessment.v1.UpdateQuizRequest.settings:type_name -> stoa.assessment.v1.QuizSettings
+	2,  // 20: stoa.assessment.v1.ListQuizVersionsResponse.items:type_name -> stoa.assessment.v1.QuizVersion
+	0,  // 21: stoa.assessment.v1.QuizCopy.quiz:type_name -> stoa.assessment.v1.Quiz
+	11, // 22: stoa.assessment.v1.QuizService.CreateQuiz:input_type -> stoa.assessment.v1.CreateQuizRequest
+	12, // 23: stoa.assessment.v1.QuizService.ListQuizzes:input_type -> stoa.assessment.v1.ListQuizzesRequest
+	14, // 24: stoa.assessment.v1.QuizService.GetQuiz:input_type -> stoa.assessment.v1.GetQuizRequest
+	15, // 25: stoa.assessment.v1.QuizService.UpdateQuiz:input_type -> stoa.assessment.v1.UpdateQuizRequest
+	16, // 26: stoa.assessment.v1.QuizService.PublishQuiz:input_type -> stoa.assessment.v1.PublishQuizRequest
+	17, // 27: stoa.assessment.v1.QuizService.DeleteQuiz:input_type -> stoa.assessment.v1.DeleteQuizRequest
+	18, // 28: stoa.assessment.v1.QuizService.ListQuizVersions:input_type -> stoa.assessment.v1.ListQuizVersionsRequest
+	20, // 29: stoa.assessment.v1.QuizService.GetQuizVersion:input_type -> stoa.assessment.v1.GetQuizVersionRequest
+	21, // 30: stoa.assessment.v1.QuizService.CopyQuiz:input_type -> stoa.assessment.v1.CopyQuizRequest
+	0,  // 31: stoa.assessment.v1.QuizService.CreateQuiz:output_type -> stoa.assessment.v1.Quiz
+	13, // 32: stoa.assessment.v1.QuizService.ListQuizzes:output_type -> stoa.assessment.v1.ListQuizzesResponse
+	0,  // 33: stoa.assessment.v1.QuizService.GetQuiz:output_type -> stoa.assessment.v1.Quiz
+	0,  // 34: stoa.assessment.v1.QuizService.UpdateQuiz:output_type -> stoa.assessment.v1.Quiz
+	0,  // 35: stoa.assessment.v1.QuizService.PublishQuiz:output_type -> stoa.assessment.v1.Quiz
+	24, // 36: stoa.assessment.v1.QuizService.DeleteQuiz:output_type -> google.protobuf.Empty
+	19, // 37: stoa.assessment.v1.QuizService.ListQuizVersions:output_type -> stoa.assessment.v1.ListQuizVersionsResponse
+	2,  // 38: stoa.assessment.v1.QuizService.GetQuizVersion:output_type -> stoa.assessment.v1.QuizVersion
+	22, // 39: stoa.assessment.v1.QuizService.CopyQuiz:output_type -> stoa.assessment.v1.QuizCopy
+	31, // [31:40] is the sub-list for method output_type
+	22, // [22:31] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_quizzes_proto_init() }
@@ -1572,18 +2171,18 @@ func file_internal_service_assessment_assessmentpb_quizzes_proto_init() {
 	if File_internal_service_assessment_assessmentpb_quizzes_proto != nil {
 		return
 	}
-	file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[3].OneofWrappers = []any{
+	file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[5].OneofWrappers = []any{
 		(*QuizSlot_Question)(nil),
 		(*QuizSlot_Draw)(nil),
 	}
-	file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[13].OneofWrappers = []any{}
+	file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc), len(file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,12 +20,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	QuizService_CreateQuiz_FullMethodName  = "/stoa.assessment.v1.QuizService/CreateQuiz"
-	QuizService_ListQuizzes_FullMethodName = "/stoa.assessment.v1.QuizService/ListQuizzes"
-	QuizService_GetQuiz_FullMethodName     = "/stoa.assessment.v1.QuizService/GetQuiz"
-	QuizService_UpdateQuiz_FullMethodName  = "/stoa.assessment.v1.QuizService/UpdateQuiz"
-	QuizService_PublishQuiz_FullMethodName = "/stoa.assessment.v1.QuizService/PublishQuiz"
-	QuizService_DeleteQuiz_FullMethodName  = "/stoa.assessment.v1.QuizService/DeleteQuiz"
+	QuizService_CreateQuiz_FullMethodName       = "/stoa.assessment.v1.QuizService/CreateQuiz"
+	QuizService_ListQuizzes_FullMethodName      = "/stoa.assessment.v1.QuizService/ListQuizzes"
+	QuizService_GetQuiz_FullMethodName          = "/stoa.assessment.v1.QuizService/GetQuiz"
+	QuizService_UpdateQuiz_FullMethodName       = "/stoa.assessment.v1.QuizService/UpdateQuiz"
+	QuizService_PublishQuiz_FullMethodName      = "/stoa.assessment.v1.QuizService/PublishQuiz"
+	QuizService_DeleteQuiz_FullMethodName       = "/stoa.assessment.v1.QuizService/DeleteQuiz"
+	QuizService_ListQuizVersions_FullMethodName = "/stoa.assessment.v1.QuizService/ListQuizVersions"
+	QuizService_GetQuizVersion_FullMethodName   = "/stoa.assessment.v1.QuizService/GetQuizVersion"
+	QuizService_CopyQuiz_FullMethodName         = "/stoa.assessment.v1.QuizService/CopyQuiz"
 )
 
 // QuizServiceClient is the client API for QuizService service.
@@ -33,25 +36,47 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Quizzes and exams as their authors see them. Students take the version that was
-// published last; an attempt keeps the version that it began with.
+// published last; an attempt keeps the questions that it began with.
+//
+// Like a lesson's draft, a quiz's is changed under its ETag: who sends If-Match is
+// held to it, and who does not is asked for it where somebody else has changed the
+// quiz within the last hour.
 type QuizServiceClient interface {
 	// Makes a quiz with a draft and nothing published. Errors: quiz.invalid (400) with
-	// the field, question.not_found (400), quiz.too_many (409).
+	// the fields, question.not_found and category.not_found (400), quiz.too_many (409).
 	CreateQuiz(ctx context.Context, in *CreateQuizRequest, opts ...grpc.CallOption) (*Quiz, error)
 	// Lists the quizzes of a course, newest first.
 	ListQuizzes(ctx context.Context, in *ListQuizzesRequest, opts ...grpc.CallOption) (*ListQuizzesResponse, error)
 	// Returns a quiz with its draft. Errors: quiz.not_found (404).
 	GetQuiz(ctx context.Context, in *GetQuizRequest, opts ...grpc.CallOption) (*Quiz, error)
-	// Replaces a quiz's draft. Errors: quiz.not_found (404), etag.stale (412),
-	// quiz.invalid and question.not_found (400).
+	// Replaces a quiz's draft. The password counts at once, all else when it is
+	// published. Errors: quiz.not_found (404), etag.stale and etag.required (412),
+	// quiz.invalid, question.not_found and category.not_found (400).
 	UpdateQuiz(ctx context.Context, in *UpdateQuizRequest, opts ...grpc.CallOption) (*Quiz, error)
 	// Makes the draft the version that new attempts take, with the current versions of
-	// its questions where it names none. Attempts that run go on as they began. Errors:
-	// quiz.not_found (404), etag.stale (412), quiz.invalid (400), quiz.empty (400).
+	// its questions where it names none, and with the questions that there are now to
+	// draw from. Attempts that run go on as they began; how grades are made of attempts
+	// and what is shown of them follows this version for all. Errors: quiz.not_found
+	// (404), etag.stale (412), quiz.invalid, question.not_found and quiz.empty (400),
+	// quiz.pool_too_small and quiz.pool_too_large (400) with the draws.
 	PublishQuiz(ctx context.Context, in *PublishQuizRequest, opts ...grpc.CallOption) (*Quiz, error)
 	// Deletes a quiz that nobody has begun. Errors: quiz.not_found (404), quiz.begun
 	// (409), quiz.placed (409) where the published course shows it.
 	DeleteQuiz(ctx context.Context, in *DeleteQuizRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// Lists the versions of a quiz that were published, newest first, without their
+	// settings. Errors: quiz.not_found (404).
+	ListQuizVersions(ctx context.Context, in *ListQuizVersionsRequest, opts ...grpc.CallOption) (*ListQuizVersionsResponse, error)
+	// Returns a version as it was published: with the exact versions of its questions
+	// and with those that draws draw from. Errors: quiz.not_found (404), also for a
+	// version that there is not.
+	GetQuizVersion(ctx context.Context, in *GetQuizVersionRequest, opts ...grpc.CallOption) (*QuizVersion, error)
+	// Makes a quiz of the draft of another, in the same course or in one in which the
+	// caller may make quizzes and change questions. In another course it asks copies of
+	// the questions that it names and draws from copies of the categories, which are made
+	// there with their pictures, unless that course may use the bank that they are of. The
+	// password is not copied, and nothing is published. Errors: quiz.not_found (404),
+	// quiz.too_many, question.too_many and category.too_many (409), auth.forbidden (403).
+	CopyQuiz(ctx context.Context, in *CopyQuizRequest, opts ...grpc.CallOption) (*QuizCopy, error)
 }
 
 type quizServiceClient struct {
@@ -122,30 +147,82 @@ func (c *quizServiceClient) DeleteQuiz(ctx context.Context, in *DeleteQuizReques
 	return out, nil
 }
 
+func (c *quizServiceClient) ListQuizVersions(ctx context.Context, in *ListQuizVersionsRequest, opts ...grpc.CallOption) (*ListQuizVersionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListQuizVersionsResponse)
+	err := c.cc.Invoke(ctx, QuizService_ListQuizVersions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *quizServiceClient) GetQuizVersion(ctx context.Context, in *GetQuizVersionRequest, opts ...grpc.CallOption) (*QuizVersion, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(QuizVersion)
+	err := c.cc.Invoke(ctx, QuizService_GetQuizVersion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *quizServiceClient) CopyQuiz(ctx context.Context, in *CopyQuizRequest, opts ...grpc.CallOption) (*QuizCopy, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(QuizCopy)
+	err := c.cc.Invoke(ctx, QuizService_CopyQuiz_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // QuizServiceServer is the server API for QuizService service.
 // All implementations must embed UnimplementedQuizServiceServer
 // for forward compatibility.
 //
 // Quizzes and exams as their authors see them. Students take the version that was
-// published last; an attempt keeps the version that it began with.
+// published last; an attempt keeps the questions that it began with.
+//
+// Like a lesson's draft, a quiz's is changed under its ETag: who sends If-Match is
+// held to it, and who does not is asked for it where somebody else has changed the
+// quiz within the last hour.
 type QuizServiceServer interface {
 	// Makes a quiz with a draft and nothing published. Errors: quiz.invalid (400) with
-	// the field, question.not_found (400), quiz.too_many (409).
+	// the fields, question.not_found and category.not_found (400), quiz.too_many (409).
 	CreateQuiz(context.Context, *CreateQuizRequest) (*Quiz, error)
 	// Lists the quizzes of a course, newest first.
 	ListQuizzes(context.Context, *ListQuizzesRequest) (*ListQuizzesResponse, error)
 	// Returns a quiz with its draft. Errors: quiz.not_found (404).
 	GetQuiz(context.Context, *GetQuizRequest) (*Quiz, error)
-	// Replaces a quiz's draft. Errors: quiz.not_found (404), etag.stale (412),
-	// quiz.invalid and question.not_found (400).
+	// Replaces a quiz's draft. The password counts at once, all else when it is
+	// published. Errors: quiz.not_found (404), etag.stale and etag.required (412),
+	// quiz.invalid, question.not_found and category.not_found (400).
 	UpdateQuiz(context.Context, *UpdateQuizRequest) (*Quiz, error)
 	// Makes the draft the version that new attempts take, with the current versions of
-	// its questions where it names none. Attempts that run go on as they began. Errors:
-	// quiz.not_found (404), etag.stale (412), quiz.invalid (400), quiz.empty (400).
+	// its questions where it names none, and with the questions that there are now to
+	// draw from. Attempts that run go on as they began; how grades are made of attempts
+	// and what is shown of them follows this version for all. Errors: quiz.not_found
+	// (404), etag.stale (412), quiz.invalid, question.not_found and quiz.empty (400),
+	// quiz.pool_too_small and quiz.pool_too_large (400) with the draws.
 	PublishQuiz(context.Context, *PublishQuizRequest) (*Quiz, error)
 	// Deletes a quiz that nobody has begun. Errors: quiz.not_found (404), quiz.begun
 	// (409), quiz.placed (409) where the published course shows it.
 	DeleteQuiz(context.Context, *DeleteQuizRequest) (*emptypb.Empty, error)
+	// Lists the versions of a quiz that were published, newest first, without their
+	// settings. Errors: quiz.not_found (404).
+	ListQuizVersions(context.Context, *ListQuizVersionsRequest) (*ListQuizVersionsResponse, error)
+	// Returns a version as it was published: with the exact versions of its questions
+	// and with those that draws draw from. Errors: quiz.not_found (404), also for a
+	// version that there is not.
+	GetQuizVersion(context.Context, *GetQuizVersionRequest) (*QuizVersion, error)
+	// Makes a quiz of the draft of another, in the same course or in one in which the
+	// caller may make quizzes and change questions. In another course it asks copies of
+	// the questions that it names and draws from copies of the categories, which are made
+	// there with their pictures, unless that course may use the bank that they are of. The
+	// password is not copied, and nothing is published. Errors: quiz.not_found (404),
+	// quiz.too_many, question.too_many and category.too_many (409), auth.forbidden (403).
+	CopyQuiz(context.Context, *CopyQuizRequest) (*QuizCopy, error)
 	mustEmbedUnimplementedQuizServiceServer()
 }
 
@@ -173,6 +250,15 @@ func (UnimplementedQuizServiceServer) PublishQuiz(context.Context, *PublishQuizR
 }
 func (UnimplementedQuizServiceServer) DeleteQuiz(context.Context, *DeleteQuizRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteQuiz not implemented")
+}
+func (UnimplementedQuizServiceServer) ListQuizVersions(context.Context, *ListQuizVersionsRequest) (*ListQuizVersionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListQuizVersions not implemented")
+}
+func (UnimplementedQuizServiceServer) GetQuizVersion(context.Context, *GetQuizVersionRequest) (*QuizVersion, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetQuizVersion not implemented")
+}
+func (UnimplementedQuizServiceServer) CopyQuiz(context.Context, *CopyQuizRequest) (*QuizCopy, error) {
+	return nil, status.Error(codes.Unimplemented, "method CopyQuiz not implemented")
 }
 func (UnimplementedQuizServiceServer) mustEmbedUnimplementedQuizServiceServer() {}
 func (UnimplementedQuizServiceServer) testEmbeddedByValue()                     {}
@@ -303,6 +389,60 @@ func _QuizService_DeleteQuiz_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _QuizService_ListQuizVersions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListQuizVersionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuizServiceServer).ListQuizVersions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QuizService_ListQuizVersions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuizServiceServer).ListQuizVersions(ctx, req.(*ListQuizVersionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _QuizService_GetQuizVersion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetQuizVersionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuizServiceServer).GetQuizVersion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QuizService_GetQuizVersion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuizServiceServer).GetQuizVersion(ctx, req.(*GetQuizVersionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _QuizService_CopyQuiz_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CopyQuizRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuizServiceServer).CopyQuiz(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QuizService_CopyQuiz_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuizServiceServer).CopyQuiz(ctx, req.(*CopyQuizRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // QuizService_ServiceDesc is the grpc.ServiceDesc for QuizService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -333,6 +473,18 @@ var QuizService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteQuiz",
 			Handler:    _QuizService_DeleteQuiz_Handler,
+		},
+		{
+			MethodName: "ListQuizVersions",
+			Handler:    _QuizService_ListQuizVersions_Handler,
+		},
+		{
+			MethodName: "GetQuizVersion",
+			Handler:    _QuizService_GetQuizVersion_Handler,
+		},
+		{
+			MethodName: "CopyQuiz",
+			Handler:    _QuizService_CopyQuiz_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -53,7 +53,6 @@ CREATE TABLE quiz_version (
 	quiz_id text COLLATE "C" NOT NULL,
 	version integer NOT NULL,
 	settings bytea NOT NULL,
-	password_hash text,
 	message text NOT NULL DEFAULT '',
 	created_by text COLLATE "C" NOT NULL,
 	created_at timestamptz NOT NULL,

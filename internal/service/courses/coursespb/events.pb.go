@@ -971,6 +971,135 @@ func (x *RevenueShare) GetBasisPoints() int32 {
 	return 0
 }
 
+// Activities of a course were copied into another, or with all of a course into a new
+// one. What their quizzes are called there is said here: who keeps them makes them.
+type ActivitiesCopied struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course that they were copied into.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The course that they were copied from.
+	FromCourseId string `protobuf:"bytes,2,opt,name=from_course_id,json=fromCourseId,proto3" json:"from_course_id,omitempty"`
+	// Who did it.
+	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Their quizzes, each once, at most 1,000.
+	Quizzes       []*CopiedQuiz `protobuf:"bytes,4,rep,name=quizzes,proto3" json:"quizzes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivitiesCopied) Reset() {
+	*x = ActivitiesCopied{}
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivitiesCopied) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivitiesCopied) ProtoMessage() {}
+
+func (x *ActivitiesCopied) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivitiesCopied.ProtoReflect.Descriptor instead.
+func (*ActivitiesCopied) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ActivitiesCopied) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ActivitiesCopied) GetFromCourseId() string {
+	if x != nil {
+		return x.FromCourseId
+	}
+	return ""
+}
+
+func (x *ActivitiesCopied) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *ActivitiesCopied) GetQuizzes() []*CopiedQuiz {
+	if x != nil {
+		return x.Quizzes
+	}
+	return nil
+}
+
+// A quiz that is to be made of another.
+type CopiedQuiz struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The quiz to make, by which its activities name it already.
+	QuizId string `protobuf:"bytes,1,opt,name=quiz_id,json=quizId,proto3" json:"quiz_id,omitempty"`
+	// The quiz to make it of.
+	FromQuizId    string `protobuf:"bytes,2,opt,name=from_quiz_id,json=fromQuizId,proto3" json:"from_quiz_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopiedQuiz) Reset() {
+	*x = CopiedQuiz{}
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopiedQuiz) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopiedQuiz) ProtoMessage() {}
+
+func (x *CopiedQuiz) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopiedQuiz.ProtoReflect.Descriptor instead.
+func (*CopiedQuiz) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CopiedQuiz) GetQuizId() string {
+	if x != nil {
+		return x.QuizId
+	}
+	return ""
+}
+
+func (x *CopiedQuiz) GetFromQuizId() string {
+	if x != nil {
+		return x.FromQuizId
+	}
+	return ""
+}
+
 var File_internal_service_courses_coursespb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
@@ -1067,7 +1196,20 @@ const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x12\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\aaccountR\taccountId\x12-\n" +
 	"\fbasis_points\x18\x02 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x90N(\x01R\vbasisPointsB=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
+	"\xbaH\a\x1a\x05\x18\x90N(\x01R\vbasisPoints\"\xd0\x01\n" +
+	"\x10ActivitiesCopied\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x120\n" +
+	"\x0efrom_course_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\ffromCourseId\x12*\n" +
+	"\n" +
+	"account_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x125\n" +
+	"\aquizzes\x18\x04 \x03(\v2\x1b.stoa.courses.v1.CopiedQuizR\aquizzes\"[\n" +
+	"\n" +
+	"CopiedQuiz\x12!\n" +
+	"\aquiz_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04quizR\x06quizId\x12*\n" +
+	"\ffrom_quiz_id\x18\x02 \x01(\tB\b\xb2\xd4\x18\x04quizR\n" +
+	"fromQuizIdB=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
 
 var (
 	file_internal_service_courses_coursespb_events_proto_rawDescOnce sync.Once
@@ -1081,7 +1223,7 @@ func file_internal_service_courses_coursespb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_courses_coursespb_events_proto_rawDescData
 }
 
-var file_internal_service_courses_coursespb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_internal_service_courses_coursespb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_internal_service_courses_coursespb_events_proto_goTypes = []any{
 	(*CoursePublished)(nil),       // 0: stoa.courses.v1.CoursePublished
 	(*PublishedItem)(nil),         // 1: stoa.courses.v1.PublishedItem
@@ -1093,31 +1235,34 @@ var file_internal_service_courses_coursespb_events_proto_goTypes = []any{
 	(*CourseReviewed)(nil),        // 7: stoa.courses.v1.CourseReviewed
 	(*RevenueSplitChanged)(nil),   // 8: stoa.courses.v1.RevenueSplitChanged
 	(*RevenueShare)(nil),          // 9: stoa.courses.v1.RevenueShare
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*releasepb.Rule)(nil),        // 11: stoa.release.v1.Rule
-	(*GradingPolicy)(nil),         // 12: stoa.courses.v1.GradingPolicy
-	(*releasepb.Completion)(nil),  // 13: stoa.release.v1.Completion
-	(*releasepb.Schedule)(nil),    // 14: stoa.release.v1.Schedule
+	(*ActivitiesCopied)(nil),      // 10: stoa.courses.v1.ActivitiesCopied
+	(*CopiedQuiz)(nil),            // 11: stoa.courses.v1.CopiedQuiz
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*releasepb.Rule)(nil),        // 13: stoa.release.v1.Rule
+	(*GradingPolicy)(nil),         // 14: stoa.courses.v1.GradingPolicy
+	(*releasepb.Completion)(nil),  // 15: stoa.release.v1.Completion
+	(*releasepb.Schedule)(nil),    // 16: stoa.release.v1.Schedule
 }
 var file_internal_service_courses_coursespb_events_proto_depIdxs = []int32{
 	3,  // 0: stoa.courses.v1.CoursePublished.modules:type_name -> stoa.courses.v1.PublishedModule
-	10, // 1: stoa.courses.v1.CoursePublished.published_at:type_name -> google.protobuf.Timestamp
+	12, // 1: stoa.courses.v1.CoursePublished.published_at:type_name -> google.protobuf.Timestamp
 	1,  // 2: stoa.courses.v1.CoursePublished.items:type_name -> stoa.courses.v1.PublishedItem
-	11, // 3: stoa.courses.v1.CoursePublished.release:type_name -> stoa.release.v1.Rule
-	12, // 4: stoa.courses.v1.CoursePublished.grading:type_name -> stoa.courses.v1.GradingPolicy
-	11, // 5: stoa.courses.v1.PublishedItem.release:type_name -> stoa.release.v1.Rule
-	13, // 6: stoa.courses.v1.PublishedItem.completion:type_name -> stoa.release.v1.Completion
-	14, // 7: stoa.courses.v1.PublishedItem.schedule:type_name -> stoa.release.v1.Schedule
+	13, // 3: stoa.courses.v1.CoursePublished.release:type_name -> stoa.release.v1.Rule
+	14, // 4: stoa.courses.v1.CoursePublished.grading:type_name -> stoa.courses.v1.GradingPolicy
+	13, // 5: stoa.courses.v1.PublishedItem.release:type_name -> stoa.release.v1.Rule
+	15, // 6: stoa.courses.v1.PublishedItem.completion:type_name -> stoa.release.v1.Completion
+	16, // 7: stoa.courses.v1.PublishedItem.schedule:type_name -> stoa.release.v1.Schedule
 	0,  // 8: stoa.courses.v1.CohortPinned.publication:type_name -> stoa.courses.v1.CoursePublished
 	4,  // 9: stoa.courses.v1.PublishedModule.lessons:type_name -> stoa.courses.v1.PublishedLesson
-	10, // 10: stoa.courses.v1.CourseReviewed.reviewed_at:type_name -> google.protobuf.Timestamp
+	12, // 10: stoa.courses.v1.CourseReviewed.reviewed_at:type_name -> google.protobuf.Timestamp
 	9,  // 11: stoa.courses.v1.RevenueSplitChanged.shares:type_name -> stoa.courses.v1.RevenueShare
-	10, // 12: stoa.courses.v1.RevenueSplitChanged.valid_from:type_name -> google.protobuf.Timestamp
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	12, // 12: stoa.courses.v1.RevenueSplitChanged.valid_from:type_name -> google.protobuf.Timestamp
+	11, // 13: stoa.courses.v1.ActivitiesCopied.quizzes:type_name -> stoa.courses.v1.CopiedQuiz
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_courses_coursespb_events_proto_init() }
@@ -1132,7 +1277,7 @@ func file_internal_service_courses_coursespb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_courses_coursespb_events_proto_rawDesc), len(file_internal_service_courses_coursespb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

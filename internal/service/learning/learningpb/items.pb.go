@@ -35,7 +35,9 @@ type CheckItemsRequest struct {
 	// The items, at most 10,000; all of the course when empty.
 	ItemIds []string `protobuf:"bytes,3,rep,name=item_ids,json=itemIds,proto3" json:"item_ids,omitempty"`
 	// Whether to answer only those that are hidden, without reasons.
-	HiddenOnly    bool `protobuf:"varint,4,opt,name=hidden_only,json=hiddenOnly,proto3" json:"hidden_only,omitempty"`
+	HiddenOnly bool `protobuf:"varint,4,opt,name=hidden_only,json=hiddenOnly,proto3" json:"hidden_only,omitempty"`
+	// Whether to say when they close as well, and by when they are to be done.
+	WithTimes     bool `protobuf:"varint,5,opt,name=with_times,json=withTimes,proto3" json:"with_times,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -94,6 +96,13 @@ func (x *CheckItemsRequest) GetItemIds() []string {
 func (x *CheckItemsRequest) GetHiddenOnly() bool {
 	if x != nil {
 		return x.HiddenOnly
+	}
+	return false
+}
+
+func (x *CheckItemsRequest) GetWithTimes() bool {
+	if x != nil {
+		return x.WithTimes
 	}
 	return false
 }
@@ -163,7 +172,13 @@ type ItemState struct {
 	// Why it is not open, a sentence for each condition that is missing, at most 20.
 	Reasons []string `protobuf:"bytes,3,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	// When it opens by itself; absent where that depends on something else.
-	OpensAt       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=opens_at,json=opensAt,proto3" json:"opens_at,omitempty"`
+	OpensAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=opens_at,json=opensAt,proto3" json:"opens_at,omitempty"`
+	// With times: when it closes by itself, after it has opened; absent for never.
+	ClosesAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=closes_at,json=closesAt,proto3" json:"closes_at,omitempty"`
+	// With times: by when it is to be done; absent for no time.
+	Due *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=due,proto3" json:"due,omitempty"`
+	// With times: until when it can be done late; absent for no end.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -226,6 +241,257 @@ func (x *ItemState) GetOpensAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ItemState) GetClosesAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosesAt
+	}
+	return nil
+}
+
+func (x *ItemState) GetDue() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Due
+	}
+	return nil
+}
+
+func (x *ItemState) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+// Asks how an item stands for people.
+type ListItemAccessRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The item.
+	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// The people, 1 to 1,000.
+	AccountIds    []string `protobuf:"bytes,3,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListItemAccessRequest) Reset() {
+	*x = ListItemAccessRequest{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListItemAccessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListItemAccessRequest) ProtoMessage() {}
+
+func (x *ListItemAccessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListItemAccessRequest.ProtoReflect.Descriptor instead.
+func (*ListItemAccessRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListItemAccessRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ListItemAccessRequest) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *ListItemAccessRequest) GetAccountIds() []string {
+	if x != nil {
+		return x.AccountIds
+	}
+	return nil
+}
+
+// How an item stands for people.
+type ListItemAccessResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For each of the people, in the order in which they were asked about.
+	Items         []*ItemAccess `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListItemAccessResponse) Reset() {
+	*x = ListItemAccessResponse{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListItemAccessResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListItemAccessResponse) ProtoMessage() {}
+
+func (x *ListItemAccessResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListItemAccessResponse.ProtoReflect.Descriptor instead.
+func (*ListItemAccessResponse) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListItemAccessResponse) GetItems() []*ItemAccess {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+// How an item stands for somebody.
+type ItemAccess struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Whether they take the course.
+	Enrolled bool `protobuf:"varint,2,opt,name=enrolled,proto3" json:"enrolled,omitempty"`
+	// "open", "locked", "hidden", or "absent" where the version that they see does not
+	// have it or the course was never published.
+	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	// Why it is not open, a sentence for each condition that is missing, at most 20.
+	Reasons []string `protobuf:"bytes,4,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// When it opens by itself; absent where it is open, or that depends on something
+	// else.
+	OpensAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=opens_at,json=opensAt,proto3" json:"opens_at,omitempty"`
+	// When it closes by itself, after it has opened; absent for never.
+	ClosesAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=closes_at,json=closesAt,proto3" json:"closes_at,omitempty"`
+	// From when on they can work on it, by its schedule; absent for always.
+	AvailableFrom *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=available_from,json=availableFrom,proto3" json:"available_from,omitempty"`
+	// By when it is to be done; absent for no time.
+	Due *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=due,proto3" json:"due,omitempty"`
+	// Until when it can be done late; absent for no end.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ItemAccess) Reset() {
+	*x = ItemAccess{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ItemAccess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ItemAccess) ProtoMessage() {}
+
+func (x *ItemAccess) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ItemAccess.ProtoReflect.Descriptor instead.
+func (*ItemAccess) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ItemAccess) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *ItemAccess) GetEnrolled() bool {
+	if x != nil {
+		return x.Enrolled
+	}
+	return false
+}
+
+func (x *ItemAccess) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ItemAccess) GetReasons() []string {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *ItemAccess) GetOpensAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OpensAt
+	}
+	return nil
+}
+
+func (x *ItemAccess) GetClosesAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosesAt
+	}
+	return nil
+}
+
+func (x *ItemAccess) GetAvailableFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AvailableFrom
+	}
+	return nil
+}
+
+func (x *ItemAccess) GetDue() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Due
+	}
+	return nil
+}
+
+func (x *ItemAccess) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
 // Describes a version that is about to be published.
 type MeasureImpactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -235,14 +501,17 @@ type MeasureImpactRequest struct {
 	RemovedIds []string `protobuf:"bytes,2,rep,name=removed_ids,json=removedIds,proto3" json:"removed_ids,omitempty"`
 	// The items whose rule or whose module's rule would change, with the rules that
 	// would hold from the top of the course down to the item, at most 10,000.
-	Changed       []*ItemRules `protobuf:"bytes,3,rep,name=changed,proto3" json:"changed,omitempty"`
+	Changed []*ItemRules `protobuf:"bytes,3,rep,name=changed,proto3" json:"changed,omitempty"`
+	// The items that would have another schedule, or whose modules would, at most
+	// 10,000.
+	Rescheduled   []*ItemSchedules `protobuf:"bytes,4,rep,name=rescheduled,proto3" json:"rescheduled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MeasureImpactRequest) Reset() {
 	*x = MeasureImpactRequest{}
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[3]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -254,7 +523,7 @@ func (x *MeasureImpactRequest) String() string {
 func (*MeasureImpactRequest) ProtoMessage() {}
 
 func (x *MeasureImpactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[3]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -267,7 +536,7 @@ func (x *MeasureImpactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureImpactRequest.ProtoReflect.Descriptor instead.
 func (*MeasureImpactRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MeasureImpactRequest) GetCourseId() string {
@@ -291,6 +560,124 @@ func (x *MeasureImpactRequest) GetChanged() []*ItemRules {
 	return nil
 }
 
+func (x *MeasureImpactRequest) GetRescheduled() []*ItemSchedules {
+	if x != nil {
+		return x.Rescheduled
+	}
+	return nil
+}
+
+// By when an item would be open and due.
+type ItemSchedules struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The item.
+	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// The modules that it would be in and itself, from the top, with the schedule that
+	// each would have.
+	Way           []*OwnSchedule `protobuf:"bytes,2,rep,name=way,proto3" json:"way,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ItemSchedules) Reset() {
+	*x = ItemSchedules{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ItemSchedules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ItemSchedules) ProtoMessage() {}
+
+func (x *ItemSchedules) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ItemSchedules.ProtoReflect.Descriptor instead.
+func (*ItemSchedules) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ItemSchedules) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *ItemSchedules) GetWay() []*OwnSchedule {
+	if x != nil {
+		return x.Way
+	}
+	return nil
+}
+
+// The schedule of one item.
+type OwnSchedule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The item.
+	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// Absent for none.
+	Schedule      *releasepb.Schedule `protobuf:"bytes,2,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnSchedule) Reset() {
+	*x = OwnSchedule{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnSchedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnSchedule) ProtoMessage() {}
+
+func (x *OwnSchedule) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnSchedule.ProtoReflect.Descriptor instead.
+func (*OwnSchedule) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *OwnSchedule) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *OwnSchedule) GetSchedule() *releasepb.Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
 // All rules that an item is under.
 type ItemRules struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -304,7 +691,7 @@ type ItemRules struct {
 
 func (x *ItemRules) Reset() {
 	*x = ItemRules{}
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[4]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +703,7 @@ func (x *ItemRules) String() string {
 func (*ItemRules) ProtoMessage() {}
 
 func (x *ItemRules) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[4]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +716,7 @@ func (x *ItemRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemRules.ProtoReflect.Descriptor instead.
 func (*ItemRules) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ItemRules) GetItemId() string {
@@ -359,7 +746,7 @@ type MeasureImpactResponse struct {
 
 func (x *MeasureImpactResponse) Reset() {
 	*x = MeasureImpactResponse{}
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[5]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +758,7 @@ func (x *MeasureImpactResponse) String() string {
 func (*MeasureImpactResponse) ProtoMessage() {}
 
 func (x *MeasureImpactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[5]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +771,7 @@ func (x *MeasureImpactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureImpactResponse.ProtoReflect.Descriptor instead.
 func (*MeasureImpactResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MeasureImpactResponse) GetLearners() int32 {
@@ -406,7 +793,8 @@ type ItemImpact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The item.
 	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
-	// "removed" or "closed".
+	// "removed", "closed" by rules, or "rescheduled", so that it is not available any
+	// more now, or can't be handed in.
 	Change string `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
 	// How many learners had completed or begun it, or could open it.
 	Learners int32 `protobuf:"varint,3,opt,name=learners,proto3" json:"learners,omitempty"`
@@ -418,7 +806,7 @@ type ItemImpact struct {
 
 func (x *ItemImpact) Reset() {
 	*x = ItemImpact{}
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[6]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -430,7 +818,7 @@ func (x *ItemImpact) String() string {
 func (*ItemImpact) ProtoMessage() {}
 
 func (x *ItemImpact) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[6]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -443,7 +831,7 @@ func (x *ItemImpact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemImpact.ProtoReflect.Descriptor instead.
 func (*ItemImpact) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ItemImpact) GetItemId() string {
@@ -478,7 +866,7 @@ var File_internal_service_learning_learningpb_items_proto protoreflect.FileDescr
 
 const file_internal_service_learning_learningpb_items_proto_rawDesc = "" +
 	"\n" +
-	"0internal/service/learning/learningpb/items.proto\x12\x10stoa.learning.v1\x1a\x1bbuf/validate/validate.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n" +
+	"0internal/service/learning/learningpb/items.proto\x12\x10stoa.learning.v1\x1a\x1bbuf/validate/validate.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x01\n" +
 	"\x11CheckItemsRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
@@ -486,21 +874,54 @@ const file_internal_service_learning_learningpb_items_proto_rawDesc = "" +
 	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12*\n" +
 	"\bitem_ids\x18\x03 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18dR\aitemIds\x12\x1f\n" +
 	"\vhidden_only\x18\x04 \x01(\bR\n" +
-	"hiddenOnly\"a\n" +
+	"hiddenOnly\x12\x1d\n" +
+	"\n" +
+	"with_times\x18\x05 \x01(\bR\twithTimes\"a\n" +
 	"\x12CheckItemsResponse\x121\n" +
 	"\x05items\x18\x01 \x03(\v2\x1b.stoa.learning.v1.ItemStateR\x05items\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x05R\aversion\"\x8b\x01\n" +
+	"\aversion\x18\x02 \x01(\x05R\aversion\"\xa4\x02\n" +
 	"\tItemState\x12\x17\n" +
 	"\aitem_id\x18\x01 \x01(\tR\x06itemId\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
 	"\areasons\x18\x03 \x03(\tR\areasons\x125\n" +
-	"\bopens_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aopensAt\"\xb3\x01\n" +
+	"\bopens_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aopensAt\x127\n" +
+	"\tcloses_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosesAt\x12,\n" +
+	"\x03due\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x03due\x120\n" +
+	"\x05until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x9d\x01\n" +
+	"\x15ListItemAccessRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\"\n" +
+	"\aitem_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x127\n" +
+	"\vaccount_ids\x18\x03 \x03(\tB\x16\xbaH\b\x92\x01\x05\b\x01\x10\xe8\a\xb2\xd4\x18\aaccountR\n" +
+	"accountIds\"L\n" +
+	"\x16ListItemAccessResponse\x122\n" +
+	"\x05items\x18\x01 \x03(\v2\x1c.stoa.learning.v1.ItemAccessR\x05items\"\x97\x03\n" +
+	"\n" +
+	"ItemAccess\x12*\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x1a\n" +
+	"\benrolled\x18\x02 \x01(\bR\benrolled\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x18\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\x125\n" +
+	"\bopens_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aopensAt\x127\n" +
+	"\tcloses_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bclosesAt\x12A\n" +
+	"\x0eavailable_from\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\ravailableFrom\x12,\n" +
+	"\x03due\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x03due\x120\n" +
+	"\x05until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x81\x02\n" +
 	"\x14MeasureImpactRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x120\n" +
 	"\vremoved_ids\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18dR\n" +
 	"removedIds\x12@\n" +
-	"\achanged\x18\x03 \x03(\v2\x1b.stoa.learning.v1.ItemRulesB\t\xbaH\x06\x92\x01\x03\x10\x90NR\achanged\"f\n" +
+	"\achanged\x18\x03 \x03(\v2\x1b.stoa.learning.v1.ItemRulesB\t\xbaH\x06\x92\x01\x03\x10\x90NR\achanged\x12L\n" +
+	"\vrescheduled\x18\x04 \x03(\v2\x1f.stoa.learning.v1.ItemSchedulesB\t\xbaH\x06\x92\x01\x03\x10\x90NR\vrescheduled\"p\n" +
+	"\rItemSchedules\x12\"\n" +
+	"\aitem_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x12;\n" +
+	"\x03way\x18\x02 \x03(\v2\x1d.stoa.learning.v1.OwnScheduleB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10\x05R\x03way\"h\n" +
+	"\vOwnSchedule\x12\"\n" +
+	"\aitem_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x125\n" +
+	"\bschedule\x18\x02 \x01(\v2\x19.stoa.release.v1.ScheduleR\bschedule\"f\n" +
 	"\tItemRules\x12\"\n" +
 	"\aitem_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x125\n" +
 	"\x05rules\x18\x02 \x03(\v2\x15.stoa.release.v1.RuleB\b\xbaH\x05\x92\x01\x02\x10\x05R\x05rules\"g\n" +
@@ -513,10 +934,11 @@ const file_internal_service_learning_learningpb_items_proto_rawDesc = "" +
 	"\x06change\x18\x02 \x01(\tR\x06change\x12\x1a\n" +
 	"\blearners\x18\x03 \x01(\x05R\blearners\x12,\n" +
 	"\vaccount_ids\x18\x04 \x03(\tB\v\xb2\xd4\x18\aaccountR\n" +
-	"accountIds2\xd8\x01\n" +
+	"accountIds2\xc5\x02\n" +
 	"\vItemService\x12_\n" +
 	"\n" +
-	"CheckItems\x12#.stoa.learning.v1.CheckItemsRequest\x1a$.stoa.learning.v1.CheckItemsResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12h\n" +
+	"CheckItems\x12#.stoa.learning.v1.CheckItemsRequest\x1a$.stoa.learning.v1.CheckItemsResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12k\n" +
+	"\x0eListItemAccess\x12'.stoa.learning.v1.ListItemAccessRequest\x1a(.stoa.learning.v1.ListItemAccessResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12h\n" +
 	"\rMeasureImpact\x12&.stoa.learning.v1.MeasureImpactRequest\x1a'.stoa.learning.v1.MeasureImpactResponse\"\x06\xaa\xd4\x18\x02\b\x05B?Z=github.com/stoa-lms/stoa/internal/service/learning/learningpbb\x06proto3"
 
 var (
@@ -531,33 +953,53 @@ func file_internal_service_learning_learningpb_items_proto_rawDescGZIP() []byte 
 	return file_internal_service_learning_learningpb_items_proto_rawDescData
 }
 
-var file_internal_service_learning_learningpb_items_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_internal_service_learning_learningpb_items_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_internal_service_learning_learningpb_items_proto_goTypes = []any{
-	(*CheckItemsRequest)(nil),     // 0: stoa.learning.v1.CheckItemsRequest
-	(*CheckItemsResponse)(nil),    // 1: stoa.learning.v1.CheckItemsResponse
-	(*ItemState)(nil),             // 2: stoa.learning.v1.ItemState
-	(*MeasureImpactRequest)(nil),  // 3: stoa.learning.v1.MeasureImpactRequest
-	(*ItemRules)(nil),             // 4: stoa.learning.v1.ItemRules
-	(*MeasureImpactResponse)(nil), // 5: stoa.learning.v1.MeasureImpactResponse
-	(*ItemImpact)(nil),            // 6: stoa.learning.v1.ItemImpact
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*releasepb.Rule)(nil),        // 8: stoa.release.v1.Rule
+	(*CheckItemsRequest)(nil),      // 0: stoa.learning.v1.CheckItemsRequest
+	(*CheckItemsResponse)(nil),     // 1: stoa.learning.v1.CheckItemsResponse
+	(*ItemState)(nil),              // 2: stoa.learning.v1.ItemState
+	(*ListItemAccessRequest)(nil),  // 3: stoa.learning.v1.ListItemAccessRequest
+	(*ListItemAccessResponse)(nil), // 4: stoa.learning.v1.ListItemAccessResponse
+	(*ItemAccess)(nil),             // 5: stoa.learning.v1.ItemAccess
+	(*MeasureImpactRequest)(nil),   // 6: stoa.learning.v1.MeasureImpactRequest
+	(*ItemSchedules)(nil),          // 7: stoa.learning.v1.ItemSchedules
+	(*OwnSchedule)(nil),            // 8: stoa.learning.v1.OwnSchedule
+	(*ItemRules)(nil),              // 9: stoa.learning.v1.ItemRules
+	(*MeasureImpactResponse)(nil),  // 10: stoa.learning.v1.MeasureImpactResponse
+	(*ItemImpact)(nil),             // 11: stoa.learning.v1.ItemImpact
+	(*timestamppb.Timestamp)(nil),  // 12: google.protobuf.Timestamp
+	(*releasepb.Schedule)(nil),     // 13: stoa.release.v1.Schedule
+	(*releasepb.Rule)(nil),         // 14: stoa.release.v1.Rule
 }
 var file_internal_service_learning_learningpb_items_proto_depIdxs = []int32{
-	2, // 0: stoa.learning.v1.CheckItemsResponse.items:type_name -> stoa.learning.v1.ItemState
-	7, // 1: stoa.learning.v1.ItemState.opens_at:type_name -> google.protobuf.Timestamp
-	4, // 2: stoa.learning.v1.MeasureImpactRequest.changed:type_name -> stoa.learning.v1.ItemRules
-	8, // 3: stoa.learning.v1.ItemRules.rules:type_name -> stoa.release.v1.Rule
-	6, // 4: stoa.learning.v1.MeasureImpactResponse.items:type_name -> stoa.learning.v1.ItemImpact
-	0, // 5: stoa.learning.v1.ItemService.CheckItems:input_type -> stoa.learning.v1.CheckItemsRequest
-	3, // 6: stoa.learning.v1.ItemService.MeasureImpact:input_type -> stoa.learning.v1.MeasureImpactRequest
-	1, // 7: stoa.learning.v1.ItemService.CheckItems:output_type -> stoa.learning.v1.CheckItemsResponse
-	5, // 8: stoa.learning.v1.ItemService.MeasureImpact:output_type -> stoa.learning.v1.MeasureImpactResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	2,  // 0: stoa.learning.v1.CheckItemsResponse.items:type_name -> stoa.learning.v1.ItemState
+	12, // 1: stoa.learning.v1.ItemState.opens_at:type_name -> google.protobuf.Timestamp
+	12, // 2: stoa.learning.v1.ItemState.closes_at:type_name -> google.protobuf.Timestamp
+	12, // 3: stoa.learning.v1.ItemState.due:type_name -> google.protobuf.Timestamp
+	12, // 4: stoa.learning.v1.ItemState.until:type_name -> google.protobuf.Timestamp
+	5,  // 5: stoa.learning.v1.ListItemAccessResponse.items:type_name -> stoa.learning.v1.ItemAccess
+	12, // 6: stoa.learning.v1.ItemAccess.opens_at:type_name -> google.protobuf.Timestamp
+	12, // 7: stoa.learning.v1.ItemAccess.closes_at:type_name -> google.protobuf.Timestamp
+	12, // 8: stoa.learning.v1.ItemAccess.available_from:type_name -> google.protobuf.Timestamp
+	12, // 9: stoa.learning.v1.ItemAccess.due:type_name -> google.protobuf.Timestamp
+	12, // 10: stoa.learning.v1.ItemAccess.until:type_name -> google.protobuf.Timestamp
+	9,  // 11: stoa.learning.v1.MeasureImpactRequest.changed:type_name -> stoa.learning.v1.ItemRules
+	7,  // 12: stoa.learning.v1.MeasureImpactRequest.rescheduled:type_name -> stoa.learning.v1.ItemSchedules
+	8,  // 13: stoa.learning.v1.ItemSchedules.way:type_name -> stoa.learning.v1.OwnSchedule
+	13, // 14: stoa.learning.v1.OwnSchedule.schedule:type_name -> stoa.release.v1.Schedule
+	14, // 15: stoa.learning.v1.ItemRules.rules:type_name -> stoa.release.v1.Rule
+	11, // 16: stoa.learning.v1.MeasureImpactResponse.items:type_name -> stoa.learning.v1.ItemImpact
+	0,  // 17: stoa.learning.v1.ItemService.CheckItems:input_type -> stoa.learning.v1.CheckItemsRequest
+	3,  // 18: stoa.learning.v1.ItemService.ListItemAccess:input_type -> stoa.learning.v1.ListItemAccessRequest
+	6,  // 19: stoa.learning.v1.ItemService.MeasureImpact:input_type -> stoa.learning.v1.MeasureImpactRequest
+	1,  // 20: stoa.learning.v1.ItemService.CheckItems:output_type -> stoa.learning.v1.CheckItemsResponse
+	4,  // 21: stoa.learning.v1.ItemService.ListItemAccess:output_type -> stoa.learning.v1.ListItemAccessResponse
+	10, // 22: stoa.learning.v1.ItemService.MeasureImpact:output_type -> stoa.learning.v1.MeasureImpactResponse
+	20, // [20:23] is the sub-list for method output_type
+	17, // [17:20] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_learning_learningpb_items_proto_init() }
@@ -571,7 +1013,7 @@ func file_internal_service_learning_learningpb_items_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_learning_learningpb_items_proto_rawDesc), len(file_internal_service_learning_learningpb_items_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,8 +19,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ItemService_CheckItems_FullMethodName    = "/stoa.learning.v1.ItemService/CheckItems"
-	ItemService_MeasureImpact_FullMethodName = "/stoa.learning.v1.ItemService/MeasureImpact"
+	ItemService_CheckItems_FullMethodName     = "/stoa.learning.v1.ItemService/CheckItems"
+	ItemService_ListItemAccess_FullMethodName = "/stoa.learning.v1.ItemService/ListItemAccess"
+	ItemService_MeasureImpact_FullMethodName  = "/stoa.learning.v1.ItemService/MeasureImpact"
 )
 
 // ItemServiceClient is the client API for ItemService service.
@@ -32,6 +33,9 @@ type ItemServiceClient interface {
 	// Says for each of some items of a course whether it is open to somebody now.
 	// Items that the version they see does not have are left out.
 	CheckItems(ctx context.Context, in *CheckItemsRequest, opts ...grpc.CallOption) (*CheckItemsResponse, error)
+	// Says for each of some people how one item of a course stands for them, by the
+	// version that each sees. It takes the same few statements for any number of them.
+	ListItemAccess(ctx context.Context, in *ListItemAccessRequest, opts ...grpc.CallOption) (*ListItemAccessResponse, error)
 	// Measures whom a version that is about to be published would take something
 	// from: learners who have completed or begun an item that would leave the course,
 	// or for whom one that is open now would be closed. Those whose cohort is pinned
@@ -57,6 +61,16 @@ func (c *itemServiceClient) CheckItems(ctx context.Context, in *CheckItemsReques
 	return out, nil
 }
 
+func (c *itemServiceClient) ListItemAccess(ctx context.Context, in *ListItemAccessRequest, opts ...grpc.CallOption) (*ListItemAccessResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListItemAccessResponse)
+	err := c.cc.Invoke(ctx, ItemService_ListItemAccess_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *itemServiceClient) MeasureImpact(ctx context.Context, in *MeasureImpactRequest, opts ...grpc.CallOption) (*MeasureImpactResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(MeasureImpactResponse)
@@ -76,6 +90,9 @@ type ItemServiceServer interface {
 	// Says for each of some items of a course whether it is open to somebody now.
 	// Items that the version they see does not have are left out.
 	CheckItems(context.Context, *CheckItemsRequest) (*CheckItemsResponse, error)
+	// Says for each of some people how one item of a course stands for them, by the
+	// version that each sees. It takes the same few statements for any number of them.
+	ListItemAccess(context.Context, *ListItemAccessRequest) (*ListItemAccessResponse, error)
 	// Measures whom a version that is about to be published would take something
 	// from: learners who have completed or begun an item that would leave the course,
 	// or for whom one that is open now would be closed. Those whose cohort is pinned
@@ -93,6 +110,9 @@ type UnimplementedItemServiceServer struct{}
 
 func (UnimplementedItemServiceServer) CheckItems(context.Context, *CheckItemsRequest) (*CheckItemsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckItems not implemented")
+}
+func (UnimplementedItemServiceServer) ListItemAccess(context.Context, *ListItemAccessRequest) (*ListItemAccessResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListItemAccess not implemented")
 }
 func (UnimplementedItemServiceServer) MeasureImpact(context.Context, *MeasureImpactRequest) (*MeasureImpactResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method MeasureImpact not implemented")
@@ -136,6 +156,24 @@ func _ItemService_CheckItems_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ItemService_ListItemAccess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListItemAccessRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ItemServiceServer).ListItemAccess(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ItemService_ListItemAccess_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ItemServiceServer).ListItemAccess(ctx, req.(*ListItemAccessRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ItemService_MeasureImpact_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(MeasureImpactRequest)
 	if err := dec(in); err != nil {
@@ -164,6 +202,10 @@ var ItemService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CheckItems",
 			Handler:    _ItemService_CheckItems_Handler,
+		},
+		{
+			MethodName: "ListItemAccess",
+			Handler:    _ItemService_ListItemAccess_Handler,
 		},
 		{
 			MethodName: "MeasureImpact",

@@ -1,0 +1,202 @@
+package assessment
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/question"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
+)
+
+// summary returns an attempt without its questions. Points are told where review, or
+// staff asking, allow it.
+func (s *Service) summary(a *attempt, marks bool) *assessmentpb.Attempt {
+	now := s.time()
+	out := &assessmentpb.Attempt{
+		Id: a.ID, CourseId: a.CourseID, ItemId: a.ItemID, QuizId: a.QuizID, QuizVersion: a.QuizVersion, AccountId: a.AccountID, Number: a.Number,
+		Preview: a.Preview, State: a.State, StartedAt: stamp(a.StartedAt), ExpiresAt: stamp(a.ExpiresAt), GraceUntil: stamp(a.GraceUntil), ClosesAt: stamp(a.ClosesAt),
+		ServerTime: timestamppb.New(now), ExtraSeconds: int32(a.ExtraTime / time.Second), PausedAt: stamp(a.PausedAt), Breaks: a.Breaks, //nolint:gosec // G115: within years
+		Page: a.Page, LastSeq: a.LastSeq, SavedAt: stamp(a.SavedAt), SubmittedAt: stamp(a.SubmittedAt), SubmittedBy: a.by(), Scored: a.ScoredAt != nil,
+		MaxPoints: decimal(a.MaxPoints), Revision: a.Revision,
+	}
+	if marks && a.Points != nil {
+		out.Points = decimal(*a.Points)
+	}
+	switch {
+	case !a.running():
+	case a.PausedAt != nil && a.LeftAtPause != nil:
+		out.RemainingMs = new(a.LeftAtPause.Milliseconds())
+	case a.ExpiresAt != nil:
+		out.RemainingMs = new(max(a.ExpiresAt.Sub(now), 0).Milliseconds())
+	}
+	return out
+}
+
+// decimal writes a number of the database as people do.
+func decimal(text string) string {
+	if !strings.Contains(text, ".") {
+		return text
+	}
+	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
+}
+
+// described adds what the layout says.
+func described(out *assessmentpb.Attempt, l *layout) {
+	out.Navigation, out.Pages = "free", l.pages
+	if l.sequential() {
+		out.Navigation = "sequential"
+	}
+	for _, sec := range l.version.Settings.GetSections() {
+		out.Sections = append(out.Sections, &assessmentpb.AttemptSection{Title: sec.GetTitle(), Instructions: sec.GetInstructions()})
+	}
+}
+
+// view returns an attempt as its owner sees it now.
+func (s *Service) view(ctx context.Context, q pg.Querier, a *attempt, page int32) (*assessmentpb.Attempt, error) {
+	l, err := s.layoutOf(ctx, q, a)
+	if err != nil {
+		return nil, err
+	}
+	review, err := s.reviewOf(ctx, q, a)
+	if err != nil {
+		return nil, err
+	}
+	over := !a.running()
+	out := s.summary(a, over && review.GetMarks())
+	described(out, l)
+	for _, c := range a.Clients {
+		out.Clients = append(out.Clients, c.message())
+	}
+	if out.Notices, err = readNotices(ctx, q, a); err != nil {
+		return nil, err
+	}
+	out.Reviewable = over && review.GetAttempt()
+	if a.PausedAt != nil || over && !review.GetAttempt() {
+		return out, nil
+	}
+	if over {
+		return out, s.viewOver(ctx, q, a, l, review, page, out)
+	}
+	return out, s.viewRunning(ctx, q, a, l, review, page, out)
+}
+
+// viewRunning adds the questions that are open.
+func (s *Service) viewRunning(ctx context.Context, q pg.Querier, a *attempt, l *layout, review *assessmentpb.ReviewParts, page int32, out *assessmentpb.Attempt) error {
+	all, err := readSteps(ctx, q, []string{a.ID})
+	if err != nil {
+		return err
+	}
+	done, err := fold(all[a.ID])
+	if err != nil {
+		return err
+	}
+	for i := range l.slots {
+		sl := &l.slots[i]
+		if l.sequential() && sl.Page != a.Page || page > 0 && sl.Page != page-1 {
+			continue
+		}
+		in, err := s.instance(ctx, q, sl.shown(), a.Engine, sl.seed())
+		if err != nil {
+			return err
+		}
+		v := sl.view(in, done[sl.Slot])
+		v.Open = !a.closed(s.time())
+		if sl.steps() {
+			rules, err := sl.rules()
+			if err != nil {
+				return err
+			}
+			steps, err := done[sl.Slot].engineSteps()
+			if err != nil {
+				return err
+			}
+			state, err := in.Fold(rules, steps)
+			if err != nil {
+				return err
+			}
+			v.Outcome = tellable(in, rules, state, review)
+			v.Open = v.Open && !state.Ended()
+		}
+		out.Questions = append(out.Questions, v)
+	}
+	return nil
+}
+
+// viewOver adds all questions of an attempt that is over, with what may be told.
+func (s *Service) viewOver(ctx context.Context, q pg.Querier, a *attempt, l *layout, review *assessmentpb.ReviewParts, page int32, out *assessmentpb.Attempt) error {
+	results, err := s.rebuild(ctx, q, []*attempt{a})
+	if err != nil {
+		return err
+	}
+	for _, r := range results[a.ID].questions {
+		sl := l.slot(r.slot)
+		if page > 0 && sl.Page != page-1 {
+			continue
+		}
+		in, err := s.instance(ctx, q, sl.shown(), a.Engine, sl.seed())
+		if err != nil {
+			return err
+		}
+		v := sl.view(in, r.done)
+		v.Outcome = tellable(r.in, r.rules, r.state, review)
+		out.Questions = append(out.Questions, v)
+	}
+	return nil
+}
+
+// view returns a question as it is shown, with what was done at it.
+func (sl *slotLayout) view(in *question.Instance, done *folded) *assessmentpb.AttemptQuestion {
+	v := &assessmentpb.AttemptQuestion{
+		Slot: sl.Slot, Section: sl.Section, Page: sl.Page, Behaviour: sl.Behaviour, MaxPoints: decimal(sl.MaxPoints), View: in.View(),
+	}
+	if done != nil {
+		v.Flagged, v.AnswerSeq = done.flagged, done.answerSeq
+		if done.answer.GetCleared() == nil {
+			v.Answer = done.answer
+		}
+	}
+	return v
+}
+
+// maxNotices is how many notices are told at once.
+const maxNotices = 50
+
+// readNotices returns the last notices of an attempt.
+func readNotices(ctx context.Context, q pg.Querier, a *attempt) ([]*assessmentpb.AttemptNotice, error) {
+	if a.Notices == 0 {
+		return nil, nil
+	}
+	all, err := noticesBehind(ctx, q, []string{a.ID}, []int32{max(a.Notices-maxNotices, 0)})
+	return all[a.ID], err
+}
+
+// noticesBehind returns the notices of attempts behind the number that is given for
+// each, the last 50.
+func noticesBehind(ctx context.Context, q pg.Querier, attempts []string, behind []int32) (map[string][]*assessmentpb.AttemptNotice, error) {
+	rows, err := q.Query(ctx, `
+		SELECT n.attempt_id, n.number, n.kind, n.body, n.created_at
+		FROM unnest($1::text[], $2::int[]) AS k (id, behind) JOIN attempt a ON a.id = k.id
+			JOIN attempt_notice n ON n.attempt_id = k.id AND n.number > GREATEST(k.behind, a.notices - $3)
+		ORDER BY n.attempt_id, n.number`, attempts, behind, maxNotices)
+	if err != nil {
+		return nil, fmt.Errorf("read notices: %w", err)
+	}
+	out := map[string][]*assessmentpb.AttemptNotice{}
+	var id, kind, body string
+	var number int32
+	var at time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &number, &kind, &body, &at}, func() error {
+		out[id] = append(out[id], &assessmentpb.AttemptNotice{Number: number, Kind: kind, Text: body, At: timestamppb.New(at)})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read notices: %w", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,84 @@
+package assessment
+
+import (
+	"context"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
+)
+
+// maxUses is how many quizzes are told that use a question.
+const maxUses = 200
+
+// ListQuestionUses implements assessmentpb.BankServiceServer.
+func (r *bankServer) ListQuestionUses(ctx context.Context, req *assessmentpb.ListQuestionUsesRequest) (*assessmentpb.ListQuestionUsesResponse, error) {
+	s := r.service
+	q, err := readQuestion(ctx, s.db, req.GetCourseId(), req.GetQuestionId(), 0, false)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.db.Query(ctx, `
+		SELECT z.course_id, z.id, z.title, u.draft, u.published_version FROM quiz_question u JOIN quiz z ON z.id = u.quiz_id
+		WHERE u.question_id = $1 AND z.deleted_at IS NULL ORDER BY z.id DESC LIMIT $2`, q.ID, 10*maxUses)
+	if err != nil {
+		return nil, err
+	}
+	uses, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*assessmentpb.QuestionUse, error) {
+		var u assessmentpb.QuestionUse
+		return &u, row.Scan(&u.CourseId, &u.QuizId, &u.Title, &u.Draft, &u.PublishedVersion)
+	})
+	if err != nil {
+		return nil, err
+	}
+	courses := []string{req.GetCourseId()}
+	for _, u := range uses {
+		if !slices.Contains(courses, u.GetCourseId()) {
+			courses = append(courses, u.GetCourseId())
+		}
+	}
+	reads, err := s.mayOn(ctx, courses[1:], "question.read")
+	if err != nil {
+		return nil, err
+	}
+	reads[req.GetCourseId()] = true
+	res := &assessmentpb.ListQuestionUsesResponse{}
+	for _, u := range uses {
+		if reads[u.GetCourseId()] && len(res.GetItems()) < maxUses {
+			res.Items = append(res.Items, u)
+		} else {
+			res.Others++
+		}
+	}
+	res.Attempts, err = attemptsWith(ctx, s.db, q.ID)
+	return res, err
+}
+
+// mayOn says on which of some courses the caller holds a permission.
+func (s *Service) mayOn(ctx context.Context, courses []string, permission string) (map[string]bool, error) {
+	out := make(map[string]bool, len(courses)+1)
+	for batch := range slices.Chunk(courses, 100) {
+		req := &accesspb.ResolvePermissionsRequest{}
+		for _, courseID := range batch {
+			req.Subjects = append(req.Subjects, &accesspb.ResolvePermissionsRequest_Subject{AccountId: auth.From(ctx).Account, CourseId: courseID})
+		}
+		res, err := s.access.ResolvePermissions(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		for i, courseID := range batch {
+			out[courseID] = slices.Contains(res.GetAnswers()[i].GetPermissions(), permission) && auth.From(ctx).MayUse(permission)
+		}
+	}
+	return out, nil
+}
+
+// attemptsWith counts the attempts that have a question, in whatever version.
+func attemptsWith(ctx context.Context, q pg.Querier, questionID string) (n int64, err error) {
+	err = q.QueryRow(ctx, `SELECT count(*) FROM attempt_question WHERE question_id = $1`, questionID).Scan(&n)
+	return n, err
+}
