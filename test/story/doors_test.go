@@ -51,6 +51,8 @@ var byHand = map[string]string{
 	"/stoa.courses.v1.ArchiveService/ExportCourse":               "GET /v1/courses/{course_id}/archive",
 	"/stoa.courses.v1.ArchiveService/ImportCourse":               "POST /v1/course-imports",
 	"/stoa.courses.v1.ArchiveService/ImportModules":              "POST /v1/courses/{course_id}/module-imports",
+	"/stoa.assessment.v1.ExchangeService/ExportQuestions":        "GET /v1/courses/{course_id}/questions/export?format=gift",
+	"/stoa.assessment.v1.ExchangeService/ImportQuestions":        "POST /v1/courses/{course_id}/question-imports?dry_run=true",
 }
 
 // doors returns every RPC of every contract, those without a REST form too.

@@ -103,6 +103,7 @@ type Edge struct {
 	notes       learningpb.NoteServiceClient
 	calendar    learningpb.CalendarServiceClient
 	archives    coursespb.ArchiveServiceClient
+	exchange    assessmentpb.ExchangeServiceClient
 	attempts    assessmentpb.AttemptServiceClient
 
 	routes      *http.ServeMux
@@ -153,6 +154,7 @@ func New(cfg Config) (*Edge, error) {
 		calendar:    learningpb.NewCalendarServiceClient(cfg.Conns["learning"]),
 		archives:    coursespb.NewArchiveServiceClient(cfg.Conns["courses"]),
 		attempts:    assessmentpb.NewAttemptServiceClient(cfg.Conns["assessment"]),
+		exchange:    assessmentpb.NewExchangeServiceClient(cfg.Conns["assessment"]),
 	}
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
@@ -192,6 +194,8 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /v1/courses/{course_id}/archive", e.exportCourse)
 	mux.HandleFunc("POST /v1/course-imports", e.importCourse)
 	mux.HandleFunc("POST /v1/courses/{course_id}/module-imports", e.importModules)
+	mux.HandleFunc("GET /v1/courses/{course_id}/questions/export", e.exportQuestions)
+	mux.HandleFunc("POST /v1/courses/{course_id}/question-imports", e.importQuestions)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("GET /v1/media/{media_id}/parts/{token}/{part...}", e.downloadPart)
@@ -324,6 +328,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_bank_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterBankServiceHandlerClient(ctx, g, assessmentpb.NewBankServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_exchange_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterExchangeServiceHandlerClient(ctx, g, e.exchange)
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterQuizServiceHandlerClient(ctx, g, assessmentpb.NewQuizServiceClient(e.Conns["assessment"]))
