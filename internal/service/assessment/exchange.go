@@ -60,7 +60,7 @@ func (r *exchangeServer) ExportQuestions(req *assessmentpb.ExportQuestionsReques
 	out := bufio.NewWriterSize(writerFunc(func(p []byte) error {
 		return stream.Send(&assessmentpb.ExportQuestionsResponse{Chunk: p})
 	}), 64<<10)
-	if _, err := exchange.Write(stream.Context(), format, out, r.service.items(stream.Context(), req.GetCourseId(), ids, paths)); err != nil {
+	if _, err := exchange.Write(stream.Context(), format, out, r.service.exportItems(stream.Context(), req.GetCourseId(), ids, paths)); err != nil {
 		return err
 	}
 	return out.Flush()
@@ -72,7 +72,7 @@ func (r *exchangeServer) CheckQuestionExport(ctx context.Context, req *assessmen
 	if err != nil {
 		return nil, err
 	}
-	report, err := exchange.Write(ctx, exchange.Format(req.GetFormat()), io.Discard, r.service.items(ctx, req.GetCourseId(), ids, paths))
+	report, err := exchange.Write(ctx, exchange.Format(req.GetFormat()), io.Discard, r.service.exportItems(ctx, req.GetCourseId(), ids, paths))
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +131,8 @@ func (s *Service) exported(ctx context.Context, req *assessmentpb.ExportQuestion
 	return ids, paths, nil
 }
 
-// items returns questions with their pictures, some at a time.
-func (s *Service) items(ctx context.Context, courseID string, ids []string, paths map[string][]string) iter.Seq2[exchange.Item, error] {
+// exportItems returns questions with their pictures, some at a time.
+func (s *Service) exportItems(ctx context.Context, courseID string, ids []string, paths map[string][]string) iter.Seq2[exchange.Item, error] {
 	return func(yield func(exchange.Item, error) bool) {
 		for page := range slices.Chunk(ids, exportPage) {
 			rows, err := s.db.Query(ctx, `
@@ -147,7 +147,7 @@ func (s *Service) items(ctx context.Context, courseID string, ids []string, path
 				return
 			}
 			for _, q := range found {
-				item, err := s.item(ctx, courseID, q, paths)
+				item, err := s.exportItem(ctx, courseID, q, paths)
 				if !yield(item, err) || err != nil {
 					return
 				}
@@ -156,7 +156,7 @@ func (s *Service) items(ctx context.Context, courseID string, ids []string, path
 	}
 }
 
-func (s *Service) item(ctx context.Context, courseID string, q bankQuestion, paths map[string][]string) (exchange.Item, error) {
+func (s *Service) exportItem(ctx context.Context, courseID string, q bankQuestion, paths map[string][]string) (exchange.Item, error) {
 	content, err := q.content()
 	if err != nil {
 		return exchange.Item{}, err
