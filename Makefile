@@ -18,21 +18,27 @@ run: servers-run build ## start Stoa in one process with the demo school
 build:
 	$(GO) build -ldflags "-X main.version=$(VERSION)" -o $(BIN)/stoa ./cmd/stoa
 
+# Packages at a time: more than there are processors, because tests wait for servers.
+P := -p $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
+# The stories take longest, so they begin first.
 test: servers $(S3) ## every test, on real servers started for it
 	$(GO) build -o $(BIN)/testservers ./cmd/testservers
-	$(BIN)/testservers -- $(GO) test $(TESTFLAGS) ./...
+	$(BIN)/testservers -- $(GO) test $(P) $(TESTFLAGS) ./test/story ./...
 
-check: lint gen-check race ## lint, generated code, contracts, race detector
+check: gen-check ## lint, generated code, contracts, race detector
+	$(MAKE) --no-print-directory -j2 --output-sync=target lint race
 
+# The linter's memory is collected less often, up to a bound: that halves its time.
 lint: $(LINT) $(BUF)
-	$(LINT) run
+	GOGC=400 GOMEMLIMIT=5GiB $(LINT) run
 	$(GO) -C bench/authz vet ./...
 	$(BUF) lint
 	$(BUF) breaking --against third_party/baseline/contracts.binpb
 
 race: servers $(S3)
 	$(GO) build -o $(BIN)/testservers ./cmd/testservers
-	$(BIN)/testservers -- $(GO) test -race -short ./internal/...
+	$(BIN)/testservers -- $(GO) test $(P) -race -short ./internal/...
 
 gen: $(BUF) $(PLUGINS) ## make all generated code
 	$(BUF) generate

@@ -361,6 +361,16 @@ func (f *faults) hardened(name string, c composed) {
 	if !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
 		f.add("%s: may gain privileges", name)
 	}
+	// Who runs tools has the profile that lets it take the network from them.
+	var seccomp []string
+	for _, option := range s.SecurityOpt {
+		if profile, ok := strings.CutPrefix(strings.Replace(option, ":", "=", 1), "seccomp="); ok {
+			seccomp = append(seccomp, profile)
+		}
+	}
+	if name == "media" && !slices.Equal(seccomp, []string{"media-seccomp.json"}) || name != "media" && len(seccomp) > 0 {
+		f.add("%s: has the seccomp profiles %q", name, seccomp)
+	}
 	if !s.ReadOnly {
 		f.add("%s: can write its root file system", name)
 	}
@@ -867,6 +877,9 @@ func TestFaultsAreFound(t *testing.T) {
 		"root that reaches others":     {compose, "    network_mode: none\n", "", "bucket: runs as root"},
 		"root that may more":           {compose, "cap_add: [CHOWN]", "cap_add: [CHOWN, DAC_OVERRIDE]", "bucket: adds the capabilities"},
 		"capabilities":                 {compose, "  cap_drop: [ALL]\n", "", "does not drop all"},
+		"tools with a network":         {compose, ", \"seccomp=media-seccomp.json\"", "", "media: has the seccomp profiles []"},
+		"no profile":                   {compose, "seccomp=media-seccomp.json", "seccomp:unconfined", "media: has the seccomp profiles [\"unconfined\"]"},
+		"another's profile":            {compose, "[\"no-new-privileges:true\"]\n  logging", "[\"no-new-privileges:true\", \"seccomp=media-seccomp.json\"]\n  logging", "edge: has the seccomp profiles"},
 		"privileges":                   {compose, "  security_opt: [\"no-new-privileges:true\"]\n", "", "may gain privileges"},
 		"a root that can be written":   {compose, "  read_only: true\n", "", "edge: can write its root"},
 		"no health check":              {compose, "    healthcheck:\n      test: [CMD-SHELL, redis-cli ping | grep -q PONG]", "    healthcheck:\n      disable: true", "redis: has no health check"},

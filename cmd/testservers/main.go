@@ -14,6 +14,10 @@
 //	STOA_TEST_AMQP      the URL of a RabbitMQ
 //	STOA_TEST_S3        http://KEY:SECRET@host:port, with a bucket "stoa"
 //
+// Where the machine has the memory, the data is kept in it, and TMPDIR names a
+// folder there for the command; TMPDIR=/tmp go run ./cmd/testservers … keeps all on
+// the disk, as for figures in which it counts.
+//
 // The exit status is that of the command (go run itself turns any failure into
 // 1). The flag -only starts some of the
 // servers, as in -only postgres,redis.
@@ -151,11 +155,16 @@ func run(chosen []server, command []string) (status int, err error) {
 	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	dir, err := os.MkdirTemp("", "stoa-test-")
+	parent := folder()
+	dir, err := os.MkdirTemp(parent, "stoa-test-")
 	if err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	// Some tests run servers as another user, who has to get through.
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the servers' own folders are closed
+		return 1, err
+	}
 
 	begin := time.Now()
 	env, stop, err := startAll(chosen, dir, signals)
@@ -163,12 +172,37 @@ func run(chosen []server, command []string) (status int, err error) {
 	if err != nil {
 		return 1, err
 	}
+	if parent != "" {
+		temp := filepath.Join(dir, "tmp")
+		if err := os.Mkdir(temp, 0o711); err != nil { //nolint:gosec // the same
+			return 1, err
+		}
+		env = append(env, "TMPDIR="+temp)
+		if os.Getenv("GOTMPDIR") == "" { // what the compiler writes is large
+			env = append(env, "GOTMPDIR="+os.TempDir())
+		}
+	}
 	var up []string
 	for _, s := range chosen {
 		up = append(up, s.name)
 	}
 	fmt.Fprintf(os.Stderr, "testservers: %s up in %.1f s\n", strings.Join(up, ", "), time.Since(begin).Seconds())
 	return execute(command, env, signals)
+}
+
+// room is how much memory must be free for the servers' data and the tests'
+// files; they take a third of it.
+const room = 6 << 30
+
+// folder returns where the servers and the command keep their files: in memory
+// where there is room for them, or as TMPDIR says, which is empty. Each test makes
+// a database and drops it, and that takes a disk ten times as long.
+func folder() string {
+	const memory = "/dev/shm"
+	if os.Getenv("TMPDIR") == "" && free(memory) >= room {
+		return memory
+	}
+	return ""
 }
 
 // missing returns an error that names all the programs that are not installed

@@ -277,7 +277,7 @@ func examineTools(cfg Config) Finding {
 	if !media.Isolated() {
 		return Finding{
 			"media tools", "all there; they run with a network, because users may make no namespaces here",
-			"Let them: sysctl kernel.unprivileged_userns_clone=1, or a seccomp profile that allows clone and unshare with new namespaces; or run media where nothing can be reached.",
+			"Let them: sysctl kernel.unprivileged_userns_clone=1, or in a container the seccomp profile deploy/media-seccomp.json; or run media where nothing can be reached.",
 		}
 	}
 	return Finding{What: "media tools", Says: "all there, run without a network"}

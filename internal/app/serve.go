@@ -279,6 +279,7 @@ func (p *process) webFront(ctx context.Context, version string, out io.Writer, r
 		return front{}, err
 	}
 	server := httpServer(e, p.log)
+	server.RegisterOnShutdown(e.CloseStreams)
 	fmt.Fprintf(out, "Stoa %s: %s (API at /docs)\n", version, p.publicURL())
 	for _, s := range signIns {
 		fmt.Fprintf(out, "  %-28s %-32s %s\n", s.Who, s.Email, s.Password)

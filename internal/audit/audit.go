@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -45,8 +46,28 @@ const maxState = 16 << 10
 // Record writes the entries in tx, in the name of who calls in ctx. No entries
 // are no record.
 func Record(ctx context.Context, tx *pg.Tx, entries ...Entry) error {
+	events, err := recorded(ctx, tx, entries)
+	if err != nil {
+		return err
+	}
+	return bus.Publish(ctx, tx, events...)
+}
+
+// Queue writes entries, and events behind them, as one of the statements of a batch,
+// which is sent in tx.
+func Queue(ctx context.Context, tx *pg.Tx, b *pgx.Batch, entries []Entry, events ...proto.Message) error {
+	list, err := recorded(ctx, tx, entries)
+	if err != nil {
+		return err
+	}
+	return bus.Queue(ctx, tx, b, append(list, events...)...)
+}
+
+// recorded returns entries as events, and notes that the transaction has recorded
+// what it does.
+func recorded(ctx context.Context, tx *pg.Tx, entries []Entry) ([]proto.Message, error) {
 	if len(entries) == 0 {
-		return nil
+		return nil, nil
 	}
 	who, cause := auth.From(ctx), bus.Info(ctx)
 	caller := who.Service
@@ -58,11 +79,11 @@ func Record(ctx context.Context, tx *pg.Tx, entries ...Entry) error {
 	for i, e := range entries {
 		before, err := state(e.Before)
 		if err != nil {
-			return fmt.Errorf("audit: %s: before: %w", e.Action, err)
+			return nil, fmt.Errorf("audit: %s: before: %w", e.Action, err)
 		}
 		after, err := state(e.After)
 		if err != nil {
-			return fmt.Errorf("audit: %s: after: %w", e.Action, err)
+			return nil, fmt.Errorf("audit: %s: after: %w", e.Action, err)
 		}
 		event := &recordpb.Recorded{
 			EntryId: id.New("entry"), At: now, Service: tx.Schema(), Action: e.Action,
@@ -76,7 +97,7 @@ func Record(ctx context.Context, tx *pg.Tx, entries ...Entry) error {
 		events[i] = event
 	}
 	tx.Recorded()
-	return bus.Publish(ctx, tx, events...)
+	return events, nil
 }
 
 // state returns v as the JSON object that an entry has.

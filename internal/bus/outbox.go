@@ -31,21 +31,55 @@ func Publish(ctx context.Context, tx *pg.Tx, events ...proto.Message) error {
 	if len(events) == 0 {
 		return nil
 	}
+	args, err := outboxRows(ctx, events)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Raw().Exec(ctx, insertOutbox, args...); err != nil {
+		return fmt.Errorf("bus: publish: %w", err)
+	}
+	tx.Signal()
+	return nil
+}
+
+// Queue is [Publish] as one of the statements of a batch, which is sent in tx.
+func Queue(ctx context.Context, tx *pg.Tx, b *pgx.Batch, events ...proto.Message) error {
+	if len(events) == 0 {
+		return nil
+	}
+	args, err := outboxRows(ctx, events)
+	if err != nil {
+		return err
+	}
+	b.Queue(insertOutbox, args...)
+	tx.Signal()
+	return nil
+}
+
+// The order of the rows is the order of their positions.
+const insertOutbox = `
+	INSERT INTO outbox (event_id, name, payload, headers)
+	SELECT e.id, e.name, e.payload, $4
+	FROM unnest($1::uuid[], $2::text[], $3::bytea[]) WITH ORDINALITY AS e (id, name, payload, n)
+	ORDER BY e.n`
+
+// outboxRows returns the parameters of insertOutbox.
+func outboxRows(ctx context.Context, events []proto.Message) ([]any, error) {
 	ids := make([]uuid.UUID, len(events))
 	names := make([]string, len(events))
 	payloads := make([][]byte, len(events))
 	for i, event := range events {
 		id, err := uuid.NewV7()
 		if err != nil {
-			return fmt.Errorf("bus: event id: %w", err)
+			return nil, fmt.Errorf("bus: event id: %w", err)
 		}
 		name := string(event.ProtoReflect().Descriptor().FullName())
 		payload, err := proto.Marshal(event)
 		if err != nil {
-			return fmt.Errorf("bus: publish %s: %w", name, err)
+			return nil, fmt.Errorf("bus: publish %s: %w", name, err)
 		}
 		if len(payload) > MaxEvent {
-			return fmt.Errorf("bus: publish %s: %d bytes, an event has at most %d", name, len(payload), MaxEvent)
+			return nil, fmt.Errorf("bus: publish %s: %d bytes, an event has at most %d", name, len(payload), MaxEvent)
 		}
 		ids[i], names[i], payloads[i] = id, name, payload
 	}
@@ -56,17 +90,7 @@ func Publish(ctx context.Context, tx *pg.Tx, events ...proto.Message) error {
 	if tp := telemetry.Traceparent(ctx); tp != "" {
 		headers[headerTraceparent] = tp
 	}
-	// The order of the rows is the order of their positions.
-	_, err := tx.Raw().Exec(ctx, `
-		INSERT INTO outbox (event_id, name, payload, headers)
-		SELECT e.id, e.name, e.payload, $4
-		FROM unnest($1::uuid[], $2::text[], $3::bytea[]) WITH ORDINALITY AS e (id, name, payload, n)
-		ORDER BY e.n`, ids, names, payloads, headers)
-	if err != nil {
-		return fmt.Errorf("bus: publish: %w", err)
-	}
-	tx.Signal()
-	return nil
+	return []any{ids, names, payloads, headers}, nil
 }
 
 // takeOutbox deletes the oldest events of the outbox and returns them. Until tx

@@ -18,6 +18,7 @@ import (
 //	course.json  what the landing page tells, the price, modules and lessons in their order
 //	about.md     the description
 //	NN-name.md   a lesson; its first line is its title
+//	quiz.json    a quiz and its questions, where there is one
 //	images/, files/
 //
 // In a lesson a line that is nothing but an image or a link into files/ becomes

@@ -48,6 +48,9 @@ func (s *school) build(ctx context.Context, c course) error {
 	if err := s.fill(ctx, c, there.GetId(), media); err != nil {
 		return err
 	}
+	if err := s.addQuiz(ctx, c, there.GetId()); err != nil {
+		return err
+	}
 	// Before it is published, so that nobody sees it without a price.
 	if err := s.setPrice(ctx, c, there.GetId()); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
@@ -68,6 +69,9 @@ type school struct {
 	media    mediapb.MediaServiceClient
 	learning learningpb.LearningServiceClient
 	commerce commercepb.CommerceServiceClient
+	contents coursespb.ContentServiceClient
+	bank     assessmentpb.BankServiceClient
+	quizzes  assessmentpb.QuizServiceClient
 
 	accounts map[string]string // ids of people by their address
 	made     map[string]string // ids of courses by their folder
@@ -75,7 +79,7 @@ type school struct {
 
 func newSchool(conns map[string]grpc.ClientConnInterface, log *slog.Logger) (*school, error) {
 	patiently := map[string]patient{}
-	for _, name := range []string{"identity", "access", "courses", "media", "learning", "commerce"} {
+	for _, name := range []string{"identity", "access", "courses", "media", "learning", "assessment", "commerce"} {
 		if conns[name] == nil {
 			return nil, fmt.Errorf("no connection to %s", name)
 		}
@@ -89,6 +93,9 @@ func newSchool(conns map[string]grpc.ClientConnInterface, log *slog.Logger) (*sc
 		media:    mediapb.NewMediaServiceClient(patiently["media"]),
 		learning: learningpb.NewLearningServiceClient(patiently["learning"]),
 		commerce: commercepb.NewCommerceServiceClient(patiently["commerce"]),
+		contents: coursespb.NewContentServiceClient(patiently["courses"]),
+		bank:     assessmentpb.NewBankServiceClient(patiently["assessment"]),
+		quizzes:  assessmentpb.NewQuizServiceClient(patiently["assessment"]),
 		accounts: map[string]string{},
 		made:     map[string]string{},
 	}, nil

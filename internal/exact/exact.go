@@ -324,6 +324,11 @@ func (a Number) Text(places int) string { return a.Round(places, HalfEven).rat()
 // such as "62.5", and a fraction in lowest terms otherwise, such as "1/3". Parse
 // reads it again.
 func (a Number) String() string {
+	if a.big == nil {
+		if text, ok := decimal(a.num, a.denominator()); ok {
+			return text
+		}
+	}
 	r := a.rat()
 	if r.IsInt() {
 		return r.Num().String()
@@ -332,6 +337,34 @@ func (a Number) String() string {
 		return r.FloatString(places)
 	}
 	return r.String()
+}
+
+// decimal writes num ÷ den, in lowest terms, where it is a decimal of few places: what
+// nearly all numbers of grades are.
+func decimal(num, den int64) (string, bool) {
+	places := 0
+	for scale := int64(1); den > scale || scale%den != 0; scale *= 10 {
+		if places++; places > 9 {
+			return "", false
+		}
+	}
+	n, ok := mul(num, pow10(places)/den)
+	if !ok {
+		return "", false
+	}
+	text := strconv.FormatInt(n, 10)
+	if places == 0 {
+		return text, true
+	}
+	text, negative := strings.CutPrefix(text, "-")
+	if len(text) <= places {
+		text = strings.Repeat("0", places+1-len(text)) + text
+	}
+	text = text[:len(text)-places] + "." + text[len(text)-places:]
+	if negative {
+		text = "-" + text
+	}
+	return text, true
 }
 
 // MarshalText writes what String does.

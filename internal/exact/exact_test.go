@@ -131,3 +131,23 @@ func BenchmarkWeighted(b *testing.B) {
 		_ = total.Round(2, exact.HalfUp)
 	}
 }
+
+// TestStringIsWhatRationalsSay holds the short way of writing to the long one.
+func TestStringIsWhatRationalsSay(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		num := rapid.Int64Range(-1<<62, 1<<62).Draw(t, "num")
+		den := rapid.OneOf(rapid.SampledFrom([]int64{1, 2, 4, 5, 8, 10, 16, 25, 1000, 1_000_000, 1_000_000_000, 10_000_000_000, 3, 7}), rapid.Int64Range(1, 1<<62)).Draw(t, "den")
+		n := exact.Ratio(num, den)
+		r := big.NewRat(num, den)
+		want := r.String()
+		if r.IsInt() {
+			want = r.Num().String()
+		} else if places, finite := r.FloatPrec(); finite && places <= 18 {
+			want = r.FloatString(places)
+		}
+		if got := n.String(); got != want {
+			t.Fatalf("%d/%d is written %s, want %s", num, den, got, want)
+		}
+	})
+}

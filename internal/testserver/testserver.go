@@ -29,8 +29,8 @@ import (
 )
 
 // startTimeout bounds a start. RabbitMQ needs three seconds on an idle machine
-// and twenty on one that compiles.
-const startTimeout = time.Minute
+// and a minute on one that compiles for several others.
+const startTimeout = 3 * time.Minute
 
 // Server is a server of a test. Its methods may be called from any goroutine.
 type Server struct {

@@ -6,7 +6,7 @@ import "testing"
 // its token is revoked.
 func TestAccessToken(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
+	in := shared(t)
 	p := in.signUp(t, "Token Holder")
 	made := p.do(t, 201, "POST", "/v1/me/tokens", map[string]any{"name": "script", "scopes": []string{"me.read"}})
 	program := &person{in: in, name: "script", account: p.account, token: made.text("token")}

@@ -15,94 +15,86 @@ import (
 // importEnded waits until an import has come to its end.
 func importEnded(t testing.TB, p *person, i answer, patience time.Duration) answer {
 	t.Helper()
-	var last answer
-	eventually(t, patience, "the import comes to its end", func() (bool, string) {
-		a, err := p.try(t.Context(), "GET", "/v1/course-imports/"+i.text("id"), nil)
-		last = a
-		return err == nil && (a.text("state") == "done" || a.text("state") == "failed"), a.String()
+	return p.sees(t, patience, "the import comes to its end", "/v1/course-imports/"+i.text("id"), func(a answer) bool {
+		return a.text("state") == "done" || a.text("state") == "failed"
 	})
-	return last
 }
 
 // TestArchive: a course is exported, imported by somebody else, and exported again:
 // the same bytes.
 func TestArchive(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB) *installation{"one process": oneProcess, "a process for each": distributed} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			in := start(t)
-			teacher, other := in.signUp(t, "Archive Teacher"), in.signUp(t, "Other Teacher")
-			course, _ := draft(t, teacher, "Taken along")
-			spoken(t, teacher, course)
-			path := "/v1/courses/" + course + "/archive"
-			first := teacher.do(t, 200, "GET", path, nil)
-			if got := first.header.Get("Content-Type") + " " + first.header.Get("Content-Disposition"); got != `application/zip attachment; filename=taken-along.stoa.zip` {
-				t.Errorf("headers: %s", got)
-			}
-			if again := teacher.do(t, 200, "GET", path, nil); !bytes.Equal(first.body, again.body) {
-				t.Error("two exports of one course differ")
-			}
-			z, err := zip.NewReader(bytes.NewReader(first.body), int64(len(first.body)))
-			if err != nil || len(z.File) != 19 {
-				t.Fatalf("%v, %v", z, err)
-			}
-			other.do(t, 404, "GET", path, nil)
-			in.nobody().do(t, 401, "GET", path, nil)
-			for _, query := range []string{"?version=x", "?version=-1", "?version=99999999999", "?page=1", "?version=1&version=2"} {
-				teacher.do(t, 400, "GET", path+query, nil)
-			}
-			teacher.do(t, 404, "GET", path+"?version=1", nil)
-			if a := teacher.do(t, 200, "GET", "/v1/courses/"+course+"/archive-check", nil); a.text("filename") != "taken-along.stoa.zip" || a.number("media_files") != 3 || a.number("captions") != 2 {
-				t.Errorf("check: %s", a)
-			}
+	inBoth(t, shared, sharedApart, func(t *testing.T, in *installation) {
+		teacher, other := in.signUp(t, "Archive Teacher"), in.signUp(t, "Other Teacher")
+		course, _ := draft(t, teacher, "Taken along")
+		spoken(t, teacher, course)
+		path := "/v1/courses/" + course + "/archive"
+		first := teacher.do(t, 200, "GET", path, nil)
+		if got := first.header.Get("Content-Type") + " " + first.header.Get("Content-Disposition"); got != `application/zip attachment; filename=taken-along.stoa.zip` {
+			t.Errorf("headers: %s", got)
+		}
+		if again := teacher.do(t, 200, "GET", path, nil); !bytes.Equal(first.body, again.body) {
+			t.Error("two exports of one course differ")
+		}
+		z, err := zip.NewReader(bytes.NewReader(first.body), int64(len(first.body)))
+		if err != nil || len(z.File) != 19 {
+			t.Fatalf("%v, %v", z, err)
+		}
+		other.do(t, 404, "GET", path, nil)
+		in.nobody().do(t, 401, "GET", path, nil)
+		for _, query := range []string{"?version=x", "?version=-1", "?version=99999999999", "?page=1", "?version=1&version=2"} {
+			teacher.do(t, 400, "GET", path+query, nil)
+		}
+		teacher.do(t, 404, "GET", path+"?version=1", nil)
+		if a := teacher.do(t, 200, "GET", "/v1/courses/"+course+"/archive-check", nil); a.text("filename") != "taken-along.stoa.zip" || a.number("media_files") != 3 || a.number("captions") != 2 {
+			t.Errorf("check: %s", a)
+		}
 
-			dry := importEnded(t, other, other.do(t, 201, "POST", "/v1/course-imports?dry_run=true", first.body), soon)
-			if dry.text("state") != "done" || dry.number("lessons") != 4 || dry.text("course_id") != "" {
-				t.Errorf("dry run: %s", dry)
-			}
-			key := []string{"Idempotency-Key", id.New("key")}
-			sent := other.do(t, 201, "POST", "/v1/course-imports", first.body, key...)
-			if again := other.do(t, 201, "POST", "/v1/course-imports", first.body, key...); again.text("id") != sent.text("id") {
-				t.Errorf("again: %s", again)
-			}
-			done := importEnded(t, other, sent, soon)
-			made := done.text("course_id")
-			if done.text("state") != "done" || made == "" {
-				t.Fatalf("import: %s", done)
-			}
-			teacher.do(t, 404, "GET", "/v1/course-imports/"+sent.text("id"), nil)
-			exportable(t, other, made) // pictures are processed first
-			second := other.do(t, 200, "GET", "/v1/courses/"+made+"/archive", nil)
-			if !bytes.Equal(first.body, second.body) {
-				t.Error("what was imported is exported otherwise")
-			}
-			if sounds := other.do(t, 200, "GET", "/v1/courses/"+made+"/media?kind=audio", nil).items(); len(sounds) != 1 {
-				t.Errorf("sounds: %v", sounds)
-			} else if a := other.do(t, 200, "GET", "/v1/courses/"+made+"/media/"+sounds[0].text("id")+"/captions", nil); a.text("items.0.language") != "de" ||
-				a.text("items.1.label") != "Brasil" || a.at("items.1.main") != true {
-				t.Errorf("captions: %s", a)
-			}
-			// It is a course like others.
-			publish(t, other, made, 0)
-			if a := other.do(t, 200, "GET", "/v1/courses/"+made+"/archive?version=1", nil); !bytes.Equal(first.body, a.body) {
-				t.Error("its version is exported otherwise")
-			}
+		dry := importEnded(t, other, other.do(t, 201, "POST", "/v1/course-imports?dry_run=true", first.body), soon)
+		if dry.text("state") != "done" || dry.number("lessons") != 4 || dry.text("course_id") != "" {
+			t.Errorf("dry run: %s", dry)
+		}
+		key := []string{"Idempotency-Key", id.New("key")}
+		sent := other.do(t, 201, "POST", "/v1/course-imports", first.body, key...)
+		if again := other.do(t, 201, "POST", "/v1/course-imports", first.body, key...); again.text("id") != sent.text("id") {
+			t.Errorf("again: %s", again)
+		}
+		done := importEnded(t, other, sent, soon)
+		made := done.text("course_id")
+		if done.text("state") != "done" || made == "" {
+			t.Fatalf("import: %s", done)
+		}
+		teacher.do(t, 404, "GET", "/v1/course-imports/"+sent.text("id"), nil)
+		exportable(t, other, made) // pictures are processed first
+		second := other.do(t, 200, "GET", "/v1/courses/"+made+"/archive", nil)
+		if !bytes.Equal(first.body, second.body) {
+			t.Error("what was imported is exported otherwise")
+		}
+		if sounds := other.do(t, 200, "GET", "/v1/courses/"+made+"/media?kind=audio", nil).items(); len(sounds) != 1 {
+			t.Errorf("sounds: %v", sounds)
+		} else if a := other.do(t, 200, "GET", "/v1/courses/"+made+"/media/"+sounds[0].text("id")+"/captions", nil); a.text("items.0.language") != "de" ||
+			a.text("items.1.label") != "Brasil" || a.at("items.1.main") != true {
+			t.Errorf("captions: %s", a)
+		}
+		// It is a course like others.
+		publish(t, other, made, 0)
+		if a := other.do(t, 200, "GET", "/v1/courses/"+made+"/archive?version=1", nil); !bytes.Equal(first.body, a.body) {
+			t.Error("its version is exported otherwise")
+		}
 
-			// Into a course, of a file that was uploaded.
-			file := other.do(t, 201, "POST", "/v1/courses/"+made+"/media?filename=course.zip", first.body)
-			into := other.do(t, 200, "POST", "/v1/courses/"+made+"/media/"+file.text("id")+"/import", map[string]any{"into_course_id": made})
-			if done := importEnded(t, other, into, soon); done.text("state") != "done" || done.text("course_id") != made {
-				t.Errorf("into the course: %s", done)
-			}
-			if a := other.do(t, 200, "GET", "/v1/courses/"+made+"/outline", nil); len(a.items()) != 14 {
-				t.Errorf("outline: %s", a)
-			}
-			copied := other.do(t, 200, "POST", "/v1/courses/"+made+"/duplicate", map[string]any{"title": "Once more", "shift_days": 7})
-			other.do(t, 200, "GET", "/v1/courses/"+copied.text("course.id")+"/outline", nil)
-			hostile(t, other)
-		})
-	}
+		// Into a course, of a file that was uploaded.
+		file := other.do(t, 201, "POST", "/v1/courses/"+made+"/media?filename=course.zip", first.body)
+		into := other.do(t, 200, "POST", "/v1/courses/"+made+"/media/"+file.text("id")+"/import", map[string]any{"into_course_id": made})
+		if done := importEnded(t, other, into, soon); done.text("state") != "done" || done.text("course_id") != made {
+			t.Errorf("into the course: %s", done)
+		}
+		if a := other.do(t, 200, "GET", "/v1/courses/"+made+"/outline", nil); len(a.items()) != 14 {
+			t.Errorf("outline: %s", a)
+		}
+		copied := other.do(t, 200, "POST", "/v1/courses/"+made+"/duplicate", map[string]any{"title": "Once more", "shift_days": 7})
+		other.do(t, 200, "GET", "/v1/courses/"+copied.text("course.id")+"/outline", nil)
+		hostile(t, other)
+	})
 }
 
 // spoken gives a course a lesson of a sound that has captions in two languages.
@@ -131,9 +123,8 @@ func spoken(t testing.TB, teacher *person, course string) {
 // exportable waits until the files of a course are ready.
 func exportable(t testing.TB, p *person, course string) {
 	t.Helper()
-	eventually(t, 2*time.Minute, "the course can be exported", func() (bool, string) {
-		a, err := p.try(t.Context(), "GET", "/v1/courses/"+course+"/archive-check", nil)
-		return err == nil && a.status == 200 && bytes.Contains(a.body, []byte(`"ready":true`)), a.String()
+	p.sees(t, 2*time.Minute, "the course can be exported", "/v1/courses/"+course+"/archive-check", func(a answer) bool {
+		return a.status == 200 && bytes.Contains(a.body, []byte(`"ready":true`))
 	})
 }
 
@@ -209,9 +200,8 @@ func TestKilledWhileImporting(t *testing.T) {
 	archive := teacher.do(t, 200, "GET", "/v1/courses/"+course+"/archive", nil).body
 	sent := teacher.do(t, 201, "POST", "/v1/course-imports", archive)
 	for kill := range 2 {
-		eventually(t, 60*time.Second, "the import is under way", func() (bool, string) {
-			a, err := teacher.try(t.Context(), "GET", "/v1/course-imports/"+sent.text("id"), nil)
-			return err == nil && a.text("state") == "running" && a.number("media_done") >= 20*(kill+1), a.String()
+		teacher.sees(t, 60*time.Second, "the import is under way", "/v1/course-imports/"+sent.text("id"), func(a answer) bool {
+			return a.text("state") == "running" && a.number("media_done") >= 20*(kill+1)
 		})
 		in.processes["stoa"].kill()
 		in.processes["stoa"].start()

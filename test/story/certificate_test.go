@@ -10,7 +10,7 @@ import (
 // to a name that is corrected, and to its end.
 func TestCertificate(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
+	in := shared(t)
 	teacher, student, other, nobody := in.signUp(t, "Ada Teacher"), in.signUp(t, "Sam Student"), in.signUp(t, "Out Sider"), in.nobody()
 	course, lessons := draft(t, teacher, "Python for <plotting>")
 	publish(t, teacher, course, 0)

@@ -30,29 +30,36 @@ type door struct {
 
 // byHand are the routes of streams, which the edge has by hand.
 var byHand = map[string]string{
-	"/stoa.access.v1.ImportService/UploadImport":                 "POST /v1/courses/{course_id}/imports",
-	"/stoa.access.v1.ImportService/ExportImportReport":           "GET /v1/courses/{course_id}/imports/{import_id}/report",
-	"/stoa.audit.v1.AuditService/ExportEntries":                  "GET /v1/audit/export",
-	"/stoa.media.v1.AvatarService/UploadAvatar":                  "PUT /v1/me/avatar",
-	"/stoa.media.v1.AvatarService/DownloadAvatar":                "GET /v1/avatars/{avatar_id}",
-	"/stoa.media.v1.UploadService/CreateUpload":                  "POST /v1/courses/{course_id}/uploads",
-	"/stoa.media.v1.UploadService/AppendUpload":                  "PATCH /v1/courses/{course_id}/uploads/{upload_id}",
-	"/stoa.media.v1.UploadService/DeleteUpload":                  "DELETE /v1/courses/{course_id}/uploads/{upload_id}",
-	"/stoa.media.v1.MultipartService/PutPart":                    "PUT /v1/uploads/{upload_id}/parts/{number}?expires=1&size=1&sha256=x&signature=x",
-	"/stoa.media.v1.MediaService/UploadMedia":                    "POST /v1/courses/{course_id}/media?filename=a.txt",
-	"/stoa.media.v1.MediaService/DownloadMedia":                  "GET /v1/media/{media_id}/content",
-	"/stoa.media.v1.ProcessingService/DownloadPart":              "GET /v1/media/{media_id}/parts/AAAA/hls/master.m3u8",
-	"/stoa.learning.v1.CertificateService/DownloadCertificate":   "GET /v1/me/certificates/{certificate_id}/pdf",
-	"/stoa.learning.v1.CertificateService/DownloadBadge":         "GET /v1/me/certificates/{certificate_id}/badge",
-	"/stoa.learning.v1.CertificateService/DownloadSharedBadge":   "GET /v1/certificates/0000-0000-0000-0000/badge",
-	"/stoa.learning.v1.CertificateService/DownloadBadgeDocument": "GET /.well-known/jwks.json",
-	"/stoa.learning.v1.CalendarService/ReadCalendarFeed":         "GET /v1/calendar/{token}.ics",
-	"/stoa.learning.v1.NoteService/ExportNotes":                  "GET /v1/me/notes/export",
-	"/stoa.courses.v1.ArchiveService/ExportCourse":               "GET /v1/courses/{course_id}/archive",
-	"/stoa.courses.v1.ArchiveService/ImportCourse":               "POST /v1/course-imports",
-	"/stoa.courses.v1.ArchiveService/ImportModules":              "POST /v1/courses/{course_id}/module-imports",
-	"/stoa.assessment.v1.ExchangeService/ExportQuestions":        "GET /v1/courses/{course_id}/questions/export?format=gift",
-	"/stoa.assessment.v1.ExchangeService/ImportQuestions":        "POST /v1/courses/{course_id}/question-imports?dry_run=true",
+	"/stoa.access.v1.ImportService/UploadImport":                  "POST /v1/courses/{course_id}/imports",
+	"/stoa.access.v1.ImportService/ExportImportReport":            "GET /v1/courses/{course_id}/imports/{import_id}/report",
+	"/stoa.grades.v1.GradeTransferService/ExportGrades":           "GET /v1/courses/{course_id}/gradebook/export",
+	"/stoa.grades.v1.GradeTransferService/ExportMyGrades":         "GET /v1/me/courses/{course_id}/grades/export",
+	"/stoa.grades.v1.GradeTransferService/UploadGradeImport":      "POST /v1/courses/{course_id}/gradebook/imports",
+	"/stoa.audit.v1.AuditService/ExportEntries":                   "GET /v1/audit/export",
+	"/stoa.media.v1.AvatarService/UploadAvatar":                   "PUT /v1/me/avatar",
+	"/stoa.media.v1.AvatarService/DownloadAvatar":                 "GET /v1/avatars/{avatar_id}",
+	"/stoa.media.v1.UploadService/CreateUpload":                   "POST /v1/courses/{course_id}/uploads",
+	"/stoa.media.v1.UploadService/AppendUpload":                   "PATCH /v1/courses/{course_id}/uploads/{upload_id}",
+	"/stoa.media.v1.UploadService/DeleteUpload":                   "DELETE /v1/courses/{course_id}/uploads/{upload_id}",
+	"/stoa.media.v1.MultipartService/PutPart":                     "PUT /v1/uploads/{upload_id}/parts/{number}?expires=1&size=1&sha256=x&signature=x",
+	"/stoa.media.v1.MediaService/UploadMedia":                     "POST /v1/courses/{course_id}/media?filename=a.txt",
+	"/stoa.media.v1.MediaService/DownloadMedia":                   "GET /v1/media/{media_id}/content",
+	"/stoa.media.v1.ProcessingService/DownloadPart":               "GET /v1/media/{media_id}/parts/AAAA/hls/master.m3u8",
+	"/stoa.learning.v1.CertificateService/DownloadCertificate":    "GET /v1/me/certificates/{certificate_id}/pdf",
+	"/stoa.learning.v1.CertificateService/DownloadBadge":          "GET /v1/me/certificates/{certificate_id}/badge",
+	"/stoa.learning.v1.CertificateService/DownloadSharedBadge":    "GET /v1/certificates/0000-0000-0000-0000/badge",
+	"/stoa.learning.v1.CertificateService/DownloadBadgeDocument":  "GET /.well-known/jwks.json",
+	"/stoa.learning.v1.CalendarService/ReadCalendarFeed":          "GET /v1/calendar/{token}.ics",
+	"/stoa.learning.v1.NoteService/ExportNotes":                   "GET /v1/me/notes/export",
+	"/stoa.courses.v1.ArchiveService/ExportCourse":                "GET /v1/courses/{course_id}/archive",
+	"/stoa.courses.v1.ArchiveService/ImportCourse":                "POST /v1/course-imports",
+	"/stoa.courses.v1.ArchiveService/ImportModules":               "POST /v1/courses/{course_id}/module-imports",
+	"/stoa.media.v1.SubmissionFileService/UploadSubmissionFile":   "POST /v1/courses/{course_id}/submission-files?filename=a.txt",
+	"/stoa.media.v1.SubmissionFileService/UploadFeedbackFile":     "POST /v1/courses/{course_id}/feedback-files?filename=a.txt",
+	"/stoa.assessment.v1.SubmissionService/DownloadSubmissions":   "GET /v1/courses/{course_id}/items/{item_id}/submissions/archive",
+	"/stoa.assessment.v1.SubmissionService/UploadFeedbackArchive": "POST /v1/courses/{course_id}/items/{item_id}/feedback-archives",
+	"/stoa.assessment.v1.ExchangeService/ExportQuestions":         "GET /v1/courses/{course_id}/questions/export?format=gift",
+	"/stoa.assessment.v1.ExchangeService/ImportQuestions":         "POST /v1/courses/{course_id}/question-imports?dry_run=true",
 }
 
 // doors returns every RPC of every contract, those without a REST form too.
@@ -123,7 +130,7 @@ func (d door) open(course string) string {
 // passes.
 func TestEveryDoor(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
+	in := shared(t)
 	teacher, outsider := in.signUp(t, "Door Teacher"), in.signUp(t, "Out Sider")
 	hidden, _ := draft(t, teacher, "Hidden")
 	shown, _ := draft(t, teacher, "Shown")
@@ -140,10 +147,7 @@ func TestEveryDoor(t *testing.T) {
 		map[string]any{"name": "Reader", "scopes": scopes}).text("token")}
 	suspended := in.signUp(t, "Somebody Suspended")
 	in.admin(t, "Door Admin").do(t, 200, "POST", "/v1/accounts/"+suspended.account+"/suspend", map[string]any{"reason": "A test of every door"})
-	eventually(t, soon, "the suspension is known", func() (bool, string) {
-		a, err := suspended.try(t.Context(), "GET", "/v1/me", nil)
-		return err == nil && a.status != 200, a.String()
-	})
+	suspended.sees(t, soon, "the suspension is known", "/v1/me", func(a answer) bool { return a.status != 200 })
 	forged := &person{in: in, name: "forged", token: outsider.token[:len(outsider.token)-2] + "xx"}
 
 	// What an outsider may do on a published course: look at it.

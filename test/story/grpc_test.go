@@ -21,7 +21,7 @@ import (
 // TestGRPC is what REST does, by gRPC on the same address.
 func TestGRPC(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
+	in := shared(t)
 	teacher, outsider := in.signUp(t, "Grace Teacher"), in.signUp(t, "Out Sider")
 	cc, err := grpc.NewClient(strings.TrimPrefix(in.edge, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

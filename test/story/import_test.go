@@ -12,7 +12,7 @@ import (
 // TestImport: a teacher sends a file of people and reads what became of each row.
 func TestImport(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
+	in := shared(t)
 	teacher, student, outsider := in.signUp(t, "Import Teacher"), in.signUp(t, "Import Student"), in.signUp(t, "Import Outsider")
 	course, _ := draft(t, teacher, "Imported")
 	publish(t, teacher, course, 4900)
@@ -37,10 +37,7 @@ func TestImport(t *testing.T) {
 
 	report := func(i answer, query string) []string {
 		t.Helper()
-		eventually(t, soon, "the import is done", func() (bool, string) {
-			a, err := teacher.try(t.Context(), "GET", path+"/"+i.text("id"), nil)
-			return err == nil && a.text("state") == "done", a.String()
-		})
+		teacher.sees(t, soon, "the import is done", path+"/"+i.text("id"), func(a answer) bool { return a.text("state") == "done" })
 		a := teacher.do(t, 200, "GET", path+"/"+i.text("id")+"/report"+query, nil)
 		return strings.Split(strings.TrimSuffix(string(a.body), "\n"), "\n")
 	}

@@ -12,7 +12,7 @@ import (
 // nothing.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
+	in := shared(t)
 	teacher := in.signUp(t, "Bad Input")
 	course, lessons := draft(t, teacher, "Good input")
 	before := teacher.do(t, 200, "GET", "/v1/courses/"+course, nil)
@@ -148,7 +148,7 @@ func TestBadInput(t *testing.T) {
 // FuzzEdge sends anything to the edge as a signed-in person: whatever comes, the
 // answer is no 500, and a refusal is a problem with a code.
 func FuzzEdge(f *testing.F) {
-	in := oneProcess(f)
+	in := shared(f)
 	p := in.signUp(f, "Fuzz Er")
 	course, lessons := draft(f, p, "Fuzzed")
 	c := "/v1/courses/" + course

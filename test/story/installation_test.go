@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -32,18 +33,29 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	all.Cleanup(func() { _ = os.RemoveAll(dir) })
 	path := filepath.Join(dir, "stoa")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/stoa-lms/stoa/cmd/stoa").CombinedOutput() //nolint:gosec // a path of our own
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, "github.com/stoa-lms/stoa/cmd/stoa").CombinedOutput() //nolint:gosec // a path of our own
 	if err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
 	return path, nil
 })
 
+// atOnce is how many stories are told at a time. They wait more than they
+// compute: for servers that start, leases that end and people who read.
+const atOnce = "6"
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	named := false
+	flag.Visit(func(f *flag.Flag) { named = named || f.Name == "test.parallel" })
+	if !named {
+		_ = flag.Set("test.parallel", atOnce)
+	}
 	code := m.Run()
-	if path, err := buildOnce(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
+	if all.end(); all.Failed() {
+		code = 1
 	}
 	os.Exit(code)
 }
@@ -58,6 +70,7 @@ type installation struct {
 
 	// Of a distributed one.
 	broker, redis, s3 *testserver.Server
+	postgres          *postgres // nil where it is shared with others
 }
 
 // process is one running program, which can be killed and started again.
@@ -166,19 +179,30 @@ func newInstallation(t testing.TB) *installation {
 		web: &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
-			for _, p := range in.processes {
-				t.Log(p.tail())
-			}
-		}
+		in.tell(t)
 		var wg sync.WaitGroup
 		for _, p := range in.processes {
 			wg.Go(p.stop)
 		}
 		wg.Wait()
+		for _, s := range []*testserver.Server{in.broker, in.redis, in.s3} {
+			if s != nil {
+				wg.Go(s.Kill) // what they hold is nobody's any more
+			}
+		}
+		wg.Wait()
 		_ = os.RemoveAll(dir)
 	})
 	return in
+}
+
+// tell adds what the processes said last to a test that has failed.
+func (in *installation) tell(t testing.TB) {
+	if t.Failed() {
+		for _, p := range in.processes {
+			t.Log(p.tail())
+		}
+	}
 }
 
 func (in *installation) add(name string, args []string, env ...string) *process {
@@ -189,15 +213,18 @@ func (in *installation) add(name string, args []string, env ...string) *process 
 
 // oneProcess starts the default: everything in one process, with its embedded
 // database, on a port of its choice.
-func oneProcess(t testing.TB) *installation {
+func oneProcess(t testing.TB) *installation { return oneProcessWith(t) }
+
+// oneProcessWith starts it with more settings.
+func oneProcessWith(t testing.TB, env ...string) *installation {
 	t.Helper()
 	in := newInstallation(t)
 	addr := freeAddr(t)
 	in.edge = "http://" + addr
-	in.add("stoa", []string{"serve"},
-		"STOA_DATA_DIR="+filepath.Join(in.dir, "data"), "STOA_HTTP_ADDR="+addr,
+	in.add("stoa", []string{"serve"}, append([]string{
+		"STOA_DATA_DIR=" + filepath.Join(in.dir, "data"), "STOA_HTTP_ADDR=" + addr,
 		"STOA_RATE_LIMIT=0", "STOA_SIGN_IN_RATE_LIMIT=0",
-	).start()
+	}, env...)...).start()
 	in.waitReady()
 	return in
 }
@@ -206,8 +233,14 @@ func oneProcess(t testing.TB) *installation {
 // Redis and an S3 server that belong to this installation alone.
 func distributed(t testing.TB) *installation {
 	t.Helper()
-	in := newInstallation(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	database := pgtest.New(t) // what comes first is cleaned up last
+	return distributedOn(t, newInstallation(t), database)
+}
+
+// distributedOn is [distributed] on a database that there is.
+func distributedOn(t testing.TB, in *installation, database string) *installation {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	type result struct {
 		server *testserver.Server
@@ -235,9 +268,7 @@ func distributed(t testing.TB) *installation {
 			t.Fatal(r.err)
 		}
 		*w.to = r.server
-		t.Cleanup(func() { r.server.Stop() })
 	}
-	database := pgtest.New(t)
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
 		t.Fatal(err)

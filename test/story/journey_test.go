@@ -19,16 +19,10 @@ import (
 // milliseconds, and this is a machine full of tests.
 const soon = 30 * time.Second
 
-func TestJourneyInOneProcess(t *testing.T) {
+// TestJourney goes from a first lesson written to the last one learned.
+func TestJourney(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
-	journey(t, in)
-}
-
-func TestJourneyInAProcessPerService(t *testing.T) {
-	t.Parallel()
-	in := distributed(t)
-	journey(t, in)
+	inBoth(t, shared, sharedApart, journey)
 }
 
 func picture(t testing.TB) []byte {
@@ -81,10 +75,7 @@ func publish(t testing.TB, teacher *person, course string, amount int) {
 	t.Helper()
 	teacher.do(t, 200, "PUT", "/v1/courses/"+course+"/price", map[string]any{"price": map[string]any{"amount": amount, "currency": "EUR"}})
 	teacher.do(t, 200, "POST", "/v1/courses/"+course+"/publish", map[string]any{"message": "First"})
-	eventually(t, soon, "the course is in the marketplace", func() (bool, string) {
-		a, err := teacher.in.nobody().try(t.Context(), "GET", "/v1/marketplace/courses/"+course, nil)
-		return err == nil && a.status == 200, a.String()
-	})
+	teacher.in.nobody().sees(t, soon, "the course is in the marketplace", "/v1/marketplace/courses/"+course, func(a answer) bool { return a.status == 200 })
 }
 
 // pay presses the button of the pay page.
@@ -192,10 +183,7 @@ func journey(t *testing.T, in *installation) {
 	second.do(t, 404, "GET", "/v1/orders/"+order.text("id"), nil)
 	pay(t, student, order)
 	eventually(t, soon, "the student is enrolled", enrolled(t, student, course))
-	eventually(t, soon, "the order is fulfilled", func() (bool, string) {
-		a, err := student.try(t.Context(), "GET", "/v1/orders/"+order.text("id"), nil)
-		return err == nil && a.text("state") == "fulfilled", a.String()
-	})
+	student.sees(t, soon, "the order is fulfilled", "/v1/orders/"+order.text("id"), func(a answer) bool { return a.text("state") == "fulfilled" })
 
 	// Read to the end.
 	for n, id := range lessons {
@@ -237,10 +225,7 @@ func journey(t *testing.T, in *installation) {
 	if a := second.do(t, 403, "POST", "/v1/courses/"+course+"/enrollments", nil); a.text("code") != "enrollment.not_free" {
 		t.Fatalf("a paid course was refused with %s", a)
 	}
-	eventually(t, soon, "enrolls for nothing", func() (bool, string) {
-		a, err := second.try(t.Context(), "POST", "/v1/courses/"+free+"/enrollments", nil)
-		return err == nil && a.status == 201, a.String()
-	})
+	second.manages(t, "enrolls for nothing", 201, "POST", "/v1/courses/"+free+"/enrollments", nil)
 	second.do(t, 200, "GET", "/v1/courses/"+free+"/lessons/"+freeLessons[2], nil)
 	second.do(t, 403, "GET", lesson(1), nil)
 
@@ -263,9 +248,8 @@ func journey(t *testing.T, in *installation) {
 
 	// A picture of oneself, which anybody sees.
 	face := second.do(t, 200, "PUT", "/v1/me/avatar", picture(t))
-	eventually(t, soon, "the profile shows the picture", func() (bool, string) {
-		me, err := second.try(t.Context(), "GET", "/v1/me", nil)
-		return err == nil && me.text("avatar_url") == face.text("url") && me.header.Get("ETag") != `"1"`, me.String()
+	second.sees(t, soon, "the profile shows the picture", "/v1/me", func(me answer) bool {
+		return me.text("avatar_url") == face.text("url") && me.header.Get("ETag") != `"1"`
 	})
 	seen := nobody.do(t, 200, "GET", face.text("url"), nil)
 	if c, kind, err := image.DecodeConfig(bytes.NewReader(seen.body)); err != nil || kind != "jpeg" || c.Width != 256 || c.Height != 256 {
@@ -277,9 +261,8 @@ func journey(t *testing.T, in *installation) {
 	nobody.do(t, 401, "PUT", "/v1/me/avatar", picture(t))
 	second.do(t, 204, "DELETE", "/v1/me/avatar", nil)
 	nobody.do(t, 404, "GET", face.text("url"), nil)
-	eventually(t, soon, "the profile shows no picture", func() (bool, string) {
-		me, err := second.try(t.Context(), "GET", "/v1/me", nil)
-		return err == nil && me.status == 200 && me.text("avatar_url") == "", me.String()
+	second.sees(t, soon, "the profile shows no picture", "/v1/me", func(me answer) bool {
+		return me.status == 200 && me.text("avatar_url") == ""
 	})
 
 	// Signed out is signed out.
@@ -290,9 +273,8 @@ func journey(t *testing.T, in *installation) {
 		}
 	}
 	second.do(t, 204, "DELETE", "/v1/sessions/"+session, nil)
-	eventually(t, 3*time.Second, "the token is refused", func() (bool, string) {
-		a, err := second.try(t.Context(), "GET", "/v1/me", nil)
-		return err == nil && a.status == 401 && a.text("code") == "auth.token_invalid", a.String()
+	second.sees(t, 3*time.Second, "the token is refused", "/v1/me", func(a answer) bool {
+		return a.status == 401 && a.text("code") == "auth.token_invalid"
 	})
 }
 

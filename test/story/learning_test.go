@@ -9,7 +9,7 @@ import (
 // address, over HTTP alone.
 func TestNotesAndCalendar(t *testing.T) {
 	t.Parallel()
-	in := oneProcess(t)
+	in := shared(t)
 	teacher, student := in.signUp(t, "Note Teacher"), in.signUp(t, "Note Taker")
 	course, lessons := draft(t, teacher, "Taking Notes")
 	publish(t, teacher, course, 0)

@@ -138,6 +138,29 @@ func (p *person) do(t testing.TB, want int, method, path string, body any, heade
 	return a
 }
 
+// sees looks until what is there is good, and returns it.
+func (p *person) sees(t testing.TB, patience time.Duration, what, path string, good func(answer) bool) (seen answer) {
+	t.Helper()
+	eventually(t, patience, what, func() (bool, string) {
+		var err error
+		seen, err = p.try(t.Context(), "GET", path, nil)
+		return err == nil && good(seen), fmt.Sprint(seen, " ", err)
+	})
+	return seen
+}
+
+// manages makes one request until it answers with the status: an event that it
+// needs may not have come yet.
+func (p *person) manages(t testing.TB, what string, want int, method, path string, body any) (got answer) {
+	t.Helper()
+	eventually(t, soon, what, func() (bool, string) {
+		var err error
+		got, err = p.try(t.Context(), method, path, body)
+		return err == nil && got.status == want, fmt.Sprint(got, " ", err)
+	})
+	return got
+}
+
 // insist makes a write until it is answered, as a client with an Idempotency-Key
 // may: through lost connections, 5xx and 404s that a late event explains.
 func (p *person) insist(t testing.TB, path string, body any, good int) (answer, error) {

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -68,14 +67,9 @@ func (b *browser) signIn(t testing.TB) answer {
 
 func TestSignInByOthers(t *testing.T) {
 	t.Parallel()
-	in := newInstallation(t)
-	addr := freeAddr(t)
-	in.edge = "http://" + addr
-	in.add("stoa", []string{"serve"},
-		"STOA_DATA_DIR="+filepath.Join(in.dir, "data"), "STOA_HTTP_ADDR="+addr,
+	in := oneProcessWith(t,
 		`STOA_OIDC_PROVIDERS=[{"name":"github","kind":"github","base_url":"`+github(t).URL+`","client_id":"a","client_secret":"b"}]`,
-	).start()
-	in.waitReady()
+	)
 	b := &browser{in.nobody(), map[string]string{}}
 
 	// The provider lets her in, in the browser that began.
@@ -123,10 +117,7 @@ func TestSignInByOthers(t *testing.T) {
 	}
 	b.visit(t, 200, "GET", "/v1/me", nil)
 	old := &person{in: in, name: "old cookie", token: before}
-	eventually(t, 5*time.Second, "the old token ends", func() (bool, string) {
-		a, err := old.try(t.Context(), "GET", "/v1/me", nil)
-		return err == nil && a.status == 401, a.String()
-	})
+	old.sees(t, 5*time.Second, "the old token ends", "/v1/me", func(a answer) bool { return a.status == 401 })
 
 	// What is left is the last way in.
 	identity := b.visit(t, 200, "GET", "/v1/me/identities", nil).text("items.0.id")

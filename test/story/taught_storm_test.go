@@ -107,10 +107,7 @@ func (c *taught) storm(t *testing.T) {
 		t.Errorf("published is %s; acknowledged was %d, with %d lessons", a, published, len(lessons))
 	}
 	for i, p := range people {
-		eventually(t, soon, p.name+" sees the last version", func() (bool, string) {
-			a, err := p.try(t.Context(), "GET", path+"/learner-outline", nil)
-			return err == nil && a.number("version") == published, a.String()
-		})
+		p.sees(t, soon, p.name+" sees the last version", path+"/learner-outline", func(a answer) bool { return a.number("version") == published })
 		var done []string
 		a := p.do(t, 200, "GET", path+"/progress", nil)
 		for n := range a.number("completed_lessons") {

@@ -14,21 +14,17 @@ import (
 // done they have done.
 func TestLearning(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB) *installation{"one process": oneProcess, "process per service": distributed} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			in := start(t)
-			c := writeCourse(t, in)
-			c.learn(t)
-			c.deadlines(t)
-			c.twoAuthors(t)
-			c.takenOutAndBack(t)
-			c.finish(t)
-			c.storm(t)
-			c.certified(t)
-			c.takenAlong(t)
-		})
-	}
+	inBoth(t, oneProcess, distributed, func(t *testing.T, in *installation) {
+		c := writeCourse(t, in)
+		c.learn(t)
+		c.deadlines(t)
+		c.twoAuthors(t)
+		c.takenOutAndBack(t)
+		c.finish(t)
+		c.storm(t)
+		c.certified(t)
+		c.takenAlong(t)
+	})
 }
 
 // taught is a course with gates, and the people around it.
@@ -81,17 +77,13 @@ func writeCourse(t *testing.T, in *installation) *taught {
 	publish(t, c.teacher, c.id, 0)
 
 	for _, p := range []*person{c.student, c.behind} {
-		eventually(t, soon, "enrolls for nothing", func() (bool, string) {
-			a, err := p.try(t.Context(), "POST", c.path+"/enrollments", nil)
-			return err == nil && a.status == 201, a.String()
-		})
+		p.manages(t, "enrolls for nothing", 201, "POST", c.path+"/enrollments", nil)
 	}
 	cohort := c.teacher.do(t, 201, "POST", c.path+"/cohorts", m{"name": "First", "starts_at": "2026-01-01T00:00:00Z", "seats": 5, "open": true}).text("id")
 	c.pinned.do(t, 200, "POST", c.path+"/cohorts/"+cohort+"/join", nil)
-	eventually(t, soon, "the cohort is pinned", func() (bool, string) {
-		a, err := c.teacher.try(t.Context(), "PUT", c.path+"/cohorts/"+cohort+"/pin", m{"version": 1})
-		return err == nil && a.status == 200 && a.number("version") == 1, a.String()
-	})
+	if a := c.teacher.manages(t, "the cohort is pinned", 200, "PUT", c.path+"/cohorts/"+cohort+"/pin", m{"version": 1}); a.number("version") != 1 {
+		t.Errorf("pinned: %s", a)
+	}
 	return c
 }
 
@@ -99,10 +91,8 @@ func writeCourse(t *testing.T, in *installation) *taught {
 func (c *taught) seen(t *testing.T, p *person) (outline answer, parts map[string]answer) {
 	t.Helper()
 	parts = map[string]answer{}
-	eventually(t, soon, p.name+" sees the course", func() (bool, string) {
-		a, err := p.try(t.Context(), "GET", c.path+"/learner-outline", nil)
-		outline = a
-		return err == nil && a.status == 200 && len(a.items()) > 0, a.String()
+	outline = p.sees(t, soon, p.name+" sees the course", c.path+"/learner-outline", func(a answer) bool {
+		return a.status == 200 && len(a.items()) > 0
 	})
 	for _, i := range outline.items() {
 		parts[i.text("id")] = i
@@ -113,9 +103,8 @@ func (c *taught) seen(t *testing.T, p *person) (outline answer, parts map[string
 // becomes waits until somebody sees a version of the course.
 func (c *taught) becomes(t *testing.T, p *person, version int) {
 	t.Helper()
-	eventually(t, soon, fmt.Sprintf("%s sees version %d", p.name, version), func() (bool, string) {
-		a, err := p.try(t.Context(), "GET", c.path+"/learner-outline", nil)
-		return err == nil && a.number("version") == version, a.String()
+	p.sees(t, soon, fmt.Sprintf("%s sees version %d", p.name, version), c.path+"/learner-outline", func(a answer) bool {
+		return a.number("version") == version
 	})
 }
 
@@ -159,9 +148,8 @@ func (c *taught) learn(t *testing.T) {
 	if p := c.student.do(t, 200, "POST", lessonPath(c, c.intro)+"/view", nil); p.number("completed_lessons") != 1 || p.number("total_lessons") != 3 || p.number("percent") != 33 {
 		t.Errorf("progress: %s", p)
 	}
-	eventually(t, soon, "the next lesson opens", func() (bool, string) {
-		a, err := c.student.try(t.Context(), "GET", lessonPath(c, c.next), nil)
-		return err == nil && a.status == 200 && a.text("blocks.0.code.language") == "go", a.String()
+	c.student.sees(t, soon, "the next lesson opens", lessonPath(c, c.next), func(a answer) bool {
+		return a.status == 200 && a.text("blocks.0.code.language") == "go"
 	})
 	if a := c.student.do(t, 200, "GET", itemPath(c, c.next)+"/release", nil); a.text("state") != "open" || a.at("rules.0.holds") != true {
 		t.Errorf("explained: %s", a)
@@ -214,12 +202,7 @@ func (c *taught) twoAuthors(t *testing.T) {
 	t.Helper()
 	type m = map[string]any
 	c.teacher.do(t, 200, "POST", c.path+"/roles", m{"account_id": c.second.account, "role": "co_teacher"})
-	var first answer
-	eventually(t, soon, "the second teacher may write", func() (bool, string) {
-		a, err := c.second.try(t.Context(), "GET", lessonPath(c, c.intro), nil)
-		first = a
-		return err == nil && a.status == 200, a.String()
-	})
+	first := c.second.sees(t, soon, "the second teacher may write", lessonPath(c, c.intro), func(a answer) bool { return a.status == 200 })
 	edited := func(n int, kind, text string) m {
 		blocks, _ := first.at("blocks").([]any)
 		blocks = slices.Clone(blocks)
@@ -250,9 +233,8 @@ func (c *taught) twoAuthors(t *testing.T) {
 		!strings.HasPrefix(a.text("blocks.0.markdown.text"), "One line") || a.text("blocks.1.callout.text") != "Hurry up." {
 		t.Errorf("something was lost: %s", a)
 	}
-	eventually(t, soon, "the pinned see what they saw", func() (bool, string) {
-		a, err := c.pinned.try(t.Context(), "GET", lessonPath(c, c.intro), nil)
-		return err == nil && a.text("title") == "Beginnings" && a.text("blocks.1.callout.text") == "Take your time.", a.String()
+	c.pinned.sees(t, soon, "the pinned see what they saw", lessonPath(c, c.intro), func(a answer) bool {
+		return a.text("title") == "Beginnings" && a.text("blocks.1.callout.text") == "Take your time."
 	})
 	c.becomes(t, c.pinned, 1)
 	diff := c.teacher.do(t, 200, "GET", c.path+"/diff?from=1&to=2", nil)
@@ -338,12 +320,9 @@ func (c *taught) finish(t *testing.T) {
 // certified: once, and not whoever has not finished.
 func (c *taught) certified(t *testing.T) {
 	t.Helper()
-	var serial string
-	eventually(t, soon, "the certificate is there", func() (bool, string) {
-		a, err := c.student.try(t.Context(), "GET", "/v1/me/certificates", nil)
-		serial = a.text("items.0.serial")
-		return err == nil && len(a.items()) == 1 && a.text("items.0.person_name") == c.student.name, a.String()
-	})
+	serial := c.student.sees(t, soon, "the certificate is there", "/v1/me/certificates", func(a answer) bool {
+		return len(a.items()) == 1 && a.text("items.0.person_name") == c.student.name
+	}).text("items.0.serial")
 	if page := string(c.in.nobody().do(t, 200, "GET", "/certificates/"+serial, nil).body); !strings.Contains(page, "is valid") || !strings.Contains(page, "Step by Step") {
 		t.Errorf("the page says\n%s", page)
 	}

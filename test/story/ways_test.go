@@ -15,21 +15,17 @@ import (
 // e-mail, a seat of a team, a file of people.
 func TestWaysIn(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB) *installation{"one process": oneProcess, "process per service": distributed} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			in := start(t)
-			teacher := in.signUp(t, "Inviting Teacher")
-			free, lessons := draft(t, teacher, "Taken in Runs")
-			publish(t, teacher, free, 0)
-			cohortsAndWaitlist(t, in, teacher, free, lessons[1])
-			sold, paid := draft(t, teacher, "For Those Invited")
-			publish(t, teacher, sold, 4900)
-			invitedByEmail(t, in, teacher, sold, paid[1])
-			teamSeat(t, in, teacher, sold, paid[1])
-			imported(t, in, teacher, sold, paid[1])
-		})
-	}
+	inBoth(t, shared, sharedApart, func(t *testing.T, in *installation) {
+		teacher := in.signUp(t, "Inviting Teacher")
+		free, lessons := draft(t, teacher, "Taken in Runs")
+		publish(t, teacher, free, 0)
+		cohortsAndWaitlist(t, in, teacher, free, lessons[1])
+		sold, paid := draft(t, teacher, "For Those Invited")
+		publish(t, teacher, sold, 4900)
+		invitedByEmail(t, in, teacher, sold, paid[1])
+		teamSeat(t, in, teacher, sold, paid[1])
+		imported(t, in, teacher, sold, paid[1])
+	})
 }
 
 func cohortsAndWaitlist(t *testing.T, in *installation, teacher *person, course, lesson string) {
@@ -130,12 +126,7 @@ func invitedByEmail(t *testing.T, in *installation, teacher *person, course, les
 func teamSeat(t *testing.T, in *installation, teacher *person, course, lesson string) {
 	t.Helper()
 	manager, first, second := in.signUp(t, "Team Manager"), in.signUp(t, "Team Member"), in.signUp(t, "Team Successor")
-	var block answer
-	eventually(t, soon, "the manager is known", func() (bool, string) {
-		a, err := teacher.try(t.Context(), "POST", "/v1/courses/"+course+"/seat_blocks", map[string]any{"holder_id": manager.account, "seats": 1})
-		block = a
-		return err == nil && a.status == 201, a.String()
-	})
+	block := teacher.manages(t, "the manager is known", 201, "POST", "/v1/courses/"+course+"/seat_blocks", map[string]any{"holder_id": manager.account, "seats": 1})
 	path := "/v1/me/seat_blocks/" + block.text("id") + "/seats"
 	teacher.do(t, 404, "GET", path, nil)
 	seat := manager.do(t, 200, "POST", path, map[string]any{"address": first.email})
@@ -156,19 +147,13 @@ func teamSeat(t *testing.T, in *installation, teacher *person, course, lesson st
 func imported(t *testing.T, in *installation, teacher *person, course, lesson string) {
 	t.Helper()
 	known := in.signUp(t, "Person of a File")
-	eventually(t, soon, "the person is known", func() (bool, string) {
-		a, err := teacher.try(t.Context(), "POST", "/v1/courses/"+course+"/entitlements", map[string]any{
-			"account_id": known.account, "reason": "for a day long ago", "starts_at": "2020-01-01T00:00:00Z", "ends_at": "2020-01-02T00:00:00Z",
-		})
-		return err == nil && a.status == 201, a.String()
+	teacher.manages(t, "the person is known", 201, "POST", "/v1/courses/"+course+"/entitlements", map[string]any{
+		"account_id": known.account, "reason": "for a day long ago", "starts_at": "2020-01-01T00:00:00Z", "ends_at": "2020-01-02T00:00:00Z",
 	})
 	file := "account_id,email\n" + known.account + ",\n,another@example.org\n,no address\n"
 	made := teacher.do(t, 201, "POST", "/v1/courses/"+course+"/imports", []byte(file), "Content-Type", "text/csv")
 	path := "/v1/courses/" + course + "/imports/" + made.text("id")
-	eventually(t, soon, "the import is done", func() (bool, string) {
-		a, err := teacher.try(t.Context(), "GET", path, nil)
-		return err == nil && a.text("state") == "done", a.String()
-	})
+	teacher.sees(t, soon, "the import is done", path, func(a answer) bool { return a.text("state") == "done" })
 	report := string(teacher.do(t, 200, "GET", path+"/report", nil).body)
 	for _, outcome := range []string{`"enrolled"`, `"invited"`, `"refused"`} {
 		if strings.Count(report, `"outcome":`+outcome) != 1 {

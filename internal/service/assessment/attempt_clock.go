@@ -30,7 +30,7 @@ const expirySQL = `
 	CASE WHEN time_limit IS NULL THEN open_until + extra_time
 	ELSE LEAST(
 		started_at + LEAST(time_limit, open_until - started_at) * (time_percent / 100.0) + extra_time + paused_time,
-		GREATEST(started_at + LEAST(time_limit, open_until - started_at) * (time_percent / 100.0), open_until) + extra_time)
+		CASE WHEN open_until IS NOT NULL THEN GREATEST(started_at + LEAST(time_limit, open_until - started_at) * (time_percent / 100.0), open_until) + extra_time END)
 	END`
 
 // expireSQL sets the end of attempts that have begun. It is computed from what was

@@ -267,8 +267,8 @@ func (h *attemptServer) ListAttemptStates(ctx context.Context, req *assessmentpb
 		ids[i], revisions[i], notices[i] = k.GetAttemptId(), k.GetRevision(), k.GetNotices()
 	}
 	rows, err := s.db.Query(ctx, `
-		SELECT a.id, a.state, a.expires_at, a.grace_until, a.paused_at, extract(epoch FROM a.extra_time)::int, a.revision, a.last_seq, k.revision <> a.revision, k.notices
-		FROM unnest($1::text[], $2::bigint[], $3::int[]) AS k (id, revision, notices) JOIN attempt a ON a.id = k.id`, ids, revisions, notices)
+		SELECT a.id, a.state, a.expires_at, a.grace_until, a.paused_at, extract(epoch FROM a.extra_time)::int, a.revision, a.last_seq, a.account_id, k.revision <> a.revision, k.notices
+		FROM unnest($1::text[], $2::bigint[], $3::int[]) AS k (id, revision, notices) JOIN attempt a ON a.id = k.id AND a.state <> 'prepared'`, ids, revisions, notices)
 	if err != nil {
 		return nil, fmt.Errorf("states of attempts: %w", err)
 	}
@@ -280,11 +280,11 @@ func (h *attemptServer) ListAttemptStates(ctx context.Context, req *assessmentpb
 		var a attempt
 		var extra, known int32
 		var differs bool
-		err := row.Scan(&a.ID, &a.State, &a.ExpiresAt, &a.GraceUntil, &a.PausedAt, &extra, &a.Revision, &a.LastSeq, &differs, &known)
+		err := row.Scan(&a.ID, &a.State, &a.ExpiresAt, &a.GraceUntil, &a.PausedAt, &extra, &a.Revision, &a.LastSeq, &a.AccountID, &differs, &known)
 		if err == nil {
 			res.Items = append(res.Items, &assessmentpb.AttemptState{
 				AttemptId: a.ID, State: a.State, ExpiresAt: stamp(a.ExpiresAt), GraceUntil: stamp(a.GraceUntil), PausedAt: stamp(a.PausedAt),
-				ExtraSeconds: extra, Revision: a.Revision, LastSeq: a.LastSeq, ServerTime: now,
+				ExtraSeconds: extra, Revision: a.Revision, LastSeq: a.LastSeq, ServerTime: now, AccountId: a.AccountID,
 			})
 		}
 		if differs {

@@ -28,15 +28,12 @@ func (s *Service) summary(a *attempt, marks bool) *assessmentpb.Attempt {
 	if marks && a.Points != nil {
 		out.Points = decimal(*a.Points)
 	}
-	if a.running() && a.ExpiresAt != nil {
-		left := max(a.ExpiresAt.Sub(now), 0)
-		if a.PausedAt != nil {
-			left = 0
-			if a.LeftAtPause != nil {
-				left = *a.LeftAtPause
-			}
-		}
-		out.RemainingMs = new(left.Milliseconds())
+	switch {
+	case !a.running():
+	case a.PausedAt != nil && a.LeftAtPause != nil:
+		out.RemainingMs = new(a.LeftAtPause.Milliseconds())
+	case a.ExpiresAt != nil:
+		out.RemainingMs = new(max(a.ExpiresAt.Sub(now), 0).Milliseconds())
 	}
 	return out
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
-	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
 // world is the service on a database of its own.

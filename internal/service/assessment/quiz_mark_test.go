@@ -17,6 +17,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
+	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
 func TestKeepGrade(t *testing.T) {
@@ -26,7 +27,7 @@ func TestKeepGrade(t *testing.T) {
 		all := true
 		sum, best := exact.Number{}, -1
 		for i := range list {
-			list[i] = &finished{id: fmt.Sprint("a", i), number: int32(i + 1), graded: rapid.IntRange(0, 3).Draw(t, "graded") > 0} //nolint:gosec // small
+			list[i] = &finished{id: fmt.Sprint("a", i), number: int32(i + 1), graded: rapid.IntRange(0, 3).Draw(t, "graded") > 0}
 			if list[i].graded {
 				list[i].share = exact.Ratio(rapid.Int64Range(-3, 12).Draw(t, "points"), 12)
 				sum = sum.Add(list[i].share)
@@ -187,6 +188,17 @@ func TestMarks(t *testing.T) {
 	// (1/2 + 1/9) / 2 of 10 points, rounded once.
 	same(mark(3, "marked", "", "3.055556", at2.Add(500*time.Millisecond), 31, 2, "submission"))
 	result()
+	// It is due later for her, and so she was less late.
+	due = due.Add(20 * time.Second)
+	w.around.say(ana, itemOpen(func(it *itemAccess) { it.Due = timestamppb.New(due) }))
+	hear(w.world, w.service.deadlinesChanged, &learningpb.DeadlinesChanged{CourseId: w.course, AccountIds: []string{ana, id.New("account")}})
+	for more := true; more; {
+		var err error
+		if more, err = w.service.dueNext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(mark(4, "marked", "", "3.055556", at2.Add(500*time.Millisecond), 11, 2, "extension"))
 	// What counts is published anew, and the marks follow.
 	settings.GradeKept, settings.MaxPoints = "best", ""
 	w.update(quizID, settings)
@@ -197,7 +209,7 @@ func TestMarks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	best := mark(4, "marked", one, "1.5", at1, 0, 2, "regrade")
+	best := mark(5, "marked", one, "1.5", at1, 0, 2, "regrade")
 	best.MaxPoints = "3"
 	same(best)
 	if left := w.query(`SELECT quiz_id FROM quiz_remark`); len(left) > 0 {

@@ -42,7 +42,7 @@ func (s *Service) keepPreparing(ctx context.Context) {
 	tick := time.NewTicker(prepareBeat)
 	defer tick.Stop()
 	for {
-		for _, step := range []func(context.Context) (bool, error){s.schedulePreparations, s.prepareNext, s.remarkDue, s.copyNext} {
+		for _, step := range []func(context.Context) (bool, error){s.schedulePreparations, s.prepareNext, s.remarkDue, s.dueNext, s.copyNext} {
 			for more := true; more && ctx.Err() == nil; {
 				var err error
 				if more, err = step(ctx); err != nil && ctx.Err() == nil {
@@ -138,8 +138,7 @@ func (s *Service) prepareNext(ctx context.Context) (bool, error) {
 		if number != version.Number { // published anew meanwhile: it is begun again for that
 			return nil
 		}
-		_, err := s.prepare(ctx, tx, version, p.ItemID, soon)
-		return err
+		return s.prepare(ctx, tx, version, p.ItemID, soon)
 	})
 }
 

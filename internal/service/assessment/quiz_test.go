@@ -2,6 +2,7 @@ package assessment
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -274,7 +275,7 @@ func TestQuizDraft(t *testing.T) {
 		t.Errorf("publishing another's change unseen: %v", err)
 	}
 	w.later(time.Hour)
-	if _, err := w.UpdateQuiz(other, &assessmentpb.UpdateQuizRequest{CourseId: w.course, QuizId: z.GetId(), Title: proto.String("Zeno")}); err != nil {
+	if _, err := w.UpdateQuiz(other, &assessmentpb.UpdateQuizRequest{CourseId: w.course, QuizId: z.GetId(), Title: new("Zeno")}); err != nil {
 		t.Errorf("an hour later: %v", err)
 	}
 	list, err := w.ListQuizzes(ctx, &assessmentpb.ListQuizzesRequest{CourseId: w.course})
@@ -393,7 +394,7 @@ func TestPublishQuiz(t *testing.T) {
 	}
 	version := func(n int32) *assessmentpb.QuizSettings {
 		t.Helper()
-		v, err := w.GetQuizVersion(ctx, &assessmentpb.GetQuizVersionRequest{CourseId: w.course, QuizId: z.GetId(), Version: n})
+		v, err := w.GetQuizVersion(ctx, &assessmentpb.GetQuizVersionRequest{CourseId: w.course, QuizId: z.GetId(), Number: strconv.Itoa(int(n))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -487,8 +488,6 @@ func ids(kind string, n int) []string {
 	}
 	return out
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // itemAccess is how an item stands for somebody.
 type itemAccess = learningpb.ItemAccess

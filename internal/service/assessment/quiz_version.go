@@ -115,17 +115,8 @@ func (s versionSlot) drawnPoints(from []*assessmentpb.FixedQuestion) (exact.Numb
 }
 
 func (v *quizVersion) behaviour() string  { return orElse(v.Settings.GetBehaviour(), "deferred") }
-func (v *quizVersion) overtime() string   { return orElse(v.Settings.GetOvertime(), "submit") }
 func (v *quizVersion) gradeKept() string  { return orElse(v.Settings.GetGradeKept(), "best") }
 func (v *quizVersion) navigation() string { return orElse(v.Settings.GetNavigation(), "free") }
-func (v *quizVersion) timeLimit() *time.Duration {
-	if v.Settings.GetTimeLimitSeconds() == 0 {
-		return nil
-	}
-	limit := time.Duration(v.Settings.GetTimeLimitSeconds()) * time.Second
-	return &limit
-}
-
 func orElse(text, otherwise string) string {
 	if text == "" {
 		return otherwise
@@ -241,14 +232,18 @@ func (r *quizServer) GetQuizVersion(ctx context.Context, req *assessmentpb.GetQu
 	if err != nil {
 		return nil, err
 	}
-	list, err := listQuizVersions(ctx, r.service.db, `quiz_id = $1 AND version = $2`, z.ID, req.GetVersion())
+	number, err := strconv.ParseInt(req.GetNumber(), 10, 32)
+	if err != nil {
+		return nil, ErrQuizNotFound
+	}
+	list, err := listQuizVersions(ctx, r.service.db, `quiz_id = $1 AND version = $2`, z.ID, number)
 	if err != nil {
 		return nil, err
 	}
 	if len(list) == 0 {
 		return nil, ErrQuizNotFound
 	}
-	v, err := r.service.quizVersion(ctx, r.service.db, z.ID, req.GetVersion())
+	v, err := r.service.quizVersion(ctx, r.service.db, z.ID, list[0].GetVersion())
 	if err != nil {
 		return nil, err
 	}

@@ -271,6 +271,15 @@ func (s *Service) updateCourse(ctx context.Context, req *coursespb.UpdateCourseR
 			landing.PromoVideoMediaID, landing.Release, landing.Grading, auth.From(ctx).Account, s.now()); err != nil {
 			return nil, err
 		}
+		if slices.Contains(changed, "release") && !landing.Release.absent() {
+			items, err := releaseItems(ctx, tx, c.ID)
+			if err != nil {
+				return nil, err
+			}
+			if err := refuseDraftCircle(ctx, tx, c.ID, items); err != nil {
+				return nil, err
+			}
+		}
 		if err := s.touch(ctx, tx, c.ID, audit.Entry{Action: "course.updated", Object: c.ID, After: map[string]any{"fields": changed}}); err != nil {
 			return nil, err
 		}

@@ -116,6 +116,9 @@ func (l *fakeLearning) MeasureImpact(_ context.Context, req *learningpb.MeasureI
 	for _, c := range req.GetChanged() {
 		touch(c.GetItemId(), "closed")
 	}
+	for _, c := range req.GetRescheduled() {
+		touch(c.GetItemId(), "rescheduled")
+	}
 	return res, l.fail
 }
 

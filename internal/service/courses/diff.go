@@ -17,7 +17,7 @@ import (
 // those that come later too.
 var (
 	notOfVersion     = []string{"id", "item_id", "author_id", "created_at", "hash", "number", "playable_media_ids"}
-	notOfPublication = []string{"course_id", "number", "message", "author_id", "published_at", "lesson_count", "reverted_to"}
+	notOfPublication = []string{"course_id", "number", "message", "author_id", "published_at", "lesson_count", "reverted_to", "gates", "needs"}
 	notOfCourse      = []string{
 		"id", "owner_id", "owner_version", "revision", "published", "published_number", "published_at", "published_changes", "sequence",
 		"created_at", "require_etag", "edited_by", "edited_at", "archived_at", "closed", "review_state", "review_changes", "review_passed",

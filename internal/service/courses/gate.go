@@ -8,6 +8,9 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/release"
+	"github.com/stoa-lms/stoa/internal/release/releasepb"
+	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
@@ -22,14 +25,58 @@ func seesAll(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
+// What a published version can do to somebody, as publications have it: nothing, lock
+// a part, or hide one; "" in those of programs of before, of which it is not known.
+const (
+	gatesNone = "none"
+	gatesLock = "lock"
+	gatesHide = "hide"
+)
+
+// gatesOf returns what rules and schedules of a publication can do.
+func gatesOf(e *coursespb.CoursePublished) string {
+	gates := gatesNone
+	note := func(rule *releasepb.Rule) {
+		switch {
+		case rule == nil || gates == gatesHide:
+		case release.Compile(rule).CanHide():
+			gates = gatesHide
+		default:
+			gates = gatesLock
+		}
+	}
+	note(e.GetRelease())
+	for _, it := range e.GetItems() {
+		note(it.GetRelease())
+		if gates == gatesNone && it.GetSchedule().GetAvailableFrom() != nil {
+			gates = gatesLock
+		}
+	}
+	return gates
+}
+
+// patience bounds how long learning is waited for where nothing that was published
+// closes anything.
+const patience = 2 * time.Second
+
 // checkOpen refuses a lesson that is not open to the caller, a hidden one as one
 // that there is not. Learning is asked; while it does not answer nobody is let in
-// but staff. A version that learning has not heard of yet closes nothing.
-func (s *Service) checkOpen(ctx context.Context, courseID, lessonID string) error {
-	res, err := s.learning.CheckItems(ctx, &learningpb.CheckItemsRequest{
+// but staff, unless the version has nothing that closes anything: then all that could
+// is a deadline of their own, which holds again once learning answers. A version that
+// learning has not heard of yet closes nothing.
+func (s *Service) checkOpen(ctx context.Context, courseID, lessonID, gates string) error {
+	asked, stop := ctx, func() {}
+	if gates == gatesNone {
+		asked, stop = context.WithTimeout(ctx, patience)
+	}
+	defer stop()
+	res, err := s.learning.CheckItems(asked, &learningpb.CheckItemsRequest{
 		CourseId: courseID, AccountId: auth.From(ctx).Account, ItemIds: []string{lessonID},
 	})
 	if err == nil && (len(res.GetItems()) == 0 || res.GetItems()[0].GetState() == "open") {
+		return nil
+	}
+	if gates == gatesNone && err != nil && ctx.Err() == nil && (asked.Err() != nil || fault.Is(fault.FromStatus(err), fault.Unavailable)) {
 		return nil
 	}
 	// Asked last: most who read lessons are learners, and to them they are open.
@@ -53,8 +100,12 @@ func (s *Service) checkOpen(ctx context.Context, courseID, lessonID string) erro
 	return locked
 }
 
-// leaveOut takes out of an outline what is hidden from the caller.
+// leaveOut takes out of an outline what is hidden from the caller. Learning is asked
+// only where something can be; deadlines hide nothing.
 func (s *Service) leaveOut(ctx context.Context, courseID string, o *outline) error {
+	if o.gates == gatesNone || o.gates == gatesLock {
+		return nil
+	}
 	res, err := s.learning.CheckItems(ctx, &learningpb.CheckItemsRequest{CourseId: courseID, AccountId: auth.From(ctx).Account, HiddenOnly: true})
 	if err == nil && len(res.GetItems()) == 0 {
 		return nil

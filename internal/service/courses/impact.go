@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -23,11 +24,15 @@ import (
 type touched struct {
 	removed []string // items of the published version that it would not have
 	changed []*learningpb.ItemRules
+
+	rescheduled []*learningpb.ItemSchedules
 }
 
-func (t touched) empty() bool { return len(t.removed) == 0 && len(t.changed) == 0 }
+func (t touched) empty() bool {
+	return len(t.removed) == 0 && len(t.changed) == 0 && len(t.rescheduled) == 0
+}
 
-// digest names what is touched: the same for the same removals and rules.
+// digest names what is touched: the same for the same removals, rules and schedules.
 func (t touched) digest() string {
 	h := sha256.New()
 	for _, itemID := range t.removed {
@@ -39,6 +44,10 @@ func (t touched) digest() string {
 			text, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
 			fmt.Fprintf(h, "%d %x %v\n", len(text), text, err)
 		}
+	}
+	for _, r := range t.rescheduled {
+		text, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
+		fmt.Fprintf(h, "rescheduled %s %d %x %v\n", r.GetItemId(), len(text), text, err)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -70,7 +79,7 @@ func (s *Service) measure(ctx context.Context, courseID string, revertTo int32) 
 	if m.touched, err = findTouched(ctx, s.db, courseID, m.number, revertTo); err != nil || m.empty() {
 		return m, err
 	}
-	m.impact, m.err = s.learning.MeasureImpact(ctx, &learningpb.MeasureImpactRequest{CourseId: courseID, RemovedIds: m.removed, Changed: m.changed})
+	m.impact, m.err = s.learning.MeasureImpact(ctx, &learningpb.MeasureImpactRequest{CourseId: courseID, RemovedIds: m.removed, Changed: m.changed, Rescheduled: m.rescheduled})
 	return m, nil
 }
 
@@ -219,6 +228,17 @@ func (s *Service) findings(ctx context.Context, c course) ([]*coursespb.Finding,
 	}
 	if s.review && !c.Published && !c.ReviewPassed && !c.approved() {
 		refused(ErrReviewRequired)
+	}
+	items, err := releaseItems(ctx, s.db, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := refuseDraftCircle(ctx, s.db, c.ID, items); err != nil {
+		closed, ok := errors.AsType[*fault.Error](err)
+		if !ok {
+			return nil, err
+		}
+		refused(&fault.Error{Code: closed.Code, Message: closed.Message + " " + closed.Fields[0].Hint})
 	}
 	if strings.TrimSpace(c.Description) == "" {
 		warn("course.no_description", "The landing page does not say what the course is about.", "")

@@ -23,6 +23,7 @@ type lesson struct {
 
 	Published       bool   // the course
 	PublishedNumber int32  // of the course
+	Gates           string // of what is published
 	ID              string // "" when the course has no such lesson
 	ModuleID        string
 	Place           int32
@@ -44,7 +45,7 @@ const shownVersion = `coalesce(v.created_at, c.created_at) AS updated_at,
 			coalesce(r.renderer, 0) AS renderer, coalesce(r.html, '[]') AS html`
 
 const draftLesson = `
-		SELECT c.published, c.published_number, coalesce(i.id, '') AS id, coalesce(i.parent_id, '') AS module_id,
+		SELECT c.published, c.published_number, '' AS gates, coalesce(i.id, '') AS id, coalesce(i.parent_id, '') AS module_id,
 			(SELECT count(*) FROM item s
 				WHERE s.course_id = i.course_id AND s.parent_id = i.parent_id AND (s.position, s.id) < (i.position, i.id))::int AS place,
 			coalesce(i.revision, 0) AS revision, ` + shownVersion + `
@@ -55,9 +56,9 @@ const draftLesson = `
 // publishedLesson takes a course, a lesson, a version and an account, the last
 // two as [seen] does.
 var publishedLesson = `
-		SELECT c.published, s.number AS published_number, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS module_id,
+		SELECT c.published, s.number AS published_number, coalesce(p.gates, '') AS gates, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS module_id,
 			coalesce(i.position, 0) AS place, 0::bigint AS revision, ` + shownVersion + `
-		FROM course c ` + seen("$3", "$4") + `
+		FROM course c ` + seen("$3", "$4") + ` LEFT JOIN publication p ON p.course_id = c.id AND p.number = s.number
 		LEFT JOIN (publication_item i JOIN item_version v ON v.id = i.version_id LEFT JOIN rendering r ON r.version_id = v.id)
 			ON i.course_id = c.id AND i.number = s.number AND i.item_id = $2 AND i.kind = 'lesson'
 		WHERE c.id = $1 AND ` + shown("$3")
@@ -100,7 +101,7 @@ func (s *Service) getLesson(ctx context.Context, courseID, lessonID, view string
 		return nil, ErrLessonNotFound
 	}
 	if free := l.Preview && l.Published; !staff && !free {
-		if err := s.checkOpen(ctx, courseID, lessonID); err != nil {
+		if err := s.checkOpen(ctx, courseID, lessonID, l.Gates); err != nil {
 			return nil, err
 		}
 	}

@@ -24,6 +24,7 @@ type entry struct {
 	ActivityRef      string
 	PlayableMediaIDs []string
 	CreatedAt        time.Time // of its content
+	Gates            string    // of the course's version
 
 	Depth int32 `db:"-"` // in how many modules it is
 	Place int32 `db:"-"` // among its siblings
@@ -39,20 +40,21 @@ const entryVersion = `coalesce(v.title, '') AS title, coalesce(v.preview, false)
 var (
 	draftOutline = `
 		SELECT c.published_number, coalesce(i.id, '') AS id, coalesce(i.parent_id, '') AS parent_id, coalesce(i.kind, '') AS kind,
-			coalesce(i.revision, 0) AS revision, ` + entryVersion + `
+			coalesce(i.revision, 0) AS revision, '' AS gates, ` + entryVersion + `
 		FROM course c LEFT JOIN (item i JOIN item_version v ON v.id = i.version_id) ON i.course_id = c.id
 		WHERE c.id = $1 ORDER BY i.position, i.id`
 	// publishedOutline takes a version and an account, as [seen] does.
 	publishedOutline = `
 		SELECT s.number AS published_number, coalesce(i.item_id, '') AS id, coalesce(i.parent_id, '') AS parent_id, coalesce(i.kind, '') AS kind,
-			0::bigint AS revision, ` + entryVersion + `
-		FROM course c ` + seen("$2", "$3") + `
+			0::bigint AS revision, coalesce(p.gates, '') AS gates, ` + entryVersion + `
+		FROM course c ` + seen("$2", "$3") + ` LEFT JOIN publication p ON p.course_id = c.id AND p.number = s.number
 		LEFT JOIN (publication_item i JOIN item_version v ON v.id = i.version_id) ON i.course_id = c.id AND i.number = s.number
 		WHERE c.id = $1 AND ` + shown("$2") + ` ORDER BY i.position`
 )
 
 type outline struct {
 	number  int32   // of the course's publication
+	gates   string  // of it
 	items   []entry // parents before what is in them, siblings in their order
 	modules []*outlineModule
 }
@@ -77,7 +79,7 @@ func readOutline(ctx context.Context, db pg.Querier, sql, courseID string, args 
 	if len(entries) == 0 {
 		return outline{}, auth.ErrHidden
 	}
-	o := outline{number: entries[0].PublishedNumber}
+	o := outline{number: entries[0].PublishedNumber, gates: entries[0].Gates}
 	children := map[string][]entry{}
 	for _, e := range entries {
 		if e.Kind != "" {

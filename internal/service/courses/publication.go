@@ -19,6 +19,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/release/releasepb"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
@@ -116,10 +117,30 @@ func (s *Service) publishIn(ctx context.Context, tx *pg.Tx, p publishing, m meas
 	if err != nil {
 		return nil, err
 	}
+	if err := sumUp(ctx, tx, event); err != nil {
+		return nil, err
+	}
 	if err := audit.Record(ctx, tx, entry); err != nil {
 		return nil, err
 	}
 	return draftCourse(c), bus.Publish(ctx, tx, event)
+}
+
+// sumUp keeps with a publication what its rules mean for others, and refuses it where
+// courses would wait for each other.
+func sumUp(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) error {
+	n := publishedNeeds(e)
+	if n.rule() != nil {
+		if err := lockNeeds(ctx, tx); err != nil {
+			return err
+		}
+		if err := refuseCircle(ctx, tx, e.GetCourseId(), e.GetTitle(), n); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(ctx, `UPDATE publication SET gates = $3, needs = $4 WHERE course_id = $1 AND number = $2`,
+		e.GetCourseId(), e.GetVersion(), gatesOf(e), stored[*releasepb.Rule]{n.rule()})
+	return err
 }
 
 // lockDraft keeps all others from changing a course and its draft until tx ends,

@@ -286,11 +286,16 @@ CREATE TABLE publication (
 	release jsonb NOT NULL DEFAULT '{}'::jsonb,
 	grading jsonb NOT NULL DEFAULT '{}'::jsonb,
 	reverted_to integer NOT NULL DEFAULT 0,
+	gates text,
+	needs jsonb NOT NULL DEFAULT '{}'::jsonb,
 	CONSTRAINT publication_pkey PRIMARY KEY (course_id, number),
-	CONSTRAINT publication_course FOREIGN KEY (course_id) REFERENCES course(id)
+	CONSTRAINT publication_course FOREIGN KEY (course_id) REFERENCES course(id),
+	CONSTRAINT publication_gates CHECK ((gates = ANY (ARRAY['none'::text, 'lock'::text, 'hide'::text])))
 );
 COMMENT ON TABLE publication IS 'What was published, with the landing page as it was. Rows are never changed. author_id says which account published.';
 COMMENT ON COLUMN publication.reverted_to IS 'The version that it is again what it was; 0 where it is the draft of then.';
+COMMENT ON COLUMN publication.gates IS 'What rules and schedules in it can do to somebody: nothing, lock a part, or hide one; absent in rows of programs of before, of which it is not known.';
+COMMENT ON COLUMN publication.needs IS 'Which courses have to be completed before it can be: a rule of "all" and "any" of courses; {} for none. Rows of programs of before may have other conditions in it, which are passed over.';
 
 CREATE TABLE publication_item (
 	course_id text COLLATE "C" NOT NULL,

@@ -135,16 +135,33 @@ func completion(kind string, s settings) *releasepb.Completion {
 	}
 }
 
-// checkReleases refuses a draft in which something can never open. The course is
-// locked: two changes that are right each and wrong together meet here.
+// checkReleases refuses a draft in which something can never open, by its own rules or
+// by those of other courses. The course is locked: two changes that are right each and
+// wrong together meet here.
 func checkReleases(ctx context.Context, tx *pg.Tx, courseID string) error {
-	rows, err := tx.Query(ctx, `
+	items, err := releaseItems(ctx, tx, courseID)
+	if err != nil {
+		return err
+	}
+	var bad []fault.Field
+	for _, f := range release.CheckCourse(items) {
+		bad = append(bad, fault.Field{Path: "items." + f.ItemID + ".release", Code: f.Code, Hint: f.Message + " Way: " + strings.Join(f.Path, " → ")})
+	}
+	if len(bad) > 0 {
+		return refused(ErrClosed.Code, ErrClosed.Message, bad)
+	}
+	return refuseDraftCircle(ctx, tx, courseID, items)
+}
+
+// releaseItems returns the items of a draft, none where none has a rule.
+func releaseItems(ctx context.Context, q pg.Querier, courseID string) ([]release.Item, error) {
+	rows, err := q.Query(ctx, `
 		SELECT i.id, i.parent_id, i.kind, v.title, v.settings FROM item i JOIN item_version v ON v.id = i.version_id
 		WHERE i.course_id = $1 AND EXISTS (
 			SELECT FROM item r JOIN item_version rv ON rv.id = r.version_id WHERE r.course_id = $1 AND rv.settings ? 'release')
 		ORDER BY i.id`, courseID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	type row struct {
 		ID, ParentID, Kind, Title string
@@ -152,7 +169,7 @@ func checkReleases(ctx context.Context, tx *pg.Tx, courseID string) error {
 	}
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
 	if err != nil {
-		return err
+		return nil, err
 	}
 	items := make([]release.Item, len(found))
 	for i, r := range found {
@@ -161,11 +178,7 @@ func checkReleases(ctx context.Context, tx *pg.Tx, courseID string) error {
 			Release: r.Settings.M.GetRelease(), Title: r.Title, Completion: completion(r.Kind, r.Settings),
 		}
 	}
-	var bad []fault.Field
-	for _, f := range release.CheckCourse(items) {
-		bad = append(bad, fault.Field{Path: "items." + f.ItemID + ".release", Code: f.Code, Hint: f.Message + " Way: " + strings.Join(f.Path, " → ")})
-	}
-	return refused(ErrClosed.Code, ErrClosed.Message, bad)
+	return items, nil
 }
 
 // asksForItems returns the path to where a rule asks for an item of the course,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -92,11 +91,13 @@ func findTouched(ctx context.Context, db pg.Querier, courseID string, number, re
 		return touched{}, err
 	}
 	was, is := byID(before), byID(after)
-	rules, err := readRules(ctx, db, versionsToRead(was, is, !proto.Equal(outerBefore, outerAfter)))
+	rules, schedules, err := readRules(ctx, db, versionsToRead(was, is, !proto.Equal(outerBefore, outerAfter)))
 	if err != nil {
 		return touched{}, err
 	}
-	return compareRules(was, is, outerBefore, outerAfter, rules), nil
+	t := compareRules(was, is, outerBefore, outerAfter, rules)
+	t.rescheduled = compareSchedules(was, is, schedules)
+	return t, nil
 }
 
 // tree is the items of a version by id.
@@ -195,32 +196,65 @@ func compareRules(was, is tree, outerWas, outerIs *releasepb.Rule, rules map[int
 	return t
 }
 
-// readRules returns the release rules of contents that have one.
-func readRules(ctx context.Context, db pg.Querier, versions []int64) (map[int64]*releasepb.Rule, error) {
-	rules := map[int64]*releasepb.Rule{}
+// compareSchedules returns the items that would be on a way with other schedules, by
+// which something may not be available yet, or no more.
+func compareSchedules(was, is tree, schedules map[int64]*releasepb.Schedule) []*learningpb.ItemSchedules {
+	var out []*learningpb.ItemSchedules
+	for itemID, it := range was {
+		if _, ok := is[itemID]; !ok || it.Kind == "module" || sameWay(was, is, itemID) {
+			continue
+		}
+		before, after := was.schedules(itemID, schedules), is.schedules(itemID, schedules)
+		if slices.EqualFunc(before, after, func(a, b *learningpb.OwnSchedule) bool { return proto.Equal(a, b) }) {
+			continue
+		}
+		own := after[len(after)-1].GetSchedule()
+		if own.GetUntil() != nil || own.GetDue() != nil || slices.ContainsFunc(after, func(o *learningpb.OwnSchedule) bool { return o.GetSchedule().GetAvailableFrom() != nil }) {
+			out = append(out, &learningpb.ItemSchedules{ItemId: itemID, Way: after})
+		}
+	}
+	slices.SortFunc(out, func(a, b *learningpb.ItemSchedules) int { return strings.Compare(a.GetItemId(), b.GetItemId()) })
+	return out
+}
+
+// schedules returns the modules that an item is in and itself, from the top, with
+// their schedules.
+func (t tree) schedules(itemID string, schedules map[int64]*releasepb.Schedule) []*learningpb.OwnSchedule {
+	var way []*learningpb.OwnSchedule
+	for range mostAbove {
+		it, ok := t[itemID]
+		if !ok {
+			break
+		}
+		way = append(way, &learningpb.OwnSchedule{ItemId: itemID, Schedule: schedules[it.VersionID]})
+		itemID = it.ParentID
+	}
+	slices.Reverse(way)
+	return way
+}
+
+// readRules returns the release rules of contents that have one, and the schedules.
+func readRules(ctx context.Context, db pg.Querier, versions []int64) (map[int64]*releasepb.Rule, map[int64]*releasepb.Schedule, error) {
+	rules, schedules := map[int64]*releasepb.Rule{}, map[int64]*releasepb.Schedule{}
 	if len(versions) == 0 {
-		return rules, nil
+		return rules, schedules, nil
 	}
-	rows, err := db.Query(ctx, `SELECT v.id, to_jsonb(v) - 'body' FROM item_version v WHERE v.id = ANY($1)`, versions)
+	rows, err := db.Query(ctx, `SELECT v.id, v.settings FROM item_version v WHERE v.id = ANY($1) AND v.settings ?| ARRAY['release', 'schedule']`, versions)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var versionID int64
-		var doc map[string]json.RawMessage
-		if err := rows.Scan(&versionID, &doc); err != nil {
-			return nil, err
-		}
-		r, err := ruleIn(doc)
-		if err != nil {
-			return nil, fmt.Errorf("version %d: %w", versionID, err)
-		}
-		if r != nil {
+	var versionID int64
+	var set settings
+	_, err = pgx.ForEachRow(rows, []any{&versionID, &set}, func() error {
+		if r := set.M.GetRelease(); r != nil {
 			rules[versionID] = r
 		}
-	}
-	return rules, rows.Err()
+		if sc := set.M.GetSchedule(); sc != nil {
+			schedules[versionID] = sc
+		}
+		return nil
+	})
+	return rules, schedules, err
 }
 
 // courseRule returns the rule of a course as a whole, in a version or the draft.

@@ -115,3 +115,67 @@ func TestImpactToken(t *testing.T) {
 		t.Error("nobody is touched and there is a token")
 	}
 }
+
+// TestCompareSchedules: an item is on another way when its own schedule, or that of a
+// module above, changes, or when it comes under another by a move; what nothing of the
+// new way can close is left out.
+func TestCompareSchedules(t *testing.T) {
+	t.Parallel()
+	it := func(id, parent string, version int64) placed {
+		kind := "lesson"
+		if id[0] == 'm' {
+			kind = "module"
+		}
+		return placed{ID: id, ParentID: parent, Kind: kind, VersionID: version}
+	}
+	in := func(days int32) *releasepb.Moment {
+		return &releasepb.Moment{When: &releasepb.Moment_AfterStart{AfterStart: &releasepb.RelativeMoment{Days: days}}}
+	}
+	schedules := map[int64]*releasepb.Schedule{
+		3: {Until: in(3)}, 5: {AvailableFrom: in(5)}, 11: {AvailableFrom: in(1)}, 13: {Until: in(2)}, 15: {Due: in(5)}, 23: {AvailableFrom: in(3)},
+	}
+	was := []placed{it("m1", "", 1), it("m2", "m1", 2), it("a", "m1", 3), it("b", "m2", 4), it("m3", "", 5), it("c", "m3", 6)}
+	for name, c := range map[string]struct {
+		is   []placed
+		want []string
+	}{
+		"the same":          {was, nil},
+		"its own":           {[]placed{it("m1", "", 1), it("m2", "m1", 2), it("a", "m1", 13), it("b", "m2", 4), it("m3", "", 5), it("c", "m3", 6)}, []string{"a: m1:- a:-/2"}},
+		"its own, later":    {[]placed{it("m1", "", 1), it("m2", "m1", 2), it("a", "m1", 23), it("b", "m2", 4), it("m3", "", 5), it("c", "m3", 6)}, []string{"a: m1:- a:3/-"}},
+		"none any more":     {[]placed{it("m1", "", 1), it("m2", "m1", 2), it("a", "m1", 33), it("b", "m2", 4), it("m3", "", 15), it("c", "m3", 6)}, nil},
+		"a module above":    {[]placed{it("m1", "", 11), it("m2", "m1", 2), it("a", "m1", 3), it("b", "m2", 4), it("m3", "", 5), it("c", "m3", 6)}, []string{"a: m1:1/- a:-/3", "b: m1:1/- m2:- b:-"}},
+		"a move":            {[]placed{it("m1", "", 1), it("m2", "m3", 2), it("a", "m1", 3), it("b", "m2", 4), it("m3", "", 5), it("c", "m1", 6)}, []string{"b: m3:5/- m2:- b:-"}},
+		"another text":      {[]placed{it("m1", "", 31), it("m2", "m1", 2), it("a", "m1", 3), it("b", "m2", 4), it("m3", "", 5), it("c", "m3", 36)}, nil},
+		"gone with modules": {[]placed{it("m1", "", 1)}, nil},
+	} {
+		// Only what is to be read is there.
+		had := map[int64]*releasepb.Schedule{}
+		for _, versionID := range versionsToRead(byID(was), byID(c.is), false) {
+			if sc := schedules[versionID]; sc != nil {
+				had[versionID] = sc
+			}
+		}
+		show := func(m *releasepb.Moment) string {
+			if m == nil {
+				return "-"
+			}
+			return fmt.Sprint(m.GetAfterStart().GetDays())
+		}
+		var got []string
+		for _, one := range compareSchedules(byID(was), byID(c.is), had) {
+			text := one.GetItemId() + ":"
+			for _, own := range one.GetWay() {
+				text += " " + own.GetItemId() + ":"
+				if sc := own.GetSchedule(); sc == nil {
+					text += "-"
+				} else {
+					text += show(sc.GetAvailableFrom()) + "/" + show(sc.GetUntil())
+				}
+			}
+			got = append(got, text)
+		}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+}

@@ -33,6 +33,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/discovery/discoverypb"
+	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
@@ -105,7 +106,12 @@ type Edge struct {
 	archives    coursespb.ArchiveServiceClient
 	exchange    assessmentpb.ExchangeServiceClient
 	attempts    assessmentpb.AttemptServiceClient
+	submissions assessmentpb.SubmissionServiceClient
 
+	submissionFiles mediapb.SubmissionFileServiceClient
+	gradeFiles      gradespb.GradeTransferServiceClient
+
+	streams     *streams
 	routes      *http.ServeMux
 	grpc        *grpc.Server
 	crossOrigin *http.CrossOriginProtection
@@ -155,7 +161,12 @@ func New(cfg Config) (*Edge, error) {
 		archives:    coursespb.NewArchiveServiceClient(cfg.Conns["courses"]),
 		attempts:    assessmentpb.NewAttemptServiceClient(cfg.Conns["assessment"]),
 		exchange:    assessmentpb.NewExchangeServiceClient(cfg.Conns["assessment"]),
+		submissions: assessmentpb.NewSubmissionServiceClient(cfg.Conns["assessment"]),
+
+		submissionFiles: mediapb.NewSubmissionFileServiceClient(cfg.Conns["media"]),
+		gradeFiles:      gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
 	}
+	e.streams = newStreams(e.attempts)
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
 	if e.routes, err = e.mux(); err != nil {
@@ -187,6 +198,10 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 		mux.HandleFunc("POST "+path, e.followLink)
 	}
 	mux.HandleFunc("POST /v1/courses/{course_id}/media", e.upload)
+	mux.HandleFunc("POST /v1/courses/{course_id}/submission-files", e.uploadSubmissionFile)
+	mux.HandleFunc("POST /v1/courses/{course_id}/feedback-files", e.uploadFeedbackFile)
+	mux.HandleFunc("GET /v1/courses/{course_id}/items/{item_id}/submissions/archive", e.downloadSubmissions)
+	mux.HandleFunc("POST /v1/courses/{course_id}/items/{item_id}/feedback-archives", e.uploadFeedbackArchive)
 	e.tus(mux)
 	mux.HandleFunc("PUT /v1/uploads/{upload_id}/parts/{number}", e.putPart)
 	mux.HandleFunc("POST /v1/courses/{course_id}/imports", e.importPeople)
@@ -196,6 +211,9 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("POST /v1/courses/{course_id}/module-imports", e.importModules)
 	mux.HandleFunc("GET /v1/courses/{course_id}/questions/export", e.exportQuestions)
 	mux.HandleFunc("POST /v1/courses/{course_id}/question-imports", e.importQuestions)
+	mux.HandleFunc("GET /v1/courses/{course_id}/gradebook/export", e.exportGrades)
+	mux.HandleFunc("POST /v1/courses/{course_id}/gradebook/imports", e.importGrades)
+	mux.HandleFunc("GET /v1/me/courses/{course_id}/grades/export", e.exportMyGrades)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("GET /v1/media/{media_id}/parts/{token}/{part...}", e.downloadPart)
@@ -206,6 +224,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 		mux.HandleFunc("GET "+b.path, e.certificateFile(b))
 	}
 	mux.HandleFunc("GET /v1/me/notes/export", e.exportNotes)
+	mux.HandleFunc("GET /v1/attempts/{attempt_id}/stream", e.streamAttempt)
 	mux.HandleFunc("GET "+calendarPath+"{file}", e.readCalendar)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
@@ -302,6 +321,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{mediapb.File_internal_service_media_mediapb_processing_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterProcessingServiceHandlerClient(ctx, g, e.processing)
 		}},
+		{mediapb.File_internal_service_media_mediapb_submission_files_proto, func(g *runtime.ServeMux) error {
+			return mediapb.RegisterSubmissionFileServiceHandlerClient(ctx, g, e.submissionFiles)
+		}},
 		{mediapb.File_internal_service_media_mediapb_avatars_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterAvatarServiceHandlerClient(ctx, g, e.avatars)
 		}},
@@ -332,6 +354,18 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{assessmentpb.File_internal_service_assessment_assessmentpb_exchange_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterExchangeServiceHandlerClient(ctx, g, e.exchange)
 		}},
+		{gradespb.File_internal_service_grades_gradespb_grades_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterGradeServiceHandlerClient(ctx, g, gradespb.NewGradeServiceClient(e.Conns["grades"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_grid_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterGridServiceHandlerClient(ctx, g, gradespb.NewGridServiceClient(e.Conns["grades"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_columns_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterColumnServiceHandlerClient(ctx, g, gradespb.NewColumnServiceClient(e.Conns["grades"]))
+		}},
+		{gradespb.File_internal_service_grades_gradespb_transfers_proto, func(g *runtime.ServeMux) error {
+			return gradespb.RegisterGradeTransferServiceHandlerClient(ctx, g, e.gradeFiles)
+		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterQuizServiceHandlerClient(ctx, g, assessmentpb.NewQuizServiceClient(e.Conns["assessment"]))
 		}},
@@ -340,6 +374,15 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_my_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterMyQuizServiceHandlerClient(ctx, g, assessmentpb.NewMyQuizServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_assignments_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterAssignmentServiceHandlerClient(ctx, g, assessmentpb.NewAssignmentServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_my_submissions_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterMySubmissionServiceHandlerClient(ctx, g, assessmentpb.NewMySubmissionServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_submissions_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterSubmissionServiceHandlerClient(ctx, g, e.submissions)
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)

@@ -60,6 +60,11 @@ func (s *Service) enter(ctx context.Context, tx *pg.Tx, c *scene, checked bool, 
 	if err := s.find(ctx, tx, c, notFound); err != nil || checked {
 		return err
 	}
+	return s.checkRuled(ctx, tx, c)
+}
+
+// checkRuled returns errUnchecked where the item may be closed.
+func (s *Service) checkRuled(ctx context.Context, tx *pg.Tx, c *scene) error {
 	v, err := s.versionOf(ctx, tx, c.CourseID, c.Version)
 	if err != nil {
 		return err
@@ -83,21 +88,28 @@ func (s *Service) find(ctx context.Context, tx *pg.Tx, c *scene, notFound error)
 		if !found && (c.Known || !first) {
 			return notFound
 		}
-		// Their first time: which version they see hangs on their cohort.
-		tag, err := tx.Exec(ctx, `
-			INSERT INTO learner (course_id, account_id, pinned_version)
-			SELECT k.course_id, $2, coalesce((
-				SELECT p.version FROM cohort_member m JOIN cohort_pin p USING (course_id, cohort_id)
-				WHERE m.course_id = $1 AND m.account_id = $2), 0)
-			FROM course k WHERE k.course_id = $1
-			ON CONFLICT DO NOTHING`, c.CourseID, c.AccountID)
+		added, err := c.addLearner(ctx, tx)
 		if err != nil {
 			return fmt.Errorf("enter: %w", err)
 		}
-		if tag.RowsAffected() == 0 && !found {
+		if !added && !found {
 			return notFound
 		}
 	}
+}
+
+// addLearner makes the row of somebody who does something in the course for the first
+// time: which version they see hangs on their cohort. It reports false where there
+// is one meanwhile, and where there is no such course.
+func (c *scene) addLearner(ctx context.Context, tx *pg.Tx) (bool, error) {
+	tag, err := tx.Exec(ctx, `
+		INSERT INTO learner (course_id, account_id, pinned_version)
+		SELECT k.course_id, $2, coalesce((
+			SELECT p.version FROM cohort_member m JOIN cohort_pin p USING (course_id, cohort_id)
+			WHERE m.course_id = $1 AND m.account_id = $2), 0)
+		FROM course k WHERE k.course_id = $1
+		ON CONFLICT DO NOTHING`, c.CourseID, c.AccountID)
+	return tag.RowsAffected() > 0, err
 }
 
 // read fills the scene in one round trip, and reports whether there is the item.
@@ -182,24 +194,30 @@ func (c *scene) leave(b *pgx.Batch, credited int64, acted bool) error {
 	}
 	b.Queue(`UPDATE learner_clock SET last_at = greatest(last_at, $2), last_course_id = $3, watch = $4 WHERE account_id = $1`,
 		c.AccountID, c.now, c.CourseID, watch)
+	c.leaveDay(b, credited, acted)
+	return nil
+}
+
+// leaveDay queues what an act adds to the day.
+func (c *scene) leaveDay(b *pgx.Batch, credited int64, acted bool) {
 	// What was played is this course's; other time that of the course in which it began.
 	spent, of := busy(c.lastAt, c.now, credited).Milliseconds(), c.CourseID
 	if credited == 0 && spent > 0 && c.lastCourse != "" {
 		of = c.lastCourse
 	}
-	day := c.now.In(c.Zone).Format(time.DateOnly)
-	courses, spents, acts := []string{c.CourseID}, []int64{spent}, []bool{acted}
-	if of != c.CourseID {
-		courses, spents, acts = []string{c.CourseID, of}, []int64{0, spent}, []bool{acted, false}
-	}
 	if spent == 0 && !acted {
-		return nil
+		return
 	}
-	b.Queue(`
-		INSERT INTO activity_day AS d (account_id, day, course_id, spent_ms, acted)
-		SELECT $1, $2::text::date, f.course_id, f.spent, f.acted FROM unnest($3::text[], $4::bigint[], $5::boolean[]) AS f (course_id, spent, acted)
-		WHERE f.spent > 0 OR f.acted
-		ON CONFLICT (account_id, day, course_id) DO UPDATE SET spent_ms = d.spent_ms + EXCLUDED.spent_ms, acted = d.acted OR EXCLUDED.acted`,
-		c.AccountID, day, courses, spents, acts)
-	return nil
+	const add = `
+		INSERT INTO activity_day AS d (account_id, day, course_id, spent_ms, acted) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (account_id, day, course_id) DO UPDATE SET spent_ms = d.spent_ms + EXCLUDED.spent_ms, acted = d.acted OR EXCLUDED.acted`
+	day := c.now.In(c.Zone)
+	if of == c.CourseID {
+		b.Queue(add, c.AccountID, day, c.CourseID, spent, acted)
+		return
+	}
+	if acted {
+		b.Queue(add, c.AccountID, day, c.CourseID, 0, true)
+	}
+	b.Queue(add, c.AccountID, day, of, spent, false)
 }

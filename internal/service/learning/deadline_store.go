@@ -29,15 +29,7 @@ func (s *Service) remake(ctx context.Context, tx *pg.Tx, courseID string, accoun
 	if err != nil {
 		return err
 	}
-	wanted := slices.Clone(accounts)
-	for _, t := range people {
-		wanted = append(wanted, t.groups...)
-		if t.cohortID != "" {
-			wanted = append(wanted, t.cohortID)
-		}
-	}
-	slices.Sort(wanted)
-	overrides, err := readOverrides(ctx, tx, courseID, slices.Compact(wanted), items)
+	overrides, err := readOverrides(ctx, tx, courseID, targetsOf(people), items)
 	if err != nil {
 		return err
 	}
@@ -49,12 +41,29 @@ func (s *Service) remake(ctx context.Context, tx *pg.Tx, courseID string, accoun
 	for _, t := range people {
 		rows = append(rows, t.deadlines(overrides, only)...)
 	}
-	return storeDeadlines(ctx, tx, courseID, accounts, items, rows)
+	changed, err := storeDeadlines(ctx, tx, courseID, accounts, items, rows)
+	if err != nil {
+		return err
+	}
+	return tellDeadlines(ctx, tx, courseID, changed)
+}
+
+// targetsOf returns all for whom there may be overrides that count for some people.
+func targetsOf(people []*timing) []string {
+	var wanted []string
+	for _, t := range people {
+		wanted = append(append(wanted, t.accountID), t.groups...)
+		if t.cohortID != "" {
+			wanted = append(wanted, t.cohortID)
+		}
+	}
+	slices.Sort(wanted)
+	return slices.Compact(wanted)
 }
 
 // timings returns those of some accounts who are enrolled in a course.
-func (s *Service) timings(ctx context.Context, tx *pg.Tx, courseID string, accounts []string) ([]*timing, error) {
-	rows, err := tx.Query(ctx, `
+func (s *Service) timings(ctx context.Context, q pg.Querier, courseID string, accounts []string) ([]*timing, error) {
+	rows, err := q.Query(ctx, `
 		SELECT l.account_id, coalesce(c.starts_at, l.enrolled_at) AS start, coalesce(m.cohort_id, '') AS cohort_id,
 			CASE WHEN l.pinned_version > 0 THEN l.pinned_version ELSE coalesce(k.version, 0) END AS number, coalesce(e.extra_days, 0) AS extra_days,
 			coalesce((SELECT array_agg(g.group_id ORDER BY g.group_id) FROM group_member g
@@ -85,7 +94,7 @@ func (s *Service) timings(ctx context.Context, tx *pg.Tx, courseID string, accou
 		if r.Number == 0 {
 			continue // published later
 		}
-		v, err := s.versionOf(ctx, tx, courseID, r.Number)
+		v, err := s.versionOf(ctx, q, courseID, r.Number)
 		if err != nil {
 			return nil, err
 		}
@@ -140,8 +149,9 @@ func newOverride(itemID, targetID string, from, due, until []byte) (*override, e
 }
 
 // storeDeadlines replaces the rows of some accounts, of all items or of those
-// named, by what they are now. Rows that are as they were are not touched.
-func storeDeadlines(ctx context.Context, tx *pg.Tx, courseID string, accounts, items []string, rows []deadline) error {
+// named, by what they are now. Rows that are as they were are not touched. It returns
+// whose are others than before.
+func storeDeadlines(ctx context.Context, tx *pg.Tx, courseID string, accounts, items []string, rows []deadline) ([]string, error) {
 	n := len(rows)
 	who, what := make([]string, n), make([]string, n)
 	var at [3][]*time.Time
@@ -156,26 +166,33 @@ func storeDeadlines(ctx context.Context, tx *pg.Tx, courseID string, accounts, i
 			at[j][i], source[j][i] = e.at, e.source
 		}
 	}
-	_, err := tx.Exec(ctx, `
+	changed, err := tx.Query(ctx, `
 		WITH fresh AS MATERIALIZED (
 			SELECT * FROM unnest($4::text[], $5::text[], $6::timestamptz[], $7::text[], $8::timestamptz[], $9::text[], $10::timestamptz[], $11::text[], $12::int[])
 				AS f (account_id, item_id, available_from, available_from_source, due, due_source, until, until_source, extra_days)
 		), gone AS (
 			DELETE FROM effective_deadline d WHERE d.course_id = $1 AND d.account_id = ANY ($2) AND ($3::text[] IS NULL OR d.item_id = ANY ($3))
 				AND NOT EXISTS (SELECT FROM fresh f WHERE f.account_id = d.account_id AND f.item_id = d.item_id)
-		)
+			RETURNING d.account_id
+		), kept AS (
 		INSERT INTO effective_deadline AS d (course_id, account_id, item_id, available_from, available_from_source, due, due_source, until, until_source, extra_days)
 		SELECT $1, f.* FROM fresh f ORDER BY f.account_id, f.item_id
 		ON CONFLICT (course_id, account_id, item_id) DO UPDATE SET
 			available_from = EXCLUDED.available_from, available_from_source = EXCLUDED.available_from_source, due = EXCLUDED.due,
 			due_source = EXCLUDED.due_source, until = EXCLUDED.until, until_source = EXCLUDED.until_source, extra_days = EXCLUDED.extra_days
 		WHERE (d.available_from, d.available_from_source, d.due, d.due_source, d.until, d.until_source, d.extra_days)
-			IS DISTINCT FROM (EXCLUDED.available_from, EXCLUDED.available_from_source, EXCLUDED.due, EXCLUDED.due_source, EXCLUDED.until, EXCLUDED.until_source, EXCLUDED.extra_days)`,
+			IS DISTINCT FROM (EXCLUDED.available_from, EXCLUDED.available_from_source, EXCLUDED.due, EXCLUDED.due_source, EXCLUDED.until, EXCLUDED.until_source, EXCLUDED.extra_days)
+		RETURNING d.account_id)
+		SELECT account_id FROM gone UNION SELECT account_id FROM kept ORDER BY 1`,
 		courseID, accounts, items, who, what, at[0], source[0], at[1], source[1], at[2], source[2], days)
 	if err != nil {
-		return fmt.Errorf("store deadlines: %w", err)
+		return nil, fmt.Errorf("store deadlines: %w", err)
 	}
-	return nil
+	list, err := pgx.CollectRows(changed, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("store deadlines: %w", err)
+	}
+	return list, nil
 }
 
 // enqueue has the deadlines of one learner made anew soon, of all of a course for

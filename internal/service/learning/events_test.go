@@ -24,7 +24,7 @@ func TestHears(t *testing.T) {
 		"stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated",
 		"stoa.access.v1.EnrollmentEnded", "stoa.access.v1.EnrollmentResumed", "stoa.access.v1.CohortChanged", "stoa.access.v1.GroupChanged",
 		"stoa.access.v1.GroupMembershipChanged", "stoa.access.v1.CourseRoleChanged", "stoa.access.v1.AccommodationChanged",
-		"stoa.assessment.v1.ActivityResultChanged",
+		"stoa.assessment.v1.ActivityResultChanged", "stoa.grades.v1.GradePosted", "stoa.grades.v1.CourseGradeChanged",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

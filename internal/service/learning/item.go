@@ -15,7 +15,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
-	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
@@ -60,6 +59,20 @@ type item struct {
 	Done        int32 // and is completed
 }
 
+// itemColumns are what an [item] has, but what is in it, in a row of the learner l and
+// the item i with facts.
+const itemColumns = `i.item_id, i.kind, i.position, i.counted,
+			i.viewed, i.watch_percent, i.submitted, coalesce(trim_scale(i.min_percent)::text, '') AS min_percent, i.passed, i.manual,
+			` + didView + ` AS did_view, coalesce(` + didWatch + `, false) AS did_watch, ` + didSubmit + ` AS did_submit, ` + didScore + ` AS did_score,
+			` + didPass + ` AS did_pass, ` + wasMarked + ` AS was_marked,
+			coalesce(w.percent, 0) AS watched, i.media_ids <> '{}' AS has_media, b.submitted_at,
+			coalesce(trim_scale(b.percent)::text, '') AS best, coalesce(b.passed, false) AS has_passed, ` + factColumns
+
+// factColumns are what of it hangs on no rule.
+const factColumns = `f.viewed_at, f.marked_at, coalesce(f.marked_by, '') AS marked_by, coalesce(f.mark_reason, '') AS mark_reason,
+			coalesce(f.position_media_id, '') AS position_media_id, coalesce(f.position_ms, 0) AS position_ms, f.position_at,
+			c.completed_at, coalesce(c.version, 0) AS version`
+
 // itemsAs returns the items of the version that somebody sees, as they stand for
 // them: one, or all where itemID is empty.
 func itemsAs(ctx context.Context, q pg.Querier, accountID, courseID, itemID string) ([]item, error) {
@@ -73,15 +86,7 @@ func itemsAs(ctx context.Context, q pg.Querier, accountID, courseID, itemID stri
 			FROM course k LEFT JOIN learner l ON l.course_id = k.course_id AND l.account_id = $2
 			WHERE k.course_id = $1
 		)
-		SELECT i.item_id, i.kind, i.position, i.counted,
-			i.viewed, i.watch_percent, i.submitted, coalesce(trim_scale(i.min_percent)::text, '') AS min_percent, i.passed, i.manual,
-			`+didView+` AS did_view, coalesce(`+didWatch+`, false) AS did_watch, `+didSubmit+` AS did_submit, `+didScore+` AS did_score,
-			`+didPass+` AS did_pass, `+wasMarked+` AS was_marked,
-			f.viewed_at, coalesce(w.percent, 0) AS watched, i.media_ids <> '{}' AS has_media, b.submitted_at,
-			coalesce(trim_scale(b.percent)::text, '') AS best, coalesce(b.passed, false) AS has_passed,
-			f.marked_at, coalesce(f.marked_by, '') AS marked_by, coalesce(f.mark_reason, '') AS mark_reason,
-			coalesce(f.position_media_id, '') AS position_media_id, coalesce(f.position_ms, 0) AS position_ms, f.position_at,
-			c.completed_at, coalesce(c.version, 0) AS version, coalesce(members.members, 0) AS members, coalesce(members.done, 0) AS done
+		SELECT `+itemColumns+`, coalesce(members.members, 0) AS members, coalesce(members.done, 0) AS done
 		FROM who l JOIN course k USING (course_id)
 			JOIN published_item i ON i.course_id = k.course_id AND i.version = `+seen+` `+which+known+`
 			LEFT JOIN LATERAL (
@@ -128,9 +133,14 @@ func (s *Service) explain(ctx context.Context, q pg.Querier, accountID, courseID
 	if len(items) == 0 {
 		return nil, ErrItemNotFound
 	}
-	out := items[0].pb()
-	out.Requirements = items[0].requirements()
-	return out, nil
+	return items[0].explained(), nil
+}
+
+// explained is the item with its requirements.
+func (it item) explained() *learningpb.ItemProgress {
+	out := it.pb()
+	out.Requirements = it.requirements()
+	return out
 }
 
 func (it item) pb() *learningpb.ItemProgress {
@@ -210,13 +220,11 @@ func (s *Service) ViewItem(ctx context.Context, req *learningpb.ViewItemRequest)
 	out, err := whenOpen(ctx, s, req.GetCourseId(), req.GetItemId(), func(checked bool) (*learningpb.ItemProgress, error) {
 		return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*learningpb.ItemProgress, error) {
 			c := &scene{AccountID: auth.From(ctx).Account, CourseID: req.GetCourseId(), ItemID: req.GetItemId()}
-			if err := s.enter(ctx, tx, c, checked, ErrItemNotFound); err != nil {
+			it, err := s.view(ctx, tx, c, checked, ErrItemNotFound)
+			if err != nil {
 				return nil, err
 			}
-			if err := s.view(ctx, tx, c); err != nil {
-				return nil, err
-			}
-			return s.explain(ctx, tx, c.AccountID, c.CourseID, c.ItemID)
+			return it.explained(), nil
 		})
 	})
 	return out, itemError(err)
@@ -357,37 +365,44 @@ func (s *Service) mark(ctx context.Context, tx *pg.Tx, c *scene, m mark) error {
 	return err
 }
 
+// result is what somebody is told to have reached in an activity.
+type result struct {
+	course, account, item string
+	submitted             *time.Time // nil where nothing is said of it
+	percent               *string    // nil for no score
+	passed                bool
+}
+
 // reached keeps the best of what somebody has reached in an activity, and settles
 // what that completes. It takes every event for a fact, one that is out of date too:
 // so it does not matter in which order they come. The caller has locked the course.
-func (s *Service) reached(ctx context.Context, tx *pg.Tx, e *assessmentpb.ActivityResultChanged, percent *string) error {
-	_, err := tx.Exec(ctx, `INSERT INTO learner (course_id, account_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, e.GetCourseId(), e.GetAccountId())
+func (s *Service) reached(ctx context.Context, tx *pg.Tx, r result) error {
+	_, err := tx.Exec(ctx, `INSERT INTO learner (course_id, account_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, r.course, r.account)
 	if err != nil {
 		return fmt.Errorf("store learner: %w", err)
 	}
-	if err := pinLearner(ctx, tx, e.GetCourseId(), e.GetAccountId()); err != nil { // also locks the row
+	if err := pinLearner(ctx, tx, r.course, r.account); err != nil { // also locks the row
 		return err
 	}
-	submitted := timeOf(e.GetSubmittedAt())
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO item_best AS b (course_id, account_id, item_id, submitted_at, percent, passed) VALUES ($1, $2, $3, $4, $5::text::numeric, $6)
 		ON CONFLICT (course_id, account_id, item_id) DO UPDATE SET submitted_at = least(b.submitted_at, EXCLUDED.submitted_at),
 			percent = greatest(b.percent, EXCLUDED.percent), passed = b.passed OR EXCLUDED.passed
 		WHERE (b.submitted_at, b.percent, b.passed) IS DISTINCT FROM
 			(least(b.submitted_at, EXCLUDED.submitted_at), greatest(b.percent, EXCLUDED.percent), b.passed OR EXCLUDED.passed)`,
-		e.GetCourseId(), e.GetAccountId(), e.GetItemId(), submitted, percent, e.GetPassed())
+		r.course, r.account, r.item, r.submitted, r.percent, r.passed)
 	if err != nil {
 		return fmt.Errorf("store result: %w", err)
 	}
 	if tag.RowsAffected() == 0 {
 		return nil
 	}
-	if submitted != nil {
-		if err := s.countHandIn(ctx, tx, e.GetCourseId(), e.GetAccountId(), *submitted); err != nil {
+	if r.submitted != nil {
+		if err := s.countHandIn(ctx, tx, r.course, r.account, *r.submitted); err != nil {
 			return err
 		}
 	}
-	_, err = s.settle(ctx, tx, whom{e.GetCourseId(), []string{e.GetAccountId()}, []string{e.GetItemId()}, true, s.now()})
+	_, err = s.settle(ctx, tx, whom{r.course, []string{r.account}, []string{r.item}, true, s.now()})
 	return err
 }
 

@@ -13,7 +13,7 @@
 // why; learningpb.DeadlineService; learningpb.NoteService; and
 // learningpb.CalendarService: calendars, what to do next, one's own statistics.
 //
-// It sends ItemCompleted, of modules too, and CourseCompleted, once per person and
+// It sends ItemCompleted, of modules too, DeadlinesChanged, and CourseCompleted, once per person and
 // course.
 //
 // It hears courses' CoursePublished (what counts, and what completes it, title and
@@ -22,7 +22,8 @@
 // version, and from when their days count), GroupChanged, GroupMembershipChanged
 // and CourseRoleChanged (what rules ask), AccommodationChanged,
 // media's MediaChanged (how long videos are), assessment's ActivityResultChanged
-// (posted scores), and identity's AccountCreated and AccountUpdated (their names and
+// (what was handed in), grades' GradePosted and CourseGradeChanged (posted scores, and
+// whether the course is passed), and identity's AccountCreated and AccountUpdated (their names and
 // zones). CourseUnpublished changes
 // nothing: those enrolled keep the course and their progress.
 //
@@ -170,6 +171,8 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.courseRoleChanged),
 		bus.Copy(s.accommodationChanged),
 		bus.Copy(s.activityResultChanged),
+		bus.Copy(s.gradePosted),
+		bus.Copy(s.courseGradeChanged),
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/stoa-lms/stoa/internal/pg"
 )
@@ -26,31 +25,6 @@ func percent(done, of int) int32 {
 		return 0
 	}
 	return int32(100 * min(done, of) / of) //nolint:gosec // at most 100
-}
-
-// view records that somebody has viewed an item.
-func (s *Service) view(ctx context.Context, tx *pg.Tx, c *scene) error {
-	tx.Exempt("which item somebody looked at last; what that completes is recorded")
-	b := &pgx.Batch{}
-	first := false
-	b.Queue(`
-		INSERT INTO item_fact AS f (course_id, account_id, item_id, viewed_at) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (course_id, account_id, item_id) DO UPDATE SET viewed_at = EXCLUDED.viewed_at WHERE f.viewed_at IS NULL`,
-		c.CourseID, c.AccountID, c.ItemID, c.now).Exec(func(tag pgconn.CommandTag) error {
-		first = tag.RowsAffected() > 0
-		return nil
-	})
-	if err := c.leave(b, 0, true); err != nil {
-		return err
-	}
-	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return fmt.Errorf("store view: %w", err)
-	}
-	if !first || c.Complete {
-		return nil
-	}
-	_, err := s.settle(ctx, tx, whom{c.CourseID, []string{c.AccountID}, []string{c.ItemID}, true, c.now})
-	return err
 }
 
 // readProgress returns one row whatever is known of the course and the learner.

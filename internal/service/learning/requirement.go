@@ -125,6 +125,11 @@ func storeItems(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) er
 		return fmt.Errorf("store modules: %w", err)
 	}
 	c := e.GetGrading().GetCompletion()
+	if c.GetPass() {
+		if _, err := tx.Exec(ctx, `UPDATE course_version SET pass = true WHERE course_id = $1 AND version = $2`, e.GetCourseId(), e.GetVersion()); err != nil {
+			return fmt.Errorf("store that it has to be passed: %w", err)
+		}
+	}
 	if c.GetKind() != "percent" || !slices.Contains(counted, true) {
 		return nil
 	}
@@ -141,7 +146,7 @@ func storeItems(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) er
 // difference is what a new version means for those who saw the one before.
 type difference struct {
 	items []string // whose rule is another, or which the one before did not have
-	less  bool     // something counts no more, in the course or in a module, or fewer are enough
+	less  bool     // something counts no more, in the course or in a module, fewer are enough, or it need not be passed
 }
 
 // enoughOf is how many items complete a version of the course $1.
@@ -177,6 +182,8 @@ func compare(ctx context.Context, tx *pg.Tx, courseID string, before, after int3
 				EXCEPT SELECT module_id FROM module_item WHERE course_id = $1 AND version = $2)
 			OR EXISTS (SELECT FROM published_item WHERE course_id = $1 AND version = $3 AND counted)
 				AND NOT EXISTS (SELECT FROM published_item WHERE course_id = $1 AND version = $2 AND counted)
+			OR EXISTS (SELECT FROM course_version WHERE course_id = $1 AND version = $2 AND pass)
+				AND EXISTS (SELECT FROM course_version WHERE course_id = $1 AND version = $3 AND NOT pass)
 			OR `+enoughOf("$3")+` < `+enoughOf("$2"),
 		courseID, before, after).Scan(&d.less)
 	if err != nil {

@@ -24,10 +24,7 @@ func (r *server) ViewLesson(ctx context.Context, req *learningpb.ViewLessonReque
 	return whenOpen(ctx, r.service, req.GetCourseId(), req.GetLessonId(), func(checked bool) (*learningpb.Progress, error) {
 		return idempotency.Do(ctx, r.service.db, req, func(tx *pg.Tx) (*learningpb.Progress, error) {
 			c := &scene{AccountID: auth.From(ctx).Account, CourseID: req.GetCourseId(), ItemID: req.GetLessonId()}
-			if err := r.service.enter(ctx, tx, c, checked, ErrLessonNotFound); err != nil {
-				return nil, err
-			}
-			if err := r.service.view(ctx, tx, c); err != nil {
+			if _, err := r.service.view(ctx, tx, c, checked, ErrLessonNotFound); err != nil {
 				return nil, err
 			}
 			p, err := readProgress(ctx, tx, c.AccountID, c.CourseID)

@@ -13,8 +13,9 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
-// activityResultChanged keeps the posted score in a quiz or an assignment, and what
-// that completes.
+// activityResultChanged keeps what was handed in of a quiz or an assignment, and what
+// that completes. Posted scores are in events of before there was a gradebook; they
+// count until that has told one.
 func (s *Service) activityResultChanged(ctx context.Context, tx *pg.Tx, e *assessmentpb.ActivityResultChanged) error {
 	var percent *string
 	if text := e.GetPercent(); text != "" {
@@ -30,14 +31,17 @@ func (s *Service) activityResultChanged(ctx context.Context, tx *pg.Tx, e *asses
 	}
 	_, err := tx.Exec(ctx, `
 		INSERT INTO item_result AS r (course_id, account_id, item_id, submitted_at, percent, passed, version) VALUES ($1, $2, $3, $4, $5::text::numeric, $6, $7)
-		ON CONFLICT (course_id, account_id, item_id) DO UPDATE SET
-			submitted_at = EXCLUDED.submitted_at, percent = EXCLUDED.percent, passed = EXCLUDED.passed, version = EXCLUDED.version
+		ON CONFLICT (course_id, account_id, item_id) DO UPDATE SET submitted_at = EXCLUDED.submitted_at, version = EXCLUDED.version,
+			percent = CASE WHEN r.grade_version = 0 THEN EXCLUDED.percent ELSE r.percent END,
+			passed = CASE WHEN r.grade_version = 0 THEN EXCLUDED.passed ELSE r.passed END
 		WHERE r.version < EXCLUDED.version`,
 		e.GetCourseId(), e.GetAccountId(), e.GetItemId(), timeOf(e.GetSubmittedAt()), percent, e.GetPassed(), e.GetVersion())
 	if err != nil {
 		return fmt.Errorf("store result: %w", err)
 	}
-	return s.reached(ctx, tx, e, percent)
+	return s.reached(ctx, tx, result{
+		course: e.GetCourseId(), account: e.GetAccountId(), item: e.GetItemId(), submitted: timeOf(e.GetSubmittedAt()), percent: percent, passed: e.GetPassed(),
+	})
 }
 
 // timeOf returns a moment as the database keeps it, nil for none.

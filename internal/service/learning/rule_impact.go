@@ -39,7 +39,11 @@ func (r *itemServer) MeasureImpact(ctx context.Context, req *learningpb.MeasureI
 	if err != nil {
 		return nil, err
 	}
-	list := append(removed, closed...)
+	rescheduled, err := r.service.rescheduled(ctx, req.GetCourseId(), req.GetRescheduled(), touched)
+	if err != nil {
+		return nil, err
+	}
+	list := slices.Concat(removed, closed, rescheduled)
 	slices.SortStableFunc(list, func(a, b impact) int { return cmp.Compare(b.learners, a.learners) })
 	out := &learningpb.MeasureImpactResponse{Learners: int32(len(touched))} //nolint:gosec // people
 	for _, one := range list[:min(len(list), maxImpacts)] {

@@ -65,6 +65,14 @@ func makeVersion(e *coursespb.CoursePublished) *version {
 	return v
 }
 
+// item returns an item as it was published, nil where the version, or there, is none.
+func (v *version) item(itemID string) *coursespb.PublishedItem {
+	if v == nil || v.byID[itemID] == nil {
+		return nil
+	}
+	return v.byID[itemID].PublishedItem
+}
+
 // rules returns the rules that an item is under, the course's first.
 func (v *version) rules(it *versionItem) []*releasepb.Rule {
 	var out []*releasepb.Rule

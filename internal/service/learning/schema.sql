@@ -165,6 +165,16 @@ COMMENT ON COLUMN course.sequence IS 'Of the event that the row is made of; an e
 COMMENT ON COLUMN course.time_zone IS 'The IANA name of the zone whose calendar its days are of.';
 COMMENT ON COLUMN course.language IS 'A BCP 47 tag; empty for a course that was published before it was kept.';
 
+CREATE TABLE course_grade (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	percent numeric(16,4),
+	passed boolean NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT course_grade_pkey PRIMARY KEY (course_id, account_id)
+);
+COMMENT ON TABLE course_grade IS 'What somebody comes to in a course as a whole, as far as they may know it themselves, and whether that passes it, as the service grades told it. Personal data of the account: their grade. Kept as long as the account.';
+
 CREATE TABLE course_group (
 	group_id text COLLATE "C" NOT NULL,
 	course_id text COLLATE "C" NOT NULL,
@@ -191,11 +201,13 @@ CREATE TABLE course_version (
 	version integer NOT NULL,
 	publication bytea NOT NULL,
 	enough integer,
+	pass boolean NOT NULL DEFAULT false,
 	CONSTRAINT course_version_pkey PRIMARY KEY (course_id, version),
 	CONSTRAINT course_version_enough CHECK ((enough > 0))
 );
 COMMENT ON TABLE course_version IS 'What the newest version of each course and those that cohorts are pinned to consist of: a stoa.courses.v1.CoursePublished as it was told. Rows are never changed, so that what is made of one may be kept in memory. No personal data.';
 COMMENT ON COLUMN course_version.enough IS 'How many of the items that count complete the course; null where all of them have to be.';
+COMMENT ON COLUMN course_version.pass IS 'Whether the course is completed only when its pass mark is reached as well.';
 
 CREATE TABLE deadline_override (
 	course_id text COLLATE "C" NOT NULL,
@@ -308,10 +320,13 @@ CREATE TABLE item_result (
 	percent numeric(16,4),
 	passed boolean NOT NULL,
 	version bigint NOT NULL,
+	grade_version bigint NOT NULL DEFAULT 0,
 	CONSTRAINT item_result_pkey PRIMARY KEY (course_id, account_id, item_id)
 );
-COMMENT ON TABLE item_result IS 'What somebody has reached in a quiz or an assignment, as far as they may know it themselves, as the service assessment told it. Personal data of the account: their posted scores. Kept as long as the account.';
+COMMENT ON TABLE item_result IS 'What somebody has handed in of a quiz or an assignment, as the service assessment told it, and what they have reached, as far as they may know it themselves, as the service grades told it. Personal data of the account: their posted scores. Kept as long as the account.';
 COMMENT ON COLUMN item_result.percent IS 'The posted score; null where none is.';
+COMMENT ON COLUMN item_result.version IS 'Of what assessment told.';
+COMMENT ON COLUMN item_result.grade_version IS 'Of the posted score that grades told; 0 while it has told none.';
 
 CREATE TABLE learner (
 	course_id text COLLATE "C" NOT NULL,

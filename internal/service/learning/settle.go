@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
-	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
@@ -35,10 +34,11 @@ const factsOfOne = `
 
 const watchFact = `
 	LEFT JOIN LATERAL (
-		SELECT min(CASE WHEN m.duration_ms > 0 THEN least(100, coalesce(p.watched_ms, 0)::bigint * 100 / m.duration_ms) ELSE 0 END)::int AS percent
-		FROM unnest(i.media_ids) AS u (media_id)
-			LEFT JOIN media m USING (media_id)
-			LEFT JOIN watched p ON p.course_id = i.course_id AND p.media_id = u.media_id AND p.account_id = l.account_id
+		SELECT min(CASE WHEN u.duration > 0 THEN least(100, coalesce(u.watched, 0)::bigint * 100 / u.duration) ELSE 0 END)::int AS percent
+		FROM (
+			SELECT (SELECT m.duration_ms FROM media m WHERE m.media_id = n.media_id) AS duration,
+				(SELECT p.watched_ms FROM watched p WHERE p.course_id = i.course_id AND p.media_id = n.media_id AND p.account_id = l.account_id) AS watched
+			FROM unnest(i.media_ids) AS n (media_id) OFFSET 0) AS u
 	) w ON i.media_ids <> '{}'`
 
 // What was done of each requirement, with the names of facts. Of a video that the
@@ -114,6 +114,11 @@ func (s *Service) settle(ctx context.Context, tx *pg.Tx, w whom) (int, error) {
 	if len(done) == 0 && w.narrow {
 		return 0, nil
 	}
+	return s.settleRest(ctx, tx, w, done)
+}
+
+// settleRest settles what hangs on the items that were completed, and tells all.
+func (s *Service) settleRest(ctx context.Context, tx *pg.Tx, w whom, done []completion) (int, error) {
 	modules, finished, err := s.settleWhole(ctx, tx, w)
 	if err != nil {
 		return 0, err
@@ -181,9 +186,12 @@ func completed(rows pgx.Rows, err error) ([]completion, error) {
 // lacksNothing holds for a learner l of the course k who is enrolled, was not
 // found complete before and has completed what counts in the version that they
 // see, in which something does: all of it, of which the last item is looked at
-// first, as most lack that; or as much as is enough.
+// first, as most lack that; or as much as is enough. Where the course asks for its pass
+// mark they have reached that too.
 const lacksNothing = `l.enrolled_at IS NOT NULL AND NOT l.ended AND l.completed_at IS NULL
 	AND EXISTS (SELECT FROM published_item i WHERE i.course_id = l.course_id AND i.version = ` + seen + ` AND i.counted)
+	AND (NOT EXISTS (SELECT FROM course_version v WHERE v.course_id = l.course_id AND v.version = ` + seen + ` AND v.pass)
+		OR EXISTS (SELECT FROM course_grade g WHERE g.course_id = l.course_id AND g.account_id = l.account_id AND g.passed))
 	AND CASE WHEN EXISTS (SELECT FROM course_version v WHERE v.course_id = l.course_id AND v.version = ` + seen + ` AND v.enough IS NOT NULL)
 	THEN (
 		SELECT count(*) FROM published_item i JOIN lesson_completion c ON c.course_id = i.course_id AND c.account_id = l.account_id AND c.lesson_id = i.item_id
@@ -199,6 +207,22 @@ const lacksNothing = `l.enrolled_at IS NOT NULL AND NOT l.ended AND l.completed_
 // tell records completions of items and of the course, gives certificates, and
 // tells the others.
 func (s *Service) tell(ctx context.Context, tx *pg.Tx, w whom, done []completion, finished []string) error {
+	b := &pgx.Batch{}
+	if err := s.queueTold(ctx, tx, b, w, done, finished); err != nil {
+		return err
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return fmt.Errorf("tell completions: %w", err)
+	}
+	_, err := s.issue(ctx, tx, w.course, finished...)
+	return err
+}
+
+// queueTold queues what is told of completions, as one statement.
+func (s *Service) queueTold(ctx context.Context, tx *pg.Tx, b *pgx.Batch, w whom, done []completion, finished []string) error {
 	entries, events := make([]audit.Entry, 0, len(done)+len(finished)), make([]proto.Message, 0, len(done)+len(finished))
 	now := timestamppb.New(w.now)
 	for _, c := range done {
@@ -209,11 +233,5 @@ func (s *Service) tell(ctx context.Context, tx *pg.Tx, w whom, done []completion
 		entries = append(entries, audit.Entry{Action: "course.completed", Object: w.course, Course: w.course, Person: account})
 		events = append(events, &learningpb.CourseCompleted{CourseId: w.course, AccountId: account, CompletedAt: now})
 	}
-	if err := audit.Record(ctx, tx, entries...); err != nil {
-		return err
-	}
-	if _, err := s.issue(ctx, tx, w.course, finished...); err != nil {
-		return err
-	}
-	return bus.Publish(ctx, tx, events...)
+	return audit.Queue(ctx, tx, b, entries, events...)
 }

@@ -34,15 +34,29 @@ func (w *world) statements(e *coursespb.CoursePublished) int {
 	return after - before
 }
 
-// A course of 1,000 lessons with 5,000 students, who have each viewed a different part
-// of it: what a publishing completes is stored by statements whose number hangs on how
-// many learners there are in chunks, not on lessons, and not on what they have done.
+// Students have each viewed a different part of a course: what a publishing completes
+// is stored by statements whose number hangs on how many learners there are in chunks,
+// not on lessons, and not on what they have done.
 func TestPublishToMany(t *testing.T) {
 	t.Parallel()
-	lessons, students := 1000, 5000
-	if testing.Short() {
-		lessons, students = 100, 600
+	for name, size := range map[string]struct{ lessons, students int }{"few": {100, 600}, "many": {300, 1500}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			publishToMany(t, size.lessons, size.students)
+		})
 	}
+}
+
+// BenchmarkPublishToMany is the same with 1,000 lessons and 5,000 students, and says
+// what each publishing takes.
+func BenchmarkPublishToMany(b *testing.B) {
+	for b.Loop() {
+		publishToMany(b, 1000, 5000)
+	}
+}
+
+func publishToMany(t testing.TB, lessons, students int) {
+	t.Helper()
 	w := newWorld(t, rpctest.Everything)
 	course, modules, l := id.New("course"), newIDs("module", lessons/50), newIDs("lesson", lessons)
 	publication := func(n int64, of int, loose func(i int) bool) *coursespb.CoursePublished {

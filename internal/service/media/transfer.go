@@ -160,7 +160,7 @@ func (s *Service) transfersOf(ctx context.Context, account string, size int, cur
 
 // lease is how long a writer alone may change a transfer after it was last heard
 // of: one whose process has died is waited for so long.
-const lease = 30 * time.Second
+const lease = 15 * time.Second
 
 // held is a transfer that nobody else changes as long as its context lasts.
 type held struct {

@@ -12,8 +12,8 @@
 // courses' CoursePublished (what courses are called and whose they are) and
 // CourseReviewed (what moderators say), access'
 // EnrollmentStarted, WaitlistOffered, WaitlistOfferExpired and
-// InvitationMailRequested (sealed, too), commerce's OrderPaid and learning's
-// CourseCompleted. What names a course or a person that it has not heard of yet
+// InvitationMailRequested (sealed, too), commerce's OrderPaid, learning's
+// CourseCompleted and grades' GradePosted. What names a course or a person that it has not heard of yet
 // fails, and the bus tries it again later.
 //
 // It calls nobody.
@@ -113,6 +113,7 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.waitlistOfferExpired),
 		bus.Copy(s.orderPaid),
 		bus.Copy(s.courseCompleted),
+		bus.Copy(s.gradePosted),
 		bus.Copy(s.invitationMailRequested),
 	}
 }

@@ -24,6 +24,7 @@ const (
 	seatExpired     kind = "seat_expired"
 	courseApproved  kind = "course_approved"
 	courseReturned  kind = "course_returned"
+	gradePosted     kind = "grade_posted"
 )
 
 // Kinds of mails that come with no notification: identity asks for them.
@@ -59,6 +60,7 @@ type facts struct {
 	Message string // what they write
 	Code    string // what the link carries, to be typed
 	Remarks int    // how many remarks there are
+	Item    string // what of a course it is about
 }
 
 // line is a course that was bought.
@@ -121,6 +123,10 @@ var texts = map[string]map[kind]source{
 		courseCompleted: {
 			title: "You have completed {{.Course}}",
 			body:  "Well done! You have viewed every lesson.",
+		},
+		gradePosted: {
+			title: "A grade is posted in {{.Course}}",
+			body:  "See it in your grades: {{.Item}}.",
 		},
 		seatOffered: {
 			title:   "A seat for {{.Course}} is held for you",
@@ -222,6 +228,10 @@ var texts = map[string]map[kind]source{
 			body:    "Tritt {{.Cohort}} bis {{.Until}} bei; danach bekommt ihn der Nächste.",
 			subject: "Ein Platz in {{.Course}} ist für dich frei",
 			text:    "Hallo{{greet .Name}},\n\ndu hast auf einen Platz in {{.Cohort}} gewartet, einem Durchgang von {{.Course}}. Bis {{.Until}} ist einer für dich frei: Tritt bis dahin bei. Danach bekommt ihn, wer als Nächstes wartet.\n\nStoa\n",
+		},
+		gradePosted: {
+			title: "In {{.Course}} gibt es eine neue Note",
+			body:  "Du findest sie bei deinen Noten: {{.Item}}.",
 		},
 		seatExpired: {
 			title: "Der Platz in {{.Course}} ging weiter",
@@ -399,6 +409,7 @@ func programOf(userAgent string) string {
 // end a header nor pass for a text of ours.
 func (f facts) cleaned() facts {
 	f.Name, f.Student, f.Course, f.Cohort = oneLine(f.Name), oneLine(f.Student), oneLine(f.Course), oneLine(f.Cohort)
+	f.Item = oneLine(f.Item)
 	f.Address, f.Inviter, f.Message = oneLine(f.Address), oneLine(f.Inviter), unlinked(shorten(f.Message, maxMessage))
 	lines := make([]line, len(f.Lines))
 	for i, l := range f.Lines {

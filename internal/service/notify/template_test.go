@@ -12,7 +12,7 @@ import (
 // Every kind is told in every language, and those with a mail have it in all.
 func TestTextsAreWhole(t *testing.T) {
 	t.Parallel()
-	f := facts{Name: "Ana", Student: "Ben", Course: "Logic", Amount: "EUR 1.00", Order: "order_1", Day: "2026-05-01", Link: "https://x/y", Address: "192.0.2.1", Device: "Firefox", Inviter: "Zeno", Message: "Come in!", Code: "AAAA-BBBB", Lines: []line{{"Logic", "EUR 1.00"}}}
+	f := facts{Name: "Ana", Student: "Ben", Course: "Logic", Item: "Quiz 1", Amount: "EUR 1.00", Order: "order_1", Day: "2026-05-01", Link: "https://x/y", Address: "192.0.2.1", Device: "Firefox", Inviter: "Zeno", Message: "Come in!", Code: "AAAA-BBBB", Lines: []line{{"Logic", "EUR 1.00"}}}
 	for language, kinds := range texts {
 		if len(kinds) != len(texts["en"]) {
 			t.Errorf("%s has %d kinds, English has %d", language, len(kinds), len(texts["en"]))

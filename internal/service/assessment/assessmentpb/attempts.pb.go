@@ -2460,8 +2460,7 @@ func (x *AttemptKnown) GetNotices() int32 {
 // How attempts stand.
 type ListAttemptStatesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those that differ from what is known, or have operations that were not asked
-	// about; in any order.
+	// In any order.
 	Items         []*AttemptState `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2527,7 +2526,9 @@ type AttemptState struct {
 	// Notices behind the last one that is known, at most 50.
 	Notices []*AttemptNotice `protobuf:"bytes,9,rep,name=notices,proto3" json:"notices,omitempty"`
 	// The server's clock.
-	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	ServerTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	// Whose it is, for the edge.
+	AccountId     string `protobuf:"bytes,11,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2632,6 +2633,275 @@ func (x *AttemptState) GetServerTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *AttemptState) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+// A text frame of a client on /v1/attempts/{attempt_id}/stream, as JSON.
+type ClientFrame struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What its answer is to be known by; from 1.
+	Id int64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Operations to append; without operations it asks how the attempt stands. Its
+	// attempt_id may be left out.
+	Append        *AppendAnswersRequest `protobuf:"bytes,2,opt,name=append,proto3" json:"append,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientFrame) Reset() {
+	*x = ClientFrame{}
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientFrame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientFrame) ProtoMessage() {}
+
+func (x *ClientFrame) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientFrame.ProtoReflect.Descriptor instead.
+func (*ClientFrame) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ClientFrame) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ClientFrame) GetAppend() *AppendAnswersRequest {
+	if x != nil {
+		return x.Append
+	}
+	return nil
+}
+
+// A text frame of the server, as JSON.
+type ServerFrame struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The frame that it answers; 0 for what the server says by itself.
+	Id int64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What it says.
+	//
+	// Types that are valid to be assigned to Content:
+	//
+	//	*ServerFrame_Appended
+	//	*ServerFrame_Error
+	//	*ServerFrame_State
+	Content       isServerFrame_Content `protobuf_oneof:"content"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerFrame) Reset() {
+	*x = ServerFrame{}
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerFrame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerFrame) ProtoMessage() {}
+
+func (x *ServerFrame) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerFrame.ProtoReflect.Descriptor instead.
+func (*ServerFrame) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ServerFrame) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ServerFrame) GetContent() isServerFrame_Content {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *ServerFrame) GetAppended() *AppendAnswersResponse {
+	if x != nil {
+		if x, ok := x.Content.(*ServerFrame_Appended); ok {
+			return x.Appended
+		}
+	}
+	return nil
+}
+
+func (x *ServerFrame) GetError() *FrameError {
+	if x != nil {
+		if x, ok := x.Content.(*ServerFrame_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+func (x *ServerFrame) GetState() *AttemptState {
+	if x != nil {
+		if x, ok := x.Content.(*ServerFrame_State); ok {
+			return x.State
+		}
+	}
+	return nil
+}
+
+type isServerFrame_Content interface {
+	isServerFrame_Content()
+}
+
+type ServerFrame_Appended struct {
+	// The operations are durable, and what became of them.
+	Appended *AppendAnswersResponse `protobuf:"bytes,2,opt,name=appended,proto3,oneof"`
+}
+
+type ServerFrame_Error struct {
+	// The operations were not taken; send them again where the error says so.
+	Error *FrameError `protobuf:"bytes,3,opt,name=error,proto3,oneof"`
+}
+
+type ServerFrame_State struct {
+	// How the attempt stands: when the connection is made, and whenever its state or
+	// time changes, staff say something, or another client has sent something.
+	State *AttemptState `protobuf:"bytes,4,opt,name=state,proto3,oneof"`
+}
+
+func (*ServerFrame_Appended) isServerFrame_Content() {}
+
+func (*ServerFrame_Error) isServerFrame_Content() {}
+
+func (*ServerFrame_State) isServerFrame_Content() {}
+
+// What went wrong with a frame.
+type FrameError struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A stable code, as of the same call over REST.
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// A sentence for a person.
+	Detail string `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	// The status that the same call has over REST. From 500 on, and 429 and 409 for
+	// attempt.paused, the frame may be sent again as it is.
+	Status int32 `protobuf:"varint,3,opt,name=status,proto3" json:"status,omitempty"`
+	// The field that is wrong; empty where none is.
+	Field string `protobuf:"bytes,4,opt,name=field,proto3" json:"field,omitempty"`
+	// What to do about it.
+	Hint string `protobuf:"bytes,5,opt,name=hint,proto3" json:"hint,omitempty"`
+	// When to come back, in seconds; 0 where that is not said.
+	RetryAfter    int32 `protobuf:"varint,6,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FrameError) Reset() {
+	*x = FrameError{}
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FrameError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FrameError) ProtoMessage() {}
+
+func (x *FrameError) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FrameError.ProtoReflect.Descriptor instead.
+func (*FrameError) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *FrameError) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *FrameError) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *FrameError) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *FrameError) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *FrameError) GetHint() string {
+	if x != nil {
+		return x.Hint
+	}
+	return ""
+}
+
+func (x *FrameError) GetRetryAfter() int32 {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return 0
+}
+
 // Asks for the attempts at an item.
 type ListAttemptsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2653,7 +2923,7 @@ type ListAttemptsRequest struct {
 
 func (x *ListAttemptsRequest) Reset() {
 	*x = ListAttemptsRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[31]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2665,7 +2935,7 @@ func (x *ListAttemptsRequest) String() string {
 func (*ListAttemptsRequest) ProtoMessage() {}
 
 func (x *ListAttemptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[31]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2678,7 +2948,7 @@ func (x *ListAttemptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAttemptsRequest.ProtoReflect.Descriptor instead.
 func (*ListAttemptsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{31}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListAttemptsRequest) GetCourseId() string {
@@ -2736,7 +3006,7 @@ type ListAttemptsResponse struct {
 
 func (x *ListAttemptsResponse) Reset() {
 	*x = ListAttemptsResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[32]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2748,7 +3018,7 @@ func (x *ListAttemptsResponse) String() string {
 func (*ListAttemptsResponse) ProtoMessage() {}
 
 func (x *ListAttemptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[32]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2761,7 +3031,7 @@ func (x *ListAttemptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAttemptsResponse.ProtoReflect.Descriptor instead.
 func (*ListAttemptsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{32}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListAttemptsResponse) GetItems() []*Attempt {
@@ -2793,7 +3063,7 @@ type GetAttemptForMarkingRequest struct {
 
 func (x *GetAttemptForMarkingRequest) Reset() {
 	*x = GetAttemptForMarkingRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[33]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +3075,7 @@ func (x *GetAttemptForMarkingRequest) String() string {
 func (*GetAttemptForMarkingRequest) ProtoMessage() {}
 
 func (x *GetAttemptForMarkingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[33]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2818,7 +3088,7 @@ func (x *GetAttemptForMarkingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttemptForMarkingRequest.ProtoReflect.Descriptor instead.
 func (*GetAttemptForMarkingRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{33}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetAttemptForMarkingRequest) GetCourseId() string {
@@ -2859,7 +3129,7 @@ type AcceptLateAnswersRequest struct {
 
 func (x *AcceptLateAnswersRequest) Reset() {
 	*x = AcceptLateAnswersRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[34]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2871,7 +3141,7 @@ func (x *AcceptLateAnswersRequest) String() string {
 func (*AcceptLateAnswersRequest) ProtoMessage() {}
 
 func (x *AcceptLateAnswersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[34]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2884,7 +3154,7 @@ func (x *AcceptLateAnswersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLateAnswersRequest.ProtoReflect.Descriptor instead.
 func (*AcceptLateAnswersRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{34}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AcceptLateAnswersRequest) GetCourseId() string {
@@ -2930,7 +3200,7 @@ type CloseAttemptRequest struct {
 
 func (x *CloseAttemptRequest) Reset() {
 	*x = CloseAttemptRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[35]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3212,7 @@ func (x *CloseAttemptRequest) String() string {
 func (*CloseAttemptRequest) ProtoMessage() {}
 
 func (x *CloseAttemptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[35]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3225,7 @@ func (x *CloseAttemptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseAttemptRequest.ProtoReflect.Descriptor instead.
 func (*CloseAttemptRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{35}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CloseAttemptRequest) GetCourseId() string {
@@ -3225,7 +3495,7 @@ const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" 
 	"\brevision\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\brevision\x12!\n" +
 	"\anotices\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\anotices\"S\n" +
 	"\x19ListAttemptStatesResponse\x126\n" +
-	"\x05items\x18\x01 \x03(\v2 .stoa.assessment.v1.AttemptStateR\x05items\"\xd7\x03\n" +
+	"\x05items\x18\x01 \x03(\v2 .stoa.assessment.v1.AttemptStateR\x05items\"\x83\x04\n" +
 	"\fAttemptState\x12*\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aattemptR\tattemptId\x12\x14\n" +
@@ -3241,7 +3511,27 @@ const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" 
 	"\anotices\x18\t \x03(\v2!.stoa.assessment.v1.AttemptNoticeR\anotices\x12;\n" +
 	"\vserver_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime\"\xaf\x02\n" +
+	"serverTime\x12*\n" +
+	"\n" +
+	"account_id\x18\v \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\"p\n" +
+	"\vClientFrame\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\x02id\x12H\n" +
+	"\x06append\x18\x02 \x01(\v2(.stoa.assessment.v1.AppendAnswersRequestB\x06\xbaH\x03\xc8\x01\x01R\x06append\"\xe3\x01\n" +
+	"\vServerFrame\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12G\n" +
+	"\bappended\x18\x02 \x01(\v2).stoa.assessment.v1.AppendAnswersResponseH\x00R\bappended\x126\n" +
+	"\x05error\x18\x03 \x01(\v2\x1e.stoa.assessment.v1.FrameErrorH\x00R\x05error\x128\n" +
+	"\x05state\x18\x04 \x01(\v2 .stoa.assessment.v1.AttemptStateH\x00R\x05stateB\t\n" +
+	"\acontent\"\x9b\x01\n" +
+	"\n" +
+	"FrameError\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\x05R\x06status\x12\x14\n" +
+	"\x05field\x18\x04 \x01(\tR\x05field\x12\x12\n" +
+	"\x04hint\x18\x05 \x01(\tR\x04hint\x12\x1f\n" +
+	"\vretry_after\x18\x06 \x01(\x05R\n" +
+	"retryAfter\"\xaf\x02\n" +
 	"\x13ListAttemptsRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12%\n" +
@@ -3307,7 +3597,7 @@ func file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP() 
 	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescData
 }
 
-var file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_internal_service_assessment_assessmentpb_attempts_proto_goTypes = []any{
 	(*Attempt)(nil),                     // 0: stoa.assessment.v1.Attempt
 	(*AttemptSection)(nil),              // 1: stoa.assessment.v1.AttemptSection
@@ -3340,101 +3630,108 @@ var file_internal_service_assessment_assessmentpb_attempts_proto_goTypes = []any
 	(*AttemptKnown)(nil),                // 28: stoa.assessment.v1.AttemptKnown
 	(*ListAttemptStatesResponse)(nil),   // 29: stoa.assessment.v1.ListAttemptStatesResponse
 	(*AttemptState)(nil),                // 30: stoa.assessment.v1.AttemptState
-	(*ListAttemptsRequest)(nil),         // 31: stoa.assessment.v1.ListAttemptsRequest
-	(*ListAttemptsResponse)(nil),        // 32: stoa.assessment.v1.ListAttemptsResponse
-	(*GetAttemptForMarkingRequest)(nil), // 33: stoa.assessment.v1.GetAttemptForMarkingRequest
-	(*AcceptLateAnswersRequest)(nil),    // 34: stoa.assessment.v1.AcceptLateAnswersRequest
-	(*CloseAttemptRequest)(nil),         // 35: stoa.assessment.v1.CloseAttemptRequest
-	(*timestamppb.Timestamp)(nil),       // 36: google.protobuf.Timestamp
-	(*questionpb.QuestionView)(nil),     // 37: stoa.question.v1.QuestionView
-	(*questionpb.Answer)(nil),           // 38: stoa.question.v1.Answer
-	(*questionpb.Outcome)(nil),          // 39: stoa.question.v1.Outcome
+	(*ClientFrame)(nil),                 // 31: stoa.assessment.v1.ClientFrame
+	(*ServerFrame)(nil),                 // 32: stoa.assessment.v1.ServerFrame
+	(*FrameError)(nil),                  // 33: stoa.assessment.v1.FrameError
+	(*ListAttemptsRequest)(nil),         // 34: stoa.assessment.v1.ListAttemptsRequest
+	(*ListAttemptsResponse)(nil),        // 35: stoa.assessment.v1.ListAttemptsResponse
+	(*GetAttemptForMarkingRequest)(nil), // 36: stoa.assessment.v1.GetAttemptForMarkingRequest
+	(*AcceptLateAnswersRequest)(nil),    // 37: stoa.assessment.v1.AcceptLateAnswersRequest
+	(*CloseAttemptRequest)(nil),         // 38: stoa.assessment.v1.CloseAttemptRequest
+	(*timestamppb.Timestamp)(nil),       // 39: google.protobuf.Timestamp
+	(*questionpb.QuestionView)(nil),     // 40: stoa.question.v1.QuestionView
+	(*questionpb.Answer)(nil),           // 41: stoa.question.v1.Answer
+	(*questionpb.Outcome)(nil),          // 42: stoa.question.v1.Outcome
 }
 var file_internal_service_assessment_assessmentpb_attempts_proto_depIdxs = []int32{
-	36, // 0: stoa.assessment.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	36, // 1: stoa.assessment.v1.Attempt.expires_at:type_name -> google.protobuf.Timestamp
-	36, // 2: stoa.assessment.v1.Attempt.grace_until:type_name -> google.protobuf.Timestamp
-	36, // 3: stoa.assessment.v1.Attempt.closes_at:type_name -> google.protobuf.Timestamp
-	36, // 4: stoa.assessment.v1.Attempt.server_time:type_name -> google.protobuf.Timestamp
-	36, // 5: stoa.assessment.v1.Attempt.paused_at:type_name -> google.protobuf.Timestamp
+	39, // 0: stoa.assessment.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	39, // 1: stoa.assessment.v1.Attempt.expires_at:type_name -> google.protobuf.Timestamp
+	39, // 2: stoa.assessment.v1.Attempt.grace_until:type_name -> google.protobuf.Timestamp
+	39, // 3: stoa.assessment.v1.Attempt.closes_at:type_name -> google.protobuf.Timestamp
+	39, // 4: stoa.assessment.v1.Attempt.server_time:type_name -> google.protobuf.Timestamp
+	39, // 5: stoa.assessment.v1.Attempt.paused_at:type_name -> google.protobuf.Timestamp
 	1,  // 6: stoa.assessment.v1.Attempt.sections:type_name -> stoa.assessment.v1.AttemptSection
 	2,  // 7: stoa.assessment.v1.Attempt.questions:type_name -> stoa.assessment.v1.AttemptQuestion
 	3,  // 8: stoa.assessment.v1.Attempt.clients:type_name -> stoa.assessment.v1.AttemptClient
-	36, // 9: stoa.assessment.v1.Attempt.saved_at:type_name -> google.protobuf.Timestamp
-	36, // 10: stoa.assessment.v1.Attempt.submitted_at:type_name -> google.protobuf.Timestamp
+	39, // 9: stoa.assessment.v1.Attempt.saved_at:type_name -> google.protobuf.Timestamp
+	39, // 10: stoa.assessment.v1.Attempt.submitted_at:type_name -> google.protobuf.Timestamp
 	5,  // 11: stoa.assessment.v1.Attempt.notices:type_name -> stoa.assessment.v1.AttemptNotice
-	37, // 12: stoa.assessment.v1.AttemptQuestion.view:type_name -> stoa.question.v1.QuestionView
-	38, // 13: stoa.assessment.v1.AttemptQuestion.answer:type_name -> stoa.question.v1.Answer
-	39, // 14: stoa.assessment.v1.AttemptQuestion.outcome:type_name -> stoa.question.v1.Outcome
+	40, // 12: stoa.assessment.v1.AttemptQuestion.view:type_name -> stoa.question.v1.QuestionView
+	41, // 13: stoa.assessment.v1.AttemptQuestion.answer:type_name -> stoa.question.v1.Answer
+	42, // 14: stoa.assessment.v1.AttemptQuestion.outcome:type_name -> stoa.question.v1.Outcome
 	4,  // 15: stoa.assessment.v1.AttemptClient.missing:type_name -> stoa.assessment.v1.SequenceRange
-	36, // 16: stoa.assessment.v1.AttemptClient.seen_at:type_name -> google.protobuf.Timestamp
-	36, // 17: stoa.assessment.v1.AttemptNotice.at:type_name -> google.protobuf.Timestamp
-	38, // 18: stoa.assessment.v1.Operation.answer:type_name -> stoa.question.v1.Answer
-	36, // 19: stoa.assessment.v1.Operation.client_time:type_name -> google.protobuf.Timestamp
+	39, // 16: stoa.assessment.v1.AttemptClient.seen_at:type_name -> google.protobuf.Timestamp
+	39, // 17: stoa.assessment.v1.AttemptNotice.at:type_name -> google.protobuf.Timestamp
+	41, // 18: stoa.assessment.v1.Operation.answer:type_name -> stoa.question.v1.Answer
+	39, // 19: stoa.assessment.v1.Operation.client_time:type_name -> google.protobuf.Timestamp
 	6,  // 20: stoa.assessment.v1.AppendAnswersRequest.operations:type_name -> stoa.assessment.v1.Operation
-	36, // 21: stoa.assessment.v1.AppendAnswersRequest.sent_at:type_name -> google.protobuf.Timestamp
+	39, // 21: stoa.assessment.v1.AppendAnswersRequest.sent_at:type_name -> google.protobuf.Timestamp
 	9,  // 22: stoa.assessment.v1.AppendAnswersResponse.verdicts:type_name -> stoa.assessment.v1.OperationVerdict
 	3,  // 23: stoa.assessment.v1.AppendAnswersResponse.client:type_name -> stoa.assessment.v1.AttemptClient
 	3,  // 24: stoa.assessment.v1.AppendAnswersResponse.others:type_name -> stoa.assessment.v1.AttemptClient
-	36, // 25: stoa.assessment.v1.AppendAnswersResponse.server_time:type_name -> google.protobuf.Timestamp
-	36, // 26: stoa.assessment.v1.AppendAnswersResponse.expires_at:type_name -> google.protobuf.Timestamp
-	36, // 27: stoa.assessment.v1.OperationVerdict.received_at:type_name -> google.protobuf.Timestamp
+	39, // 25: stoa.assessment.v1.AppendAnswersResponse.server_time:type_name -> google.protobuf.Timestamp
+	39, // 26: stoa.assessment.v1.AppendAnswersResponse.expires_at:type_name -> google.protobuf.Timestamp
+	39, // 27: stoa.assessment.v1.OperationVerdict.received_at:type_name -> google.protobuf.Timestamp
 	10, // 28: stoa.assessment.v1.OperationVerdict.replaced:type_name -> stoa.assessment.v1.ReplacedAnswer
-	39, // 29: stoa.assessment.v1.OperationVerdict.outcome:type_name -> stoa.question.v1.Outcome
-	36, // 30: stoa.assessment.v1.ReplacedAnswer.received_at:type_name -> google.protobuf.Timestamp
+	42, // 29: stoa.assessment.v1.OperationVerdict.outcome:type_name -> stoa.question.v1.Outcome
+	39, // 30: stoa.assessment.v1.ReplacedAnswer.received_at:type_name -> google.protobuf.Timestamp
 	6,  // 31: stoa.assessment.v1.LoggedOperation.operation:type_name -> stoa.assessment.v1.Operation
-	36, // 32: stoa.assessment.v1.LoggedOperation.received_at:type_name -> google.protobuf.Timestamp
-	36, // 33: stoa.assessment.v1.Receipt.submitted_at:type_name -> google.protobuf.Timestamp
-	36, // 34: stoa.assessment.v1.Receipt.created_at:type_name -> google.protobuf.Timestamp
-	36, // 35: stoa.assessment.v1.ReceiptKey.created_at:type_name -> google.protobuf.Timestamp
+	39, // 32: stoa.assessment.v1.LoggedOperation.received_at:type_name -> google.protobuf.Timestamp
+	39, // 33: stoa.assessment.v1.Receipt.submitted_at:type_name -> google.protobuf.Timestamp
+	39, // 34: stoa.assessment.v1.Receipt.created_at:type_name -> google.protobuf.Timestamp
+	39, // 35: stoa.assessment.v1.ReceiptKey.created_at:type_name -> google.protobuf.Timestamp
 	0,  // 36: stoa.assessment.v1.ListMyAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
 	11, // 37: stoa.assessment.v1.ListOperationsResponse.items:type_name -> stoa.assessment.v1.LoggedOperation
 	13, // 38: stoa.assessment.v1.ListReceiptKeysResponse.items:type_name -> stoa.assessment.v1.ReceiptKey
 	28, // 39: stoa.assessment.v1.ListAttemptStatesRequest.attempts:type_name -> stoa.assessment.v1.AttemptKnown
 	30, // 40: stoa.assessment.v1.ListAttemptStatesResponse.items:type_name -> stoa.assessment.v1.AttemptState
-	36, // 41: stoa.assessment.v1.AttemptState.expires_at:type_name -> google.protobuf.Timestamp
-	36, // 42: stoa.assessment.v1.AttemptState.grace_until:type_name -> google.protobuf.Timestamp
-	36, // 43: stoa.assessment.v1.AttemptState.paused_at:type_name -> google.protobuf.Timestamp
+	39, // 41: stoa.assessment.v1.AttemptState.expires_at:type_name -> google.protobuf.Timestamp
+	39, // 42: stoa.assessment.v1.AttemptState.grace_until:type_name -> google.protobuf.Timestamp
+	39, // 43: stoa.assessment.v1.AttemptState.paused_at:type_name -> google.protobuf.Timestamp
 	5,  // 44: stoa.assessment.v1.AttemptState.notices:type_name -> stoa.assessment.v1.AttemptNotice
-	36, // 45: stoa.assessment.v1.AttemptState.server_time:type_name -> google.protobuf.Timestamp
-	0,  // 46: stoa.assessment.v1.ListAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
-	14, // 47: stoa.assessment.v1.AttemptService.StartAttempt:input_type -> stoa.assessment.v1.StartAttemptRequest
-	15, // 48: stoa.assessment.v1.AttemptService.GetAttempt:input_type -> stoa.assessment.v1.GetAttemptRequest
-	16, // 49: stoa.assessment.v1.AttemptService.ListMyAttempts:input_type -> stoa.assessment.v1.ListMyAttemptsRequest
-	7,  // 50: stoa.assessment.v1.AttemptService.AppendAnswers:input_type -> stoa.assessment.v1.AppendAnswersRequest
-	18, // 51: stoa.assessment.v1.AttemptService.ListMyOperations:input_type -> stoa.assessment.v1.ListMyOperationsRequest
-	21, // 52: stoa.assessment.v1.AttemptService.SubmitAttempt:input_type -> stoa.assessment.v1.SubmitAttemptRequest
-	22, // 53: stoa.assessment.v1.AttemptService.GetReceipt:input_type -> stoa.assessment.v1.GetReceiptRequest
-	23, // 54: stoa.assessment.v1.AttemptService.ListReceiptKeys:input_type -> stoa.assessment.v1.ListReceiptKeysRequest
-	25, // 55: stoa.assessment.v1.AttemptService.PauseAttempt:input_type -> stoa.assessment.v1.PauseAttemptRequest
-	26, // 56: stoa.assessment.v1.AttemptService.ResumeAttempt:input_type -> stoa.assessment.v1.ResumeAttemptRequest
-	27, // 57: stoa.assessment.v1.AttemptService.ListAttemptStates:input_type -> stoa.assessment.v1.ListAttemptStatesRequest
-	31, // 58: stoa.assessment.v1.AttemptService.ListAttempts:input_type -> stoa.assessment.v1.ListAttemptsRequest
-	33, // 59: stoa.assessment.v1.AttemptService.GetAttemptForMarking:input_type -> stoa.assessment.v1.GetAttemptForMarkingRequest
-	19, // 60: stoa.assessment.v1.AttemptService.ListOperations:input_type -> stoa.assessment.v1.ListOperationsRequest
-	34, // 61: stoa.assessment.v1.AttemptService.AcceptLateAnswers:input_type -> stoa.assessment.v1.AcceptLateAnswersRequest
-	35, // 62: stoa.assessment.v1.AttemptService.CloseAttempt:input_type -> stoa.assessment.v1.CloseAttemptRequest
-	0,  // 63: stoa.assessment.v1.AttemptService.StartAttempt:output_type -> stoa.assessment.v1.Attempt
-	0,  // 64: stoa.assessment.v1.AttemptService.GetAttempt:output_type -> stoa.assessment.v1.Attempt
-	17, // 65: stoa.assessment.v1.AttemptService.ListMyAttempts:output_type -> stoa.assessment.v1.ListMyAttemptsResponse
-	8,  // 66: stoa.assessment.v1.AttemptService.AppendAnswers:output_type -> stoa.assessment.v1.AppendAnswersResponse
-	20, // 67: stoa.assessment.v1.AttemptService.ListMyOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
-	12, // 68: stoa.assessment.v1.AttemptService.SubmitAttempt:output_type -> stoa.assessment.v1.Receipt
-	12, // 69: stoa.assessment.v1.AttemptService.GetReceipt:output_type -> stoa.assessment.v1.Receipt
-	24, // 70: stoa.assessment.v1.AttemptService.ListReceiptKeys:output_type -> stoa.assessment.v1.ListReceiptKeysResponse
-	0,  // 71: stoa.assessment.v1.AttemptService.PauseAttempt:output_type -> stoa.assessment.v1.Attempt
-	0,  // 72: stoa.assessment.v1.AttemptService.ResumeAttempt:output_type -> stoa.assessment.v1.Attempt
-	29, // 73: stoa.assessment.v1.AttemptService.ListAttemptStates:output_type -> stoa.assessment.v1.ListAttemptStatesResponse
-	32, // 74: stoa.assessment.v1.AttemptService.ListAttempts:output_type -> stoa.assessment.v1.ListAttemptsResponse
-	0,  // 75: stoa.assessment.v1.AttemptService.GetAttemptForMarking:output_type -> stoa.assessment.v1.Attempt
-	20, // 76: stoa.assessment.v1.AttemptService.ListOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
-	12, // 77: stoa.assessment.v1.AttemptService.AcceptLateAnswers:output_type -> stoa.assessment.v1.Receipt
-	12, // 78: stoa.assessment.v1.AttemptService.CloseAttempt:output_type -> stoa.assessment.v1.Receipt
-	63, // [63:79] is the sub-list for method output_type
-	47, // [47:63] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	39, // 45: stoa.assessment.v1.AttemptState.server_time:type_name -> google.protobuf.Timestamp
+	7,  // 46: stoa.assessment.v1.ClientFrame.append:type_name -> stoa.assessment.v1.AppendAnswersRequest
+	8,  // 47: stoa.assessment.v1.ServerFrame.appended:type_name -> stoa.assessment.v1.AppendAnswersResponse
+	33, // 48: stoa.assessment.v1.ServerFrame.error:type_name -> stoa.assessment.v1.FrameError
+	30, // 49: stoa.assessment.v1.ServerFrame.state:type_name -> stoa.assessment.v1.AttemptState
+	0,  // 50: stoa.assessment.v1.ListAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
+	14, // 51: stoa.assessment.v1.AttemptService.StartAttempt:input_type -> stoa.assessment.v1.StartAttemptRequest
+	15, // 52: stoa.assessment.v1.AttemptService.GetAttempt:input_type -> stoa.assessment.v1.GetAttemptRequest
+	16, // 53: stoa.assessment.v1.AttemptService.ListMyAttempts:input_type -> stoa.assessment.v1.ListMyAttemptsRequest
+	7,  // 54: stoa.assessment.v1.AttemptService.AppendAnswers:input_type -> stoa.assessment.v1.AppendAnswersRequest
+	18, // 55: stoa.assessment.v1.AttemptService.ListMyOperations:input_type -> stoa.assessment.v1.ListMyOperationsRequest
+	21, // 56: stoa.assessment.v1.AttemptService.SubmitAttempt:input_type -> stoa.assessment.v1.SubmitAttemptRequest
+	22, // 57: stoa.assessment.v1.AttemptService.GetReceipt:input_type -> stoa.assessment.v1.GetReceiptRequest
+	23, // 58: stoa.assessment.v1.AttemptService.ListReceiptKeys:input_type -> stoa.assessment.v1.ListReceiptKeysRequest
+	25, // 59: stoa.assessment.v1.AttemptService.PauseAttempt:input_type -> stoa.assessment.v1.PauseAttemptRequest
+	26, // 60: stoa.assessment.v1.AttemptService.ResumeAttempt:input_type -> stoa.assessment.v1.ResumeAttemptRequest
+	27, // 61: stoa.assessment.v1.AttemptService.ListAttemptStates:input_type -> stoa.assessment.v1.ListAttemptStatesRequest
+	34, // 62: stoa.assessment.v1.AttemptService.ListAttempts:input_type -> stoa.assessment.v1.ListAttemptsRequest
+	36, // 63: stoa.assessment.v1.AttemptService.GetAttemptForMarking:input_type -> stoa.assessment.v1.GetAttemptForMarkingRequest
+	19, // 64: stoa.assessment.v1.AttemptService.ListOperations:input_type -> stoa.assessment.v1.ListOperationsRequest
+	37, // 65: stoa.assessment.v1.AttemptService.AcceptLateAnswers:input_type -> stoa.assessment.v1.AcceptLateAnswersRequest
+	38, // 66: stoa.assessment.v1.AttemptService.CloseAttempt:input_type -> stoa.assessment.v1.CloseAttemptRequest
+	0,  // 67: stoa.assessment.v1.AttemptService.StartAttempt:output_type -> stoa.assessment.v1.Attempt
+	0,  // 68: stoa.assessment.v1.AttemptService.GetAttempt:output_type -> stoa.assessment.v1.Attempt
+	17, // 69: stoa.assessment.v1.AttemptService.ListMyAttempts:output_type -> stoa.assessment.v1.ListMyAttemptsResponse
+	8,  // 70: stoa.assessment.v1.AttemptService.AppendAnswers:output_type -> stoa.assessment.v1.AppendAnswersResponse
+	20, // 71: stoa.assessment.v1.AttemptService.ListMyOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
+	12, // 72: stoa.assessment.v1.AttemptService.SubmitAttempt:output_type -> stoa.assessment.v1.Receipt
+	12, // 73: stoa.assessment.v1.AttemptService.GetReceipt:output_type -> stoa.assessment.v1.Receipt
+	24, // 74: stoa.assessment.v1.AttemptService.ListReceiptKeys:output_type -> stoa.assessment.v1.ListReceiptKeysResponse
+	0,  // 75: stoa.assessment.v1.AttemptService.PauseAttempt:output_type -> stoa.assessment.v1.Attempt
+	0,  // 76: stoa.assessment.v1.AttemptService.ResumeAttempt:output_type -> stoa.assessment.v1.Attempt
+	29, // 77: stoa.assessment.v1.AttemptService.ListAttemptStates:output_type -> stoa.assessment.v1.ListAttemptStatesResponse
+	35, // 78: stoa.assessment.v1.AttemptService.ListAttempts:output_type -> stoa.assessment.v1.ListAttemptsResponse
+	0,  // 79: stoa.assessment.v1.AttemptService.GetAttemptForMarking:output_type -> stoa.assessment.v1.Attempt
+	20, // 80: stoa.assessment.v1.AttemptService.ListOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
+	12, // 81: stoa.assessment.v1.AttemptService.AcceptLateAnswers:output_type -> stoa.assessment.v1.Receipt
+	12, // 82: stoa.assessment.v1.AttemptService.CloseAttempt:output_type -> stoa.assessment.v1.Receipt
+	67, // [67:83] is the sub-list for method output_type
+	51, // [51:67] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_attempts_proto_init() }
@@ -3443,13 +3740,18 @@ func file_internal_service_assessment_assessmentpb_attempts_proto_init() {
 		return
 	}
 	file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[0].OneofWrappers = []any{}
+	file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[32].OneofWrappers = []any{
+		(*ServerFrame_Appended)(nil),
+		(*ServerFrame_Error)(nil),
+		(*ServerFrame_State)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc), len(file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1698,8 +1698,8 @@ type GetQuizVersionRequest struct {
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
 	// The quiz.
 	QuizId string `protobuf:"bytes,2,opt,name=quiz_id,json=quizId,proto3" json:"quiz_id,omitempty"`
-	// Its number.
-	Version       int32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// Its number, from 1.
+	Number        string `protobuf:"bytes,3,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1748,11 +1748,11 @@ func (x *GetQuizVersionRequest) GetQuizId() string {
 	return ""
 }
 
-func (x *GetQuizVersionRequest) GetVersion() int32 {
+func (x *GetQuizVersionRequest) GetNumber() string {
 	if x != nil {
-		return x.Version
+		return x.Number
 	}
-	return 0
+	return ""
 }
 
 // Names a quiz to copy.
@@ -2046,12 +2046,12 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\x18ListQuizVersionsResponse\x125\n" +
 	"\x05items\x18\x01 \x03(\v2\x1f.stoa.assessment.v1.QuizVersionR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor\"\x86\x01\n" +
+	"nextCursor\"\x95\x01\n" +
 	"\x15GetQuizVersionRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12!\n" +
-	"\aquiz_id\x18\x02 \x01(\tB\b\xb2\xd4\x18\x04quizR\x06quizId\x12!\n" +
-	"\aversion\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aversion\"\xab\x01\n" +
+	"\aquiz_id\x18\x02 \x01(\tB\b\xb2\xd4\x18\x04quizR\x06quizId\x120\n" +
+	"\x06number\x18\x03 \x01(\tB\x18\xbaH\x15r\x132\x11^[1-9][0-9]{0,8}$R\x06number\"\xab\x01\n" +
 	"\x0fCopyQuizRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12!\n" +
@@ -2063,7 +2063,7 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\bQuizCopy\x12,\n" +
 	"\x04quiz\x18\x01 \x01(\v2\x18.stoa.assessment.v1.QuizR\x04quiz\x12)\n" +
 	"\x10copied_questions\x18\x02 \x01(\x05R\x0fcopiedQuestions\x12\x19\n" +
-	"\bleft_out\x18\x03 \x01(\x05R\aleftOut2\xd2\v\n" +
+	"\bleft_out\x18\x03 \x01(\x05R\aleftOut2\xd1\v\n" +
 	"\vQuizService\x12\x90\x01\n" +
 	"\n" +
 	"CreateQuiz\x12%.stoa.assessment.v1.CreateQuizRequest\x1a\x18.stoa.assessment.v1.Quiz\"A\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/courses/{course_id}/quizzes\x12\x9e\x01\n" +
@@ -2074,8 +2074,8 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\vPublishQuiz\x12&.stoa.assessment.v1.PublishQuizRequest\x1a\x18.stoa.assessment.v1.Quiz\"S\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x026:\x01*\"1/v1/courses/{course_id}/quizzes/{quiz_id}/publish\x12\x95\x01\n" +
 	"\n" +
 	"DeleteQuiz\x12%.stoa.assessment.v1.DeleteQuizRequest\x1a\x16.google.protobuf.Empty\"H\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02+*)/v1/courses/{course_id}/quizzes/{quiz_id}\x12\xc0\x01\n" +
-	"\x10ListQuizVersions\x12+.stoa.assessment.v1.ListQuizVersionsRequest\x1a,.stoa.assessment.v1.ListQuizVersionsResponse\"Q\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x024\x122/v1/courses/{course_id}/quizzes/{quiz_id}/versions\x12\xb9\x01\n" +
-	"\x0eGetQuizVersion\x12).stoa.assessment.v1.GetQuizVersionRequest\x1a\x1f.stoa.assessment.v1.QuizVersion\"[\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02>\x12</v1/courses/{course_id}/quizzes/{quiz_id}/versions/{version}\x12\x9f\x01\n" +
+	"\x10ListQuizVersions\x12+.stoa.assessment.v1.ListQuizVersionsRequest\x1a,.stoa.assessment.v1.ListQuizVersionsResponse\"Q\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x024\x122/v1/courses/{course_id}/quizzes/{quiz_id}/versions\x12\xb8\x01\n" +
+	"\x0eGetQuizVersion\x12).stoa.assessment.v1.GetQuizVersionRequest\x1a\x1f.stoa.assessment.v1.QuizVersion\"Z\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02=\x12;/v1/courses/{course_id}/quizzes/{quiz_id}/versions/{number}\x12\x9f\x01\n" +
 	"\bCopyQuiz\x12#.stoa.assessment.v1.CopyQuizRequest\x1a\x1c.stoa.assessment.v1.QuizCopy\"P\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x023:\x01*\"./v1/courses/{course_id}/quizzes/{quiz_id}/copyBCZAgithub.com/stoa-lms/stoa/internal/service/assessment/assessmentpbb\x06proto3"
 
 var (

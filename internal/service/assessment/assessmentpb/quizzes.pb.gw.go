@@ -456,13 +456,13 @@ func request_QuizService_GetQuizVersion_0(ctx context.Context, marshaler runtime
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "quiz_id", err)
 	}
-	val, ok = pathParams["version"]
+	val, ok = pathParams["number"]
 	if !ok {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "version")
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "number")
 	}
-	protoReq.Version, err = runtime.Int32(val)
+	protoReq.Number, err = runtime.String(val)
 	if err != nil {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "version", err)
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "number", err)
 	}
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
@@ -493,13 +493,13 @@ func local_request_QuizService_GetQuizVersion_0(ctx context.Context, marshaler r
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "quiz_id", err)
 	}
-	val, ok = pathParams["version"]
+	val, ok = pathParams["number"]
 	if !ok {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "version")
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "number")
 	}
-	protoReq.Version, err = runtime.Int32(val)
+	protoReq.Number, err = runtime.String(val)
 	if err != nil {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "version", err)
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "number", err)
 	}
 	msg, err := server.GetQuizVersion(ctx, &protoReq)
 	return msg, metadata, err
@@ -718,7 +718,7 @@ func RegisterQuizServiceHandlerServer(ctx context.Context, mux *runtime.ServeMux
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/stoa.assessment.v1.QuizService/GetQuizVersion", runtime.WithHTTPPathPattern("/v1/courses/{course_id}/quizzes/{quiz_id}/versions/{version}"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/stoa.assessment.v1.QuizService/GetQuizVersion", runtime.WithHTTPPathPattern("/v1/courses/{course_id}/quizzes/{quiz_id}/versions/{number}"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -915,7 +915,7 @@ func RegisterQuizServiceHandlerClient(ctx context.Context, mux *runtime.ServeMux
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/stoa.assessment.v1.QuizService/GetQuizVersion", runtime.WithHTTPPathPattern("/v1/courses/{course_id}/quizzes/{quiz_id}/versions/{version}"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/stoa.assessment.v1.QuizService/GetQuizVersion", runtime.WithHTTPPathPattern("/v1/courses/{course_id}/quizzes/{quiz_id}/versions/{number}"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -956,7 +956,7 @@ var (
 	pattern_QuizService_PublishQuiz_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4, 2, 5}, []string{"v1", "courses", "course_id", "quizzes", "quiz_id", "publish"}, ""))
 	pattern_QuizService_DeleteQuiz_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4}, []string{"v1", "courses", "course_id", "quizzes", "quiz_id"}, ""))
 	pattern_QuizService_ListQuizVersions_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4, 2, 5}, []string{"v1", "courses", "course_id", "quizzes", "quiz_id", "versions"}, ""))
-	pattern_QuizService_GetQuizVersion_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4, 2, 5, 1, 0, 4, 1, 5, 6}, []string{"v1", "courses", "course_id", "quizzes", "quiz_id", "versions", "version"}, ""))
+	pattern_QuizService_GetQuizVersion_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4, 2, 5, 1, 0, 4, 1, 5, 6}, []string{"v1", "courses", "course_id", "quizzes", "quiz_id", "versions", "number"}, ""))
 	pattern_QuizService_CopyQuiz_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4, 2, 5}, []string{"v1", "courses", "course_id", "quizzes", "quiz_id", "copy"}, ""))
 )
 

@@ -58,11 +58,13 @@ type CoursesServiceClient interface {
 	// (412) without it where somebody else has changed the same within the last hour
 	// or the course requires it, course.archived (409), media.not_found and
 	// media.not_image (400) for the cover, media.wrong_kind (400) for the promotional
-	// video, time_zone.unknown, release.invalid and grading.invalid (400).
+	// video, time_zone.unknown, release.invalid and grading.invalid (400), release.closed
+	// (400) for a rule by which courses would wait for each other.
 	UpdateCourse(ctx context.Context, in *UpdateCourseRequest, opts ...grpc.CallOption) (*Course, error)
 	// Makes the draft the version that learners see, as one step. Where it would
 	// take something from learners (C4) it asks first: see PreviewPublication.
-	// Errors: course.no_lessons and course.too_large (400), course.archived (409),
+	// Errors: course.no_lessons and course.too_large (400), release.closed (400) where
+	// courses would wait for each other, course.archived (409),
 	// course.review_required (409), etag.stale (412), publication.touches_learners
 	// (412) with the token in the hint of accept_impact, publication.not_measured (503) where
 	// that can't be measured.
@@ -292,11 +294,13 @@ type CoursesServiceServer interface {
 	// (412) without it where somebody else has changed the same within the last hour
 	// or the course requires it, course.archived (409), media.not_found and
 	// media.not_image (400) for the cover, media.wrong_kind (400) for the promotional
-	// video, time_zone.unknown, release.invalid and grading.invalid (400).
+	// video, time_zone.unknown, release.invalid and grading.invalid (400), release.closed
+	// (400) for a rule by which courses would wait for each other.
 	UpdateCourse(context.Context, *UpdateCourseRequest) (*Course, error)
 	// Makes the draft the version that learners see, as one step. Where it would
 	// take something from learners (C4) it asks first: see PreviewPublication.
-	// Errors: course.no_lessons and course.too_large (400), course.archived (409),
+	// Errors: course.no_lessons and course.too_large (400), release.closed (400) where
+	// courses would wait for each other, course.archived (409),
 	// course.review_required (409), etag.stale (412), publication.touches_learners
 	// (412) with the token in the hint of accept_impact, publication.not_measured (503) where
 	// that can't be measured.

@@ -1986,7 +1986,8 @@ type ImpactItem struct {
 	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
 	// Its title as it is published.
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
-	// "removed" or "closed".
+	// "removed", "closed" by rules, or "rescheduled", so that it is not available any
+	// more now, or can't be handed in.
 	Change string `protobuf:"bytes,3,opt,name=change,proto3" json:"change,omitempty"`
 	// How many learners had it.
 	Learners int32 `protobuf:"varint,4,opt,name=learners,proto3" json:"learners,omitempty"`

@@ -67,7 +67,8 @@ type VersionServiceClient interface {
 	// Publishes again what a version was, as a new version, and makes the draft the
 	// same. What the draft had besides stays among the versions of its items.
 	// Errors: version.not_found (404), course.unpublished_changes (409) where the
-	// draft has changes and discard_draft is not set, course.archived (409),
+	// draft has changes and discard_draft is not set, release.closed (400) where
+	// courses would wait for each other, course.archived (409),
 	// course.review_required (409), etag.stale (412), publication.touches_learners
 	// (412) with the token in the hint of accept_impact, publication.not_measured (503) where
 	// that can't be measured.
@@ -249,7 +250,8 @@ type VersionServiceServer interface {
 	// Publishes again what a version was, as a new version, and makes the draft the
 	// same. What the draft had besides stays among the versions of its items.
 	// Errors: version.not_found (404), course.unpublished_changes (409) where the
-	// draft has changes and discard_draft is not set, course.archived (409),
+	// draft has changes and discard_draft is not set, release.closed (400) where
+	// courses would wait for each other, course.archived (409),
 	// course.review_required (409), etag.stale (412), publication.touches_learners
 	// (412) with the token in the hint of accept_impact, publication.not_measured (503) where
 	// that can't be measured.

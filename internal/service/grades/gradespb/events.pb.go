@@ -44,7 +44,9 @@ type GradePosted struct {
 	// Grows with each change for the same item and account.
 	Version int64 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
 	// When.
-	ChangedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
+	ChangedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
+	// What the item is called.
+	Title         string `protobuf:"bytes,8,opt,name=title,proto3" json:"title,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -126,6 +128,13 @@ func (x *GradePosted) GetChangedAt() *timestamppb.Timestamp {
 		return x.ChangedAt
 	}
 	return nil
+}
+
+func (x *GradePosted) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
 }
 
 // What somebody may see of their total in a course has changed. It is made of posted
@@ -231,10 +240,11 @@ type PostingChanged struct {
 	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
 	// How grades of it are posted: "automatic" (as soon as they are whole) or "manual".
 	Policy string `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
-	// For whom it changed, at most 1,000; for everybody when empty.
+	// For whom it changed, at most 1,000. Where empty, for all who were never named: the
+	// policy is another.
 	AccountIds []string `protobuf:"bytes,4,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
-	// Whether they may see them. For everybody under a manual policy: whether those
-	// that there are now may.
+	// Whether they may see them. For those who were never named it is whether grades that
+	// come are posted by themselves.
 	Posted bool `protobuf:"varint,5,opt,name=posted,proto3" json:"posted,omitempty"`
 	// Grows with each change for the same item.
 	Version       int64 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
@@ -318,7 +328,7 @@ var File_internal_service_grades_gradespb_events_proto protoreflect.FileDescript
 
 const file_internal_service_grades_gradespb_events_proto_rawDesc = "" +
 	"\n" +
-	"-internal/service/grades/gradespb/events.proto\x12\x0estoa.grades.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\x82\x02\n" +
+	"-internal/service/grades/gradespb/events.proto\x12\x0estoa.grades.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\x98\x02\n" +
 	"\vGradePosted\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x17\n" +
@@ -329,7 +339,8 @@ const file_internal_service_grades_gradespb_events_proto_rawDesc = "" +
 	"\x06passed\x18\x05 \x01(\bR\x06passed\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\x03R\aversion\x129\n" +
 	"\n" +
-	"changed_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\"\xcd\x01\n" +
+	"changed_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\x12\x14\n" +
+	"\x05title\x18\b \x01(\tR\x05title\"\xcd\x01\n" +
 	"\x12CourseGradeChanged\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +

@@ -27,6 +27,189 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Asks by when what is due.
+type ListDueDatesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// For whom, 1 to 200.
+	AccountIds []string `protobuf:"bytes,2,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
+	// next_cursor of the page before.
+	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDueDatesRequest) Reset() {
+	*x = ListDueDatesRequest{}
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDueDatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDueDatesRequest) ProtoMessage() {}
+
+func (x *ListDueDatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDueDatesRequest.ProtoReflect.Descriptor instead.
+func (*ListDueDatesRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ListDueDatesRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ListDueDatesRequest) GetAccountIds() []string {
+	if x != nil {
+		return x.AccountIds
+	}
+	return nil
+}
+
+func (x *ListDueDatesRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+// By when what is due.
+type ListDueDatesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What has a due date.
+	Items []*DueDate `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// For the next page; empty on the last one.
+	NextCursor    string `protobuf:"bytes,2,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDueDatesResponse) Reset() {
+	*x = ListDueDatesResponse{}
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDueDatesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDueDatesResponse) ProtoMessage() {}
+
+func (x *ListDueDatesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDueDatesResponse.ProtoReflect.Descriptor instead.
+func (*ListDueDatesResponse) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ListDueDatesResponse) GetItems() []*DueDate {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *ListDueDatesResponse) GetNextCursor() string {
+	if x != nil {
+		return x.NextCursor
+	}
+	return ""
+}
+
+// By when an item is due for somebody.
+type DueDate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// The item.
+	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// When.
+	Due           *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=due,proto3" json:"due,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DueDate) Reset() {
+	*x = DueDate{}
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DueDate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DueDate) ProtoMessage() {}
+
+func (x *DueDate) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DueDate.ProtoReflect.Descriptor instead.
+func (*DueDate) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DueDate) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *DueDate) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *DueDate) GetDue() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Due
+	}
+	return nil
+}
+
 // What to say of one moment.
 type MomentOverride struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -43,7 +226,7 @@ type MomentOverride struct {
 
 func (x *MomentOverride) Reset() {
 	*x = MomentOverride{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[0]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -55,7 +238,7 @@ func (x *MomentOverride) String() string {
 func (*MomentOverride) ProtoMessage() {}
 
 func (x *MomentOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[0]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -68,7 +251,7 @@ func (x *MomentOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MomentOverride.ProtoReflect.Descriptor instead.
 func (*MomentOverride) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{0}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *MomentOverride) GetTo() isMomentOverride_To {
@@ -123,7 +306,7 @@ type NoBound struct {
 
 func (x *NoBound) Reset() {
 	*x = NoBound{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[1]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -135,7 +318,7 @@ func (x *NoBound) String() string {
 func (*NoBound) ProtoMessage() {}
 
 func (x *NoBound) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[1]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -148,7 +331,7 @@ func (x *NoBound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoBound.ProtoReflect.Descriptor instead.
 func (*NoBound) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{1}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{4}
 }
 
 // When an item can be worked on for some, instead of what holds for all.
@@ -178,7 +361,7 @@ type DeadlineOverride struct {
 
 func (x *DeadlineOverride) Reset() {
 	*x = DeadlineOverride{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[2]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -190,7 +373,7 @@ func (x *DeadlineOverride) String() string {
 func (*DeadlineOverride) ProtoMessage() {}
 
 func (x *DeadlineOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[2]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -203,7 +386,7 @@ func (x *DeadlineOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadlineOverride.ProtoReflect.Descriptor instead.
 func (*DeadlineOverride) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{2}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DeadlineOverride) GetCourseId() string {
@@ -290,7 +473,7 @@ type SetDeadlineOverrideRequest struct {
 
 func (x *SetDeadlineOverrideRequest) Reset() {
 	*x = SetDeadlineOverrideRequest{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[3]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -302,7 +485,7 @@ func (x *SetDeadlineOverrideRequest) String() string {
 func (*SetDeadlineOverrideRequest) ProtoMessage() {}
 
 func (x *SetDeadlineOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[3]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -315,7 +498,7 @@ func (x *SetDeadlineOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDeadlineOverrideRequest.ProtoReflect.Descriptor instead.
 func (*SetDeadlineOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SetDeadlineOverrideRequest) GetCourseId() string {
@@ -381,7 +564,7 @@ type SetDeadlineOverridesRequest struct {
 
 func (x *SetDeadlineOverridesRequest) Reset() {
 	*x = SetDeadlineOverridesRequest{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[4]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +576,7 @@ func (x *SetDeadlineOverridesRequest) String() string {
 func (*SetDeadlineOverridesRequest) ProtoMessage() {}
 
 func (x *SetDeadlineOverridesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[4]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +589,7 @@ func (x *SetDeadlineOverridesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDeadlineOverridesRequest.ProtoReflect.Descriptor instead.
 func (*SetDeadlineOverridesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SetDeadlineOverridesRequest) GetCourseId() string {
@@ -462,7 +645,7 @@ type SetDeadlineOverridesResponse struct {
 
 func (x *SetDeadlineOverridesResponse) Reset() {
 	*x = SetDeadlineOverridesResponse{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[5]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +657,7 @@ func (x *SetDeadlineOverridesResponse) String() string {
 func (*SetDeadlineOverridesResponse) ProtoMessage() {}
 
 func (x *SetDeadlineOverridesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[5]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +670,7 @@ func (x *SetDeadlineOverridesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDeadlineOverridesResponse.ProtoReflect.Descriptor instead.
 func (*SetDeadlineOverridesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SetDeadlineOverridesResponse) GetOverrides() int32 {
@@ -512,7 +695,7 @@ type DeleteDeadlineOverrideRequest struct {
 
 func (x *DeleteDeadlineOverrideRequest) Reset() {
 	*x = DeleteDeadlineOverrideRequest{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[6]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -524,7 +707,7 @@ func (x *DeleteDeadlineOverrideRequest) String() string {
 func (*DeleteDeadlineOverrideRequest) ProtoMessage() {}
 
 func (x *DeleteDeadlineOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[6]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -537,7 +720,7 @@ func (x *DeleteDeadlineOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeadlineOverrideRequest.ProtoReflect.Descriptor instead.
 func (*DeleteDeadlineOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DeleteDeadlineOverrideRequest) GetCourseId() string {
@@ -580,7 +763,7 @@ type ListDeadlineOverridesRequest struct {
 
 func (x *ListDeadlineOverridesRequest) Reset() {
 	*x = ListDeadlineOverridesRequest{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[7]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +775,7 @@ func (x *ListDeadlineOverridesRequest) String() string {
 func (*ListDeadlineOverridesRequest) ProtoMessage() {}
 
 func (x *ListDeadlineOverridesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[7]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +788,7 @@ func (x *ListDeadlineOverridesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadlineOverridesRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadlineOverridesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{7}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListDeadlineOverridesRequest) GetCourseId() string {
@@ -656,7 +839,7 @@ type ListDeadlineOverridesResponse struct {
 
 func (x *ListDeadlineOverridesResponse) Reset() {
 	*x = ListDeadlineOverridesResponse{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[8]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +851,7 @@ func (x *ListDeadlineOverridesResponse) String() string {
 func (*ListDeadlineOverridesResponse) ProtoMessage() {}
 
 func (x *ListDeadlineOverridesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[8]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +864,7 @@ func (x *ListDeadlineOverridesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadlineOverridesResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadlineOverridesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{8}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListDeadlineOverridesResponse) GetItems() []*DeadlineOverride {
@@ -713,7 +896,7 @@ type ListMyDeadlinesRequest struct {
 
 func (x *ListMyDeadlinesRequest) Reset() {
 	*x = ListMyDeadlinesRequest{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[9]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +908,7 @@ func (x *ListMyDeadlinesRequest) String() string {
 func (*ListMyDeadlinesRequest) ProtoMessage() {}
 
 func (x *ListMyDeadlinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[9]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +921,7 @@ func (x *ListMyDeadlinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMyDeadlinesRequest.ProtoReflect.Descriptor instead.
 func (*ListMyDeadlinesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{9}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListMyDeadlinesRequest) GetFrom() string {
@@ -775,7 +958,7 @@ type ListMyDeadlinesResponse struct {
 
 func (x *ListMyDeadlinesResponse) Reset() {
 	*x = ListMyDeadlinesResponse{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[10]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -787,7 +970,7 @@ func (x *ListMyDeadlinesResponse) String() string {
 func (*ListMyDeadlinesResponse) ProtoMessage() {}
 
 func (x *ListMyDeadlinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[10]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -800,7 +983,7 @@ func (x *ListMyDeadlinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMyDeadlinesResponse.ProtoReflect.Descriptor instead.
 func (*ListMyDeadlinesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{10}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListMyDeadlinesResponse) GetItems() []*Deadline {
@@ -836,7 +1019,7 @@ type ListDeadlinesRequest struct {
 
 func (x *ListDeadlinesRequest) Reset() {
 	*x = ListDeadlinesRequest{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[11]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +1031,7 @@ func (x *ListDeadlinesRequest) String() string {
 func (*ListDeadlinesRequest) ProtoMessage() {}
 
 func (x *ListDeadlinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[11]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +1044,7 @@ func (x *ListDeadlinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadlinesRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadlinesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{11}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListDeadlinesRequest) GetCourseId() string {
@@ -912,7 +1095,7 @@ type ListDeadlinesResponse struct {
 
 func (x *ListDeadlinesResponse) Reset() {
 	*x = ListDeadlinesResponse{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[12]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1107,7 @@ func (x *ListDeadlinesResponse) String() string {
 func (*ListDeadlinesResponse) ProtoMessage() {}
 
 func (x *ListDeadlinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[12]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1120,7 @@ func (x *ListDeadlinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadlinesResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadlinesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{12}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListDeadlinesResponse) GetItems() []*Deadline {
@@ -985,7 +1168,7 @@ type Deadline struct {
 
 func (x *Deadline) Reset() {
 	*x = Deadline{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[13]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1180,7 @@ func (x *Deadline) String() string {
 func (*Deadline) ProtoMessage() {}
 
 func (x *Deadline) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[13]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1193,7 @@ func (x *Deadline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deadline.ProtoReflect.Descriptor instead.
 func (*Deadline) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{13}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Deadline) GetCourseId() string {
@@ -1109,7 +1292,7 @@ type EffectiveMoment struct {
 
 func (x *EffectiveMoment) Reset() {
 	*x = EffectiveMoment{}
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[14]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1304,7 @@ func (x *EffectiveMoment) String() string {
 func (*EffectiveMoment) ProtoMessage() {}
 
 func (x *EffectiveMoment) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[14]
+	mi := &file_internal_service_learning_learningpb_deadlines_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1317,7 @@ func (x *EffectiveMoment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EffectiveMoment.ProtoReflect.Descriptor instead.
 func (*EffectiveMoment) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{14}
+	return file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EffectiveMoment) GetAt() *timestamppb.Timestamp {
@@ -1169,7 +1352,22 @@ var File_internal_service_learning_learningpb_deadlines_proto protoreflect.FileD
 
 const file_internal_service_learning_learningpb_deadlines_proto_rawDesc = "" +
 	"\n" +
-	"4internal/service/learning/learningpb/deadlines.proto\x12\x10stoa.learning.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\"\x81\x01\n" +
+	"4internal/service/learning/learningpb/deadlines.proto\x12\x10stoa.learning.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\"\x99\x01\n" +
+	"\x13ListDueDatesRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x127\n" +
+	"\vaccount_ids\x18\x02 \x03(\tB\x16\xbaH\b\x92\x01\x05\b\x01\x10\xc8\x01\xb2\xd4\x18\aaccountR\n" +
+	"accountIds\x12 \n" +
+	"\x06cursor\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x90\x03R\x06cursor\"h\n" +
+	"\x14ListDueDatesResponse\x12/\n" +
+	"\x05items\x18\x01 \x03(\v2\x19.stoa.learning.v1.DueDateR\x05items\x12\x1f\n" +
+	"\vnext_cursor\x18\x02 \x01(\tR\n" +
+	"nextCursor\"|\n" +
+	"\aDueDate\x12*\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x17\n" +
+	"\aitem_id\x18\x02 \x01(\tR\x06itemId\x12,\n" +
+	"\x03due\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03due\"\x81\x01\n" +
 	"\x0eMomentOverride\x121\n" +
 	"\x06moment\x18\x01 \x01(\v2\x17.stoa.release.v1.MomentH\x00R\x06moment\x12/\n" +
 	"\x04none\x18\x02 \x01(\v2\x19.stoa.learning.v1.NoBoundH\x00R\x04noneB\v\n" +
@@ -1262,14 +1460,15 @@ const file_internal_service_learning_learningpb_deadlines_proto_rawDesc = "" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x1b\n" +
 	"\tsource_id\x18\x03 \x01(\tR\bsourceId\x12\x1d\n" +
 	"\n" +
-	"extra_days\x18\x04 \x01(\x05R\textraDays2\xf5\b\n" +
+	"extra_days\x18\x04 \x01(\x05R\textraDays2\xdc\t\n" +
 	"\x0fDeadlineService\x12\xd3\x01\n" +
 	"\x13SetDeadlineOverride\x12,.stoa.learning.v1.SetDeadlineOverrideRequest\x1a\".stoa.learning.v1.DeadlineOverride\"j\xaa\xd4\x18\x15\b\x04\x12\x11deadline.override\x82\xd3\xe4\x93\x02K:\x01*\x1aF/v1/courses/{course_id}/items/{item_id}/deadline-overrides/{target_id}\x12\xc5\x01\n" +
 	"\x14SetDeadlineOverrides\x12-.stoa.learning.v1.SetDeadlineOverridesRequest\x1a..stoa.learning.v1.SetDeadlineOverridesResponse\"N\xaa\xd4\x18\x15\b\x04\x12\x11deadline.override\x82\xd3\xe4\x93\x02/:\x01*\"*/v1/courses/{course_id}/deadline-overrides\x12\xca\x01\n" +
 	"\x16DeleteDeadlineOverride\x12/.stoa.learning.v1.DeleteDeadlineOverrideRequest\x1a\x16.google.protobuf.Empty\"g\xaa\xd4\x18\x15\b\x04\x12\x11deadline.override\x82\xd3\xe4\x93\x02H*F/v1/courses/{course_id}/items/{item_id}/deadline-overrides/{target_id}\x12\xc1\x01\n" +
 	"\x15ListDeadlineOverrides\x12..stoa.learning.v1.ListDeadlineOverridesRequest\x1a/.stoa.learning.v1.ListDeadlineOverridesResponse\"G\xaa\xd4\x18\x11\b\x04\x12\rprogress.list\x82\xd3\xe4\x93\x02,\x12*/v1/courses/{course_id}/deadline-overrides\x12\x8f\x01\n" +
 	"\x0fListMyDeadlines\x12(.stoa.learning.v1.ListMyDeadlinesRequest\x1a).stoa.learning.v1.ListMyDeadlinesResponse\"'\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/me/deadlines\x12\xa0\x01\n" +
-	"\rListDeadlines\x12&.stoa.learning.v1.ListDeadlinesRequest\x1a'.stoa.learning.v1.ListDeadlinesResponse\">\xaa\xd4\x18\x11\b\x04\x12\rprogress.list\x82\xd3\xe4\x93\x02#\x12!/v1/courses/{course_id}/deadlinesB?Z=github.com/stoa-lms/stoa/internal/service/learning/learningpbb\x06proto3"
+	"\rListDeadlines\x12&.stoa.learning.v1.ListDeadlinesRequest\x1a'.stoa.learning.v1.ListDeadlinesResponse\">\xaa\xd4\x18\x11\b\x04\x12\rprogress.list\x82\xd3\xe4\x93\x02#\x12!/v1/courses/{course_id}/deadlines\x12e\n" +
+	"\fListDueDates\x12%.stoa.learning.v1.ListDueDatesRequest\x1a&.stoa.learning.v1.ListDueDatesResponse\"\x06\xaa\xd4\x18\x02\b\x05B?Z=github.com/stoa-lms/stoa/internal/service/learning/learningpbb\x06proto3"
 
 var (
 	file_internal_service_learning_learningpb_deadlines_proto_rawDescOnce sync.Once
@@ -1283,65 +1482,72 @@ func file_internal_service_learning_learningpb_deadlines_proto_rawDescGZIP() []b
 	return file_internal_service_learning_learningpb_deadlines_proto_rawDescData
 }
 
-var file_internal_service_learning_learningpb_deadlines_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_internal_service_learning_learningpb_deadlines_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_internal_service_learning_learningpb_deadlines_proto_goTypes = []any{
-	(*MomentOverride)(nil),                // 0: stoa.learning.v1.MomentOverride
-	(*NoBound)(nil),                       // 1: stoa.learning.v1.NoBound
-	(*DeadlineOverride)(nil),              // 2: stoa.learning.v1.DeadlineOverride
-	(*SetDeadlineOverrideRequest)(nil),    // 3: stoa.learning.v1.SetDeadlineOverrideRequest
-	(*SetDeadlineOverridesRequest)(nil),   // 4: stoa.learning.v1.SetDeadlineOverridesRequest
-	(*SetDeadlineOverridesResponse)(nil),  // 5: stoa.learning.v1.SetDeadlineOverridesResponse
-	(*DeleteDeadlineOverrideRequest)(nil), // 6: stoa.learning.v1.DeleteDeadlineOverrideRequest
-	(*ListDeadlineOverridesRequest)(nil),  // 7: stoa.learning.v1.ListDeadlineOverridesRequest
-	(*ListDeadlineOverridesResponse)(nil), // 8: stoa.learning.v1.ListDeadlineOverridesResponse
-	(*ListMyDeadlinesRequest)(nil),        // 9: stoa.learning.v1.ListMyDeadlinesRequest
-	(*ListMyDeadlinesResponse)(nil),       // 10: stoa.learning.v1.ListMyDeadlinesResponse
-	(*ListDeadlinesRequest)(nil),          // 11: stoa.learning.v1.ListDeadlinesRequest
-	(*ListDeadlinesResponse)(nil),         // 12: stoa.learning.v1.ListDeadlinesResponse
-	(*Deadline)(nil),                      // 13: stoa.learning.v1.Deadline
-	(*EffectiveMoment)(nil),               // 14: stoa.learning.v1.EffectiveMoment
-	(*releasepb.Moment)(nil),              // 15: stoa.release.v1.Moment
-	(*timestamppb.Timestamp)(nil),         // 16: google.protobuf.Timestamp
-	(*emptypb.Empty)(nil),                 // 17: google.protobuf.Empty
+	(*ListDueDatesRequest)(nil),           // 0: stoa.learning.v1.ListDueDatesRequest
+	(*ListDueDatesResponse)(nil),          // 1: stoa.learning.v1.ListDueDatesResponse
+	(*DueDate)(nil),                       // 2: stoa.learning.v1.DueDate
+	(*MomentOverride)(nil),                // 3: stoa.learning.v1.MomentOverride
+	(*NoBound)(nil),                       // 4: stoa.learning.v1.NoBound
+	(*DeadlineOverride)(nil),              // 5: stoa.learning.v1.DeadlineOverride
+	(*SetDeadlineOverrideRequest)(nil),    // 6: stoa.learning.v1.SetDeadlineOverrideRequest
+	(*SetDeadlineOverridesRequest)(nil),   // 7: stoa.learning.v1.SetDeadlineOverridesRequest
+	(*SetDeadlineOverridesResponse)(nil),  // 8: stoa.learning.v1.SetDeadlineOverridesResponse
+	(*DeleteDeadlineOverrideRequest)(nil), // 9: stoa.learning.v1.DeleteDeadlineOverrideRequest
+	(*ListDeadlineOverridesRequest)(nil),  // 10: stoa.learning.v1.ListDeadlineOverridesRequest
+	(*ListDeadlineOverridesResponse)(nil), // 11: stoa.learning.v1.ListDeadlineOverridesResponse
+	(*ListMyDeadlinesRequest)(nil),        // 12: stoa.learning.v1.ListMyDeadlinesRequest
+	(*ListMyDeadlinesResponse)(nil),       // 13: stoa.learning.v1.ListMyDeadlinesResponse
+	(*ListDeadlinesRequest)(nil),          // 14: stoa.learning.v1.ListDeadlinesRequest
+	(*ListDeadlinesResponse)(nil),         // 15: stoa.learning.v1.ListDeadlinesResponse
+	(*Deadline)(nil),                      // 16: stoa.learning.v1.Deadline
+	(*EffectiveMoment)(nil),               // 17: stoa.learning.v1.EffectiveMoment
+	(*timestamppb.Timestamp)(nil),         // 18: google.protobuf.Timestamp
+	(*releasepb.Moment)(nil),              // 19: stoa.release.v1.Moment
+	(*emptypb.Empty)(nil),                 // 20: google.protobuf.Empty
 }
 var file_internal_service_learning_learningpb_deadlines_proto_depIdxs = []int32{
-	15, // 0: stoa.learning.v1.MomentOverride.moment:type_name -> stoa.release.v1.Moment
-	1,  // 1: stoa.learning.v1.MomentOverride.none:type_name -> stoa.learning.v1.NoBound
-	0,  // 2: stoa.learning.v1.DeadlineOverride.available_from:type_name -> stoa.learning.v1.MomentOverride
-	0,  // 3: stoa.learning.v1.DeadlineOverride.due:type_name -> stoa.learning.v1.MomentOverride
-	0,  // 4: stoa.learning.v1.DeadlineOverride.until:type_name -> stoa.learning.v1.MomentOverride
-	16, // 5: stoa.learning.v1.DeadlineOverride.set_at:type_name -> google.protobuf.Timestamp
-	0,  // 6: stoa.learning.v1.SetDeadlineOverrideRequest.available_from:type_name -> stoa.learning.v1.MomentOverride
-	0,  // 7: stoa.learning.v1.SetDeadlineOverrideRequest.due:type_name -> stoa.learning.v1.MomentOverride
-	0,  // 8: stoa.learning.v1.SetDeadlineOverrideRequest.until:type_name -> stoa.learning.v1.MomentOverride
-	0,  // 9: stoa.learning.v1.SetDeadlineOverridesRequest.available_from:type_name -> stoa.learning.v1.MomentOverride
-	0,  // 10: stoa.learning.v1.SetDeadlineOverridesRequest.due:type_name -> stoa.learning.v1.MomentOverride
-	0,  // 11: stoa.learning.v1.SetDeadlineOverridesRequest.until:type_name -> stoa.learning.v1.MomentOverride
-	2,  // 12: stoa.learning.v1.ListDeadlineOverridesResponse.items:type_name -> stoa.learning.v1.DeadlineOverride
-	13, // 13: stoa.learning.v1.ListMyDeadlinesResponse.items:type_name -> stoa.learning.v1.Deadline
-	13, // 14: stoa.learning.v1.ListDeadlinesResponse.items:type_name -> stoa.learning.v1.Deadline
-	14, // 15: stoa.learning.v1.Deadline.available_from:type_name -> stoa.learning.v1.EffectiveMoment
-	14, // 16: stoa.learning.v1.Deadline.due:type_name -> stoa.learning.v1.EffectiveMoment
-	14, // 17: stoa.learning.v1.Deadline.until:type_name -> stoa.learning.v1.EffectiveMoment
-	16, // 18: stoa.learning.v1.Deadline.completed_at:type_name -> google.protobuf.Timestamp
-	16, // 19: stoa.learning.v1.EffectiveMoment.at:type_name -> google.protobuf.Timestamp
-	3,  // 20: stoa.learning.v1.DeadlineService.SetDeadlineOverride:input_type -> stoa.learning.v1.SetDeadlineOverrideRequest
-	4,  // 21: stoa.learning.v1.DeadlineService.SetDeadlineOverrides:input_type -> stoa.learning.v1.SetDeadlineOverridesRequest
-	6,  // 22: stoa.learning.v1.DeadlineService.DeleteDeadlineOverride:input_type -> stoa.learning.v1.DeleteDeadlineOverrideRequest
-	7,  // 23: stoa.learning.v1.DeadlineService.ListDeadlineOverrides:input_type -> stoa.learning.v1.ListDeadlineOverridesRequest
-	9,  // 24: stoa.learning.v1.DeadlineService.ListMyDeadlines:input_type -> stoa.learning.v1.ListMyDeadlinesRequest
-	11, // 25: stoa.learning.v1.DeadlineService.ListDeadlines:input_type -> stoa.learning.v1.ListDeadlinesRequest
-	2,  // 26: stoa.learning.v1.DeadlineService.SetDeadlineOverride:output_type -> stoa.learning.v1.DeadlineOverride
-	5,  // 27: stoa.learning.v1.DeadlineService.SetDeadlineOverrides:output_type -> stoa.learning.v1.SetDeadlineOverridesResponse
-	17, // 28: stoa.learning.v1.DeadlineService.DeleteDeadlineOverride:output_type -> google.protobuf.Empty
-	8,  // 29: stoa.learning.v1.DeadlineService.ListDeadlineOverrides:output_type -> stoa.learning.v1.ListDeadlineOverridesResponse
-	10, // 30: stoa.learning.v1.DeadlineService.ListMyDeadlines:output_type -> stoa.learning.v1.ListMyDeadlinesResponse
-	12, // 31: stoa.learning.v1.DeadlineService.ListDeadlines:output_type -> stoa.learning.v1.ListDeadlinesResponse
-	26, // [26:32] is the sub-list for method output_type
-	20, // [20:26] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	2,  // 0: stoa.learning.v1.ListDueDatesResponse.items:type_name -> stoa.learning.v1.DueDate
+	18, // 1: stoa.learning.v1.DueDate.due:type_name -> google.protobuf.Timestamp
+	19, // 2: stoa.learning.v1.MomentOverride.moment:type_name -> stoa.release.v1.Moment
+	4,  // 3: stoa.learning.v1.MomentOverride.none:type_name -> stoa.learning.v1.NoBound
+	3,  // 4: stoa.learning.v1.DeadlineOverride.available_from:type_name -> stoa.learning.v1.MomentOverride
+	3,  // 5: stoa.learning.v1.DeadlineOverride.due:type_name -> stoa.learning.v1.MomentOverride
+	3,  // 6: stoa.learning.v1.DeadlineOverride.until:type_name -> stoa.learning.v1.MomentOverride
+	18, // 7: stoa.learning.v1.DeadlineOverride.set_at:type_name -> google.protobuf.Timestamp
+	3,  // 8: stoa.learning.v1.SetDeadlineOverrideRequest.available_from:type_name -> stoa.learning.v1.MomentOverride
+	3,  // 9: stoa.learning.v1.SetDeadlineOverrideRequest.due:type_name -> stoa.learning.v1.MomentOverride
+	3,  // 10: stoa.learning.v1.SetDeadlineOverrideRequest.until:type_name -> stoa.learning.v1.MomentOverride
+	3,  // 11: stoa.learning.v1.SetDeadlineOverridesRequest.available_from:type_name -> stoa.learning.v1.MomentOverride
+	3,  // 12: stoa.learning.v1.SetDeadlineOverridesRequest.due:type_name -> stoa.learning.v1.MomentOverride
+	3,  // 13: stoa.learning.v1.SetDeadlineOverridesRequest.until:type_name -> stoa.learning.v1.MomentOverride
+	5,  // 14: stoa.learning.v1.ListDeadlineOverridesResponse.items:type_name -> stoa.learning.v1.DeadlineOverride
+	16, // 15: stoa.learning.v1.ListMyDeadlinesResponse.items:type_name -> stoa.learning.v1.Deadline
+	16, // 16: stoa.learning.v1.ListDeadlinesResponse.items:type_name -> stoa.learning.v1.Deadline
+	17, // 17: stoa.learning.v1.Deadline.available_from:type_name -> stoa.learning.v1.EffectiveMoment
+	17, // 18: stoa.learning.v1.Deadline.due:type_name -> stoa.learning.v1.EffectiveMoment
+	17, // 19: stoa.learning.v1.Deadline.until:type_name -> stoa.learning.v1.EffectiveMoment
+	18, // 20: stoa.learning.v1.Deadline.completed_at:type_name -> google.protobuf.Timestamp
+	18, // 21: stoa.learning.v1.EffectiveMoment.at:type_name -> google.protobuf.Timestamp
+	6,  // 22: stoa.learning.v1.DeadlineService.SetDeadlineOverride:input_type -> stoa.learning.v1.SetDeadlineOverrideRequest
+	7,  // 23: stoa.learning.v1.DeadlineService.SetDeadlineOverrides:input_type -> stoa.learning.v1.SetDeadlineOverridesRequest
+	9,  // 24: stoa.learning.v1.DeadlineService.DeleteDeadlineOverride:input_type -> stoa.learning.v1.DeleteDeadlineOverrideRequest
+	10, // 25: stoa.learning.v1.DeadlineService.ListDeadlineOverrides:input_type -> stoa.learning.v1.ListDeadlineOverridesRequest
+	12, // 26: stoa.learning.v1.DeadlineService.ListMyDeadlines:input_type -> stoa.learning.v1.ListMyDeadlinesRequest
+	14, // 27: stoa.learning.v1.DeadlineService.ListDeadlines:input_type -> stoa.learning.v1.ListDeadlinesRequest
+	0,  // 28: stoa.learning.v1.DeadlineService.ListDueDates:input_type -> stoa.learning.v1.ListDueDatesRequest
+	5,  // 29: stoa.learning.v1.DeadlineService.SetDeadlineOverride:output_type -> stoa.learning.v1.DeadlineOverride
+	8,  // 30: stoa.learning.v1.DeadlineService.SetDeadlineOverrides:output_type -> stoa.learning.v1.SetDeadlineOverridesResponse
+	20, // 31: stoa.learning.v1.DeadlineService.DeleteDeadlineOverride:output_type -> google.protobuf.Empty
+	11, // 32: stoa.learning.v1.DeadlineService.ListDeadlineOverrides:output_type -> stoa.learning.v1.ListDeadlineOverridesResponse
+	13, // 33: stoa.learning.v1.DeadlineService.ListMyDeadlines:output_type -> stoa.learning.v1.ListMyDeadlinesResponse
+	15, // 34: stoa.learning.v1.DeadlineService.ListDeadlines:output_type -> stoa.learning.v1.ListDeadlinesResponse
+	1,  // 35: stoa.learning.v1.DeadlineService.ListDueDates:output_type -> stoa.learning.v1.ListDueDatesResponse
+	29, // [29:36] is the sub-list for method output_type
+	22, // [22:29] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_learning_learningpb_deadlines_proto_init() }
@@ -1349,7 +1555,7 @@ func file_internal_service_learning_learningpb_deadlines_proto_init() {
 	if File_internal_service_learning_learningpb_deadlines_proto != nil {
 		return
 	}
-	file_internal_service_learning_learningpb_deadlines_proto_msgTypes[0].OneofWrappers = []any{
+	file_internal_service_learning_learningpb_deadlines_proto_msgTypes[3].OneofWrappers = []any{
 		(*MomentOverride_Moment)(nil),
 		(*MomentOverride_None)(nil),
 	}
@@ -1359,7 +1565,7 @@ func file_internal_service_learning_learningpb_deadlines_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_learning_learningpb_deadlines_proto_rawDesc), len(file_internal_service_learning_learningpb_deadlines_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

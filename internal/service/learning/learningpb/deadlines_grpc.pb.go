@@ -26,6 +26,7 @@ const (
 	DeadlineService_ListDeadlineOverrides_FullMethodName  = "/stoa.learning.v1.DeadlineService/ListDeadlineOverrides"
 	DeadlineService_ListMyDeadlines_FullMethodName        = "/stoa.learning.v1.DeadlineService/ListMyDeadlines"
 	DeadlineService_ListDeadlines_FullMethodName          = "/stoa.learning.v1.DeadlineService/ListDeadlines"
+	DeadlineService_ListDueDates_FullMethodName           = "/stoa.learning.v1.DeadlineService/ListDueDates"
 )
 
 // DeadlineServiceClient is the client API for DeadlineService service.
@@ -64,6 +65,9 @@ type DeadlineServiceClient interface {
 	// from. That they are eased is told with accommodation.read alone. Errors:
 	// deadline.which (400) for neither.
 	ListDeadlines(ctx context.Context, in *ListDeadlinesRequest, opts ...grpc.CallOption) (*ListDeadlinesResponse, error)
+	// Lists by when what is due for some who take a course, for the services that say
+	// what is overdue: at most 10,000 dates, by person and item.
+	ListDueDates(ctx context.Context, in *ListDueDatesRequest, opts ...grpc.CallOption) (*ListDueDatesResponse, error)
 }
 
 type deadlineServiceClient struct {
@@ -134,6 +138,16 @@ func (c *deadlineServiceClient) ListDeadlines(ctx context.Context, in *ListDeadl
 	return out, nil
 }
 
+func (c *deadlineServiceClient) ListDueDates(ctx context.Context, in *ListDueDatesRequest, opts ...grpc.CallOption) (*ListDueDatesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDueDatesResponse)
+	err := c.cc.Invoke(ctx, DeadlineService_ListDueDates_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DeadlineServiceServer is the server API for DeadlineService service.
 // All implementations must embed UnimplementedDeadlineServiceServer
 // for forward compatibility.
@@ -170,6 +184,9 @@ type DeadlineServiceServer interface {
 	// from. That they are eased is told with accommodation.read alone. Errors:
 	// deadline.which (400) for neither.
 	ListDeadlines(context.Context, *ListDeadlinesRequest) (*ListDeadlinesResponse, error)
+	// Lists by when what is due for some who take a course, for the services that say
+	// what is overdue: at most 10,000 dates, by person and item.
+	ListDueDates(context.Context, *ListDueDatesRequest) (*ListDueDatesResponse, error)
 	mustEmbedUnimplementedDeadlineServiceServer()
 }
 
@@ -197,6 +214,9 @@ func (UnimplementedDeadlineServiceServer) ListMyDeadlines(context.Context, *List
 }
 func (UnimplementedDeadlineServiceServer) ListDeadlines(context.Context, *ListDeadlinesRequest) (*ListDeadlinesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListDeadlines not implemented")
+}
+func (UnimplementedDeadlineServiceServer) ListDueDates(context.Context, *ListDueDatesRequest) (*ListDueDatesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDueDates not implemented")
 }
 func (UnimplementedDeadlineServiceServer) mustEmbedUnimplementedDeadlineServiceServer() {}
 func (UnimplementedDeadlineServiceServer) testEmbeddedByValue()                         {}
@@ -327,6 +347,24 @@ func _DeadlineService_ListDeadlines_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeadlineService_ListDueDates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDueDatesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadlineServiceServer).ListDueDates(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadlineService_ListDueDates_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadlineServiceServer).ListDueDates(ctx, req.(*ListDueDatesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DeadlineService_ServiceDesc is the grpc.ServiceDesc for DeadlineService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -357,6 +395,10 @@ var DeadlineService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListDeadlines",
 			Handler:    _DeadlineService_ListDeadlines_Handler,
+		},
+		{
+			MethodName: "ListDueDates",
+			Handler:    _DeadlineService_ListDueDates_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -170,6 +170,62 @@ func (x *ItemCompleted) GetVersion() int32 {
 	return 0
 }
 
+// The effective dates of some who take a course may be others than before. Which they
+// are now is asked for by ListDueDates.
+type DeadlinesChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Whose, at most 1,000.
+	AccountIds    []string `protobuf:"bytes,2,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadlinesChanged) Reset() {
+	*x = DeadlinesChanged{}
+	mi := &file_internal_service_learning_learningpb_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadlinesChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadlinesChanged) ProtoMessage() {}
+
+func (x *DeadlinesChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadlinesChanged.ProtoReflect.Descriptor instead.
+func (*DeadlinesChanged) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DeadlinesChanged) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *DeadlinesChanged) GetAccountIds() []string {
+	if x != nil {
+		return x.AccountIds
+	}
+	return nil
+}
+
 var File_internal_service_learning_learningpb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_learning_learningpb_events_proto_rawDesc = "" +
@@ -188,7 +244,12 @@ const file_internal_service_learning_learningpb_events_proto_rawDesc = "" +
 	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x17\n" +
 	"\aitem_id\x18\x03 \x01(\tR\x06itemId\x12=\n" +
 	"\fcompleted_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAt\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\x05R\aversionB?Z=github.com/stoa-lms/stoa/internal/service/learning/learningpbb\x06proto3"
+	"\aversion\x18\x05 \x01(\x05R\aversion\"i\n" +
+	"\x10DeadlinesChanged\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12,\n" +
+	"\vaccount_ids\x18\x02 \x03(\tB\v\xb2\xd4\x18\aaccountR\n" +
+	"accountIdsB?Z=github.com/stoa-lms/stoa/internal/service/learning/learningpbb\x06proto3"
 
 var (
 	file_internal_service_learning_learningpb_events_proto_rawDescOnce sync.Once
@@ -202,15 +263,16 @@ func file_internal_service_learning_learningpb_events_proto_rawDescGZIP() []byte
 	return file_internal_service_learning_learningpb_events_proto_rawDescData
 }
 
-var file_internal_service_learning_learningpb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_internal_service_learning_learningpb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_internal_service_learning_learningpb_events_proto_goTypes = []any{
 	(*CourseCompleted)(nil),       // 0: stoa.learning.v1.CourseCompleted
 	(*ItemCompleted)(nil),         // 1: stoa.learning.v1.ItemCompleted
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*DeadlinesChanged)(nil),      // 2: stoa.learning.v1.DeadlinesChanged
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 }
 var file_internal_service_learning_learningpb_events_proto_depIdxs = []int32{
-	2, // 0: stoa.learning.v1.CourseCompleted.completed_at:type_name -> google.protobuf.Timestamp
-	2, // 1: stoa.learning.v1.ItemCompleted.completed_at:type_name -> google.protobuf.Timestamp
+	3, // 0: stoa.learning.v1.CourseCompleted.completed_at:type_name -> google.protobuf.Timestamp
+	3, // 1: stoa.learning.v1.ItemCompleted.completed_at:type_name -> google.protobuf.Timestamp
 	2, // [2:2] is the sub-list for method output_type
 	2, // [2:2] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
@@ -229,7 +291,7 @@ func file_internal_service_learning_learningpb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_learning_learningpb_events_proto_rawDesc), len(file_internal_service_learning_learningpb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -501,7 +501,10 @@ type MeasureImpactRequest struct {
 	RemovedIds []string `protobuf:"bytes,2,rep,name=removed_ids,json=removedIds,proto3" json:"removed_ids,omitempty"`
 	// The items whose rule or whose module's rule would change, with the rules that
 	// would hold from the top of the course down to the item, at most 10,000.
-	Changed       []*ItemRules `protobuf:"bytes,3,rep,name=changed,proto3" json:"changed,omitempty"`
+	Changed []*ItemRules `protobuf:"bytes,3,rep,name=changed,proto3" json:"changed,omitempty"`
+	// The items that would have another schedule, or whose modules would, at most
+	// 10,000.
+	Rescheduled   []*ItemSchedules `protobuf:"bytes,4,rep,name=rescheduled,proto3" json:"rescheduled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -557,6 +560,124 @@ func (x *MeasureImpactRequest) GetChanged() []*ItemRules {
 	return nil
 }
 
+func (x *MeasureImpactRequest) GetRescheduled() []*ItemSchedules {
+	if x != nil {
+		return x.Rescheduled
+	}
+	return nil
+}
+
+// By when an item would be open and due.
+type ItemSchedules struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The item.
+	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// The modules that it would be in and itself, from the top, with the schedule that
+	// each would have.
+	Way           []*OwnSchedule `protobuf:"bytes,2,rep,name=way,proto3" json:"way,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ItemSchedules) Reset() {
+	*x = ItemSchedules{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ItemSchedules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ItemSchedules) ProtoMessage() {}
+
+func (x *ItemSchedules) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ItemSchedules.ProtoReflect.Descriptor instead.
+func (*ItemSchedules) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ItemSchedules) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *ItemSchedules) GetWay() []*OwnSchedule {
+	if x != nil {
+		return x.Way
+	}
+	return nil
+}
+
+// The schedule of one item.
+type OwnSchedule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The item.
+	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// Absent for none.
+	Schedule      *releasepb.Schedule `protobuf:"bytes,2,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnSchedule) Reset() {
+	*x = OwnSchedule{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnSchedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnSchedule) ProtoMessage() {}
+
+func (x *OwnSchedule) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnSchedule.ProtoReflect.Descriptor instead.
+func (*OwnSchedule) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *OwnSchedule) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *OwnSchedule) GetSchedule() *releasepb.Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
 // All rules that an item is under.
 type ItemRules struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -570,7 +691,7 @@ type ItemRules struct {
 
 func (x *ItemRules) Reset() {
 	*x = ItemRules{}
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[7]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +703,7 @@ func (x *ItemRules) String() string {
 func (*ItemRules) ProtoMessage() {}
 
 func (x *ItemRules) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[7]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +716,7 @@ func (x *ItemRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemRules.ProtoReflect.Descriptor instead.
 func (*ItemRules) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{7}
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ItemRules) GetItemId() string {
@@ -625,7 +746,7 @@ type MeasureImpactResponse struct {
 
 func (x *MeasureImpactResponse) Reset() {
 	*x = MeasureImpactResponse{}
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[8]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +758,7 @@ func (x *MeasureImpactResponse) String() string {
 func (*MeasureImpactResponse) ProtoMessage() {}
 
 func (x *MeasureImpactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[8]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +771,7 @@ func (x *MeasureImpactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureImpactResponse.ProtoReflect.Descriptor instead.
 func (*MeasureImpactResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{8}
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MeasureImpactResponse) GetLearners() int32 {
@@ -672,7 +793,8 @@ type ItemImpact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The item.
 	ItemId string `protobuf:"bytes,1,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
-	// "removed" or "closed".
+	// "removed", "closed" by rules, or "rescheduled", so that it is not available any
+	// more now, or can't be handed in.
 	Change string `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
 	// How many learners had completed or begun it, or could open it.
 	Learners int32 `protobuf:"varint,3,opt,name=learners,proto3" json:"learners,omitempty"`
@@ -684,7 +806,7 @@ type ItemImpact struct {
 
 func (x *ItemImpact) Reset() {
 	*x = ItemImpact{}
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[9]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +818,7 @@ func (x *ItemImpact) String() string {
 func (*ItemImpact) ProtoMessage() {}
 
 func (x *ItemImpact) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[9]
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +831,7 @@ func (x *ItemImpact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemImpact.ProtoReflect.Descriptor instead.
 func (*ItemImpact) Descriptor() ([]byte, []int) {
-	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{9}
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ItemImpact) GetItemId() string {
@@ -785,13 +907,21 @@ const file_internal_service_learning_learningpb_items_proto_rawDesc = "" +
 	"\tcloses_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bclosesAt\x12A\n" +
 	"\x0eavailable_from\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\ravailableFrom\x12,\n" +
 	"\x03due\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x03due\x120\n" +
-	"\x05until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xb3\x01\n" +
+	"\x05until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x81\x02\n" +
 	"\x14MeasureImpactRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x120\n" +
 	"\vremoved_ids\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18dR\n" +
 	"removedIds\x12@\n" +
-	"\achanged\x18\x03 \x03(\v2\x1b.stoa.learning.v1.ItemRulesB\t\xbaH\x06\x92\x01\x03\x10\x90NR\achanged\"f\n" +
+	"\achanged\x18\x03 \x03(\v2\x1b.stoa.learning.v1.ItemRulesB\t\xbaH\x06\x92\x01\x03\x10\x90NR\achanged\x12L\n" +
+	"\vrescheduled\x18\x04 \x03(\v2\x1f.stoa.learning.v1.ItemSchedulesB\t\xbaH\x06\x92\x01\x03\x10\x90NR\vrescheduled\"p\n" +
+	"\rItemSchedules\x12\"\n" +
+	"\aitem_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x12;\n" +
+	"\x03way\x18\x02 \x03(\v2\x1d.stoa.learning.v1.OwnScheduleB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10\x05R\x03way\"h\n" +
+	"\vOwnSchedule\x12\"\n" +
+	"\aitem_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x125\n" +
+	"\bschedule\x18\x02 \x01(\v2\x19.stoa.release.v1.ScheduleR\bschedule\"f\n" +
 	"\tItemRules\x12\"\n" +
 	"\aitem_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x125\n" +
 	"\x05rules\x18\x02 \x03(\v2\x15.stoa.release.v1.RuleB\b\xbaH\x05\x92\x01\x02\x10\x05R\x05rules\"g\n" +
@@ -823,7 +953,7 @@ func file_internal_service_learning_learningpb_items_proto_rawDescGZIP() []byte 
 	return file_internal_service_learning_learningpb_items_proto_rawDescData
 }
 
-var file_internal_service_learning_learningpb_items_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_internal_service_learning_learningpb_items_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_internal_service_learning_learningpb_items_proto_goTypes = []any{
 	(*CheckItemsRequest)(nil),      // 0: stoa.learning.v1.CheckItemsRequest
 	(*CheckItemsResponse)(nil),     // 1: stoa.learning.v1.CheckItemsResponse
@@ -832,38 +962,44 @@ var file_internal_service_learning_learningpb_items_proto_goTypes = []any{
 	(*ListItemAccessResponse)(nil), // 4: stoa.learning.v1.ListItemAccessResponse
 	(*ItemAccess)(nil),             // 5: stoa.learning.v1.ItemAccess
 	(*MeasureImpactRequest)(nil),   // 6: stoa.learning.v1.MeasureImpactRequest
-	(*ItemRules)(nil),              // 7: stoa.learning.v1.ItemRules
-	(*MeasureImpactResponse)(nil),  // 8: stoa.learning.v1.MeasureImpactResponse
-	(*ItemImpact)(nil),             // 9: stoa.learning.v1.ItemImpact
-	(*timestamppb.Timestamp)(nil),  // 10: google.protobuf.Timestamp
-	(*releasepb.Rule)(nil),         // 11: stoa.release.v1.Rule
+	(*ItemSchedules)(nil),          // 7: stoa.learning.v1.ItemSchedules
+	(*OwnSchedule)(nil),            // 8: stoa.learning.v1.OwnSchedule
+	(*ItemRules)(nil),              // 9: stoa.learning.v1.ItemRules
+	(*MeasureImpactResponse)(nil),  // 10: stoa.learning.v1.MeasureImpactResponse
+	(*ItemImpact)(nil),             // 11: stoa.learning.v1.ItemImpact
+	(*timestamppb.Timestamp)(nil),  // 12: google.protobuf.Timestamp
+	(*releasepb.Schedule)(nil),     // 13: stoa.release.v1.Schedule
+	(*releasepb.Rule)(nil),         // 14: stoa.release.v1.Rule
 }
 var file_internal_service_learning_learningpb_items_proto_depIdxs = []int32{
 	2,  // 0: stoa.learning.v1.CheckItemsResponse.items:type_name -> stoa.learning.v1.ItemState
-	10, // 1: stoa.learning.v1.ItemState.opens_at:type_name -> google.protobuf.Timestamp
-	10, // 2: stoa.learning.v1.ItemState.closes_at:type_name -> google.protobuf.Timestamp
-	10, // 3: stoa.learning.v1.ItemState.due:type_name -> google.protobuf.Timestamp
-	10, // 4: stoa.learning.v1.ItemState.until:type_name -> google.protobuf.Timestamp
+	12, // 1: stoa.learning.v1.ItemState.opens_at:type_name -> google.protobuf.Timestamp
+	12, // 2: stoa.learning.v1.ItemState.closes_at:type_name -> google.protobuf.Timestamp
+	12, // 3: stoa.learning.v1.ItemState.due:type_name -> google.protobuf.Timestamp
+	12, // 4: stoa.learning.v1.ItemState.until:type_name -> google.protobuf.Timestamp
 	5,  // 5: stoa.learning.v1.ListItemAccessResponse.items:type_name -> stoa.learning.v1.ItemAccess
-	10, // 6: stoa.learning.v1.ItemAccess.opens_at:type_name -> google.protobuf.Timestamp
-	10, // 7: stoa.learning.v1.ItemAccess.closes_at:type_name -> google.protobuf.Timestamp
-	10, // 8: stoa.learning.v1.ItemAccess.available_from:type_name -> google.protobuf.Timestamp
-	10, // 9: stoa.learning.v1.ItemAccess.due:type_name -> google.protobuf.Timestamp
-	10, // 10: stoa.learning.v1.ItemAccess.until:type_name -> google.protobuf.Timestamp
-	7,  // 11: stoa.learning.v1.MeasureImpactRequest.changed:type_name -> stoa.learning.v1.ItemRules
-	11, // 12: stoa.learning.v1.ItemRules.rules:type_name -> stoa.release.v1.Rule
-	9,  // 13: stoa.learning.v1.MeasureImpactResponse.items:type_name -> stoa.learning.v1.ItemImpact
-	0,  // 14: stoa.learning.v1.ItemService.CheckItems:input_type -> stoa.learning.v1.CheckItemsRequest
-	3,  // 15: stoa.learning.v1.ItemService.ListItemAccess:input_type -> stoa.learning.v1.ListItemAccessRequest
-	6,  // 16: stoa.learning.v1.ItemService.MeasureImpact:input_type -> stoa.learning.v1.MeasureImpactRequest
-	1,  // 17: stoa.learning.v1.ItemService.CheckItems:output_type -> stoa.learning.v1.CheckItemsResponse
-	4,  // 18: stoa.learning.v1.ItemService.ListItemAccess:output_type -> stoa.learning.v1.ListItemAccessResponse
-	8,  // 19: stoa.learning.v1.ItemService.MeasureImpact:output_type -> stoa.learning.v1.MeasureImpactResponse
-	17, // [17:20] is the sub-list for method output_type
-	14, // [14:17] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	12, // 6: stoa.learning.v1.ItemAccess.opens_at:type_name -> google.protobuf.Timestamp
+	12, // 7: stoa.learning.v1.ItemAccess.closes_at:type_name -> google.protobuf.Timestamp
+	12, // 8: stoa.learning.v1.ItemAccess.available_from:type_name -> google.protobuf.Timestamp
+	12, // 9: stoa.learning.v1.ItemAccess.due:type_name -> google.protobuf.Timestamp
+	12, // 10: stoa.learning.v1.ItemAccess.until:type_name -> google.protobuf.Timestamp
+	9,  // 11: stoa.learning.v1.MeasureImpactRequest.changed:type_name -> stoa.learning.v1.ItemRules
+	7,  // 12: stoa.learning.v1.MeasureImpactRequest.rescheduled:type_name -> stoa.learning.v1.ItemSchedules
+	8,  // 13: stoa.learning.v1.ItemSchedules.way:type_name -> stoa.learning.v1.OwnSchedule
+	13, // 14: stoa.learning.v1.OwnSchedule.schedule:type_name -> stoa.release.v1.Schedule
+	14, // 15: stoa.learning.v1.ItemRules.rules:type_name -> stoa.release.v1.Rule
+	11, // 16: stoa.learning.v1.MeasureImpactResponse.items:type_name -> stoa.learning.v1.ItemImpact
+	0,  // 17: stoa.learning.v1.ItemService.CheckItems:input_type -> stoa.learning.v1.CheckItemsRequest
+	3,  // 18: stoa.learning.v1.ItemService.ListItemAccess:input_type -> stoa.learning.v1.ListItemAccessRequest
+	6,  // 19: stoa.learning.v1.ItemService.MeasureImpact:input_type -> stoa.learning.v1.MeasureImpactRequest
+	1,  // 20: stoa.learning.v1.ItemService.CheckItems:output_type -> stoa.learning.v1.CheckItemsResponse
+	4,  // 21: stoa.learning.v1.ItemService.ListItemAccess:output_type -> stoa.learning.v1.ListItemAccessResponse
+	10, // 22: stoa.learning.v1.ItemService.MeasureImpact:output_type -> stoa.learning.v1.MeasureImpactResponse
+	20, // [20:23] is the sub-list for method output_type
+	17, // [17:20] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_learning_learningpb_items_proto_init() }
@@ -877,7 +1013,7 @@ func file_internal_service_learning_learningpb_items_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_learning_learningpb_items_proto_rawDesc), len(file_internal_service_learning_learningpb_items_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

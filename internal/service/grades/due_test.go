@@ -1,0 +1,82 @@
+package grades
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
+)
+
+// TestOverdueIsMissing follows a due date: it passes, is moved, passes again, and what
+// was handed in is taken back.
+func TestOverdueIsMissing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	q := newIDs("activity", 2)
+	w.publish(1, halves(q[:1], q[1:]), q...)
+	ana, ben := w.enroll("Ana"), w.enroll("Ben")
+	w.give(w.mark(ben, q[0], "8", "10"), w.mark(ben, q[1], "8", "10"), w.mark(ana, q[1], "8", "10"))
+	w.settled()
+	status := func(account string) string {
+		t.Helper()
+		w.settled()
+		w.check()
+		return w.cell(account, q[0]).GetStatus() + " " + w.student(account).GetTotals().GetPostedCurrent().GetPercent()
+	}
+	expect := func(name, want string) {
+		t.Helper()
+		if got := status(ana); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	due := may.Add(24 * time.Hour)
+	w.dueNow(ana, q[0], due)
+	w.dueNow(ben, q[0], due)
+	expect("before it is due", "none 80")
+	w.timePasses(25 * time.Hour)
+	expect("when it has passed", "missing 40")
+	if got := status(ben); got != "graded 80" {
+		t.Errorf("who has a mark: %s", got)
+	}
+	w.dueNow(ana, q[0], due.Add(48*time.Hour))
+	expect("with an extension", "none 80")
+	w.timePasses(48 * time.Hour)
+	expect("when that has passed", "missing 40")
+	late := w.mark(ana, q[0], "10", "10")
+	late.LateSeconds = 100
+	w.give(late)
+	expect("handed in late", "graded 85")
+	gone := w.mark(ana, q[0], "", "10")
+	gone.State, gone.SubmittedAt = "none", nil
+	w.give(gone)
+	expect("taken back", "missing 40")
+	w.set(ana, q[0], &gradespb.GradeEdit{Status: new("on_time"), Reason: "Shown in class"})
+	expect("staff say it is not", "none 80")
+	w.set(ana, q[0], &gradespb.GradeEdit{Status: new(""), Reason: "It was another one"})
+	w.mu.Lock()
+	delete(w.due, [2]string{ana, q[0]})
+	w.mu.Unlock()
+	w.publish(2, halves(q[:1], q[1:]), q...) // has everybody asked for
+	w.timePasses(0)
+	expect("no longer due", "none 80")
+
+	// Who is away misses nothing until they are back.
+	cleo := w.enroll("Cleo")
+	w.give(w.mark(cleo, q[1], "8", "10"))
+	hear(w, w.service.enrollmentEnded, &accesspb.EnrollmentEnded{CourseId: w.course, AccountId: cleo, Version: 2})
+	w.dueNow(cleo, q[0], due)
+	if got := status(cleo); got != "none 80" {
+		t.Errorf("away: %s", got)
+	}
+	hear(w, w.service.enrollmentResumed, &accesspb.EnrollmentResumed{CourseId: w.course, AccountId: cleo, Version: 3})
+	w.timePasses(0)
+	if got := status(cleo); got != "missing 40" {
+		t.Errorf("back: %s", got)
+	}
+	var left int
+	if err := w.db.QueryRow(context.Background(), `SELECT count(*) FROM due_task`).Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d tasks are left, %v", left, err)
+	}
+}
