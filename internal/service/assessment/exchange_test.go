@@ -223,7 +223,7 @@ func TestExchange(t *testing.T) {
 			t.Errorf("%s: %v %v", format, back, err)
 		}
 	}
-	check, err := w.CheckQuestionExport(ctx, &assessmentpb.ExportQuestionsRequest{CourseId: courseID, Format: "aiken"})
+	check, err := w.CheckQuestionExport(ctx, &assessmentpb.CheckQuestionExportRequest{CourseId: courseID, Format: "aiken"})
 	if err != nil || check.GetRefused() != 1 {
 		t.Errorf("check: %v %v", check, err)
 	}
