@@ -239,11 +239,11 @@ func escapeXML(s string) string {
 // open writes the start of an element; attributes are names and values in turn.
 func (x *xmlOut) open(name string, attr ...string) {
 	_ = x.WriteByte('<')
-	x.WriteString(name)
+	_, _ = x.WriteString(name)
 	for i := 0; i+1 < len(attr); i += 2 {
 		fmt.Fprintf(x, ` %s="%s"`, attr[i], strings.ReplaceAll(escapeXML(attr[i+1]), "\n", "&#xA;"))
 	}
-	x.WriteByte('>')
+	_ = x.WriteByte('>')
 }
 
 func (x *xmlOut) end(name string) { fmt.Fprintf(x, "</%s>", name) }
@@ -251,6 +251,6 @@ func (x *xmlOut) end(name string) { fmt.Fprintf(x, "</%s>", name) }
 // el writes an element with a text.
 func (x *xmlOut) el(name, text string, attr ...string) {
 	x.open(name, attr...)
-	x.WriteString(escapeXML(text))
+	_, _ = x.WriteString(escapeXML(text))
 	x.end(name)
 }
