@@ -71,6 +71,9 @@ func (q *appends) drain() {
 		if group == nil {
 			return
 		}
+		if len(group) == 0 { // whoever waited has gone
+			continue
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(group[0].ctx), appendPatience)
 		q.service.appendTogether(ctx, group)
 		cancel()
