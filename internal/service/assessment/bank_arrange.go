@@ -3,6 +3,7 @@ package assessment
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -174,5 +175,6 @@ func (s *Service) copyPictures(ctx context.Context, from, to string, pictures []
 			called[c.GetFromMediaId()] = c.GetMediaId()
 		}
 	}
-	return called, nil
+	_, err := s.hold(ctx, to, slices.Collect(maps.Values(called)))
+	return called, err
 }
