@@ -15,7 +15,7 @@
 // which says that something was handed in.
 //
 // It hears courses' CoursePublished: where in a course quizzes and assignments stand,
-// and ActivitiesCopied: which quizzes copies of courses show;
+// and ActivitiesCopied: which quizzes and assignments copies of courses show;
 // access's EnrollmentStarted, EnrollmentEnded and EnrollmentResumed, for whom attempts
 // are made ahead, and AccommodationChanged, for whom anew; learning's
 // DeadlinesChanged, for whom quizzes are due at another time; and grades'

@@ -45,3 +45,27 @@ func (s *Service) storeAssignmentCopy(ctx context.Context, tx *pg.Tx, c *copiedA
 	}
 	return a, audit.Record(ctx, tx, audit.Entry{Action: "assignment.copied", Object: a.ID, Course: a.CourseID, After: map[string]any{"from": c.from.ID, "from_course": c.from.CourseID}})
 }
+
+// makeAssignmentCopy makes the assignment of a course that was copied. It is published
+// as the other one was.
+func (s *Service) makeAssignmentCopy(ctx context.Context, c *activityToCopy) error {
+	plan, err := s.planAssignmentCopy(ctx, c.FromCourseID, c.FromID, c.CourseID)
+	if err != nil {
+		return err
+	}
+	return s.db.InTx(ctx, func(tx *pg.Tx) error {
+		mine, err := c.done(ctx, tx)
+		if err != nil || !mine {
+			return err
+		}
+		a, err := s.storeAssignmentCopy(ctx, tx, plan, c.ID, "")
+		if err != nil || plan.from.Version == 0 {
+			return err
+		}
+		if _, err := s.publishAssignment(ctx, tx, &a, ""); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE assignment SET version = $2, published_revision = revision WHERE id = $1`, a.ID, a.Version)
+		return err
+	})
+}

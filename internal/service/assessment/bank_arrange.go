@@ -2,6 +2,8 @@ package assessment
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -167,7 +169,8 @@ func (s *Service) copyPictures(ctx context.Context, from, to string, pictures []
 		key = id.New("claim")
 	}
 	for batch := range slices.Chunk(pictures, 1000) {
-		res, err := s.library.CopyMedia(rpc.WithIdempotencyKey(ctx, "bank/"+key+"/"+batch[0]), &mediapb.CopyMediaRequest{FromCourseId: from, ToCourseId: to, MediaIds: batch})
+		sum := sha256.Sum256([]byte(key + "\n" + strings.Join(batch, "\n")))
+		res, err := s.library.CopyMedia(rpc.WithIdempotencyKey(ctx, "bank/"+hex.EncodeToString(sum[:16])), &mediapb.CopyMediaRequest{FromCourseId: from, ToCourseId: to, MediaIds: batch})
 		if err != nil {
 			return nil, err
 		}

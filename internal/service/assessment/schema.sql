@@ -87,6 +87,18 @@ COMMENT ON TABLE assignment IS 'The assignments of courses, as their authors are
 COMMENT ON COLUMN assignment.draft IS 'The stoa.assessment.v1.AssignmentSettings that are edited, in binary form.';
 COMMENT ON COLUMN assignment.version IS 'The version that is handed in to; 0 while there is none.';
 
+CREATE TABLE assignment_copy (
+	assignment_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	from_assignment_id text COLLATE "C" NOT NULL,
+	from_course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	retry_at timestamp with time zone NOT NULL,
+	CONSTRAINT assignment_copy_pkey PRIMARY KEY (assignment_id)
+);
+CREATE INDEX assignment_copy_due ON assignment_copy USING btree (retry_at);
+COMMENT ON TABLE assignment_copy IS 'Assignments that are to be made of others because a course was copied. Gone once they are. Personal data of the account that copied: its id.';
+
 CREATE TABLE assignment_mark (
 	course_id text COLLATE "C" NOT NULL,
 	item_id text COLLATE "C" NOT NULL,

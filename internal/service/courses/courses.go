@@ -17,8 +17,8 @@
 //
 // It sends CoursePublished, which holds all that others keep of a course,
 // CourseUnpublished, CourseArchived, CohortPinned, CourseReviewed,
-// RevenueSplitChanged, and ActivitiesCopied, which names the quizzes that copies of
-// activities show.
+// RevenueSplitChanged, and ActivitiesCopied, which names the quizzes and assignments
+// that copies of activities show.
 //
 // It hears CourseOwnerChanged, CohortChanged and CohortMembershipChanged of
 // access.
