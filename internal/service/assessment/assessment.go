@@ -7,6 +7,7 @@
 // see them; assessmentpb.MyQuizService: as those who take them do;
 // assessmentpb.AttemptService: attempts, the log of answers, and receipts;
 // assessmentpb.QuestionMediaService: the files of what is asked;
+// assessmentpb.PreviewService: quizzes as staff try them;
 // assessmentpb.AssignmentService: assignments as their authors see them;
 // assessmentpb.MySubmissionService: as those who hand in do; and
 // assessmentpb.SubmissionService: what was handed in, for those who read and mark it.
@@ -151,6 +152,7 @@ func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Microsec
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterBankServiceServer(r, &bankServer{service: s})
 	assessmentpb.RegisterExchangeServiceServer(r, &exchangeServer{service: s})
+	assessmentpb.RegisterPreviewServiceServer(r, &previewServer{service: s})
 	assessmentpb.RegisterQuestionMediaServiceServer(r, &questionMediaServer{service: s})
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
 	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})

@@ -77,8 +77,10 @@ func (s *Service) mayOn(ctx context.Context, courses []string, permission string
 	return out, nil
 }
 
-// attemptsWith counts the attempts that have a question, in whatever version.
+// attemptsWith counts the attempts that have a question, in whatever version, without
+// previews.
 func attemptsWith(ctx context.Context, q pg.Querier, questionID string) (n int64, err error) {
-	err = q.QueryRow(ctx, `SELECT count(*) FROM attempt_question WHERE question_id = $1`, questionID).Scan(&n)
+	err = q.QueryRow(ctx, `
+		SELECT count(*) FROM attempt_question q JOIN attempt a ON a.id = q.attempt_id WHERE q.question_id = $1 AND NOT a.preview`, questionID).Scan(&n)
 	return n, err
 }

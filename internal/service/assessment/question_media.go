@@ -298,7 +298,7 @@ func (s *Service) shownUntil(ctx context.Context, a *attempt) (*time.Time, error
 	if !r.running {
 		r.ended = endOf(a)
 	}
-	return shownUntil(matrices[a.QuizID], r, a.ClosesAt, s.time()), nil
+	return shownUntil(matrices[a.ID], r, a.ClosesAt, s.time()), nil
 }
 
 // shownUntil returns when a review shows less than it does now. An attempt that runs
