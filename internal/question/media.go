@@ -10,8 +10,9 @@ import (
 )
 
 // RenameMedia returns a text whose files are called otherwise, as [WithMedia] does.
+// Names need not be ids.
 func RenameMedia(text string, called map[string]string) string {
-	for _, at := range slices.Backward(picture.FindAllStringSubmatchIndex(text, -1)) {
+	for _, at := range slices.Backward(anyName.FindAllStringSubmatchIndex(text, -1)) {
 		if to := called[text[at[2]:at[3]]]; to != "" {
 			text = text[:at[2]] + to + text[at[3]:]
 		}

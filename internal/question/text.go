@@ -138,6 +138,28 @@ func MediaIn(text string) []string {
 	return out
 }
 
+// anyName is a file in Markdown under whatever name, as archives have others than ids.
+var anyName = regexp.MustCompile(`\]\(\s*<?media:([A-Za-z0-9_-]+)`)
+
+// NamesIn returns what a text calls files, whether these are ids or not.
+func NamesIn(text string) []string {
+	var out []string
+	for _, m := range anyName.FindAllStringSubmatch(text, -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+// Names returns what a question calls files, whether these are ids or not.
+func Names(q *pb.QuestionContent) []string {
+	var out []string
+	eachText(q.ProtoReflect(), "", func(_, text string) { out = append(out, NamesIn(text)...) })
+	if spot := q.GetHotSpot().GetMediaId(); spot != "" {
+		out = append(out, spot)
+	}
+	return out
+}
+
 // inPlace is a file that Markdown shows where it stands.
 var inPlace = regexp.MustCompile(`!\[[^\]]*\]\(\s*<?media:(media_[0-7][0-9a-hjkmnp-tv-z]{25})\b`)
 

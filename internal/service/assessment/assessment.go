@@ -7,7 +7,8 @@
 // see them; assessmentpb.MyQuizService: as those who take them do;
 // assessmentpb.AttemptService: attempts, the log of answers, and receipts;
 // assessmentpb.QuestionMediaService: the files of what is asked;
-// assessmentpb.PreviewService: quizzes as staff try them;
+// assessmentpb.PreviewService: quizzes as staff try them; assessmentpb.CarryService:
+// quizzes and assignments as archives of courses take them along;
 // assessmentpb.AssignmentService: assignments as their authors see them;
 // assessmentpb.MySubmissionService: as those who hand in do; and
 // assessmentpb.SubmissionService: what was handed in, for those who read and mark it.
@@ -16,7 +17,8 @@
 // which says that something was handed in.
 //
 // It hears courses' CoursePublished: where in a course quizzes and assignments stand,
-// and ActivitiesCopied: which quizzes and assignments copies of courses show;
+// and ActivitiesCopied: which quizzes and assignments copies of courses show,
+// and ActivitiesImported: what has become of those of an archive;
 // access's EnrollmentStarted, EnrollmentEnded and EnrollmentResumed, for whom attempts
 // are made ahead, and AccommodationChanged, for whom anew; learning's
 // DeadlinesChanged, for whom quizzes are due at another time; and grades'
@@ -152,6 +154,7 @@ func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Microsec
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterBankServiceServer(r, &bankServer{service: s})
 	assessmentpb.RegisterExchangeServiceServer(r, &exchangeServer{service: s})
+	assessmentpb.RegisterCarryServiceServer(r, &carryServer{service: s})
 	assessmentpb.RegisterPreviewServiceServer(r, &previewServer{service: s})
 	assessmentpb.RegisterQuestionMediaServiceServer(r, &questionMediaServer{service: s})
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
@@ -167,6 +170,7 @@ func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished),
 		bus.Copy(s.activitiesCopied),
+		bus.Copy(s.activitiesImported),
 		bus.Copy(s.enrollmentStarted),
 		bus.Copy(s.enrollmentEnded),
 		bus.Copy(s.enrollmentResumed),

@@ -23,6 +23,9 @@ type activityCopies struct {
 
 // called returns how a quiz or an assignment is called in the other course.
 func (a *activityCopies) called(ref string) string {
+	if !asked(ref) {
+		return ""
+	}
 	if a.from == a.to {
 		return ref
 	}

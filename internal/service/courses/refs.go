@@ -26,7 +26,8 @@ type refs struct {
 	courses bool
 	// cohorts keeps cohorts and groups: it is the same course.
 	cohorts bool
-	// activity returns how a quiz or an assignment is called there; nil leaves them out.
+	// activity returns how a quiz or an assignment is called there, "" for one that is
+	// not; nil leaves them out.
 	activity func(ref string) string
 	// keep keeps everything that is named as it is.
 	keep bool
@@ -52,8 +53,12 @@ func (r refs) item(itemID string) (string, bool) {
 // content returns a content of an item with an id as it is there.
 func (r refs) content(itemID string, c content) content {
 	c.Settings = r.settings(c.Settings, itemID)
-	if r.activity != nil && asked(c.ActivityRef) {
-		c.ActivityRef = r.activity(c.ActivityRef)
+	called := ""
+	if r.activity != nil {
+		called = r.activity(c.ActivityRef)
+	}
+	if called != "" {
+		c.ActivityRef = called
 	} else if c.ActivityRef != "" && !r.keep {
 		c.ActivityRef = ""
 		r.leave(itemID, "activity_ref", "copy.activity_ref", "What is asked in it is not copied: link it to another one.")

@@ -26,3 +26,10 @@ ALTER TABLE attempt ADD COLUMN discarded_at timestamptz;
 COMMENT ON COLUMN attempt.discarded_at IS 'When a preview was thrown away: nobody sees it any more.';
 CREATE UNIQUE INDEX attempt_preview ON attempt (account_id) WHERE preview AND discarded_at IS NULL;
 CREATE INDEX attempt_preview_old ON attempt (prepared_at) WHERE preview AND discarded_at IS NULL;
+
+CREATE TABLE staged_activities (
+	course_id text COLLATE "C" NOT NULL,
+	staged_at timestamptz NOT NULL,
+	CONSTRAINT staged_activities_pkey PRIMARY KEY (course_id)
+);
+COMMENT ON TABLE staged_activities IS 'Courses that are not there yet into which an archive puts quizzes and assignments. Gone once it is known what becomes of them. No personal data.';

@@ -1165,6 +1165,63 @@ func (x *CopiedQuiz) GetFromQuizId() string {
 	return ""
 }
 
+// The quizzes and assignments of an archive were imported, or nothing has come of them.
+// Who has taken them in puts them where they belong.
+type ActivitiesImported struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course that they were put into before there was one.
+	StagingCourseId string `protobuf:"bytes,1,opt,name=staging_course_id,json=stagingCourseId,proto3" json:"staging_course_id,omitempty"`
+	// The course that has them from now on, which may be the same; none when empty: they
+	// are to go.
+	CourseId      string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivitiesImported) Reset() {
+	*x = ActivitiesImported{}
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivitiesImported) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivitiesImported) ProtoMessage() {}
+
+func (x *ActivitiesImported) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivitiesImported.ProtoReflect.Descriptor instead.
+func (*ActivitiesImported) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ActivitiesImported) GetStagingCourseId() string {
+	if x != nil {
+		return x.StagingCourseId
+	}
+	return ""
+}
+
+func (x *ActivitiesImported) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
 var File_internal_service_courses_coursespb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
@@ -1280,7 +1337,12 @@ const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
 	"CopiedQuiz\x12!\n" +
 	"\aquiz_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04quizR\x06quizId\x12*\n" +
 	"\ffrom_quiz_id\x18\x02 \x01(\tB\b\xb2\xd4\x18\x04quizR\n" +
-	"fromQuizIdB=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
+	"fromQuizId\"u\n" +
+	"\x12ActivitiesImported\x126\n" +
+	"\x11staging_course_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\x0fstagingCourseId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseIdB=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
 
 var (
 	file_internal_service_courses_coursespb_events_proto_rawDescOnce sync.Once
@@ -1294,7 +1356,7 @@ func file_internal_service_courses_coursespb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_courses_coursespb_events_proto_rawDescData
 }
 
-var file_internal_service_courses_coursespb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_internal_service_courses_coursespb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_internal_service_courses_coursespb_events_proto_goTypes = []any{
 	(*CoursePublished)(nil),       // 0: stoa.courses.v1.CoursePublished
 	(*PublishedItem)(nil),         // 1: stoa.courses.v1.PublishedItem
@@ -1309,26 +1371,27 @@ var file_internal_service_courses_coursespb_events_proto_goTypes = []any{
 	(*ActivitiesCopied)(nil),      // 10: stoa.courses.v1.ActivitiesCopied
 	(*CopiedAssignment)(nil),      // 11: stoa.courses.v1.CopiedAssignment
 	(*CopiedQuiz)(nil),            // 12: stoa.courses.v1.CopiedQuiz
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*releasepb.Rule)(nil),        // 14: stoa.release.v1.Rule
-	(*GradingPolicy)(nil),         // 15: stoa.courses.v1.GradingPolicy
-	(*releasepb.Completion)(nil),  // 16: stoa.release.v1.Completion
-	(*releasepb.Schedule)(nil),    // 17: stoa.release.v1.Schedule
+	(*ActivitiesImported)(nil),    // 13: stoa.courses.v1.ActivitiesImported
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*releasepb.Rule)(nil),        // 15: stoa.release.v1.Rule
+	(*GradingPolicy)(nil),         // 16: stoa.courses.v1.GradingPolicy
+	(*releasepb.Completion)(nil),  // 17: stoa.release.v1.Completion
+	(*releasepb.Schedule)(nil),    // 18: stoa.release.v1.Schedule
 }
 var file_internal_service_courses_coursespb_events_proto_depIdxs = []int32{
 	3,  // 0: stoa.courses.v1.CoursePublished.modules:type_name -> stoa.courses.v1.PublishedModule
-	13, // 1: stoa.courses.v1.CoursePublished.published_at:type_name -> google.protobuf.Timestamp
+	14, // 1: stoa.courses.v1.CoursePublished.published_at:type_name -> google.protobuf.Timestamp
 	1,  // 2: stoa.courses.v1.CoursePublished.items:type_name -> stoa.courses.v1.PublishedItem
-	14, // 3: stoa.courses.v1.CoursePublished.release:type_name -> stoa.release.v1.Rule
-	15, // 4: stoa.courses.v1.CoursePublished.grading:type_name -> stoa.courses.v1.GradingPolicy
-	14, // 5: stoa.courses.v1.PublishedItem.release:type_name -> stoa.release.v1.Rule
-	16, // 6: stoa.courses.v1.PublishedItem.completion:type_name -> stoa.release.v1.Completion
-	17, // 7: stoa.courses.v1.PublishedItem.schedule:type_name -> stoa.release.v1.Schedule
+	15, // 3: stoa.courses.v1.CoursePublished.release:type_name -> stoa.release.v1.Rule
+	16, // 4: stoa.courses.v1.CoursePublished.grading:type_name -> stoa.courses.v1.GradingPolicy
+	15, // 5: stoa.courses.v1.PublishedItem.release:type_name -> stoa.release.v1.Rule
+	17, // 6: stoa.courses.v1.PublishedItem.completion:type_name -> stoa.release.v1.Completion
+	18, // 7: stoa.courses.v1.PublishedItem.schedule:type_name -> stoa.release.v1.Schedule
 	0,  // 8: stoa.courses.v1.CohortPinned.publication:type_name -> stoa.courses.v1.CoursePublished
 	4,  // 9: stoa.courses.v1.PublishedModule.lessons:type_name -> stoa.courses.v1.PublishedLesson
-	13, // 10: stoa.courses.v1.CourseReviewed.reviewed_at:type_name -> google.protobuf.Timestamp
+	14, // 10: stoa.courses.v1.CourseReviewed.reviewed_at:type_name -> google.protobuf.Timestamp
 	9,  // 11: stoa.courses.v1.RevenueSplitChanged.shares:type_name -> stoa.courses.v1.RevenueShare
-	13, // 12: stoa.courses.v1.RevenueSplitChanged.valid_from:type_name -> google.protobuf.Timestamp
+	14, // 12: stoa.courses.v1.RevenueSplitChanged.valid_from:type_name -> google.protobuf.Timestamp
 	12, // 13: stoa.courses.v1.ActivitiesCopied.quizzes:type_name -> stoa.courses.v1.CopiedQuiz
 	11, // 14: stoa.courses.v1.ActivitiesCopied.assignments:type_name -> stoa.courses.v1.CopiedAssignment
 	15, // [15:15] is the sub-list for method output_type
@@ -1350,7 +1413,7 @@ func file_internal_service_courses_coursespb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_courses_coursespb_events_proto_rawDesc), len(file_internal_service_courses_coursespb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
