@@ -631,6 +631,13 @@ CREATE INDEX similarity_check_of ON similarity_check USING btree (submission_id,
 COMMENT ON TABLE similarity_check IS 'What is compared with others'' work, and what was found. Personal data of those whose work it is. Kept with the submission.';
 COMMENT ON COLUMN similarity_check.next_at IS 'When it is sent next, or given up waiting for its report. Who works on it moves it on.';
 
+CREATE TABLE staged_activities (
+	course_id text COLLATE "C" NOT NULL,
+	staged_at timestamp with time zone NOT NULL,
+	CONSTRAINT staged_activities_pkey PRIMARY KEY (course_id)
+);
+COMMENT ON TABLE staged_activities IS 'Courses that are not there yet into which an archive puts quizzes and assignments. Gone once it is known what becomes of them. No personal data.';
+
 CREATE TABLE submission (
 	id text COLLATE "C" NOT NULL,
 	course_id text COLLATE "C" NOT NULL,
