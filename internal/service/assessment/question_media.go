@@ -38,6 +38,7 @@ type shownFiles struct {
 	item       string            // the same
 	owner      map[string]string // the course of each file of a library
 	answers    map[string]bool   // files that were handed in as answers
+	account    string            // whose answers
 	permission string            // by which they are seen
 	until      *time.Time        // when they are not shown any more; nil for never
 	plain      bool              // what pictures are called may tell what is right
@@ -154,6 +155,7 @@ func (s *Service) filesOf(ctx context.Context, a *attempt, v *assessmentpb.Attem
 	if err != nil {
 		return err
 	}
+	f.account = a.AccountID
 	sections, questions := map[int32]bool{}, map[string][]string{}
 	for _, q := range v.GetQuestions() {
 		sections[q.GetSection()] = true
@@ -248,6 +250,11 @@ func (s *Service) showMedia(ctx context.Context, f *shownFiles, pageSize int32, 
 		}
 		for _, m := range res.GetItems() {
 			out.Items = append(out.Items, f.told(m))
+		}
+	}
+	if len(answers) > 0 {
+		if answers, err = s.uploadedBy(ctx, f.course, f.account, answers); err != nil {
+			return nil, err
 		}
 	}
 	if len(answers) > 0 {

@@ -174,6 +174,83 @@ func TestAttemptMedia(t *testing.T) {
 	}
 }
 
+// uploads stands for the files that students hand in.
+type uploads struct {
+	mediapb.SubmissionFileServiceClient
+
+	of   map[string]string // whose
+	kept []string
+}
+
+func (u *uploads) KeepSubmissionFiles(_ context.Context, req *mediapb.KeepSubmissionFilesRequest, _ ...grpc.CallOption) (*mediapb.SubmissionFiles, error) {
+	out := &mediapb.SubmissionFiles{}
+	for _, mediaID := range req.GetMediaIds() {
+		if !slices.Contains(req.GetAccountIds(), u.of[mediaID]) {
+			continue
+		}
+		if !req.GetLookOnly() {
+			u.kept = append(u.kept, mediaID)
+		}
+		out.Items = append(out.Items, &mediapb.Media{Id: mediaID})
+	}
+	return out, nil
+}
+
+func (u *uploads) ShowSubmissionFiles(_ context.Context, req *mediapb.ShowSubmissionFilesRequest, _ ...grpc.CallOption) (*mediapb.SubmissionFiles, error) {
+	out := &mediapb.SubmissionFiles{}
+	for _, mediaID := range req.GetMediaIds() {
+		out.Items = append(out.Items, &mediapb.Media{Id: mediaID, Url: fmt.Sprint("/", req.GetAccountId(), req.GetStaff())})
+	}
+	return out, nil
+}
+
+// TestAnswerFiles: what somebody answers with is shown to them and to who marks it, and is
+// kept once it is submitted; others' files that they name are not.
+func TestAnswerFiles(t *testing.T) {
+	t.Parallel()
+	w := newQuizWorld(t)
+	files := &uploads{of: map[string]string{}}
+	w.service.files = files
+	q := w.bank.add(w.as(w.teacher), w.course, "", &questionpb.QuestionContent{Title: "Essay", Prompt: "Hand it in.", Body: &questionpb.QuestionContent_FileUpload{
+		FileUpload: &questionpb.FileUploadQuestion{Files: &questionpb.FileRules{MaxCount: 3}},
+	}}).GetId()
+	w.placed(&assessmentpb.QuizSettings{Sections: []*assessmentpb.QuizSection{section(asked(q))}})
+	st := w.world.start(taken{course: w.course, item: w.item})
+	own, others := id.New("media"), id.New("media")
+	files.of[own], files.of[others] = st.account, id.New("account")
+	expect(t, "an answer", st.verdicts(laptop, &assessmentpb.Operation{ClientSeq: 1, Kind: opAnswer, Slot: 1, Answer: &questionpb.Answer{
+		Content: &questionpb.Answer_Files{Files: &questionpb.FilesAnswer{MediaIds: []string{own, others}}},
+	}}), "accepted")
+	media := assessmentpb.NewQuestionMediaServiceClient(w.harness.As("edge"))
+	shown := func(res *assessmentpb.QuestionMedia, err error) string {
+		t.Helper()
+		out := ""
+		for _, m := range must(res, err)(t).GetItems() {
+			out += m.GetId() + m.GetUrl()
+		}
+		return out
+	}
+	expect(t, "their own", shown(media.ListAttemptMedia(w.as(st.account), &assessmentpb.ListAttemptMediaRequest{AttemptId: st.attempt.GetId()})), own+"/"+st.account+"false")
+	work := func() {
+		t.Helper()
+		if _, err := w.service.tellAnswerFiles(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	work()
+	if len(files.kept) != 0 {
+		t.Error("kept before it is submitted")
+	}
+	st.submit()
+	w.scored()
+	work()
+	work()
+	if diff := cmp.Diff([]string{own}, files.kept); diff != "" {
+		t.Errorf("kept (-want +got):\n%s", diff)
+	}
+	expect(t, "for marking", shown(media.ListAttemptMediaForMarking(w.as(w.teacher), &assessmentpb.ListAttemptMediaForMarkingRequest{CourseId: w.course, AttemptId: st.attempt.GetId()})), own+"/"+w.teacher+"true")
+}
+
 func TestAttemptMediaPaused(t *testing.T) {
 	t.Parallel()
 	w := newPictureWorld(t, &assessmentpb.QuizSettings{Navigation: "sequential"})

@@ -40,12 +40,14 @@ type QuestionMediaServiceClient interface {
 	// Lists the files of the questions that an attempt of the caller shows now, as
 	// GetAttempt does: while it runs of the open page, where pages are taken one after
 	// the other; those of feedback and right answers only once its review shows these.
-	// While it is paused there are none. Addresses stop where the review closes. Errors:
+	// While it is paused there are none. Files that the caller answers with are among
+	// them. Addresses stop where the review closes. Errors:
 	// attempt.not_found (404), attempt.not_reviewable (403) where it is over and its
 	// review shows no questions.
 	ListAttemptMedia(ctx context.Context, in *ListAttemptMediaRequest, opts ...grpc.CallOption) (*QuestionMedia, error)
 	// Lists the files of all questions of somebody's attempt, with those of feedback and
-	// right answers. Errors: attempt.not_found (404).
+	// right answers, and those that they answered with. Errors: attempt.not_found (404),
+	// attempt.too_large (413): ask for it page by page.
 	ListAttemptMediaForMarking(ctx context.Context, in *ListAttemptMediaForMarkingRequest, opts ...grpc.CallOption) (*QuestionMedia, error)
 	// Lists all files of a question that the course may use, of its own bank or one that
 	// is shared with it. Errors: question.not_found (404).
@@ -119,12 +121,14 @@ type QuestionMediaServiceServer interface {
 	// Lists the files of the questions that an attempt of the caller shows now, as
 	// GetAttempt does: while it runs of the open page, where pages are taken one after
 	// the other; those of feedback and right answers only once its review shows these.
-	// While it is paused there are none. Addresses stop where the review closes. Errors:
+	// While it is paused there are none. Files that the caller answers with are among
+	// them. Addresses stop where the review closes. Errors:
 	// attempt.not_found (404), attempt.not_reviewable (403) where it is over and its
 	// review shows no questions.
 	ListAttemptMedia(context.Context, *ListAttemptMediaRequest) (*QuestionMedia, error)
 	// Lists the files of all questions of somebody's attempt, with those of feedback and
-	// right answers. Errors: attempt.not_found (404).
+	// right answers, and those that they answered with. Errors: attempt.not_found (404),
+	// attempt.too_large (413): ask for it page by page.
 	ListAttemptMediaForMarking(context.Context, *ListAttemptMediaForMarkingRequest) (*QuestionMedia, error)
 	// Lists all files of a question that the course may use, of its own bank or one that
 	// is shared with it. Errors: question.not_found (404).

@@ -33,3 +33,14 @@ CREATE TABLE staged_activities (
 	CONSTRAINT staged_activities_pkey PRIMARY KEY (course_id)
 );
 COMMENT ON TABLE staged_activities IS 'Courses that are not there yet into which an archive puts quizzes and assignments. Gone once it is known what becomes of them. No personal data.';
+
+CREATE TABLE answer_file (
+	attempt_id text COLLATE "C" NOT NULL,
+	media_id text COLLATE "C" NOT NULL,
+	told boolean NOT NULL DEFAULT false,
+	CONSTRAINT answer_file_pkey PRIMARY KEY (attempt_id, media_id),
+	CONSTRAINT answer_file_attempt FOREIGN KEY (attempt_id) REFERENCES attempt (id)
+);
+CREATE INDEX answer_file_untold ON answer_file (attempt_id) WHERE NOT told;
+COMMENT ON TABLE answer_file IS 'Files that answers of submitted attempts name, which the service media keeps from then on. Personal data of the account whose attempt it is: what it handed in. Kept with the attempt.';
+COMMENT ON COLUMN answer_file.told IS 'Whether media was told.';
