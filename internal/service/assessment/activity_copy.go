@@ -94,7 +94,7 @@ func (s *Service) copyNextAssignment(ctx context.Context) (bool, error) {
 // copyNextOf makes the next copy that a statement takes. What can't be made at all is
 // let go and logged: its activity then names something that there is not, which its
 // author sees.
-func (s *Service) copyNextOf(ctx context.Context, take, drop string, make func(context.Context, *activityToCopy) error) (bool, error) {
+func (s *Service) copyNextOf(ctx context.Context, take, drop string, work func(context.Context, *activityToCopy) error) (bool, error) {
 	c, err := s.takeCopy(ctx, take)
 	if err != nil || c == nil {
 		return false, err
@@ -103,7 +103,7 @@ func (s *Service) copyNextOf(ctx context.Context, take, drop string, make func(c
 	// As if it were asked for under this key: what media copies for it is copied once,
 	// however often it is tried.
 	ctx = metadata.NewIncomingContext(auth.With(ctx, auth.Principal{Account: c.AccountID}), metadata.Pairs(rpc.KeyIdempotency, c.ID))
-	err = make(ctx, c)
+	err = work(ctx, c)
 	if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind != fault.Unavailable {
 		s.log.ErrorContext(ctx, "an activity of a copied course can't be made", "of", c.FromID, "course", c.CourseID, "error", err.Error())
 		return true, s.db.InTx(ctx, func(tx *pg.Tx) error {

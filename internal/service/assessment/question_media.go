@@ -166,7 +166,7 @@ func (s *Service) filesOf(ctx context.Context, a *attempt, v *assessmentpb.Attem
 		}
 	}
 	for i, section := range v.GetSections() {
-		if sections[int32(i)] { //nolint:gosec // G115: at most 50
+		if sections[int32(i)] {
 			f.add(a.CourseID, question.MediaIn(section.GetInstructions())...)
 		}
 	}

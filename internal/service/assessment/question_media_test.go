@@ -215,7 +215,7 @@ func TestAnswerFiles(t *testing.T) {
 		FileUpload: &questionpb.FileUploadQuestion{Files: &questionpb.FileRules{MaxCount: 3}},
 	}}).GetId()
 	w.placed(&assessmentpb.QuizSettings{Sections: []*assessmentpb.QuizSection{section(asked(q))}})
-	st := w.world.start(taken{course: w.course, item: w.item})
+	st := w.start(taken{course: w.course, item: w.item})
 	own, others := id.New("media"), id.New("media")
 	files.of[own], files.of[others] = st.account, id.New("account")
 	expect(t, "an answer", st.verdicts(laptop, &assessmentpb.Operation{ClientSeq: 1, Kind: opAnswer, Slot: 1, Answer: &questionpb.Answer{

@@ -43,7 +43,7 @@ type exportedCaption struct {
 func hasCaptions(m *mediapb.Media) bool { return fits(blockVideo, m) || fits(blockAudio, m) }
 
 // findCaptions asks which captions files have.
-func (s *Service) findCaptions(ctx context.Context, e *export, files []*mediapb.Media) (map[string][]exportedCaption, error) {
+func (s *Service) findCaptions(ctx context.Context, files []*mediapb.Media) (map[string][]exportedCaption, error) {
 	var with []*mediapb.Media
 	for _, m := range files {
 		if hasCaptions(m) {

@@ -157,7 +157,7 @@ func (e *export) nameCarried(carried []*assessmentpb.ExportActivitiesResponse) e
 	}
 	for _, one := range carried {
 		var m proto.Message
-		path := ""
+		var path string
 		switch {
 		case one.GetQuiz() != nil:
 			z := proto.CloneOf(one.GetQuiz())
@@ -180,10 +180,6 @@ func (e *export) nameCarried(carried []*assessmentpb.ExportActivitiesResponse) e
 		}
 	}
 	return nil
-}
-
-func (e *export) carries(carried []*assessmentpb.ExportActivitiesResponse) bool {
-	return len(carried) > 0
 }
 
 func (e *export) addCarried(path string, m proto.Message) error {

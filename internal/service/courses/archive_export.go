@@ -129,7 +129,7 @@ func (s *Service) nameMedia(ctx context.Context, e *export, carried []*assessmen
 			e.found.add(mediaID, "media.not_found", "Take what shows it out of the course.")
 		}
 	}
-	captions, err := s.findCaptions(ctx, e, files)
+	captions, err := s.findCaptions(ctx, files)
 	if err != nil {
 		return err
 	}

@@ -65,13 +65,13 @@ func (s *Service) until(v viewer, length time.Duration) viewer {
 // partPath returns the address of a part, relative to the platform's own. What
 // signs it is good for this viewer and this part alone.
 func (s *Service) partPath(mediaID string, v viewer, name string) string {
-	flags := ""
+	var flags strings.Builder
 	for _, f := range v.flags() {
 		if *f.on {
-			flags += f.letter
+			flags.WriteString(f.letter)
 		}
 	}
-	payload := strings.Join([]string{strconv.FormatInt(v.expires, 36), v.account, v.course, v.item, flags}, "\n")
+	payload := strings.Join([]string{strconv.FormatInt(v.expires, 36), v.account, v.course, v.item, flags.String()}, "\n")
 	token := base64.RawURLEncoding.EncodeToString([]byte(payload)) + "." + s.signReading(mediaID, payload, name)
 	return "/v1/media/" + mediaID + "/parts/" + token + "/" + name
 }
