@@ -54,8 +54,8 @@
 // kept. The highest go first: those of the greatest percentage, of equal ones that of
 // fewer points, then that which comes later in the policy. The lowest are then chosen
 // so that the total is the best possible, which is not always without the lowest
-// percentages (Kane and Kane, "The joy of dropping test scores"): by Dinkelbach's
-// parametric search in exact fractions. Points below points are one search over all of
+// percentages (D. and J. Kane, "Dropping Lowest Grades", Mathematics Magazine, June
+// 2006): by Dinkelbach's parametric search in exact fractions. Points below points are one search over all of
 // their categories together, so that the total is the best, and not each category. Of
 // choices that are equally good the one that keeps what comes earlier in the policy
 // is made.
