@@ -365,6 +365,10 @@ func (e *exam) storm(t *testing.T, r *rand.Rand, round, students int) {
 		return
 	}
 	e.in.waitReady()
+	eventually(t, 60*time.Second, "assessment answers again", func() (bool, string) {
+		a, err := e.people[0].try(t.Context(), "GET", all[0][0].attempt, nil)
+		return err == nil && a.status == 200, a.String()
+	})
 	acknowledged, retries := 0, 0
 	for i, clients := range all {
 		var attempt string
