@@ -161,6 +161,10 @@ func run(chosen []server, command []string) (status int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	// Some tests run servers as another user, who has to get through.
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the servers' own folders are closed
+		return 1, err
+	}
 
 	begin := time.Now()
 	env, stop, err := startAll(chosen, dir, signals)
@@ -170,7 +174,7 @@ func run(chosen []server, command []string) (status int, err error) {
 	}
 	if parent != "" {
 		temp := filepath.Join(dir, "tmp")
-		if err := os.Mkdir(temp, 0o755); err != nil { //nolint:gosec // some tests run servers as another user
+		if err := os.Mkdir(temp, 0o711); err != nil { //nolint:gosec // the same
 			return 1, err
 		}
 		env = append(env, "TMPDIR="+temp)

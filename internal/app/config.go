@@ -100,6 +100,9 @@ type Config struct {
 
 	MediaCourseQuota    Int      `help:"Bytes that all files of a course may have. No bound when 0." default:"53687091200" env:"STOA_MEDIA_COURSE_QUOTA"`
 	MediaAccountQuota   Int      `help:"Bytes that all files may have that an account has uploaded. No bound when 0." default:"214748364800" env:"STOA_MEDIA_ACCOUNT_QUOTA"`
+	SubmissionQuota     Int      `help:"Bytes that all files may have that an account has uploaded to hand them in, in one course. No bound when 0." default:"2147483648" env:"STOA_SUBMISSION_QUOTA"`
+	SimilarityURL       string   `name:"similarity-url" help:"Service that compares what students hand in with others' work, as docs/similarity.md describes: an https address. None when empty." env:"STOA_SIMILARITY_URL"`
+	SimilaritySecret    string   `help:"Secret that it shares with the platform, at least 32 characters." env:"STOA_SIMILARITY_SECRET"`
 	MediaCourseUploads  Int      `help:"Unfinished uploads in pieces that a course may have. No bound when 0." default:"200" env:"STOA_MEDIA_COURSE_UPLOADS"`
 	MediaAccountUploads Int      `help:"Unfinished uploads in pieces that an account may have. No bound when 0." default:"50" env:"STOA_MEDIA_ACCOUNT_UPLOADS"`
 	MediaUploadLifetime Duration `help:"Time after which an upload in pieces is given up to which nothing comes." default:"24h" env:"STOA_MEDIA_UPLOAD_LIFETIME"`
@@ -184,7 +187,7 @@ func (c *Config) Faults(services []string) []string {
 		"STOA_DATABASE_CONNECTIONS": c.Connections.err, "STOA_MIGRATE": c.Migrate.err, "STOA_DEMO": c.Demo.err, "STOA_RPC_INSECURE": c.RPCInsecure.err,
 		"STOA_RATE_LIMIT": c.RateLimit.err, "STOA_SIGN_IN_RATE_LIMIT": c.SignInRateLimit.err,
 		"STOA_REQUEST_TIMEOUT": c.RequestTimeout.err, "STOA_MAX_UPLOAD": c.MaxUpload.err, "STOA_MAX_ARCHIVE": c.MaxArchive.err, "STOA_MEDIA_WORKERS": c.MediaWorkers.err, "STOA_DRAIN": c.Drain.err,
-		"STOA_MEDIA_COURSE_QUOTA": c.MediaCourseQuota.err, "STOA_MEDIA_ACCOUNT_QUOTA": c.MediaAccountQuota.err,
+		"STOA_MEDIA_COURSE_QUOTA": c.MediaCourseQuota.err, "STOA_MEDIA_ACCOUNT_QUOTA": c.MediaAccountQuota.err, "STOA_SUBMISSION_QUOTA": c.SubmissionQuota.err,
 		"STOA_MEDIA_COURSE_UPLOADS": c.MediaCourseUploads.err, "STOA_MEDIA_ACCOUNT_UPLOADS": c.MediaAccountUploads.err,
 		"STOA_MEDIA_UPLOAD_LIFETIME": c.MediaUploadLifetime.err,
 	} {
@@ -271,6 +274,13 @@ func (c *Config) Faults(services []string) []string {
 		}
 	}
 	web("STOA_PUBLIC_URL", c.PublicURL, "http", "https")
+	web("STOA_SIMILARITY_URL", c.SimilarityURL, "http", "https")
+	switch {
+	case c.SimilarityURL != "" && len(c.SimilaritySecret) < 32:
+		add("STOA_SIMILARITY_SECRET", "must have at least 32 characters where STOA_SIMILARITY_URL is set")
+	case strings.HasPrefix(c.SimilarityURL, "http:") && c.Profile == production:
+		add("STOA_SIMILARITY_URL", "must begin with https:// in production")
+	}
 	web("STOA_AMQP_URL", c.AMQPURL, "amqp", "amqps")
 	web("STOA_BUCKET_URL", c.BucketURL, "file", "s3")
 	web("STOA_TRACES_URL", c.TracesURL, "http", "https")

@@ -96,7 +96,7 @@ var all = []service{
 		s := media.New(media.Config{
 			DB: db, Log: p.log, Bucket: bucket, Key: [32]byte(key), MaxSize: p.cfg.MaxUpload.V,
 			UploadLifetime: p.cfg.MediaUploadLifetime.V, Limits: media.Limits{
-				CourseQuota: p.cfg.MediaCourseQuota.V, AccountQuota: p.cfg.MediaAccountQuota.V,
+				CourseQuota: p.cfg.MediaCourseQuota.V, AccountQuota: p.cfg.MediaAccountQuota.V, SubmissionQuota: p.cfg.SubmissionQuota.V,
 				CourseUploads: int(p.cfg.MediaCourseUploads.V), AccountUploads: int(p.cfg.MediaAccountUploads.V),
 			},
 			Checker: p.permissions, Scanner: scanner, Workers: int(p.cfg.MediaWorkers.V), TempDir: p.cfg.MediaTempDir,
@@ -135,6 +135,10 @@ var all = []service{
 			Items:          learningpb.NewItemServiceClient(p.conn("assessment", "learning")), Wrong: p.limiter,
 			Media:   mediapb.NewMediaServiceClient(p.conn("assessment", "media")),
 			Library: mediapb.NewLibraryServiceClient(p.conn("assessment", "media")),
+			Files:   mediapb.NewSubmissionFileServiceClient(p.conn("assessment", "media")),
+			Similarity: &assessment.Similarity{
+				URL: p.cfg.SimilarityURL, Secret: []byte(p.cfg.SimilaritySecret), PublicURL: p.publicURL(),
+			},
 		})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil

@@ -38,6 +38,11 @@ func TestEveryFileIsUsed(t *testing.T) {
 		for _, name := range append([]string{"course.json", "about.md"}, c.media...) {
 			used[path.Join("content", c.folder, name)] = true
 		}
+		if q, err := c.readQuiz(); err != nil {
+			t.Error(err)
+		} else if q != nil {
+			used[path.Join("content", c.folder, "quiz.json")] = true
+		}
 		for _, m := range c.Modules {
 			for _, l := range m.Lessons {
 				name := path.Join("content", c.folder, l.File)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -26,10 +27,18 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+	"github.com/stoa-lms/stoa/internal/service/identity"
 	"github.com/stoa-lms/stoa/internal/service/identity/identitypb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
+
+// Passwords cost what they do in production in the tests of identity and the
+// stories. Here they are most of the work of a load.
+func TestMain(m *testing.M) {
+	identity.DefaultCost = identity.Cost{Memory: 64, Passes: 1, Lanes: 1}
+	os.Exit(m.Run())
+}
 
 // settings are those of a whole platform in this process.
 func settings(t *testing.T) app.Config {

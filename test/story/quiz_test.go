@@ -28,7 +28,8 @@ type quizzed struct {
 	quiz, item       string
 }
 
-const quizPassword = "Zeno of Citium"
+// roomWord is what the room is told.
+const roomWord = "Zeno of Citium"
 
 // writeQuiz makes a quiz of one question and of two that are drawn of three, shows it in
 // a course and enrolls somebody.
@@ -60,7 +61,7 @@ func writeQuiz(t *testing.T, in *installation) *quizzed {
 	if refused.text("code") != "quiz.invalid" || refused.text("fields.0.code") != "question.not_found" {
 		t.Errorf("a quiz of nothing: %s", refused)
 	}
-	made := q.teacher.do(t, 201, "POST", q.path+"/quizzes", map[string]any{"title": "Stoics", "settings": settings, "password": quizPassword})
+	made := q.teacher.do(t, 201, "POST", q.path+"/quizzes", map[string]any{"title": "Stoics", "settings": settings, "password": roomWord})
 	q.quiz = made.text("id")
 	q.student.do(t, 404, "GET", q.path+"/quizzes/"+q.quiz, nil)
 	published := q.teacher.do(t, 200, "POST", q.path+"/quizzes/"+q.quiz+"/publish", map[string]any{"message": "First"}, "If-Match", made.header.Get("ETag"))
@@ -95,7 +96,7 @@ func (q *quizzed) take(t *testing.T) {
 	if a := q.student.do(t, 403, "POST", attempts, map[string]any{"password": "Zenon"}); a.text("code") != "attempt.password" {
 		t.Errorf("with another password: %s", a)
 	}
-	begun := q.student.do(t, 200, "POST", attempts, map[string]any{"password": quizPassword})
+	begun := q.student.do(t, 200, "POST", attempts, map[string]any{"password": roomWord})
 	attempt := "/v1/attempts/" + begun.text("id")
 	if n := len(begun.at("questions").([]any)); n != 3 { //nolint:forcetypeassert // fails the test
 		t.Errorf("%d questions: %s", n, begun)
@@ -127,7 +128,7 @@ func (q *quizzed) take(t *testing.T) {
 		a, err := q.student.try(t.Context(), "GET", q.path+"/items/"+q.item+"/progress", nil)
 		return err == nil && a.at("completed_at") != nil, a.String()
 	})
-	if a := q.student.do(t, 409, "POST", attempts, map[string]any{"password": quizPassword}); a.text("code") != "attempt.none_left" {
+	if a := q.student.do(t, 409, "POST", attempts, map[string]any{"password": roomWord}); a.text("code") != "attempt.none_left" {
 		t.Errorf("once more: %s", a)
 	}
 	q.teacher.do(t, 409, "DELETE", q.path+"/quizzes/"+q.quiz, nil)

@@ -181,7 +181,7 @@ func (s *Server) release() {
 	if s.socket != "" {
 		_ = os.RemoveAll(s.socket)
 	}
-	_ = s.lock.Close()
+	unlockFolder(s.lock)
 }
 
 // launch starts the server and waits until it accepts connections.

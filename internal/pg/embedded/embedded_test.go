@@ -398,3 +398,28 @@ func query(t *testing.T, s *Server, sql string) (answer string) {
 	}
 	return answer
 }
+
+// A folder is free as soon as its server has stopped, although a process that is
+// being started has for a moment what this one had open.
+func TestFolderIsFreeAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	lock, err := lockFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := syscall.Dup(int(lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(child) //nolint:errcheck // it was only held
+	if _, err := lockFolder(dir); !errors.Is(err, ErrInUse) {
+		t.Errorf("a folder in use: %v", err)
+	}
+	unlockFolder(lock)
+	again, err := lockFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlockFolder(again)
+}

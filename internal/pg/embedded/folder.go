@@ -58,10 +58,17 @@ func lockFolder(dir string) (*os.File, error) {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
-		_ = f.Close()
+		unlockFolder(f)
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	return f, nil
+}
+
+// unlockFolder frees the folder. To close the file would not be enough: a process
+// that is being started anywhere in this program has it open too, for a moment.
+func unlockFolder(f *os.File) {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	_ = f.Close()
 }
 
 // initialize makes the cluster if there is none. It is made beside its place

@@ -3,8 +3,11 @@
 //
 // It answers assessmentpb.BankService: the banks of questions, their versions, and
 // with which courses they are shared; assessmentpb.QuizService: quizzes as their authors
-// see them; assessmentpb.MyQuizService: as those who take them do; and
-// assessmentpb.AttemptService: attempts, the log of answers, and receipts.
+// see them; assessmentpb.MyQuizService: as those who take them do;
+// assessmentpb.AttemptService: attempts, the log of answers, and receipts;
+// assessmentpb.AssignmentService: assignments as their authors see them;
+// assessmentpb.MySubmissionService: as those who hand in do; and
+// assessmentpb.SubmissionService: what was handed in, for those who read and mark it.
 //
 // It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
 // which says that something was handed in.
@@ -33,6 +36,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/markdown"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/question"
 	"github.com/stoa-lms/stoa/internal/secret"
@@ -67,6 +71,10 @@ type Config struct {
 	Items learningpb.ItemServiceClient
 	// Wrong counts wrong passwords of quizzes; nobody does when nil.
 	Wrong cache.Attempts
+	// Files has what students hand in and are given back.
+	Files mediapb.SubmissionFileServiceClient
+	// Similarity compares what is handed in with others' work; nil where nobody does.
+	Similarity *Similarity
 	// Media and Library have the pictures of questions.
 	Media   mediapb.MediaServiceClient
 	Library mediapb.LibraryServiceClient
@@ -93,6 +101,14 @@ type Service struct {
 	media   mediapb.MediaServiceClient
 	library mediapb.LibraryServiceClient
 
+	files              mediapb.SubmissionFileServiceClient
+	similarity         *Similarity
+	markdown           *markdown.Renderer
+	assignmentVersions *otter.Cache[assignmentVersionKey, *assignmentVersion]
+	unfiled            chan struct{} // has a value when files are to be kept or dropped
+	unchecked          chan struct{} // has a value when work is to be compared
+	archives           chan struct{} // has room for archives of feedback that are read
+
 	vault     *secret.Vault
 	questions *otter.Cache[compiledKey, *question.Question]
 	layouts   *otter.Cache[string, *layout]
@@ -114,6 +130,9 @@ func New(cfg Config) *Service {
 		vault: cfg.Vault, questions: forGood[compiledKey, *question.Question](20_000), layouts: forGood[string, *layout](20_000), unscored: make(chan struct{}, 1),
 	}
 	s.appends = &appends{service: s}
+	s.files, s.similarity, s.markdown = cfg.Files, cfg.Similarity, markdown.New()
+	s.assignmentVersions = forGood[assignmentVersionKey, *assignmentVersion](2_000)
+	s.unfiled, s.unchecked, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, maxFeedbackArchives)
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -132,6 +151,9 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
 	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})
 	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})
+	assessmentpb.RegisterAssignmentServiceServer(r, &assignmentServer{service: s})
+	assessmentpb.RegisterMySubmissionServiceServer(r, &mySubmissionServer{service: s})
+	assessmentpb.RegisterSubmissionServiceServer(r, &submissionServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.
@@ -145,6 +167,11 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.easedAnew),
 		bus.Copy(s.postingChanged),
 		bus.Copy(s.deadlinesChanged),
+		bus.Copy(s.accountCreated),
+		bus.Copy(s.accountUpdated),
+		bus.Copy(s.groupChanged),
+		bus.Copy(s.groupMembershipChanged),
+		bus.Copy(s.cohortMembershipChanged),
 	}
 }
 

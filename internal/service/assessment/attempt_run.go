@@ -13,6 +13,8 @@ func (s *Service) Run(ctx context.Context) error {
 	wg.Go(func() { s.keepScoring(ctx) })
 	wg.Go(func() { s.keepEasing(ctx) })
 	wg.Go(func() { s.keepPreparing(ctx) })
+	wg.Go(func() { s.keepFiling(ctx) })
+	wg.Go(func() { s.keepComparing(ctx) })
 	wg.Wait()
 	return nil
 }

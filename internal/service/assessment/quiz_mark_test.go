@@ -27,7 +27,7 @@ func TestKeepGrade(t *testing.T) {
 		all := true
 		sum, best := exact.Number{}, -1
 		for i := range list {
-			list[i] = &finished{id: fmt.Sprint("a", i), number: int32(i + 1), graded: rapid.IntRange(0, 3).Draw(t, "graded") > 0} //nolint:gosec // small
+			list[i] = &finished{id: fmt.Sprint("a", i), number: int32(i + 1), graded: rapid.IntRange(0, 3).Draw(t, "graded") > 0}
 			if list[i].graded {
 				list[i].share = exact.Ratio(rapid.Int64Range(-3, 12).Draw(t, "points"), 12)
 				sum = sum.Add(list[i].share)

@@ -129,7 +129,7 @@ func (s *Service) prepareOne(ctx context.Context, version *quizVersion, itemID s
 				return err
 			}
 		}
-		if _, err := s.prepare(ctx, tx, version, itemID, []*standing{st}); err != nil {
+		if err := s.prepare(ctx, tx, version, itemID, []*standing{st}); err != nil {
 			return err
 		}
 		err = tx.QueryRow(ctx, `
@@ -149,15 +149,15 @@ func (s *Service) prepareOne(ctx context.Context, version *quizVersion, itemID s
 // prepare makes an attempt ahead for each of some people who may begin one, but those
 // who have one that is prepared or runs: what is prepared is given the times that hold
 // now, and what is of another version is made anew. It takes the same few statements
-// for any number of them, and returns how many attempts it made.
-func (s *Service) prepare(ctx context.Context, tx *pg.Tx, version *quizVersion, itemID string, people []*standing) (int, error) {
+// for any number of them.
+func (s *Service) prepare(ctx context.Context, tx *pg.Tx, version *quizVersion, itemID string, people []*standing) error {
 	accounts := make([]string, len(people))
 	byAccount := make(map[string]*standing, len(people))
 	for i, st := range people {
 		accounts[i], byAccount[st.accountID] = st.accountID, st
 	}
 	if err := dropPrepared(ctx, tx, `quiz_id = $1 AND item_id = $2 AND account_id = ANY ($3) AND quiz_version <> $4`, version.QuizID, itemID, accounts, version.Number); err != nil {
-		return 0, err
+		return err
 	}
 	rows, err := tx.Query(ctx, `
 		SELECT q.account_id, coalesce(max(a.number), 0)::int AS number, count(a.id) FILTER (WHERE a.state <> 'prepared') AS begun,
@@ -166,7 +166,7 @@ func (s *Service) prepare(ctx context.Context, tx *pg.Tx, version *quizVersion, 
 		LEFT JOIN attempt a ON a.item_id = $2 AND a.account_id = q.account_id AND a.quiz_id = $1 AND NOT a.preview
 		GROUP BY q.account_id ORDER BY q.account_id`, version.QuizID, itemID, accounts)
 	if err != nil {
-		return 0, fmt.Errorf("look for attempts: %w", err)
+		return fmt.Errorf("look for attempts: %w", err)
 	}
 	type row struct {
 		AccountID string
@@ -176,11 +176,11 @@ func (s *Service) prepare(ctx context.Context, tx *pg.Tx, version *quizVersion, 
 	}
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
 	if err != nil {
-		return 0, fmt.Errorf("look for attempts: %w", err)
+		return fmt.Errorf("look for attempts: %w", err)
 	}
 	asked, err := askedBefore(ctx, tx, version, itemID, accounts)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	made := newPreparedBatch(version, itemID, s.time())
 	for _, one := range list {
@@ -282,7 +282,7 @@ func (b *preparedBatch) add(st *standing, number int32, asked map[string]bool) {
 
 // store writes the attempts. Who has got one since it was looked keeps that: its
 // questions are not written.
-func (b *preparedBatch) store(ctx context.Context, tx *pg.Tx) (int, error) {
+func (b *preparedBatch) store(ctx context.Context, tx *pg.Tx) error {
 	v := b.version
 	overtime, limit, grace := timesOf(v.Settings)
 	if _, err := tx.Exec(ctx, `
@@ -290,10 +290,10 @@ func (b *preparedBatch) store(ctx context.Context, tx *pg.Tx) (int, error) {
 		FROM unnest($4::text[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::int[], $9::bool[]) AS t (account_id, open_from, open_until, due, percent, breaks)
 		WHERE a.quiz_id = $1 AND a.item_id = $2 AND a.account_id = t.account_id AND a.state = 'prepared' AND NOT a.preview`,
 		v.QuizID, b.itemID, b.now, b.accounts, b.from, b.until, b.due, b.percents, b.breaks); err != nil {
-		return 0, fmt.Errorf("renew prepared attempts: %w", err)
+		return fmt.Errorf("renew prepared attempts: %w", err)
 	}
 	if len(b.ids) == 0 {
-		return 0, nil
+		return nil
 	}
 	tag, err := tx.Exec(ctx, `
 		WITH made AS (
@@ -309,7 +309,7 @@ func (b *preparedBatch) store(ctx context.Context, tx *pg.Tx) (int, error) {
 		v.CourseID, b.itemID, v.QuizID, v.Number, question.Version, b.now, limit, overtime, grace, b.ids, b.owners, b.numbers, b.seeds, b.points,
 		b.accounts, b.from, b.until, b.due, b.percents, b.breaks)
 	if err != nil {
-		return 0, fmt.Errorf("prepare attempts: %w", err)
+		return fmt.Errorf("prepare attempts: %w", err)
 	}
 	made := int(tag.RowsAffected())
 	_, err = tx.Exec(ctx, `
@@ -320,9 +320,9 @@ func (b *preparedBatch) store(ctx context.Context, tx *pg.Tx) (int, error) {
 		WHERE $10 OR EXISTS (SELECT FROM attempt a WHERE a.id = q.attempt_id)`,
 		b.attemptIDs, b.slots, b.sections, b.pages, b.questionIDs, b.questions, b.behaviours, b.questionSeed, b.questionMax, made == len(b.ids))
 	if err != nil {
-		return 0, fmt.Errorf("prepare questions: %w", err)
+		return fmt.Errorf("prepare questions: %w", err)
 	}
-	return made, nil
+	return nil
 }
 
 // dropPrepared deletes attempts that nobody has begun, of those that a condition

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/fault"
@@ -23,7 +22,7 @@ import (
 func TestRefuse(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)
-	hour := func(n int) *time.Time { return ptr(now.Add(time.Duration(n) * time.Hour)) }
+	hour := func(n int) *time.Time { return new(now.Add(time.Duration(n) * time.Hour)) }
 	open := standing{enrolled: true, state: "open"}
 	with := func(change func(*standing)) *standing {
 		st := open
@@ -33,7 +32,7 @@ func TestRefuse(t *testing.T) {
 	done := func(n int, ended *time.Time) []begun {
 		out := make([]begun, n)
 		for i := range out {
-			out[i] = begun{Number: int32(i + 1), State: stateGraded, SubmittedAt: ended} //nolint:gosec // small
+			out[i] = begun{Number: int32(i + 1), State: stateGraded, SubmittedAt: ended}
 		}
 		return out
 	}
@@ -57,11 +56,11 @@ func TestRefuse(t *testing.T) {
 			[]string{"attempt.locked", "opens_at 2026-05-04T10:00:00Z"},
 		},
 		"closed":      {with(func(s *standing) { s.closesAt = hour(0) }), two, nil, []string{"attempt.closed", "item_id It closed on 2026-05-04T09:00:00Z."}},
-		"about to":    {with(func(s *standing) { s.closesAt = ptr(now.Add(time.Microsecond)) }), two, nil, nil},
+		"about to":    {with(func(s *standing) { s.closesAt = new(now.Add(time.Microsecond)) }), two, nil, nil},
 		"none left":   {&open, two, done(2, hour(-9)), []string{"attempt.none_left", "item_id There are 2, and you have begun all of them."}},
 		"eased":       {with(func(s *standing) { s.extraAttempts = 1 }), two, done(2, hour(-9)), nil},
 		"none eased":  {with(func(s *standing) { s.extraAttempts = 1 }), two, done(3, hour(-9)), []string{"attempt.none_left", "item_id There are 3, and you have begun all of them."}},
-		"too soon":    {&open, two, done(1, ptr(now.Add(-time.Minute))), []string{"attempt.too_soon", "item_id It can begin on 2026-05-04T09:59:00Z.", "opens_at 2026-05-04T09:59:00Z"}},
+		"too soon":    {&open, two, done(1, new(now.Add(-time.Minute))), []string{"attempt.too_soon", "item_id It can begin on 2026-05-04T09:59:00Z.", "opens_at 2026-05-04T09:59:00Z"}},
 		"soon enough": {&open, two, done(1, hour(-1)), nil},
 		"the third":   {with(func(s *standing) { s.extraAttempts = 1 }), two, done(2, hour(-1)), []string{"attempt.too_soon", "item_id It can begin on 2026-05-04T10:00:00Z.", "opens_at 2026-05-04T10:00:00Z"}},
 		"never": {
@@ -119,7 +118,7 @@ func TestAdmit(t *testing.T) {
 		TimeLimitSeconds: 600, Overtime: "grace", GraceSeconds: 30, MaxPoints: "20", Behaviour: "immediate", AddressRanges: []string{"192.0.2.0/24"},
 		Sections: []*assessmentpb.QuizSection{section(asked(w.question("One")), asked(w.question("Two")))},
 	}).GetId()
-	if _, err := w.UpdateQuiz(ctx, &assessmentpb.UpdateQuizRequest{CourseId: w.course, QuizId: quizID, Password: proto.String("Zeno of Citium")}); err != nil {
+	if _, err := w.UpdateQuiz(ctx, &assessmentpb.UpdateQuizRequest{CourseId: w.course, QuizId: quizID, Password: new("Zeno of Citium")}); err != nil {
 		t.Fatal(err)
 	}
 	from := func(address string) context.Context {

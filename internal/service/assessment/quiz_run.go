@@ -138,8 +138,7 @@ func (s *Service) prepareNext(ctx context.Context) (bool, error) {
 		if number != version.Number { // published anew meanwhile: it is begun again for that
 			return nil
 		}
-		_, err := s.prepare(ctx, tx, version, p.ItemID, soon)
-		return err
+		return s.prepare(ctx, tx, version, p.ItemID, soon)
 	})
 }
 

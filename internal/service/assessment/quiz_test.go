@@ -275,7 +275,7 @@ func TestQuizDraft(t *testing.T) {
 		t.Errorf("publishing another's change unseen: %v", err)
 	}
 	w.later(time.Hour)
-	if _, err := w.UpdateQuiz(other, &assessmentpb.UpdateQuizRequest{CourseId: w.course, QuizId: z.GetId(), Title: proto.String("Zeno")}); err != nil {
+	if _, err := w.UpdateQuiz(other, &assessmentpb.UpdateQuizRequest{CourseId: w.course, QuizId: z.GetId(), Title: new("Zeno")}); err != nil {
 		t.Errorf("an hour later: %v", err)
 	}
 	list, err := w.ListQuizzes(ctx, &assessmentpb.ListQuizzesRequest{CourseId: w.course})
@@ -488,8 +488,6 @@ func ids(kind string, n int) []string {
 	}
 	return out
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // itemAccess is how an item stands for somebody.
 type itemAccess = learningpb.ItemAccess

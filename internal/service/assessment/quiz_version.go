@@ -115,17 +115,8 @@ func (s versionSlot) drawnPoints(from []*assessmentpb.FixedQuestion) (exact.Numb
 }
 
 func (v *quizVersion) behaviour() string  { return orElse(v.Settings.GetBehaviour(), "deferred") }
-func (v *quizVersion) overtime() string   { return orElse(v.Settings.GetOvertime(), "submit") }
 func (v *quizVersion) gradeKept() string  { return orElse(v.Settings.GetGradeKept(), "best") }
 func (v *quizVersion) navigation() string { return orElse(v.Settings.GetNavigation(), "free") }
-func (v *quizVersion) timeLimit() *time.Duration {
-	if v.Settings.GetTimeLimitSeconds() == 0 {
-		return nil
-	}
-	limit := time.Duration(v.Settings.GetTimeLimitSeconds()) * time.Second
-	return &limit
-}
-
 func orElse(text, otherwise string) string {
 	if text == "" {
 		return otherwise

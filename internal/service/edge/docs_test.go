@@ -76,6 +76,10 @@ func docsRPCs() map[string]docsRPC {
 // The routes of the edge that no contract names.
 var docsByHand = map[string]docsRPC{
 	"UploadMedia":           {method: "post", path: "/v1/courses/{course_id}/media"},
+	"UploadSubmissionFile":  {method: "post", path: "/v1/courses/{course_id}/submission-files"},
+	"UploadFeedbackFile":    {method: "post", path: "/v1/courses/{course_id}/feedback-files"},
+	"DownloadSubmissions":   {method: "get", path: "/v1/courses/{course_id}/items/{item_id}/submissions/archive"},
+	"UploadFeedbackArchive": {method: "post", path: "/v1/courses/{course_id}/items/{item_id}/feedback-archives"},
 	"DownloadMedia":         {method: "get", path: "/v1/media/{media_id}/content"},
 	"CreateUpload":          {method: "post", path: "/v1/courses/{course_id}/uploads"},
 	"AppendUpload":          {method: "patch", path: "/v1/courses/{course_id}/uploads/{upload_id}"},

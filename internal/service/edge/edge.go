@@ -105,7 +105,10 @@ type Edge struct {
 	calendar    learningpb.CalendarServiceClient
 	archives    coursespb.ArchiveServiceClient
 	attempts    assessmentpb.AttemptServiceClient
-	gradeFiles  gradespb.GradeTransferServiceClient
+	submissions assessmentpb.SubmissionServiceClient
+
+	submissionFiles mediapb.SubmissionFileServiceClient
+	gradeFiles      gradespb.GradeTransferServiceClient
 
 	streams     *streams
 	routes      *http.ServeMux
@@ -156,7 +159,10 @@ func New(cfg Config) (*Edge, error) {
 		calendar:    learningpb.NewCalendarServiceClient(cfg.Conns["learning"]),
 		archives:    coursespb.NewArchiveServiceClient(cfg.Conns["courses"]),
 		attempts:    assessmentpb.NewAttemptServiceClient(cfg.Conns["assessment"]),
-		gradeFiles:  gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
+		submissions: assessmentpb.NewSubmissionServiceClient(cfg.Conns["assessment"]),
+
+		submissionFiles: mediapb.NewSubmissionFileServiceClient(cfg.Conns["media"]),
+		gradeFiles:      gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
 	}
 	e.streams = newStreams(e.attempts)
 	e.grpc = e.passOn()
@@ -190,6 +196,10 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 		mux.HandleFunc("POST "+path, e.followLink)
 	}
 	mux.HandleFunc("POST /v1/courses/{course_id}/media", e.upload)
+	mux.HandleFunc("POST /v1/courses/{course_id}/submission-files", e.uploadSubmissionFile)
+	mux.HandleFunc("POST /v1/courses/{course_id}/feedback-files", e.uploadFeedbackFile)
+	mux.HandleFunc("GET /v1/courses/{course_id}/items/{item_id}/submissions/archive", e.downloadSubmissions)
+	mux.HandleFunc("POST /v1/courses/{course_id}/items/{item_id}/feedback-archives", e.uploadFeedbackArchive)
 	e.tus(mux)
 	mux.HandleFunc("PUT /v1/uploads/{upload_id}/parts/{number}", e.putPart)
 	mux.HandleFunc("POST /v1/courses/{course_id}/imports", e.importPeople)
@@ -307,6 +317,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{mediapb.File_internal_service_media_mediapb_processing_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterProcessingServiceHandlerClient(ctx, g, e.processing)
 		}},
+		{mediapb.File_internal_service_media_mediapb_submission_files_proto, func(g *runtime.ServeMux) error {
+			return mediapb.RegisterSubmissionFileServiceHandlerClient(ctx, g, e.submissionFiles)
+		}},
 		{mediapb.File_internal_service_media_mediapb_avatars_proto, func(g *runtime.ServeMux) error {
 			return mediapb.RegisterAvatarServiceHandlerClient(ctx, g, e.avatars)
 		}},
@@ -354,6 +367,15 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_my_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterMyQuizServiceHandlerClient(ctx, g, assessmentpb.NewMyQuizServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_assignments_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterAssignmentServiceHandlerClient(ctx, g, assessmentpb.NewAssignmentServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_my_submissions_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterMySubmissionServiceHandlerClient(ctx, g, assessmentpb.NewMySubmissionServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_submissions_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterSubmissionServiceHandlerClient(ctx, g, e.submissions)
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)

@@ -29,7 +29,23 @@ const stall = 30 * time.Second
 
 // upload takes the body of a request as a file.
 func (e *Edge) upload(w http.ResponseWriter, r *http.Request) {
-	m, err := e.uploaded(w, r)
+	e.takeFile(w, r, func(ctx context.Context) (fileStream, func(name string, chunk []byte) error, error) {
+		stream, err := e.media.UploadMedia(ctx)
+		return stream, func(name string, chunk []byte) error {
+			return stream.Send(&mediapb.UploadMediaRequest{CourseId: r.PathValue("course_id"), Filename: name, Chunk: chunk})
+		}, err
+	})
+}
+
+// fileStream takes a file piece by piece.
+type fileStream interface {
+	CloseAndRecv() (*mediapb.Media, error)
+}
+
+// takeFile takes the body of a request as a file. What is sent is told the file's name
+// with the first piece.
+func (e *Edge) takeFile(w http.ResponseWriter, r *http.Request, open func(ctx context.Context) (fileStream, func(name string, chunk []byte) error, error)) {
+	m, err := e.takenFile(w, r, open)
 	if err != nil {
 		writeProblem(w, r, e.Log, err)
 		return
@@ -53,7 +69,7 @@ func (e *Edge) writeMessage(w http.ResponseWriter, r *http.Request, status int, 
 	_, _ = bytes.NewReader(text).WriteTo(w) // the caller is gone when this fails
 }
 
-func (e *Edge) uploaded(w http.ResponseWriter, r *http.Request) (*mediapb.Media, error) {
+func (e *Edge) takenFile(w http.ResponseWriter, r *http.Request, open func(ctx context.Context) (fileStream, func(name string, chunk []byte) error, error)) (*mediapb.Media, error) {
 	if err := checkHeaders(r); err != nil {
 		return nil, err
 	}
@@ -69,15 +85,14 @@ func (e *Edge) uploaded(w http.ResponseWriter, r *http.Request) (*mediapb.Media,
 	if key := r.Header.Get("Idempotency-Key"); key != "" {
 		ctx = rpc.WithIdempotencyKey(ctx, key)
 	}
-	stream, err := e.media.UploadMedia(ctx)
+	stream, send, err := open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	msg := &mediapb.UploadMediaRequest{CourseId: r.PathValue("course_id"), Filename: query.Get("filename")}
+	name := query.Get("filename")
 	err = sendBody(w, r, e.MaxUpload, errTooLarge(e.MaxUpload), func(chunk []byte) bool {
-		msg.Chunk = chunk
-		taken := stream.Send(msg) == nil
-		msg = &mediapb.UploadMediaRequest{}
+		taken := send(name, chunk) == nil
+		name = ""
 		return taken
 	})
 	if err != nil {

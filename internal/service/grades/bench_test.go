@@ -118,7 +118,7 @@ func BenchmarkWindow(b *testing.B) {
 type counting struct {
 	grpc.ServerStreamingServer[gradespb.ExportGradesResponse]
 
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // as a stream has it
 	bytes int64
 }
 

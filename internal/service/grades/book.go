@@ -278,6 +278,3 @@ func optionalNumber(text *string) *exact.Number {
 	n := numberOf(text)
 	return &n
 }
-
-// places is how many places totals are rounded to.
-func (b *book) places() int { return b.Policy().Rounding.Places }

@@ -139,6 +139,7 @@ func (c *cell) whole(b *book, it *item) bool {
 		return !it.calculated() || c.Override != nil
 	case gradebook.Missing:
 		return c.Override != nil || b.Policy().MissingDeduction != nil && !it.calculated()
+	case gradebook.None, gradebook.Submitted:
 	}
 	return c.Override != nil
 }

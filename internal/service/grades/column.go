@@ -197,12 +197,22 @@ func (s *Service) tellPosting(ctx context.Context, tx *pg.Tx, b *book, it *item,
 			return fmt.Errorf("keep hidden: %w", err)
 		}
 	}
+	// Whose grades stay as they are is said before what holds for all others.
+	automatic := req.GetPosting() == "automatic"
+	decided, err := collectTexts(tx.Query(ctx, `
+		SELECT account_id FROM cell WHERE course_id = $1 AND item_id = $2 AND posted = $3 ORDER BY account_id`, b.CourseID, it.ItemID, !automatic))
+	if err != nil {
+		return fmt.Errorf("decided postings: %w", err)
+	}
+	if err := s.tellPosted(ctx, tx, b.CourseID, it.ItemID, req.GetPosting(), !automatic, decided); err != nil {
+		return err
+	}
 	version, err := s.number(ctx, tx, b.CourseID, 1)
 	if err != nil {
 		return err
 	}
 	return bus.Publish(ctx, tx, &gradespb.PostingChanged{
-		CourseId: b.CourseID, ItemId: it.ItemID, Policy: req.GetPosting(), Posted: req.GetPosting() == "automatic", Version: version + 1,
+		CourseId: b.CourseID, ItemId: it.ItemID, Policy: req.GetPosting(), Posted: automatic, Version: version + 1,
 	})
 }
 

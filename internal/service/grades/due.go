@@ -212,9 +212,9 @@ func (s *Service) overdue(ctx context.Context, tx *pg.Tx, courseID string, now t
 	if err := lockGradebook(ctx, tx, courseID); err != nil {
 		return err
 	}
-	const passing = `course_id = $1 AND NOT passed AND due_at <= $2`
+	const lately = `course_id = $1 AND NOT passed AND due_at <= $2`
 	accounts, err := collectTexts(tx.Query(ctx, `
-		SELECT DISTINCT account_id FROM (SELECT account_id FROM due_date WHERE `+passing+` ORDER BY due_at LIMIT $3) AS d ORDER BY 1`, courseID, now, dueAtATime))
+		SELECT DISTINCT account_id FROM (SELECT account_id FROM due_date WHERE `+lately+` ORDER BY due_at LIMIT $3) AS d ORDER BY 1`, courseID, now, dueAtATime))
 	if err != nil {
 		return fmt.Errorf("overdue: %w", err)
 	}
@@ -222,7 +222,7 @@ func (s *Service) overdue(ctx context.Context, tx *pg.Tx, courseID string, now t
 	if err != nil {
 		return err
 	}
-	rows, err := tx.Query(ctx, `UPDATE due_date SET passed = true WHERE `+passing+` AND account_id = ANY ($3) RETURNING account_id, item_id`, courseID, now, accounts)
+	rows, err := tx.Query(ctx, `UPDATE due_date SET passed = true WHERE `+lately+` AND account_id = ANY ($3) RETURNING account_id, item_id`, courseID, now, accounts)
 	if err != nil {
 		return fmt.Errorf("overdue: %w", err)
 	}

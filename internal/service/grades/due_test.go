@@ -52,9 +52,9 @@ func TestOverdueIsMissing(t *testing.T) {
 	gone.State, gone.SubmittedAt = "none", nil
 	w.give(gone)
 	expect("taken back", "missing 40")
-	w.set(ana, q[0], &gradespb.GradeEdit{Status: ptr("on_time"), Reason: "Shown in class"})
+	w.set(ana, q[0], &gradespb.GradeEdit{Status: new("on_time"), Reason: "Shown in class"})
 	expect("staff say it is not", "none 80")
-	w.set(ana, q[0], &gradespb.GradeEdit{Status: ptr(""), Reason: "It was another one"})
+	w.set(ana, q[0], &gradespb.GradeEdit{Status: new(""), Reason: "It was another one"})
 	w.mu.Lock()
 	delete(w.due, [2]string{ana, q[0]})
 	w.mu.Unlock()

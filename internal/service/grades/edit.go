@@ -174,7 +174,7 @@ func (r *gridServer) SetGrade(ctx context.Context, req *gradespb.SetGradeRequest
 			return nil, err
 		}
 		if err := rpc.Match(ctx, st.etag(it.ItemID)); err != nil {
-			return nil, err
+			return nil, d.describe(err, st, it)
 		}
 		changed, err := d.edit(ctx, st, it, req.GetEdit(), req.GetEdit().GetReason(), fromStaff)
 		if err != nil {
@@ -192,6 +192,29 @@ func (r *gridServer) SetGrade(ctx context.Context, req *gradespb.SetGradeRequest
 		}
 		return d.cellNow(st, it), nil
 	})
+}
+
+// describe adds to what the slower of two is told what the cell has now.
+func (d *desk) describe(err error, st *seat, it *item) error {
+	told, ok := errorsAsFault(err)
+	if !ok {
+		return err
+	}
+	now, out := d.cellNow(st, it), *told
+	for _, f := range [][2]string{
+		{"points", now.GetPoints()},
+		{"raw_points", now.GetRawPoints()},
+		{"override_points", now.GetOverridePoints()},
+		{"override_by", now.GetOverrideBy()},
+		{"status", now.GetStatus()},
+		{"status_override", now.GetStatusOverride()},
+		{"status_by", now.GetStatusBy()},
+	} {
+		if f[1] != "" {
+			out.Fields = append(out.Fields, fault.Field{Path: "cell." + f[0], Code: told.Code, Hint: "It is " + f[1] + " now."})
+		}
+	}
+	return &out
 }
 
 // undoTouch forgets a cell that was made for nothing.

@@ -55,15 +55,15 @@ func TestEditHistoryUndo(t *testing.T) {
 	w.give(w.mark(ana, q[0], "5", "10"))
 	w.settled()
 
-	c := w.set(ana, q[0], &gradespb.GradeEdit{Points: ptr("8"), Reason: "A question was unfair"})
+	c := w.set(ana, q[0], &gradespb.GradeEdit{Points: new("8"), Reason: "A question was unfair"})
 	if c.GetPoints() != "8" || c.GetRawPoints() != "5" || c.GetOverrideBy() != w.teacher || c.GetOverrideReason() != "A question was unfair" {
 		t.Errorf("%v, want 8 beside the raw 5", c)
 	}
 	etag := c.GetEtag()
-	if c = w.set(ana, q[0], &gradespb.GradeEdit{Points: ptr("8.000"), Reason: "The same again"}); c.GetEtag() != etag {
+	if c = w.set(ana, q[0], &gradespb.GradeEdit{Points: new("8.000"), Reason: "The same again"}); c.GetEtag() != etag {
 		t.Errorf("the same again is another version: %s, %s", etag, c.GetEtag())
 	}
-	w.set(ana, q[0], &gradespb.GradeEdit{Status: ptr("excused"), Reason: "Ill", Feedback: ptr("Get well soon")})
+	w.set(ana, q[0], &gradespb.GradeEdit{Status: new("excused"), Reason: "Ill", Feedback: new("Get well soon")})
 	if g := w.mine(ana); g.GetCurrent().GetPercent() != "" || g.GetItems()[0].GetFeedback() != "Get well soon" {
 		t.Errorf("%v, want nothing to count, and feedback", g)
 	}
@@ -115,10 +115,10 @@ func TestEditHistoryUndo(t *testing.T) {
 	if err := w.undo(all[1].GetChangeId()); err != nil {
 		t.Errorf("undo again: %v", err)
 	}
-	w.set(ana, q[0], &gradespb.GradeEdit{Points: ptr("1"), Reason: "One"})
+	w.set(ana, q[0], &gradespb.GradeEdit{Points: new("1"), Reason: "One"})
 	all = w.history(ana)
 	first := all[len(all)-1].GetChangeId()
-	w.set(ana, q[0], &gradespb.GradeEdit{Points: ptr("2"), Reason: "Two"})
+	w.set(ana, q[0], &gradespb.GradeEdit{Points: new("2"), Reason: "Two"})
 	if err := w.undo(first); code(err) != "change.changed_since" {
 		t.Errorf("%v, want that it was changed since", err)
 	}
@@ -139,14 +139,14 @@ func TestEditRefusals(t *testing.T) {
 		want          string
 	}{
 		{ana, q[0], &gradespb.GradeEdit{}, "grade.no_change"},
-		{ana, q[0], &gradespb.GradeEdit{Points: ptr("5")}, "grade.reason_required"},
-		{ana, q[0], &gradespb.GradeEdit{Status: ptr("excused"), Reason: "  "}, "grade.reason_required"},
-		{ana, q[0], &gradespb.GradeEdit{Status: ptr("gone"), Reason: "Why"}, "request.invalid"},
-		{ana, q[0], &gradespb.GradeEdit{Points: ptr("1e3"), Reason: "Why"}, "request.invalid"},
-		{ana, q[1], &gradespb.GradeEdit{Points: ptr("5"), Reason: "Why"}, "grade.points_unknown"},
-		{ana, "activity_nothing", &gradespb.GradeEdit{Points: ptr("5"), Reason: "Why"}, "item.not_found"},
-		{id.New("account"), q[0], &gradespb.GradeEdit{Points: ptr("5"), Reason: "Why"}, "student.not_found"},
-		{ana, q[0], &gradespb.GradeEdit{Posted: ptr(false)}, "auth.forbidden"},
+		{ana, q[0], &gradespb.GradeEdit{Points: new("5")}, "grade.reason_required"},
+		{ana, q[0], &gradespb.GradeEdit{Status: new("excused"), Reason: "  "}, "grade.reason_required"},
+		{ana, q[0], &gradespb.GradeEdit{Status: new("gone"), Reason: "Why"}, "request.invalid"},
+		{ana, q[0], &gradespb.GradeEdit{Points: new("1e3"), Reason: "Why"}, "request.invalid"},
+		{ana, q[1], &gradespb.GradeEdit{Points: new("5"), Reason: "Why"}, "grade.points_unknown"},
+		{ana, "activity_nothing", &gradespb.GradeEdit{Points: new("5"), Reason: "Why"}, "item.not_found"},
+		{id.New("account"), q[0], &gradespb.GradeEdit{Points: new("5"), Reason: "Why"}, "student.not_found"},
+		{ana, q[0], &gradespb.GradeEdit{Posted: new(false)}, "auth.forbidden"},
 	} {
 		_, err := w.grid.SetGrade(w.staff(), &gradespb.SetGradeRequest{CourseId: w.course, ItemId: c.item, AccountId: c.account, Edit: c.edit})
 		if code(err) != c.want {
@@ -157,7 +157,7 @@ func TestEditRefusals(t *testing.T) {
 		t.Errorf("%d changes of what was refused", n-1)
 	}
 	w.course = id.New("course")
-	_, err := w.grid.SetGrade(w.staff(), &gradespb.SetGradeRequest{CourseId: w.course, ItemId: q[0], AccountId: ana, Edit: &gradespb.GradeEdit{Feedback: ptr("?")}})
+	_, err := w.grid.SetGrade(w.staff(), &gradespb.SetGradeRequest{CourseId: w.course, ItemId: q[0], AccountId: ana, Edit: &gradespb.GradeEdit{Feedback: new("?")}})
 	if code(err) != "student.not_found" {
 		t.Errorf("in a course without a gradebook: %v", err)
 	}
@@ -181,7 +181,7 @@ func TestTwoTeachersOnOneCell(t *testing.T) {
 		wg.Go(func() {
 			ctx := rpc.WithIfMatch(w.as(id.New("account")), etag)
 			_, errs[i] = w.grid.SetGrade(ctx, &gradespb.SetGradeRequest{
-				CourseId: w.course, ItemId: q[0], AccountId: ana, Edit: &gradespb.GradeEdit{Points: ptr(fmt.Sprint(i)), Reason: "Mine"},
+				CourseId: w.course, ItemId: q[0], AccountId: ana, Edit: &gradespb.GradeEdit{Points: new(fmt.Sprint(i)), Reason: "Mine"},
 			})
 		})
 	}
@@ -194,7 +194,7 @@ func TestTwoTeachersOnOneCell(t *testing.T) {
 			t.Errorf("%d and %d have won", won, i)
 		case err == nil:
 			won = i
-		case told == nil || told.Code != "etag.stale" || told.Etag != now.GetEtag():
+		case told == nil || told.Code != "etag.stale" || told.Etag != now.GetEtag() || told.Fields[0].Hint != "It is "+now.GetPoints()+" now.":
 			t.Errorf("%d: %v, want etag.stale with %s", i, err, now.GetEtag())
 		}
 	}
@@ -218,7 +218,7 @@ func TestMarksAndEditsAtOnce(t *testing.T) {
 	for i := range people {
 		people[i] = w.enroll(fmt.Sprint("Student ", i))
 	}
-	if _, err := w.columns.UpdateColumn(w.staff(), &gradespb.UpdateColumnRequest{CourseId: w.course, ItemId: q[3], Posting: ptr("manual")}); err != nil {
+	if _, err := w.columns.UpdateColumn(w.staff(), &gradespb.UpdateColumnRequest{CourseId: w.course, ItemId: q[3], Posting: new("manual")}); err != nil {
 		t.Fatal(err)
 	}
 	const rounds = 12
@@ -247,8 +247,8 @@ func TestMarksAndEditsAtOnce(t *testing.T) {
 	wg.Go(func() {
 		for i := range rounds {
 			for _, p := range people {
-				w.set(p, q[3], &gradespb.GradeEdit{Feedback: ptr(fmt.Sprint("Round ", i))})
-				w.set(p, q[0], &gradespb.GradeEdit{Status: ptr([]string{"excused", "", "late", "on_time"}[i%4]), LateSeconds: 5000, Reason: "Round"})
+				w.set(p, q[3], &gradespb.GradeEdit{Feedback: new(fmt.Sprint("Round ", i))})
+				w.set(p, q[0], &gradespb.GradeEdit{Status: new([]string{"excused", "", "late", "on_time"}[i%4]), LateSeconds: 5000, Reason: "Round"})
 			}
 		}
 	})
@@ -268,7 +268,7 @@ func TestMarksAndEditsAtOnce(t *testing.T) {
 	wg.Go(func() {
 		for i := range rounds / 2 {
 			c := halves(q[:2], q[2:])
-			c.Categories[0].DropLowest = int32(i % 2) //nolint:gosec // 0 or 1
+			c.Categories[0].DropLowest = int32(i % 2)
 			e := w.publication(int64(i+2), c, q...)
 			hear(w, w.service.coursePublished, e)
 		}
@@ -298,7 +298,7 @@ func TestBatch(t *testing.T) {
 	w.give(w.mark(ana, q[0], "5", "10"), w.mark(ben, q[1], "5", "10"))
 	w.settled()
 	old := w.cell(ana, q[0]).GetEtag()
-	w.set(ana, q[0], &gradespb.GradeEdit{Feedback: ptr("Hm")})
+	w.set(ana, q[0], &gradespb.GradeEdit{Feedback: new("Hm")})
 
 	edit := func(account, item, points, etag string) *gradespb.CellEdit {
 		return &gradespb.CellEdit{AccountId: account, ItemId: item, Edit: &gradespb.GradeEdit{Points: &points}, Etag: etag}

@@ -88,7 +88,7 @@ func TestChangesMissNothing(t *testing.T) {
 				if n%2 == 0 {
 					w.give(w.mark(p, q[i%3], fmt.Sprint(i%10), "10"))
 				} else {
-					w.set(p, q[i%3], &gradespb.GradeEdit{Feedback: ptr(fmt.Sprint("Teacher ", n, " round ", i))})
+					w.set(p, q[i%3], &gradespb.GradeEdit{Feedback: new(fmt.Sprint("Teacher ", n, " round ", i))})
 				}
 			}
 		})

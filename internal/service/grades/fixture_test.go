@@ -141,6 +141,11 @@ func (w *world) MeasureImpact(context.Context, *learningpb.MeasureImpactRequest,
 	panic("not asked for")
 }
 
+// ListItemAccess is nothing that grades asks for either.
+func (w *world) ListItemAccess(context.Context, *learningpb.ListItemAccessRequest, ...grpc.CallOption) (*learningpb.ListItemAccessResponse, error) {
+	panic("not asked for")
+}
+
 // hear runs a handler in a transaction of its own, as the bus does.
 func hear[E proto.Message](w *world, handle func(context.Context, *pg.Tx, E) error, events ...E) {
 	w.t.Helper()
@@ -309,5 +314,3 @@ func halves(homework, exams []string) *coursespb.GradingPolicy {
 		Rounding: &coursespb.Rounding{Mode: "half_even", Places: 2},
 	}
 }
-
-func ptr[T any](v T) *T { return &v }

@@ -33,12 +33,12 @@
 package grades
 
 import (
+	"context"
 	"embed"
 	"log/slog"
 	"sync"
 	"time"
 
-	"context"
 	"github.com/maypok86/otter/v2"
 	"google.golang.org/grpc"
 

@@ -82,7 +82,6 @@ func sections(ctx context.Context, q pg.Querier, courseID string) ([]*gradespb.G
 // window is what of a grid is read.
 type window struct {
 	courseID string
-	items    []string // nil for all
 	sections []string
 	all      bool // those who are enrolled no more too
 	name     string

@@ -139,7 +139,7 @@ func TestPointsOfAnItem(t *testing.T) {
 				t.Errorf("order %v: person %d has %s points, %s %%; want 10 and 50", order, i, c.GetPoints(), c.GetPercent())
 			}
 		}
-		if _, err := w.columns.UpdateColumn(w.staff(), &gradespb.UpdateColumnRequest{CourseId: w.course, ItemId: q[0], Points: ptr("100")}); err != nil {
+		if _, err := w.columns.UpdateColumn(w.staff(), &gradespb.UpdateColumnRequest{CourseId: w.course, ItemId: q[0], Points: new("100")}); err != nil {
 			t.Fatal(err)
 		}
 		w.settled()
@@ -198,7 +198,7 @@ func TestMissingBySay(t *testing.T) {
 	ben := w.enroll("Ben")
 	w.give(w.mark(ben, q[0], "8", "10")) // so that it has points
 	w.settled()
-	c := w.set(ana, q[0], &gradespb.GradeEdit{Status: ptr("missing"), Reason: "Nothing came"})
+	c := w.set(ana, q[0], &gradespb.GradeEdit{Status: new("missing"), Reason: "Nothing came"})
 	if c.GetStatus() != "missing" || c.GetPoints() != "0" || !c.GetPosted() {
 		t.Errorf("%v, want it missing, with nothing", c)
 	}
@@ -206,7 +206,7 @@ func TestMissingBySay(t *testing.T) {
 	if got := w.mine(ana).GetItems()[0]; got.GetDeducted() != "10" || got.GetStatus() != "missing" {
 		t.Errorf("%v, want 10 deducted", got)
 	}
-	w.set(ana, q[0], &gradespb.GradeEdit{Status: ptr(""), Reason: "It came after all"})
+	w.set(ana, q[0], &gradespb.GradeEdit{Status: new(""), Reason: "It came after all"})
 	if got := w.mine(ana).GetItems()[0]; got.GetStatus() != "none" || got.GetPoints() != "" {
 		t.Errorf("%v, want nothing", got)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -75,7 +76,7 @@ func (s *Service) post(ctx context.Context, req proto.Message, p posting) (*grad
 		if err := s.countPosted(ctx, tx, p.courseID, changed); err != nil {
 			return nil, err
 		}
-		if err := s.tellPosted(ctx, tx, it, p, changed); err != nil {
+		if err := s.tellPosted(ctx, tx, p.courseID, it.ItemID, it.Posting, p.posted, changed); err != nil {
 			return nil, err
 		}
 		if len(changed) == 0 {
@@ -167,24 +168,16 @@ func (s *Service) countPosted(ctx context.Context, tx *pg.Tx, courseID string, a
 	return s.countStale(ctx, tx, courseID)
 }
 
-// tellPosted says for whom grades of an item are shown or hidden: for everybody where
-// nobody was named.
-func (s *Service) tellPosted(ctx context.Context, tx *pg.Tx, it *item, p posting, accounts []string) error {
-	everybody := len(p.accounts)+len(p.sections) == 0
-	if everybody {
-		accounts = nil
-	} else if len(accounts) == 0 {
-		return nil
-	}
-	for first := true; first || len(accounts) > 0; first = false {
-		version, err := s.number(ctx, tx, p.courseID, 1)
+// tellPosted says of whom grades of an item are shown or hidden. They are named, also
+// where all are meant: who hears it knows others than those whose grades there are here.
+func (s *Service) tellPosted(ctx context.Context, tx *pg.Tx, courseID, itemID, policy string, posted bool, accounts []string) error {
+	for part := range slices.Chunk(accounts, postInEvent) {
+		version, err := s.number(ctx, tx, courseID, 1)
 		if err != nil {
 			return err
 		}
-		part := accounts[:min(len(accounts), postInEvent)]
-		accounts = accounts[len(part):]
 		if err := bus.Publish(ctx, tx, &gradespb.PostingChanged{
-			CourseId: p.courseID, ItemId: it.ItemID, Policy: it.Posting, AccountIds: part, Posted: p.posted, Version: version + 1,
+			CourseId: courseID, ItemId: itemID, Policy: policy, AccountIds: part, Posted: posted, Version: version + 1,
 		}); err != nil {
 			return err
 		}

@@ -155,14 +155,14 @@ func (h *randomCourse) step() {
 		}
 		w.give(m)
 	case 4:
-		h.edit(&gradespb.GradeEdit{Points: ptr(pick(h, "points", "", h.points())), Reason: "A random one"})
+		h.edit(&gradespb.GradeEdit{Points: new(pick(h, "points", "", h.points())), Reason: "A random one"})
 	case 5:
-		h.edit(&gradespb.GradeEdit{Status: ptr(pick(h, "status", "", "excused", "missing", "late", "on_time")), LateSeconds: 90_000, Reason: "A random one"})
+		h.edit(&gradespb.GradeEdit{Status: new(pick(h, "status", "", "excused", "missing", "late", "on_time")), LateSeconds: 90_000, Reason: "A random one"})
 	case 6:
 		h.column()
 	case 7:
 		_, _ = w.columns.UpdateColumn(w.staff(), &gradespb.UpdateColumnRequest{
-			CourseId: w.course, ItemId: h.item(), Posting: ptr(pick(h, "posting", "manual", "automatic")), Points: ptr(pick(h, "worth", "5", "10", "100")),
+			CourseId: w.course, ItemId: h.item(), Posting: new(pick(h, "posting", "manual", "automatic")), Points: new(pick(h, "worth", "5", "10", "100")),
 		})
 	case 8:
 		if h.number("hide", 2) == 0 {

@@ -121,8 +121,8 @@ func classroom(w *world) (q []string, column string, people []string) {
 	people = []string{w.enroll("Ana"), w.enroll("@Ben"), w.enroll("Cleo, \"the\" first")}
 	w.give(w.mark(people[0], q[0], "7.3", "10"), w.mark(people[1], q[0], "3.333333", "10"), w.mark(people[2], q[1], "0.1", "10"))
 	w.settled()
-	w.set(people[1], q[1], &gradespb.GradeEdit{Status: ptr("excused"), Reason: "Ill"})
-	w.set(people[0], c.GetItemId(), &gradespb.GradeEdit{Points: ptr("4")})
+	w.set(people[1], q[1], &gradespb.GradeEdit{Status: new("excused"), Reason: "Ill"})
+	w.set(people[0], c.GetItemId(), &gradespb.GradeEdit{Points: new("4")})
 	return q, c.GetItemId(), people
 }
 
@@ -172,7 +172,7 @@ func TestImport(t *testing.T) {
 		read := map[string]func(testing.TB, []byte) [][]string{"csv": readCSV, "xlsx": readXLSX}[format]
 		lines := read(t, w.export(format))
 		// A cell changes after the file was made.
-		w.set(people[0], q[0], &gradespb.GradeEdit{Points: ptr("8"), Reason: "In between"})
+		w.set(people[0], q[0], &gradespb.GradeEdit{Points: new("8"), Reason: "In between"})
 		lines[1][3], lines[1][4], lines[1][5] = "", "6,5", "9.9999999"
 		lines[2][3], lines[2][5] = "9", "-"
 		lines[3] = append(lines[3][:3], "MI", "EX")
@@ -227,7 +227,7 @@ func TestImport(t *testing.T) {
 		if err != nil || i.GetChanges() != 2 {
 			t.Fatalf("%s: %v, %v", format, i, err)
 		}
-		w.set(people[1], q[0], &gradespb.GradeEdit{Feedback: ptr("Hm")})
+		w.set(people[1], q[0], &gradespb.GradeEdit{Feedback: new("Hm")})
 		if _, err := apply(""); code(err) != "grade.batch_refused" {
 			t.Errorf("%s: %v", format, err)
 		}

@@ -13,7 +13,7 @@
 // why; learningpb.DeadlineService; learningpb.NoteService; and
 // learningpb.CalendarService: calendars, what to do next, one's own statistics.
 //
-// It sends ItemCompleted, of modules too, and CourseCompleted, once per person and
+// It sends ItemCompleted, of modules too, DeadlinesChanged, and CourseCompleted, once per person and
 // course.
 //
 // It hears courses' CoursePublished (what counts, and what completes it, title and

@@ -78,7 +78,7 @@ func (r *server) PutCaption(ctx context.Context, req *mediapb.PutCaptionRequest)
 		return nil, err
 	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*mediapb.Caption, error) {
-		f, err := one(ctx, tx, `SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2 FOR NO KEY UPDATE`, req.GetMediaId(), req.GetCourseId())
+		f, err := one(ctx, tx, `SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2 AND purpose = 'library' FOR NO KEY UPDATE`, req.GetMediaId(), req.GetCourseId())
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +148,7 @@ func (r *server) DeleteCaption(ctx context.Context, req *mediapb.DeleteCaptionRe
 		return nil, ErrCaptionNotFound
 	}
 	return idempotency.Do(ctx, r.media.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
-		f, err := one(ctx, tx, `SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2 FOR NO KEY UPDATE`, req.GetMediaId(), req.GetCourseId())
+		f, err := one(ctx, tx, `SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2 AND purpose = 'library' FOR NO KEY UPDATE`, req.GetMediaId(), req.GetCourseId())
 		if err != nil {
 			return nil, err
 		}

@@ -25,7 +25,7 @@ func (r *server) CopyMedia(ctx context.Context, req *mediapb.CopyMediaRequest) (
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*mediapb.CopyMediaResponse, error) {
 		// Locked, so that none is purged before its copy is there.
 		rows, err := tx.Query(ctx, `
-			SELECT `+columns+` FROM media WHERE id = ANY ($1) AND course_id = $2 AND deleted_at IS NULL
+			SELECT `+columns+` FROM media WHERE id = ANY ($1) AND course_id = $2 AND deleted_at IS NULL AND purpose = 'library'
 			ORDER BY id FOR SHARE`, req.GetMediaIds(), req.GetFromCourseId())
 		if err != nil {
 			return nil, err

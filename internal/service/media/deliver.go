@@ -59,7 +59,7 @@ func (s *Service) shown(ctx context.Context, mediaID string) (*shownFile, error)
 	if err != nil {
 		return nil, err
 	}
-	if f.State != stateReady {
+	if !s.showable(f) {
 		return nil, ErrNotFound
 	}
 	found, err := s.made(ctx, []file{f}, "")
@@ -78,7 +78,7 @@ func (s *Service) made(ctx context.Context, files []file, skip string) ([]*shown
 	of := map[string][]*shownFile{}
 	for i, f := range files {
 		ids[i] = f.objectOf()
-		list[i] = &shownFile{file: f, asset: asset{Kind: kindOf(f.ContentType)}, variants: map[string]variant{}}
+		list[i] = &shownFile{file: f, asset: asset{Kind: f.kind()}, variants: map[string]variant{}}
 		of[ids[i]] = append(of[ids[i]], list[i])
 	}
 	rows, err := s.db.Query(ctx, `SELECT object_id, kind, width, height, duration_ms FROM asset WHERE object_id = ANY ($1)`, ids)
@@ -313,11 +313,15 @@ func (s *Service) partOf(ctx context.Context, f *shownFile, v viewer, name strin
 		return made(playlistType, captionPlaylist(f.asset.length(), s.partPath(f.file.ID, v, "captions/"+strings.TrimSuffix(language, ".m3u8")+".vtt")))
 	}
 	if name == originalPart {
-		if f.asset.Kind != kindFile && f.asset.Kind != kindSlides {
+		name := f.file.Filename
+		switch {
+		case f.file.Purpose == purposeLibrary && f.asset.Kind != kindFile && f.asset.Kind != kindSlides:
 			return nil, "", nil, ErrNotFound
+		case v.anonymous:
+			name = neutralName(f.file)
 		}
 		return &mediapb.Part{
-			ContentType: f.file.ContentType, Size: f.file.Size, Etag: f.file.SHA256, Immutable: true, Filename: f.file.Filename,
+			ContentType: f.file.ContentType, Size: f.file.Size, Etag: f.file.SHA256, Immutable: true, Filename: name,
 		}, f.file.objectOf(), nil, nil
 	}
 	found, ok := f.variants[name]

@@ -30,6 +30,6 @@ func setCover(ctx context.Context, tx *pg.Tx, course string, sequence int64, cov
 	if err != nil || tag.RowsAffected() == 0 {
 		return err
 	}
-	_, err = tx.Exec(ctx, `UPDATE media SET public = (id = $2) WHERE course_id = $1 AND public <> (id = $2)`, course, cover)
+	_, err = tx.Exec(ctx, `UPDATE media SET public = (id = $2) WHERE course_id = $1 AND purpose = 'library' AND public <> (id = $2)`, course, cover)
 	return err
 }

@@ -31,6 +31,8 @@ type file struct {
 	Percent     int16
 	ObjectID    string // names the object that has the bytes; copies share it
 	DeletedAt   *time.Time
+	Purpose     string // of whom it is: see submission_file.go
+	Kept        bool
 }
 
 // object is the name in the bucket of the bytes of a file, by its object id, or of
@@ -38,7 +40,7 @@ type file struct {
 func object(id string) string { return "media/" + id }
 
 const columns = `id, course_id, filename, content_type, size, sha256, public, uploaded_by, created_at, state, problem, percent,
-	coalesce(object_id, id) AS object_id, deleted_at`
+	coalesce(object_id, id) AS object_id, deleted_at, purpose, kept`
 
 func insertFile(ctx context.Context, tx *pg.Tx, f file) error {
 	return insertFiles(ctx, tx, []file{f})
@@ -52,9 +54,9 @@ func insertFiles(ctx context.Context, tx *pg.Tx, files []file) error {
 	batch := &pgx.Batch{}
 	for _, f := range files {
 		batch.Queue(`
-			INSERT INTO media (id, course_id, filename, content_type, size, sha256, uploaded_by, created_at, state, problem, percent, object_id)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, nullif($12, $1))`,
-			f.ID, f.CourseID, f.Filename, f.ContentType, f.Size, f.SHA256, f.UploadedBy, f.CreatedAt, f.State, f.Problem, f.Percent, f.ObjectID)
+			INSERT INTO media (id, course_id, filename, content_type, size, sha256, uploaded_by, created_at, state, problem, percent, object_id, purpose, kept)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, nullif($12, $1), coalesce(nullif($13, ''), 'library'), $14 OR $13 IN ('', 'library'))`,
+			f.ID, f.CourseID, f.Filename, f.ContentType, f.Size, f.SHA256, f.UploadedBy, f.CreatedAt, f.State, f.Problem, f.Percent, f.ObjectID, f.Purpose, f.Kept)
 	}
 	return tx.SendBatch(ctx, batch).Close()
 }
@@ -65,9 +67,9 @@ func (s *Service) byID(ctx context.Context, id string) (file, error) {
 	return s.one(ctx, `SELECT `+columns+` FROM media WHERE id = $1`, id)
 }
 
-// ofCourse returns a file of one course, unless it was deleted.
+// ofCourse returns a file of one course's library, unless it was deleted.
 func (s *Service) ofCourse(ctx context.Context, course, id string) (file, error) {
-	return s.one(ctx, `SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2 AND deleted_at IS NULL`, id, course)
+	return s.one(ctx, `SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2 AND deleted_at IS NULL AND purpose = 'library'`, id, course)
 }
 
 func (s *Service) one(ctx context.Context, sql string, args ...any) (file, error) {
@@ -86,13 +88,13 @@ func one(ctx context.Context, q pg.Querier, sql string, args ...any) (file, erro
 	return f, err
 }
 
-// batch returns those of the files that are of the course, deleted ones too until
+// batch returns those of the files that are of the course's library, deleted ones too until
 // they are gone, so that what shows them goes on to do so.
 func (s *Service) batch(ctx context.Context, course string, ids []string) ([]file, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	return s.many(ctx, `SELECT `+columns+` FROM media WHERE id = ANY ($1) AND course_id = $2`, ids, course)
+	return s.many(ctx, `SELECT `+columns+` FROM media WHERE id = ANY ($1) AND course_id = $2 AND purpose = 'library'`, ids, course)
 }
 
 // list returns a page of a course's files, the newest first, and the cursor of
@@ -105,7 +107,7 @@ func (s *Service) list(ctx context.Context, req *mediapb.ListMediaRequest) ([]fi
 	}
 	found, err := s.many(ctx, `
 		SELECT `+columns+` FROM media
-		WHERE course_id = $1 AND (created_at, id) < ($2, $3) AND (deleted_at IS NOT NULL) = $5
+		WHERE course_id = $1 AND (created_at, id) < ($2, $3) AND (deleted_at IS NOT NULL) = $5 AND purpose = 'library'
 			AND ($6 = '' OR kind = $6) AND ($7 = '' OR state = $7) AND starts_with(lower(filename), lower($8))
 		ORDER BY created_at DESC, id DESC LIMIT $4`,
 		req.GetCourseId(), at, id, size+1, req.GetDeleted(), req.GetKind(), req.GetState(), norm.NFC.String(req.GetFilenamePrefix()))

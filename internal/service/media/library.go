@@ -22,6 +22,9 @@ func (r *server) DeleteMedia(ctx context.Context, req *mediapb.DeleteMediaReques
 	s, gone := r.media, ""
 	out, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
 		f, version, err := lockFile(ctx, tx, req.GetCourseId(), req.GetMediaId())
+		if err == nil && f.Purpose != purposeLibrary {
+			err = ErrNotFound
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -55,6 +58,9 @@ func (r *server) RestoreMedia(ctx context.Context, req *mediapb.RestoreMediaRequ
 		f, version, err := lockFile(ctx, tx, req.GetCourseId(), req.GetMediaId())
 		if err != nil {
 			return nil, err
+		}
+		if f.Purpose != purposeLibrary {
+			return nil, ErrNotFound
 		}
 		if f.DeletedAt == nil {
 			return s.describe(f), nil
@@ -106,11 +112,7 @@ func (s *Service) purge(ctx context.Context, tx *pg.Tx, f file, version int64) (
 	if _, err := tx.Exec(ctx, `DELETE FROM media WHERE id = $1`, f.ID); err != nil {
 		return "", err
 	}
-	pays := f.UploadedBy
-	if f.ObjectID != f.ID { // a copy counts against no account
-		pays = ""
-	}
-	if err := s.settle(ctx, tx, f.CourseID, pays, room{Used: -f.Size}); err != nil {
+	if err := s.settleFile(ctx, tx, f, room{Used: -f.Size}); err != nil {
 		return "", err
 	}
 	var shared bool
@@ -124,6 +126,9 @@ func (s *Service) purge(ctx context.Context, tx *pg.Tx, f file, version int64) (
 		if err != nil {
 			return "", err
 		}
+	}
+	if f.Purpose != purposeLibrary { // of which nobody was told
+		return gone, nil
 	}
 	return gone, bus.Publish(ctx, tx, &mediapb.MediaDeleted{MediaId: f.ID, CourseId: f.CourseID, Gone: true, Version: version + 1})
 }

@@ -14,7 +14,9 @@
 // learners by the service that shows the file. Those of learners are bound to the
 // account, the course, the item and a time, and with each call it is asked whether
 // the account may still read the item. A picture of a profile is written anew, and
-// anybody has it who knows its address.
+// anybody has it who knows its address. Files that students hand in, and those that
+// they get back, are kept apart from those of courses: who may read them is said by
+// the service assessment.
 //
 // It sends AvatarChanged, MediaChanged and MediaDeleted.
 //
@@ -148,6 +150,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	mediapb.RegisterMultipartServiceServer(r, &server{media: s})
 	mediapb.RegisterLibraryServiceServer(r, &server{media: s})
 	mediapb.RegisterProcessingServiceServer(r, &server{media: s})
+	mediapb.RegisterSubmissionFileServiceServer(r, &submissionFileServer{media: s})
 }
 
 // Handlers returns what the service does on events.

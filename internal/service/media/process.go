@@ -76,7 +76,7 @@ func (s *Service) stored(ctx context.Context, tx *pg.Tx, f *file) error {
 	if !pg.NoRows(err) {
 		return err
 	}
-	kind := kindOf(f.ContentType)
+	kind := f.kind()
 	switch {
 	case s.scanner != nil:
 		f.State, f.Percent = stateScanning, 0
@@ -149,7 +149,7 @@ func (s *Service) process(ctx context.Context, t *task) error {
 			return err
 		}
 	}
-	kind := kindOf(f.ContentType)
+	kind := f.kind()
 	res := &result{kind: kind}
 	if kind != kindFile {
 		if err := s.enter(ctx, t, stateProcessing, "", 0); err != nil {
@@ -167,7 +167,10 @@ func (s *Service) process(ctx context.Context, t *task) error {
 		if err := s.fetch(ctx, t.ObjectID, j.path("in")); err != nil {
 			return err
 		}
-		if res, err = s.make(ctx, t, j, f); err != nil {
+		if res, err = s.make(ctx, t, j, f); f.Purpose != purposeLibrary && noPreview(t, err) && ctx.Err() == nil {
+			res, err = &result{kind: kind}, nil
+		}
+		if err != nil {
 			return err
 		}
 		if err := s.keep(ctx, t, res.parts); err != nil {
@@ -179,7 +182,7 @@ func (s *Service) process(ctx context.Context, t *task) error {
 
 // make makes the variants of a file, in a folder that has it as "in".
 func (s *Service) make(ctx context.Context, t *task, j *job, f file) (*result, error) {
-	switch kindOf(f.ContentType) {
+	switch f.kind() {
 	case kindImage:
 		return s.makeImages(ctx, j)
 	case kindVideo, kindAudio:
@@ -244,14 +247,14 @@ func (s *Service) setState(ctx context.Context, tx *pg.Tx, objectID, state, prob
 	rows, err := tx.Query(ctx, `
 		UPDATE media SET state = $2, problem = $3, percent = $4, state_version = state_version + 1
 		WHERE `+ofObject+` = $1 AND NOT ($5 AND state = 'ready') AND (state, problem) <> ($2, $3)
-		RETURNING id, course_id, content_type, state_version,
+		RETURNING id, course_id, content_type, purpose, state_version,
 			(SELECT a.kind FROM asset a WHERE a.object_id = $1), (SELECT a.duration_ms FROM asset a WHERE a.object_id = $1)`,
 		objectID, state, problem, percent, keepReady)
 	if err != nil {
 		return err
 	}
 	type changed struct {
-		ID, CourseID, ContentType string
+		ID, CourseID, ContentType, Purpose string
 		Version                   int64
 		Kind                      *string
 		DurationMS                *int64
@@ -261,6 +264,9 @@ func (s *Service) setState(ctx context.Context, tx *pg.Tx, objectID, state, prob
 		return err
 	}
 	for _, f := range files {
+		if f.Purpose != purposeLibrary { // which nobody else shows
+			continue
+		}
 		event := &mediapb.MediaChanged{
 			MediaId: f.ID, CourseId: f.CourseID, State: state, Problem: problem, Percent: int32(percent), Kind: kindOf(f.ContentType), Version: f.Version, //nolint:gosec // 0 to 100
 		}
@@ -328,7 +334,7 @@ var (
 
 // retry has a file processed again.
 func (s *Service) retry(ctx context.Context, tx *pg.Tx, course, mediaID string) (*mediapb.Media, error) {
-	f, err := one(ctx, tx, `SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2 FOR UPDATE`, mediaID, course)
+	f, err := one(ctx, tx, `SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2 AND purpose = 'library' FOR UPDATE`, mediaID, course)
 	if err != nil {
 		return nil, err
 	}

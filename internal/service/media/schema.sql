@@ -76,16 +76,22 @@ CASE
     WHEN (content_type = ANY (ARRAY['application/pdf'::text, 'application/vnd.openxmlformats-officedocument.presentationml.presentation'::text, 'application/vnd.oasis.opendocument.presentation'::text])) THEN 'slides'::text
     ELSE 'file'::text
 END) STORED,
+	purpose text COLLATE "C" NOT NULL DEFAULT 'library'::text,
+	kept boolean NOT NULL DEFAULT true,
 	CONSTRAINT media_pkey PRIMARY KEY (id),
+	CONSTRAINT media_library CHECK (((purpose = 'library'::text) OR ((NOT public) AND (deleted_at IS NULL)))),
 	CONSTRAINT media_percent CHECK (((percent >= 0) AND (percent <= 100))),
+	CONSTRAINT media_purpose CHECK ((purpose = ANY (ARRAY['library'::text, 'submission'::text, 'feedback'::text]))),
 	CONSTRAINT media_size_positive CHECK ((size > 0)),
 	CONSTRAINT media_state CHECK ((state = ANY (ARRAY['scanning'::text, 'waiting'::text, 'processing'::text, 'ready'::text, 'broken'::text, 'refused'::text])))
 );
 CREATE INDEX media_course ON media USING btree (course_id, created_at DESC, id DESC);
 CREATE INDEX media_deleted_at ON media USING btree (deleted_at) WHERE (deleted_at IS NOT NULL);
 CREATE INDEX media_kind ON media USING btree (course_id, kind, created_at DESC, id DESC);
+CREATE INDEX media_not_kept ON media USING btree (created_at) WHERE (NOT kept);
 CREATE INDEX media_object ON media USING btree (COALESCE(object_id, id));
-COMMENT ON TABLE media IS 'The files of courses whose content is in the bucket as media/<id>. The name and the content are course material; uploaded_by says which account brought them.';
+CREATE INDEX media_submission ON media USING btree (course_id, uploaded_by, created_at DESC, id DESC) WHERE (purpose <> 'library'::text);
+COMMENT ON TABLE media IS 'The files of courses, and those that students hand in or are given back, whose content is in the bucket as media/<id>. The name and the content are course material, or the student''s work; uploaded_by says which account brought them.';
 COMMENT ON COLUMN media.public IS 'Anybody may fetch it: it is the cover of a published course.';
 COMMENT ON COLUMN media.state IS 'scanning: it is looked through for malware. waiting: for its turn or for a tool that is missing. processing: variants are made. ready: it can be shown. broken: it is not what it says it is, or could not be processed. refused: malware was found.';
 COMMENT ON COLUMN media.problem IS 'A stable code that says why it waits, is broken or was refused; empty otherwise.';
@@ -94,6 +100,8 @@ COMMENT ON COLUMN media.state_version IS 'Grows with each change of the state th
 COMMENT ON COLUMN media.object_id IS 'The object in the bucket that has the bytes, media/<object_id>, and under which what was made of them is; null where it is the id. Copies have that of what they are of. It is deleted with the last row that has it.';
 COMMENT ON COLUMN media.deleted_at IS 'When it was deleted; it can be restored for 30 days, and is gone after.';
 COMMENT ON COLUMN media.library_version IS 'Grows with each deletion and restoration that is told.';
+COMMENT ON COLUMN media.purpose IS 'library: a file of the course. submission: to be handed in. feedback: to be given back. Only those of the library are listed, shown in lessons and copied.';
+COMMENT ON COLUMN media.kept IS 'Whether something names a file that is not of the library. What nothing keeps is swept.';
 
 CREATE TABLE task (
 	object_id text COLLATE "C" NOT NULL,

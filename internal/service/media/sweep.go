@@ -19,7 +19,7 @@ const strayAfter = 48 * time.Hour
 func (s *Service) sweepTransfers(ctx context.Context) (int, error) {
 	var failed []error
 	sum := 0
-	for _, step := range []func(context.Context) (int, error){s.expire, s.cleanEnded, s.forgetEnded, s.abortStray, s.purgeBin} {
+	for _, step := range []func(context.Context) (int, error){s.expire, s.cleanEnded, s.forgetEnded, s.abortStray, s.purgeBin, s.purgeUnkept} {
 		n, err := step(ctx)
 		sum += n
 		failed = append(failed, err)

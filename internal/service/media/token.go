@@ -18,6 +18,11 @@ type viewer struct {
 	open    bool // the item is open to everybody
 	staff   bool // of the course, whatever shows the file
 	expires int64
+
+	// Of files that were handed in, or given back with a mark: see submission_file.go.
+	takes     bool // the viewer handed it in, or got it back
+	reads     bool // the viewer reads what is handed in
+	anonymous bool // and may not know whose it is
 }
 
 // permission is what the viewer has to have with each part; "" for none.
@@ -25,6 +30,10 @@ func (v viewer) permission() string {
 	switch {
 	case v.staff:
 		return "media.read"
+	case v.takes:
+		return "assessment.take"
+	case v.reads:
+		return "submission.read"
 	case v.open:
 		return ""
 	default:
@@ -52,6 +61,15 @@ func (s *Service) partPath(mediaID string, v viewer, name string) string {
 	}
 	if v.staff {
 		flags += "s"
+	}
+	if v.takes {
+		flags += "t"
+	}
+	if v.reads {
+		flags += "r"
+	}
+	if v.anonymous {
+		flags += "a"
 	}
 	payload := strings.Join([]string{strconv.FormatInt(v.expires, 36), v.account, v.course, v.item, flags}, "\n")
 	token := base64.RawURLEncoding.EncodeToString([]byte(payload)) + "." + s.signReading(mediaID, payload, name)
@@ -83,6 +101,7 @@ func (s *Service) readToken(mediaID, token, name string) (viewer, error) {
 		return viewer{}, ErrNotFound
 	}
 	v := viewer{account: fields[1], course: fields[2], item: fields[3], open: strings.Contains(fields[4], "o"), staff: strings.Contains(fields[4], "s")}
+	v.takes, v.reads, v.anonymous = strings.Contains(fields[4], "t"), strings.Contains(fields[4], "r"), strings.Contains(fields[4], "a")
 	if v.expires, err = strconv.ParseInt(fields[0], 36, 64); err != nil {
 		return viewer{}, ErrNotFound
 	}

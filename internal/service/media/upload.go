@@ -25,6 +25,7 @@ import (
 type incoming struct {
 	course, account, name string
 	sha256                string // that was declared; empty for none
+	purpose               string // of the library when empty
 	// request returns the request as one message, with the hash in place of the
 	// bytes.
 	request func(sum []byte) idempotentRequest
@@ -38,7 +39,7 @@ type idempotentRequest = proto.Message
 func (s *Service) upload(ctx context.Context, in incoming, content io.Reader) (*mediapb.Media, error) {
 	name := cleanName(in.name)
 	counted := &counter{r: content, hash: sha256.New()}
-	counted.max, counted.tooLarge = s.roomLeft(ctx, in.course, in.account)
+	counted.max, counted.tooLarge = s.roomFor(ctx, in)
 	if counted.tooLarge != nil && !fault.Is(counted.tooLarge, fault.TooLarge) {
 		return nil, counted.tooLarge
 	}
@@ -51,6 +52,9 @@ func (s *Service) upload(ctx context.Context, in incoming, content io.Reader) (*
 		return nil, ErrEmpty
 	}
 	contentType, err := sniff(head, name)
+	if in.purpose != "" && errors.Is(err, ErrTypeRefused) {
+		contentType, err = plainType, nil // it is only ever downloaded
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +70,7 @@ func (s *Service) upload(ctx context.Context, in incoming, content io.Reader) (*
 	}
 	f := file{
 		ID: mediaID, ObjectID: mediaID, CourseID: in.course, Filename: name, ContentType: contentType, Size: counted.size,
-		SHA256: hex.EncodeToString(counted.hash.Sum(nil)), UploadedBy: in.account, CreatedAt: s.utc(),
+		SHA256: hex.EncodeToString(counted.hash.Sum(nil)), UploadedBy: in.account, CreatedAt: s.utc(), Purpose: orLibrary(in.purpose), Kept: in.purpose == "",
 	}
 	m, err := idempotency.Do(ctx, s.db, in.request(counted.hash.Sum(nil)), func(tx *pg.Tx) (*mediapb.Media, error) {
 		tag, err := tx.Exec(ctx, `DELETE FROM upload WHERE id = $1 AND NOT abandoned`, f.ID)
@@ -76,11 +80,14 @@ func (s *Service) upload(ctx context.Context, in incoming, content io.Reader) (*
 		if tag.RowsAffected() == 0 {
 			return nil, errSwept
 		}
-		if err := s.settle(ctx, tx, f.CourseID, f.UploadedBy, room{Used: f.Size}); err != nil {
+		if err := s.settleFile(ctx, tx, f, room{Used: f.Size}); err != nil {
 			return nil, err
 		}
 		if err := s.becomes(ctx, tx, &f); err != nil {
 			return nil, err
+		}
+		if f.Purpose != purposeLibrary {
+			return facts(f), nil
 		}
 		return s.describe(f), nil
 	})
@@ -91,7 +98,9 @@ func (s *Service) upload(ctx context.Context, in incoming, content io.Reader) (*
 		if err := s.discard(ctx, mediaID); err != nil {
 			s.log.WarnContext(ctx, "media: an upload that was sent again is left to the sweep", "media", mediaID, "error", err.Error())
 		}
-		m.Url, m.UrlExpiresAt = s.address(m.GetId())
+		if in.purpose == "" {
+			m.Url, m.UrlExpiresAt = s.address(m.GetId())
+		}
 	}
 	return m, nil
 }

@@ -14,6 +14,8 @@ type Limits struct {
 	// CourseQuota and AccountQuota are bytes: of all files of a course, and of
 	// all that an account has uploaded.
 	CourseQuota, AccountQuota int64
+	// SubmissionQuota is bytes: of all files that an account has handed in, in one course.
+	SubmissionQuota int64
 	// CourseUploads and AccountUploads are how many uploads may be unfinished.
 	CourseUploads, AccountUploads int
 }

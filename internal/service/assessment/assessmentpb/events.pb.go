@@ -164,7 +164,10 @@ type MarkChanged struct {
 	// When.
 	ChangedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
 	// Grows with each change for the same item and account.
-	Version       int64 `protobuf:"varint,14,opt,name=version,proto3" json:"version,omitempty"`
+	Version int64 `protobuf:"varint,14,opt,name=version,proto3" json:"version,omitempty"`
+	// Whether those who mark may not know whose it is before it is posted: until then
+	// nobody is shown the points beside the account, and source_id is empty.
+	Anonymous     bool `protobuf:"varint,15,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -297,6 +300,13 @@ func (x *MarkChanged) GetVersion() int64 {
 	return 0
 }
 
+func (x *MarkChanged) GetAnonymous() bool {
+	if x != nil {
+		return x.Anonymous
+	}
+	return false
+}
+
 var File_internal_service_assessment_assessmentpb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_assessment_assessmentpb_events_proto_rawDesc = "" +
@@ -311,7 +321,7 @@ const file_internal_service_assessment_assessmentpb_events_proto_rawDesc = "" +
 	"\fsubmitted_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vsubmittedAt\x12\x18\n" +
 	"\apercent\x18\x05 \x01(\tR\apercent\x12\x16\n" +
 	"\x06passed\x18\x06 \x01(\bR\x06passed\x12\x18\n" +
-	"\aversion\x18\a \x01(\x03R\aversion\"\x86\x04\n" +
+	"\aversion\x18\a \x01(\x03R\aversion\"\xa4\x04\n" +
 	"\vMarkChanged\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12%\n" +
@@ -331,7 +341,8 @@ const file_internal_service_assessment_assessmentpb_events_proto_rawDesc = "" +
 	"\x05cause\x18\f \x01(\tR\x05cause\x129\n" +
 	"\n" +
 	"changed_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\x12\x18\n" +
-	"\aversion\x18\x0e \x01(\x03R\aversionBCZAgithub.com/stoa-lms/stoa/internal/service/assessment/assessmentpbb\x06proto3"
+	"\aversion\x18\x0e \x01(\x03R\aversion\x12\x1c\n" +
+	"\tanonymous\x18\x0f \x01(\bR\tanonymousBCZAgithub.com/stoa-lms/stoa/internal/service/assessment/assessmentpbb\x06proto3"
 
 var (
 	file_internal_service_assessment_assessmentpb_events_proto_rawDescOnce sync.Once

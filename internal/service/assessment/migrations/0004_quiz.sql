@@ -86,7 +86,7 @@ CREATE TABLE posting (
 	CONSTRAINT posting_pkey PRIMARY KEY (course_id, item_id, account_id)
 );
 COMMENT ON TABLE posting IS 'Whether students may see their grades in an item, as the gradebook told it; where nothing is here they may. Personal data of the account: that its grade is posted or not. Kept as long as the course.';
-COMMENT ON COLUMN posting.account_id IS 'For whom; empty for everybody for whom nothing newer is said.';
+COMMENT ON COLUMN posting.account_id IS 'For whom; empty for all who were never named.';
 COMMENT ON COLUMN posting.version IS 'Of the PostingChanged that said it.';
 
 CREATE TABLE quiz_copy (

@@ -240,10 +240,11 @@ type PostingChanged struct {
 	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
 	// How grades of it are posted: "automatic" (as soon as they are whole) or "manual".
 	Policy string `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
-	// For whom it changed, at most 1,000; for everybody when empty.
+	// For whom it changed, at most 1,000. Where empty, for all who were never named: the
+	// policy is another.
 	AccountIds []string `protobuf:"bytes,4,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
-	// Whether they may see them. For everybody under a manual policy: whether those
-	// that there are now may.
+	// Whether they may see them. For those who were never named it is whether grades that
+	// come are posted by themselves.
 	Posted bool `protobuf:"varint,5,opt,name=posted,proto3" json:"posted,omitempty"`
 	// Grows with each change for the same item.
 	Version       int64 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
