@@ -29,7 +29,7 @@ const maxOptions = 50
 var csvColumns = []string{
 	"kind", "title", "category", "tags", "prompt", "points", "penalty", "floor", "language", "general_feedback", "right_feedback",
 	"partly_feedback", "wrong_feedback", "hints", "shuffle", "scoring", "wrong_fraction", "multiple", "right", "case_sensitive", "ignore_accents",
-	"spaces", "numbering", "min_words", "max_words", "format", "template", "grader_notes", "max_files", "true_feedback", "false_feedback", "layout", "several",
+	"spaces", "numbering", "min_words", "max_words", "format", "template", "grader_notes", "max_files", "true_feedback", "false_feedback", "layout",
 }
 
 var (

@@ -543,4 +543,3 @@ func (o *moodleOut) dragBoxes(b *pb.BlanksQuestion) error {
 	}
 	return nil
 }
-

@@ -12,7 +12,9 @@ import (
 // places is how many digits a value of a mapping has behind its point.
 const places = 7
 
-func ratio(num, den int) string { return rounded(exact.Ratio(int64(num), int64(den)).String(), 1, places) }
+func ratio(num, den int) string {
+	return rounded(exact.Ratio(int64(num), int64(den)).String(), 1, places)
+}
 
 // declare writes the declaration of a response, with what is right.
 func (o *qtiOut) declare(id, cardinality, base string, inside func()) {

@@ -158,3 +158,16 @@ func differLists(fd protoreflect.FieldDescriptor, a, b protoreflect.List, path s
 		}
 	}
 }
+
+// Change notes that a question that was read is changed after all.
+func (r *Report) Change(entry int, note Note) {
+	e := &r.Entries[entry]
+	if e.Outcome == Kept {
+		r.Kept--
+		r.Changed++
+		e.Outcome = Changed
+	}
+	if e.Outcome == Changed && len(e.Notes) < maxNotes {
+		e.Notes = append(slices.Clone(e.Notes), note)
+	}
+}

@@ -2,7 +2,8 @@
 // them: the log of each attempt, and the marks that follow from it.
 //
 // It answers assessmentpb.BankService: the banks of questions, their versions, and
-// with which courses they are shared; assessmentpb.QuizService: quizzes as their authors
+// with which courses they are shared; assessmentpb.ExchangeService: their questions in
+// the formats of others; assessmentpb.QuizService: quizzes as their authors
 // see them; assessmentpb.MyQuizService: as those who take them do;
 // assessmentpb.AttemptService: attempts, the log of answers, and receipts;
 // assessmentpb.AssignmentService: assignments as their authors see them;
@@ -129,10 +130,10 @@ func New(cfg Config) *Service {
 		accommodations: cfg.Accommodations, items: cfg.Items, wrong: cfg.Wrong, quizVersions: newQuizVersions(), unprepared: make(chan struct{}, 1),
 		vault: cfg.Vault, questions: forGood[compiledKey, *question.Question](20_000), layouts: forGood[string, *layout](20_000), unscored: make(chan struct{}, 1),
 	}
-	s.appends = &appends{service: s}
 	s.files, s.similarity, s.markdown = cfg.Files, cfg.Similarity, markdown.New()
 	s.assignmentVersions = forGood[assignmentVersionKey, *assignmentVersion](2_000)
 	s.unfiled, s.unchecked, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, maxFeedbackArchives)
+	s.appends = &appends{service: s}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -148,6 +149,7 @@ func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Microsec
 // Register adds the service's RPCs to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterBankServiceServer(r, &bankServer{service: s})
+	assessmentpb.RegisterExchangeServiceServer(r, &exchangeServer{service: s})
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
 	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})
 	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})

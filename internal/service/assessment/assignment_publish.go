@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -166,7 +167,7 @@ func (r *assignmentServer) ListAssignmentVersions(ctx context.Context, req *asse
 	if err != nil {
 		return nil, err
 	}
-	before := int64(1) << 31
+	before := int64(math.MaxInt32)
 	if values != nil {
 		if before, err = strconv.ParseInt(values[0], 10, 32); err != nil {
 			return nil, page.ErrCursor

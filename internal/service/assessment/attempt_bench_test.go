@@ -289,8 +289,7 @@ func BenchmarkStart(b *testing.B) {
 					}
 					if err := w.db.InTx(b.Context(), func(tx *pg.Tx) error {
 						tx.Exempt("a benchmark")
-						_, err := w.service.prepare(b.Context(), tx, version, quiz.item, list)
-						return err
+						return w.service.prepare(b.Context(), tx, version, quiz.item, list)
 					}); err != nil {
 						b.Fatal(err)
 					}

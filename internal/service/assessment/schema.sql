@@ -266,6 +266,26 @@ CREATE TABLE bank_share (
 CREATE INDEX bank_share_with ON bank_share USING btree (with_course_id);
 COMMENT ON TABLE bank_share IS 'Which courses may use the questions of which. Personal data of the account that shared: its id. Kept until it is ended.';
 
+CREATE TABLE cohort_member (
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	cohort_id text COLLATE "C" NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT cohort_member_pkey PRIMARY KEY (course_id, account_id)
+);
+COMMENT ON TABLE cohort_member IS 'In which cohort of a course somebody is, as the service access told it; an empty cohort is none. Personal data of the account: its cohort. Kept as long as the course.';
+
+CREATE TABLE course_group (
+	group_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	name text NOT NULL,
+	deleted boolean NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT course_group_pkey PRIMARY KEY (group_id)
+);
+CREATE INDEX course_group_of ON course_group USING btree (course_id, group_id) WHERE (NOT deleted);
+COMMENT ON TABLE course_group IS 'The groups of courses, as the service access told it. No personal data.';
+
 CREATE TABLE enrollment (
 	course_id text COLLATE "C" NOT NULL,
 	account_id text COLLATE "C" NOT NULL,
@@ -274,6 +294,25 @@ CREATE TABLE enrollment (
 	CONSTRAINT enrollment_pkey PRIMARY KEY (course_id, account_id)
 );
 COMMENT ON TABLE enrollment IS 'Who takes a course, as the service access told it. Personal data of the account: that it takes the course, or did. Kept as long as the course.';
+
+CREATE TABLE group_member (
+	group_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	member boolean NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT group_member_pkey PRIMARY KEY (group_id, account_id)
+);
+CREATE INDEX group_member_of ON group_member USING btree (course_id, account_id) WHERE member;
+COMMENT ON TABLE group_member IS 'Who is in the groups of courses, as the service access told it. Personal data of the account: that it is in a group, or was. Kept as long as the course.';
+
+CREATE TABLE person (
+	account_id text COLLATE "C" NOT NULL,
+	name text NOT NULL,
+	version bigint NOT NULL,
+	CONSTRAINT person_pkey PRIMARY KEY (account_id)
+);
+COMMENT ON TABLE person IS 'What people are called, as the service identity told it, for those who read what they hand in. Personal data of the account: its name. Kept as long as the account.';
 
 CREATE TABLE placement (
 	course_id text COLLATE "C" NOT NULL,
@@ -285,6 +324,7 @@ CREATE TABLE placement (
 	sequence bigint NOT NULL,
 	present boolean NOT NULL,
 	opens_at timestamp with time zone,
+	salt bytea NOT NULL DEFAULT (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
 	CONSTRAINT placement_pkey PRIMARY KEY (course_id, item_id)
 );
 CREATE INDEX placement_opening ON placement USING btree (opens_at) WHERE (present AND (kind = 'quiz'::text) AND (ref <> ''::text));
@@ -294,6 +334,7 @@ COMMENT ON COLUMN placement.ref IS 'The quiz or assignment; empty where the cour
 COMMENT ON COLUMN placement.sequence IS 'Of the CoursePublished that said it.';
 COMMENT ON COLUMN placement.present IS 'Whether the version published last has it. Who is bound to an earlier one has it still.';
 COMMENT ON COLUMN placement.opens_at IS 'From when on the schedule lets everybody work on it; null where it names no such moment.';
+COMMENT ON COLUMN placement.salt IS 'What pseudonyms at the item are made with, so that they are the same each time and tell nothing.';
 
 CREATE TABLE posting (
 	course_id text COLLATE "C" NOT NULL,
@@ -606,6 +647,7 @@ CREATE TABLE submission_file (
 	number integer NOT NULL DEFAULT 0,
 	purpose text COLLATE "C" NOT NULL,
 	state text COLLATE "C" NOT NULL,
+	told boolean NOT NULL DEFAULT false,
 	filename text NOT NULL,
 	content_type text NOT NULL,
 	size bigint NOT NULL,
@@ -619,9 +661,11 @@ CREATE TABLE submission_file (
 );
 CREATE INDEX submission_file_dropped ON submission_file USING btree (course_id, media_id) WHERE (state = 'dropped'::text);
 CREATE INDEX submission_file_of ON submission_file USING btree (submission_id, number);
+CREATE INDEX submission_file_untold ON submission_file USING btree (added_at) WHERE ((NOT told) AND (state = ANY (ARRAY['draft'::text, 'kept'::text])));
 COMMENT ON TABLE submission_file IS 'The files of what is drafted, handed in and given back; each is of one submission. Personal data of those who uploaded them: their work, by its name. Kept with the submission.';
 COMMENT ON COLUMN submission_file.number IS 'The version that feedback is of; 0 of what is handed in, which versions name.';
 COMMENT ON COLUMN submission_file.state IS 'draft: only the draft has it. kept: a version has it, or it is feedback. dropped: to be deleted. gone: deleted, and never to be named again.';
+COMMENT ON COLUMN submission_file.told IS 'Whether the service media was told to keep it.';
 
 CREATE TABLE submission_mark (
 	submission_id text COLLATE "C" NOT NULL,
@@ -653,13 +697,6 @@ CREATE TABLE submission_member (
 CREATE INDEX submission_member_of ON submission_member USING btree (item_id, account_id);
 COMMENT ON TABLE submission_member IS 'Of whom a version is that was handed in, as that was then, and how late it is for each. Personal data of the account: that it handed it in, and how late. Kept with the submission.';
 COMMENT ON COLUMN submission_member.due_at IS 'When it was due for the account, as was known when lateness was computed last; null for never.';
-
-CREATE TABLE submission_salt (
-	item_id text COLLATE "C" NOT NULL,
-	salt bytea NOT NULL,
-	CONSTRAINT submission_salt_pkey PRIMARY KEY (item_id)
-);
-COMMENT ON TABLE submission_salt IS 'What pseudonyms at an item are made with, so that they are the same each time and tell nothing. No personal data; with it and the ids of accounts pseudonyms can be resolved.';
 
 CREATE TABLE submission_version (
 	submission_id text COLLATE "C" NOT NULL,
