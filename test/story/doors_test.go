@@ -119,7 +119,11 @@ func (d door) open(course string) string {
 		if name == "course_id" {
 			return course
 		}
-		kind, _ := proto.GetExtension(d.input.Fields().ByName(protoreflect.Name(name)).Options(), authpb.E_Id).(string)
+		field := d.input.Fields().ByName(protoreflect.Name(name))
+		if field.Kind() != protoreflect.StringKind {
+			return "1"
+		}
+		kind, _ := proto.GetExtension(field.Options(), authpb.E_Id).(string)
 		return id.New(kind)
 	})
 }

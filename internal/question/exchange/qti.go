@@ -128,8 +128,7 @@ func (p *qtiParser) processing() {
 	template := strings.TrimSuffix(path.Base(n.get("template")), ".xml")
 	for _, d := range p.decls {
 		d.mode = "match"
-		switch {
-		case template == "map_response", template == "map_response_point":
+		if template == "map_response" || template == "map_response_point" {
 			d.mode = "map"
 		}
 	}

@@ -79,10 +79,10 @@ func (o *qtiOut) dragGaps(b *pb.BlanksQuestion) error {
 				most = "0"
 			}
 			o.open("gapText", "identifier", "c-"+item.GetKey(), "matchMax", most)
-			o.WriteString(escapeXML(o.m.plain(item.GetText())))
+			_, _ = o.WriteString(escapeXML(o.m.plain(item.GetText())))
 			o.end("gapText")
 		}
-		o.WriteString("<div>" + o.gapped(b, gaps) + "</div>")
+		_, _ = o.WriteString("<div>" + o.gapped(b, gaps) + "</div>")
 		o.end("gapMatchInteraction")
 	})
 	o.scored(mapped)
@@ -149,7 +149,7 @@ func (o *qtiOut) fields(b *pb.BlanksQuestion) error {
 	}
 	o.outcomes()
 	o.open("itemBody")
-	o.WriteString("<div>" + o.gapped(b, gaps) + "</div>")
+	_, _ = o.WriteString("<div>" + o.gapped(b, gaps) + "</div>")
 	o.end("itemBody")
 	if b.GetScoring() == "all_or_nothing" {
 		o.processing(func() { o.allMatched(len(b.GetGaps())) })

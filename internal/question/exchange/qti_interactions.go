@@ -105,7 +105,7 @@ func (d *declaration) pairs(source string, targets []string, reversed bool) []in
 			key = t + " " + source
 		}
 		v, mapped := d.value(key)
-		if d.mode == "map" && mapped && signOf(number(v)) > 0 || !(d.mode == "map" && len(d.mapped) > 0) && slices.Contains(d.correct, key) {
+		if d.mode == "map" && mapped && signOf(number(v)) > 0 || (d.mode != "map" || len(d.mapped) == 0) && slices.Contains(d.correct, key) {
 			out = append(out, i)
 		}
 	}
@@ -492,7 +492,6 @@ func (p *qtiParser) inlines(list []*node) error {
 			return refuse("qti.response", "The interaction has no declaration of its response.")
 		}
 		g := &pb.BlankGap{Key: strconv.Itoa(i + 1), Weight: 1}
-		weight := exact.Int(1)
 		if d.mode == "map" && len(d.mapped) > 0 {
 			maps++
 			var best exact.Number
@@ -502,7 +501,7 @@ func (p *qtiParser) inlines(list []*node) error {
 				}
 			}
 			// A share of one gap: what is best is all of it, and the factor its weight.
-			weight = d.factor.Mul(best)
+			weight := d.factor.Mul(best)
 			if w, err := strconv.ParseInt(weight.String(), 10, 32); err == nil && w >= 1 && w <= 100 {
 				g.Weight = int32(w)
 			} else if weight.Sign() > 0 {

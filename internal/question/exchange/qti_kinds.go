@@ -37,18 +37,18 @@ func (o *qtiOut) ask(prompt string, interaction func()) {
 		if o.version == QTI30 {
 			o.open("contentBody")
 		}
-		o.WriteString("<div>")
+		_, _ = o.WriteString("<div>")
 		o.flow(notes)
-		o.WriteString("</div>")
+		_, _ = o.WriteString("</div>")
 		if o.version == QTI30 {
 			o.end("contentBody")
 		}
 		o.end("rubricBlock")
 	}
 	if prompt != "" {
-		o.WriteString("<div>")
+		_, _ = o.WriteString("<div>")
 		o.flow(prompt)
-		o.WriteString("</div>")
+		_, _ = o.WriteString("</div>")
 	}
 	if interaction != nil {
 		interaction()
@@ -258,9 +258,9 @@ func (o *qtiOut) shortAnswer(s *pb.ShortAnswerQuestion) error {
 	})
 	o.outcomes()
 	o.ask(o.q.GetPrompt(), func() {
-		o.WriteString("<p>")
+		_, _ = o.WriteString("<p>")
 		o.entryField("RESPONSE")
-		o.WriteString("</p>")
+		_, _ = o.WriteString("</p>")
 	})
 	o.scored(mapped)
 	return nil
@@ -279,9 +279,9 @@ func (o *qtiOut) numeric(n *pb.NumericQuestion) error {
 	o.declare("RESPONSE", "single", "float", func() { o.correct(right) })
 	o.outcomes()
 	o.ask(o.q.GetPrompt(), func() {
-		o.WriteString("<p>")
+		_, _ = o.WriteString("<p>")
 		o.entryField("RESPONSE")
-		o.WriteString("</p>")
+		_, _ = o.WriteString("</p>")
 	})
 	o.processing(func() {
 		o.open("responseCondition")

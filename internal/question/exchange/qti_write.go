@@ -91,7 +91,7 @@ func (c *qtiCodec) end(io.Writer) error {
 		QTI21: "http://www.imsglobal.org/xsd/imscp_v1p1", QTI22: "http://www.imsglobal.org/xsd/imscp_v1p1", QTI30: "http://www.imsglobal.org/xsd/qti/qtiv3p0/imscp_v1p1",
 	}[c.version]
 	x := &xmlOut{}
-	x.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")
+	_, _ = x.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")
 	x.open("manifest", "xmlns", space, "xmlns:imsmd", "http://ltsc.ieee.org/xsd/LOM", "identifier", "stoa-questions")
 	x.open("metadata")
 	x.el("schema", "QTI Package")
@@ -234,12 +234,12 @@ func (o *qtiOut) end(name string) { o.xmlOut.end(o.name(name, true)) }
 
 func (o *qtiOut) el(name, text string, attr ...string) {
 	o.open(name, attr...)
-	o.WriteString(escapeXML(text))
+	_, _ = o.WriteString(escapeXML(text))
 	o.end(name)
 }
 
 // flow writes Markdown as XHTML.
-func (o *qtiOut) flow(md string) { o.WriteString(xhtml(o.m.html(o.addressed(md, mediaFolder)))) }
+func (o *qtiOut) flow(md string) { _, _ = o.WriteString(xhtml(o.m.html(o.addressed(md, mediaFolder)))) }
 
 func xhtml(text string) string {
 	nodes, err := nethtml.ParseFragment(strings.NewReader(text), &nethtml.Node{Type: nethtml.ElementNode, Data: "body", DataAtom: atom.Body})
@@ -285,7 +285,7 @@ func (c *qtiCodec) encode(d *draft) ([]byte, error) {
 	if o.q.GetVariables() != nil {
 		return nil, refuse("format.variables", "Questions with variables are not written as QTI.")
 	}
-	o.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")
+	_, _ = o.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")
 	attr := []string{
 		"xmlns", map[Format]string{QTI21: "http://www.imsglobal.org/xsd/imsqti_v2p1", QTI22: "http://www.imsglobal.org/xsd/imsqti_v2p2", QTI30: "http://www.imsglobal.org/xsd/imsqtiasi_v3p0"}[c.version],
 		"identifier", fmt.Sprintf("item-%05d", len(c.items)+1), "title", o.q.GetTitle(), "adaptive", "false", "timeDependent", "false", "toolName", tool,
@@ -364,8 +364,10 @@ func (o *qtiOut) processing(score func()) {
 	}
 	o.end("responseProcessing")
 	for _, one := range [][3]string{
-		{"FEEDBACK_GENERAL", "general", o.q.GetGeneralFeedback()}, {"FEEDBACK", "correct", o.q.GetRightFeedback()},
-		{"FEEDBACK", "partial", o.q.GetPartlyFeedback()}, {"FEEDBACK", "incorrect", o.q.GetWrongFeedback()},
+		{"FEEDBACK_GENERAL", "general", o.q.GetGeneralFeedback()},
+		{"FEEDBACK", "correct", o.q.GetRightFeedback()},
+		{"FEEDBACK", "partial", o.q.GetPartlyFeedback()},
+		{"FEEDBACK", "incorrect", o.q.GetWrongFeedback()},
 	} {
 		if one[2] == "" {
 			continue
@@ -374,9 +376,9 @@ func (o *qtiOut) processing(score func()) {
 		if o.version == QTI30 {
 			o.open("contentBody")
 		}
-		o.WriteString("<div>")
+		_, _ = o.WriteString("<div>")
 		o.flow(one[2])
-		o.WriteString("</div>")
+		_, _ = o.WriteString("</div>")
 		if o.version == QTI30 {
 			o.end("contentBody")
 		}

@@ -109,7 +109,7 @@ var kinds = []func(r *rand.Rand, it *exchange.Item){
 		}
 		if r.IntN(2) == 0 {
 			c.Multiple, c.Scoring = true, []string{"", "all_or_nothing", "per_option", "right_minus_wrong"}[r.IntN(4)]
-			c.MaxChosen = int32(r.IntN(2)) * int32(len(c.GetOptions())) //nolint:gosec // small
+			c.MaxChosen = int32(r.IntN(2)) * int32(len(c.GetOptions()))
 		}
 		it.Content.Body = &pb.QuestionContent_Choice{Choice: c}
 	},
@@ -151,7 +151,8 @@ var kinds = []func(r *rand.Rand, it *exchange.Item){
 	},
 	func(r *rand.Rand, it *exchange.Item) {
 		b := &pb.BlanksQuestion{Gaps: []*pb.BlankGap{
-			{Key: "1", Weight: int32(1 + r.IntN(3)), Fill: &pb.BlankGap_Typed{Typed: short(r)}}, {Key: "2", Fill: &pb.BlankGap_Number{Number: numeric(r)}}, //nolint:gosec // small
+			{Key: "1", Weight: int32(1 + r.IntN(3)), Fill: &pb.BlankGap_Typed{Typed: short(r)}},
+			{Key: "2", Fill: &pb.BlankGap_Number{Number: numeric(r)}},
 			{Key: "3", Fill: &pb.BlankGap_Dropdown{Dropdown: &pb.DropdownGap{Shuffle: r.IntN(2) == 0, Options: []*pb.ChoiceOption{{Text: oneLine(text(r)) + "1", Fraction: "1", Feedback: maybe(r)}, {Text: oneLine(text(r)) + "2", Fraction: share(r)}}}}},
 		}}
 		it.Content.Prompt = "It is [[1]] or *[[2]]* or [[3]]."
@@ -183,7 +184,7 @@ var kinds = []func(r *rand.Rand, it *exchange.Item){
 		f := picture(r)
 		it.Files = append(it.Files, f)
 		size, _ := png.DecodeConfig(bytes.NewReader(f.Data))
-		h := &pb.HotSpotQuestion{MediaId: f.ID, Width: int32(size.Width), Height: int32(size.Height), Alt: "A heart", MaxMarks: int32(r.IntN(2)) * 3, Regions: []*pb.HotSpotRegion{ //nolint:gosec // small
+		h := &pb.HotSpotQuestion{MediaId: f.ID, Width: int32(size.Width), Height: int32(size.Height), Alt: "A heart", MaxMarks: int32(r.IntN(2)) * 3, Regions: []*pb.HotSpotRegion{
 			{Description: "left", Right: true, Shape: &pb.HotSpotRegion_Circle{Circle: &pb.CircleShape{Center: &pb.ImagePoint{X: 5, Y: 5}, Radius: 4}}},
 			{Description: "right", Right: r.IntN(2) == 0, Shape: &pb.HotSpotRegion_Rectangle{Rectangle: &pb.RectangleShape{Corner: &pb.ImagePoint{X: 10, Y: 8}, Width: 5, Height: 4}}},
 			{Description: "wall", Shape: &pb.HotSpotRegion_Polygon{Polygon: &pb.PolygonShape{Points: []*pb.ImagePoint{{X: 1, Y: 1}, {X: 9, Y: 3}, {X: 4, Y: 12}}}}},
@@ -191,10 +192,10 @@ var kinds = []func(r *rand.Rand, it *exchange.Item){
 		it.Content.Body = &pb.QuestionContent_HotSpot{HotSpot: h}
 	},
 	func(r *rand.Rand, it *exchange.Item) {
-		it.Content.Body = &pb.QuestionContent_Essay{Essay: &pb.EssayQuestion{Format: []string{"", "markdown"}[r.IntN(2)], MinWords: int32(r.IntN(2)) * 10, Template: maybe(r), GraderNotes: maybe(r), Attachments: []*pb.FileRules{nil, {MaxCount: 2, Kinds: []string{".pdf"}}}[r.IntN(2)]}} //nolint:gosec // small
+		it.Content.Body = &pb.QuestionContent_Essay{Essay: &pb.EssayQuestion{Format: []string{"", "markdown"}[r.IntN(2)], MinWords: int32(r.IntN(2)) * 10, Template: maybe(r), GraderNotes: maybe(r), Attachments: []*pb.FileRules{nil, {MaxCount: 2, Kinds: []string{".pdf"}}}[r.IntN(2)]}}
 	},
 	func(r *rand.Rand, it *exchange.Item) {
-		it.Content.Body = &pb.QuestionContent_FileUpload{FileUpload: &pb.FileUploadQuestion{Files: &pb.FileRules{MaxCount: 1 + int32(r.IntN(2))}}} //nolint:gosec // small
+		it.Content.Body = &pb.QuestionContent_FileUpload{FileUpload: &pb.FileUploadQuestion{Files: &pb.FileRules{MaxCount: 1 + int32(r.IntN(2))}}}
 	},
 	func(_ *rand.Rand, it *exchange.Item) {
 		it.Content.Points = ""

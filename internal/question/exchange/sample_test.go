@@ -152,6 +152,7 @@ func FuzzCSV(f *testing.F)   { fuzz(f, exchange.CSV, "kind,prompt,option_1\nmatc
 func FuzzMoodle(f *testing.F) {
 	fuzz(f, exchange.MoodleXML, moodleSample(picture(newRandom())))
 }
+
 func FuzzQTI(f *testing.F) {
 	fuzz(f, exchange.QTI21, qtiItem(`<responseDeclaration identifier="RESPONSE" cardinality="single" baseType="identifier"/><itemBody><p>a <textEntryInteraction responseIdentifier="RESPONSE"/></p></itemBody>`))
 }

@@ -138,8 +138,7 @@ func (x *xmlReader) token() (xml.Token, error) {
 			return nil, io.EOF
 		case err != nil:
 			line, _ := x.dec.InputPos()
-			var syntax *xml.SyntaxError
-			if errors.As(err, &syntax) {
+			if syntax, ok := errors.AsType[*xml.SyntaxError](err); ok {
 				return nil, malformed(fmt.Sprintf("line %d", line), "%s.", syntax.Msg)
 			}
 			if strings.Contains(err.Error(), "xml:") {
@@ -239,12 +238,12 @@ func escapeXML(s string) string {
 
 // open writes the start of an element; attributes are names and values in turn.
 func (x *xmlOut) open(name string, attr ...string) {
-	x.WriteByte('<')
-	x.WriteString(name)
+	_ = x.WriteByte('<')
+	_, _ = x.WriteString(name)
 	for i := 0; i+1 < len(attr); i += 2 {
 		fmt.Fprintf(x, ` %s="%s"`, attr[i], strings.ReplaceAll(escapeXML(attr[i+1]), "\n", "&#xA;"))
 	}
-	x.WriteByte('>')
+	_ = x.WriteByte('>')
 }
 
 func (x *xmlOut) end(name string) { fmt.Fprintf(x, "</%s>", name) }
@@ -252,6 +251,6 @@ func (x *xmlOut) end(name string) { fmt.Fprintf(x, "</%s>", name) }
 // el writes an element with a text.
 func (x *xmlOut) el(name, text string, attr ...string) {
 	x.open(name, attr...)
-	x.WriteString(escapeXML(text))
+	_, _ = x.WriteString(escapeXML(text))
 	x.end(name)
 }

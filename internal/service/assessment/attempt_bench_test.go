@@ -71,7 +71,7 @@ func cpu(b *testing.B, dir string) time.Duration {
 		b.Fatal(err)
 	}
 	total := time.Duration(own.Utime.Nano() + own.Stime.Nano())
-	pidFile, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+	pidFile, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid")) //nolint:gosec // G304: of the test's own server
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func BenchmarkAnswers(b *testing.B) {
 						ops := make([]*assessmentpb.Operation, size)
 						for n := range ops {
 							next[i]++
-							ops[n] = pick(next[i], int32(next[i]%16+1), "a") //nolint:gosec // below 17
+							ops[n] = pick(next[i], int32(next[i]%16+1), "a")
 							ops[n].ClientTime = timestamppb.Now()
 						}
 						if next[i] > maxOperations-int64(size) {
@@ -236,7 +236,7 @@ func BenchmarkExam(b *testing.B) {
 				for page := range int64(8) {
 					think()
 					at := time.Now()
-					st.send(laptop, pick(2*page+1, int32(2*page+1), "a"), pick(2*page+2, int32(2*page+2), "b")) //nolint:gosec // below 17
+					st.send(laptop, pick(2*page+1, int32(2*page+1), "a"), pick(2*page+2, int32(2*page+2), "b"))
 					mine = append(mine, time.Since(at))
 				}
 				at := time.Now()

@@ -71,6 +71,9 @@ func (q *appends) drain() {
 		if group == nil {
 			return
 		}
+		if len(group) == 0 { // whoever waited has gone
+			continue
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(group[0].ctx), appendPatience)
 		q.service.appendTogether(ctx, group)
 		cancel()
@@ -227,7 +230,7 @@ func (s *Service) appendTo(ctx context.Context, tx *pg.Tx, a *attempt, c *append
 		c.err = ErrAttemptPaused
 	}
 	if c.err != nil {
-		return nil, nil //nolint:nilnil // nothing to store, and told
+		return nil, nil //nolint:nilnil,nilerr // nothing to store, and told
 	}
 	b := &batch{ctx: ctx, service: s, tx: tx, attempt: a, now: c.now, all: c.ops, known: map[int64]known{}, newest: map[string]int64{}}
 	var err error

@@ -67,8 +67,10 @@ func (r *exchangeServer) ExportQuestions(req *assessmentpb.ExportQuestionsReques
 }
 
 // CheckQuestionExport implements assessmentpb.ExchangeServiceServer.
-func (r *exchangeServer) CheckQuestionExport(ctx context.Context, req *assessmentpb.ExportQuestionsRequest) (*assessmentpb.QuestionExchangeReport, error) {
-	ids, paths, err := r.service.exported(ctx, req)
+func (r *exchangeServer) CheckQuestionExport(ctx context.Context, req *assessmentpb.CheckQuestionExportRequest) (*assessmentpb.QuestionExchangeReport, error) {
+	ids, paths, err := r.service.exported(ctx, &assessmentpb.ExportQuestionsRequest{
+		CourseId: req.GetCourseId(), Format: req.GetFormat(), CategoryId: req.GetCategoryId(), QuestionIds: req.GetQuestionIds(),
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -223,7 +223,7 @@ func TestExchange(t *testing.T) {
 			t.Errorf("%s: %v %v", format, back, err)
 		}
 	}
-	check, err := w.CheckQuestionExport(ctx, &assessmentpb.ExportQuestionsRequest{CourseId: courseID, Format: "aiken"})
+	check, err := w.CheckQuestionExport(ctx, &assessmentpb.CheckQuestionExportRequest{CourseId: courseID, Format: "aiken"})
 	if err != nil || check.GetRefused() != 1 {
 		t.Errorf("check: %v %v", check, err)
 	}
@@ -243,7 +243,7 @@ func TestExchangeRefuses(t *testing.T) {
 		"empty":    {&assessmentpb.ImportQuestionsRequest{}, "", "exchange.empty"},
 		"format":   {&assessmentpb.ImportQuestionsRequest{}, "hello", "exchange.format"},
 		"entities": {&assessmentpb.ImportQuestionsRequest{}, `<!DOCTYPE quiz SYSTEM "x"><quiz></quiz>`, "exchange.hostile"},
-		"cut off":  {&assessmentpb.ImportQuestionsRequest{}, moodleWithPicture(t)[:900], "exchange.malformed"},
+		"cut off":  {&assessmentpb.ImportQuestionsRequest{}, moodleWithPicture(t)[:500], "exchange.malformed"},
 		"category": {&assessmentpb.ImportQuestionsRequest{CategoryId: id.New("category")}, "a {T}", "category.not_found"},
 		"large":    {&assessmentpb.ImportQuestionsRequest{Format: "gift"}, strings.Repeat("// comment\n", 64<<20/11+2), "exchange.too_large"},
 		"many":     {&assessmentpb.ImportQuestionsRequest{Format: "gift"}, strings.Repeat("x\n\n", 20_002), "exchange.too_large"},

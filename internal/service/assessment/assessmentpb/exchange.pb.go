@@ -97,6 +97,79 @@ func (x *ExportQuestionsRequest) GetQuestionIds() []string {
 	return nil
 }
 
+// Asks what a file would have, as ExportQuestionsRequest does for it.
+type CheckQuestionExportRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The format.
+	Format string `protobuf:"bytes,2,opt,name=format,proto3" json:"format,omitempty"`
+	// Only of this category and those in it.
+	CategoryId string `protobuf:"bytes,3,opt,name=category_id,json=categoryId,proto3" json:"category_id,omitempty"`
+	// Only these, at most 500.
+	QuestionIds   []string `protobuf:"bytes,4,rep,name=question_ids,json=questionIds,proto3" json:"question_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckQuestionExportRequest) Reset() {
+	*x = CheckQuestionExportRequest{}
+	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckQuestionExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckQuestionExportRequest) ProtoMessage() {}
+
+func (x *CheckQuestionExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckQuestionExportRequest.ProtoReflect.Descriptor instead.
+func (*CheckQuestionExportRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_exchange_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CheckQuestionExportRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *CheckQuestionExportRequest) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *CheckQuestionExportRequest) GetCategoryId() string {
+	if x != nil {
+		return x.CategoryId
+	}
+	return ""
+}
+
+func (x *CheckQuestionExportRequest) GetQuestionIds() []string {
+	if x != nil {
+		return x.QuestionIds
+	}
+	return nil
+}
+
 // A part of the file.
 type ExportQuestionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -112,7 +185,7 @@ type ExportQuestionsResponse struct {
 
 func (x *ExportQuestionsResponse) Reset() {
 	*x = ExportQuestionsResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[1]
+	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -124,7 +197,7 @@ func (x *ExportQuestionsResponse) String() string {
 func (*ExportQuestionsResponse) ProtoMessage() {}
 
 func (x *ExportQuestionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[1]
+	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -137,7 +210,7 @@ func (x *ExportQuestionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportQuestionsResponse.ProtoReflect.Descriptor instead.
 func (*ExportQuestionsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_exchange_proto_rawDescGZIP(), []int{1}
+	return file_internal_service_assessment_assessmentpb_exchange_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ExportQuestionsResponse) GetFilename() string {
@@ -181,7 +254,7 @@ type ImportQuestionsRequest struct {
 
 func (x *ImportQuestionsRequest) Reset() {
 	*x = ImportQuestionsRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[2]
+	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -193,7 +266,7 @@ func (x *ImportQuestionsRequest) String() string {
 func (*ImportQuestionsRequest) ProtoMessage() {}
 
 func (x *ImportQuestionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[2]
+	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -206,7 +279,7 @@ func (x *ImportQuestionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportQuestionsRequest.ProtoReflect.Descriptor instead.
 func (*ImportQuestionsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_exchange_proto_rawDescGZIP(), []int{2}
+	return file_internal_service_assessment_assessmentpb_exchange_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ImportQuestionsRequest) GetCourseId() string {
@@ -270,7 +343,7 @@ type QuestionExchangeReport struct {
 
 func (x *QuestionExchangeReport) Reset() {
 	*x = QuestionExchangeReport{}
-	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[3]
+	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -282,7 +355,7 @@ func (x *QuestionExchangeReport) String() string {
 func (*QuestionExchangeReport) ProtoMessage() {}
 
 func (x *QuestionExchangeReport) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[3]
+	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -295,7 +368,7 @@ func (x *QuestionExchangeReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuestionExchangeReport.ProtoReflect.Descriptor instead.
 func (*QuestionExchangeReport) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_exchange_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_assessment_assessmentpb_exchange_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *QuestionExchangeReport) GetFormat() string {
@@ -373,7 +446,7 @@ type QuestionExchangeEntry struct {
 
 func (x *QuestionExchangeEntry) Reset() {
 	*x = QuestionExchangeEntry{}
-	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[4]
+	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -385,7 +458,7 @@ func (x *QuestionExchangeEntry) String() string {
 func (*QuestionExchangeEntry) ProtoMessage() {}
 
 func (x *QuestionExchangeEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[4]
+	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -398,7 +471,7 @@ func (x *QuestionExchangeEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuestionExchangeEntry.ProtoReflect.Descriptor instead.
 func (*QuestionExchangeEntry) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_exchange_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_assessment_assessmentpb_exchange_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *QuestionExchangeEntry) GetAt() string {
@@ -451,7 +524,7 @@ type QuestionExchangeNote struct {
 
 func (x *QuestionExchangeNote) Reset() {
 	*x = QuestionExchangeNote{}
-	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[5]
+	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -463,7 +536,7 @@ func (x *QuestionExchangeNote) String() string {
 func (*QuestionExchangeNote) ProtoMessage() {}
 
 func (x *QuestionExchangeNote) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[5]
+	mi := &file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -476,7 +549,7 @@ func (x *QuestionExchangeNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuestionExchangeNote.ProtoReflect.Descriptor instead.
 func (*QuestionExchangeNote) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_exchange_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_assessment_assessmentpb_exchange_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *QuestionExchangeNote) GetCode() string {
@@ -506,6 +579,14 @@ const file_internal_service_assessment_assessmentpb_exchange_proto_rawDesc = "" 
 	"\n" +
 	"7internal/service/assessment/assessmentpb/exchange.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\"internal/auth/authpb/options.proto\"\x84\x02\n" +
 	"\x16ExportQuestionsRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12V\n" +
+	"\x06format\x18\x02 \x01(\tB>\xbaH;r9R\x04giftR\x05aikenR\n" +
+	"moodle_xmlR\aqti_2.1R\aqti_2.2R\aqti_3.0R\x03csvR\x06format\x12-\n" +
+	"\vcategory_id\x18\x03 \x01(\tB\f\xb2\xd4\x18\bcategoryR\n" +
+	"categoryId\x12:\n" +
+	"\fquestion_ids\x18\x04 \x03(\tB\x17\xbaH\b\x92\x01\x05\x10\xf4\x03\x18\x01\xb2\xd4\x18\bquestionR\vquestionIds\"\x88\x02\n" +
+	"\x1aCheckQuestionExportRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12V\n" +
 	"\x06format\x18\x02 \x01(\tB>\xbaH;r9R\x04giftR\x05aikenR\n" +
@@ -545,10 +626,10 @@ const file_internal_service_assessment_assessmentpb_exchange_proto_rawDesc = "" 
 	"\x14QuestionExchangeNote\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x12\n" +
-	"\x04hint\x18\x03 \x01(\tR\x04hint2\xd8\x03\n" +
+	"\x04hint\x18\x03 \x01(\tR\x04hint2\xdc\x03\n" +
 	"\x0fExchangeService\x12\x83\x01\n" +
-	"\x0fExportQuestions\x12*.stoa.assessment.v1.ExportQuestionsRequest\x1a+.stoa.assessment.v1.ExportQuestionsResponse\"\x15\xaa\xd4\x18\x11\b\x04\x12\rquestion.read0\x01\x12\xb9\x01\n" +
-	"\x13CheckQuestionExport\x12*.stoa.assessment.v1.ExportQuestionsRequest\x1a*.stoa.assessment.v1.QuestionExchangeReport\"J\xaa\xd4\x18\x11\b\x04\x12\rquestion.read\x82\xd3\xe4\x93\x02/\x12-/v1/courses/{course_id}/question-export-check\x12\x82\x01\n" +
+	"\x0fExportQuestions\x12*.stoa.assessment.v1.ExportQuestionsRequest\x1a+.stoa.assessment.v1.ExportQuestionsResponse\"\x15\xaa\xd4\x18\x11\b\x04\x12\rquestion.read0\x01\x12\xbd\x01\n" +
+	"\x13CheckQuestionExport\x12..stoa.assessment.v1.CheckQuestionExportRequest\x1a*.stoa.assessment.v1.QuestionExchangeReport\"J\xaa\xd4\x18\x11\b\x04\x12\rquestion.read\x82\xd3\xe4\x93\x02/\x12-/v1/courses/{course_id}/question-export-check\x12\x82\x01\n" +
 	"\x0fImportQuestions\x12*.stoa.assessment.v1.ImportQuestionsRequest\x1a*.stoa.assessment.v1.QuestionExchangeReport\"\x15\xaa\xd4\x18\x11\b\x04\x12\rquestion.edit(\x01BCZAgithub.com/stoa-lms/stoa/internal/service/assessment/assessmentpbb\x06proto3"
 
 var (
@@ -563,24 +644,25 @@ func file_internal_service_assessment_assessmentpb_exchange_proto_rawDescGZIP() 
 	return file_internal_service_assessment_assessmentpb_exchange_proto_rawDescData
 }
 
-var file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_internal_service_assessment_assessmentpb_exchange_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_internal_service_assessment_assessmentpb_exchange_proto_goTypes = []any{
-	(*ExportQuestionsRequest)(nil),  // 0: stoa.assessment.v1.ExportQuestionsRequest
-	(*ExportQuestionsResponse)(nil), // 1: stoa.assessment.v1.ExportQuestionsResponse
-	(*ImportQuestionsRequest)(nil),  // 2: stoa.assessment.v1.ImportQuestionsRequest
-	(*QuestionExchangeReport)(nil),  // 3: stoa.assessment.v1.QuestionExchangeReport
-	(*QuestionExchangeEntry)(nil),   // 4: stoa.assessment.v1.QuestionExchangeEntry
-	(*QuestionExchangeNote)(nil),    // 5: stoa.assessment.v1.QuestionExchangeNote
+	(*ExportQuestionsRequest)(nil),     // 0: stoa.assessment.v1.ExportQuestionsRequest
+	(*CheckQuestionExportRequest)(nil), // 1: stoa.assessment.v1.CheckQuestionExportRequest
+	(*ExportQuestionsResponse)(nil),    // 2: stoa.assessment.v1.ExportQuestionsResponse
+	(*ImportQuestionsRequest)(nil),     // 3: stoa.assessment.v1.ImportQuestionsRequest
+	(*QuestionExchangeReport)(nil),     // 4: stoa.assessment.v1.QuestionExchangeReport
+	(*QuestionExchangeEntry)(nil),      // 5: stoa.assessment.v1.QuestionExchangeEntry
+	(*QuestionExchangeNote)(nil),       // 6: stoa.assessment.v1.QuestionExchangeNote
 }
 var file_internal_service_assessment_assessmentpb_exchange_proto_depIdxs = []int32{
-	4, // 0: stoa.assessment.v1.QuestionExchangeReport.entries:type_name -> stoa.assessment.v1.QuestionExchangeEntry
-	5, // 1: stoa.assessment.v1.QuestionExchangeEntry.notes:type_name -> stoa.assessment.v1.QuestionExchangeNote
+	5, // 0: stoa.assessment.v1.QuestionExchangeReport.entries:type_name -> stoa.assessment.v1.QuestionExchangeEntry
+	6, // 1: stoa.assessment.v1.QuestionExchangeEntry.notes:type_name -> stoa.assessment.v1.QuestionExchangeNote
 	0, // 2: stoa.assessment.v1.ExchangeService.ExportQuestions:input_type -> stoa.assessment.v1.ExportQuestionsRequest
-	0, // 3: stoa.assessment.v1.ExchangeService.CheckQuestionExport:input_type -> stoa.assessment.v1.ExportQuestionsRequest
-	2, // 4: stoa.assessment.v1.ExchangeService.ImportQuestions:input_type -> stoa.assessment.v1.ImportQuestionsRequest
-	1, // 5: stoa.assessment.v1.ExchangeService.ExportQuestions:output_type -> stoa.assessment.v1.ExportQuestionsResponse
-	3, // 6: stoa.assessment.v1.ExchangeService.CheckQuestionExport:output_type -> stoa.assessment.v1.QuestionExchangeReport
-	3, // 7: stoa.assessment.v1.ExchangeService.ImportQuestions:output_type -> stoa.assessment.v1.QuestionExchangeReport
+	1, // 3: stoa.assessment.v1.ExchangeService.CheckQuestionExport:input_type -> stoa.assessment.v1.CheckQuestionExportRequest
+	3, // 4: stoa.assessment.v1.ExchangeService.ImportQuestions:input_type -> stoa.assessment.v1.ImportQuestionsRequest
+	2, // 5: stoa.assessment.v1.ExchangeService.ExportQuestions:output_type -> stoa.assessment.v1.ExportQuestionsResponse
+	4, // 6: stoa.assessment.v1.ExchangeService.CheckQuestionExport:output_type -> stoa.assessment.v1.QuestionExchangeReport
+	4, // 7: stoa.assessment.v1.ExchangeService.ImportQuestions:output_type -> stoa.assessment.v1.QuestionExchangeReport
 	5, // [5:8] is the sub-list for method output_type
 	2, // [2:5] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
@@ -599,7 +681,7 @@ func file_internal_service_assessment_assessmentpb_exchange_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_assessment_assessmentpb_exchange_proto_rawDesc), len(file_internal_service_assessment_assessmentpb_exchange_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

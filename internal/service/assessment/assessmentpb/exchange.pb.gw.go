@@ -39,7 +39,7 @@ var filter_ExchangeService_CheckQuestionExport_0 = &utilities.DoubleArray{Encodi
 
 func request_ExchangeService_CheckQuestionExport_0(ctx context.Context, marshaler runtime.Marshaler, client ExchangeServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq ExportQuestionsRequest
+		protoReq CheckQuestionExportRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -66,7 +66,7 @@ func request_ExchangeService_CheckQuestionExport_0(ctx context.Context, marshale
 
 func local_request_ExchangeService_CheckQuestionExport_0(ctx context.Context, marshaler runtime.Marshaler, server ExchangeServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq ExportQuestionsRequest
+		protoReq CheckQuestionExportRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)

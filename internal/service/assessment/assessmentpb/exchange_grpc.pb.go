@@ -40,7 +40,7 @@ type ExchangeServiceClient interface {
 	ExportQuestions(ctx context.Context, in *ExportQuestionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportQuestionsResponse], error)
 	// Says what becomes of each question in such a file. Errors: category.not_found and
 	// question.not_found (400).
-	CheckQuestionExport(ctx context.Context, in *ExportQuestionsRequest, opts ...grpc.CallOption) (*QuestionExchangeReport, error)
+	CheckQuestionExport(ctx context.Context, in *CheckQuestionExportRequest, opts ...grpc.CallOption) (*QuestionExchangeReport, error)
 	// Reads questions from a file of at most 64 MiB and 20,000 questions, and adds all
 	// that are not refused to the course's own bank, with their categories and pictures,
 	// all at once or none. With dry_run nothing is added. The same Idempotency-Key with
@@ -79,7 +79,7 @@ func (c *exchangeServiceClient) ExportQuestions(ctx context.Context, in *ExportQ
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ExchangeService_ExportQuestionsClient = grpc.ServerStreamingClient[ExportQuestionsResponse]
 
-func (c *exchangeServiceClient) CheckQuestionExport(ctx context.Context, in *ExportQuestionsRequest, opts ...grpc.CallOption) (*QuestionExchangeReport, error) {
+func (c *exchangeServiceClient) CheckQuestionExport(ctx context.Context, in *CheckQuestionExportRequest, opts ...grpc.CallOption) (*QuestionExchangeReport, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(QuestionExchangeReport)
 	err := c.cc.Invoke(ctx, ExchangeService_CheckQuestionExport_FullMethodName, in, out, cOpts...)
@@ -118,7 +118,7 @@ type ExchangeServiceServer interface {
 	ExportQuestions(*ExportQuestionsRequest, grpc.ServerStreamingServer[ExportQuestionsResponse]) error
 	// Says what becomes of each question in such a file. Errors: category.not_found and
 	// question.not_found (400).
-	CheckQuestionExport(context.Context, *ExportQuestionsRequest) (*QuestionExchangeReport, error)
+	CheckQuestionExport(context.Context, *CheckQuestionExportRequest) (*QuestionExchangeReport, error)
 	// Reads questions from a file of at most 64 MiB and 20,000 questions, and adds all
 	// that are not refused to the course's own bank, with their categories and pictures,
 	// all at once or none. With dry_run nothing is added. The same Idempotency-Key with
@@ -141,7 +141,7 @@ type UnimplementedExchangeServiceServer struct{}
 func (UnimplementedExchangeServiceServer) ExportQuestions(*ExportQuestionsRequest, grpc.ServerStreamingServer[ExportQuestionsResponse]) error {
 	return status.Error(codes.Unimplemented, "method ExportQuestions not implemented")
 }
-func (UnimplementedExchangeServiceServer) CheckQuestionExport(context.Context, *ExportQuestionsRequest) (*QuestionExchangeReport, error) {
+func (UnimplementedExchangeServiceServer) CheckQuestionExport(context.Context, *CheckQuestionExportRequest) (*QuestionExchangeReport, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckQuestionExport not implemented")
 }
 func (UnimplementedExchangeServiceServer) ImportQuestions(grpc.ClientStreamingServer[ImportQuestionsRequest, QuestionExchangeReport]) error {
@@ -180,7 +180,7 @@ func _ExchangeService_ExportQuestions_Handler(srv interface{}, stream grpc.Serve
 type ExchangeService_ExportQuestionsServer = grpc.ServerStreamingServer[ExportQuestionsResponse]
 
 func _ExchangeService_CheckQuestionExport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ExportQuestionsRequest)
+	in := new(CheckQuestionExportRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func _ExchangeService_CheckQuestionExport_Handler(srv interface{}, ctx context.C
 		FullMethod: ExchangeService_CheckQuestionExport_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ExchangeServiceServer).CheckQuestionExport(ctx, req.(*ExportQuestionsRequest))
+		return srv.(ExchangeServiceServer).CheckQuestionExport(ctx, req.(*CheckQuestionExportRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
