@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -247,13 +248,23 @@ func (s *Service) rebuild(ctx context.Context, q pg.Querier, list []*attempt) (m
 	}
 	out := make(map[string]*result, len(list))
 	for _, a := range list {
-		r, err := s.derive(ctx, q, a, of[a.ID], steps[a.ID], marks[a.ID])
+		r, err := s.deriveGuarded(ctx, q, a, of[a.ID], steps[a.ID], marks[a.ID])
 		if err != nil {
 			return nil, &scoreError{a.ID, err}
 		}
 		out[a.ID] = r
 	}
 	return out, nil
+}
+
+// deriveGuarded is derive, whose panic is a fault of one attempt and of no other.
+func (s *Service) deriveGuarded(ctx context.Context, q pg.Querier, a *attempt, questions []keyed, steps []step, marks map[int32][]question.Mark) (_ *result, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return s.derive(ctx, q, a, questions, steps, marks)
 }
 
 // derive makes what is derived of one attempt.
