@@ -57,7 +57,9 @@ func newWorkWorld(t testing.TB) *workWorld {
 
 // serve makes the service answer; another one on the same database is another process.
 func (w *workWorld) serve(similarity *Similarity) {
-	w.harness = rpctest.New(w.t, func(account, _, permission string) bool { return account == w.teacher || permission == "assessment.take" })
+	w.harness = rpctest.New(w.t, func(account, _, permission string) bool {
+		return account == w.teacher || permission == "assessment.take"
+	})
 	mediapb.RegisterSubmissionFileServiceServer(w.harness, w.store)
 	w.service = New(Config{
 		DB: w.db, Log: rpctest.Log(w.t), Access: w.outside, Accommodations: w.around, Items: w.around, Now: w.now,
