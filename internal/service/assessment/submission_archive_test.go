@@ -109,7 +109,7 @@ func TestSubmissionArchive(t *testing.T) {
 	if name != "On Duties.zip" || next != "" {
 		t.Errorf("called %q, next %q", name, next)
 	}
-	a, b := "=Ana_.._B_ _b__"+"_"+w.submissionID(ana), "Ben_"+w.submissionID(ben)
+	a, b := "=Ana_.._B_ _b__"+w.submissionID(ana), "Ben_"+w.submissionID(ben)
 	delete(got, archiveTable)
 	names := []string{}
 	for n := range got {
@@ -398,17 +398,18 @@ func TestSubmittedWhileWaiting(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.later(time.Minute)
-	locked, release, held := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	locked, release, held := make(chan string, 1), make(chan struct{}), make(chan error, 1)
 	go func() {
 		held <- w.db.InTx(context.Background(), func(tx *pg.Tx) error {
 			tx.Exempt("a test")
-			_, err := tx.Exec(context.Background(), `SELECT FROM submission FOR UPDATE`)
-			close(locked)
+			var xid string
+			err := tx.QueryRow(context.Background(), `SELECT pg_current_xact_id()::text FROM submission FOR UPDATE`).Scan(&xid)
+			locked <- xid
 			<-release
 			return err
 		})
 	}()
-	<-locked
+	xid := <-locked
 	done := make(chan error, 1)
 	go func() {
 		got, err := w.submit(ana)
@@ -417,7 +418,7 @@ func TestSubmittedWhileWaiting(t *testing.T) {
 		}
 		done <- err
 	}()
-	w.somebodyWaits()
+	w.somebodyWaits(xid)
 	w.later(time.Hour)
 	close(release)
 	if err := <-held; err != nil {
@@ -431,14 +432,14 @@ func TestSubmittedWhileWaiting(t *testing.T) {
 	}
 }
 
-// somebodyWaits returns once somebody waits for a lock.
-func (w *workWorld) somebodyWaits() {
+// somebodyWaits returns once somebody waits for a transaction to end.
+func (w *workWorld) somebodyWaits(xid string) {
 	w.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	end := time.After(time.Minute)
 	for {
-		if len(w.query(`SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)) > 0 {
+		if len(w.query(`SELECT pid::text FROM pg_locks WHERE locktype = 'transactionid' AND transactionid::text = $1 AND NOT granted`, xid)) > 0 {
 			return
 		}
 		select {

@@ -179,7 +179,7 @@ func TestSubmissionFile(t *testing.T) {
 	if res, err := h.ListMedia(h.teacher, &mediapb.ListMediaRequest{CourseId: h.course}); err != nil || len(res.GetItems()) != 0 {
 		t.Errorf("the library lists it: %v, %v", res, err)
 	}
-	h.hear(&coursespb.CoursePublished{CourseId: h.course, Sequence: 1, CoverMediaId: m.GetId()})
+	h.hear(event(t, &coursespb.CoursePublished{CourseId: h.course, Sequence: 1, CoverMediaId: m.GetId()}))
 	if n := h.count(`SELECT count(*) FROM media WHERE public`); n != 0 {
 		t.Error("it became the cover of the course")
 	}
