@@ -12,7 +12,7 @@ import (
 )
 
 // reads are the words with which the names of RPCs that change nothing begin.
-var reads = regexp.MustCompile(`^(Get|List|Search|Explain|Export|Suggest|Download|Diff|Preview)`)
+var reads = regexp.MustCompile(`^(Get|List|Search|Explain|Export|Check|Suggest|Download|Diff|Preview)`)
 
 // TestReadsAreGets holds contracts to safe methods: what REST offers as GET
 // changes nothing, and what changes nothing is offered as GET.

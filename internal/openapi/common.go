@@ -162,6 +162,7 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 	}
 	maps.Copy(routes, uploadRoutes())
 	maps.Copy(routes, archiveRoutes())
+	maps.Copy(routes, questionRoutes())
 	maps.Copy(routes, submissionRoutes())
 	maps.Copy(routes, gradebookRoutes())
 	return routes

@@ -337,7 +337,7 @@ func TestLimit(t *testing.T) {
 		}}}, &spec.Schema{}, &spec.Schema{Minimum: proto.Int64(-5), Maximum: proto.Int64(5)}},
 		{&validate.FieldRules{Required: new(true)}, &spec.Schema{}, &spec.Schema{}},
 		{text(&validate.StringRules{Prefix: new("a")}), &spec.Schema{}, nil},
-		{&validate.FieldRules{Ignore: validate.Ignore_IGNORE_ALWAYS.Enum()}, &spec.Schema{}, nil},
+		{&validate.FieldRules{Ignore: validate.Ignore_IGNORE_ALWAYS.Enum()}, &spec.Schema{}, &spec.Schema{}},
 		{&validate.FieldRules{Cel: []*validate.Rule{{Id: new("x")}}}, &spec.Schema{}, nil},
 	} {
 		err := limit(c.have, c.rules.ProtoReflect(), "")

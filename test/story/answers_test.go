@@ -144,13 +144,13 @@ type answering struct {
 func (a *answering) write() {
 	n := len(a.ops) + 1
 	op := map[string]any{"client_seq": n, "kind": "answer", "client_time": time.Now().Add(time.Duration(a.r.IntN(200)-100) * time.Hour).UTC().Format(time.RFC3339)}
-	switch k := a.r.IntN(10); {
-	case k == 0:
+	switch a.r.IntN(10) {
+	case 0:
 		op["kind"], op["slot"] = []string{"flag", "unflag"}[a.r.IntN(2)], 1+a.r.IntN(examQuestions)
-	case k == 1:
+	case 1:
 		op["slot"], op["answer"] = examQuestions+1, map[string]any{"essay": map[string]any{"text": strings.Repeat("Because of all that. ", 1+a.r.IntN(200))}}
 	default:
-		op["slot"], op["answer"] = 1+a.r.IntN(examQuestions), map[string]any{"choice": map[string]any{"keys": []string{string(rune('a' + a.r.IntN(3)))}}}
+		op["slot"], op["answer"] = 1+a.r.IntN(examQuestions), map[string]any{"choice": map[string]any{"keys": []string{[]string{"a", "b", "c"}[a.r.IntN(3)]}}}
 	}
 	a.ops = append(a.ops, sent{op: op})
 }
@@ -202,7 +202,7 @@ func (a *answering) overREST(ctx context.Context) error {
 func (a *answering) overSocket(ctx context.Context, more func() bool) error {
 	dial, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	c, res, err := websocket.Dial(dial, strings.Replace(a.in.edge, "http", "ws", 1)+a.attempt+"/stream", &websocket.DialOptions{
+	c, res, err := websocket.Dial(dial, strings.Replace(a.in.edge, "http", "ws", 1)+a.attempt+"/stream", &websocket.DialOptions{ //nolint:bodyclose // Dial closes it
 		HTTPHeader: http.Header{"Authorization": {"Bearer " + a.token}},
 	})
 	if err != nil {
@@ -365,6 +365,10 @@ func (e *exam) storm(t *testing.T, r *rand.Rand, round, students int) {
 		return
 	}
 	e.in.waitReady()
+	eventually(t, 60*time.Second, "assessment answers again", func() (bool, string) {
+		a, err := e.people[0].try(t.Context(), "GET", all[0][0].attempt, nil)
+		return err == nil && a.status == 200, a.String()
+	})
 	acknowledged, retries := 0, 0
 	for i, clients := range all {
 		var attempt string

@@ -58,6 +58,8 @@ var byHand = map[string]string{
 	"/stoa.media.v1.SubmissionFileService/UploadFeedbackFile":     "POST /v1/courses/{course_id}/feedback-files?filename=a.txt",
 	"/stoa.assessment.v1.SubmissionService/DownloadSubmissions":   "GET /v1/courses/{course_id}/items/{item_id}/submissions/archive",
 	"/stoa.assessment.v1.SubmissionService/UploadFeedbackArchive": "POST /v1/courses/{course_id}/items/{item_id}/feedback-archives",
+	"/stoa.assessment.v1.ExchangeService/ExportQuestions":         "GET /v1/courses/{course_id}/questions/export?format=gift",
+	"/stoa.assessment.v1.ExchangeService/ImportQuestions":         "POST /v1/courses/{course_id}/question-imports?dry_run=true",
 }
 
 // doors returns every RPC of every contract, those without a REST form too.
@@ -117,7 +119,11 @@ func (d door) open(course string) string {
 		if name == "course_id" {
 			return course
 		}
-		kind, _ := proto.GetExtension(d.input.Fields().ByName(protoreflect.Name(name)).Options(), authpb.E_Id).(string)
+		field := d.input.Fields().ByName(protoreflect.Name(name))
+		if field.Kind() != protoreflect.StringKind {
+			return "1"
+		}
+		kind, _ := proto.GetExtension(field.Options(), authpb.E_Id).(string)
 		return id.New(kind)
 	})
 }

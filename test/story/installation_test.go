@@ -345,6 +345,8 @@ func (in *installation) probe() error {
 		"/v1/courses/course_01h455vb4pex5vsknk084sn02q":               401, // courses, access
 		"/v1/courses/course_01h455vb4pex5vsknk084sn02q/price":         401, // commerce
 		"/v1/courses/course_01h455vb4pex5vsknk084sn02q/progress":      401, // learning
+		"/v1/courses/course_01h455vb4pex5vsknk084sn02q/quizzes":       401, // assessment
+		"/v1/courses/course_01h455vb4pex5vsknk084sn02q/gradebook":     401, // grades
 		"/v1/media/media_01h455vb4pex5vsknk084sn02q/content":          404, // media
 		"/v1/development/payments/payment_01h455vb4pex5vsknk084sn02q": 404,
 		"/v1/me": 401, // identity

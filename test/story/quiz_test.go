@@ -16,6 +16,7 @@ func TestQuiz(t *testing.T) {
 			in := start(t)
 			q := writeQuiz(t, in)
 			q.take(t)
+			q.posted(t)
 			q.copied(t)
 		})
 	}
@@ -24,8 +25,9 @@ func TestQuiz(t *testing.T) {
 // quizzed is a course with a quiz, and the people around it.
 type quizzed struct {
 	teacher, student *person
-	path             string // of the course
+	course, path     string
 	quiz, item       string
+	attempt          string // its path
 }
 
 // roomWord is what the room is told.
@@ -37,7 +39,7 @@ func writeQuiz(t *testing.T, in *installation) *quizzed {
 	t.Helper()
 	q := &quizzed{teacher: in.signUp(t, "Quiz Teacher"), student: in.signUp(t, "Quiz Student")}
 	course, _ := draft(t, q.teacher, "Stoics and Sceptics")
-	q.path = "/v1/courses/" + course
+	q.course, q.path = course, "/v1/courses/"+course
 	category := q.teacher.do(t, 201, "POST", q.path+"/question-categories", map[string]any{"name": "Ethics"}).text("id")
 	question := func(n int, category string) string {
 		return q.teacher.do(t, 201, "POST", q.path+"/questions", map[string]any{"category_id": category, "tags": []string{"Stoa"}, "content": map[string]any{
@@ -75,7 +77,10 @@ func writeQuiz(t *testing.T, in *installation) *quizzed {
 		"settings": map[string]any{"schedule": map[string]any{"until": map[string]any{"at": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}}},
 	}).text("id")
 	publish(t, q.teacher, course, 0)
-	q.student.do(t, 201, "POST", q.path+"/enrollments", nil)
+	eventually(t, soon, "the course takes people", func() (bool, string) {
+		a, err := q.student.try(t.Context(), "POST", q.path+"/enrollments", nil)
+		return err == nil && a.status == 201, a.String()
+	})
 	eventually(t, soon, "the enrollment", enrolled(t, q.student, course))
 	return q
 }
@@ -98,6 +103,7 @@ func (q *quizzed) take(t *testing.T) {
 	}
 	begun := q.student.do(t, 200, "POST", attempts, map[string]any{"password": roomWord})
 	attempt := "/v1/attempts/" + begun.text("id")
+	q.attempt = attempt
 	if n := len(begun.at("questions").([]any)); n != 3 { //nolint:forcetypeassert // fails the test
 		t.Errorf("%d questions: %s", n, begun)
 	}
@@ -132,6 +138,47 @@ func (q *quizzed) take(t *testing.T) {
 		t.Errorf("once more: %s", a)
 	}
 	q.teacher.do(t, 409, "DELETE", q.path+"/quizzes/"+q.quiz, nil)
+}
+
+// posted has the grade come into the gradebook, be hidden there and be posted again.
+func (q *quizzed) posted(t *testing.T) {
+	t.Helper()
+	grade := func(points string, posted bool) {
+		t.Helper()
+		eventually(t, soon, fmt.Sprintf("a grade of %q", points), func() (bool, string) {
+			a, err := q.student.try(t.Context(), "GET", "/v1/me/courses/"+q.course+"/grades", nil)
+			if err != nil {
+				return false, err.Error()
+			}
+			for _, it := range a.items() {
+				if it.text("item_id") == q.item {
+					return it.text("points") == points && it.at("posted") == posted, a.String()
+				}
+			}
+			return false, a.String()
+		})
+	}
+	// What the review shows follows the gradebook.
+	shown := func(points, state string) {
+		t.Helper()
+		eventually(t, soon, fmt.Sprintf("a review with %q and %q", points, state), func() (bool, string) {
+			a, err := q.student.try(t.Context(), "GET", q.attempt, nil)
+			return err == nil && a.text("points") == points && a.text("questions.0.outcome.state") == state, a.String()
+		})
+		a := q.student.do(t, 200, "GET", q.path+"/my-quizzes/"+q.item, nil)
+		if a.text("points") != points || a.text("my_attempts.0.points") != points {
+			t.Errorf("the quiz tells %q and %q, want %q", a.text("points"), a.text("my_attempts.0.points"), points)
+		}
+	}
+	grade("6.666667", true)
+	shown("6.666667", "right")
+	column := q.path + "/gradebook/columns/" + q.item
+	q.teacher.do(t, 200, "POST", column+"/hide", map[string]any{})
+	grade("", false)
+	shown("", "")
+	q.teacher.do(t, 200, "POST", column+"/post", map[string]any{})
+	grade("6.666667", true)
+	shown("6.666667", "right")
 }
 
 // copied has the course be copied: its activity shows a quiz of its own.

@@ -201,7 +201,7 @@ func launch(ctx context.Context, bin, data, socket string, who account, cfg Conf
 		"log_destination=stderr",
 	}
 	if cfg.Scratch {
-		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off")
+		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=1000") // many installations share one
 	}
 	args := []string{"-D", data}
 	for _, s := range settings {

@@ -101,6 +101,9 @@ var ofPlatform = []string{meRead, meWrite, courseCreate, courseReview, accountRe
 func TestOwnerHasAllOfACourse(t *testing.T) {
 	t.Parallel()
 	for _, permission := range permissions {
+		if permission == assessmentTake { // staff try quizzes without being students
+			continue
+		}
 		if !slices.Contains(ofPlatform, permission) && !slices.Contains(roles[roleOwner].permissions, permission) {
 			t.Errorf("an owner lacks %s", permission)
 		}

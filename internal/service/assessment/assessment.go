@@ -3,7 +3,8 @@
 // that follow from all of it.
 //
 // It answers assessmentpb.BankService: the banks of questions, their versions, and
-// with which courses they are shared; assessmentpb.QuizService: quizzes as their authors
+// with which courses they are shared; assessmentpb.ExchangeService: their questions in
+// the formats of others; assessmentpb.QuizService: quizzes as their authors
 // see them; assessmentpb.MyQuizService: as those who take them do;
 // assessmentpb.AttemptService: attempts, the log of answers, and receipts;
 // assessmentpb.AssignmentService: assignments as their authors see them;
@@ -117,6 +118,7 @@ type Service struct {
 	layouts   *otter.Cache[string, *layout]
 	signer    atomic.Pointer[signer]
 	unscored  chan struct{} // has a value when there are attempts to be scored
+	appends   *appends
 }
 
 // forGood returns a cache of what is never changed.
@@ -134,6 +136,7 @@ func New(cfg Config) *Service {
 	s.files, s.similarity, s.markdown = cfg.Files, cfg.Similarity, markdown.New()
 	s.assignmentVersions = forGood[assignmentVersionKey, *assignmentVersion](2_000)
 	s.unfiled, s.unchecked, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, maxFeedbackArchives)
+	s.appends = &appends{service: s}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -149,6 +152,7 @@ func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Microsec
 // Register adds the service's RPCs to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterBankServiceServer(r, &bankServer{service: s})
+	assessmentpb.RegisterExchangeServiceServer(r, &exchangeServer{service: s})
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
 	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})
 	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})

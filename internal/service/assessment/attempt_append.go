@@ -2,7 +2,6 @@ package assessment
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -26,37 +25,18 @@ func (h *attemptServer) AppendAnswers(ctx context.Context, req *assessmentpb.App
 		return nil, ErrBatchTooLarge
 	}
 	// What counts is when it has come, not when its turn was.
-	now := s.time()
-	ops := make([]*sent, len(req.GetOperations()))
+	c := &appendCall{ctx: ctx, req: req, account: auth.From(ctx).Account, now: s.time(), ops: make([]*sent, len(req.GetOperations()))}
 	for i, op := range req.GetOperations() {
-		ops[i] = readOperation(op, i)
+		c.ops[i] = readOperation(op, i)
 	}
-	if slices.ContainsFunc(ops, func(o *sent) bool { return o.kind == opFinish }) {
+	if slices.ContainsFunc(c.ops, func(o *sent) bool { return o.kind == opFinish }) {
 		if err := s.openSigner(ctx); err != nil {
 			return nil, err
 		}
+		s.appendAlone(ctx, c)
+		return c.res, c.err
 	}
-	var res *assessmentpb.AppendAnswersResponse
-	err := s.db.InTx(ctx, func(tx *pg.Tx) error {
-		tx.Exempt("the log of answers is its own record")
-		a, err := lockAttempt(ctx, tx, req.GetAttemptId())
-		if err == nil {
-			err = a.owned(auth.From(ctx).Account)
-		}
-		if err != nil {
-			return err
-		}
-		if a.PausedAt != nil && a.running() && !a.closed(now) {
-			return ErrAttemptPaused
-		}
-		b := &batch{ctx: ctx, service: s, tx: tx, attempt: a, now: now, all: ops, known: map[int64]known{}, newest: map[string]int64{}}
-		if b.layout, err = s.layoutOf(ctx, tx, a); err != nil {
-			return err
-		}
-		res, err = b.run(req)
-		return err
-	})
-	return res, err
+	return s.appends.do(c)
 }
 
 // closed reports whether the time is over, also where nobody has submitted yet.
@@ -141,14 +121,7 @@ func (b *batch) run(req *assessmentpb.AppendAnswersRequest) (*assessmentpb.Appen
 		return nil, err
 	}
 	if len(b.log) > 0 {
-		if err := b.store(place, received); err != nil {
-			return nil, err
-		}
-	}
-	if b.finished {
-		if _, err := b.service.submit(b.ctx, b.tx, a, a.AccountID, received); err != nil {
-			return nil, err
-		}
+		b.keep(place, received)
 	}
 	return b.response(received), nil
 }
@@ -322,8 +295,8 @@ func (b *batch) tell(o *sent, verdict, code, hint string) *assessmentpb.Operatio
 	return v
 }
 
-// store appends to the log, and notes with the attempt what of the client is in it.
-func (b *batch) store(place int, received time.Time) error {
+// keep notes with the attempt what of the client is in the log.
+func (b *batch) keep(place int, received time.Time) {
 	a := b.attempt
 	if place < 0 {
 		a.Clients = append(a.Clients, b.client)
@@ -331,32 +304,6 @@ func (b *batch) store(place int, received time.Time) error {
 		a.Clients[place] = b.client
 	}
 	a.SavedAt = &received
-	clients, err := json.Marshal(a.Clients)
-	if err != nil {
-		return err
-	}
-	n := len(b.log)
-	seqs, clientSeqs, slots, pages := make([]int64, n), make([]int64, n), make([]int32, n), make([]int32, n)
-	kinds, verdicts, codes := make([]string, n), make([]string, n), make([]string, n)
-	values, times := make([][]byte, n), make([]*time.Time, n)
-	for i, o := range b.log {
-		seqs[i], clientSeqs[i], slots[i], pages[i] = o.logSeq, o.seq, o.slot, o.page
-		kinds[i], verdicts[i], codes[i] = o.kind, o.verdict, o.code
-		values[i], times[i] = o.value, o.at
-	}
-	both := &pgx.Batch{}
-	both.Queue(`
-		INSERT INTO answer_operation (attempt_id, seq, client_id, client_seq, slot, page, kind, value, client_time, received_at, verdict, code)
-		SELECT $1, o.seq, $2, o.client_seq, o.slot, o.page, o.kind, o.value, o.client_time, $3, o.verdict, o.code
-		FROM unnest($4::bigint[], $5::bigint[], $6::int[], $7::int[], $8::text[], $9::bytea[], $10::timestamptz[], $11::text[], $12::text[])
-			AS o (seq, client_seq, slot, page, kind, value, client_time, verdict, code)`,
-		a.ID, b.client.ID, received, seqs, clientSeqs, slots, pages, kinds, values, times, verdicts, codes)
-	both.Queue(`UPDATE attempt SET last_seq = $2, saved_at = $3, clients = $4, page = $5, uncounted = $6 WHERE id = $1`,
-		a.ID, a.LastSeq, received, clients, a.Page, a.Uncounted)
-	if err := b.tx.SendBatch(b.ctx, both).Close(); err != nil {
-		return fmt.Errorf("append to the log: %w", err)
-	}
-	return nil
 }
 
 func (b *batch) response(received time.Time) *assessmentpb.AppendAnswersResponse {

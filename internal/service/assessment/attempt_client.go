@@ -31,14 +31,6 @@ type client struct {
 	Offset  int64      `json:"offset"` // of its clock, in milliseconds
 }
 
-// has reports whether a number is in the log.
-func (c *client) has(seq int64) bool { return seq <= c.Last && !c.lacks(seq) }
-
-// lacks reports whether a number below the highest is not in the log.
-func (c *client) lacks(seq int64) bool {
-	return slices.ContainsFunc(c.Missing, func(r [2]int64) bool { return r[0] <= seq && seq <= r[1] })
-}
-
 // complete reports whether all before a number are in the log.
 func (c *client) complete(seq int64) bool {
 	return c.Last >= seq-1 && (len(c.Missing) == 0 || c.Missing[0][0] >= seq)

@@ -3,6 +3,7 @@ package assessment
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,17 +27,26 @@ const (
 // expirySQL is when the time of an attempt is over: everybody's usual time, which the
 // window may cut short, as much longer as is eased for the account, and what was
 // given besides. Breaks stop the clock, but not the window.
-const expirySQL = `
+var expirySQL = expiryFrom("started_at")
+
+// expiryFrom is [expirySQL] of a start.
+func expiryFrom(started string) string {
+	return strings.ReplaceAll(`
 	CASE WHEN time_limit IS NULL THEN open_until + extra_time
 	ELSE LEAST(
 		started_at + LEAST(time_limit, open_until - started_at) * (time_percent / 100.0) + extra_time + paused_time,
 		CASE WHEN open_until IS NOT NULL THEN GREATEST(started_at + LEAST(time_limit, open_until - started_at) * (time_percent / 100.0), open_until) + extra_time END)
-	END`
+	END`, "started_at", started)
+}
 
 // expireSQL sets the end of attempts that have begun. It is computed from what was
 // fixed at the start and what was given since, so that it is the same whoever does
 // it.
-const expireSQL = `expires_at = ` + expirySQL + `, grace_until = CASE WHEN overtime <> 'submit' AND grace > '0' THEN ` + expirySQL + ` + grace END`
+var expireSQL = expireBy(expirySQL)
+
+func expireBy(expiry string) string {
+	return `expires_at = ` + expiry + `, grace_until = CASE WHEN overtime <> 'submit' AND grace > '0' THEN ` + expiry + ` + grace END`
+}
 
 // keepTime ends attempts whose time is over, until ctx ends. What is due is a column:
 // any number of processes may do so, and one that starts finds what is left.

@@ -298,6 +298,73 @@ func TestSentAtOnce(t *testing.T) {
 	}
 }
 
+// What is sent together is stored together, and none of it waits for another or falls
+// with it.
+func TestStoredTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	quiz := w.letters(&assessmentpb.QuizSettings{})
+	held, full, gone := w.start(quiz), w.start(quiz), &student{world: w, account: id.New("account"), attempt: &assessmentpb.Attempt{Id: id.New("attempt")}}
+	others := []*student{w.start(quiz), w.start(quiz), w.start(quiz)}
+	w.exec(`UPDATE attempt SET last_seq = $2 WHERE id = $1`, full.attempt.GetId(), maxOperations)
+	locked, release := make(chan struct{}), make(chan struct{})
+	var holder, waiting, wg sync.WaitGroup
+	holder.Go(func() {
+		if err := w.db.InTx(context.Background(), func(tx *pg.Tx) error {
+			if _, err := lockAttempt(context.Background(), tx, held.attempt.GetId()); err != nil {
+				return err
+			}
+			close(locked)
+			<-release
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-locked
+	waiting.Go(func() {
+		res, err := held.try(laptop, pick(1, 1, "a"))
+		if err != nil || res.GetVerdicts()[0].GetVerdict() != accepted {
+			t.Errorf("what waited: %v, %v", res, err)
+		}
+	})
+	for n := range int64(30) {
+		for _, st := range others {
+			wg.Go(func() {
+				res, err := st.try(fmt.Sprintf("client-%03d", n), pick(1, 1, "a"))
+				if err != nil || res.GetVerdicts()[0].GetVerdict() != accepted {
+					t.Errorf("beside it: %v, %v", res, err)
+				}
+			})
+		}
+		wg.Go(func() {
+			if _, err := full.try(laptop, pick(n+1, 1, "a")); fault.CodeOf(err) != "attempt.full" {
+				t.Errorf("in a full log: %v", err)
+			}
+			if _, err := gone.try(laptop, pick(n+1, 1, "a")); fault.CodeOf(err) != "attempt.not_found" {
+				t.Errorf("in no log: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	close(release)
+	holder.Wait()
+	waiting.Wait()
+	for _, st := range append(others, held) {
+		if n := len(st.get().GetClients()); n != 30 && st != held || st == held && n != 1 {
+			t.Errorf("%d clients", n)
+		}
+	}
+	// Who does not wait for the answer has it stored or not, and finds out.
+	ctx, cancel := context.WithCancel(w.as(others[0].account))
+	cancel()
+	_, err := w.attempts.AppendAnswers(ctx, &assessmentpb.AppendAnswersRequest{AttemptId: others[0].attempt.GetId(), ClientId: laptop, Operations: []*assessmentpb.Operation{pick(1, 1, "b")}})
+	if err == nil {
+		t.Error("a call that was given up was answered")
+	}
+	expect(t, "found out", strings.TrimSuffix(others[0].verdicts(laptop, pick(1, 1, "b")), " again"), "accepted")
+}
+
 func TestOnePageAfterTheOther(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, rpctest.Everything)

@@ -156,9 +156,9 @@ func (s *Service) issueAll(ctx context.Context, tx *pg.Tx, list []*attempt) ([]*
 		header := a.header(r.Number, r.Operations)
 		r.Header = string(header)
 		sums[a.ID] = sha256.New()
-		sums[a.ID].Write(append(header, '\n'))
+		_, _ = sums[a.ID].Write(append(header, '\n'))
 	}
-	if err := eachLine(ctx, tx, idsOf(list), func(l *line) { sums[l.AttemptID].Write(append(l.text(), '\n')) }); err != nil {
+	if err := eachLine(ctx, tx, idsOf(list), func(l *line) { _, _ = sums[l.AttemptID].Write(append(l.text(), '\n')) }); err != nil {
 		return nil, err
 	}
 	insert := &pgx.Batch{}

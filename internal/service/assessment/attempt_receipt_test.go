@@ -132,7 +132,8 @@ func (st *student) keepOwn(copies []ownCopy, client string, ops ...*assessmentpb
 		if v.GetRepeated() || v.GetSeq() == 0 {
 			continue
 		}
-		raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(ops[i])
+		sent := ops[i] //nolint:gosec // G602: a verdict for each
+		raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(sent)
 		if err != nil {
 			st.t.Fatal(err)
 		}
@@ -140,7 +141,7 @@ func (st *student) keepOwn(copies []ownCopy, client string, ops ...*assessmentpb
 		if err := json.Unmarshal(raw, &op); err != nil {
 			st.t.Fatal(err)
 		}
-		op["client_seq"] = float64(ops[i].GetClientSeq()) // protojson writes it as text
+		op["client_seq"] = float64(sent.GetClientSeq()) // protojson writes it as text
 		copies = append(copies, ownCopy{client, op, v})
 	}
 	return copies

@@ -27,9 +27,9 @@ func (h *attemptServer) StartAttempt(ctx context.Context, req *assessmentpb.Star
 	// What was prepared may be gone when it is begun, where the quiz was published anew:
 	// then another is made.
 	for range 3 {
-		begun, err := h.start(ctx, req, account)
+		a, err := h.start(ctx, req, account)
 		if err == nil {
-			return h.GetAttempt(ctx, &assessmentpb.GetAttemptRequest{AttemptId: begun.GetId()})
+			return bounded(h.service.view(ctx, h.service.db, a, 0))
 		}
 		if !errors.Is(err, errPreparedGone) {
 			return nil, err
@@ -41,22 +41,26 @@ func (h *attemptServer) StartAttempt(ctx context.Context, req *assessmentpb.Star
 // errPreparedGone is told where what was to be begun is not there any more.
 var errPreparedGone = errors.New("the prepared attempt is gone")
 
-func (h *attemptServer) start(ctx context.Context, req *assessmentpb.StartAttemptRequest, account string) (*assessmentpb.Attempt, error) {
+func (h *attemptServer) start(ctx context.Context, req *assessmentpb.StartAttemptRequest, account string) (*attempt, error) {
 	s := h.service
 	prepared, running, refusedWith := s.startable(ctx, req, account)
-	// What is remembered of the call tells nothing of the password.
-	known := proto.CloneOf(req)
-	known.Password = ""
-	return idempotency.Do(ctx, s.db, known, func(tx *pg.Tx) (*assessmentpb.Attempt, error) {
+	var begun *attempt
+	done, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (_ *assessmentpb.Attempt, err error) {
 		tx.Exempt("an attempt of one's own, which is its own record")
+		begun = nil
 		switch {
 		case running != "":
 			return &assessmentpb.Attempt{Id: running}, nil
 		case refusedWith != nil:
 			return nil, refusedWith
 		}
-		return &assessmentpb.Attempt{Id: prepared}, s.begin(ctx, tx, prepared)
+		begun, err = s.begin(ctx, tx, prepared)
+		return &assessmentpb.Attempt{Id: prepared}, err
 	})
+	if err != nil || begun != nil && begun.ID == done.GetId() {
+		return begun, err
+	}
+	return readAttempt(ctx, s.db, done.GetId())
 }
 
 // startable returns the attempt of somebody that runs at an item, or the one that is
@@ -73,23 +77,26 @@ func (s *Service) startable(ctx context.Context, req *assessmentpb.StartAttemptR
 	return prepared, "", err
 }
 
+// beginSQL begins an attempt that is prepared and whose window is open.
+var beginSQL = `
+	UPDATE attempt SET state = 'in_progress', started_at = $2, revision = revision + 1, ` + expireBy(expiryFrom("$2::timestamptz")) + `
+	WHERE id = $1 AND state = 'prepared' AND (open_until IS NULL OR open_until > $2) RETURNING ` + attemptColumns
+
 // begin begins an attempt that is prepared. Who comes second finds it begun.
-func (s *Service) begin(ctx context.Context, tx *pg.Tx, id string) error {
-	a, err := lockAttempt(ctx, tx, id)
-	if errors.Is(err, ErrAttemptNotFound) || err == nil && !a.running() && a.State != statePrepared {
-		return errPreparedGone
+func (s *Service) begin(ctx context.Context, tx *pg.Tx, id string) (*attempt, error) {
+	a, err := oneAttempt(ctx, tx, beginSQL, id, s.time())
+	if !errors.Is(err, ErrAttemptNotFound) {
+		return a, err
 	}
-	if err != nil || a.running() {
-		return err
+	a, err = readAttempt(ctx, tx, id)
+	switch {
+	case errors.Is(err, ErrAttemptNotFound) || err == nil && !a.running() && a.State != statePrepared:
+		return nil, errPreparedGone
+	case err != nil || a.running():
+		return a, err
+	default:
+		return nil, ErrAttemptClosed
 	}
-	now := s.time()
-	if a.OpenUntil != nil && !now.Before(*a.OpenUntil) {
-		return ErrAttemptClosed
-	}
-	if _, err := tx.Exec(ctx, `UPDATE attempt SET state = 'in_progress', started_at = $2, revision = revision + 1 WHERE id = $1`, id, now); err != nil {
-		return fmt.Errorf("begin attempt: %w", err)
-	}
-	return s.expire(ctx, tx, []string{id})
 }
 
 // own returns an attempt of the caller that has begun.

@@ -61,13 +61,13 @@ func (f *folded) engineSteps() ([]question.Step, error) {
 
 // readStates reads the questions that are checked and that operations are for.
 func (b *batch) readStates(order []*sent) error {
-	any := false
+	wanted := false
 	for _, o := range order {
 		if sl := b.layout.slot(o.slot); sl != nil && sl.steps() {
-			any = true
+			wanted = true
 		}
 	}
-	if !any {
+	if !wanted {
 		return nil
 	}
 	all, err := readSteps(b.ctx, b.tx, []string{b.attempt.ID})

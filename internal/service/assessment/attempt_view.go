@@ -3,6 +3,7 @@ package assessment
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,11 +64,14 @@ func (s *Service) view(ctx context.Context, q pg.Querier, a *attempt, page int32
 	if err != nil {
 		return nil, err
 	}
-	review, err := s.reviewOf(ctx, q, a)
-	if err != nil {
-		return nil, err
-	}
 	over := !a.running()
+	// While it runs a review shows only of what is checked.
+	review := &assessmentpb.ReviewParts{}
+	if over || slices.ContainsFunc(l.slots, func(sl slotLayout) bool { return sl.steps() }) {
+		if review, err = s.reviewOf(ctx, q, a); err != nil {
+			return nil, err
+		}
+	}
 	out := s.summary(a, over && review.GetMarks())
 	described(out, l)
 	for _, c := range a.Clients {
@@ -88,13 +92,15 @@ func (s *Service) view(ctx context.Context, q pg.Querier, a *attempt, page int32
 
 // viewRunning adds the questions that are open.
 func (s *Service) viewRunning(ctx context.Context, q pg.Querier, a *attempt, l *layout, review *assessmentpb.ReviewParts, page int32, out *assessmentpb.Attempt) error {
-	all, err := readSteps(ctx, q, []string{a.ID})
-	if err != nil {
-		return err
-	}
-	done, err := fold(all[a.ID])
-	if err != nil {
-		return err
+	done := map[int32]*folded{}
+	if a.LastSeq > 0 {
+		all, err := readSteps(ctx, q, []string{a.ID})
+		if err != nil {
+			return err
+		}
+		if done, err = fold(all[a.ID]); err != nil {
+			return err
+		}
 	}
 	for i := range l.slots {
 		sl := &l.slots[i]

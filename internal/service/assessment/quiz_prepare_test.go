@@ -370,10 +370,12 @@ func BenchmarkPrepare(b *testing.B) {
 		return err
 	})
 	for b.Loop() {
+		b.StopTimer()
 		w.in(func(tx *pg.Tx) error {
 			return dropPrepared(context.Background(), tx, `quiz_id = $1`, quizID)
 		})
 		w.exec(`DELETE FROM quiz_preparation`)
+		b.StartTimer()
 		w.work()
 	}
 	if n := w.query(`SELECT count(*)::text FROM attempt WHERE state = 'prepared'`); n[0] != "10000" {

@@ -302,7 +302,7 @@ func unpack(f *zip.File, to io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var in io.Reader = raw
+	in := raw
 	if f.Method == zip.Deflate {
 		in = flate.NewReader(raw)
 	}

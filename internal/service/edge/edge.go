@@ -104,6 +104,7 @@ type Edge struct {
 	notes       learningpb.NoteServiceClient
 	calendar    learningpb.CalendarServiceClient
 	archives    coursespb.ArchiveServiceClient
+	exchange    assessmentpb.ExchangeServiceClient
 	attempts    assessmentpb.AttemptServiceClient
 	submissions assessmentpb.SubmissionServiceClient
 
@@ -159,6 +160,7 @@ func New(cfg Config) (*Edge, error) {
 		calendar:    learningpb.NewCalendarServiceClient(cfg.Conns["learning"]),
 		archives:    coursespb.NewArchiveServiceClient(cfg.Conns["courses"]),
 		attempts:    assessmentpb.NewAttemptServiceClient(cfg.Conns["assessment"]),
+		exchange:    assessmentpb.NewExchangeServiceClient(cfg.Conns["assessment"]),
 		submissions: assessmentpb.NewSubmissionServiceClient(cfg.Conns["assessment"]),
 
 		submissionFiles: mediapb.NewSubmissionFileServiceClient(cfg.Conns["media"]),
@@ -207,6 +209,8 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /v1/courses/{course_id}/archive", e.exportCourse)
 	mux.HandleFunc("POST /v1/course-imports", e.importCourse)
 	mux.HandleFunc("POST /v1/courses/{course_id}/module-imports", e.importModules)
+	mux.HandleFunc("GET /v1/courses/{course_id}/questions/export", e.exportQuestions)
+	mux.HandleFunc("POST /v1/courses/{course_id}/question-imports", e.importQuestions)
 	mux.HandleFunc("GET /v1/courses/{course_id}/gradebook/export", e.exportGrades)
 	mux.HandleFunc("POST /v1/courses/{course_id}/gradebook/imports", e.importGrades)
 	mux.HandleFunc("GET /v1/me/courses/{course_id}/grades/export", e.exportMyGrades)
@@ -346,6 +350,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_bank_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterBankServiceHandlerClient(ctx, g, assessmentpb.NewBankServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_exchange_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterExchangeServiceHandlerClient(ctx, g, e.exchange)
 		}},
 		{gradespb.File_internal_service_grades_gradespb_grades_proto, func(g *runtime.ServeMux) error {
 			return gradespb.RegisterGradeServiceHandlerClient(ctx, g, gradespb.NewGradeServiceClient(e.Conns["grades"]))

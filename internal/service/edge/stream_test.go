@@ -109,7 +109,7 @@ func open(t *testing.T, url, attempt string, header ...string) (*websocket.Conn,
 	for i := 0; i+1 < len(header); i += 2 {
 		h.Set(header[i], header[i+1])
 	}
-	c, res, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(url, "http")+"/v1/attempts/"+attempt+"/stream", &websocket.DialOptions{HTTPHeader: h})
+	c, res, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(url, "http")+"/v1/attempts/"+attempt+"/stream", &websocket.DialOptions{HTTPHeader: h}) //nolint:bodyclose // Dial closes it
 	if err != nil && res == nil {
 		t.Fatal(err)
 	}
@@ -307,10 +307,7 @@ func TestStreamEnds(t *testing.T) {
 	conn.ended = true
 	conn.mu.Unlock()
 	deadline := time.Now().Add(20 * time.Second)
-	for {
-		if c.Write(t.Context(), websocket.MessageText, []byte(`{"id":1,"append":{"client_id":"laptop-1"}}`)) != nil || time.Now().After(deadline) {
-			break
-		}
+	for c.Write(t.Context(), websocket.MessageText, []byte(`{"id":1,"append":{"client_id":"laptop-1"}}`)) == nil && time.Now().Before(deadline) {
 		<-time.After(50 * time.Millisecond)
 	}
 	ends("signed out", statusSignedOut, c)

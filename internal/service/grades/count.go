@@ -12,8 +12,8 @@ import (
 // How many cells are counted in one transaction, about, and how often it is looked
 // whether another process has left something to count.
 const (
-	countCells = 20_000
-	countEvery = time.Second
+	cellsAtATime = 20_000
+	countEvery   = time.Second
 )
 
 // countEverybody has all students of a gradebook, which is locked to change, counted
@@ -132,7 +132,7 @@ func (s *Service) countSome(ctx context.Context, tx *pg.Tx, courseID string) err
 	if err != nil {
 		return err
 	}
-	size := min(max(countCells/(len(b.items)+1), 10), 2000)
+	size := min(max(s.countCells/(len(b.items)+1), 10), 2000)
 	which := `account_id > $2`
 	if !everybody {
 		which, after = `stale AND $2 = ''`, ""

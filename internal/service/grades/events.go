@@ -74,6 +74,10 @@ func (s *Service) enrolled(ctx context.Context, tx *pg.Tx, courseID, accountID s
 		if _, err := tx.Exec(ctx, `UPDATE due_date SET passed = false WHERE course_id = $1 AND account_id = $2 AND passed`, courseID, accountID); err != nil {
 			return fmt.Errorf("due dates: %w", err)
 		}
+		// What learning told of them before they were known here was passed over.
+		if err := s.askDue(ctx, tx, courseID, accountID); err != nil {
+			return err
+		}
 	}
 	d, err := s.openChanged(ctx, tx, courseID, accountID)
 	if err != nil {

@@ -102,11 +102,13 @@ type Service struct {
 	books     *otter.Cache[bookKey, *book]
 	wake      chan struct{} // has a value when there are totals to count
 	reading   chan struct{} // has a value for each file that is read
+
+	countCells int // how many cells are counted in one transaction, about
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, clock: cfg.Now, items: cfg.Items, deadlines: cfg.Deadlines, books: newBooks(), wake: make(chan struct{}, 1), reading: make(chan struct{}, importReaders)}
+	s := &Service{db: cfg.DB, log: cfg.Log, clock: cfg.Now, items: cfg.Items, deadlines: cfg.Deadlines, books: newBooks(), wake: make(chan struct{}, 1), reading: make(chan struct{}, importReaders), countCells: cellsAtATime}
 	if s.log == nil {
 		s.log = slog.Default()
 	}

@@ -2,6 +2,7 @@ package grades
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,11 +21,6 @@ func (s *Service) markChanged(ctx context.Context, tx *pg.Tx, e *assessmentpb.Ma
 	changed, err := s.toldPoints(ctx, tx, e.GetCourseId(), e.GetItemId(), t)
 	if err != nil {
 		return err
-	}
-	if !changed {
-		if err := lockGradebook(ctx, tx, e.GetCourseId()); err != nil {
-			return err
-		}
 	}
 	if _, err := tx.Exec(ctx, `
 		INSERT INTO student (course_id, account_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, e.GetCourseId(), e.GetAccountId()); err != nil {
@@ -90,9 +86,28 @@ type outOf struct {
 	at     time.Time
 }
 
+// errOther is that something else was told between two looks. It is tried again.
+var errOther = errors.New("grades: out of how many points an item is has changed meanwhile")
+
+// changes reports whether what is told gives an item another number of points, or makes
+// the item known.
+func (t outOf) changes(ctx context.Context, tx *pg.Tx, courseID, itemID string, points *string) (bool, error) {
+	var changes bool
+	err := tx.QueryRow(ctx, `
+		SELECT $4::text IS NOT NULL AND coalesce((told_at, told_points) < ($3, $4::text::numeric), true) AND told_points IS DISTINCT FROM $4::text::numeric
+		FROM item WHERE course_id = $1 AND item_id = $2`, courseID, itemID, t.at, points).Scan(&changes)
+	if pg.NoRows(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("points of an item: %w", err)
+	}
+	return changes, nil
+}
+
 // toldPoints keeps out of how many points an item is: what was handed in last says it,
-// in whatever order marks come. It reports whether that is another number than before;
-// then the gradebook is locked to change, and everybody is counted anew.
+// in whatever order marks come. The gradebook is locked. It reports whether that is
+// another number than before; then it is locked to change, and everybody is counted anew.
 func (s *Service) toldPoints(ctx context.Context, tx *pg.Tx, courseID, itemID string, t outOf) (bool, error) {
 	points, err := decimal(t.points)
 	if t.points == "" {
@@ -101,18 +116,18 @@ func (s *Service) toldPoints(ctx context.Context, tx *pg.Tx, courseID, itemID st
 	if err != nil {
 		return false, fmt.Errorf("points of %s: %w", itemID, err)
 	}
-	var known, newer, other bool
-	const look = `
-		SELECT true, coalesce((told_at, told_points) < ($3, $4::text::numeric), true), told_points IS DISTINCT FROM $4::text::numeric
-		FROM item WHERE course_id = $1 AND item_id = $2`
-	err = tx.QueryRow(ctx, look, courseID, itemID, t.at, points).Scan(&known, &newer, &other)
-	if err != nil && !pg.NoRows(err) {
-		return false, fmt.Errorf("points of an item: %w", err)
+	changes, err := t.changes(ctx, tx, courseID, itemID, points)
+	if err != nil {
+		return false, err
 	}
-	if known && (points == nil || !newer) {
-		return false, nil
-	}
-	if known && !other {
+	if !changes {
+		if err := lockGradebook(ctx, tx, courseID); err != nil {
+			return false, err
+		}
+		// Only now it stays as it is.
+		if changes, err = t.changes(ctx, tx, courseID, itemID, points); err != nil || changes {
+			return false, errors.Join(err, errOther)
+		}
 		_, err := tx.Exec(ctx, `
 			UPDATE item SET told_at = $3 WHERE course_id = $1 AND item_id = $2 AND told_at < $3 AND told_points = $4::text::numeric`, courseID, itemID, t.at, points)
 		if err != nil {

@@ -255,9 +255,9 @@ func (s *Service) setState(ctx context.Context, tx *pg.Tx, objectID, state, prob
 	}
 	type changed struct {
 		ID, CourseID, ContentType, Purpose string
-		Version                   int64
-		Kind                      *string
-		DurationMS                *int64
+		Version                            int64
+		Kind                               *string
+		DurationMS                         *int64
 	}
 	files, err := pgx.CollectRows(rows, pgx.RowToStructByPos[changed])
 	if err != nil {
