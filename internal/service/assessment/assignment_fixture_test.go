@@ -330,9 +330,9 @@ func (w *workWorld) mark(account string, number int32, points string) *assessmen
 }
 
 // posts has the gradebook say whether grades are posted, for some or everybody else.
-func (w *workWorld) posts(version int64, policy string, posted bool, accounts ...string) {
+func (w *workWorld) posts(version int64, posted bool, accounts ...string) {
 	w.t.Helper()
-	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: w.course, ItemId: w.item, Policy: policy, Posted: posted, Version: version, AccountIds: accounts})
+	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: w.course, ItemId: w.item, Policy: "manual", Posted: posted, Version: version, AccountIds: accounts})
 }
 
 // file does what the worker does with files.

@@ -373,7 +373,7 @@ CREATE TABLE question (
 	tag_words text NOT NULL DEFAULT ''::text,
 	marks text[] NOT NULL DEFAULT '{}'::text[],
 	content_words tsvector NOT NULL DEFAULT ''::tsvector,
-	words tsvector NOT NULL GENERATED ALWAYS AS (((content_words || setweight(to_tsvector('simple'::regconfig, tag_words), 'B'::"char")) || array_to_tsvector(marks))) STORED,
+	words tsvector NOT NULL GENERATED ALWAYS AS (((content_words || setweight(to_tsvector('simple'::regconfig, tag_words), 'B'::"char")) || array_to_tsvector(((marks || ('='::text || course_id)) || ('/'::text || COALESCE(category_id, ''::text)))))) STORED,
 	CONSTRAINT question_pkey PRIMARY KEY (id),
 	CONSTRAINT question_category FOREIGN KEY (category_id) REFERENCES question_category(id)
 );
@@ -388,6 +388,7 @@ COMMENT ON COLUMN question.tags IS 'In lower case, sorted.';
 COMMENT ON COLUMN question.tag_words IS 'The tags as text, because what a generated column calls must not depend on settings.';
 COMMENT ON COLUMN question.marks IS 'Its kind and its tags as words that no text has, so that the one index on words answers for them too.';
 COMMENT ON COLUMN question.content_words IS 'The words of its current version, at most the first 64 KiB of it.';
+COMMENT ON COLUMN question.words IS 'All that it is found by: words, tags, and as words that no text has its kind, its bank and its category.';
 
 CREATE TABLE question_category (
 	id text COLLATE "C" NOT NULL,

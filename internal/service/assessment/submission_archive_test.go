@@ -154,7 +154,7 @@ func TestAnonymousArchive(t *testing.T) {
 	ana, _, settings := archived(w)
 	settings.Anonymous = true
 	w.assign(settings)
-	w.posts(1, "manual", false)
+	w.posts(1, false)
 	if _, err := w.save(ana, &assessmentpb.SubmissionContent{Text: "text", Url: "https://example.org/", MediaIds: []string{w.upload(ana, "Ana's essay.txt", "essay")}}); err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func pack(t testing.TB, list ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	z := zip.NewWriter(&out)
-	for i := 0; i < len(list); i += 2 {
+	for i := 0; i+1 < len(list); i += 2 {
 		f, err := z.Create(list[i])
 		if err != nil {
 			t.Fatal(err)

@@ -154,7 +154,7 @@ func TestSubmissionRules(t *testing.T) {
 		"no file":         {&assessmentpb.SubmissionContent{Text: "one two"}, []string{"submission.incomplete", "content.media_ids submission.incomplete"}},
 		"a script":        {&assessmentpb.SubmissionContent{MediaIds: []string{small()}, Url: "javascript:alert(1)"}, []string{"submission.incomplete", "content.url submission.incomplete"}},
 		"another host":    {&assessmentpb.SubmissionContent{MediaIds: []string{small()}, Url: "https://notexample.org/"}, []string{"submission.incomplete", "content.url submission.incomplete"}},
-		"a password":      {&assessmentpb.SubmissionContent{MediaIds: []string{small()}, Url: "https://a:b@example.org/"}, []string{"submission.incomplete", "content.url submission.incomplete"}},
+		"a password":      {&assessmentpb.SubmissionContent{MediaIds: []string{small()}, Url: "https://a:b@example.org/"}, []string{"submission.incomplete", "content.url submission.incomplete"}}, //nolint:gosec // no credentials
 	} {
 		_, err := w.save(ana, c.content)
 		if err == nil {
@@ -172,7 +172,7 @@ func TestSubmissionRules(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := w.submit(ana)
-		if err != nil || got.GetNumber() != int32(i+1) || got.GetTextHtml() != "" { //nolint:gosec // small
+		if err != nil || got.GetNumber() != int32(i+1) || got.GetTextHtml() != "" {
 			t.Errorf("handed in: %v, %v", got, err)
 		}
 	}
@@ -571,7 +571,7 @@ func TestMarkConflicts(t *testing.T) {
 	if err != nil || len(got.GetVersion().GetFeedbackFiles()) != 1 {
 		t.Fatalf("feedback file: %v, %v", got, err)
 	}
-	w.posts(1, "manual", false)
+	w.posts(1, false)
 	read := func() *assessmentpb.MySubmission {
 		out, err := w.GetMySubmission(w.as(ana), &assessmentpb.GetMySubmissionRequest{CourseId: w.course, ItemId: w.item, Number: 1})
 		if err != nil {
@@ -582,7 +582,7 @@ func TestMarkConflicts(t *testing.T) {
 	if got := read(); got.GetMark() != nil || got.GetFeedbackFiles() != nil {
 		t.Errorf("not posted: %v", got)
 	}
-	w.posts(2, "manual", true, ana)
+	w.posts(2, true, ana)
 	if got := read(); got.GetMark().GetPoints() != "6" || len(got.GetFeedbackFiles()) != 1 || got.GetFeedbackFiles()[0].GetFilename() != "remarks.txt" {
 		t.Errorf("posted: %v", got)
 	}
@@ -603,7 +603,7 @@ func TestAnonymous(t *testing.T) {
 	settings := essaySettings()
 	settings.Anonymous, settings.Files, settings.Group = true, &assessmentpb.AssignmentFiles{}, &assessmentpb.GroupWork{}
 	w.assign(settings)
-	w.posts(1, "manual", false)
+	w.posts(1, false)
 	ana, ben, cleo := w.student("Ana-Lena"), w.student("Benedict"), w.student("Cleopatra")
 	red := w.group("Crimson", ben, cleo)
 	due := w.now().Add(-time.Hour)
@@ -676,7 +676,7 @@ func TestAnonymous(t *testing.T) {
 	// The mark is posted: now it is told, of them alone.
 	w.mark(ana, 1, "5")
 	w.mark(ben, 1, "6")
-	w.posts(2, "manual", true, ana)
+	w.posts(2, true, ana)
 	entries := w.entries(nil)
 	if e := entries["Ana-Lena"]; e == nil || e.GetAccounts()[0].GetAccountId() != ana || byCode[e.GetParticipant()] != e.GetSubmissionId() || e.GetLateSeconds() != 3600 {
 		t.Errorf("posted: %v", entries)
@@ -684,7 +684,7 @@ func TestAnonymous(t *testing.T) {
 	if entries["Benedict"] != nil || entries["Cleopatra"] != nil {
 		t.Errorf("not posted: %v", entries)
 	}
-	w.posts(3, "manual", true, ben, cleo)
+	w.posts(3, true, ben, cleo)
 	if e := w.entries(nil)["Benedict"]; e == nil {
 		e = w.entries(nil)["Cleopatra"]
 		if e.GetGroupName() != "Crimson" || len(e.GetAccounts()) != 2 {
@@ -849,7 +849,7 @@ func TestSubmissionHistories(t *testing.T) {
 				n := rapid.IntRange(0, len(model)-1).Draw(rt, "version")
 				if v := model[n]; !v.withdrawn {
 					v.points, v.marked, v.touched = rapid.IntRange(0, 10).Draw(rt, "points"), true, true
-					w.mark(ana, int32(n+1), fmt.Sprint(v.points)) //nolint:gosec // small
+					w.mark(ana, int32(n+1), fmt.Sprint(v.points))
 				}
 			}
 		}
