@@ -849,7 +849,7 @@ func TestSubmissionHistories(t *testing.T) {
 				n := rapid.IntRange(0, len(model)-1).Draw(rt, "version")
 				if v := model[n]; !v.withdrawn {
 					v.points, v.marked, v.touched = rapid.IntRange(0, 10).Draw(rt, "points"), true, true
-					w.mark(ana, int32(n+1), fmt.Sprint(v.points))
+					w.mark(ana, int32(n+1), fmt.Sprint(v.points)) //nolint:gosec // few
 				}
 			}
 		}
