@@ -387,6 +387,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)
 		}},
+		{commercepb.File_internal_service_commerce_commercepb_revenue_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterRevenueServiceHandlerClient(ctx, g, commercepb.NewRevenueServiceClient(e.Conns["commerce"]))
+		}},
 		{discoverypb.File_internal_service_discovery_discoverypb_discovery_proto, func(g *runtime.ServeMux) error {
 			return discoverypb.RegisterDiscoveryServiceHandlerClient(ctx, g, discoverypb.NewDiscoveryServiceClient(e.Conns["discovery"]))
 		}},
