@@ -3,8 +3,10 @@
 //
 // It answers assessmentpb.BankService: the banks of questions, their versions, and
 // with which courses they are shared; assessmentpb.QuizService: quizzes as their authors
-// see them; assessmentpb.MyQuizService: as those who take them do; and
-// assessmentpb.AttemptService: attempts, the log of answers, and receipts.
+// see them; assessmentpb.MyQuizService: as those who take them do;
+// assessmentpb.AttemptService: attempts, the log of answers, and receipts;
+// assessmentpb.MarkingService: what people mark, and who marks it now; and
+// assessmentpb.RubricService: rubrics and marking guides.
 //
 // It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
 // which says that something was handed in.
@@ -129,6 +131,8 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
 	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})
 	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})
+	assessmentpb.RegisterMarkingServiceServer(r, &markingServer{service: s})
+	assessmentpb.RegisterRubricServiceServer(r, &rubricServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.
