@@ -29,6 +29,37 @@ END $function$;
 CREATE TRIGGER answer_acceptance_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON answer_acceptance FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
 COMMENT ON TABLE answer_acceptance IS 'Operations that staff had count although they were too late or refused. Appended to and never changed. Personal data of the account that decided: its id and its reason. Kept with the attempt.';
 
+CREATE TABLE answer_mark (
+	attempt_id text COLLATE "C" NOT NULL,
+	seq bigint NOT NULL,
+	slot integer NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	points text COLLATE "C",
+	fraction text COLLATE "C",
+	withdrawn boolean NOT NULL DEFAULT false,
+	comment text NOT NULL DEFAULT ''::text,
+	reason text NOT NULL DEFAULT ''::text,
+	rubric bytea,
+	marked_at timestamp with time zone NOT NULL,
+	CONSTRAINT answer_mark_pkey PRIMARY KEY (attempt_id, seq),
+	CONSTRAINT answer_mark_operation FOREIGN KEY (attempt_id, seq) REFERENCES answer_operation(attempt_id, seq),
+	CONSTRAINT answer_mark_one CHECK (((num_nonnulls(points, fraction) <= 1) AND (NOT (withdrawn AND (num_nonnulls(points, fraction) > 0)))))
+);
+CREATE INDEX answer_mark_of ON answer_mark USING btree (attempt_id, slot, seq);
+CREATE OR REPLACE FUNCTION only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION 'the log of answers only grows: %', TG_TABLE_NAME;
+END $function$;
+CREATE TRIGGER answer_mark_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON answer_mark FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
+COMMENT ON TABLE answer_mark IS 'What people gave to answers: what the operations "mark" of the log hold. Appended to and never changed. Personal data of the account whose attempt it is: its marks; of the account that marked: its id and what it said. Kept with the attempt.';
+COMMENT ON COLUMN answer_mark.points IS 'A decimal of what the question is worth; null where none were given.';
+COMMENT ON COLUMN answer_mark.fraction IS 'The exact fraction that was given, or that the rubric gives; null where none was.';
+COMMENT ON COLUMN answer_mark.reason IS 'Why it differs from what the program gave.';
+COMMENT ON COLUMN answer_mark.rubric IS 'The stoa.assessment.v1.RubricMarks, in binary form; null without a rubric.';
+
 CREATE TABLE answer_operation (
 	attempt_id text COLLATE "C" NOT NULL,
 	seq bigint NOT NULL,
@@ -192,6 +223,7 @@ CREATE INDEX attempt_of_item ON attempt USING btree (item_id, account_id, number
 CREATE INDEX attempt_of_quiz_prepared ON attempt USING btree (quiz_id, item_id, account_id) WHERE (state = 'prepared'::text);
 CREATE UNIQUE INDEX attempt_running ON attempt USING btree (quiz_id, item_id, account_id, preview) WHERE (state = ANY (ARRAY['prepared'::text, 'in_progress'::text]));
 CREATE INDEX attempt_to_grade ON attempt USING btree (submitted_at) WHERE (state = 'submitted'::text);
+CREATE INDEX attempt_to_mark ON attempt USING btree (course_id, item_id, id) WHERE ((state = ANY (ARRAY['submitted'::text, 'graded'::text])) AND (NOT preview));
 CREATE INDEX attempt_unscored ON attempt USING btree (submitted_at) WHERE ((state = ANY (ARRAY['submitted'::text, 'graded'::text])) AND (scored_at IS NULL));
 COMMENT ON TABLE attempt IS 'Attempts at quizzes. Personal data of the account: when they took it, and their score. Kept as grades of record as long as the course; on erasure the account becomes a pseudonym.';
 COMMENT ON COLUMN attempt.state IS 'prepared: made ahead, not seen by the student yet; in_progress; submitted: no more answers, being scored or waiting for marks; graded: every question has its marks; abandoned: never submitted where the quiz does not submit by itself.';
@@ -247,6 +279,7 @@ CREATE TABLE attempt_question (
 	CONSTRAINT attempt_question_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id)
 );
 CREATE INDEX attempt_question_of ON attempt_question USING btree (question_id, question_version);
+CREATE INDEX attempt_question_to_mark ON attempt_question USING btree (question_id, attempt_id, slot) WHERE (state = ANY (ARRAY['needs_marking'::text, 'marked'::text]));
 COMMENT ON TABLE attempt_question IS 'The questions of an attempt, pinned: what is asked, what it is scored by, and with which seed. What it scored follows from the log. Personal data of the account whose attempt it is. Kept with the attempt.';
 COMMENT ON COLUMN attempt_question.slot IS 'The place in the attempt as the student sees it, from 1.';
 COMMENT ON COLUMN attempt_question.question_version IS 'The version that the student sees.';
@@ -305,6 +338,18 @@ CREATE TABLE group_member (
 );
 CREATE INDEX group_member_of ON group_member USING btree (course_id, account_id) WHERE member;
 COMMENT ON TABLE group_member IS 'Who is in the groups of courses, as the service access told it. Personal data of the account: that it is in a group, or was. Kept as long as the course.';
+
+CREATE TABLE marking_claim (
+	attempt_id text COLLATE "C" NOT NULL,
+	slot integer NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	expires_at timestamp with time zone NOT NULL,
+	CONSTRAINT marking_claim_pkey PRIMARY KEY (attempt_id, slot),
+	CONSTRAINT marking_claim_one UNIQUE (course_id, account_id),
+	CONSTRAINT marking_claim_question FOREIGN KEY (attempt_id, slot) REFERENCES attempt_question(attempt_id, slot)
+);
+COMMENT ON TABLE marking_claim IS 'Who marks which answer now. Gone once it is marked or given back; what has run out is there until another grader takes it. Personal data of the account that marks: its id.';
 
 CREATE TABLE person (
 	account_id text COLLATE "C" NOT NULL,
@@ -427,6 +472,7 @@ CREATE TABLE quiz (
 	edited_by text COLLATE "C" NOT NULL DEFAULT ''::text,
 	edited_at timestamp with time zone,
 	copied_from text COLLATE "C" NOT NULL DEFAULT ''::text,
+	pseudonym_key uuid NOT NULL DEFAULT gen_random_uuid(),
 	CONSTRAINT quiz_pkey PRIMARY KEY (id)
 );
 CREATE INDEX quiz_of_course ON quiz USING btree (course_id, id) WHERE (deleted_at IS NULL);
@@ -437,6 +483,7 @@ COMMENT ON COLUMN quiz.password_hash IS 'Of the password to begin with, by argon
 COMMENT ON COLUMN quiz.question_count IS 'How many questions an attempt at the draft has.';
 COMMENT ON COLUMN quiz.published_revision IS 'The revision that was published last.';
 COMMENT ON COLUMN quiz.copied_from IS 'The quiz that it was made of; empty for none.';
+COMMENT ON COLUMN quiz.pseudonym_key IS 'What the pseudonyms come of under which its answers are marked. It is told to nobody.';
 
 CREATE TABLE quiz_category (
 	quiz_id text COLLATE "C" NOT NULL,
@@ -581,6 +628,51 @@ CREATE TABLE receipt_key (
 );
 COMMENT ON TABLE receipt_key IS 'The Ed25519 keys that receipts are signed with. Public parts are published for ever. No personal data.';
 COMMENT ON COLUMN receipt_key.private_key IS 'Its seed, sealed.';
+
+CREATE TABLE rubric (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	title text NOT NULL,
+	draft bytea NOT NULL,
+	revision bigint NOT NULL DEFAULT 1,
+	version integer NOT NULL DEFAULT 0,
+	published_revision bigint NOT NULL DEFAULT 0,
+	created_by text COLLATE "C" NOT NULL,
+	edited_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	updated_at timestamp with time zone NOT NULL,
+	deleted_at timestamp with time zone,
+	CONSTRAINT rubric_pkey PRIMARY KEY (id)
+);
+CREATE INDEX rubric_of_course ON rubric USING btree (course_id, id) WHERE (deleted_at IS NULL);
+COMMENT ON TABLE rubric IS 'Rubrics and marking guides, as their authors are changing them. Personal data of the accounts that made one and changed it last: their ids. Kept as long as the course.';
+COMMENT ON COLUMN rubric.draft IS 'The stoa.assessment.v1.RubricContent that is edited, in binary form.';
+COMMENT ON COLUMN rubric.version IS 'The version that is marked by now; 0 while there is none.';
+
+CREATE TABLE rubric_use (
+	target_id text COLLATE "C" NOT NULL,
+	question_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	course_id text COLLATE "C" NOT NULL,
+	rubric_id text COLLATE "C" NOT NULL,
+	CONSTRAINT rubric_use_pkey PRIMARY KEY (target_id, question_id),
+	CONSTRAINT rubric_use_rubric FOREIGN KEY (rubric_id) REFERENCES rubric(id)
+);
+CREATE INDEX rubric_use_of ON rubric_use USING btree (rubric_id);
+COMMENT ON TABLE rubric_use IS 'What is marked by which rubric. No personal data.';
+COMMENT ON COLUMN rubric_use.target_id IS 'A quiz or an assignment.';
+COMMENT ON COLUMN rubric_use.question_id IS 'The question of the quiz; empty for an assignment.';
+
+CREATE TABLE rubric_version (
+	rubric_id text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	title text NOT NULL,
+	content bytea NOT NULL,
+	created_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT rubric_version_pkey PRIMARY KEY (rubric_id, version),
+	CONSTRAINT rubric_version_rubric FOREIGN KEY (rubric_id) REFERENCES rubric(id)
+);
+COMMENT ON TABLE rubric_version IS 'What of a rubric was published, never changed: marks name one. Personal data of the account that published it: its id. Kept as long as the rubric.';
 
 CREATE TABLE similarity_check (
 	id text COLLATE "C" NOT NULL,
