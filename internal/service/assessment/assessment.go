@@ -9,8 +9,10 @@
 // assessmentpb.AssignmentService: assignments as their authors see them;
 // assessmentpb.MySubmissionService: as those who hand in do;
 // assessmentpb.SubmissionService: what was handed in, for those who read and mark it;
-// assessmentpb.MarkingService: what people mark, and who marks it now; and
-// assessmentpb.RubricService: rubrics and marking guides.
+// assessmentpb.MarkingService: what people mark, and who marks it now;
+// assessmentpb.RubricService: rubrics and marking guides; and
+// assessmentpb.PeerReviewService and assessmentpb.MyPeerReviewService: reviews of work by
+// students, for the staff and for those who write them.
 //
 // It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
 // which says that something was handed in.
@@ -160,6 +162,8 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterSubmissionServiceServer(r, &submissionServer{service: s})
 	assessmentpb.RegisterMarkingServiceServer(r, &markingServer{service: s})
 	assessmentpb.RegisterRubricServiceServer(r, &rubricServer{service: s})
+	assessmentpb.RegisterPeerReviewServiceServer(r, &peerServer{service: s})
+	assessmentpb.RegisterMyPeerReviewServiceServer(r, &myPeerServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.

@@ -143,7 +143,7 @@ func (h *markingServer) marked(ctx context.Context, course, attempt string, slot
 	for _, one := range marks {
 		out.Marks = append(out.Marks, one.message())
 	}
-	if out.Rubric, err = rubricFor(ctx, s.db, a.QuizID, m.slot.QuestionID); err != nil {
+	if out.Rubric, err = rubricFor(ctx, s.db, rubricTarget{id: a.QuizID, question: m.slot.QuestionID}); err != nil {
 		return nil, err
 	}
 	results, err := rubricResults(ctx, s.db, a.ID, true)

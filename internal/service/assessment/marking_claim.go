@@ -3,42 +3,50 @@ package assessment
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
-const claimsPass = "a claim is for ten minutes, and changes nothing that is kept"
+const whyClaims = "a claim is for ten minutes, and changes nothing that is kept"
 
 // ClaimNext implements [assessmentpb.MarkingServiceServer].
 func (h *markingServer) ClaimNext(ctx context.Context, req *assessmentpb.ClaimNextRequest) (*assessmentpb.MarkedAnswer, error) {
 	s, who := h.service, auth.From(ctx).Account
 	// What is remembered of the call holds no answer.
 	claimed, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.MarkedAnswer, error) {
-		tx.Exempt(claimsPass)
+		tx.Exempt(whyClaims)
 		if err := s.lockClaims(ctx, tx, req.GetCourseId(), who); err != nil {
 			return nil, err
 		}
-		attempt, slot, err := s.renew(ctx, tx, req.GetCourseId(), who)
+		target, slot, err := s.renew(ctx, tx, req.GetCourseId(), who)
 		if err != nil {
 			return nil, err
 		}
-		held := attempt != ""
+		held := target != ""
 		if !held {
-			attempt, slot, err = s.claimNext(ctx, tx, req, who)
+			target, slot, err = s.claimNext(ctx, tx, req, who)
 		}
-		return &assessmentpb.MarkedAnswer{Of: &assessmentpb.QueuedAnswer{AttemptId: attempt, Slot: slot}, Held: held}, err
+		return &assessmentpb.MarkedAnswer{Of: claimOn(target, slot), Held: held}, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	out, err := h.marked(ctx, req.GetCourseId(), claimed.GetOf().GetAttemptId(), claimed.GetOf().GetSlot())
+	of := claimed.GetOf()
+	var out *assessmentpb.MarkedAnswer
+	if of.GetSubmissionId() != "" {
+		out, err = s.markedSubmission(ctx, req.GetCourseId(), of.GetSubmissionId())
+	} else {
+		out, err = h.marked(ctx, req.GetCourseId(), of.GetAttemptId(), of.GetSlot())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -54,21 +62,43 @@ func (s *Service) lockClaims(ctx context.Context, tx *pg.Tx, course, who string)
 	return nil
 }
 
-// renew returns what a grader holds in a course, for as long again. What has run out
-// and was marked since they hold no more.
-func (s *Service) renew(ctx context.Context, tx *pg.Tx, course, who string) (attempt string, slot int32, err error) {
-	now := s.time()
-	if _, err := tx.Exec(ctx, `
-		DELETE FROM marking_claim c USING attempt_question q
-		WHERE c.course_id = $1 AND c.account_id = $2 AND c.expires_at <= $3 AND q.attempt_id = c.attempt_id AND q.slot = c.slot AND q.state <> 'needs_marking'`, course, who, now); err != nil {
-		return "", 0, fmt.Errorf("end claims: %w", err)
+// claimOn names what is claimed: an answer, or a submission.
+func claimOn(target string, slot int32) *assessmentpb.QueuedAnswer {
+	if strings.HasPrefix(target, "submission_") {
+		return &assessmentpb.QueuedAnswer{SubmissionId: target}
 	}
-	err = tx.QueryRow(ctx, `UPDATE marking_claim SET expires_at = $3 WHERE course_id = $1 AND account_id = $2 RETURNING attempt_id, slot`, course, who, now.Add(claimTime)).
-		Scan(&attempt, &slot)
+	return &assessmentpb.QueuedAnswer{AttemptId: target, Slot: slot}
+}
+
+// renew returns what a grader holds in a course, for as long again. What has run out
+// and was marked since they hold no more, nor what was taken back.
+func (s *Service) renew(ctx context.Context, tx *pg.Tx, course, who string) (target string, slot int32, err error) {
+	now := s.time()
+	for _, gone := range []string{
+		`DELETE FROM marking_claim c USING attempt_question q
+		WHERE c.course_id = $1 AND c.account_id = $2 AND c.expires_at <= $3 AND q.attempt_id = c.target_id AND q.slot = c.slot AND q.state <> 'needs_marking'`,
+		`DELETE FROM marking_claim c USING submission s
+		WHERE c.course_id = $1 AND c.account_id = $2 AND s.id = c.target_id AND (s.number = 0 OR c.expires_at <= $3 AND NOT ` + toMarkSQL + `)`,
+	} {
+		if _, err := tx.Exec(ctx, gone, course, who, now); err != nil {
+			return "", 0, fmt.Errorf("end claims: %w", err)
+		}
+	}
+	err = tx.QueryRow(ctx, `UPDATE marking_claim SET expires_at = $3 WHERE course_id = $1 AND account_id = $2 RETURNING target_id, slot`, course, who, now.Add(claimTime)).
+		Scan(&target, &slot)
 	if err != nil && !pg.NoRows(err) {
 		return "", 0, fmt.Errorf("renew claim: %w", err)
 	}
-	return attempt, slot, nil
+	return target, slot, nil
+}
+
+// holdOne has a grader hold one thing alone: it refuses another one.
+func (s *Service) holdOne(ctx context.Context, tx *pg.Tx, course, who, wanted string, of int32) error {
+	target, slot, err := s.renew(ctx, tx, course, who)
+	if err == nil && target != "" && (target != wanted || slot != of) {
+		err = ErrMarkingUnsaved
+	}
+	return err
 }
 
 // queueOrder is in which order answers are marked.
@@ -83,11 +113,19 @@ func queueOrder(order string) string {
 // holds none. Those that others are about to claim it passes over; only where there are
 // no others does it wait for them, so that nothing is told to be left falsely.
 func (s *Service) claimNext(ctx context.Context, tx *pg.Tx, req *assessmentpb.ClaimNextRequest, who string) (attempt string, slot int32, err error) {
+	v, err := s.assignmentAt(ctx, tx, req.GetCourseId(), req.GetItemId())
+	if err == nil {
+		submission, err := s.claimNextSubmission(ctx, tx, v, req.GetItemId(), who)
+		return submission, 0, err
+	}
+	if !fault.Is(err, fault.NotFound) {
+		return "", 0, err
+	}
 	for pass := " SKIP LOCKED"; ; {
 		err := tx.QueryRow(ctx, `
 			SELECT q.attempt_id, q.slot FROM attempt a JOIN attempt_question q ON q.attempt_id = a.id
 			WHERE a.course_id = $1 AND a.item_id = $2 AND NOT a.preview AND a.state IN ('submitted', 'graded') AND q.state = 'needs_marking' AND ($3 = '' OR q.question_id = $3)
-				AND NOT EXISTS (SELECT FROM marking_claim c WHERE c.attempt_id = q.attempt_id AND c.slot = q.slot AND c.expires_at > $4)
+				AND NOT EXISTS (SELECT FROM marking_claim c WHERE c.target_id = q.attempt_id AND c.slot = q.slot AND c.expires_at > $4)
 			ORDER BY `+queueOrder(req.GetOrder())+` LIMIT 1 FOR NO KEY UPDATE OF q`+pass,
 			req.GetCourseId(), req.GetItemId(), req.GetQuestionId(), s.time()).Scan(&attempt, &slot)
 		switch {
@@ -100,20 +138,21 @@ func (s *Service) claimNext(ctx context.Context, tx *pg.Tx, req *assessmentpb.Cl
 			return "", 0, fmt.Errorf("next to mark: %w", err)
 		}
 		// The statement may have begun before somebody claimed it: then this finds it.
-		taken, err := s.take(ctx, tx, req.GetCourseId(), attempt, slot, who)
+		taken, err := s.take(ctx, tx, req.GetCourseId(), attempt, slot, 1, who)
 		if err != nil || taken {
 			return attempt, slot, err
 		}
 	}
 }
 
-// take claims an answer whose row is locked, and reports whether nobody else holds it.
-func (s *Service) take(ctx context.Context, tx *pg.Tx, course, attempt string, slot int32, who string) (bool, error) {
+// take claims a part of what is to be marked, whose row is locked, and reports whether
+// nobody else holds it.
+func (s *Service) take(ctx context.Context, tx *pg.Tx, course, target string, slot, part int32, who string) (bool, error) {
 	now := s.time()
 	tag, err := tx.Exec(ctx, `
-		INSERT INTO marking_claim AS c (attempt_id, slot, course_id, account_id, expires_at) VALUES ($1, $2, $3, $4, $5)
+		INSERT INTO marking_claim AS c (target_id, slot, part, course_id, account_id, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT ON CONSTRAINT marking_claim_pkey DO UPDATE SET account_id = EXCLUDED.account_id, expires_at = EXCLUDED.expires_at
-		WHERE c.expires_at <= $6 OR c.account_id = EXCLUDED.account_id`, attempt, slot, course, who, now.Add(claimTime), now)
+		WHERE c.expires_at <= $7 OR c.account_id = EXCLUDED.account_id`, target, slot, part, course, who, now.Add(claimTime), now)
 	if err != nil {
 		return false, fmt.Errorf("claim: %w", err)
 	}
@@ -133,7 +172,7 @@ func (c *claim) message() *assessmentpb.MarkingClaim {
 // free refuses to have an answer marked that somebody else holds. Its row is locked.
 func (s *Service) free(ctx context.Context, tx *pg.Tx, attempt string, slot int32, who string) error {
 	var c claim
-	err := tx.QueryRow(ctx, `SELECT account_id, expires_at FROM marking_claim WHERE attempt_id = $1 AND slot = $2`, attempt, slot).Scan(&c.AccountID, &c.ExpiresAt)
+	err := tx.QueryRow(ctx, `SELECT account_id, expires_at FROM marking_claim WHERE target_id = $1 AND slot = $2`, attempt, slot).Scan(&c.AccountID, &c.ExpiresAt)
 	switch {
 	case pg.NoRows(err):
 		return nil
@@ -149,7 +188,7 @@ func (s *Service) free(ctx context.Context, tx *pg.Tx, attempt string, slot int3
 func (h *markingServer) ClaimAnswer(ctx context.Context, req *assessmentpb.ClaimAnswerRequest) (*assessmentpb.MarkingClaim, error) {
 	s, who := h.service, auth.From(ctx).Account
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.MarkingClaim, error) {
-		tx.Exempt(claimsPass)
+		tx.Exempt(whyClaims)
 		if err := s.lockClaims(ctx, tx, req.GetCourseId(), who); err != nil {
 			return nil, err
 		}
@@ -167,14 +206,10 @@ func (h *markingServer) ClaimAnswer(ctx context.Context, req *assessmentpb.Claim
 			}
 			return nil, fmt.Errorf("lock answer: %w", err)
 		}
-		attempt, slot, err := s.renew(ctx, tx, req.GetCourseId(), who)
-		if err != nil {
+		if err := s.holdOne(ctx, tx, req.GetCourseId(), who, a.ID, req.GetSlot()); err != nil {
 			return nil, err
 		}
-		if attempt != "" && (attempt != a.ID || slot != req.GetSlot()) {
-			return nil, ErrMarkingUnsaved
-		}
-		taken, err := s.take(ctx, tx, req.GetCourseId(), a.ID, req.GetSlot(), who)
+		taken, err := s.take(ctx, tx, req.GetCourseId(), a.ID, req.GetSlot(), 1, who)
 		if err != nil {
 			return nil, err
 		}
@@ -188,8 +223,8 @@ func (h *markingServer) ClaimAnswer(ctx context.Context, req *assessmentpb.Claim
 // ReleaseClaim implements [assessmentpb.MarkingServiceServer].
 func (h *markingServer) ReleaseClaim(ctx context.Context, req *assessmentpb.ReleaseClaimRequest) (*emptypb.Empty, error) {
 	return idempotency.Do(ctx, h.service.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
-		tx.Exempt(claimsPass)
-		_, err := tx.Exec(ctx, `DELETE FROM marking_claim WHERE attempt_id = $1 AND slot = $2 AND course_id = $3 AND account_id = $4`,
+		tx.Exempt(whyClaims)
+		_, err := tx.Exec(ctx, `DELETE FROM marking_claim WHERE target_id = $1 AND slot = $2 AND course_id = $3 AND account_id = $4`,
 			req.GetAttemptId(), req.GetSlot(), req.GetCourseId(), auth.From(ctx).Account)
 		return &emptypb.Empty{}, err
 	})

@@ -229,7 +229,7 @@ func (h *markingServer) mark(ctx context.Context, tx *pg.Tx, req *assessmentpb.M
 		return err
 	}
 	if next.Phase != question.ToBeMarked {
-		if _, err := tx.Exec(ctx, `DELETE FROM marking_claim WHERE attempt_id = $1 AND slot = $2`, a.ID, req.GetSlot()); err != nil {
+		if _, err := tx.Exec(ctx, `DELETE FROM marking_claim WHERE target_id = $1 AND slot = $2`, a.ID, req.GetSlot()); err != nil {
 			return fmt.Errorf("end claim: %w", err)
 		}
 	}

@@ -3,12 +3,14 @@ package assessment
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
@@ -25,7 +27,7 @@ func (h *markingServer) GetMarkingSummary(ctx context.Context, req *assessmentpb
 			SELECT a.item_id, q.question_id, count(*) FILTER (WHERE q.state = 'needs_marking') AS to_mark, count(*) FILTER (WHERE q.state = 'marked') AS marked,
 				count(*) FILTER (WHERE q.state = 'needs_marking' AND c.expires_at > $3) AS claimed
 			FROM attempt a JOIN attempt_question q ON q.attempt_id = a.id AND q.state IN ('needs_marking', 'marked')
-				LEFT JOIN marking_claim c ON c.attempt_id = q.attempt_id AND c.slot = q.slot
+				LEFT JOIN marking_claim c ON c.target_id = q.attempt_id AND c.slot = q.slot
 			WHERE a.course_id = $1 AND ($2 = '' OR a.item_id = $2) AND NOT a.preview AND a.state IN ('submitted', 'graded')
 			GROUP BY a.item_id, q.question_id
 			ORDER BY count(*) FILTER (WHERE q.state = 'needs_marking') = 0, a.item_id, q.question_id LIMIT $4
@@ -43,13 +45,28 @@ func (h *markingServer) GetMarkingSummary(ctx context.Context, req *assessmentpb
 	if err != nil {
 		return nil, fmt.Errorf("count what is to be marked: %w", err)
 	}
-	return &assessmentpb.GetMarkingSummaryResponse{Items: list}, nil
+	submissions, err := h.service.countSubmissions(ctx, req.GetCourseId(), req.GetItemId())
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, submissions...)
+	slices.SortStableFunc(list, byNeed)
+	return &assessmentpb.GetMarkingSummaryResponse{Items: list[:min(len(list), maxCounts)]}, nil
 }
 
 // ListMarkingQueue implements [assessmentpb.MarkingServiceServer].
 func (h *markingServer) ListMarkingQueue(ctx context.Context, req *assessmentpb.ListMarkingQueueRequest) (*assessmentpb.ListMarkingQueueResponse, error) {
+	assigned, err := h.service.assignmentAt(ctx, h.service.db, req.GetCourseId(), req.GetItemId())
+	if err == nil {
+		return h.service.listSubmissionQueue(ctx, assigned, req)
+	}
+	if !fault.Is(err, fault.NotFound) {
+		return nil, err
+	}
 	states := []string{"needs_marking"}
 	switch req.GetState() {
+	case "to_agree": // answers are marked by one
+		return &assessmentpb.ListMarkingQueueResponse{}, nil
 	case "marked":
 		states = []string{"marked"}
 	case "all":
@@ -94,7 +111,7 @@ func (s *Service) queued(ctx context.Context, where, order string, args ...any) 
 		SELECT q.attempt_id, q.slot, q.question_id, v.title, a.account_id, a.number, a.submitted_at, q.state, q.points::text, q.max_points::text, c.account_id, c.expires_at
 		FROM attempt a JOIN attempt_question q ON q.attempt_id = a.id
 			JOIN question_version v ON v.question_id = q.question_id AND v.version = q.question_version
-			LEFT JOIN marking_claim c ON c.attempt_id = q.attempt_id AND c.slot = q.slot
+			LEFT JOIN marking_claim c ON c.target_id = q.attempt_id AND c.slot = q.slot
 		WHERE `+where+order, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list answers: %w", err)

@@ -78,12 +78,14 @@ func TestMarking(t *testing.T) {
 	st, ben, cleo := w.students[0], id.New("account"), id.New("account")
 	attempt := st.attempt.GetId()
 	for code, change := range map[string]func(*assessmentpb.MarkAnswerRequest){
-		"mark.range":          points("4.000001"),
-		"mark.twice":          func(r *assessmentpb.MarkAnswerRequest) { r.Points, r.Withdrawn = "1", true },
-		"mark.empty":          func(*assessmentpb.MarkAnswerRequest) {},
-		"mark.reason":         func(r *assessmentpb.MarkAnswerRequest) { r.Points, r.Slot = "0", 2 },
-		"answer.not_found":    func(r *assessmentpb.MarkAnswerRequest) { r.Points, r.Slot = "1", 3 },
-		"rubric.not_attached": func(r *assessmentpb.MarkAnswerRequest) { r.Rubric = &assessmentpb.RubricMarks{RubricId: id.New("rubric"), Version: 1, Criteria: []*assessmentpb.CriterionMark{{Key: "a"}}} },
+		"mark.range":       points("4.000001"),
+		"mark.twice":       func(r *assessmentpb.MarkAnswerRequest) { r.Points, r.Withdrawn = "1", true },
+		"mark.empty":       func(*assessmentpb.MarkAnswerRequest) {},
+		"mark.reason":      func(r *assessmentpb.MarkAnswerRequest) { r.Points, r.Slot = "0", 2 },
+		"answer.not_found": func(r *assessmentpb.MarkAnswerRequest) { r.Points, r.Slot = "1", 3 },
+		"rubric.not_attached": func(r *assessmentpb.MarkAnswerRequest) {
+			r.Rubric = &assessmentpb.RubricMarks{RubricId: id.New("rubric"), Version: 1, Criteria: []*assessmentpb.CriterionMark{{Key: "a"}}}
+		},
 	} {
 		if _, err := w.mark(w.as(ben), attempt, change); refusedAs(err) != code {
 			t.Errorf("%s: %v", code, err)

@@ -110,12 +110,9 @@ func (h *rubricServer) CreateRubric(ctx context.Context, req *assessmentpb.Creat
 		return nil, err
 	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.Rubric, error) {
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext('assessment.rubrics'), hashtext($1))`, req.GetCourseId()); err != nil {
-			return nil, fmt.Errorf("lock rubrics: %w", err)
-		}
-		var n int
-		if err := tx.QueryRow(ctx, `SELECT count(*) FROM rubric WHERE course_id = $1 AND deleted_at IS NULL`, req.GetCourseId()).Scan(&n); err != nil {
-			return nil, fmt.Errorf("count rubrics: %w", err)
+		n, err := lockRubrics(ctx, tx, req.GetCourseId())
+		if err != nil {
+			return nil, err
 		}
 		if n >= maxRubrics {
 			return nil, ErrRubricsFull

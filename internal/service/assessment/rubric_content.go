@@ -181,31 +181,74 @@ func criterionPoints(kind string, one *assessmentpb.RubricCriterion, m *assessme
 
 // rubricResult tells what marks by a version say, to who may see it; points only where
 // marks may be told. Notes for markers are not in it.
-func rubricResult(v *assessmentpb.RubricVersion, marks *assessmentpb.RubricMarks, tellMarks bool) (*assessmentpb.RubricResult, error) {
+func rubricResult(v *assessmentpb.RubricVersion, marks *assessmentpb.RubricMarks, tellMarks bool) *assessmentpb.RubricResult {
 	c := v.GetContent()
-	got, of, err := rubricPoints(c, marks)
-	if err != nil {
-		return nil, fmt.Errorf("version %d of %s: %w", v.GetVersion(), v.GetRubricId(), err)
-	}
 	chosen := map[string]*assessmentpb.CriterionMark{}
 	for _, m := range marks.GetCriteria() {
 		chosen[m.GetKey()] = m
 	}
 	out := &assessmentpb.RubricResult{RubricId: v.GetRubricId(), Version: v.GetVersion(), Title: v.GetTitle(), Kind: c.GetKind()}
-	if tellMarks {
-		out.Points, out.MaxPoints = got.String(), of.String()
-	}
+	got, of := exact.Number{}, exact.Number{}
 	for _, one := range c.GetCriteria() {
 		m, most := chosen[one.GetKey()], mostOf(c.GetKind(), one)
 		r := &assessmentpb.CriterionResult{Key: one.GetKey(), Title: one.GetTitle(), Description: one.GetDescription(), Comment: m.GetComment()}
 		if l := levelOf(one, m.GetLevel()); l != nil {
 			r.Level, r.LevelTitle, r.LevelDescription = l.GetKey(), l.GetTitle(), l.GetDescription()
 		}
+		n := givenIn(one, m)
+		got, of = got.Add(n), of.Add(most)
 		if tellMarks {
-			n, _ := criterionPoints(c.GetKind(), one, m, most)
 			r.Points, r.MaxPoints = n.String(), most.String()
 		}
 		out.Criteria = append(out.Criteria, r)
 	}
-	return out, nil
+	if tellMarks {
+		out.Points, out.MaxPoints = got.String(), of.String()
+	}
+	return out
+}
+
+// givenIn returns what a mark that is kept gives for a criterion: its points, or those of
+// its level.
+func givenIn(one *assessmentpb.RubricCriterion, m *assessmentpb.CriterionMark) exact.Number {
+	if m.GetPoints() != "" {
+		return pointsIn(m.GetPoints())
+	}
+	return pointsIn(levelOf(one, m.GetLevel()).GetPoints())
+}
+
+// meanMarks returns what two chose in a version of a rubric on average: each criterion has
+// the points between theirs, the level where both chose it, and what both said.
+func meanMarks(v *assessmentpb.RubricVersion, a, b *assessmentpb.RubricMarks) *assessmentpb.RubricMarks {
+	out := &assessmentpb.RubricMarks{RubricId: v.GetRubricId(), Version: v.GetVersion()}
+	of := func(marks *assessmentpb.RubricMarks, key string) *assessmentpb.CriterionMark {
+		for _, m := range marks.GetCriteria() {
+			if m.GetKey() == key {
+				return m
+			}
+		}
+		return nil
+	}
+	for _, one := range v.GetContent().GetCriteria() {
+		left, right := of(a, one.GetKey()), of(b, one.GetKey())
+		m := &assessmentpb.CriterionMark{Key: one.GetKey(), Comment: bothSaid(left.GetComment(), right.GetComment())}
+		m.Points = givenIn(one, left).Add(givenIn(one, right)).Div(exact.Int(2)).String()
+		if left.GetLevel() == right.GetLevel() {
+			m.Level = left.GetLevel()
+		}
+		out.Criteria = append(out.Criteria, m)
+	}
+	return out
+}
+
+// bothSaid joins what two said.
+func bothSaid(a, b string) string {
+	switch {
+	case a == "" || a == b:
+		return b
+	case b == "":
+		return a
+	default:
+		return a + "\n\n" + b
+	}
 }

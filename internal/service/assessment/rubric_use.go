@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/exact"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -20,14 +21,14 @@ import (
 
 // rubricUses returns what is marked by a rubric.
 func rubricUses(ctx context.Context, q pg.Querier, rubricID string) ([]*assessmentpb.RubricUse, error) {
-	rows, err := q.Query(ctx, `SELECT target_id, question_id FROM rubric_use WHERE rubric_id = $1 ORDER BY target_id, question_id LIMIT 100`, rubricID)
+	rows, err := q.Query(ctx, `SELECT target_id, question_id, purpose FROM rubric_use WHERE rubric_id = $1 ORDER BY target_id, question_id, purpose LIMIT 100`, rubricID)
 	if err != nil {
 		return nil, fmt.Errorf("uses of rubric: %w", err)
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*assessmentpb.RubricUse, error) {
-		var target, question string
-		err := row.Scan(&target, &question)
-		return useOf(rubricID, target, question), err
+		var to rubricTarget
+		err := row.Scan(&to.id, &to.question, &to.purpose)
+		return to.message(rubricID), err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("uses of rubric: %w", err)
@@ -35,28 +36,43 @@ func rubricUses(ctx context.Context, q pg.Querier, rubricID string) ([]*assessme
 	return list, nil
 }
 
-func useOf(rubricID, target, question string) *assessmentpb.RubricUse {
-	if strings.HasPrefix(target, "assignment_") {
-		return &assessmentpb.RubricUse{RubricId: rubricID, AssignmentId: target}
+// purposePeers is that of a rubric by which students review each other's work.
+const purposePeers = "peer_review"
+
+// rubricTarget is what a rubric is attached to.
+type rubricTarget struct {
+	id       string // a quiz, or an assignment
+	question string // of the quiz
+	purpose  string // of an assignment: empty, or purposePeers
+}
+
+func (t rubricTarget) message(rubricID string) *assessmentpb.RubricUse {
+	if strings.HasPrefix(t.id, "assignment_") {
+		return &assessmentpb.RubricUse{RubricId: rubricID, AssignmentId: t.id, Purpose: t.purpose}
 	}
-	return &assessmentpb.RubricUse{RubricId: rubricID, QuizId: target, QuestionId: question}
+	return &assessmentpb.RubricUse{RubricId: rubricID, QuizId: t.id, QuestionId: t.question}
+}
+
+// state is what the audit log says of it.
+func (t rubricTarget) state() map[string]any {
+	return map[string]any{"target": t.id, "question": t.question, "purpose": t.purpose}
 }
 
 // targetOf returns what a rubric is attached to.
-func targetOf(quizID, questionID, assignmentID string) (target, question string, err error) {
+func targetOf(quizID, questionID, assignmentID, purpose string) (rubricTarget, error) {
 	switch {
 	case assignmentID != "" && quizID == "" && questionID == "":
-		return assignmentID, "", nil
-	case assignmentID == "" && quizID != "" && questionID != "":
-		return quizID, questionID, nil
+		return rubricTarget{id: assignmentID, purpose: purpose}, nil
+	case assignmentID == "" && quizID != "" && questionID != "" && purpose == "":
+		return rubricTarget{id: quizID, question: questionID}, nil
 	default:
-		return "", "", fault.InvalidField("quiz_id", "rubric.target_not_found", "Name a quiz and one of its questions, or an assignment.")
+		return rubricTarget{}, fault.InvalidField("quiz_id", "rubric.target_not_found", "Name a quiz and one of its questions, or an assignment.")
 	}
 }
 
 // AttachRubric implements [assessmentpb.RubricServiceServer].
 func (h *rubricServer) AttachRubric(ctx context.Context, req *assessmentpb.AttachRubricRequest) (*assessmentpb.RubricUse, error) {
-	target, question, err := targetOf(req.GetQuizId(), req.GetQuestionId(), req.GetAssignmentId())
+	to, err := targetOf(req.GetQuizId(), req.GetQuestionId(), req.GetAssignmentId(), req.GetPurpose())
 	if err != nil {
 		return nil, err
 	}
@@ -71,26 +87,32 @@ func (h *rubricServer) AttachRubric(ctx context.Context, req *assessmentpb.Attac
 		var there bool
 		if err := tx.QueryRow(ctx, `
 			SELECT EXISTS (SELECT FROM quiz z JOIN quiz_question u ON u.quiz_id = z.id WHERE z.id = $2 AND z.course_id = $1 AND z.deleted_at IS NULL AND u.question_id = $3)
-				OR EXISTS (SELECT FROM placement WHERE course_id = $1 AND ref = $2 AND kind = 'assignment' AND $3 = '')`, r.CourseID, target, question).Scan(&there); err != nil {
+				OR EXISTS (SELECT FROM assignment WHERE course_id = $1 AND id = $2 AND deleted_at IS NULL AND $3 = '')`, r.CourseID, to.id, to.question).Scan(&there); err != nil {
 			return nil, fmt.Errorf("target of rubric: %w", err)
 		}
 		if !there {
 			return nil, fault.InvalidField("quiz_id", "rubric.target_not_found", "The course has no such assignment, and no quiz that asks this question.")
 		}
-		if _, err := tx.Exec(ctx, `
-			INSERT INTO rubric_use (target_id, question_id, course_id, rubric_id) VALUES ($1, $2, $3, $4)
-			ON CONFLICT ON CONSTRAINT rubric_use_pkey DO UPDATE SET rubric_id = EXCLUDED.rubric_id`, target, question, r.CourseID, r.ID); err != nil {
-			return nil, fmt.Errorf("attach rubric: %w", err)
+		if err := attach(ctx, tx, to, r.CourseID, r.ID); err != nil {
+			return nil, err
 		}
-		return useOf(r.ID, target, question), audit.Record(ctx, tx, audit.Entry{
-			Action: "rubric.attached", Object: r.ID, Course: r.CourseID, After: map[string]any{"target": target, "question": question},
-		})
+		return to.message(r.ID), audit.Record(ctx, tx, audit.Entry{Action: "rubric.attached", Object: r.ID, Course: r.CourseID, After: to.state()})
 	})
+}
+
+// attach has something marked by a rubric, in place of another one.
+func attach(ctx context.Context, tx *pg.Tx, to rubricTarget, courseID, rubricID string) error {
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO rubric_use (target_id, question_id, purpose, course_id, rubric_id) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT ON CONSTRAINT rubric_use_pkey DO UPDATE SET rubric_id = EXCLUDED.rubric_id`, to.id, to.question, to.purpose, courseID, rubricID); err != nil {
+		return fmt.Errorf("attach rubric: %w", err)
+	}
+	return nil
 }
 
 // DetachRubric implements [assessmentpb.RubricServiceServer].
 func (h *rubricServer) DetachRubric(ctx context.Context, req *assessmentpb.DetachRubricRequest) (*emptypb.Empty, error) {
-	target, question, err := targetOf(req.GetQuizId(), req.GetQuestionId(), req.GetAssignmentId())
+	to, err := targetOf(req.GetQuizId(), req.GetQuestionId(), req.GetAssignmentId(), req.GetPurpose())
 	if err != nil {
 		return nil, err
 	}
@@ -99,16 +121,14 @@ func (h *rubricServer) DetachRubric(ctx context.Context, req *assessmentpb.Detac
 		if err != nil {
 			return nil, err
 		}
-		tag, err := tx.Exec(ctx, `DELETE FROM rubric_use WHERE target_id = $1 AND question_id = $2 AND rubric_id = $3`, target, question, r.ID)
+		tag, err := tx.Exec(ctx, `DELETE FROM rubric_use WHERE target_id = $1 AND question_id = $2 AND purpose = $3 AND rubric_id = $4`, to.id, to.question, to.purpose, r.ID)
 		if err != nil {
 			return nil, fmt.Errorf("detach rubric: %w", err)
 		}
 		if tag.RowsAffected() == 0 {
 			return nil, ErrRubricNotFound
 		}
-		return &emptypb.Empty{}, audit.Record(ctx, tx, audit.Entry{
-			Action: "rubric.detached", Object: r.ID, Course: r.CourseID, Before: map[string]any{"target": target, "question": question},
-		})
+		return &emptypb.Empty{}, audit.Record(ctx, tx, audit.Entry{Action: "rubric.detached", Object: r.ID, Course: r.CourseID, Before: to.state()})
 	})
 }
 
@@ -152,34 +172,56 @@ func (h *rubricServer) GetRubricVersion(ctx context.Context, req *assessmentpb.G
 	return list[0], nil
 }
 
-// rubricFor returns by what answers to a question of a quiz are marked now, nil for
-// nothing.
-func rubricFor(ctx context.Context, q pg.Querier, target, question string) (*assessmentpb.RubricVersion, error) {
+// rubricFor returns by what something is marked now, nil for nothing.
+func rubricFor(ctx context.Context, q pg.Querier, to rubricTarget) (*assessmentpb.RubricVersion, error) {
 	list, err := rubricVersions(ctx, q, `
 		SELECT `+versionColumns+` FROM rubric_use u JOIN rubric r ON r.id = u.rubric_id JOIN rubric_version v ON v.rubric_id = r.id AND v.version = r.version
-		WHERE u.target_id = $1 AND u.question_id = $2`, target, question)
+		WHERE u.target_id = $1 AND u.question_id = $2 AND u.purpose = $3`, to.id, to.question, to.purpose)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
 	return list[0], nil
 }
 
-// byRubric makes a mark of what was chosen in the rubric by which an answer is marked.
-func (m *markable) byRubric(ctx context.Context, tx *pg.Tx, given *markRecord, chosen *assessmentpb.RubricMarks) error {
-	version, err := rubricFor(ctx, tx, m.attempt.QuizID, m.slot.QuestionID)
+// shownRubric returns a rubric as students see it: without what markers alone do.
+func shownRubric(v *assessmentpb.RubricVersion) *assessmentpb.RubricVersion {
+	if v == nil {
+		return nil
+	}
+	out := proto.CloneOf(v)
+	out.PublishedBy, out.Content.Comments = "", nil
+	for _, c := range out.GetContent().GetCriteria() {
+		c.MarkerNotes = ""
+	}
+	return out
+}
+
+// chosenIn returns what was chosen in the rubric by which something is marked now: of its
+// points the fraction of those that the rubric can give.
+func chosenIn(ctx context.Context, q pg.Querier, to rubricTarget, chosen *assessmentpb.RubricMarks) (exact.Number, error) {
+	version, err := rubricFor(ctx, q, to)
 	switch {
 	case err != nil:
-		return err
+		return exact.Number{}, err
 	case version == nil || version.GetRubricId() != chosen.GetRubricId():
-		return ErrRubricNotAttached
+		return exact.Number{}, ErrRubricNotAttached
 	case version.GetVersion() != chosen.GetVersion():
-		return ErrRubricOutdated
+		return exact.Number{}, ErrRubricOutdated
 	}
 	got, of, err := rubricPoints(version.GetContent(), chosen)
 	if err != nil {
+		return exact.Number{}, err
+	}
+	return got.Div(of), nil
+}
+
+// byRubric makes a mark of what was chosen in the rubric by which an answer is marked.
+func (m *markable) byRubric(ctx context.Context, tx *pg.Tx, given *markRecord, chosen *assessmentpb.RubricMarks) error {
+	fraction, err := chosenIn(ctx, tx, rubricTarget{id: m.attempt.QuizID, question: m.slot.QuestionID}, chosen)
+	if err != nil {
 		return err
 	}
-	given.Fraction = new(got.Div(of).String())
+	given.Fraction = new(fraction.String())
 	given.Rubric, err = proto.MarshalOptions{Deterministic: true}.Marshal(chosen)
 	return err
 }
@@ -193,15 +235,36 @@ func rubricResults(ctx context.Context, q pg.Querier, attempt string, marks bool
 	if err != nil {
 		return nil, err
 	}
+	chosen := make([]*assessmentpb.RubricMarks, len(list))
+	for i, m := range list {
+		chosen[i] = m.rubric
+	}
+	results, err := resultsOf(ctx, q, chosen, marks)
+	if err != nil {
+		return nil, err
+	}
+	out := map[int32]*assessmentpb.RubricResult{}
+	for i, m := range list {
+		if results[i] != nil {
+			out[m.Slot] = results[i]
+		}
+	}
+	return out, nil
+}
+
+// resultsOf returns what marks by rubrics say, in their order, each by the version by
+// which it was given; nil where there is none.
+func resultsOf(ctx context.Context, q pg.Querier, chosen []*assessmentpb.RubricMarks, marks bool) ([]*assessmentpb.RubricResult, error) {
+	out := make([]*assessmentpb.RubricResult, len(chosen))
 	var ids []string
 	var numbers []int32
-	for _, m := range list {
-		if m.rubric != nil {
-			ids, numbers = append(ids, m.rubric.GetRubricId()), append(numbers, m.rubric.GetVersion())
+	for _, c := range chosen {
+		if c != nil {
+			ids, numbers = append(ids, c.GetRubricId()), append(numbers, c.GetVersion())
 		}
 	}
 	if ids == nil {
-		return nil, nil //nolint:nilnil // none is an answer
+		return out, nil
 	}
 	versions, err := rubricVersions(ctx, q, `
 		SELECT DISTINCT ON (v.rubric_id, v.version) `+versionColumns+`
@@ -209,13 +272,10 @@ func rubricResults(ctx context.Context, q pg.Querier, attempt string, marks bool
 	if err != nil {
 		return nil, err
 	}
-	out := map[int32]*assessmentpb.RubricResult{}
-	for _, m := range list {
+	for i, c := range chosen {
 		for _, v := range versions {
-			if m.rubric != nil && v.GetRubricId() == m.rubric.GetRubricId() && v.GetVersion() == m.rubric.GetVersion() {
-				if out[m.Slot], err = rubricResult(v, m.rubric, marks); err != nil {
-					return nil, err
-				}
+			if c != nil && v.GetRubricId() == c.GetRubricId() && v.GetVersion() == c.GetVersion() {
+				out[i] = rubricResult(v, c, marks)
 			}
 		}
 	}

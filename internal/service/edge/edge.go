@@ -378,6 +378,12 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{assessmentpb.File_internal_service_assessment_assessmentpb_rubrics_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterRubricServiceHandlerClient(ctx, g, assessmentpb.NewRubricServiceClient(e.Conns["assessment"]))
 		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_peer_reviews_proto, func(g *runtime.ServeMux) error {
+			if err := assessmentpb.RegisterPeerReviewServiceHandlerClient(ctx, g, assessmentpb.NewPeerReviewServiceClient(e.Conns["assessment"])); err != nil {
+				return err
+			}
+			return assessmentpb.RegisterMyPeerReviewServiceHandlerClient(ctx, g, assessmentpb.NewMyPeerReviewServiceClient(e.Conns["assessment"]))
+		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_my_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterMyQuizServiceHandlerClient(ctx, g, assessmentpb.NewMyQuizServiceClient(e.Conns["assessment"]))
 		}},

@@ -43,7 +43,11 @@ type MarkingCount struct {
 	// How many of these somebody holds.
 	Claimed int32 `protobuf:"varint,6,opt,name=claimed,proto3" json:"claimed,omitempty"`
 	// How many people have marked.
-	Marked        int32 `protobuf:"varint,7,opt,name=marked,proto3" json:"marked,omitempty"`
+	Marked int32 `protobuf:"varint,7,opt,name=marked,proto3" json:"marked,omitempty"`
+	// The assignment; empty where it is a question. Then there is no question.
+	AssignmentId string `protobuf:"bytes,8,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
+	// Of how many two have given marks that are to be settled.
+	ToAgree       int32 `protobuf:"varint,9,opt,name=to_agree,json=toAgree,proto3" json:"to_agree,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -127,6 +131,20 @@ func (x *MarkingCount) GetMarked() int32 {
 	return 0
 }
 
+func (x *MarkingCount) GetAssignmentId() string {
+	if x != nil {
+		return x.AssignmentId
+	}
+	return ""
+}
+
+func (x *MarkingCount) GetToAgree() int32 {
+	if x != nil {
+		return x.ToAgree
+	}
+	return 0
+}
+
 // An answer in the queue.
 type QueuedAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -142,18 +160,28 @@ type QueuedAnswer struct {
 	AccountId string `protobuf:"bytes,5,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// What they are called where they are anonymous.
 	Pseudonym string `protobuf:"bytes,6,opt,name=pseudonym,proto3" json:"pseudonym,omitempty"`
-	// The how manyeth attempt of theirs.
+	// The how manyeth attempt of theirs; of a submission the number of its version.
 	Number int32 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"`
-	// When it was submitted.
+	// When it was submitted; absent where it would say who.
 	SubmittedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=submitted_at,json=submittedAt,proto3" json:"submitted_at,omitempty"`
-	// "to_mark" or "marked".
+	// "to_mark", "marked", or "to_agree" (two have marked it, and it is to be settled).
 	State string `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"`
 	// The points that it has, a decimal; empty for none.
 	Points string `protobuf:"bytes,10,opt,name=points,proto3" json:"points,omitempty"`
 	// Of how many.
 	MaxPoints string `protobuf:"bytes,11,opt,name=max_points,json=maxPoints,proto3" json:"max_points,omitempty"`
 	// Who holds it.
-	Claim         *MarkingClaim `protobuf:"bytes,12,opt,name=claim,proto3" json:"claim,omitempty"`
+	Claim *MarkingClaim `protobuf:"bytes,12,opt,name=claim,proto3" json:"claim,omitempty"`
+	// The submission, where it is one. Then there is no attempt and no question.
+	SubmissionId string `protobuf:"bytes,13,opt,name=submission_id,json=submissionId,proto3" json:"submission_id,omitempty"`
+	// The group whose it is; empty for none, and where they are anonymous.
+	GroupId string `protobuf:"bytes,14,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Where two mark it: how many have.
+	Given int32 `protobuf:"varint,15,opt,name=given,proto3" json:"given,omitempty"`
+	// Whether the caller is one of them.
+	GivenByCaller bool `protobuf:"varint,16,opt,name=given_by_caller,json=givenByCaller,proto3" json:"given_by_caller,omitempty"`
+	// Where two mark it: who else holds it.
+	OtherClaim    *MarkingClaim `protobuf:"bytes,17,opt,name=other_claim,json=otherClaim,proto3" json:"other_claim,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,6 +300,41 @@ func (x *QueuedAnswer) GetClaim() *MarkingClaim {
 	return nil
 }
 
+func (x *QueuedAnswer) GetSubmissionId() string {
+	if x != nil {
+		return x.SubmissionId
+	}
+	return ""
+}
+
+func (x *QueuedAnswer) GetGroupId() string {
+	if x != nil {
+		return x.GroupId
+	}
+	return ""
+}
+
+func (x *QueuedAnswer) GetGiven() int32 {
+	if x != nil {
+		return x.Given
+	}
+	return 0
+}
+
+func (x *QueuedAnswer) GetGivenByCaller() bool {
+	if x != nil {
+		return x.GivenByCaller
+	}
+	return false
+}
+
+func (x *QueuedAnswer) GetOtherClaim() *MarkingClaim {
+	if x != nil {
+		return x.OtherClaim
+	}
+	return nil
+}
+
 // That somebody marks an answer.
 type MarkingClaim struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -348,7 +411,9 @@ type MarkedAnswer struct {
 	// another key counts.
 	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Of ClaimNext: whether the caller held it already.
-	Held          bool `protobuf:"varint,9,opt,name=held,proto3" json:"held,omitempty"`
+	Held bool `protobuf:"varint,9,opt,name=held,proto3" json:"held,omitempty"`
+	// The submission, where it is one, with its version that is to be marked.
+	Submission    *Submission `protobuf:"bytes,10,opt,name=submission,proto3" json:"submission,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -444,6 +509,13 @@ func (x *MarkedAnswer) GetHeld() bool {
 		return x.Held
 	}
 	return false
+}
+
+func (x *MarkedAnswer) GetSubmission() *Submission {
+	if x != nil {
+		return x.Submission
+	}
+	return nil
 }
 
 // A mark.
@@ -674,10 +746,11 @@ type ListMarkingQueueRequest struct {
 	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
 	// To one question; to all when empty.
 	QuestionId string `protobuf:"bytes,3,opt,name=question_id,json=questionId,proto3" json:"question_id,omitempty"`
-	// "to_mark", "marked" or "all"; "to_mark" when empty.
+	// "to_mark", "marked", "to_agree" or "all"; "to_mark" when empty.
 	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
 	// "question" (all answers to a question, then the next) or "student" (all answers of
-	// an attempt, then the next). "question" when empty.
+	// an attempt, then the next). "question" when empty. Submissions come in the order
+	// in which they were begun.
 	Order string `protobuf:"bytes,5,opt,name=order,proto3" json:"order,omitempty"`
 	// How many to return at most, 1 to 100; 20 when zero.
 	PageSize int32 `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -1343,11 +1416,349 @@ func (x *MarkAnswerRequest) GetReason() string {
 	return ""
 }
 
+// Names a submission to claim.
+type ClaimSubmissionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The submission.
+	SubmissionId  string `protobuf:"bytes,2,opt,name=submission_id,json=submissionId,proto3" json:"submission_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimSubmissionRequest) Reset() {
+	*x = ClaimSubmissionRequest{}
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimSubmissionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimSubmissionRequest) ProtoMessage() {}
+
+func (x *ClaimSubmissionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimSubmissionRequest.ProtoReflect.Descriptor instead.
+func (*ClaimSubmissionRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_marking_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ClaimSubmissionRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ClaimSubmissionRequest) GetSubmissionId() string {
+	if x != nil {
+		return x.SubmissionId
+	}
+	return ""
+}
+
+// Names a submission to give back.
+type ReleaseSubmissionClaimRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The submission.
+	SubmissionId  string `protobuf:"bytes,2,opt,name=submission_id,json=submissionId,proto3" json:"submission_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseSubmissionClaimRequest) Reset() {
+	*x = ReleaseSubmissionClaimRequest{}
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseSubmissionClaimRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseSubmissionClaimRequest) ProtoMessage() {}
+
+func (x *ReleaseSubmissionClaimRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseSubmissionClaimRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseSubmissionClaimRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_marking_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReleaseSubmissionClaimRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ReleaseSubmissionClaimRequest) GetSubmissionId() string {
+	if x != nil {
+		return x.SubmissionId
+	}
+	return ""
+}
+
+// What is settled.
+type SettleMarkRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The submission.
+	SubmissionId string `protobuf:"bytes,2,opt,name=submission_id,json=submissionId,proto3" json:"submission_id,omitempty"`
+	// The version.
+	Number int32 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
+	// The points, as in MarkSubmission.
+	Points string `protobuf:"bytes,4,opt,name=points,proto3" json:"points,omitempty"`
+	// The same as a percentage, in place of points.
+	Percent string `protobuf:"bytes,5,opt,name=percent,proto3" json:"percent,omitempty"`
+	// What was chosen in the rubric, in place of both.
+	Rubric *RubricMarks `protobuf:"bytes,6,opt,name=rubric,proto3" json:"rubric,omitempty"`
+	// What the student is told, Markdown, at most 20,000 characters.
+	Comment string `protobuf:"bytes,7,opt,name=comment,proto3" json:"comment,omitempty"`
+	// What is said of parts of it, at most 500, with keys that differ.
+	Comments []*InlineComment `protobuf:"bytes,8,rep,name=comments,proto3" json:"comments,omitempty"`
+	// Why, at most 1,000 characters; for staff.
+	Reason        string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleMarkRequest) Reset() {
+	*x = SettleMarkRequest{}
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleMarkRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleMarkRequest) ProtoMessage() {}
+
+func (x *SettleMarkRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleMarkRequest.ProtoReflect.Descriptor instead.
+func (*SettleMarkRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_marking_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SettleMarkRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *SettleMarkRequest) GetSubmissionId() string {
+	if x != nil {
+		return x.SubmissionId
+	}
+	return ""
+}
+
+func (x *SettleMarkRequest) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *SettleMarkRequest) GetPoints() string {
+	if x != nil {
+		return x.Points
+	}
+	return ""
+}
+
+func (x *SettleMarkRequest) GetPercent() string {
+	if x != nil {
+		return x.Percent
+	}
+	return ""
+}
+
+func (x *SettleMarkRequest) GetRubric() *RubricMarks {
+	if x != nil {
+		return x.Rubric
+	}
+	return nil
+}
+
+func (x *SettleMarkRequest) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *SettleMarkRequest) GetComments() []*InlineComment {
+	if x != nil {
+		return x.Comments
+	}
+	return nil
+}
+
+func (x *SettleMarkRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Names a version whose given marks to list.
+type ListGivenMarksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The submission.
+	SubmissionId string `protobuf:"bytes,2,opt,name=submission_id,json=submissionId,proto3" json:"submission_id,omitempty"`
+	// The version.
+	Number        int32 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGivenMarksRequest) Reset() {
+	*x = ListGivenMarksRequest{}
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGivenMarksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGivenMarksRequest) ProtoMessage() {}
+
+func (x *ListGivenMarksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGivenMarksRequest.ProtoReflect.Descriptor instead.
+func (*ListGivenMarksRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_marking_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListGivenMarksRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ListGivenMarksRequest) GetSubmissionId() string {
+	if x != nil {
+		return x.SubmissionId
+	}
+	return ""
+}
+
+func (x *ListGivenMarksRequest) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// The marks that were given to a version.
+type ListGivenMarksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Items         []*GivenMark `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGivenMarksResponse) Reset() {
+	*x = ListGivenMarksResponse{}
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGivenMarksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGivenMarksResponse) ProtoMessage() {}
+
+func (x *ListGivenMarksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGivenMarksResponse.ProtoReflect.Descriptor instead.
+func (*ListGivenMarksResponse) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_marking_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListGivenMarksResponse) GetItems() []*GivenMark {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
 var File_internal_service_assessment_assessmentpb_marking_proto protoreflect.FileDescriptor
 
 const file_internal_service_assessment_assessmentpb_marking_proto_rawDesc = "" +
 	"\n" +
-	"6internal/service/assessment/assessmentpb/marking.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a+internal/question/questionpb/question.proto\x1a6internal/service/assessment/assessmentpb/rubrics.proto\"\xf5\x01\n" +
+	"6internal/service/assessment/assessmentpb/marking.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a+internal/question/questionpb/question.proto\x1a=internal/service/assessment/assessmentpb/my_submissions.proto\x1a6internal/service/assessment/assessmentpb/rubrics.proto\x1a:internal/service/assessment/assessmentpb/submissions.proto\"\xc5\x02\n" +
 	"\fMarkingCount\x12%\n" +
 	"\aitem_id\x18\x01 \x01(\tB\f\xb2\xd4\x18\bactivityR\x06itemId\x12\x1d\n" +
 	"\n" +
@@ -1357,7 +1768,10 @@ const file_internal_service_assessment_assessmentpb_marking_proto_rawDesc = "" +
 	"\x0equestion_title\x18\x04 \x01(\tR\rquestionTitle\x12\x17\n" +
 	"\ato_mark\x18\x05 \x01(\x05R\x06toMark\x12\x18\n" +
 	"\aclaimed\x18\x06 \x01(\x05R\aclaimed\x12\x16\n" +
-	"\x06marked\x18\a \x01(\x05R\x06marked\"\xca\x03\n" +
+	"\x06marked\x18\a \x01(\x05R\x06marked\x123\n" +
+	"\rassignment_id\x18\b \x01(\tB\x0e\xb2\xd4\x18\n" +
+	"assignmentR\fassignmentId\x12\x19\n" +
+	"\bto_agree\x18\t \x01(\x05R\atoAgree\"\xa6\x05\n" +
 	"\fQueuedAnswer\x12*\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aattemptR\tattemptId\x12\x12\n" +
@@ -1375,12 +1789,19 @@ const file_internal_service_assessment_assessmentpb_marking_proto_rawDesc = "" +
 	" \x01(\tR\x06points\x12\x1d\n" +
 	"\n" +
 	"max_points\x18\v \x01(\tR\tmaxPoints\x126\n" +
-	"\x05claim\x18\f \x01(\v2 .stoa.assessment.v1.MarkingClaimR\x05claim\"u\n" +
+	"\x05claim\x18\f \x01(\v2 .stoa.assessment.v1.MarkingClaimR\x05claim\x123\n" +
+	"\rsubmission_id\x18\r \x01(\tB\x0e\xb2\xd4\x18\n" +
+	"submissionR\fsubmissionId\x12$\n" +
+	"\bgroup_id\x18\x0e \x01(\tB\t\xb2\xd4\x18\x05groupR\agroupId\x12\x14\n" +
+	"\x05given\x18\x0f \x01(\x05R\x05given\x12&\n" +
+	"\x0fgiven_by_caller\x18\x10 \x01(\bR\rgivenByCaller\x12A\n" +
+	"\vother_claim\x18\x11 \x01(\v2 .stoa.assessment.v1.MarkingClaimR\n" +
+	"otherClaim\"u\n" +
 	"\fMarkingClaim\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x129\n" +
 	"\n" +
-	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xae\x03\n" +
+	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xee\x03\n" +
 	"\fMarkedAnswer\x120\n" +
 	"\x02of\x18\x01 \x01(\v2 .stoa.assessment.v1.QueuedAnswerR\x02of\x122\n" +
 	"\x04view\x18\x02 \x01(\v2\x1e.stoa.question.v1.QuestionViewR\x04view\x120\n" +
@@ -1390,7 +1811,11 @@ const file_internal_service_assessment_assessmentpb_marking_proto_rawDesc = "" +
 	"\x06result\x18\x06 \x01(\v2 .stoa.assessment.v1.RubricResultR\x06result\x124\n" +
 	"\x05marks\x18\a \x03(\v2\x1e.stoa.assessment.v1.AnswerMarkR\x05marks\x12\x12\n" +
 	"\x04etag\x18\b \x01(\tR\x04etag\x12\x12\n" +
-	"\x04held\x18\t \x01(\bR\x04held\"\xbe\x02\n" +
+	"\x04held\x18\t \x01(\bR\x04held\x12>\n" +
+	"\n" +
+	"submission\x18\n" +
+	" \x01(\v2\x1e.stoa.assessment.v1.SubmissionR\n" +
+	"submission\"\xbe\x02\n" +
 	"\n" +
 	"AnswerMark\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\x12(\n" +
@@ -1407,14 +1832,14 @@ const file_internal_service_assessment_assessmentpb_marking_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12%\n" +
 	"\aitem_id\x18\x02 \x01(\tB\f\xb2\xd4\x18\bactivityR\x06itemId\"S\n" +
 	"\x19GetMarkingSummaryResponse\x126\n" +
-	"\x05items\x18\x01 \x03(\v2 .stoa.assessment.v1.MarkingCountR\x05items\"\xc9\x02\n" +
+	"\x05items\x18\x01 \x03(\v2 .stoa.assessment.v1.MarkingCountR\x05items\"\xd3\x02\n" +
 	"\x17ListMarkingQueueRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12%\n" +
 	"\aitem_id\x18\x02 \x01(\tB\f\xb2\xd4\x18\bactivityR\x06itemId\x12-\n" +
 	"\vquestion_id\x18\x03 \x01(\tB\f\xb2\xd4\x18\bquestionR\n" +
-	"questionId\x123\n" +
-	"\x05state\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18R\x00R\ato_markR\x06markedR\x03allR\x05state\x120\n" +
+	"questionId\x12=\n" +
+	"\x05state\x18\x04 \x01(\tB'\xbaH$r\"R\x00R\ato_markR\x06markedR\bto_agreeR\x03allR\x05state\x120\n" +
 	"\x05order\x18\x05 \x01(\tB\x1a\xbaH\x17r\x15R\x00R\bquestionR\astudentR\x05order\x12&\n" +
 	"\tpage_size\x18\x06 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12 \n" +
 	"\x06cursor\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\"s\n" +
@@ -1475,7 +1900,37 @@ const file_internal_service_assessment_assessmentpb_marking_proto_rawDesc = "" +
 	"\x06rubric\x18\x06 \x01(\v2\x1f.stoa.assessment.v1.RubricMarksR\x06rubric\x12\x1c\n" +
 	"\twithdrawn\x18\a \x01(\bR\twithdrawn\x12#\n" +
 	"\acomment\x18\b \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\acomment\x12 \n" +
-	"\x06reason\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason2\xf3\v\n" +
+	"\x06reason\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\"v\n" +
+	"\x16ClaimSubmissionRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x123\n" +
+	"\rsubmission_id\x18\x02 \x01(\tB\x0e\xb2\xd4\x18\n" +
+	"submissionR\fsubmissionId\"}\n" +
+	"\x1dReleaseSubmissionClaimRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x123\n" +
+	"\rsubmission_id\x18\x02 \x01(\tB\x0e\xb2\xd4\x18\n" +
+	"submissionR\fsubmissionId\"\xdc\x03\n" +
+	"\x11SettleMarkRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x123\n" +
+	"\rsubmission_id\x18\x02 \x01(\tB\x0e\xb2\xd4\x18\n" +
+	"submissionR\fsubmissionId\x12\x1f\n" +
+	"\x06number\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\x06number\x12=\n" +
+	"\x06points\x18\x04 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,8}(\\.[0-9]{1,6})?)?$R\x06points\x12?\n" +
+	"\apercent\x18\x05 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,4}(\\.[0-9]{1,6})?)?$R\apercent\x127\n" +
+	"\x06rubric\x18\x06 \x01(\v2\x1f.stoa.assessment.v1.RubricMarksR\x06rubric\x12#\n" +
+	"\acomment\x18\a \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\acomment\x12H\n" +
+	"\bcomments\x18\b \x03(\v2!.stoa.assessment.v1.InlineCommentB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03R\bcomments\x12 \n" +
+	"\x06reason\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\"\x96\x01\n" +
+	"\x15ListGivenMarksRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x123\n" +
+	"\rsubmission_id\x18\x02 \x01(\tB\x0e\xb2\xd4\x18\n" +
+	"submissionR\fsubmissionId\x12\x1f\n" +
+	"\x06number\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\x06number\"M\n" +
+	"\x16ListGivenMarksResponse\x123\n" +
+	"\x05items\x18\x01 \x03(\v2\x1d.stoa.assessment.v1.GivenMarkR\x05items2\x9a\x12\n" +
 	"\x0eMarkingService\x12\xb0\x01\n" +
 	"\x11GetMarkingSummary\x12,.stoa.assessment.v1.GetMarkingSummaryRequest\x1a-.stoa.assessment.v1.GetMarkingSummaryResponse\">\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02!\x12\x1f/v1/courses/{course_id}/marking\x12\xbd\x01\n" +
 	"\x10ListMarkingQueue\x12+.stoa.assessment.v1.ListMarkingQueueRequest\x1a,.stoa.assessment.v1.ListMarkingQueueResponse\"N\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x021\x12//v1/courses/{course_id}/items/{item_id}/marking\x12\xab\x01\n" +
@@ -1485,7 +1940,12 @@ const file_internal_service_assessment_assessmentpb_marking_proto_rawDesc = "" +
 	"\x0fGetMarkedAnswer\x12*.stoa.assessment.v1.GetMarkedAnswerRequest\x1a .stoa.assessment.v1.MarkedAnswer\"[\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02>\x12</v1/courses/{course_id}/attempts/{attempt_id}/answers/{slot}\x12\xcd\x01\n" +
 	"\x0fListAnswerMarks\x12*.stoa.assessment.v1.ListAnswerMarksRequest\x1a+.stoa.assessment.v1.ListAnswerMarksResponse\"a\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02D\x12B/v1/courses/{course_id}/attempts/{attempt_id}/answers/{slot}/marks\x12\xbb\x01\n" +
 	"\n" +
-	"MarkAnswer\x12%.stoa.assessment.v1.MarkAnswerRequest\x1a .stoa.assessment.v1.MarkedAnswer\"d\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02G:\x01*\"B/v1/courses/{course_id}/attempts/{attempt_id}/answers/{slot}/marksBCZAgithub.com/stoa-lms/stoa/internal/service/assessment/assessmentpbb\x06proto3"
+	"MarkAnswer\x12%.stoa.assessment.v1.MarkAnswerRequest\x1a .stoa.assessment.v1.MarkedAnswer\"d\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02G:\x01*\"B/v1/courses/{course_id}/attempts/{attempt_id}/answers/{slot}/marks\x12\xbc\x01\n" +
+	"\x0fClaimSubmission\x12*.stoa.assessment.v1.ClaimSubmissionRequest\x1a .stoa.assessment.v1.MarkingClaim\"[\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02>:\x01*\"9/v1/courses/{course_id}/submissions/{submission_id}/claim\x12\xbd\x01\n" +
+	"\x16ReleaseSubmissionClaim\x121.stoa.assessment.v1.ReleaseSubmissionClaimRequest\x1a\x16.google.protobuf.Empty\"X\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02;*9/v1/courses/{course_id}/submissions/{submission_id}/claim\x12\xc9\x01\n" +
+	"\n" +
+	"SettleMark\x12%.stoa.assessment.v1.SettleMarkRequest\x1a\x1e.stoa.assessment.v1.Submission\"t\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02W:\x01*\x1aR/v1/courses/{course_id}/submissions/{submission_id}/versions/{number}/settled-mark\x12\xd9\x01\n" +
+	"\x0eListGivenMarks\x12).stoa.assessment.v1.ListGivenMarksRequest\x1a*.stoa.assessment.v1.ListGivenMarksResponse\"p\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02S\x12Q/v1/courses/{course_id}/submissions/{submission_id}/versions/{number}/given-marksBCZAgithub.com/stoa-lms/stoa/internal/service/assessment/assessmentpbb\x06proto3"
 
 var (
 	file_internal_service_assessment_assessmentpb_marking_proto_rawDescOnce sync.Once
@@ -1499,71 +1959,92 @@ func file_internal_service_assessment_assessmentpb_marking_proto_rawDescGZIP() [
 	return file_internal_service_assessment_assessmentpb_marking_proto_rawDescData
 }
 
-var file_internal_service_assessment_assessmentpb_marking_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_internal_service_assessment_assessmentpb_marking_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_internal_service_assessment_assessmentpb_marking_proto_goTypes = []any{
-	(*MarkingCount)(nil),              // 0: stoa.assessment.v1.MarkingCount
-	(*QueuedAnswer)(nil),              // 1: stoa.assessment.v1.QueuedAnswer
-	(*MarkingClaim)(nil),              // 2: stoa.assessment.v1.MarkingClaim
-	(*MarkedAnswer)(nil),              // 3: stoa.assessment.v1.MarkedAnswer
-	(*AnswerMark)(nil),                // 4: stoa.assessment.v1.AnswerMark
-	(*GetMarkingSummaryRequest)(nil),  // 5: stoa.assessment.v1.GetMarkingSummaryRequest
-	(*GetMarkingSummaryResponse)(nil), // 6: stoa.assessment.v1.GetMarkingSummaryResponse
-	(*ListMarkingQueueRequest)(nil),   // 7: stoa.assessment.v1.ListMarkingQueueRequest
-	(*ListMarkingQueueResponse)(nil),  // 8: stoa.assessment.v1.ListMarkingQueueResponse
-	(*ClaimNextRequest)(nil),          // 9: stoa.assessment.v1.ClaimNextRequest
-	(*ClaimAnswerRequest)(nil),        // 10: stoa.assessment.v1.ClaimAnswerRequest
-	(*ReleaseClaimRequest)(nil),       // 11: stoa.assessment.v1.ReleaseClaimRequest
-	(*GetMarkedAnswerRequest)(nil),    // 12: stoa.assessment.v1.GetMarkedAnswerRequest
-	(*ListAnswerMarksRequest)(nil),    // 13: stoa.assessment.v1.ListAnswerMarksRequest
-	(*ListAnswerMarksResponse)(nil),   // 14: stoa.assessment.v1.ListAnswerMarksResponse
-	(*MarkAnswerRequest)(nil),         // 15: stoa.assessment.v1.MarkAnswerRequest
-	(*timestamppb.Timestamp)(nil),     // 16: google.protobuf.Timestamp
-	(*questionpb.QuestionView)(nil),   // 17: stoa.question.v1.QuestionView
-	(*questionpb.Answer)(nil),         // 18: stoa.question.v1.Answer
-	(*questionpb.Outcome)(nil),        // 19: stoa.question.v1.Outcome
-	(*RubricVersion)(nil),             // 20: stoa.assessment.v1.RubricVersion
-	(*RubricResult)(nil),              // 21: stoa.assessment.v1.RubricResult
-	(*RubricMarks)(nil),               // 22: stoa.assessment.v1.RubricMarks
-	(*emptypb.Empty)(nil),             // 23: google.protobuf.Empty
+	(*MarkingCount)(nil),                  // 0: stoa.assessment.v1.MarkingCount
+	(*QueuedAnswer)(nil),                  // 1: stoa.assessment.v1.QueuedAnswer
+	(*MarkingClaim)(nil),                  // 2: stoa.assessment.v1.MarkingClaim
+	(*MarkedAnswer)(nil),                  // 3: stoa.assessment.v1.MarkedAnswer
+	(*AnswerMark)(nil),                    // 4: stoa.assessment.v1.AnswerMark
+	(*GetMarkingSummaryRequest)(nil),      // 5: stoa.assessment.v1.GetMarkingSummaryRequest
+	(*GetMarkingSummaryResponse)(nil),     // 6: stoa.assessment.v1.GetMarkingSummaryResponse
+	(*ListMarkingQueueRequest)(nil),       // 7: stoa.assessment.v1.ListMarkingQueueRequest
+	(*ListMarkingQueueResponse)(nil),      // 8: stoa.assessment.v1.ListMarkingQueueResponse
+	(*ClaimNextRequest)(nil),              // 9: stoa.assessment.v1.ClaimNextRequest
+	(*ClaimAnswerRequest)(nil),            // 10: stoa.assessment.v1.ClaimAnswerRequest
+	(*ReleaseClaimRequest)(nil),           // 11: stoa.assessment.v1.ReleaseClaimRequest
+	(*GetMarkedAnswerRequest)(nil),        // 12: stoa.assessment.v1.GetMarkedAnswerRequest
+	(*ListAnswerMarksRequest)(nil),        // 13: stoa.assessment.v1.ListAnswerMarksRequest
+	(*ListAnswerMarksResponse)(nil),       // 14: stoa.assessment.v1.ListAnswerMarksResponse
+	(*MarkAnswerRequest)(nil),             // 15: stoa.assessment.v1.MarkAnswerRequest
+	(*ClaimSubmissionRequest)(nil),        // 16: stoa.assessment.v1.ClaimSubmissionRequest
+	(*ReleaseSubmissionClaimRequest)(nil), // 17: stoa.assessment.v1.ReleaseSubmissionClaimRequest
+	(*SettleMarkRequest)(nil),             // 18: stoa.assessment.v1.SettleMarkRequest
+	(*ListGivenMarksRequest)(nil),         // 19: stoa.assessment.v1.ListGivenMarksRequest
+	(*ListGivenMarksResponse)(nil),        // 20: stoa.assessment.v1.ListGivenMarksResponse
+	(*timestamppb.Timestamp)(nil),         // 21: google.protobuf.Timestamp
+	(*questionpb.QuestionView)(nil),       // 22: stoa.question.v1.QuestionView
+	(*questionpb.Answer)(nil),             // 23: stoa.question.v1.Answer
+	(*questionpb.Outcome)(nil),            // 24: stoa.question.v1.Outcome
+	(*RubricVersion)(nil),                 // 25: stoa.assessment.v1.RubricVersion
+	(*RubricResult)(nil),                  // 26: stoa.assessment.v1.RubricResult
+	(*Submission)(nil),                    // 27: stoa.assessment.v1.Submission
+	(*RubricMarks)(nil),                   // 28: stoa.assessment.v1.RubricMarks
+	(*InlineComment)(nil),                 // 29: stoa.assessment.v1.InlineComment
+	(*GivenMark)(nil),                     // 30: stoa.assessment.v1.GivenMark
+	(*emptypb.Empty)(nil),                 // 31: google.protobuf.Empty
 }
 var file_internal_service_assessment_assessmentpb_marking_proto_depIdxs = []int32{
-	16, // 0: stoa.assessment.v1.QueuedAnswer.submitted_at:type_name -> google.protobuf.Timestamp
+	21, // 0: stoa.assessment.v1.QueuedAnswer.submitted_at:type_name -> google.protobuf.Timestamp
 	2,  // 1: stoa.assessment.v1.QueuedAnswer.claim:type_name -> stoa.assessment.v1.MarkingClaim
-	16, // 2: stoa.assessment.v1.MarkingClaim.expires_at:type_name -> google.protobuf.Timestamp
-	1,  // 3: stoa.assessment.v1.MarkedAnswer.of:type_name -> stoa.assessment.v1.QueuedAnswer
-	17, // 4: stoa.assessment.v1.MarkedAnswer.view:type_name -> stoa.question.v1.QuestionView
-	18, // 5: stoa.assessment.v1.MarkedAnswer.answer:type_name -> stoa.question.v1.Answer
-	19, // 6: stoa.assessment.v1.MarkedAnswer.outcome:type_name -> stoa.question.v1.Outcome
-	20, // 7: stoa.assessment.v1.MarkedAnswer.rubric:type_name -> stoa.assessment.v1.RubricVersion
-	21, // 8: stoa.assessment.v1.MarkedAnswer.result:type_name -> stoa.assessment.v1.RubricResult
-	4,  // 9: stoa.assessment.v1.MarkedAnswer.marks:type_name -> stoa.assessment.v1.AnswerMark
-	16, // 10: stoa.assessment.v1.AnswerMark.marked_at:type_name -> google.protobuf.Timestamp
-	22, // 11: stoa.assessment.v1.AnswerMark.rubric:type_name -> stoa.assessment.v1.RubricMarks
-	0,  // 12: stoa.assessment.v1.GetMarkingSummaryResponse.items:type_name -> stoa.assessment.v1.MarkingCount
-	1,  // 13: stoa.assessment.v1.ListMarkingQueueResponse.items:type_name -> stoa.assessment.v1.QueuedAnswer
-	4,  // 14: stoa.assessment.v1.ListAnswerMarksResponse.items:type_name -> stoa.assessment.v1.AnswerMark
-	22, // 15: stoa.assessment.v1.MarkAnswerRequest.rubric:type_name -> stoa.assessment.v1.RubricMarks
-	5,  // 16: stoa.assessment.v1.MarkingService.GetMarkingSummary:input_type -> stoa.assessment.v1.GetMarkingSummaryRequest
-	7,  // 17: stoa.assessment.v1.MarkingService.ListMarkingQueue:input_type -> stoa.assessment.v1.ListMarkingQueueRequest
-	9,  // 18: stoa.assessment.v1.MarkingService.ClaimNext:input_type -> stoa.assessment.v1.ClaimNextRequest
-	10, // 19: stoa.assessment.v1.MarkingService.ClaimAnswer:input_type -> stoa.assessment.v1.ClaimAnswerRequest
-	11, // 20: stoa.assessment.v1.MarkingService.ReleaseClaim:input_type -> stoa.assessment.v1.ReleaseClaimRequest
-	12, // 21: stoa.assessment.v1.MarkingService.GetMarkedAnswer:input_type -> stoa.assessment.v1.GetMarkedAnswerRequest
-	13, // 22: stoa.assessment.v1.MarkingService.ListAnswerMarks:input_type -> stoa.assessment.v1.ListAnswerMarksRequest
-	15, // 23: stoa.assessment.v1.MarkingService.MarkAnswer:input_type -> stoa.assessment.v1.MarkAnswerRequest
-	6,  // 24: stoa.assessment.v1.MarkingService.GetMarkingSummary:output_type -> stoa.assessment.v1.GetMarkingSummaryResponse
-	8,  // 25: stoa.assessment.v1.MarkingService.ListMarkingQueue:output_type -> stoa.assessment.v1.ListMarkingQueueResponse
-	3,  // 26: stoa.assessment.v1.MarkingService.ClaimNext:output_type -> stoa.assessment.v1.MarkedAnswer
-	2,  // 27: stoa.assessment.v1.MarkingService.ClaimAnswer:output_type -> stoa.assessment.v1.MarkingClaim
-	23, // 28: stoa.assessment.v1.MarkingService.ReleaseClaim:output_type -> google.protobuf.Empty
-	3,  // 29: stoa.assessment.v1.MarkingService.GetMarkedAnswer:output_type -> stoa.assessment.v1.MarkedAnswer
-	14, // 30: stoa.assessment.v1.MarkingService.ListAnswerMarks:output_type -> stoa.assessment.v1.ListAnswerMarksResponse
-	3,  // 31: stoa.assessment.v1.MarkingService.MarkAnswer:output_type -> stoa.assessment.v1.MarkedAnswer
-	24, // [24:32] is the sub-list for method output_type
-	16, // [16:24] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	2,  // 2: stoa.assessment.v1.QueuedAnswer.other_claim:type_name -> stoa.assessment.v1.MarkingClaim
+	21, // 3: stoa.assessment.v1.MarkingClaim.expires_at:type_name -> google.protobuf.Timestamp
+	1,  // 4: stoa.assessment.v1.MarkedAnswer.of:type_name -> stoa.assessment.v1.QueuedAnswer
+	22, // 5: stoa.assessment.v1.MarkedAnswer.view:type_name -> stoa.question.v1.QuestionView
+	23, // 6: stoa.assessment.v1.MarkedAnswer.answer:type_name -> stoa.question.v1.Answer
+	24, // 7: stoa.assessment.v1.MarkedAnswer.outcome:type_name -> stoa.question.v1.Outcome
+	25, // 8: stoa.assessment.v1.MarkedAnswer.rubric:type_name -> stoa.assessment.v1.RubricVersion
+	26, // 9: stoa.assessment.v1.MarkedAnswer.result:type_name -> stoa.assessment.v1.RubricResult
+	4,  // 10: stoa.assessment.v1.MarkedAnswer.marks:type_name -> stoa.assessment.v1.AnswerMark
+	27, // 11: stoa.assessment.v1.MarkedAnswer.submission:type_name -> stoa.assessment.v1.Submission
+	21, // 12: stoa.assessment.v1.AnswerMark.marked_at:type_name -> google.protobuf.Timestamp
+	28, // 13: stoa.assessment.v1.AnswerMark.rubric:type_name -> stoa.assessment.v1.RubricMarks
+	0,  // 14: stoa.assessment.v1.GetMarkingSummaryResponse.items:type_name -> stoa.assessment.v1.MarkingCount
+	1,  // 15: stoa.assessment.v1.ListMarkingQueueResponse.items:type_name -> stoa.assessment.v1.QueuedAnswer
+	4,  // 16: stoa.assessment.v1.ListAnswerMarksResponse.items:type_name -> stoa.assessment.v1.AnswerMark
+	28, // 17: stoa.assessment.v1.MarkAnswerRequest.rubric:type_name -> stoa.assessment.v1.RubricMarks
+	28, // 18: stoa.assessment.v1.SettleMarkRequest.rubric:type_name -> stoa.assessment.v1.RubricMarks
+	29, // 19: stoa.assessment.v1.SettleMarkRequest.comments:type_name -> stoa.assessment.v1.InlineComment
+	30, // 20: stoa.assessment.v1.ListGivenMarksResponse.items:type_name -> stoa.assessment.v1.GivenMark
+	5,  // 21: stoa.assessment.v1.MarkingService.GetMarkingSummary:input_type -> stoa.assessment.v1.GetMarkingSummaryRequest
+	7,  // 22: stoa.assessment.v1.MarkingService.ListMarkingQueue:input_type -> stoa.assessment.v1.ListMarkingQueueRequest
+	9,  // 23: stoa.assessment.v1.MarkingService.ClaimNext:input_type -> stoa.assessment.v1.ClaimNextRequest
+	10, // 24: stoa.assessment.v1.MarkingService.ClaimAnswer:input_type -> stoa.assessment.v1.ClaimAnswerRequest
+	11, // 25: stoa.assessment.v1.MarkingService.ReleaseClaim:input_type -> stoa.assessment.v1.ReleaseClaimRequest
+	12, // 26: stoa.assessment.v1.MarkingService.GetMarkedAnswer:input_type -> stoa.assessment.v1.GetMarkedAnswerRequest
+	13, // 27: stoa.assessment.v1.MarkingService.ListAnswerMarks:input_type -> stoa.assessment.v1.ListAnswerMarksRequest
+	15, // 28: stoa.assessment.v1.MarkingService.MarkAnswer:input_type -> stoa.assessment.v1.MarkAnswerRequest
+	16, // 29: stoa.assessment.v1.MarkingService.ClaimSubmission:input_type -> stoa.assessment.v1.ClaimSubmissionRequest
+	17, // 30: stoa.assessment.v1.MarkingService.ReleaseSubmissionClaim:input_type -> stoa.assessment.v1.ReleaseSubmissionClaimRequest
+	18, // 31: stoa.assessment.v1.MarkingService.SettleMark:input_type -> stoa.assessment.v1.SettleMarkRequest
+	19, // 32: stoa.assessment.v1.MarkingService.ListGivenMarks:input_type -> stoa.assessment.v1.ListGivenMarksRequest
+	6,  // 33: stoa.assessment.v1.MarkingService.GetMarkingSummary:output_type -> stoa.assessment.v1.GetMarkingSummaryResponse
+	8,  // 34: stoa.assessment.v1.MarkingService.ListMarkingQueue:output_type -> stoa.assessment.v1.ListMarkingQueueResponse
+	3,  // 35: stoa.assessment.v1.MarkingService.ClaimNext:output_type -> stoa.assessment.v1.MarkedAnswer
+	2,  // 36: stoa.assessment.v1.MarkingService.ClaimAnswer:output_type -> stoa.assessment.v1.MarkingClaim
+	31, // 37: stoa.assessment.v1.MarkingService.ReleaseClaim:output_type -> google.protobuf.Empty
+	3,  // 38: stoa.assessment.v1.MarkingService.GetMarkedAnswer:output_type -> stoa.assessment.v1.MarkedAnswer
+	14, // 39: stoa.assessment.v1.MarkingService.ListAnswerMarks:output_type -> stoa.assessment.v1.ListAnswerMarksResponse
+	3,  // 40: stoa.assessment.v1.MarkingService.MarkAnswer:output_type -> stoa.assessment.v1.MarkedAnswer
+	2,  // 41: stoa.assessment.v1.MarkingService.ClaimSubmission:output_type -> stoa.assessment.v1.MarkingClaim
+	31, // 42: stoa.assessment.v1.MarkingService.ReleaseSubmissionClaim:output_type -> google.protobuf.Empty
+	27, // 43: stoa.assessment.v1.MarkingService.SettleMark:output_type -> stoa.assessment.v1.Submission
+	20, // 44: stoa.assessment.v1.MarkingService.ListGivenMarks:output_type -> stoa.assessment.v1.ListGivenMarksResponse
+	33, // [33:45] is the sub-list for method output_type
+	21, // [21:33] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_marking_proto_init() }
@@ -1571,14 +2052,16 @@ func file_internal_service_assessment_assessmentpb_marking_proto_init() {
 	if File_internal_service_assessment_assessmentpb_marking_proto != nil {
 		return
 	}
+	file_internal_service_assessment_assessmentpb_my_submissions_proto_init()
 	file_internal_service_assessment_assessmentpb_rubrics_proto_init()
+	file_internal_service_assessment_assessmentpb_submissions_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_assessment_assessmentpb_marking_proto_rawDesc), len(file_internal_service_assessment_assessmentpb_marking_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

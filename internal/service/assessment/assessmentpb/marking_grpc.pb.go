@@ -20,14 +20,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	MarkingService_GetMarkingSummary_FullMethodName = "/stoa.assessment.v1.MarkingService/GetMarkingSummary"
-	MarkingService_ListMarkingQueue_FullMethodName  = "/stoa.assessment.v1.MarkingService/ListMarkingQueue"
-	MarkingService_ClaimNext_FullMethodName         = "/stoa.assessment.v1.MarkingService/ClaimNext"
-	MarkingService_ClaimAnswer_FullMethodName       = "/stoa.assessment.v1.MarkingService/ClaimAnswer"
-	MarkingService_ReleaseClaim_FullMethodName      = "/stoa.assessment.v1.MarkingService/ReleaseClaim"
-	MarkingService_GetMarkedAnswer_FullMethodName   = "/stoa.assessment.v1.MarkingService/GetMarkedAnswer"
-	MarkingService_ListAnswerMarks_FullMethodName   = "/stoa.assessment.v1.MarkingService/ListAnswerMarks"
-	MarkingService_MarkAnswer_FullMethodName        = "/stoa.assessment.v1.MarkingService/MarkAnswer"
+	MarkingService_GetMarkingSummary_FullMethodName      = "/stoa.assessment.v1.MarkingService/GetMarkingSummary"
+	MarkingService_ListMarkingQueue_FullMethodName       = "/stoa.assessment.v1.MarkingService/ListMarkingQueue"
+	MarkingService_ClaimNext_FullMethodName              = "/stoa.assessment.v1.MarkingService/ClaimNext"
+	MarkingService_ClaimAnswer_FullMethodName            = "/stoa.assessment.v1.MarkingService/ClaimAnswer"
+	MarkingService_ReleaseClaim_FullMethodName           = "/stoa.assessment.v1.MarkingService/ReleaseClaim"
+	MarkingService_GetMarkedAnswer_FullMethodName        = "/stoa.assessment.v1.MarkingService/GetMarkedAnswer"
+	MarkingService_ListAnswerMarks_FullMethodName        = "/stoa.assessment.v1.MarkingService/ListAnswerMarks"
+	MarkingService_MarkAnswer_FullMethodName             = "/stoa.assessment.v1.MarkingService/MarkAnswer"
+	MarkingService_ClaimSubmission_FullMethodName        = "/stoa.assessment.v1.MarkingService/ClaimSubmission"
+	MarkingService_ReleaseSubmissionClaim_FullMethodName = "/stoa.assessment.v1.MarkingService/ReleaseSubmissionClaim"
+	MarkingService_SettleMark_FullMethodName             = "/stoa.assessment.v1.MarkingService/SettleMark"
+	MarkingService_ListGivenMarks_FullMethodName         = "/stoa.assessment.v1.MarkingService/ListGivenMarks"
 )
 
 // MarkingServiceClient is the client API for MarkingService service.
@@ -46,6 +50,9 @@ const (
 // Names. Where the quiz says anonymous_marking, graders are told a pseudonym instead of
 // the account, for all attempts of somebody at an item the same one, until all of them
 // are graded and their grade is posted.
+//
+// Submissions to assignments are marked from the same queue. Who reads and marks them is
+// in SubmissionService; here they are listed, claimed, and settled where two mark them.
 type MarkingServiceClient interface {
 	// Counts what is to be marked in a course, by item and question.
 	GetMarkingSummary(ctx context.Context, in *GetMarkingSummaryRequest, opts ...grpc.CallOption) (*GetMarkingSummaryResponse, error)
@@ -76,6 +83,25 @@ type MarkingServiceClient interface {
 	// If-Match was sent, mark.range, mark.reason, mark.twice and mark.empty (400),
 	// rubric.not_attached and rubric.outdated (409), rubric.marks_invalid (400).
 	MarkAnswer(ctx context.Context, in *MarkAnswerRequest, opts ...grpc.CallOption) (*MarkedAnswer, error)
+	// Claims a submission for the caller, or holds it for another 10 minutes. It is marked
+	// with SubmissionService.MarkSubmission. Where two mark it, two can hold it. Errors:
+	// submission.not_found (404), marking.claimed (409) where somebody else holds it,
+	// marking.unsaved (409) where the caller holds something else.
+	ClaimSubmission(ctx context.Context, in *ClaimSubmissionRequest, opts ...grpc.CallOption) (*MarkingClaim, error)
+	// Gives a submission back that the caller holds. It is not an error where they hold it
+	// no more.
+	ReleaseSubmissionClaim(ctx context.Context, in *ReleaseSubmissionClaimRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// Settles the mark of a version that two have marked: by one of them, who sees both
+	// marks by then, or by a third. It can be settled anew. It alone is told on, as what was
+	// agreed is. Errors: submission.not_found (404), marking.not_two (409) where not two
+	// mark it, marking.not_both (409) while not both have, submission.withdrawn (409),
+	// etag.stale and etag.required (412), mark.invalid (400), also without points,
+	// rubric.not_attached and rubric.outdated (409), rubric.marks_invalid (400).
+	SettleMark(ctx context.Context, in *SettleMarkRequest, opts ...grpc.CallOption) (*Submission, error)
+	// Lists all marks that were given to a version by two, and how it was settled, newest
+	// first, at most 100; the caller's own alone until both have marked it. Errors:
+	// submission.not_found (404).
+	ListGivenMarks(ctx context.Context, in *ListGivenMarksRequest, opts ...grpc.CallOption) (*ListGivenMarksResponse, error)
 }
 
 type markingServiceClient struct {
@@ -166,6 +192,46 @@ func (c *markingServiceClient) MarkAnswer(ctx context.Context, in *MarkAnswerReq
 	return out, nil
 }
 
+func (c *markingServiceClient) ClaimSubmission(ctx context.Context, in *ClaimSubmissionRequest, opts ...grpc.CallOption) (*MarkingClaim, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MarkingClaim)
+	err := c.cc.Invoke(ctx, MarkingService_ClaimSubmission_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *markingServiceClient) ReleaseSubmissionClaim(ctx context.Context, in *ReleaseSubmissionClaimRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, MarkingService_ReleaseSubmissionClaim_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *markingServiceClient) SettleMark(ctx context.Context, in *SettleMarkRequest, opts ...grpc.CallOption) (*Submission, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Submission)
+	err := c.cc.Invoke(ctx, MarkingService_SettleMark_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *markingServiceClient) ListGivenMarks(ctx context.Context, in *ListGivenMarksRequest, opts ...grpc.CallOption) (*ListGivenMarksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListGivenMarksResponse)
+	err := c.cc.Invoke(ctx, MarkingService_ListGivenMarks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MarkingServiceServer is the server API for MarkingService service.
 // All implementations must embed UnimplementedMarkingServiceServer
 // for forward compatibility.
@@ -182,6 +248,9 @@ func (c *markingServiceClient) MarkAnswer(ctx context.Context, in *MarkAnswerReq
 // Names. Where the quiz says anonymous_marking, graders are told a pseudonym instead of
 // the account, for all attempts of somebody at an item the same one, until all of them
 // are graded and their grade is posted.
+//
+// Submissions to assignments are marked from the same queue. Who reads and marks them is
+// in SubmissionService; here they are listed, claimed, and settled where two mark them.
 type MarkingServiceServer interface {
 	// Counts what is to be marked in a course, by item and question.
 	GetMarkingSummary(context.Context, *GetMarkingSummaryRequest) (*GetMarkingSummaryResponse, error)
@@ -212,6 +281,25 @@ type MarkingServiceServer interface {
 	// If-Match was sent, mark.range, mark.reason, mark.twice and mark.empty (400),
 	// rubric.not_attached and rubric.outdated (409), rubric.marks_invalid (400).
 	MarkAnswer(context.Context, *MarkAnswerRequest) (*MarkedAnswer, error)
+	// Claims a submission for the caller, or holds it for another 10 minutes. It is marked
+	// with SubmissionService.MarkSubmission. Where two mark it, two can hold it. Errors:
+	// submission.not_found (404), marking.claimed (409) where somebody else holds it,
+	// marking.unsaved (409) where the caller holds something else.
+	ClaimSubmission(context.Context, *ClaimSubmissionRequest) (*MarkingClaim, error)
+	// Gives a submission back that the caller holds. It is not an error where they hold it
+	// no more.
+	ReleaseSubmissionClaim(context.Context, *ReleaseSubmissionClaimRequest) (*emptypb.Empty, error)
+	// Settles the mark of a version that two have marked: by one of them, who sees both
+	// marks by then, or by a third. It can be settled anew. It alone is told on, as what was
+	// agreed is. Errors: submission.not_found (404), marking.not_two (409) where not two
+	// mark it, marking.not_both (409) while not both have, submission.withdrawn (409),
+	// etag.stale and etag.required (412), mark.invalid (400), also without points,
+	// rubric.not_attached and rubric.outdated (409), rubric.marks_invalid (400).
+	SettleMark(context.Context, *SettleMarkRequest) (*Submission, error)
+	// Lists all marks that were given to a version by two, and how it was settled, newest
+	// first, at most 100; the caller's own alone until both have marked it. Errors:
+	// submission.not_found (404).
+	ListGivenMarks(context.Context, *ListGivenMarksRequest) (*ListGivenMarksResponse, error)
 	mustEmbedUnimplementedMarkingServiceServer()
 }
 
@@ -245,6 +333,18 @@ func (UnimplementedMarkingServiceServer) ListAnswerMarks(context.Context, *ListA
 }
 func (UnimplementedMarkingServiceServer) MarkAnswer(context.Context, *MarkAnswerRequest) (*MarkedAnswer, error) {
 	return nil, status.Error(codes.Unimplemented, "method MarkAnswer not implemented")
+}
+func (UnimplementedMarkingServiceServer) ClaimSubmission(context.Context, *ClaimSubmissionRequest) (*MarkingClaim, error) {
+	return nil, status.Error(codes.Unimplemented, "method ClaimSubmission not implemented")
+}
+func (UnimplementedMarkingServiceServer) ReleaseSubmissionClaim(context.Context, *ReleaseSubmissionClaimRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReleaseSubmissionClaim not implemented")
+}
+func (UnimplementedMarkingServiceServer) SettleMark(context.Context, *SettleMarkRequest) (*Submission, error) {
+	return nil, status.Error(codes.Unimplemented, "method SettleMark not implemented")
+}
+func (UnimplementedMarkingServiceServer) ListGivenMarks(context.Context, *ListGivenMarksRequest) (*ListGivenMarksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListGivenMarks not implemented")
 }
 func (UnimplementedMarkingServiceServer) mustEmbedUnimplementedMarkingServiceServer() {}
 func (UnimplementedMarkingServiceServer) testEmbeddedByValue()                        {}
@@ -411,6 +511,78 @@ func _MarkingService_MarkAnswer_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MarkingService_ClaimSubmission_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClaimSubmissionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MarkingServiceServer).ClaimSubmission(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MarkingService_ClaimSubmission_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MarkingServiceServer).ClaimSubmission(ctx, req.(*ClaimSubmissionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MarkingService_ReleaseSubmissionClaim_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseSubmissionClaimRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MarkingServiceServer).ReleaseSubmissionClaim(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MarkingService_ReleaseSubmissionClaim_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MarkingServiceServer).ReleaseSubmissionClaim(ctx, req.(*ReleaseSubmissionClaimRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MarkingService_SettleMark_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SettleMarkRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MarkingServiceServer).SettleMark(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MarkingService_SettleMark_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MarkingServiceServer).SettleMark(ctx, req.(*SettleMarkRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MarkingService_ListGivenMarks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListGivenMarksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MarkingServiceServer).ListGivenMarks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MarkingService_ListGivenMarks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MarkingServiceServer).ListGivenMarks(ctx, req.(*ListGivenMarksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MarkingService_ServiceDesc is the grpc.ServiceDesc for MarkingService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -449,6 +621,22 @@ var MarkingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "MarkAnswer",
 			Handler:    _MarkingService_MarkAnswer_Handler,
+		},
+		{
+			MethodName: "ClaimSubmission",
+			Handler:    _MarkingService_ClaimSubmission_Handler,
+		},
+		{
+			MethodName: "ReleaseSubmissionClaim",
+			Handler:    _MarkingService_ReleaseSubmissionClaim_Handler,
+		},
+		{
+			MethodName: "SettleMark",
+			Handler:    _MarkingService_SettleMark_Handler,
+		},
+		{
+			MethodName: "ListGivenMarks",
+			Handler:    _MarkingService_ListGivenMarks_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -163,7 +163,10 @@ type RubricUse struct {
 	// The question of the quiz.
 	QuestionId string `protobuf:"bytes,3,opt,name=question_id,json=questionId,proto3" json:"question_id,omitempty"`
 	// The assignment, where it is one.
-	AssignmentId  string `protobuf:"bytes,4,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
+	AssignmentId string `protobuf:"bytes,4,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
+	// Of an assignment: empty where staff marks by it, "peer_review" where students review
+	// each other's work by it.
+	Purpose       string `protobuf:"bytes,5,opt,name=purpose,proto3" json:"purpose,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -222,6 +225,13 @@ func (x *RubricUse) GetQuestionId() string {
 func (x *RubricUse) GetAssignmentId() string {
 	if x != nil {
 		return x.AssignmentId
+	}
+	return ""
+}
+
+func (x *RubricUse) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
 	}
 	return ""
 }
@@ -1399,7 +1409,10 @@ type AttachRubricRequest struct {
 	// The question of the quiz, also one that it may draw.
 	QuestionId string `protobuf:"bytes,4,opt,name=question_id,json=questionId,proto3" json:"question_id,omitempty"`
 	// The assignment.
-	AssignmentId  string `protobuf:"bytes,5,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
+	AssignmentId string `protobuf:"bytes,5,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
+	// Of an assignment: empty where staff marks by it, "peer_review" where students review
+	// each other's work by it.
+	Purpose       string `protobuf:"bytes,6,opt,name=purpose,proto3" json:"purpose,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1469,6 +1482,13 @@ func (x *AttachRubricRequest) GetAssignmentId() string {
 	return ""
 }
 
+func (x *AttachRubricRequest) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
 // What shall not be marked by a rubric any more.
 type DetachRubricRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1481,7 +1501,9 @@ type DetachRubricRequest struct {
 	// The question of the quiz.
 	QuestionId string `protobuf:"bytes,4,opt,name=question_id,json=questionId,proto3" json:"question_id,omitempty"`
 	// The assignment.
-	AssignmentId  string `protobuf:"bytes,5,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
+	AssignmentId string `protobuf:"bytes,5,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
+	// As it was attached.
+	Purpose       string `protobuf:"bytes,6,opt,name=purpose,proto3" json:"purpose,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1551,6 +1573,13 @@ func (x *DetachRubricRequest) GetAssignmentId() string {
 	return ""
 }
 
+func (x *DetachRubricRequest) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
 var File_internal_service_assessment_assessmentpb_rubrics_proto protoreflect.FileDescriptor
 
 const file_internal_service_assessment_assessmentpb_rubrics_proto_rawDesc = "" +
@@ -1571,7 +1600,7 @@ const file_internal_service_assessment_assessmentpb_rubrics_proto_rawDesc = "" +
 	"updated_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x12\n" +
 	"\x04etag\x18\t \x01(\tR\x04etag\x121\n" +
 	"\x04uses\x18\n" +
-	" \x03(\v2\x1d.stoa.assessment.v1.RubricUseR\x04uses\"\xbb\x01\n" +
+	" \x03(\v2\x1d.stoa.assessment.v1.RubricUseR\x04uses\"\xd5\x01\n" +
 	"\tRubricUse\x12'\n" +
 	"\trubric_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06rubricR\brubricId\x12!\n" +
@@ -1579,7 +1608,8 @@ const file_internal_service_assessment_assessmentpb_rubrics_proto_rawDesc = "" +
 	"\vquestion_id\x18\x03 \x01(\tB\f\xb2\xd4\x18\bquestionR\n" +
 	"questionId\x123\n" +
 	"\rassignment_id\x18\x04 \x01(\tB\x0e\xb2\xd4\x18\n" +
-	"assignmentR\fassignmentId\"\xb5\x01\n" +
+	"assignmentR\fassignmentId\x12\x18\n" +
+	"\apurpose\x18\x05 \x01(\tR\apurpose\"\xb5\x01\n" +
 	"\rRubricContent\x12(\n" +
 	"\x04kind\x18\x01 \x01(\tB\x14\xbaH\x11r\x0fR\x06rubricR\x05guideR\x04kind\x12K\n" +
 	"\bcriteria\x18\x02 \x03(\v2#.stoa.assessment.v1.RubricCriterionB\n" +
@@ -1679,7 +1709,7 @@ const file_internal_service_assessment_assessmentpb_rubrics_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12'\n" +
 	"\trubric_id\x18\x02 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06rubricR\brubricId\x12!\n" +
-	"\aversion\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aversion\"\xee\x01\n" +
+	"\aversion\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aversion\"\x9e\x02\n" +
 	"\x13AttachRubricRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12'\n" +
@@ -1689,7 +1719,8 @@ const file_internal_service_assessment_assessmentpb_rubrics_proto_rawDesc = "" +
 	"\vquestion_id\x18\x04 \x01(\tB\f\xb2\xd4\x18\bquestionR\n" +
 	"questionId\x123\n" +
 	"\rassignment_id\x18\x05 \x01(\tB\x0e\xb2\xd4\x18\n" +
-	"assignmentR\fassignmentId\"\xee\x01\n" +
+	"assignmentR\fassignmentId\x12.\n" +
+	"\apurpose\x18\x06 \x01(\tB\x14\xbaH\x11r\x0fR\x00R\vpeer_reviewR\apurpose\"\x9e\x02\n" +
 	"\x13DetachRubricRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12'\n" +
@@ -1699,7 +1730,8 @@ const file_internal_service_assessment_assessmentpb_rubrics_proto_rawDesc = "" +
 	"\vquestion_id\x18\x04 \x01(\tB\f\xb2\xd4\x18\bquestionR\n" +
 	"questionId\x123\n" +
 	"\rassignment_id\x18\x05 \x01(\tB\x0e\xb2\xd4\x18\n" +
-	"assignmentR\fassignmentId2\xf0\v\n" +
+	"assignmentR\fassignmentId\x12.\n" +
+	"\apurpose\x18\x06 \x01(\tB\x14\xbaH\x11r\x0fR\x00R\vpeer_reviewR\apurpose2\xf0\v\n" +
 	"\rRubricService\x12\x96\x01\n" +
 	"\fCreateRubric\x12'.stoa.assessment.v1.CreateRubricRequest\x1a\x1a.stoa.assessment.v1.Rubric\"A\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/courses/{course_id}/rubrics\x12\x9e\x01\n" +
 	"\vListRubrics\x12&.stoa.assessment.v1.ListRubricsRequest\x1a'.stoa.assessment.v1.ListRubricsResponse\">\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02!\x12\x1f/v1/courses/{course_id}/rubrics\x12\x99\x01\n" +

@@ -25,16 +25,20 @@ COMMENT ON COLUMN answer_mark.reason IS 'Why it differs from what the program ga
 COMMENT ON COLUMN answer_mark.rubric IS 'The stoa.assessment.v1.RubricMarks, in binary form; null without a rubric.';
 
 CREATE TABLE marking_claim (
-	attempt_id text COLLATE "C" NOT NULL,
+	target_id text COLLATE "C" NOT NULL,
 	slot integer NOT NULL,
+	part integer NOT NULL DEFAULT 1,
 	course_id text COLLATE "C" NOT NULL,
 	account_id text COLLATE "C" NOT NULL,
 	expires_at timestamptz NOT NULL,
-	CONSTRAINT marking_claim_pkey PRIMARY KEY (attempt_id, slot),
+	CONSTRAINT marking_claim_pkey PRIMARY KEY (target_id, slot, part),
 	CONSTRAINT marking_claim_one UNIQUE (course_id, account_id),
-	CONSTRAINT marking_claim_question FOREIGN KEY (attempt_id, slot) REFERENCES attempt_question (attempt_id, slot)
+	CONSTRAINT marking_claim_part CHECK (part IN (1, 2))
 );
-COMMENT ON TABLE marking_claim IS 'Who marks which answer now. Gone once it is marked or given back; what has run out is there until another grader takes it. Personal data of the account that marks: its id.';
+COMMENT ON TABLE marking_claim IS 'Who marks which answer or submission now. Gone once it is marked or given back; what has run out is there until another grader takes it. Personal data of the account that marks: its id.';
+COMMENT ON COLUMN marking_claim.target_id IS 'An attempt, or a submission.';
+COMMENT ON COLUMN marking_claim.slot IS 'The question of the attempt; 0 of a submission.';
+COMMENT ON COLUMN marking_claim.part IS '1, or 2 where two mark it.';
 
 CREATE INDEX attempt_question_to_mark ON attempt_question (question_id, attempt_id, slot) WHERE state IN ('needs_marking', 'marked');
 CREATE INDEX attempt_to_mark ON attempt (course_id, item_id, id) WHERE state IN ('submitted', 'graded') AND NOT preview;
@@ -54,13 +58,17 @@ CREATE TABLE rubric (
 	edited_by text COLLATE "C" NOT NULL,
 	created_at timestamptz NOT NULL,
 	updated_at timestamptz NOT NULL,
+	copied_from text COLLATE "C" NOT NULL DEFAULT '',
+	copied_version integer NOT NULL DEFAULT 0,
 	deleted_at timestamptz,
 	CONSTRAINT rubric_pkey PRIMARY KEY (id)
 );
+CREATE INDEX rubric_copied ON rubric (course_id, copied_from) WHERE copied_from <> '' AND deleted_at IS NULL;
 CREATE INDEX rubric_of_course ON rubric (course_id, id) WHERE deleted_at IS NULL;
 COMMENT ON TABLE rubric IS 'Rubrics and marking guides, as their authors are changing them. Personal data of the accounts that made one and changed it last: their ids. Kept as long as the course.';
 COMMENT ON COLUMN rubric.draft IS 'The stoa.assessment.v1.RubricContent that is edited, in binary form.';
 COMMENT ON COLUMN rubric.version IS 'The version that is marked by now; 0 while there is none.';
+COMMENT ON COLUMN rubric.copied_from IS 'The rubric of another course that it came of, with a quiz or an assignment, and copied_version the version of that one.';
 
 CREATE TABLE rubric_version (
 	rubric_id text COLLATE "C" NOT NULL,
@@ -77,12 +85,18 @@ COMMENT ON TABLE rubric_version IS 'What of a rubric was published, never change
 CREATE TABLE rubric_use (
 	target_id text COLLATE "C" NOT NULL,
 	question_id text COLLATE "C" NOT NULL DEFAULT '',
+	purpose text COLLATE "C" NOT NULL DEFAULT '',
 	course_id text COLLATE "C" NOT NULL,
 	rubric_id text COLLATE "C" NOT NULL,
-	CONSTRAINT rubric_use_pkey PRIMARY KEY (target_id, question_id),
+	CONSTRAINT rubric_use_pkey PRIMARY KEY (target_id, question_id, purpose),
+	CONSTRAINT rubric_use_purpose CHECK (purpose IN ('', 'peer_review')),
 	CONSTRAINT rubric_use_rubric FOREIGN KEY (rubric_id) REFERENCES rubric (id)
 );
 CREATE INDEX rubric_use_of ON rubric_use (rubric_id);
 COMMENT ON TABLE rubric_use IS 'What is marked by which rubric. No personal data.';
 COMMENT ON COLUMN rubric_use.target_id IS 'A quiz or an assignment.';
 COMMENT ON COLUMN rubric_use.question_id IS 'The question of the quiz; empty for an assignment.';
+COMMENT ON COLUMN rubric_use.purpose IS 'Empty where staff marks by it; peer_review where students review each other''s work by it.';
+
+ALTER TABLE submission_mark ADD COLUMN rubric bytea;
+COMMENT ON COLUMN submission_mark.rubric IS 'The stoa.assessment.v1.RubricMarks, in binary form; null without a rubric. Where it comes of two, its criteria have points.';
