@@ -8,8 +8,12 @@
 // see them; assessmentpb.MyQuizService: as those who take them do;
 // assessmentpb.AttemptService: attempts, the log of answers, and receipts;
 // assessmentpb.AssignmentService: assignments as their authors see them;
-// assessmentpb.MySubmissionService: as those who hand in do; and
-// assessmentpb.SubmissionService: what was handed in, for those who read and mark it.
+// assessmentpb.MySubmissionService: as those who hand in do;
+// assessmentpb.SubmissionService: what was handed in, for those who read and mark it;
+// assessmentpb.MarkingService: what people mark, and who marks it now;
+// assessmentpb.RubricService: rubrics and marking guides; and
+// assessmentpb.PeerReviewService and assessmentpb.MyPeerReviewService: reviews of work by
+// students, for the staff and for those who write them.
 //
 // It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
 // which says that something was handed in.
@@ -159,6 +163,10 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterAssignmentServiceServer(r, &assignmentServer{service: s})
 	assessmentpb.RegisterMySubmissionServiceServer(r, &mySubmissionServer{service: s})
 	assessmentpb.RegisterSubmissionServiceServer(r, &submissionServer{service: s})
+	assessmentpb.RegisterMarkingServiceServer(r, &markingServer{service: s})
+	assessmentpb.RegisterRubricServiceServer(r, &rubricServer{service: s})
+	assessmentpb.RegisterPeerReviewServiceServer(r, &peerServer{service: s})
+	assessmentpb.RegisterMyPeerReviewServiceServer(r, &myPeerServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.

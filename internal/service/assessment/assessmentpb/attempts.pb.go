@@ -102,7 +102,10 @@ type Attempt struct {
 	// How many operations came too late or were refused; for staff.
 	Uncounted int32 `protobuf:"varint,34,opt,name=uncounted,proto3" json:"uncounted,omitempty"`
 	// Whether its questions and what was answered may be seen now.
-	Reviewable    bool `protobuf:"varint,35,opt,name=reviewable,proto3" json:"reviewable,omitempty"`
+	Reviewable bool `protobuf:"varint,35,opt,name=reviewable,proto3" json:"reviewable,omitempty"`
+	// For staff, what the student is called where answers are marked anonymously: then
+	// account_id is empty.
+	Pseudonym     string `protobuf:"bytes,36,opt,name=pseudonym,proto3" json:"pseudonym,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -382,6 +385,13 @@ func (x *Attempt) GetReviewable() bool {
 	return false
 }
 
+func (x *Attempt) GetPseudonym() string {
+	if x != nil {
+		return x.Pseudonym
+	}
+	return ""
+}
+
 // A part of an attempt.
 type AttemptSection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -467,7 +477,9 @@ type AttemptQuestion struct {
 	// The version that is shown; for staff.
 	QuestionVersion int32 `protobuf:"varint,13,opt,name=question_version,json=questionVersion,proto3" json:"question_version,omitempty"`
 	// The version by which it is scored; for staff.
-	KeyVersion    int32 `protobuf:"varint,14,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
+	KeyVersion int32 `protobuf:"varint,14,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
+	// What marks by a rubric say of it, where feedback may be told.
+	Rubric        *RubricResult `protobuf:"bytes,15,opt,name=rubric,proto3" json:"rubric,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -598,6 +610,13 @@ func (x *AttemptQuestion) GetKeyVersion() int32 {
 		return x.KeyVersion
 	}
 	return 0
+}
+
+func (x *AttemptQuestion) GetRubric() *RubricResult {
+	if x != nil {
+		return x.Rubric
+	}
+	return nil
 }
 
 // What a client of an attempt has sent.
@@ -3253,7 +3272,7 @@ var File_internal_service_assessment_assessmentpb_attempts_proto protoreflect.Fi
 
 const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" +
 	"\n" +
-	"7internal/service/assessment/assessmentpb/attempts.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a+internal/question/questionpb/question.proto\"\xac\v\n" +
+	"7internal/service/assessment/assessmentpb/attempts.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a+internal/question/questionpb/question.proto\x1a6internal/service/assessment/assessmentpb/rubrics.proto\"\xca\v\n" +
 	"\aAttempt\x12\x1b\n" +
 	"\x02id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aattemptR\x02id\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -3301,11 +3320,12 @@ const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" 
 	"\tuncounted\x18\" \x01(\x05R\tuncounted\x12\x1e\n" +
 	"\n" +
 	"reviewable\x18# \x01(\bR\n" +
-	"reviewableB\x0f\n" +
+	"reviewable\x12\x1c\n" +
+	"\tpseudonym\x18$ \x01(\tR\tpseudonymB\x0f\n" +
 	"\r_remaining_ms\"J\n" +
 	"\x0eAttemptSection\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\"\n" +
-	"\finstructions\x18\x02 \x01(\tR\finstructions\"\xf3\x03\n" +
+	"\finstructions\x18\x02 \x01(\tR\finstructions\"\xad\x04\n" +
 	"\x0fAttemptQuestion\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\x05R\x04slot\x12\x18\n" +
 	"\asection\x18\x02 \x01(\x05R\asection\x12\x12\n" +
@@ -3325,7 +3345,8 @@ const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" 
 	"questionId\x12)\n" +
 	"\x10question_version\x18\r \x01(\x05R\x0fquestionVersion\x12\x1f\n" +
 	"\vkey_version\x18\x0e \x01(\x05R\n" +
-	"keyVersion\"\xda\x01\n" +
+	"keyVersion\x128\n" +
+	"\x06rubric\x18\x0f \x01(\v2 .stoa.assessment.v1.RubricResultR\x06rubric\"\xda\x01\n" +
 	"\rAttemptClient\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\x03R\x04last\x12;\n" +
@@ -3642,6 +3663,7 @@ var file_internal_service_assessment_assessmentpb_attempts_proto_goTypes = []any
 	(*questionpb.QuestionView)(nil),     // 40: stoa.question.v1.QuestionView
 	(*questionpb.Answer)(nil),           // 41: stoa.question.v1.Answer
 	(*questionpb.Outcome)(nil),          // 42: stoa.question.v1.Outcome
+	(*RubricResult)(nil),                // 43: stoa.assessment.v1.RubricResult
 }
 var file_internal_service_assessment_assessmentpb_attempts_proto_depIdxs = []int32{
 	39, // 0: stoa.assessment.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
@@ -3659,79 +3681,80 @@ var file_internal_service_assessment_assessmentpb_attempts_proto_depIdxs = []int
 	40, // 12: stoa.assessment.v1.AttemptQuestion.view:type_name -> stoa.question.v1.QuestionView
 	41, // 13: stoa.assessment.v1.AttemptQuestion.answer:type_name -> stoa.question.v1.Answer
 	42, // 14: stoa.assessment.v1.AttemptQuestion.outcome:type_name -> stoa.question.v1.Outcome
-	4,  // 15: stoa.assessment.v1.AttemptClient.missing:type_name -> stoa.assessment.v1.SequenceRange
-	39, // 16: stoa.assessment.v1.AttemptClient.seen_at:type_name -> google.protobuf.Timestamp
-	39, // 17: stoa.assessment.v1.AttemptNotice.at:type_name -> google.protobuf.Timestamp
-	41, // 18: stoa.assessment.v1.Operation.answer:type_name -> stoa.question.v1.Answer
-	39, // 19: stoa.assessment.v1.Operation.client_time:type_name -> google.protobuf.Timestamp
-	6,  // 20: stoa.assessment.v1.AppendAnswersRequest.operations:type_name -> stoa.assessment.v1.Operation
-	39, // 21: stoa.assessment.v1.AppendAnswersRequest.sent_at:type_name -> google.protobuf.Timestamp
-	9,  // 22: stoa.assessment.v1.AppendAnswersResponse.verdicts:type_name -> stoa.assessment.v1.OperationVerdict
-	3,  // 23: stoa.assessment.v1.AppendAnswersResponse.client:type_name -> stoa.assessment.v1.AttemptClient
-	3,  // 24: stoa.assessment.v1.AppendAnswersResponse.others:type_name -> stoa.assessment.v1.AttemptClient
-	39, // 25: stoa.assessment.v1.AppendAnswersResponse.server_time:type_name -> google.protobuf.Timestamp
-	39, // 26: stoa.assessment.v1.AppendAnswersResponse.expires_at:type_name -> google.protobuf.Timestamp
-	39, // 27: stoa.assessment.v1.OperationVerdict.received_at:type_name -> google.protobuf.Timestamp
-	10, // 28: stoa.assessment.v1.OperationVerdict.replaced:type_name -> stoa.assessment.v1.ReplacedAnswer
-	42, // 29: stoa.assessment.v1.OperationVerdict.outcome:type_name -> stoa.question.v1.Outcome
-	39, // 30: stoa.assessment.v1.ReplacedAnswer.received_at:type_name -> google.protobuf.Timestamp
-	6,  // 31: stoa.assessment.v1.LoggedOperation.operation:type_name -> stoa.assessment.v1.Operation
-	39, // 32: stoa.assessment.v1.LoggedOperation.received_at:type_name -> google.protobuf.Timestamp
-	39, // 33: stoa.assessment.v1.Receipt.submitted_at:type_name -> google.protobuf.Timestamp
-	39, // 34: stoa.assessment.v1.Receipt.created_at:type_name -> google.protobuf.Timestamp
-	39, // 35: stoa.assessment.v1.ReceiptKey.created_at:type_name -> google.protobuf.Timestamp
-	0,  // 36: stoa.assessment.v1.ListMyAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
-	11, // 37: stoa.assessment.v1.ListOperationsResponse.items:type_name -> stoa.assessment.v1.LoggedOperation
-	13, // 38: stoa.assessment.v1.ListReceiptKeysResponse.items:type_name -> stoa.assessment.v1.ReceiptKey
-	28, // 39: stoa.assessment.v1.ListAttemptStatesRequest.attempts:type_name -> stoa.assessment.v1.AttemptKnown
-	30, // 40: stoa.assessment.v1.ListAttemptStatesResponse.items:type_name -> stoa.assessment.v1.AttemptState
-	39, // 41: stoa.assessment.v1.AttemptState.expires_at:type_name -> google.protobuf.Timestamp
-	39, // 42: stoa.assessment.v1.AttemptState.grace_until:type_name -> google.protobuf.Timestamp
-	39, // 43: stoa.assessment.v1.AttemptState.paused_at:type_name -> google.protobuf.Timestamp
-	5,  // 44: stoa.assessment.v1.AttemptState.notices:type_name -> stoa.assessment.v1.AttemptNotice
-	39, // 45: stoa.assessment.v1.AttemptState.server_time:type_name -> google.protobuf.Timestamp
-	7,  // 46: stoa.assessment.v1.ClientFrame.append:type_name -> stoa.assessment.v1.AppendAnswersRequest
-	8,  // 47: stoa.assessment.v1.ServerFrame.appended:type_name -> stoa.assessment.v1.AppendAnswersResponse
-	33, // 48: stoa.assessment.v1.ServerFrame.error:type_name -> stoa.assessment.v1.FrameError
-	30, // 49: stoa.assessment.v1.ServerFrame.state:type_name -> stoa.assessment.v1.AttemptState
-	0,  // 50: stoa.assessment.v1.ListAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
-	14, // 51: stoa.assessment.v1.AttemptService.StartAttempt:input_type -> stoa.assessment.v1.StartAttemptRequest
-	15, // 52: stoa.assessment.v1.AttemptService.GetAttempt:input_type -> stoa.assessment.v1.GetAttemptRequest
-	16, // 53: stoa.assessment.v1.AttemptService.ListMyAttempts:input_type -> stoa.assessment.v1.ListMyAttemptsRequest
-	7,  // 54: stoa.assessment.v1.AttemptService.AppendAnswers:input_type -> stoa.assessment.v1.AppendAnswersRequest
-	18, // 55: stoa.assessment.v1.AttemptService.ListMyOperations:input_type -> stoa.assessment.v1.ListMyOperationsRequest
-	21, // 56: stoa.assessment.v1.AttemptService.SubmitAttempt:input_type -> stoa.assessment.v1.SubmitAttemptRequest
-	22, // 57: stoa.assessment.v1.AttemptService.GetReceipt:input_type -> stoa.assessment.v1.GetReceiptRequest
-	23, // 58: stoa.assessment.v1.AttemptService.ListReceiptKeys:input_type -> stoa.assessment.v1.ListReceiptKeysRequest
-	25, // 59: stoa.assessment.v1.AttemptService.PauseAttempt:input_type -> stoa.assessment.v1.PauseAttemptRequest
-	26, // 60: stoa.assessment.v1.AttemptService.ResumeAttempt:input_type -> stoa.assessment.v1.ResumeAttemptRequest
-	27, // 61: stoa.assessment.v1.AttemptService.ListAttemptStates:input_type -> stoa.assessment.v1.ListAttemptStatesRequest
-	34, // 62: stoa.assessment.v1.AttemptService.ListAttempts:input_type -> stoa.assessment.v1.ListAttemptsRequest
-	36, // 63: stoa.assessment.v1.AttemptService.GetAttemptForMarking:input_type -> stoa.assessment.v1.GetAttemptForMarkingRequest
-	19, // 64: stoa.assessment.v1.AttemptService.ListOperations:input_type -> stoa.assessment.v1.ListOperationsRequest
-	37, // 65: stoa.assessment.v1.AttemptService.AcceptLateAnswers:input_type -> stoa.assessment.v1.AcceptLateAnswersRequest
-	38, // 66: stoa.assessment.v1.AttemptService.CloseAttempt:input_type -> stoa.assessment.v1.CloseAttemptRequest
-	0,  // 67: stoa.assessment.v1.AttemptService.StartAttempt:output_type -> stoa.assessment.v1.Attempt
-	0,  // 68: stoa.assessment.v1.AttemptService.GetAttempt:output_type -> stoa.assessment.v1.Attempt
-	17, // 69: stoa.assessment.v1.AttemptService.ListMyAttempts:output_type -> stoa.assessment.v1.ListMyAttemptsResponse
-	8,  // 70: stoa.assessment.v1.AttemptService.AppendAnswers:output_type -> stoa.assessment.v1.AppendAnswersResponse
-	20, // 71: stoa.assessment.v1.AttemptService.ListMyOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
-	12, // 72: stoa.assessment.v1.AttemptService.SubmitAttempt:output_type -> stoa.assessment.v1.Receipt
-	12, // 73: stoa.assessment.v1.AttemptService.GetReceipt:output_type -> stoa.assessment.v1.Receipt
-	24, // 74: stoa.assessment.v1.AttemptService.ListReceiptKeys:output_type -> stoa.assessment.v1.ListReceiptKeysResponse
-	0,  // 75: stoa.assessment.v1.AttemptService.PauseAttempt:output_type -> stoa.assessment.v1.Attempt
-	0,  // 76: stoa.assessment.v1.AttemptService.ResumeAttempt:output_type -> stoa.assessment.v1.Attempt
-	29, // 77: stoa.assessment.v1.AttemptService.ListAttemptStates:output_type -> stoa.assessment.v1.ListAttemptStatesResponse
-	35, // 78: stoa.assessment.v1.AttemptService.ListAttempts:output_type -> stoa.assessment.v1.ListAttemptsResponse
-	0,  // 79: stoa.assessment.v1.AttemptService.GetAttemptForMarking:output_type -> stoa.assessment.v1.Attempt
-	20, // 80: stoa.assessment.v1.AttemptService.ListOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
-	12, // 81: stoa.assessment.v1.AttemptService.AcceptLateAnswers:output_type -> stoa.assessment.v1.Receipt
-	12, // 82: stoa.assessment.v1.AttemptService.CloseAttempt:output_type -> stoa.assessment.v1.Receipt
-	67, // [67:83] is the sub-list for method output_type
-	51, // [51:67] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	43, // 15: stoa.assessment.v1.AttemptQuestion.rubric:type_name -> stoa.assessment.v1.RubricResult
+	4,  // 16: stoa.assessment.v1.AttemptClient.missing:type_name -> stoa.assessment.v1.SequenceRange
+	39, // 17: stoa.assessment.v1.AttemptClient.seen_at:type_name -> google.protobuf.Timestamp
+	39, // 18: stoa.assessment.v1.AttemptNotice.at:type_name -> google.protobuf.Timestamp
+	41, // 19: stoa.assessment.v1.Operation.answer:type_name -> stoa.question.v1.Answer
+	39, // 20: stoa.assessment.v1.Operation.client_time:type_name -> google.protobuf.Timestamp
+	6,  // 21: stoa.assessment.v1.AppendAnswersRequest.operations:type_name -> stoa.assessment.v1.Operation
+	39, // 22: stoa.assessment.v1.AppendAnswersRequest.sent_at:type_name -> google.protobuf.Timestamp
+	9,  // 23: stoa.assessment.v1.AppendAnswersResponse.verdicts:type_name -> stoa.assessment.v1.OperationVerdict
+	3,  // 24: stoa.assessment.v1.AppendAnswersResponse.client:type_name -> stoa.assessment.v1.AttemptClient
+	3,  // 25: stoa.assessment.v1.AppendAnswersResponse.others:type_name -> stoa.assessment.v1.AttemptClient
+	39, // 26: stoa.assessment.v1.AppendAnswersResponse.server_time:type_name -> google.protobuf.Timestamp
+	39, // 27: stoa.assessment.v1.AppendAnswersResponse.expires_at:type_name -> google.protobuf.Timestamp
+	39, // 28: stoa.assessment.v1.OperationVerdict.received_at:type_name -> google.protobuf.Timestamp
+	10, // 29: stoa.assessment.v1.OperationVerdict.replaced:type_name -> stoa.assessment.v1.ReplacedAnswer
+	42, // 30: stoa.assessment.v1.OperationVerdict.outcome:type_name -> stoa.question.v1.Outcome
+	39, // 31: stoa.assessment.v1.ReplacedAnswer.received_at:type_name -> google.protobuf.Timestamp
+	6,  // 32: stoa.assessment.v1.LoggedOperation.operation:type_name -> stoa.assessment.v1.Operation
+	39, // 33: stoa.assessment.v1.LoggedOperation.received_at:type_name -> google.protobuf.Timestamp
+	39, // 34: stoa.assessment.v1.Receipt.submitted_at:type_name -> google.protobuf.Timestamp
+	39, // 35: stoa.assessment.v1.Receipt.created_at:type_name -> google.protobuf.Timestamp
+	39, // 36: stoa.assessment.v1.ReceiptKey.created_at:type_name -> google.protobuf.Timestamp
+	0,  // 37: stoa.assessment.v1.ListMyAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
+	11, // 38: stoa.assessment.v1.ListOperationsResponse.items:type_name -> stoa.assessment.v1.LoggedOperation
+	13, // 39: stoa.assessment.v1.ListReceiptKeysResponse.items:type_name -> stoa.assessment.v1.ReceiptKey
+	28, // 40: stoa.assessment.v1.ListAttemptStatesRequest.attempts:type_name -> stoa.assessment.v1.AttemptKnown
+	30, // 41: stoa.assessment.v1.ListAttemptStatesResponse.items:type_name -> stoa.assessment.v1.AttemptState
+	39, // 42: stoa.assessment.v1.AttemptState.expires_at:type_name -> google.protobuf.Timestamp
+	39, // 43: stoa.assessment.v1.AttemptState.grace_until:type_name -> google.protobuf.Timestamp
+	39, // 44: stoa.assessment.v1.AttemptState.paused_at:type_name -> google.protobuf.Timestamp
+	5,  // 45: stoa.assessment.v1.AttemptState.notices:type_name -> stoa.assessment.v1.AttemptNotice
+	39, // 46: stoa.assessment.v1.AttemptState.server_time:type_name -> google.protobuf.Timestamp
+	7,  // 47: stoa.assessment.v1.ClientFrame.append:type_name -> stoa.assessment.v1.AppendAnswersRequest
+	8,  // 48: stoa.assessment.v1.ServerFrame.appended:type_name -> stoa.assessment.v1.AppendAnswersResponse
+	33, // 49: stoa.assessment.v1.ServerFrame.error:type_name -> stoa.assessment.v1.FrameError
+	30, // 50: stoa.assessment.v1.ServerFrame.state:type_name -> stoa.assessment.v1.AttemptState
+	0,  // 51: stoa.assessment.v1.ListAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
+	14, // 52: stoa.assessment.v1.AttemptService.StartAttempt:input_type -> stoa.assessment.v1.StartAttemptRequest
+	15, // 53: stoa.assessment.v1.AttemptService.GetAttempt:input_type -> stoa.assessment.v1.GetAttemptRequest
+	16, // 54: stoa.assessment.v1.AttemptService.ListMyAttempts:input_type -> stoa.assessment.v1.ListMyAttemptsRequest
+	7,  // 55: stoa.assessment.v1.AttemptService.AppendAnswers:input_type -> stoa.assessment.v1.AppendAnswersRequest
+	18, // 56: stoa.assessment.v1.AttemptService.ListMyOperations:input_type -> stoa.assessment.v1.ListMyOperationsRequest
+	21, // 57: stoa.assessment.v1.AttemptService.SubmitAttempt:input_type -> stoa.assessment.v1.SubmitAttemptRequest
+	22, // 58: stoa.assessment.v1.AttemptService.GetReceipt:input_type -> stoa.assessment.v1.GetReceiptRequest
+	23, // 59: stoa.assessment.v1.AttemptService.ListReceiptKeys:input_type -> stoa.assessment.v1.ListReceiptKeysRequest
+	25, // 60: stoa.assessment.v1.AttemptService.PauseAttempt:input_type -> stoa.assessment.v1.PauseAttemptRequest
+	26, // 61: stoa.assessment.v1.AttemptService.ResumeAttempt:input_type -> stoa.assessment.v1.ResumeAttemptRequest
+	27, // 62: stoa.assessment.v1.AttemptService.ListAttemptStates:input_type -> stoa.assessment.v1.ListAttemptStatesRequest
+	34, // 63: stoa.assessment.v1.AttemptService.ListAttempts:input_type -> stoa.assessment.v1.ListAttemptsRequest
+	36, // 64: stoa.assessment.v1.AttemptService.GetAttemptForMarking:input_type -> stoa.assessment.v1.GetAttemptForMarkingRequest
+	19, // 65: stoa.assessment.v1.AttemptService.ListOperations:input_type -> stoa.assessment.v1.ListOperationsRequest
+	37, // 66: stoa.assessment.v1.AttemptService.AcceptLateAnswers:input_type -> stoa.assessment.v1.AcceptLateAnswersRequest
+	38, // 67: stoa.assessment.v1.AttemptService.CloseAttempt:input_type -> stoa.assessment.v1.CloseAttemptRequest
+	0,  // 68: stoa.assessment.v1.AttemptService.StartAttempt:output_type -> stoa.assessment.v1.Attempt
+	0,  // 69: stoa.assessment.v1.AttemptService.GetAttempt:output_type -> stoa.assessment.v1.Attempt
+	17, // 70: stoa.assessment.v1.AttemptService.ListMyAttempts:output_type -> stoa.assessment.v1.ListMyAttemptsResponse
+	8,  // 71: stoa.assessment.v1.AttemptService.AppendAnswers:output_type -> stoa.assessment.v1.AppendAnswersResponse
+	20, // 72: stoa.assessment.v1.AttemptService.ListMyOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
+	12, // 73: stoa.assessment.v1.AttemptService.SubmitAttempt:output_type -> stoa.assessment.v1.Receipt
+	12, // 74: stoa.assessment.v1.AttemptService.GetReceipt:output_type -> stoa.assessment.v1.Receipt
+	24, // 75: stoa.assessment.v1.AttemptService.ListReceiptKeys:output_type -> stoa.assessment.v1.ListReceiptKeysResponse
+	0,  // 76: stoa.assessment.v1.AttemptService.PauseAttempt:output_type -> stoa.assessment.v1.Attempt
+	0,  // 77: stoa.assessment.v1.AttemptService.ResumeAttempt:output_type -> stoa.assessment.v1.Attempt
+	29, // 78: stoa.assessment.v1.AttemptService.ListAttemptStates:output_type -> stoa.assessment.v1.ListAttemptStatesResponse
+	35, // 79: stoa.assessment.v1.AttemptService.ListAttempts:output_type -> stoa.assessment.v1.ListAttemptsResponse
+	0,  // 80: stoa.assessment.v1.AttemptService.GetAttemptForMarking:output_type -> stoa.assessment.v1.Attempt
+	20, // 81: stoa.assessment.v1.AttemptService.ListOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
+	12, // 82: stoa.assessment.v1.AttemptService.AcceptLateAnswers:output_type -> stoa.assessment.v1.Receipt
+	12, // 83: stoa.assessment.v1.AttemptService.CloseAttempt:output_type -> stoa.assessment.v1.Receipt
+	68, // [68:84] is the sub-list for method output_type
+	52, // [52:68] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_attempts_proto_init() }
@@ -3739,6 +3762,7 @@ func file_internal_service_assessment_assessmentpb_attempts_proto_init() {
 	if File_internal_service_assessment_assessmentpb_attempts_proto != nil {
 		return
 	}
+	file_internal_service_assessment_assessmentpb_rubrics_proto_init()
 	file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[0].OneofWrappers = []any{}
 	file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[32].OneofWrappers = []any{
 		(*ServerFrame_Appended)(nil),
