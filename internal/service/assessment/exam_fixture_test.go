@@ -9,6 +9,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/question/questionpb"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
@@ -156,3 +157,9 @@ func endOne(h *hall) func(tx *pg.Tx) error {
 		return err
 	}
 }
+
+func cleared() *questionpb.Answer {
+	return &questionpb.Answer{Content: &questionpb.Answer_Cleared{Cleared: &questionpb.ClearedAnswer{}}}
+}
+
+func contextOf() context.Context { return context.Background() }

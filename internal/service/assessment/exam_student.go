@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
@@ -259,6 +260,9 @@ var changedSQL = `
 	UNION SELECT s.account_id FROM exam_student s WHERE s.course_id = $1 AND s.item_id = $2 AND s.account_id > $3 AND ` + sinceSQL("s.") + `
 	UNION SELECT e.account_id FROM enrollment e WHERE e.course_id = $1 AND e.live AND e.account_id > $3 AND ` + sinceSQL("e.")
 
+// errSince is told for a cursor of changes that is none.
+var errSince = fault.InvalidField("since", "cursor.invalid", "Send next_cursor of the answer before as it is, or leave since out.")
+
 // changesCursor is how far somebody knows an exam: all changes before since, and of
 // those after it before next the ones up to an account.
 type changesCursor struct {
@@ -276,15 +280,15 @@ func (c changesCursor) text() string {
 func readChangesCursor(text string) (changesCursor, error) {
 	values, err := page.Values(text, 3)
 	if err != nil {
-		return changesCursor{}, err
+		return changesCursor{}, errSince
 	}
 	var c changesCursor
 	if c.since, err = strconv.ParseUint(values[0], 10, 63); err != nil {
-		return c, page.ErrCursor
+		return c, errSince
 	}
 	if c.after = values[2]; c.after != "" {
 		if c.next, err = strconv.ParseUint(values[1], 10, 63); err != nil {
-			return c, page.ErrCursor
+			return c, errSince
 		}
 	}
 	return c, nil
