@@ -7,6 +7,7 @@
 // the formats of others; assessmentpb.QuizService: quizzes as their authors
 // see them; assessmentpb.MyQuizService: as those who take them do;
 // assessmentpb.AttemptService: attempts, the log of answers, and receipts;
+// assessmentpb.ExamService: exams while they run, for those who watch them;
 // assessmentpb.AssignmentService: assignments as their authors see them;
 // assessmentpb.MySubmissionService: as those who hand in do;
 // assessmentpb.SubmissionService: what was handed in, for those who read and mark it;
@@ -83,6 +84,8 @@ type Config struct {
 	Files mediapb.SubmissionFileServiceClient
 	// Similarity compares what is handed in with others' work; nil where nobody does.
 	Similarity *Similarity
+	// Proctoring is a service that watches exams; nil where nobody does.
+	Proctoring *Proctoring
 	// Media and Library have the pictures of questions.
 	Media   mediapb.MediaServiceClient
 	Library mediapb.LibraryServiceClient
@@ -123,6 +126,7 @@ type Service struct {
 	signer    atomic.Pointer[signer]
 	unscored  chan struct{} // has a value when there are attempts to be scored
 	appends   *appends
+	exams     exams
 }
 
 // forGood returns a cache of what is never changed.
@@ -141,6 +145,7 @@ func New(cfg Config) *Service {
 	s.assignmentVersions = forGood[assignmentVersionKey, *assignmentVersion](2_000)
 	s.unfiled, s.unchecked, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, maxFeedbackArchives)
 	s.appends = &appends{service: s}
+	s.exams = newExams(cfg.Proctoring)
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -160,6 +165,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
 	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})
 	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})
+	assessmentpb.RegisterExamServiceServer(r, &examServer{service: s})
 	assessmentpb.RegisterAssignmentServiceServer(r, &assignmentServer{service: s})
 	assessmentpb.RegisterMySubmissionServiceServer(r, &mySubmissionServer{service: s})
 	assessmentpb.RegisterSubmissionServiceServer(r, &submissionServer{service: s})

@@ -31,13 +31,14 @@ type opening struct {
 	OpenUntil    *time.Time
 }
 
-// admit returns the prepared attempt that somebody may begin at an item now, having
+// admission returns the prepared attempt that somebody may begin at an item now, having
 // made it where there was none. Where one was made ahead for a window that is open, and
 // what it was made of is fresh, nobody else is asked.
-func (s *Service) admit(ctx context.Context, courseID, itemID, accountID, password string) (string, error) {
+func (s *Service) admission(ctx context.Context, courseID, itemID, accountID, password string) (string, examEntry, error) {
+	var entry examEntry
 	o, version, err := s.openingOf(ctx, courseID, itemID, accountID)
 	if err != nil {
-		return "", err
+		return "", entry, err
 	}
 	now := s.time()
 	ready := o.PreparedAt != nil && now.Sub(*o.PreparedAt) < freshFor && o.OpenFrom != nil && !now.Before(*o.OpenFrom) && (o.OpenUntil == nil || now.Before(*o.OpenUntil))
@@ -45,31 +46,35 @@ func (s *Service) admit(ctx context.Context, courseID, itemID, accountID, passwo
 	if !ready {
 		list, err := s.standings(ctx, courseID, itemID, []string{accountID})
 		if err != nil {
-			return "", err
+			return "", entry, err
 		}
 		st = list[0]
 		attempts, err := begunAt(ctx, s.db, o.QuizID, itemID, accountID)
 		if err != nil {
-			return "", err
+			return "", entry, err
 		}
 		// An attempt may have been begun since it was looked.
 		if n := len(attempts); n > 0 && attempts[n-1].State == stateInProgress {
-			return attempts[n-1].ID, nil
+			return attempts[n-1].ID, entry, nil
 		}
 		if refused := st.refuse(version.Settings, attempts, now); refused != nil {
-			return "", refused
+			return "", entry, refused
 		}
 	}
 	if err := checkNetwork(version.Settings.GetAddressRanges(), rpc.Address(ctx)); err != nil {
-		return "", err
+		return "", entry, err
 	}
 	if err := s.checkPassword(ctx, accountID, o.QuizID, password, o.PasswordHash); err != nil {
-		return "", err
+		return "", entry, err
+	}
+	if entry, err = s.enterExam(ctx, version, itemID, accountID); err != nil {
+		return "", entry, err
 	}
 	if ready {
-		return o.PreparedID, nil
+		return o.PreparedID, entry, nil
 	}
-	return s.prepareOne(ctx, version, itemID, st)
+	id, err := s.prepareOne(ctx, version, itemID, st)
+	return id, entry, err
 }
 
 // openingOf finds the quiz that an item shows. Of an attempt that is prepared it tells
