@@ -116,6 +116,7 @@ type Service struct {
 	signer    atomic.Pointer[signer]
 	unscored  chan struct{} // has a value when there are attempts to be scored
 	appends   *appends
+	rekeying  chan struct{} // has a value when there are re-keys to work on
 }
 
 // forGood returns a cache of what is never changed.
@@ -134,6 +135,7 @@ func New(cfg Config) *Service {
 	s.assignmentVersions = forGood[assignmentVersionKey, *assignmentVersion](2_000)
 	s.unfiled, s.unchecked, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, maxFeedbackArchives)
 	s.appends = &appends{service: s}
+	s.rekeying = make(chan struct{}, 1)
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -156,6 +158,8 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterAssignmentServiceServer(r, &assignmentServer{service: s})
 	assessmentpb.RegisterMySubmissionServiceServer(r, &mySubmissionServer{service: s})
 	assessmentpb.RegisterSubmissionServiceServer(r, &submissionServer{service: s})
+	assessmentpb.RegisterRekeyServiceServer(r, &rekeyServer{service: s})
+	assessmentpb.RegisterStatisticsServiceServer(r, &statisticsServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.

@@ -154,6 +154,10 @@ func (h *attemptServer) GetAttemptForMarking(ctx context.Context, req *assessmen
 	if err != nil {
 		return nil, err
 	}
+	rekeys, err := rekeysOf(ctx, s.db, a, true)
+	if err != nil {
+		return nil, err
+	}
 	out := s.summary(a, true)
 	described(out, l)
 	out.Uncounted, out.Reviewable = a.Uncounted, true
@@ -173,6 +177,7 @@ func (h *attemptServer) GetAttemptForMarking(ctx context.Context, req *assessmen
 			return nil, err
 		}
 		v := sl.view(in, r.done)
+		v.MaxPoints, v.Rekeys = r.rules.MaxPoints.String(), rekeys[r.slot]
 		v.Outcome = r.in.Outcome(r.rules, r.state)
 		v.QuestionId, v.QuestionVersion, v.KeyVersion = sl.QuestionID, sl.QuestionVersion, r.key
 		out.Questions = append(out.Questions, v)
