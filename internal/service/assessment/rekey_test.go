@@ -508,7 +508,9 @@ func TestRekeyRaces(t *testing.T) {
 	for i, k := range []*assessmentpb.Rekey{one, two} {
 		wg.Go(func() {
 			_, err := w.ApplyRekey(teacher, &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId()})
-			codes[i] = fault.CodeOf(err)
+			if err != nil {
+				codes[i] = fault.CodeOf(err)
+			}
 		})
 	}
 	for _, st := range during {
@@ -550,8 +552,9 @@ func TestRekeyRaces(t *testing.T) {
 			t.Errorf("the other one: %s", code)
 		}
 	}
-	if won == 0 {
-		t.Fatalf("both are refused: %v", codes)
+	if won == 0 { // somebody was scored before either: who applies it looks again
+		k := w.preview(keyed2(v2))
+		expect(t, "looked at again", w.apply(k.GetId()).GetState(), "applied")
 	}
 	for _, st := range append(append(before, during...), late...) {
 		expect(t, "the mark", strings.Split(w.marks(st), " ")[0], "1")
@@ -585,8 +588,10 @@ func TestRekeyKilled(t *testing.T) {
 	}
 	other := &rekeyWorld{world: newWorldOn(t, w.db, rpctest.Everything)}
 	other.service.vault = w.service.vault
-	other.worked()
-	k = w.rekey(k.GetId())
+	// What was broken off may hold its row for a moment.
+	for deadline := time.Now().Add(10 * time.Second); k.GetState() != "applied" && time.Now().Before(deadline); k = w.rekey(k.GetId()) {
+		other.worked()
+	}
 	expect(t, "counts", counts(k), "applied 9/9: 9 up, 0 down, 0 same, 0 untouched, 0 unscored; marks 9 up, 0 down, 0 same")
 	for _, st := range all {
 		expect(t, "the mark", w.marks(st), "1 (2)")
