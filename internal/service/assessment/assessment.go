@@ -1,5 +1,6 @@
-// Package assessment owns questions, quizzes and exams, and what students answered in
-// them: the log of each attempt, and the marks that follow from it.
+// Package assessment owns questions, quizzes and exams, what students answered in
+// them, the log of each attempt, assignments, what was handed in to them, and the marks
+// that follow from all of it.
 //
 // It answers assessmentpb.BankService: the banks of questions, their versions, and
 // with which courses they are shared; assessmentpb.ExchangeService: their questions in
@@ -16,13 +17,15 @@
 // It hears courses' CoursePublished: where in a course quizzes and assignments stand,
 // and ActivitiesCopied: which quizzes copies of courses show;
 // access's EnrollmentStarted, EnrollmentEnded and EnrollmentResumed, for whom attempts
-// are made ahead, and AccommodationChanged, for whom anew; learning's
-// DeadlinesChanged, for whom quizzes are due at another time; and grades'
-// PostingChanged, which says whose grades may be shown.
+// are made ahead, and AccommodationChanged, for whom anew; its CohortMembershipChanged,
+// GroupChanged and GroupMembershipChanged, who hands in together; learning's
+// DeadlinesChanged, for whom something is due at another time; grades'
+// PostingChanged, which says whose grades may be shown; and identity's AccountCreated
+// and AccountUpdated, what people are called.
 //
 // It calls access (who may do something in another course, how exams are eased for
 // people), learning (what is open to whom, and by when it is due) and media (pictures
-// of questions).
+// of questions, files that are handed in and given back).
 package assessment
 
 import (
