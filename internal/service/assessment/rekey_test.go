@@ -446,7 +446,9 @@ func TestRekeyVersions(t *testing.T) {
 	key := w.version(rightIs("b"))
 	k := w.preview(keyed2(key))
 	expect(t, "all", fmt.Sprint(counts(k), k.GetQuestionVersions(), k.GetLeftOut()), "ready 3/3: 3 up, 0 down, 0 same, 0 untouched, 0 unscored; marks 3 up, 0 down, 0 same[1 2] 1")
-	k = w.preview(func(r *assessmentpb.PreviewRekeyRequest) { r.KeyVersion, r.QuizId, r.ItemId = key, w.quiz.quiz, w.quiz.item })
+	k = w.preview(func(r *assessmentpb.PreviewRekeyRequest) {
+		r.KeyVersion, r.QuizId, r.ItemId = key, w.quiz.quiz, w.quiz.item
+	})
 	expect(t, "of an item", fmt.Sprint(counts(k), k.GetLeftOut()), "ready 2/2: 2 up, 0 down, 0 same, 0 untouched, 0 unscored; marks 2 up, 0 down, 0 same1")
 	w.apply(k.GetId())
 	expect(t, "marks there", w.marks(ada, ben, cem), "1 (2), 1 (2), 0.333333 (1)")
