@@ -85,13 +85,11 @@ func differField(fd protoreflect.FieldDescriptor, a, b protoreflect.Value, at st
 		return fmt.Sprintf("%s: %d and %d of them", at, x.Len(), y.Len())
 	}
 	for i := range x.Len() {
-		where := ""
 		if fd.Message() != nil {
-			where = differ(x.Get(i).Message(), y.Get(i).Message(), index(at, i))
-		} else {
-			where = differValue(x.Get(i), y.Get(i), index(at, i))
-		}
-		if where != "" {
+			if where := differ(x.Get(i).Message(), y.Get(i).Message(), index(at, i)); where != "" {
+				return where
+			}
+		} else if where := differValue(x.Get(i), y.Get(i), index(at, i)); where != "" {
 			return where
 		}
 	}

@@ -8,8 +8,10 @@
 // see them; assessmentpb.MyQuizService: as those who take them do;
 // assessmentpb.AttemptService: attempts, the log of answers, and receipts;
 // assessmentpb.AssignmentService: assignments as their authors see them;
-// assessmentpb.MySubmissionService: as those who hand in do; and
-// assessmentpb.SubmissionService: what was handed in, for those who read and mark it.
+// assessmentpb.MySubmissionService: as those who hand in do;
+// assessmentpb.SubmissionService: what was handed in, for those who read and mark it;
+// assessmentpb.RekeyService: what was answered, scored anew; and
+// assessmentpb.StatisticsService: how well quizzes and questions measure.
 //
 // It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
 // which says that something was handed in.

@@ -102,11 +102,12 @@ const rekeyColumns = `id, course_id, question_id, versions, quiz_id, item_id, ac
 // pb returns a re-key as it is told.
 func (k *rekey) pb() *assessmentpb.Rekey {
 	out := &assessmentpb.Rekey{
-		Id: k.ID, CourseId: k.CourseID, QuestionId: k.QuestionID, QuestionVersions: k.Versions, QuizId: k.QuizID, ItemId: k.ItemID, Action: k.Action,
+		Id: k.ID, CourseId: k.CourseID, QuestionId: k.QuestionID, QuestionVersions: k.Versions, QuizId: k.QuizID, ItemId: k.ItemID,
 		KeyVersion: k.KeyVersion, Undoes: k.Undoes, Reason: k.Reason, State: k.State, UndoneBy: k.UndoneBy, CreatedBy: k.CreatedBy, CreatedAt: timestamppb.New(k.CreatedAt),
 		AppliedBy: k.AppliedBy, AppliedAt: stampOf(k.AppliedAt), FinishedAt: stampOf(k.FinishedAt), Attempts: k.Attempts, LeftOut: k.LeftOut, Done: k.Done,
 		Up: k.Up, Down: k.Down, Same: k.Same, Untouched: k.Untouched, Unscored: k.Unscored, MarksUp: k.MarksUp, MarksDown: k.MarksDown, MarksSame: k.MarksSame,
 	}
+	out.Action = k.Action
 	if k.Points != nil {
 		out.Points = trimmed(*k.Points)
 	}

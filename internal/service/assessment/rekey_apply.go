@@ -80,9 +80,10 @@ func (h *rekeyServer) UndoRekey(ctx context.Context, req *assessmentpb.UndoRekey
 		}
 		who, now := auth.From(ctx).Account, s.time()
 		k := &rekey{
-			ID: id.New("rekey"), CourseID: was.CourseID, QuestionID: was.QuestionID, Versions: was.Versions, QuizID: was.QuizID, ItemID: was.ItemID, Action: rekeyUndo,
+			ID: id.New("rekey"), CourseID: was.CourseID, QuestionID: was.QuestionID, Versions: was.Versions, QuizID: was.QuizID, ItemID: was.ItemID,
 			Undoes: was.ID, Reason: req.GetReason(), CreatedBy: who, CreatedAt: now,
 		}
+		k.Action = rekeyUndo
 		if err := k.insert(ctx, tx, rekeyReady, 1); err != nil {
 			return nil, err
 		}

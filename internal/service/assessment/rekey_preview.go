@@ -54,9 +54,10 @@ func (h *rekeyServer) PreviewRekey(ctx context.Context, req *assessmentpb.Previe
 // rekeyAsked returns the re-key that is asked for, checked.
 func (s *Service) rekeyAsked(ctx context.Context, q pg.Querier, req *assessmentpb.PreviewRekeyRequest) (*rekey, error) {
 	k := &rekey{
-		ID: id.New("rekey"), CourseID: req.GetCourseId(), QuestionID: req.GetQuestionId(), QuizID: req.GetQuizId(), ItemID: req.GetItemId(), Action: req.GetAction(),
+		ID: id.New("rekey"), CourseID: req.GetCourseId(), QuestionID: req.GetQuestionId(), QuizID: req.GetQuizId(), ItemID: req.GetItemId(),
 		KeyVersion: req.GetKeyVersion(), Reason: req.GetReason(), CreatedBy: auth.From(ctx).Account, CreatedAt: s.time(),
 	}
+	k.Action = req.GetAction()
 	if (k.Action == rekeyKey) != (k.KeyVersion > 0) {
 		return nil, fault.InvalidField("key_version", "rekey.version", `Name the version whose key is right for "key", and none for all else.`)
 	}

@@ -27,14 +27,14 @@ type rekeyWorld struct {
 
 	quiz     taken
 	question string
-	teacher  context.Context
+	teacher  string
 }
 
 func newRekeyWorld(t testing.TB, settings *assessmentpb.QuizSettings) *rekeyWorld {
 	t.Helper()
 	w := &rekeyWorld{world: newWorld(t, rpctest.Everything)}
 	w.RekeyServiceClient = assessmentpb.NewRekeyServiceClient(w.harness.As("edge"))
-	w.teacher = w.as(id.New("account"))
+	w.teacher = id.New("account")
 	course := id.New("course")
 	w.question = w.addQuestion(course, choiceQuestion(1))
 	w.quiz = w.publishQuiz(course, quizOf(settings, []string{w.question, w.addQuestion(course, choiceQuestion(2)), w.addQuestion(course, choiceQuestion(3))}))
@@ -58,7 +58,7 @@ func (w *rekeyWorld) version(change func(*questionpb.QuestionContent)) int32 {
 		w.t.Fatal(err)
 	}
 	w.exec(`INSERT INTO question_version (question_id, version, kind, title, body, hash, created_by, created_at) VALUES ($1, $2, 'choice', 'Letter', $3, $4, 'account_x', $5)`,
-		w.question, n, body, []byte{byte(n)}, w.now())
+		w.question, n, body, []byte{1}, w.now())
 	w.exec(`UPDATE question SET version = $2 WHERE id = $1`, w.question, n)
 	return n
 }
@@ -87,7 +87,7 @@ func (w *rekeyWorld) answered(st *student, answers string) {
 	w.t.Helper()
 	for i, key := range strings.Split(answers, "") {
 		if key != "-" {
-			st.send(laptop, pick(int64(i+1), int32(i+1), key)) //nolint:gosec // small
+			st.send(laptop, pick(int64(i+1), int32(i+1), key))
 		}
 	}
 	st.submit()
@@ -116,7 +116,7 @@ func (w *rekeyWorld) preview(change func(*assessmentpb.PreviewRekeyRequest)) *as
 func (w *rekeyWorld) tryPreview(change func(*assessmentpb.PreviewRekeyRequest)) (*assessmentpb.Rekey, error) {
 	req := &assessmentpb.PreviewRekeyRequest{CourseId: w.quiz.course, QuestionId: w.question, Action: "key", Reason: "The key was wrong."}
 	change(req)
-	return w.PreviewRekey(w.teacher, req)
+	return w.PreviewRekey(w.as(w.teacher), req)
 }
 
 func keyed2(version int32) func(*assessmentpb.PreviewRekeyRequest) {
@@ -142,7 +142,7 @@ func (w *rekeyWorld) worked() {
 
 func (w *rekeyWorld) rekey(rekeyID string) *assessmentpb.Rekey {
 	w.t.Helper()
-	k, err := w.GetRekey(w.teacher, &assessmentpb.GetRekeyRequest{CourseId: w.quiz.course, RekeyId: rekeyID})
+	k, err := w.GetRekey(w.as(w.teacher), &assessmentpb.GetRekeyRequest{CourseId: w.quiz.course, RekeyId: rekeyID})
 	if err != nil {
 		w.t.Fatalf("GetRekey: %v", err)
 	}
@@ -151,7 +151,7 @@ func (w *rekeyWorld) rekey(rekeyID string) *assessmentpb.Rekey {
 
 func (w *rekeyWorld) apply(rekeyID string) *assessmentpb.Rekey {
 	w.t.Helper()
-	if _, err := w.ApplyRekey(w.teacher, &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: rekeyID}); err != nil {
+	if _, err := w.ApplyRekey(w.as(w.teacher), &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: rekeyID}); err != nil {
 		w.t.Fatalf("ApplyRekey: %v", err)
 	}
 	w.worked()
@@ -160,7 +160,7 @@ func (w *rekeyWorld) apply(rekeyID string) *assessmentpb.Rekey {
 
 func (w *rekeyWorld) undo(rekeyID string) *assessmentpb.Rekey {
 	w.t.Helper()
-	k, err := w.UndoRekey(w.teacher, &assessmentpb.UndoRekeyRequest{CourseId: w.quiz.course, RekeyId: rekeyID, Reason: "It was right."})
+	k, err := w.UndoRekey(w.as(w.teacher), &assessmentpb.UndoRekeyRequest{CourseId: w.quiz.course, RekeyId: rekeyID, Reason: "It was right."})
 	if err != nil {
 		w.t.Fatalf("UndoRekey: %v", err)
 	}
@@ -180,7 +180,7 @@ func (w *rekeyWorld) lines(rekeyID string, of ...*student) []string {
 	found := map[string]string{}
 	cursor := ""
 	for {
-		res, err := w.ListRekeyedAttempts(w.teacher, &assessmentpb.ListRekeyedAttemptsRequest{CourseId: w.quiz.course, RekeyId: rekeyID, PageSize: 2, Cursor: cursor})
+		res, err := w.ListRekeyedAttempts(w.as(w.teacher), &assessmentpb.ListRekeyedAttemptsRequest{CourseId: w.quiz.course, RekeyId: rekeyID, PageSize: 2, Cursor: cursor})
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -247,11 +247,10 @@ func TestRekey(t *testing.T) {
 	// Who is submitted and scored since is told, with what differs.
 	w.answered(again, "bbb")
 	w.scored()
-	_, err := w.ApplyRekey(w.teacher, &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId()})
+	_, err := w.ApplyRekey(w.as(w.teacher), &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId()})
 	got := codesOf(err)
 	expect(t, "a stale preview", fmt.Sprint(len(got), got[0]), "3rekey.changed")
-	expect(t, "changed attempts", strings.Join(got[1:], ", "), strings.Join([]string{
-		"attempts[" + cem.attempt.GetId() + "] mark.changed", "attempts[" + again.attempt.GetId() + "] attempt.scored"}, ", "))
+	expect(t, "changed attempts", strings.Join(got[1:], ", "), "attempts["+cem.attempt.GetId()+"] mark.changed, attempts["+again.attempt.GetId()+"] attempt.scored")
 
 	k = w.preview(keyed2(v2))
 	expect(t, "marks before", w.marks(ada, ben, cem), "23.333333 (1), 23.333333 (1), 10 (2)")
@@ -263,7 +262,7 @@ func TestRekey(t *testing.T) {
 	if diff := cmp.Diff(want, w.lines(k.GetId(), ada, ben, cem, again, dora)); diff != "" {
 		t.Errorf("applied (-want +got):\n%s", diff)
 	}
-	expect(t, "applied twice", codeOf(w.ApplyRekey(w.teacher, &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId()})), "rekey.applied")
+	expect(t, "applied twice", codeOf(w.ApplyRekey(w.as(w.teacher), &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId()})), "rekey.applied")
 
 	// Who was in progress is scored by it at their end, and who begins from now on.
 	dora.submit()
@@ -288,31 +287,31 @@ func TestRekey(t *testing.T) {
 	if len(q.GetRekeys()) != 2 || q.GetRekeys()[1].GetAction() != "undo" || q.GetRekeys()[1].GetReason() != "It was right." || q.GetOutcome().GetState() != "right" {
 		t.Errorf("the question once undone: %v", q)
 	}
-	expect(t, "undone twice", codeOf(w.UndoRekey(w.teacher, &assessmentpb.UndoRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId(), Reason: "x"})), "rekey.undone")
-	expect(t, "undoing that", codeOf(w.UndoRekey(w.teacher, &assessmentpb.UndoRekeyRequest{CourseId: w.quiz.course, RekeyId: u.GetId(), Reason: "x"})), "rekey.not_applied")
+	expect(t, "undone twice", codeOf(w.UndoRekey(w.as(w.teacher), &assessmentpb.UndoRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId(), Reason: "x"})), "rekey.undone")
+	expect(t, "undoing that", codeOf(w.UndoRekey(w.as(w.teacher), &assessmentpb.UndoRekeyRequest{CourseId: w.quiz.course, RekeyId: u.GetId(), Reason: "x"})), "rekey.not_applied")
 	frank := w.taken("b--")
 	w.scored()
 	expect(t, "who begins then", w.marks(frank), "3.333333 (1)")
 
-	list, err := w.ListRekeys(w.teacher, &assessmentpb.ListRekeysRequest{CourseId: w.quiz.course, QuestionId: w.question, Applied: true})
+	list, err := w.ListRekeys(w.as(w.teacher), &assessmentpb.ListRekeysRequest{CourseId: w.quiz.course, QuestionId: w.question, Applied: true})
 	if err != nil || len(list.GetItems()) != 2 || list.GetItems()[0].GetId() != u.GetId() || list.GetItems()[1].GetUndoneBy() != u.GetId() {
 		t.Errorf("the list: %v, %v", list, err)
 	}
 	for _, call := range []func(course string) error{
 		func(course string) error {
-			_, err := w.GetRekey(w.teacher, &assessmentpb.GetRekeyRequest{CourseId: course, RekeyId: k.GetId()})
+			_, err := w.GetRekey(w.as(w.teacher), &assessmentpb.GetRekeyRequest{CourseId: course, RekeyId: k.GetId()})
 			return err
 		},
 		func(course string) error {
-			_, err := w.ListRekeyedAttempts(w.teacher, &assessmentpb.ListRekeyedAttemptsRequest{CourseId: course, RekeyId: k.GetId()})
+			_, err := w.ListRekeyedAttempts(w.as(w.teacher), &assessmentpb.ListRekeyedAttemptsRequest{CourseId: course, RekeyId: k.GetId()})
 			return err
 		},
 		func(course string) error {
-			_, err := w.UndoRekey(w.teacher, &assessmentpb.UndoRekeyRequest{CourseId: course, RekeyId: k.GetId(), Reason: "x"})
+			_, err := w.UndoRekey(w.as(w.teacher), &assessmentpb.UndoRekeyRequest{CourseId: course, RekeyId: k.GetId(), Reason: "x"})
 			return err
 		},
 		func(course string) error {
-			_, err := w.ApplyRekey(w.teacher, &assessmentpb.ApplyRekeyRequest{CourseId: course, RekeyId: k.GetId()})
+			_, err := w.ApplyRekey(w.as(w.teacher), &assessmentpb.ApplyRekeyRequest{CourseId: course, RekeyId: k.GetId()})
 			return err
 		},
 	} {
@@ -409,13 +408,13 @@ func TestRekeyRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = w.ApplyRekey(w.teacher, &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId()})
+		_, err = w.ApplyRekey(w.as(w.teacher), &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId()})
 		return fault.CodeOf(err)
 	}(), "rekey.not_ready")
 	// The next one takes its place.
 	first := w.preview(action("full"))
 	w.preview(action("full"))
-	expect(t, "an older preview", codeOf(w.ApplyRekey(w.teacher, &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: first.GetId()})), "rekey.expired")
+	expect(t, "an older preview", codeOf(w.ApplyRekey(w.as(w.teacher), &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: first.GetId()})), "rekey.expired")
 	w.later(8 * 24 * time.Hour)
 	if more, err := w.service.expireRekeys(t.Context()); err != nil || !more {
 		t.Errorf("previews of last week: %v, %v", more, err)
@@ -467,7 +466,7 @@ func TestRekeyAccept(t *testing.T) {
 		return &questionpb.Answer{Content: &questionpb.Answer_Choice{Choice: &questionpb.ChoiceAnswer{Keys: []string{key}}}}
 	}
 	ask := func(answers ...*assessmentpb.AcceptedAnswer) (*assessmentpb.AcceptAnswersResponse, error) {
-		return w.AcceptAnswers(w.teacher, &assessmentpb.AcceptAnswersRequest{CourseId: w.quiz.course, QuestionId: w.question, Answers: answers})
+		return w.AcceptAnswers(w.as(w.teacher), &assessmentpb.AcceptAnswersRequest{CourseId: w.quiz.course, QuestionId: w.question, Answers: answers})
 	}
 	_, err := ask(&assessmentpb.AcceptedAnswer{Answer: answer("a")})
 	expect(t, "what is right", strings.Join(codesOf(err), " "), "request.invalid answers[0].answer accept.given")
@@ -479,7 +478,7 @@ func TestRekeyAccept(t *testing.T) {
 	}
 	w.apply(w.preview(keyed2(res.GetVersion())).GetId())
 	expect(t, "the mark", w.marks(ada), "0.5 (2)")
-	_, err = w.AcceptAnswers(w.teacher, &assessmentpb.AcceptAnswersRequest{CourseId: id.New("course"), QuestionId: w.question, Answers: []*assessmentpb.AcceptedAnswer{{Answer: answer("b")}}})
+	_, err = w.AcceptAnswers(w.as(w.teacher), &assessmentpb.AcceptAnswersRequest{CourseId: id.New("course"), QuestionId: w.question, Answers: []*assessmentpb.AcceptedAnswer{{Answer: answer("b")}}})
 	expect(t, "in another course", fault.CodeOf(err), "question.not_found")
 }
 
@@ -503,13 +502,13 @@ func TestRekeyRaces(t *testing.T) {
 	v2 := w.version(rightIs("b"))
 	one := w.preview(keyed2(v2))
 	teacher := w.teacher
-	w.teacher = w.as(id.New("account"))
+	w.teacher = id.New("account")
 	two := w.preview(action("full"))
 	var wg sync.WaitGroup
 	codes := make([]string, 2)
 	for i, k := range []*assessmentpb.Rekey{one, two} {
 		wg.Go(func() {
-			_, err := w.ApplyRekey(teacher, &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId()})
+			_, err := w.ApplyRekey(w.as(teacher), &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId()})
 			if err != nil {
 				codes[i] = fault.CodeOf(err)
 			}
@@ -578,7 +577,7 @@ func TestRekeyKilled(t *testing.T) {
 	}
 	w.scored()
 	k := w.preview(keyed2(w.version(rightIs("b"))))
-	if _, err := w.ApplyRekey(w.teacher, &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId()}); err != nil {
+	if _, err := w.ApplyRekey(w.as(w.teacher), &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: k.GetId()}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 60 {
@@ -614,7 +613,7 @@ func TestRekeyUnseen(t *testing.T) {
 	if q := a.GetQuestions()[0]; len(q.GetRekeys()) != 0 || a.GetPoints() != "" || q.GetOutcome().GetState() != "right" {
 		t.Errorf("without marks: %v", q)
 	}
-	staff, err := w.attempts.GetAttemptForMarking(w.teacher, &assessmentpb.GetAttemptForMarkingRequest{CourseId: w.quiz.course, AttemptId: ada.attempt.GetId()})
+	staff, err := w.attempts.GetAttemptForMarking(w.as(w.teacher), &assessmentpb.GetAttemptForMarkingRequest{CourseId: w.quiz.course, AttemptId: ada.attempt.GetId()})
 	if err != nil || len(staff.GetQuestions()[0].GetRekeys()) != 1 || staff.GetQuestions()[0].GetKeyVersion() != 2 {
 		t.Errorf("for staff: %v, %v", staff.GetQuestions()[0], err)
 	}

@@ -50,7 +50,7 @@ func newStatisticsWorld(t testing.TB, settings *assessmentpb.QuizSettings) *stat
 
 func (w *statisticsWorld) get(attempts string) *assessmentpb.QuizStatistics {
 	w.t.Helper()
-	s, err := w.statistics.GetQuizStatistics(w.teacher, &assessmentpb.GetQuizStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, Attempts: attempts})
+	s, err := w.statistics.GetQuizStatistics(w.as(w.teacher), &assessmentpb.GetQuizStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, Attempts: attempts})
 	if err != nil {
 		w.t.Fatalf("GetQuizStatistics: %v", err)
 	}
@@ -59,7 +59,7 @@ func (w *statisticsWorld) get(attempts string) *assessmentpb.QuizStatistics {
 
 func (w *statisticsWorld) of(questionID string) *assessmentpb.QuestionStatistics {
 	w.t.Helper()
-	q, err := w.statistics.GetQuestionStatistics(w.teacher, &assessmentpb.GetQuestionStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, QuestionId: questionID, Version: 1})
+	q, err := w.statistics.GetQuestionStatistics(w.as(w.teacher), &assessmentpb.GetQuestionStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, QuestionId: questionID, Version: 1})
 	if err != nil {
 		w.t.Fatalf("GetQuestionStatistics: %v", err)
 	}
@@ -131,17 +131,17 @@ func TestStatistics(t *testing.T) {
 	expect(t, "guessing", q.GetFigures().GetRandomGuess(), "0.444444")
 	expect(t, "what it is", fmt.Sprint(q.GetKind(), q.GetTitle(), q.GetDrawn()), "choiceLetter 1false")
 
-	list, err := w.statistics.ListQuestionStatistics(w.teacher, &assessmentpb.ListQuestionStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, PageSize: 2})
+	list, err := w.statistics.ListQuestionStatistics(w.as(w.teacher), &assessmentpb.ListQuestionStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, PageSize: 2})
 	if err != nil || len(list.GetItems()) != 2 || list.GetNextCursor() == "" {
 		t.Fatalf("questions: %v, %v", list, err)
 	}
-	list, err = w.statistics.ListQuestionStatistics(w.teacher, &assessmentpb.ListQuestionStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, PageSize: 2, Cursor: list.GetNextCursor()})
+	list, err = w.statistics.ListQuestionStatistics(w.as(w.teacher), &assessmentpb.ListQuestionStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, PageSize: 2, Cursor: list.GetNextCursor()})
 	if err != nil || len(list.GetItems()) != 1 || list.GetNextCursor() != "" {
 		t.Errorf("questions: %v, %v", list, err)
 	}
-	expect(t, "another item", codeOf(w.statistics.GetQuizStatistics(w.teacher, &assessmentpb.GetQuizStatisticsRequest{CourseId: w.quiz.course, ItemId: id.New("activity")})), "quiz.not_found")
-	expect(t, "another course", codeOf(w.statistics.GetQuizStatistics(w.teacher, &assessmentpb.GetQuizStatisticsRequest{CourseId: id.New("course"), ItemId: w.quiz.item})), "quiz.not_found")
-	expect(t, "another question", codeOf(w.statistics.GetQuestionStatistics(w.teacher, &assessmentpb.GetQuestionStatisticsRequest{
+	expect(t, "another item", codeOf(w.statistics.GetQuizStatistics(w.as(w.teacher), &assessmentpb.GetQuizStatisticsRequest{CourseId: w.quiz.course, ItemId: id.New("activity")})), "quiz.not_found")
+	expect(t, "another course", codeOf(w.statistics.GetQuizStatistics(w.as(w.teacher), &assessmentpb.GetQuizStatisticsRequest{CourseId: id.New("course"), ItemId: w.quiz.item})), "quiz.not_found")
+	expect(t, "another question", codeOf(w.statistics.GetQuestionStatistics(w.as(w.teacher), &assessmentpb.GetQuestionStatisticsRequest{
 		CourseId: w.quiz.course, ItemId: w.quiz.item, QuestionId: id.New("question"), Version: 1,
 	})), "question.not_found")
 
@@ -154,7 +154,7 @@ func TestStatistics(t *testing.T) {
 // export returns the lines of the file.
 func (w *statisticsWorld) export(attempts string) [][]string {
 	w.t.Helper()
-	stream, err := w.statistics.ExportQuizStatistics(w.teacher, &assessmentpb.ExportQuizStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, Attempts: attempts})
+	stream, err := w.statistics.ExportQuizStatistics(w.as(w.teacher), &assessmentpb.ExportQuizStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, Attempts: attempts})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -213,24 +213,24 @@ func TestStatisticsOfFew(t *testing.T) {
 	w.access.permissions = append(w.access.permissions, "submission.read")
 
 	exclude := func() {
-		if _, err := w.statistics.ExcludeFromStatistics(w.teacher, &assessmentpb.ExcludeFromStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, AccountId: ada.account, Reason: "A test account"}); err != nil {
+		if _, err := w.statistics.ExcludeFromStatistics(w.as(w.teacher), &assessmentpb.ExcludeFromStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, AccountId: ada.account, Reason: "A test account"}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	exclude()
 	exclude()
 	expect(t, "without Ada", fmt.Sprint(w.get("all").GetCount(), w.get("all").GetMean()), "13")
-	list, err := w.statistics.ListStatisticsExclusions(w.teacher, &assessmentpb.ListStatisticsExclusionsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item})
+	list, err := w.statistics.ListStatisticsExclusions(w.as(w.teacher), &assessmentpb.ListStatisticsExclusionsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item})
 	if err != nil || len(list.GetItems()) != 1 || list.GetItems()[0].GetReason() != "A test account" {
 		t.Errorf("excluded: %v, %v", list, err)
 	}
 	for range 2 {
-		if _, err := w.statistics.IncludeInStatistics(w.teacher, &assessmentpb.IncludeInStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, AccountId: ada.account}); err != nil {
+		if _, err := w.statistics.IncludeInStatistics(w.as(w.teacher), &assessmentpb.IncludeInStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, AccountId: ada.account}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	expect(t, "with Ada", fmt.Sprint(w.get("all").GetCount(), w.get("all").GetMean()), "41.75")
-	expect(t, "at no item", codeOf(w.statistics.ExcludeFromStatistics(w.teacher, &assessmentpb.ExcludeFromStatisticsRequest{CourseId: w.quiz.course, ItemId: id.New("activity"), AccountId: ben.account})), "quiz.not_found")
+	expect(t, "at no item", codeOf(w.statistics.ExcludeFromStatistics(w.as(w.teacher), &assessmentpb.ExcludeFromStatisticsRequest{CourseId: w.quiz.course, ItemId: id.New("activity"), AccountId: ben.account})), "quiz.not_found")
 	w.checked()
 }
 
@@ -273,11 +273,11 @@ func TestStatisticsFollow(t *testing.T) {
 						applied = slices.Delete(applied, at, at+1)
 					}
 				case 3:
-					if _, err := w.statistics.ExcludeFromStatistics(w.teacher, &assessmentpb.ExcludeFromStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, AccountId: account}); err != nil {
+					if _, err := w.statistics.ExcludeFromStatistics(w.as(w.teacher), &assessmentpb.ExcludeFromStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, AccountId: account}); err != nil {
 						t.Fatal(err)
 					}
 				case 4:
-					if _, err := w.statistics.IncludeInStatistics(w.teacher, &assessmentpb.IncludeInStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, AccountId: account}); err != nil {
+					if _, err := w.statistics.IncludeInStatistics(w.as(w.teacher), &assessmentpb.IncludeInStatisticsRequest{CourseId: w.quiz.course, ItemId: w.quiz.item, AccountId: account}); err != nil {
 						t.Fatal(err)
 					}
 				case 5:
