@@ -31,6 +31,10 @@ func (w *statisticsWorld) crowded(n int) {
 		INSERT INTO answer_operation (attempt_id, seq, client_id, client_seq, slot, kind, value, received_at, verdict)
 		SELECT 'attempt_' || g, seq, client_id, client_seq, slot, kind, replace(convert_from(value, 'UTF8'), '"b"', CASE g % 3 WHEN 0 THEN '"a"' WHEN 1 THEN '"b"' ELSE '"c"' END)::bytea, received_at, verdict
 		FROM answer_operation, generate_series(1, $2) g WHERE attempt_id = $1`, st.attempt.GetId(), n-1)
+	w.exec(`
+		INSERT INTO receipt (id, attempt_id, number, submitted_at, submitted_by, operations, last_seq, header, sha256, key_id, signature, created_at)
+		SELECT 'receipt_' || g, 'attempt_' || g, number, submitted_at, submitted_by, operations, last_seq, header, sha256, key_id, signature, created_at
+		FROM receipt, generate_series(1, $2) g WHERE attempt_id = $1`, st.attempt.GetId(), n-1)
 	w.exec(`ANALYZE`)
 	for from := 0; from < n; from += 1_000 {
 		if err := w.db.InTx(w.t.Context(), func(tx *pg.Tx) error {
@@ -111,7 +115,7 @@ func BenchmarkRekey(b *testing.B) {
 				begun := time.Now()
 				k := w.preview(keyed2(keys[i%2]))
 				runtime.ReadMemStats(&after)
-				b.ReportMetric(float64(after.HeapSys-before.HeapSys)/(1<<20), "MiB")
+				b.ReportMetric((float64(after.HeapSys)-float64(before.HeapSys))/(1<<20), "MiB")
 				b.ReportMetric(float64(time.Since(begun).Milliseconds()), "ms/preview")
 				if k.GetState() != "ready" || int(k.GetDone()) != n {
 					b.Fatalf("%v", k)
