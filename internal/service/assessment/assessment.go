@@ -12,9 +12,11 @@
 // assessmentpb.MySubmissionService: as those who hand in do;
 // assessmentpb.SubmissionService: what was handed in, for those who read and mark it;
 // assessmentpb.MarkingService: what people mark, and who marks it now;
-// assessmentpb.RubricService: rubrics and marking guides; and
+// assessmentpb.RubricService: rubrics and marking guides;
 // assessmentpb.PeerReviewService and assessmentpb.MyPeerReviewService: reviews of work by
-// students, for the staff and for those who write them.
+// students, for the staff and for those who write them;
+// assessmentpb.RekeyService: what was answered, scored anew; and
+// assessmentpb.StatisticsService: how well quizzes and questions measure.
 //
 // It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
 // which says that something was handed in.
@@ -127,6 +129,7 @@ type Service struct {
 	unscored  chan struct{} // has a value when there are attempts to be scored
 	appends   *appends
 	exams     exams
+	rekeying  chan struct{} // has a value when there are re-keys to work on
 }
 
 // forGood returns a cache of what is never changed.
@@ -146,6 +149,7 @@ func New(cfg Config) *Service {
 	s.unfiled, s.unchecked, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, maxFeedbackArchives)
 	s.appends = &appends{service: s}
 	s.exams = newExams(cfg.Proctoring)
+	s.rekeying = make(chan struct{}, 1)
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -173,6 +177,8 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterRubricServiceServer(r, &rubricServer{service: s})
 	assessmentpb.RegisterPeerReviewServiceServer(r, &peerServer{service: s})
 	assessmentpb.RegisterMyPeerReviewServiceServer(r, &myPeerServer{service: s})
+	assessmentpb.RegisterRekeyServiceServer(r, &rekeyServer{service: s})
+	assessmentpb.RegisterStatisticsServiceServer(r, &statisticsServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.

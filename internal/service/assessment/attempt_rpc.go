@@ -165,6 +165,10 @@ func (h *attemptServer) GetAttemptForMarking(ctx context.Context, req *assessmen
 	if err != nil {
 		return nil, err
 	}
+	rekeys, err := rekeysOf(ctx, s.db, a, true)
+	if err != nil {
+		return nil, err
+	}
 	names, err := s.pseudonyms(ctx, s.db, []string{a.ID})
 	if err != nil {
 		return nil, err
@@ -189,6 +193,7 @@ func (h *attemptServer) GetAttemptForMarking(ctx context.Context, req *assessmen
 			return nil, err
 		}
 		v := sl.view(in, r.done)
+		v.MaxPoints, v.Rekeys = r.rules.MaxPoints.String(), rekeys[r.slot]
 		v.Outcome, v.Rubric = r.in.Outcome(r.rules, r.state), rubrics[r.slot]
 		v.QuestionId, v.QuestionVersion, v.KeyVersion = sl.QuestionID, sl.QuestionVersion, r.key
 		out.Questions = append(out.Questions, v)

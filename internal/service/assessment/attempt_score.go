@@ -154,7 +154,10 @@ func (s *Service) score(ctx context.Context, tx *pg.Tx, list []*attempt, cause s
 	if err := s.issueMissing(ctx, tx, list); err != nil {
 		return err
 	}
-	return s.changed(ctx, tx, list, cause)
+	if err := s.changed(ctx, tx, list, cause); err != nil {
+		return err
+	}
+	return s.countAttempts(ctx, tx, list, results)
 }
 
 // changed has what counts of the attempts of their accounts follow, of all of one item
@@ -190,6 +193,7 @@ type result struct {
 // questionResult is what the log makes of a question.
 type questionResult struct {
 	slot    int32
+	shown   questionKey
 	key     int32 // the version that scores it
 	done    *folded
 	in      *question.Instance
@@ -220,12 +224,19 @@ func (r *result) state() string {
 type keyed struct {
 	AttemptID  string
 	KeyVersion int32
+	Scoring    string
 	slotLayout
 }
 
 // rebuild makes of the logs of attempts that are over, and of what their questions
 // are pinned to, all that is derived. It changes nothing.
 func (s *Service) rebuild(ctx context.Context, q pg.Querier, list []*attempt) (map[string]*result, error) {
+	return s.rebuildAs(ctx, q, list, nil)
+}
+
+// rebuildAs is rebuild as if questions were pinned otherwise: by attempt, how the one in
+// the slot is.
+func (s *Service) rebuildAs(ctx context.Context, q pg.Querier, list []*attempt, as map[string]repinned) (map[string]*result, error) {
 	ids := idsOf(list)
 	steps, err := readSteps(ctx, q, ids)
 	if err != nil {
@@ -236,7 +247,7 @@ func (s *Service) rebuild(ctx context.Context, q pg.Querier, list []*attempt) (m
 		return nil, err
 	}
 	rows, err := q.Query(ctx, `
-		SELECT a.attempt_id, a.key_version, a.slot, a.section, a.page, a.question_id, a.question_version, v.kind, a.behaviour, a.seed, a.max_points::text AS max_points
+		SELECT a.attempt_id, a.key_version, a.scoring, a.slot, a.section, a.page, a.question_id, a.question_version, v.kind, a.behaviour, a.seed, a.max_points::text AS max_points
 		FROM attempt_question a JOIN question_version v ON v.question_id = a.question_id AND v.version = a.key_version
 		WHERE a.attempt_id = ANY ($1) ORDER BY a.attempt_id, a.slot`, ids)
 	if err != nil {
@@ -248,6 +259,9 @@ func (s *Service) rebuild(ctx context.Context, q pg.Querier, list []*attempt) (m
 	}
 	of := map[string][]keyed{}
 	for _, k := range questions {
+		if other, ok := as[k.AttemptID]; ok && other.slot == k.Slot {
+			k.KeyVersion, k.Scoring, k.MaxPoints = other.key, other.scoring, other.max
+		}
 		of[k.AttemptID] = append(of[k.AttemptID], k)
 	}
 	out := make(map[string]*result, len(list))
@@ -280,7 +294,7 @@ func (s *Service) derive(ctx context.Context, q pg.Querier, a *attempt, question
 	r := &result{questions: make([]questionResult, 0, len(questions))}
 	var sum, of exact.Number
 	for _, k := range questions {
-		one := questionResult{slot: k.Slot, key: k.KeyVersion, done: done[k.Slot]}
+		one := questionResult{slot: k.Slot, shown: k.shown(), key: k.KeyVersion, done: done[k.Slot]}
 		if one.in, err = s.instance(ctx, q, questionKey{k.QuestionID, k.KeyVersion}, a.Engine, k.seed()); err != nil {
 			return nil, err
 		}
@@ -299,6 +313,9 @@ func (s *Service) derive(ctx context.Context, q pg.Querier, a *attempt, question
 		}
 		if one.state, err = one.in.Fold(one.rules, all); err != nil {
 			return nil, err
+		}
+		if k.Scoring == scoringFull {
+			one.state = fullPoints(one.in, one.state)
 		}
 		one.outcome = outcomeOf(one.in.Outcome(one.rules, one.state).GetState(), one.state)
 		sum, of = sum.Add(one.points()), of.Add(one.rules.MaxPoints)

@@ -404,7 +404,9 @@ func BenchmarkProctoring(b *testing.B) {
 func TestExamDoors(t *testing.T) {
 	t.Parallel()
 	may := map[string]string{} // the permission that an account has
-	w := newWorld(t, rpctest.Allow(func(account, _, permission string) bool { return may[account] == permission || permission == "assessment.take" }))
+	w := newWorld(t, rpctest.Allow(func(account, _, permission string) bool {
+		return may[account] == permission || permission == "assessment.take"
+	}))
 	h := &hall{world: w, taken: w.letters(&assessmentpb.QuizSettings{TimeLimitSeconds: 600}), exams: assessmentpb.NewExamServiceClient(w.harness.As("edge"))}
 	proctor, author, stranger := id.New("account"), id.New("account"), id.New("account")
 	may[proctor], may[author] = "exam.proctor", "assessment.edit"

@@ -441,7 +441,6 @@ func TestResubmission(t *testing.T) {
 	}
 }
 
-
 func (w *workWorld) submitDraft(account string) {
 	w.t.Helper()
 	if _, err := w.submit(account); err != nil {

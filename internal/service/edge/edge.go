@@ -110,6 +110,7 @@ type Edge struct {
 	attempts    assessmentpb.AttemptServiceClient
 	submissions assessmentpb.SubmissionServiceClient
 	exams       assessmentpb.ExamServiceClient
+	statistics  assessmentpb.StatisticsServiceClient
 
 	submissionFiles mediapb.SubmissionFileServiceClient
 	gradeFiles      gradespb.GradeTransferServiceClient
@@ -167,6 +168,7 @@ func New(cfg Config) (*Edge, error) {
 		exchange:    assessmentpb.NewExchangeServiceClient(cfg.Conns["assessment"]),
 		submissions: assessmentpb.NewSubmissionServiceClient(cfg.Conns["assessment"]),
 		exams:       assessmentpb.NewExamServiceClient(cfg.Conns["assessment"]),
+		statistics:  assessmentpb.NewStatisticsServiceClient(cfg.Conns["assessment"]),
 
 		submissionFiles: mediapb.NewSubmissionFileServiceClient(cfg.Conns["media"]),
 		gradeFiles:      gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
@@ -217,6 +219,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("POST /v1/courses/{course_id}/module-imports", e.importModules)
 	mux.HandleFunc("GET /v1/courses/{course_id}/questions/export", e.exportQuestions)
 	mux.HandleFunc("POST /v1/courses/{course_id}/question-imports", e.importQuestions)
+	mux.HandleFunc("GET /v1/courses/{course_id}/items/{item_id}/statistics/export", e.exportStatistics)
 	mux.HandleFunc("GET /v1/courses/{course_id}/gradebook/export", e.exportGrades)
 	mux.HandleFunc("POST /v1/courses/{course_id}/gradebook/imports", e.importGrades)
 	mux.HandleFunc("GET /v1/me/courses/{course_id}/grades/export", e.exportMyGrades)
@@ -405,6 +408,12 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_submissions_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterSubmissionServiceHandlerClient(ctx, g, e.submissions)
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_rekeys_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterRekeyServiceHandlerClient(ctx, g, assessmentpb.NewRekeyServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_statistics_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterStatisticsServiceHandlerClient(ctx, g, e.statistics)
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)
