@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
@@ -29,6 +30,9 @@ func (h *attemptServer) StartAttempt(ctx context.Context, req *assessmentpb.Star
 	for range 3 {
 		a, err := h.start(ctx, req, account)
 		if err == nil {
+			err = h.service.guardLockdown(ctx, a)
+		}
+		if err == nil {
 			return bounded(h.service.view(ctx, h.service.db, a, 0))
 		}
 		if !errors.Is(err, errPreparedGone) {
@@ -43,7 +47,7 @@ var errPreparedGone = errors.New("the prepared attempt is gone")
 
 func (h *attemptServer) start(ctx context.Context, req *assessmentpb.StartAttemptRequest, account string) (*attempt, error) {
 	s := h.service
-	prepared, running, refusedWith := s.startable(ctx, req, account)
+	prepared, entry, running, refusedWith := s.startable(ctx, req, account)
 	var begun *attempt
 	done, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (_ *assessmentpb.Attempt, err error) {
 		tx.Exempt("an attempt of one's own, which is its own record")
@@ -54,7 +58,7 @@ func (h *attemptServer) start(ctx context.Context, req *assessmentpb.StartAttemp
 		case refusedWith != nil:
 			return nil, refusedWith
 		}
-		begun, err = s.begin(ctx, tx, prepared)
+		begun, err = s.begin(ctx, tx, prepared, entry)
 		return &assessmentpb.Attempt{Id: prepared}, err
 	})
 	if err != nil || begun != nil && begun.ID == done.GetId() {
@@ -65,26 +69,26 @@ func (h *attemptServer) start(ctx context.Context, req *assessmentpb.StartAttemp
 
 // startable returns the attempt of somebody that runs at an item, or the one that is
 // prepared and that they may begin.
-func (s *Service) startable(ctx context.Context, req *assessmentpb.StartAttemptRequest, account string) (prepared, running string, err error) {
+func (s *Service) startable(ctx context.Context, req *assessmentpb.StartAttemptRequest, account string) (prepared string, entry examEntry, running string, err error) {
 	err = s.db.QueryRow(ctx, `
 		SELECT id FROM attempt WHERE course_id = $1 AND item_id = $2 AND account_id = $3 AND state = 'in_progress' AND NOT preview
 			AND (closes_at IS NULL OR closes_at > $4)`,
 		req.GetCourseId(), req.GetItemId(), account, s.time()).Scan(&running)
 	if err == nil || !pg.NoRows(err) {
-		return "", running, err
+		return "", entry, running, err
 	}
-	prepared, err = s.admit(ctx, req.GetCourseId(), req.GetItemId(), account, req.GetPassword())
-	return prepared, "", err
+	prepared, entry, err = s.admission(ctx, req.GetCourseId(), req.GetItemId(), account, req.GetPassword())
+	return prepared, entry, "", err
 }
 
 // beginSQL begins an attempt that is prepared and whose window is open.
 var beginSQL = `
-	UPDATE attempt SET state = 'in_progress', started_at = $2, revision = revision + 1, ` + expireBy(expiryFrom("$2::timestamptz")) + `
+	UPDATE attempt SET state = 'in_progress', started_at = $2, revision = revision + 1, withheld = $3, network = $4, ` + expireBy(expiryFrom("$2::timestamptz")) + `
 	WHERE id = $1 AND state = 'prepared' AND (open_until IS NULL OR open_until > $2) RETURNING ` + attemptColumns
 
 // begin begins an attempt that is prepared. Who comes second finds it begun.
-func (s *Service) begin(ctx context.Context, tx *pg.Tx, id string) (*attempt, error) {
-	a, err := oneAttempt(ctx, tx, beginSQL, id, s.time())
+func (s *Service) begin(ctx context.Context, tx *pg.Tx, id string, entry examEntry) (*attempt, error) {
+	a, err := oneAttempt(ctx, tx, beginSQL, id, s.time(), entry.withheld, entry.network(s, ctx, id))
 	if !errors.Is(err, ErrAttemptNotFound) {
 		return a, err
 	}
@@ -123,6 +127,9 @@ func (h *attemptServer) ofCourse(ctx context.Context, course, id string) (*attem
 // GetAttempt implements [assessmentpb.AttemptServiceServer].
 func (h *attemptServer) GetAttempt(ctx context.Context, req *assessmentpb.GetAttemptRequest) (*assessmentpb.Attempt, error) {
 	a, err := h.own(ctx, req.GetAttemptId())
+	if err == nil {
+		err = h.service.guardLockdown(ctx, a)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +161,20 @@ func (h *attemptServer) GetAttemptForMarking(ctx context.Context, req *assessmen
 	if err != nil {
 		return nil, err
 	}
+	rubrics, err := rubricResults(ctx, s.db, a.ID, true)
+	if err != nil {
+		return nil, err
+	}
+	rekeys, err := rekeysOf(ctx, s.db, a, true)
+	if err != nil {
+		return nil, err
+	}
+	names, err := s.pseudonyms(ctx, s.db, []string{a.ID})
+	if err != nil {
+		return nil, err
+	}
 	out := s.summary(a, true)
+	unnamed(out, names)
 	described(out, l)
 	out.Uncounted, out.Reviewable = a.Uncounted, true
 	for _, c := range a.Clients {
@@ -173,7 +193,8 @@ func (h *attemptServer) GetAttemptForMarking(ctx context.Context, req *assessmen
 			return nil, err
 		}
 		v := sl.view(in, r.done)
-		v.Outcome = r.in.Outcome(r.rules, r.state)
+		v.MaxPoints, v.Rekeys = r.rules.MaxPoints.String(), rekeys[r.slot]
+		v.Outcome, v.Rubric = r.in.Outcome(r.rules, r.state), rubrics[r.slot]
 		v.QuestionId, v.QuestionVersion, v.KeyVersion = sl.QuestionID, sl.QuestionVersion, r.key
 		out.Questions = append(out.Questions, v)
 	}
@@ -228,11 +249,19 @@ func (h *attemptServer) ListAttempts(ctx context.Context, req *assessmentpb.List
 			return nil, page.ErrCursor
 		}
 	}
+	hidden, err := s.anonymous(ctx, s.db, req.GetCourseId(), req.GetItemId())
+	if err != nil {
+		return nil, err
+	}
+	order := `account_id, number, id`
+	if hidden { // neither the order nor the cursor tells whose they are
+		order, account, number = `''::text, 0, id`, "", 0
+	}
 	size := page.Size(req.GetPageSize())
 	list, err := s.listAttempts(ctx, `
 		SELECT `+attemptColumns+` FROM attempt
-		WHERE course_id = $1 AND item_id = $2 AND NOT preview AND ($3 = '' OR account_id = $3) AND ($4 = '' OR state = $4) AND (account_id, number, id) > ($5, $6, $7)
-		ORDER BY account_id, number, id LIMIT $8`, req.GetCourseId(), req.GetItemId(), req.GetAccountId(), req.GetState(), account, number, id, size+1)
+		WHERE course_id = $1 AND item_id = $2 AND NOT preview AND ($3 = '' OR account_id = $3) AND ($4 = '' OR state = $4) AND (`+order+`) > ($5, $6, $7)
+		ORDER BY `+strings.TrimPrefix(order, `''::text, 0, `)+` LIMIT $8`, req.GetCourseId(), req.GetItemId(), req.GetAccountId(), req.GetState(), account, number, id, size+1)
 	if err != nil {
 		return nil, err
 	}
@@ -241,9 +270,20 @@ func (h *attemptServer) ListAttempts(ctx context.Context, req *assessmentpb.List
 		list = list[:size]
 		last := list[size-1]
 		res.NextCursor = page.Cursor(last.AccountID, strconv.Itoa(int(last.Number)), last.ID)
+		if hidden {
+			res.NextCursor = page.Cursor("", "0", last.ID)
+		}
+	}
+	names, err := s.pseudonyms(ctx, s.db, idsOf(list))
+	if err != nil {
+		return nil, err
 	}
 	for _, a := range list {
+		if req.GetAccountId() != "" && names[a.ID] != "" {
+			continue
+		}
 		one := s.summary(a, true)
+		unnamed(one, names)
 		one.Uncounted, one.Reviewable = a.Uncounted, true
 		for _, c := range a.Clients {
 			one.Clients = append(one.Clients, c.message())
@@ -251,6 +291,13 @@ func (h *attemptServer) ListAttempts(ctx context.Context, req *assessmentpb.List
 		res.Items = append(res.Items, one)
 	}
 	return res, nil
+}
+
+// unnamed has an attempt be told under a pseudonym, where there is one of its student.
+func unnamed(a *assessmentpb.Attempt, names map[string]string) {
+	if name := names[a.GetId()]; name != "" {
+		a.AccountId, a.Pseudonym = "", name
+	}
 }
 
 func (s *Service) listAttempts(ctx context.Context, sql string, args ...any) ([]*attempt, error) {

@@ -168,6 +168,7 @@ func (s *Service) remark(ctx context.Context, tx *pg.Tx, courseID, itemID, quizI
 	now := s.time()
 	var events []proto.Message
 	var changed []markRow
+	var sources []string
 	for _, was := range rows {
 		is := was.made(version, attempts[was.AccountID])
 		if !sameTime(is.FirstSubmittedAt, was.FirstSubmittedAt) {
@@ -177,6 +178,7 @@ func (s *Service) remark(ctx context.Context, tx *pg.Tx, courseID, itemID, quizI
 		if was.differs(is) {
 			is.Version++
 			events = append(events, is.event(courseID, itemID, cause, now))
+			sources = append(sources, is.SourceID)
 		}
 		changed = append(changed, is)
 	}
@@ -185,6 +187,15 @@ func (s *Service) remark(ctx context.Context, tx *pg.Tx, courseID, itemID, quizI
 	}
 	if len(events) == 0 {
 		return nil
+	}
+	markers, err := lastMarkers(ctx, tx, sources)
+	if err != nil {
+		return err
+	}
+	for _, e := range events {
+		if m, ok := e.(*assessmentpb.MarkChanged); ok {
+			m.MarkedBy = markers[m.GetSourceId()]
+		}
 	}
 	return bus.Publish(ctx, tx, events...)
 }
@@ -214,7 +225,7 @@ func lockMarks(ctx context.Context, tx *pg.Tx, courseID, itemID string, accounts
 // item, by account and in the order of their numbers.
 func finishedAt(ctx context.Context, q pg.Querier, itemID, quizID string, accounts []string) (map[string][]*finished, error) {
 	rows, err := q.Query(ctx, `
-		SELECT a.account_id, a.id, a.number, a.state = 'graded' AND a.scored_at IS NOT NULL, a.max_points::text, a.submitted_at, a.due_at,
+		SELECT a.account_id, a.id, a.number, a.state = 'graded' AND a.scored_at IS NOT NULL AND NOT a.withheld, a.max_points::text, a.submitted_at, a.due_at,
 			coalesce(array_agg(x.fraction) FILTER (WHERE x.max_points <> 0), '{}'), coalesce(array_agg(x.max_points::text) FILTER (WHERE x.max_points <> 0), '{}')
 		FROM attempt a LEFT JOIN attempt_question x ON x.attempt_id = a.id
 		WHERE a.item_id = $1 AND a.quiz_id = $2 AND a.account_id = ANY ($3) AND NOT a.preview AND a.state IN ('submitted', 'graded')

@@ -107,7 +107,7 @@ func (s *Service) beginPreview(ctx context.Context, tx *pg.Tx, version *quizVers
 	if err := made.store(ctx, tx); err != nil {
 		return "", err
 	}
-	_, err := s.begin(ctx, tx, made.ids[0])
+	_, err := s.begin(ctx, tx, made.ids[0], examEntry{})
 	return made.ids[0], err
 }
 

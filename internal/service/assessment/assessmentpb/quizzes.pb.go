@@ -389,8 +389,11 @@ type QuizSettings struct {
 	PassPercent string `protobuf:"bytes,18,opt,name=pass_percent,json=passPercent,proto3" json:"pass_percent,omitempty"`
 	// Whether sections come in an order of each attempt's own.
 	ShuffleSections bool `protobuf:"varint,19,opt,name=shuffle_sections,json=shuffleSections,proto3" json:"shuffle_sections,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Whether graders see pseudonyms instead of accounts until grades are posted. That of
+	// the version published last counts for all attempts.
+	AnonymousMarking bool `protobuf:"varint,20,opt,name=anonymous_marking,json=anonymousMarking,proto3" json:"anonymous_marking,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *QuizSettings) Reset() {
@@ -545,6 +548,13 @@ func (x *QuizSettings) GetPassPercent() string {
 func (x *QuizSettings) GetShuffleSections() bool {
 	if x != nil {
 		return x.ShuffleSections
+	}
+	return false
+}
+
+func (x *QuizSettings) GetAnonymousMarking() bool {
+	if x != nil {
+		return x.AnonymousMarking
 	}
 	return false
 }
@@ -1054,12 +1064,21 @@ func (x *ReviewParts) GetAnswer() bool {
 // What exams demand besides.
 type ExamSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether the lock-down browser has to sign each request.
+	// Whether the lock-down browser has to sign each request, with one of the quiz's
+	// lock-down keys: docs/exams.md says how.
 	Lockdown bool `protobuf:"varint,1,opt,name=lockdown,proto3" json:"lockdown,omitempty"`
 	// Whether a proctor has to let people in, and may hold an attempt.
 	Proctored bool `protobuf:"varint,2,opt,name=proctored,proto3" json:"proctored,omitempty"`
-	// What of the screen is noted: "focus", "paste", "copy", "fullscreen", at most 10.
-	Watch         []string `protobuf:"bytes,3,rep,name=watch,proto3" json:"watch,omitempty"`
+	// What of the screen is noted, at most 10: "focus", "paste", "copy", "fullscreen",
+	// "connection", "screen" (a second one), "device" (one is changed), "address" (the
+	// network is changed). Those who take it see this before they begin.
+	Watch []string `protobuf:"bytes,3,rep,name=watch,proto3" json:"watch,omitempty"`
+	// Whether the platform's proctoring service watches.
+	OutsideProctor bool `protobuf:"varint,4,opt,name=outside_proctor,json=outsideProctor,proto3" json:"outside_proctor,omitempty"`
+	// Whether the grade waits until somebody has decided what a proctor saw: "never",
+	// "flagged" (where a verdict is suspicious or a violation), "always" (until a verdict
+	// is clear or staff decide). "never" when empty.
+	Withhold      string `protobuf:"bytes,5,opt,name=withhold,proto3" json:"withhold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1113,6 +1132,20 @@ func (x *ExamSettings) GetWatch() []string {
 		return x.Watch
 	}
 	return nil
+}
+
+func (x *ExamSettings) GetOutsideProctor() bool {
+	if x != nil {
+		return x.OutsideProctor
+	}
+	return false
+}
+
+func (x *ExamSettings) GetWithhold() string {
+	if x != nil {
+		return x.Withhold
+	}
+	return ""
 }
 
 // A quiz to make.
@@ -1926,7 +1959,7 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\bsettings\x18\x04 \x01(\v2 .stoa.assessment.v1.QuizSettingsR\bsettings\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12.\n" +
 	"\fpublished_by\x18\x06 \x01(\tB\v\xb2\xd4\x18\aaccountR\vpublishedBy\x12=\n" +
-	"\fpublished_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\"\xc6\b\n" +
+	"\fpublished_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\"\xf3\b\n" +
 	"\fQuizSettings\x12-\n" +
 	"\finstructions\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\finstructions\x12E\n" +
 	"\bsections\x18\x02 \x03(\v2\x1f.stoa.assessment.v1.QuizSectionB\b\xbaH\x05\x92\x01\x02\x102R\bsections\x12O\n" +
@@ -1953,7 +1986,8 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\n" +
 	"max_points\x18\x11 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,7}(\\.[0-9]{1,6})?)?$R\tmaxPoints\x12H\n" +
 	"\fpass_percent\x18\x12 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\vpassPercent\x12)\n" +
-	"\x10shuffle_sections\x18\x13 \x01(\bR\x0fshuffleSectionsJ\x04\b\r\x10\x0e\"\xb5\x01\n" +
+	"\x10shuffle_sections\x18\x13 \x01(\bR\x0fshuffleSections\x12+\n" +
+	"\x11anonymous_marking\x18\x14 \x01(\bR\x10anonymousMarkingJ\x04\b\r\x10\x0e\"\xb5\x01\n" +
 	"\vQuizSection\x12\x1e\n" +
 	"\x05title\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\x12-\n" +
 	"\finstructions\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\finstructions\x12\x18\n" +
@@ -1992,14 +2026,16 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\vcorrectness\x18\x03 \x01(\bR\vcorrectness\x12\x1a\n" +
 	"\bfeedback\x18\x04 \x01(\bR\bfeedback\x12)\n" +
 	"\x10general_feedback\x18\x05 \x01(\bR\x0fgeneralFeedback\x12\x16\n" +
-	"\x06answer\x18\x06 \x01(\bR\x06answer\"\x9a\x01\n" +
+	"\x06answer\x18\x06 \x01(\bR\x06answer\"\x99\x02\n" +
 	"\fExamSettings\x12\x1a\n" +
 	"\blockdown\x18\x01 \x01(\bR\blockdown\x12\x1c\n" +
-	"\tproctored\x18\x02 \x01(\bR\tproctored\x12P\n" +
-	"\x05watch\x18\x03 \x03(\tB:\xbaH7\x92\x014\x10\n" +
-	"\x18\x01\".r,R\x05focusR\x05pasteR\x04copyR\n" +
+	"\tproctored\x18\x02 \x01(\bR\tproctored\x12i\n" +
+	"\x05watch\x18\x03 \x03(\tBS\xbaHP\x92\x01M\x10\n" +
+	"\x18\x01\"GrER\x05focusR\x05pasteR\x04copyR\n" +
 	"fullscreenR\n" +
-	"connectionR\x05watch\"\xc5\x01\n" +
+	"connectionR\x06screenR\x06deviceR\aaddressR\x05watch\x12'\n" +
+	"\x0foutside_proctor\x18\x04 \x01(\bR\x0eoutsideProctor\x12;\n" +
+	"\bwithhold\x18\x05 \x01(\tB\x1f\xbaH\x1cr\x1aR\x00R\x05neverR\aflaggedR\x06alwaysR\bwithhold\"\xc5\x01\n" +
 	"\x11CreateQuizRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12$\n" +
