@@ -29,6 +29,17 @@ END $function$;
 CREATE TRIGGER answer_acceptance_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON answer_acceptance FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
 COMMENT ON TABLE answer_acceptance IS 'Operations that staff had count although they were too late or refused. Appended to and never changed. Personal data of the account that decided: its id and its reason. Kept with the attempt.';
 
+CREATE TABLE answer_file (
+	attempt_id text COLLATE "C" NOT NULL,
+	media_id text COLLATE "C" NOT NULL,
+	told boolean NOT NULL DEFAULT false,
+	CONSTRAINT answer_file_pkey PRIMARY KEY (attempt_id, media_id),
+	CONSTRAINT answer_file_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id)
+);
+CREATE INDEX answer_file_untold ON answer_file USING btree (attempt_id) WHERE (NOT told);
+COMMENT ON TABLE answer_file IS 'Files that answers of submitted attempts name, which the service media keeps from then on. Personal data of the account whose attempt it is: what it handed in. Kept with the attempt.';
+COMMENT ON COLUMN answer_file.told IS 'Whether media was told.';
+
 CREATE TABLE answer_mark (
 	attempt_id text COLLATE "C" NOT NULL,
 	seq bigint NOT NULL,
