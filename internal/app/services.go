@@ -139,6 +139,9 @@ var all = []service{
 			Similarity: &assessment.Similarity{
 				URL: p.cfg.SimilarityURL, Secret: []byte(p.cfg.SimilaritySecret), PublicURL: p.publicURL(),
 			},
+			Proctoring: &assessment.Proctoring{
+				URL: p.cfg.ProctoringURL, Secret: []byte(p.cfg.ProctoringSecret), PublicURL: p.publicURL(),
+			},
 		})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil

@@ -6279,7 +6279,8 @@ type OutcomeLine struct {
 	// What it is: "part" (fraction × weight of a part), "rule" (what the scoring rule
 	// makes of the parts), "unit" (taken away for the unit), "floor" (raised to the
 	// floor), "ceiling" (lowered to 1), "try" (what a try gave), "penalty" (taken away
-	// for wrong tries), "manual" (given by who marked it), or "total".
+	// for wrong tries), "manual" (given by who marked it), "everybody" (given to all,
+	// whatever they answered), or "total".
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// Of "part": its key. Of "rule": its name. Of "try": its number.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`

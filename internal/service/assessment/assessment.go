@@ -1,18 +1,22 @@
-// Package assessment owns questions, quizzes and exams, and what students answered in
-// them: the log of each attempt, and the marks that follow from it.
+// Package assessment owns questions, quizzes and exams, what students answered in
+// them, the log of each attempt, assignments, what was handed in to them, and the marks
+// that follow from all of it.
 //
 // It answers assessmentpb.BankService: the banks of questions, their versions, and
 // with which courses they are shared; assessmentpb.ExchangeService: their questions in
 // the formats of others; assessmentpb.QuizService: quizzes as their authors
 // see them; assessmentpb.MyQuizService: as those who take them do;
 // assessmentpb.AttemptService: attempts, the log of answers, and receipts;
+// assessmentpb.ExamService: exams while they run, for those who watch them;
 // assessmentpb.AssignmentService: assignments as their authors see them;
 // assessmentpb.MySubmissionService: as those who hand in do;
 // assessmentpb.SubmissionService: what was handed in, for those who read and mark it;
 // assessmentpb.MarkingService: what people mark, and who marks it now;
-// assessmentpb.RubricService: rubrics and marking guides; and
+// assessmentpb.RubricService: rubrics and marking guides;
 // assessmentpb.PeerReviewService and assessmentpb.MyPeerReviewService: reviews of work by
-// students, for the staff and for those who write them.
+// students, for the staff and for those who write them;
+// assessmentpb.RekeyService: what was answered, scored anew; and
+// assessmentpb.StatisticsService: how well quizzes and questions measure.
 //
 // It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
 // which says that something was handed in.
@@ -20,13 +24,15 @@
 // It hears courses' CoursePublished: where in a course quizzes and assignments stand,
 // and ActivitiesCopied: which quizzes copies of courses show;
 // access's EnrollmentStarted, EnrollmentEnded and EnrollmentResumed, for whom attempts
-// are made ahead, and AccommodationChanged, for whom anew; learning's
-// DeadlinesChanged, for whom quizzes are due at another time; and grades'
-// PostingChanged, which says whose grades may be shown.
+// are made ahead, and AccommodationChanged, for whom anew; its CohortMembershipChanged,
+// GroupChanged and GroupMembershipChanged, who hands in together; learning's
+// DeadlinesChanged, for whom something is due at another time; grades'
+// PostingChanged, which says whose grades may be shown; and identity's AccountCreated
+// and AccountUpdated, what people are called.
 //
 // It calls access (who may do something in another course, how exams are eased for
 // people), learning (what is open to whom, and by when it is due) and media (pictures
-// of questions).
+// of questions, files that are handed in and given back).
 package assessment
 
 import (
@@ -80,6 +86,8 @@ type Config struct {
 	Files mediapb.SubmissionFileServiceClient
 	// Similarity compares what is handed in with others' work; nil where nobody does.
 	Similarity *Similarity
+	// Proctoring is a service that watches exams; nil where nobody does.
+	Proctoring *Proctoring
 	// Media and Library have the pictures of questions.
 	Media   mediapb.MediaServiceClient
 	Library mediapb.LibraryServiceClient
@@ -120,6 +128,8 @@ type Service struct {
 	signer    atomic.Pointer[signer]
 	unscored  chan struct{} // has a value when there are attempts to be scored
 	appends   *appends
+	exams     exams
+	rekeying  chan struct{} // has a value when there are re-keys to work on
 }
 
 // forGood returns a cache of what is never changed.
@@ -138,6 +148,8 @@ func New(cfg Config) *Service {
 	s.assignmentVersions = forGood[assignmentVersionKey, *assignmentVersion](2_000)
 	s.unfiled, s.unchecked, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, maxFeedbackArchives)
 	s.appends = &appends{service: s}
+	s.exams = newExams(cfg.Proctoring)
+	s.rekeying = make(chan struct{}, 1)
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -157,6 +169,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
 	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})
 	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})
+	assessmentpb.RegisterExamServiceServer(r, &examServer{service: s})
 	assessmentpb.RegisterAssignmentServiceServer(r, &assignmentServer{service: s})
 	assessmentpb.RegisterMySubmissionServiceServer(r, &mySubmissionServer{service: s})
 	assessmentpb.RegisterSubmissionServiceServer(r, &submissionServer{service: s})
@@ -164,6 +177,8 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterRubricServiceServer(r, &rubricServer{service: s})
 	assessmentpb.RegisterPeerReviewServiceServer(r, &peerServer{service: s})
 	assessmentpb.RegisterMyPeerReviewServiceServer(r, &myPeerServer{service: s})
+	assessmentpb.RegisterRekeyServiceServer(r, &rekeyServer{service: s})
+	assessmentpb.RegisterStatisticsServiceServer(r, &statisticsServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.

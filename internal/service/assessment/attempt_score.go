@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -121,9 +122,12 @@ func (s *Service) score(ctx context.Context, tx *pg.Tx, list []*attempt, cause s
 	var qSlots []int32
 	var qFractions, qPoints []*string
 	var ids, states, points []string
+	var answered [][]byte
 	for _, a := range list {
 		r := results[a.ID]
+		a.Answered = []byte{}
 		for _, q := range r.questions {
+			a.answer(q.slot, q.done.answered())
 			qAttempts, qSlots, qStates = append(qAttempts, a.ID), append(qSlots, q.slot), append(qStates, q.outcome)
 			var fraction, got *string
 			if q.state.Fraction != nil {
@@ -133,6 +137,7 @@ func (s *Service) score(ctx context.Context, tx *pg.Tx, list []*attempt, cause s
 		}
 		a.State, a.Points = r.state(), new(r.total)
 		ids, states, points = append(ids, a.ID), append(states, a.State), append(points, r.total)
+		answered = append(answered, a.Answered)
 	}
 	if _, err := tx.Exec(ctx, `
 		UPDATE attempt_question q SET state = n.state, fraction = n.fraction, points = n.points::numeric, revision = revision + 1
@@ -141,15 +146,18 @@ func (s *Service) score(ctx context.Context, tx *pg.Tx, list []*attempt, cause s
 		return fmt.Errorf("store scores: %w", err)
 	}
 	if _, err := tx.Exec(ctx, `
-		UPDATE attempt a SET state = n.state, points = n.points::numeric, scored_at = $4, score_after = NULL, revision = revision + 1,
+		UPDATE attempt a SET state = n.state, points = n.points::numeric, answered = n.answered, scored_at = $4, score_after = NULL, revision = revision + 1,
 			graded_at = CASE WHEN n.state = 'graded' THEN coalesce(graded_at, $4) END
-		FROM unnest($1::text[], $2::text[], $3::text[]) AS n (id, state, points) WHERE a.id = n.id`, ids, states, points, now); err != nil {
+		FROM unnest($1::text[], $2::text[], $3::text[], $5::bytea[]) AS n (id, state, points, answered) WHERE a.id = n.id`, ids, states, points, now, answered); err != nil {
 		return fmt.Errorf("store scores: %w", err)
 	}
 	if err := s.issueMissing(ctx, tx, list); err != nil {
 		return err
 	}
-	return s.changed(ctx, tx, list, cause)
+	if err := s.changed(ctx, tx, list, cause); err != nil {
+		return err
+	}
+	return s.countAttempts(ctx, tx, list, results)
 }
 
 // changed has what counts of the attempts of their accounts follow, of all of one item
@@ -185,6 +193,7 @@ type result struct {
 // questionResult is what the log makes of a question.
 type questionResult struct {
 	slot    int32
+	shown   questionKey
 	key     int32 // the version that scores it
 	done    *folded
 	in      *question.Instance
@@ -215,12 +224,19 @@ func (r *result) state() string {
 type keyed struct {
 	AttemptID  string
 	KeyVersion int32
+	Scoring    string
 	slotLayout
 }
 
 // rebuild makes of the logs of attempts that are over, and of what their questions
 // are pinned to, all that is derived. It changes nothing.
 func (s *Service) rebuild(ctx context.Context, q pg.Querier, list []*attempt) (map[string]*result, error) {
+	return s.rebuildAs(ctx, q, list, nil)
+}
+
+// rebuildAs is rebuild as if questions were pinned otherwise: by attempt, how the one in
+// the slot is.
+func (s *Service) rebuildAs(ctx context.Context, q pg.Querier, list []*attempt, as map[string]repinned) (map[string]*result, error) {
 	ids := idsOf(list)
 	steps, err := readSteps(ctx, q, ids)
 	if err != nil {
@@ -231,7 +247,7 @@ func (s *Service) rebuild(ctx context.Context, q pg.Querier, list []*attempt) (m
 		return nil, err
 	}
 	rows, err := q.Query(ctx, `
-		SELECT a.attempt_id, a.key_version, a.slot, a.section, a.page, a.question_id, a.question_version, v.kind, a.behaviour, a.seed, a.max_points::text AS max_points
+		SELECT a.attempt_id, a.key_version, a.scoring, a.slot, a.section, a.page, a.question_id, a.question_version, v.kind, a.behaviour, a.seed, a.max_points::text AS max_points
 		FROM attempt_question a JOIN question_version v ON v.question_id = a.question_id AND v.version = a.key_version
 		WHERE a.attempt_id = ANY ($1) ORDER BY a.attempt_id, a.slot`, ids)
 	if err != nil {
@@ -243,17 +259,30 @@ func (s *Service) rebuild(ctx context.Context, q pg.Querier, list []*attempt) (m
 	}
 	of := map[string][]keyed{}
 	for _, k := range questions {
+		if other, ok := as[k.AttemptID]; ok && other.slot == k.Slot {
+			k.KeyVersion, k.Scoring, k.MaxPoints = other.key, other.scoring, other.max
+		}
 		of[k.AttemptID] = append(of[k.AttemptID], k)
 	}
 	out := make(map[string]*result, len(list))
 	for _, a := range list {
-		r, err := s.derive(ctx, q, a, of[a.ID], steps[a.ID], marks[a.ID])
+		r, err := s.deriveGuarded(ctx, q, a, of[a.ID], steps[a.ID], marks[a.ID])
 		if err != nil {
 			return nil, &scoreError{a.ID, err}
 		}
 		out[a.ID] = r
 	}
 	return out, nil
+}
+
+// deriveGuarded is derive, whose panic is a fault of one attempt and of no other.
+func (s *Service) deriveGuarded(ctx context.Context, q pg.Querier, a *attempt, questions []keyed, steps []step, marks map[int32][]question.Mark) (_ *result, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return s.derive(ctx, q, a, questions, steps, marks)
 }
 
 // derive makes what is derived of one attempt.
@@ -265,7 +294,7 @@ func (s *Service) derive(ctx context.Context, q pg.Querier, a *attempt, question
 	r := &result{questions: make([]questionResult, 0, len(questions))}
 	var sum, of exact.Number
 	for _, k := range questions {
-		one := questionResult{slot: k.Slot, key: k.KeyVersion, done: done[k.Slot]}
+		one := questionResult{slot: k.Slot, shown: k.shown(), key: k.KeyVersion, done: done[k.Slot]}
 		if one.in, err = s.instance(ctx, q, questionKey{k.QuestionID, k.KeyVersion}, a.Engine, k.seed()); err != nil {
 			return nil, err
 		}
@@ -284,6 +313,9 @@ func (s *Service) derive(ctx context.Context, q pg.Querier, a *attempt, question
 		}
 		if one.state, err = one.in.Fold(one.rules, all); err != nil {
 			return nil, err
+		}
+		if k.Scoring == scoringFull {
+			one.state = fullPoints(one.in, one.state)
 		}
 		one.outcome = outcomeOf(one.in.Outcome(one.rules, one.state).GetState(), one.state)
 		sum, of = sum.Add(one.points()), of.Add(one.rules.MaxPoints)

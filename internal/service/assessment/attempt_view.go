@@ -146,6 +146,10 @@ func (s *Service) viewOver(ctx context.Context, q pg.Querier, a *attempt, l *lay
 			return err
 		}
 	}
+	rekeys, err := rekeysOf(ctx, q, a, review.GetMarks())
+	if err != nil {
+		return err
+	}
 	for _, r := range results[a.ID].questions {
 		sl := l.slot(r.slot)
 		if page > 0 && sl.Page != page-1 {
@@ -156,6 +160,7 @@ func (s *Service) viewOver(ctx context.Context, q pg.Querier, a *attempt, l *lay
 			return err
 		}
 		v := sl.view(in, r.done)
+		v.MaxPoints, v.Rekeys = r.rules.MaxPoints.String(), rekeys[r.slot]
 		v.Outcome, v.Rubric = tellable(r.in, r.rules, r.state, review), rubrics[r.slot]
 		out.Questions = append(out.Questions, v)
 	}

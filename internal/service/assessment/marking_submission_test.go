@@ -250,7 +250,7 @@ func TestSubmissionQueueIsAnonymous(t *testing.T) {
 	settings.Anonymous = true
 	w.assign(settings)
 	students, _ := w.hand(2)
-	w.posts(1, "manual", false)
+	w.posts(1, false)
 	m, err := w.next(w.teacher)
 	if err != nil || !strings.HasPrefix(m.GetOf().GetPseudonym(), "P-") {
 		t.Fatal(m, err)
@@ -269,7 +269,7 @@ func TestAssignmentRubric(t *testing.T) {
 	assignment := w.assign(essaySettings())
 	r := w.guide(&assessmentpb.AttachRubricRequest{AssignmentId: assignment})
 	students, subs := w.hand(1)
-	w.posts(1, "manual", false)
+	w.posts(1, false)
 	if my := w.my(students[0]); my.GetRubric().GetVersion() != 1 || my.GetRubric().GetContent().GetCriteria()[0].GetMarkerNotes() != "" || my.GetRubric().GetContent().GetComments() != nil || my.GetRubric().GetPublishedBy() != "" {
 		t.Errorf("what students see of it: %v", my.GetRubric())
 	}
@@ -311,7 +311,7 @@ func TestAssignmentRubric(t *testing.T) {
 	if mine() != nil {
 		t.Error("an unposted mark shows")
 	}
-	w.posts(2, "manual", true, students[0])
+	w.posts(2, true, students[0])
 	if m := mine(); m.GetRubric().GetCriteria()[0].GetPoints() != "4.5" || m.GetRubric().GetCriteria()[0].GetComment() != "Deep." || m.GetRubric().GetMaxPoints() != "9" || m.GetMarkedBy() != "" {
 		t.Errorf("posted: %v", m)
 	}

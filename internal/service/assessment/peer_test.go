@@ -251,7 +251,7 @@ func TestPeerReviewJourney(t *testing.T) {
 	if len(got) == 0 || got[0].GetPoints() != "1" || got[0].GetPointsOf() != "10" || got[0].GetReviewer() != nil {
 		t.Errorf("received: %v", got)
 	}
-	w.posts(1, "manual", false)
+	w.posts(1, false)
 	if got := w.received(ana); len(got) != 0 {
 		t.Errorf("shown though the mark is not posted: %v", got)
 	}
@@ -361,7 +361,7 @@ func TestFormativePeerReview(t *testing.T) {
 	if n := shown(); n != 0 {
 		t.Errorf("%d shown before", n)
 	}
-	w.posts(1, "automatic", false) // what is formative is no part of the mark
+	w.posts(1, false) // what is formative is no part of the mark
 	if _, err := w.peers.UpdatePeerRound(w.as(w.teacher), &assessmentpb.UpdatePeerRoundRequest{CourseId: w.course, ItemId: w.item, Release: true}); err != nil {
 		t.Fatal(err)
 	}

@@ -31,13 +31,14 @@ type opening struct {
 	OpenUntil    *time.Time
 }
 
-// admit returns the prepared attempt that somebody may begin at an item now, having
+// admission returns the prepared attempt that somebody may begin at an item now, having
 // made it where there was none. Where one was made ahead for a window that is open, and
 // what it was made of is fresh, nobody else is asked.
-func (s *Service) admit(ctx context.Context, courseID, itemID, accountID, password string) (string, error) {
+func (s *Service) admission(ctx context.Context, courseID, itemID, accountID, password string) (string, examEntry, error) {
+	var entry examEntry
 	o, version, err := s.openingOf(ctx, courseID, itemID, accountID)
 	if err != nil {
-		return "", err
+		return "", entry, err
 	}
 	now := s.time()
 	ready := o.PreparedAt != nil && now.Sub(*o.PreparedAt) < freshFor && o.OpenFrom != nil && !now.Before(*o.OpenFrom) && (o.OpenUntil == nil || now.Before(*o.OpenUntil))
@@ -45,31 +46,35 @@ func (s *Service) admit(ctx context.Context, courseID, itemID, accountID, passwo
 	if !ready {
 		list, err := s.standings(ctx, courseID, itemID, []string{accountID})
 		if err != nil {
-			return "", err
+			return "", entry, err
 		}
 		st = list[0]
 		attempts, err := begunAt(ctx, s.db, o.QuizID, itemID, accountID)
 		if err != nil {
-			return "", err
+			return "", entry, err
 		}
 		// An attempt may have been begun since it was looked.
 		if n := len(attempts); n > 0 && attempts[n-1].State == stateInProgress {
-			return attempts[n-1].ID, nil
+			return attempts[n-1].ID, entry, nil
 		}
 		if refused := st.refuse(version.Settings, attempts, now); refused != nil {
-			return "", refused
+			return "", entry, refused
 		}
 	}
 	if err := checkNetwork(version.Settings.GetAddressRanges(), rpc.Address(ctx)); err != nil {
-		return "", err
+		return "", entry, err
 	}
 	if err := s.checkPassword(ctx, accountID, o.QuizID, password, o.PasswordHash); err != nil {
-		return "", err
+		return "", entry, err
+	}
+	if entry, err = s.enterExam(ctx, version, itemID, accountID); err != nil {
+		return "", entry, err
 	}
 	if ready {
-		return o.PreparedID, nil
+		return o.PreparedID, entry, nil
 	}
-	return s.prepareOne(ctx, version, itemID, st)
+	id, err := s.prepareOne(ctx, version, itemID, st)
+	return id, entry, err
 }
 
 // openingOf finds the quiz that an item shows. Of an attempt that is prepared it tells
@@ -183,6 +188,9 @@ func (s *Service) prepare(ctx context.Context, tx *pg.Tx, version *quizVersion, 
 		return err
 	}
 	made := newPreparedBatch(version, itemID, s.time())
+	if made.rekeys, err = rekeysFor(ctx, tx, version, itemID); err != nil {
+		return err
+	}
 	for _, one := range list {
 		st := byAccount[one.AccountID]
 		made.time(st)
@@ -225,6 +233,7 @@ type preparedBatch struct {
 	version *quizVersion
 	itemID  string
 	now     time.Time
+	rekeys  rekeysInForce
 
 	accounts     []string // all, with their times
 	percents     []int32
@@ -246,6 +255,9 @@ type preparedBatch struct {
 	behaviours   []string
 	questionSeed []int64
 	questionMax  []string
+	keys         []int32
+	scorings     []string
+	ownMax       []*string
 }
 
 func newPreparedBatch(version *quizVersion, itemID string, now time.Time) *preparedBatch {
@@ -271,7 +283,8 @@ func (b *preparedBatch) add(st *standing, number int32, asked map[string]bool) {
 		b.attemptIDs, b.slots, b.sections, b.pages = append(b.attemptIDs, attemptID), append(b.slots, int32(q.slot)), append(b.sections, int32(q.section)), append(b.pages, int32(q.page)) //nolint:gosec // at most 500
 		b.questionIDs, b.questions = append(b.questionIDs, q.questionID), append(b.questions, q.version)
 		b.behaviours, b.questionSeed = append(b.behaviours, q.behaviour), append(b.questionSeed, seed)
-		b.questionMax = append(b.questionMax, q.points.Text(6))
+		is, own := b.rekeys.pins(q.questionID, q.version, q.points.Text(6))
+		b.questionMax, b.keys, b.scorings, b.ownMax = append(b.questionMax, is.max), append(b.keys, is.key), append(b.scorings, is.scoring), append(b.ownMax, own)
 	}
 	if b.version.maxPoints != nil {
 		total = *b.version.maxPoints
@@ -313,12 +326,12 @@ func (b *preparedBatch) store(ctx context.Context, tx *pg.Tx) error {
 	}
 	made := int(tag.RowsAffected())
 	_, err = tx.Exec(ctx, `
-		INSERT INTO attempt_question (attempt_id, slot, section, page, question_id, question_version, key_version, behaviour, seed, max_points)
-		SELECT q.attempt_id, q.slot, q.section, q.page, q.question_id, q.version, q.version, q.behaviour, q.seed, q.points::numeric
-		FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::text[], $6::int[], $7::text[], $8::bigint[], $9::text[])
-			AS q (attempt_id, slot, section, page, question_id, version, behaviour, seed, points)
+		INSERT INTO attempt_question (attempt_id, slot, section, page, question_id, question_version, key_version, behaviour, seed, max_points, scoring, own_points)
+		SELECT q.attempt_id, q.slot, q.section, q.page, q.question_id, q.version, q.key, q.behaviour, q.seed, q.points::numeric, q.scoring, q.own::numeric
+		FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::text[], $6::int[], $7::text[], $8::bigint[], $9::text[], $11::int[], $12::text[], $13::text[])
+			AS q (attempt_id, slot, section, page, question_id, version, behaviour, seed, points, key, scoring, own)
 		WHERE $10 OR EXISTS (SELECT FROM attempt a WHERE a.id = q.attempt_id)`,
-		b.attemptIDs, b.slots, b.sections, b.pages, b.questionIDs, b.questions, b.behaviours, b.questionSeed, b.questionMax, made == len(b.ids))
+		b.attemptIDs, b.slots, b.sections, b.pages, b.questionIDs, b.questions, b.behaviours, b.questionSeed, b.questionMax, made == len(b.ids), b.keys, b.scorings, b.ownMax)
 	if err != nil {
 		return fmt.Errorf("prepare questions: %w", err)
 	}

@@ -22,7 +22,7 @@ type reviewed struct {
 	running  bool
 	ended    time.Time  // of one that does not run
 	closesAt *time.Time // when the quiz is closed for its student; nil for never
-	posted   bool       // whether its student may see their grade
+	posted   bool       // whether its student may see their grade, for which nobody waits
 }
 
 // shownParts returns what may be shown of an attempt at a moment, by the review matrix
@@ -97,7 +97,7 @@ func (s *Service) reviewsOf(ctx context.Context, q pg.Querier, list []*attempt) 
 			return nil, err
 		}
 		for _, a := range attempts {
-			r := reviewed{running: a.running(), ended: endOf(a), closesAt: a.OpenUntil, posted: a.Preview || posted[a.ItemID]}
+			r := reviewed{running: a.running(), ended: endOf(a), closesAt: a.OpenUntil, posted: a.Preview || posted[a.ItemID] && !a.Withheld}
 			if at, ok := closes[a.ItemID]; ok {
 				r.closesAt = at
 			}

@@ -29,9 +29,10 @@ type quizVersion struct {
 	title     string
 	slots     []versionSlot
 	draws     []versionDraw
-	overlap   bool          // whether a question can be drawn by more than one of them
-	count     int           // of the questions of an attempt
-	maxPoints *exact.Number // nil where they differ between attempts
+	overlap   bool              // whether a question can be drawn by more than one of them
+	count     int               // of the questions of an attempt
+	maxPoints *exact.Number     // nil where they differ between attempts
+	pools     map[string]string // the pool of each question that may be drawn, for statistics
 }
 
 // versionSlot is a slot of a version, in the order of the settings.
@@ -79,6 +80,7 @@ func newQuizVersion(courseID, quizID string, number int32, title string, setting
 		}
 		v.slots = append(v.slots, one)
 	})
+	v.pools = poolsOf(settings)
 	if n, err := exact.Parse(settings.GetMaxPoints()); err == nil {
 		v.maxPoints = &n
 	} else if constant {

@@ -277,7 +277,7 @@ func (s *Service) wakeFiles() {
 func (s *Service) keepFiling(ctx context.Context) {
 	const beat = 5 * time.Second
 	for ctx.Err() == nil {
-		for _, step := range []func(context.Context) (bool, error){s.tellFiles, s.dropFiles, s.remarkAssignments, s.beginPeersDue, s.losePeersDue, s.endPeersDue, s.markPeers} {
+		for _, step := range []func(context.Context) (bool, error){s.tellFiles, s.dropFiles, s.remarkAssignments, s.assignmentsDue, s.beginPeersDue, s.losePeersDue, s.endPeersDue, s.markPeers} {
 			for more := true; more && ctx.Err() == nil; {
 				var err error
 				if more, err = step(ctx); err != nil && ctx.Err() == nil {

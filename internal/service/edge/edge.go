@@ -59,6 +59,8 @@ type Config struct {
 	MaxUpload int64
 	// MaxArchive bounds an archive of a course in bytes.
 	MaxArchive int64
+	// PublicURL is where browsers reach the platform: what lock-down browsers sign.
+	PublicURL string
 	// SecureCookies says that the platform is reached over TLS: browsers send the
 	// session cookie over it only, and come over it only.
 	SecureCookies bool
@@ -107,11 +109,14 @@ type Edge struct {
 	exchange    assessmentpb.ExchangeServiceClient
 	attempts    assessmentpb.AttemptServiceClient
 	submissions assessmentpb.SubmissionServiceClient
+	exams       assessmentpb.ExamServiceClient
+	statistics  assessmentpb.StatisticsServiceClient
 
 	submissionFiles mediapb.SubmissionFileServiceClient
 	gradeFiles      gradespb.GradeTransferServiceClient
 
 	streams     *streams
+	presence    *presence
 	routes      *http.ServeMux
 	grpc        *grpc.Server
 	crossOrigin *http.CrossOriginProtection
@@ -162,11 +167,14 @@ func New(cfg Config) (*Edge, error) {
 		attempts:    assessmentpb.NewAttemptServiceClient(cfg.Conns["assessment"]),
 		exchange:    assessmentpb.NewExchangeServiceClient(cfg.Conns["assessment"]),
 		submissions: assessmentpb.NewSubmissionServiceClient(cfg.Conns["assessment"]),
+		exams:       assessmentpb.NewExamServiceClient(cfg.Conns["assessment"]),
+		statistics:  assessmentpb.NewStatisticsServiceClient(cfg.Conns["assessment"]),
 
 		submissionFiles: mediapb.NewSubmissionFileServiceClient(cfg.Conns["media"]),
 		gradeFiles:      gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
 	}
 	e.streams = newStreams(e.attempts)
+	e.presence = newPresence(e.exams, e.streams.attempts, e.Log)
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
 	if e.routes, err = e.mux(); err != nil {
@@ -211,6 +219,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("POST /v1/courses/{course_id}/module-imports", e.importModules)
 	mux.HandleFunc("GET /v1/courses/{course_id}/questions/export", e.exportQuestions)
 	mux.HandleFunc("POST /v1/courses/{course_id}/question-imports", e.importQuestions)
+	mux.HandleFunc("GET /v1/courses/{course_id}/items/{item_id}/statistics/export", e.exportStatistics)
 	mux.HandleFunc("GET /v1/courses/{course_id}/gradebook/export", e.exportGrades)
 	mux.HandleFunc("POST /v1/courses/{course_id}/gradebook/imports", e.importGrades)
 	mux.HandleFunc("GET /v1/me/courses/{course_id}/grades/export", e.exportMyGrades)
@@ -225,6 +234,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	}
 	mux.HandleFunc("GET /v1/me/notes/export", e.exportNotes)
 	mux.HandleFunc("GET /v1/attempts/{attempt_id}/stream", e.streamAttempt)
+	mux.HandleFunc("POST /v1/attempts/{attempt_id}/proctor-reports", e.takeProctorReport)
 	mux.HandleFunc("GET "+calendarPath+"{file}", e.readCalendar)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
@@ -384,6 +394,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 			}
 			return assessmentpb.RegisterMyPeerReviewServiceHandlerClient(ctx, g, assessmentpb.NewMyPeerReviewServiceClient(e.Conns["assessment"]))
 		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_exams_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterExamServiceHandlerClient(ctx, g, e.exams)
+		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_my_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterMyQuizServiceHandlerClient(ctx, g, assessmentpb.NewMyQuizServiceClient(e.Conns["assessment"]))
 		}},
@@ -396,8 +409,17 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{assessmentpb.File_internal_service_assessment_assessmentpb_submissions_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterSubmissionServiceHandlerClient(ctx, g, e.submissions)
 		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_rekeys_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterRekeyServiceHandlerClient(ctx, g, assessmentpb.NewRekeyServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_statistics_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterStatisticsServiceHandlerClient(ctx, g, e.statistics)
+		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)
+		}},
+		{commercepb.File_internal_service_commerce_commercepb_revenue_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterRevenueServiceHandlerClient(ctx, g, commercepb.NewRevenueServiceClient(e.Conns["commerce"]))
 		}},
 		{discoverypb.File_internal_service_discovery_discoverypb_discovery_proto, func(g *runtime.ServeMux) error {
 			return discoverypb.RegisterDiscoveryServiceHandlerClient(ctx, g, discoverypb.NewDiscoveryServiceClient(e.Conns["discovery"]))

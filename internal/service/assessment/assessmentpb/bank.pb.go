@@ -809,8 +809,8 @@ func (x *ListQuestionsRequest) GetCursor() string {
 // A page of questions.
 type ListQuestionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Newest first, or the best first where words were asked for. Of more than 1,000
-	// that have the words the newest 1,000 are looked at.
+	// Newest first, or the best first where words were asked for. Of more than 500
+	// that have the words the newest 500 are looked at.
 	Items []*BankQuestion `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	// The cursor of the next page; empty on the last.
 	NextCursor    string `protobuf:"bytes,2,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
