@@ -8,6 +8,9 @@
 // see them; assessmentpb.MyQuizService: as those who take them do;
 // assessmentpb.AttemptService: attempts, the log of answers, and receipts;
 // assessmentpb.ExamService: exams while they run, for those who watch them;
+// assessmentpb.QuestionMediaService: the files of what is asked;
+// assessmentpb.PreviewService: quizzes as staff try them; assessmentpb.CarryService:
+// quizzes and assignments as archives of courses take them along;
 // assessmentpb.AssignmentService: assignments as their authors see them;
 // assessmentpb.MySubmissionService: as those who hand in do;
 // assessmentpb.SubmissionService: what was handed in, for those who read and mark it;
@@ -22,7 +25,8 @@
 // which says that something was handed in.
 //
 // It hears courses' CoursePublished: where in a course quizzes and assignments stand,
-// and ActivitiesCopied: which quizzes copies of courses show;
+// and ActivitiesCopied: which quizzes and assignments copies of courses show,
+// and ActivitiesImported: what has become of those of an archive;
 // access's EnrollmentStarted, EnrollmentEnded and EnrollmentResumed, for whom attempts
 // are made ahead, and AccommodationChanged, for whom anew; its CohortMembershipChanged,
 // GroupChanged and GroupMembershipChanged, who hands in together; learning's
@@ -166,6 +170,9 @@ func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Microsec
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterBankServiceServer(r, &bankServer{service: s})
 	assessmentpb.RegisterExchangeServiceServer(r, &exchangeServer{service: s})
+	assessmentpb.RegisterCarryServiceServer(r, &carryServer{service: s})
+	assessmentpb.RegisterPreviewServiceServer(r, &previewServer{service: s})
+	assessmentpb.RegisterQuestionMediaServiceServer(r, &questionMediaServer{service: s})
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
 	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})
 	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})
@@ -186,6 +193,7 @@ func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished),
 		bus.Copy(s.activitiesCopied),
+		bus.Copy(s.activitiesImported),
 		bus.Copy(s.enrollmentStarted),
 		bus.Copy(s.enrollmentEnded),
 		bus.Copy(s.enrollmentResumed),

@@ -118,7 +118,7 @@ func (h *attemptServer) ofCourse(ctx context.Context, course, id string) (*attem
 	if err != nil {
 		return nil, err
 	}
-	if a.CourseID != course || a.State == statePrepared {
+	if a.CourseID != course || a.State == statePrepared || a.Preview {
 		return nil, ErrAttemptNotFound
 	}
 	return a, nil
@@ -211,7 +211,7 @@ func (h *attemptServer) ListMyAttempts(ctx context.Context, req *assessmentpb.Li
 	size := page.Size(req.GetPageSize())
 	list, err := s.listAttempts(ctx, `
 		SELECT `+attemptColumns+` FROM attempt
-		WHERE account_id = $1 AND started_at IS NOT NULL AND (started_at, id) < ($2, $3) AND ($4 = '' OR course_id = $4) AND ($5 = '' OR item_id = $5)
+		WHERE account_id = $1 AND NOT preview AND started_at IS NOT NULL AND (started_at, id) < ($2, $3) AND ($4 = '' OR course_id = $4) AND ($5 = '' OR item_id = $5)
 		ORDER BY started_at DESC, id DESC LIMIT $6`, auth.From(ctx).Account, before, beforeID, req.GetCourseId(), req.GetItemId(), size+1)
 	if err != nil {
 		return nil, err
@@ -260,7 +260,7 @@ func (h *attemptServer) ListAttempts(ctx context.Context, req *assessmentpb.List
 	size := page.Size(req.GetPageSize())
 	list, err := s.listAttempts(ctx, `
 		SELECT `+attemptColumns+` FROM attempt
-		WHERE course_id = $1 AND item_id = $2 AND ($3 = '' OR account_id = $3) AND ($4 = '' OR state = $4) AND (`+order+`) > ($5, $6, $7)
+		WHERE course_id = $1 AND item_id = $2 AND NOT preview AND ($3 = '' OR account_id = $3) AND ($4 = '' OR state = $4) AND (`+order+`) > ($5, $6, $7)
 		ORDER BY `+strings.TrimPrefix(order, `''::text, 0, `)+` LIMIT $8`, req.GetCourseId(), req.GetItemId(), req.GetAccountId(), req.GetState(), account, number, id, size+1)
 	if err != nil {
 		return nil, err

@@ -361,6 +361,12 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{assessmentpb.File_internal_service_assessment_assessmentpb_bank_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterBankServiceHandlerClient(ctx, g, assessmentpb.NewBankServiceClient(e.Conns["assessment"]))
 		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_previews_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterPreviewServiceHandlerClient(ctx, g, assessmentpb.NewPreviewServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_question_media_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterQuestionMediaServiceHandlerClient(ctx, g, assessmentpb.NewQuestionMediaServiceClient(e.Conns["assessment"]))
+		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_exchange_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterExchangeServiceHandlerClient(ctx, g, e.exchange)
 		}},
