@@ -324,6 +324,7 @@ func (r *assignmentServer) DeleteAssignment(ctx context.Context, req *assessment
 		for _, sql := range []string{
 			`UPDATE submission_file SET state = 'dropped' WHERE state = 'draft' AND submission_id IN (SELECT id FROM submission WHERE assignment_id = $1)`,
 			`UPDATE submission SET draft = NULL, draft_at = NULL, draft_revision = draft_revision + 1 WHERE assignment_id = $1`,
+			`DELETE FROM rubric_use WHERE target_id = $1`,
 			`UPDATE assignment SET deleted_at = now() WHERE id = $1`,
 		} {
 			if _, err := tx.Exec(ctx, sql, a.ID); err != nil {

@@ -128,6 +128,9 @@ func (s *Service) publishAssignment(ctx context.Context, tx *pg.Tx, a *assignmen
 		if err := keepsPromises(ctx, tx, a.ID, last.Settings, settings); err != nil {
 			return false, err
 		}
+		if err := s.peersRepublished(ctx, tx, a.ID, last.Settings, settings); err != nil {
+			return false, err
+		}
 	}
 	a.Version++
 	if _, err := tx.Exec(ctx, `

@@ -329,7 +329,7 @@ func (s *Service) settle(ctx context.Context, tx *pg.Tx, w *work, v handed, as *
 	if peers && m.points != nil && staffWeight(as.Settings).Sign() == 0 {
 		return ErrMarkingPeersOnly
 	}
-	if peers || as.Settings.GetDoubleMarking() {
+	if peers || as.Settings.GetDoubleMarking() || g.part[partSettled] != nil { // what was noted is not to come back
 		if err := s.give(ctx, tx, v, g, partSettled, m, reason); err != nil {
 			return err
 		}
@@ -417,8 +417,11 @@ func (h *markingServer) ListGivenMarks(ctx context.Context, req *assessmentpb.Li
 		return nil, fmt.Errorf("read given marks: %w", err)
 	}
 	out := &assessmentpb.ListGivenMarksResponse{}
-	out.Items, err = givenMessages(ctx, s.db, list)
-	return out, err
+	if out.Items, err = givenMessages(ctx, s.db, list); err != nil {
+		return nil, err
+	}
+	out.Items = out.GetItems()[:bearable(out.GetItems())]
+	return out, nil
 }
 
 // givenMessages tells given marks.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
 // beginPeersDue has reviewing begin at the next item that is due, and reports whether
@@ -110,6 +111,33 @@ func (s *Service) markPeers(ctx context.Context) (bool, error) {
 	return more, err
 }
 
+// peersRepublished has marks made anew that reviews are a part of, where their part is
+// another now. Where it is none any more, marks that wait for the end of reviewing wait
+// no longer: it is over.
+func (s *Service) peersRepublished(ctx context.Context, tx *pg.Tx, assignmentID string, was, is *assessmentpb.AssignmentSettings) error {
+	weighs := func(settings *assessmentpb.AssignmentSettings) string {
+		p := settings.GetPeerReview()
+		return p.GetWeightPercent() + " " + p.GetCompletionPercent() + " " + p.GetCombine()
+	}
+	if !peersWeigh(was) || weighs(was) == weighs(is) {
+		return nil
+	}
+	now := s.time()
+	if !peersWeigh(is) {
+		if _, err := tx.Exec(ctx, `
+			INSERT INTO peer_round AS r (course_id, item_id, assignment_id, reviews, seed, opened_at, closes_at, closed_at, edited_at)
+			SELECT DISTINCT course_id, item_id, assignment_id, 0, 0, $2::timestamptz, $2::timestamptz, $2::timestamptz, $2::timestamptz FROM submission WHERE assignment_id = $1 AND last_number > 0
+			ON CONFLICT ON CONSTRAINT peer_round_pkey DO UPDATE SET closed_at = coalesce(r.closed_at, $2), closes_at = least(r.closes_at, $2), revision = r.revision + 1`,
+			assignmentID, now); err != nil {
+			return fmt.Errorf("end rounds: %w", err)
+		}
+	}
+	if _, err := tx.Exec(ctx, `UPDATE peer_round SET marked_to = '', marked_at = NULL WHERE assignment_id = $1 AND closed_at IS NOT NULL`, assignmentID); err != nil {
+		return fmt.Errorf("mark anew: %w", err)
+	}
+	return nil
+}
+
 // marksFollow makes the mark of locked work anew of the reviews of it, and what counts for
 // those who have handed it in of the reviews that they have done.
 func (s *Service) marksFollow(ctx context.Context, tx *pg.Tx, w *work) error {
@@ -117,7 +145,7 @@ func (s *Service) marksFollow(ctx context.Context, tx *pg.Tx, w *work) error {
 	if err != nil {
 		return err
 	}
-	if w.Number > 0 && peersWeigh(as.Settings) {
+	if w.Number > 0 {
 		_, v, err := lockVersion(ctx, tx, w.CourseID, w.ID, w.Number)
 		if err != nil {
 			return err

@@ -191,8 +191,12 @@ func (s *Service) combine(ctx context.Context, tx *pg.Tx, w *work, v handed, as 
 	if err != nil {
 		return err
 	}
-	m.points = weighted(as.Settings, m.points, peers.points)
-	m.source = "peer_review"
+	switch {
+	case peersWeigh(as.Settings):
+		m.points, m.source = weighted(as.Settings, m.points, peers.points), "peer_review"
+	case g.part[partSettled] == nil: // what there is was not made here
+		return nil
+	}
 	if v.MarkRevision == 0 && m.points == nil && m.comment == "" && len(m.comments) == 0 {
 		return nil
 	}

@@ -14,11 +14,31 @@ import (
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/exact"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
+	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
+
+const (
+	// maxReview bounds what a review says, in bytes.
+	maxReview = 64 << 10
+	// maxReviews bounds what is told of reviews at once, in bytes: a page ends before.
+	maxReviews = 2 << 20
+)
+
+// bearable returns how many of some messages are told at once: at least one.
+func bearable[M proto.Message](list []M) int {
+	size := 0
+	for i, m := range list {
+		if size += proto.Size(m); size > maxReviews && i > 0 {
+			return i
+		}
+	}
+	return len(list)
+}
 
 // myPeerServer answers students about reviews of others' work and of their own.
 type myPeerServer struct {
@@ -125,8 +145,29 @@ func (h *myPeerServer) ListMyReviews(ctx context.Context, req *assessmentpb.List
 	return out, nil
 }
 
+// shownReview refuses a review at an item that is hidden from the caller. It asks
+// learning: never in a transaction.
+func (s *Service) shownReview(ctx context.Context, courseID, reviewID string) error {
+	who := auth.From(ctx).Account
+	r, err := readReview(ctx, s.db, mineToWrite, reviewID, courseID, who)
+	if err != nil {
+		return err
+	}
+	standing, err := s.standingAt(ctx, courseID, who, []string{r.ItemID})
+	if err != nil {
+		return err
+	}
+	if st := standing[r.ItemID]; st == nil || st.state == "hidden" || st.state == "absent" {
+		return ErrPeerReviewNotFound
+	}
+	return nil
+}
+
 // GetMyReview implements [assessmentpb.MyPeerReviewServiceServer].
 func (h *myPeerServer) GetMyReview(ctx context.Context, req *assessmentpb.GetMyReviewRequest) (*assessmentpb.MyReview, error) {
+	if err := h.service.shownReview(ctx, req.GetCourseId(), req.GetReviewId()); err != nil {
+		return nil, err
+	}
 	return h.service.myReview(ctx, req.GetCourseId(), req.GetReviewId())
 }
 
@@ -253,6 +294,9 @@ func reviewFault(path, hint string, args ...any) error {
 
 // checkReview refuses what a review of a version can't say.
 func checkReview(ctx context.Context, q pg.Querier, c *assessmentpb.PeerReviewContent, v handed) error {
+	if proto.Size(c) > maxReview {
+		return reviewFault("content", "A review has at most %d KiB in all.", maxReview>>10)
+	}
 	if c.GetPoints() != "" {
 		if n, err := exact.Parse(c.GetPoints()); err != nil || n.Cmp(pointsIn(v.MaxPoints)) > 0 {
 			return reviewFault("content.points", "Send at most %s.", trimmed(v.MaxPoints))
@@ -278,6 +322,9 @@ func checkReview(ctx context.Context, q pg.Querier, c *assessmentpb.PeerReviewCo
 // SaveMyReview implements [assessmentpb.MyPeerReviewServiceServer].
 func (h *myPeerServer) SaveMyReview(ctx context.Context, req *assessmentpb.SaveMyReviewRequest) (*assessmentpb.MyReview, error) {
 	s := h.service
+	if err := s.shownReview(ctx, req.GetCourseId(), req.GetReviewId()); err != nil {
+		return nil, err
+	}
 	if _, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.MyReview, error) {
 		tx.Exempt("a draft of one's own")
 		r, err := s.lockReview(ctx, tx, req.GetCourseId(), req.GetReviewId())
@@ -320,6 +367,9 @@ func (s *Service) storeReview(ctx context.Context, tx *pg.Tx, r *review, c *asse
 // SubmitMyReview implements [assessmentpb.MyPeerReviewServiceServer].
 func (h *myPeerServer) SubmitMyReview(ctx context.Context, req *assessmentpb.SubmitMyReviewRequest) (*assessmentpb.MyReview, error) {
 	s := h.service
+	if err := s.shownReview(ctx, req.GetCourseId(), req.GetReviewId()); err != nil {
+		return nil, err
+	}
 	if _, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.MyReview, error) {
 		r, err := s.lockReview(ctx, tx, req.GetCourseId(), req.GetReviewId())
 		if err != nil {
@@ -391,6 +441,10 @@ func (s *Service) reviewPoints(ctx context.Context, tx *pg.Tx, w *work, v handed
 // ListReviewsOfMine implements [assessmentpb.MyPeerReviewServiceServer].
 func (h *myPeerServer) ListReviewsOfMine(ctx context.Context, req *assessmentpb.ListReviewsOfMineRequest) (*assessmentpb.ListReviewsOfMineResponse, error) {
 	s, who := h.service, auth.From(ctx).Account
+	after, err := reviewAfter(req.GetCursor())
+	if err != nil {
+		return nil, err
+	}
 	m, err := s.myWorkAt(ctx, req.GetCourseId(), req.GetItemId())
 	if err != nil {
 		return nil, err
@@ -409,12 +463,35 @@ func (h *myPeerServer) ListReviewsOfMine(ctx context.Context, req *assessmentpb.
 			return out, nil
 		}
 	}
-	list, err := readReviews(ctx, s.db, `submission_id = $1 AND state = 'done' AND NOT excluded ORDER BY md5(id) LIMIT 100`, m.work.ID)
+	// Of versions that are not the caller's own nothing is told, nor that there is more.
+	list, err := readReviews(ctx, s.db, `
+		submission_id = $1 AND id > $2 AND state = 'done' AND NOT excluded AND number IN (
+			SELECT v.number FROM submission_version v JOIN submission_member o ON o.submission_id = v.submission_id AND o.number = v.number
+			WHERE v.submission_id = $1 AND v.withdrawn_at IS NULL AND o.account_id = $3)
+		ORDER BY id LIMIT $4`, m.work.ID, after, who, page.Size(req.GetPageSize())+1)
 	if err != nil {
 		return nil, err
 	}
-	out.Items, err = s.receivedReviews(ctx, m, list)
-	return out, err
+	if out.Items, err = s.receivedReviews(ctx, m, list); err != nil {
+		return nil, err
+	}
+	if n := min(bearable(out.GetItems()), page.Size(req.GetPageSize())); n < len(out.GetItems()) {
+		out.Items = out.GetItems()[:n]
+		out.NextCursor = page.Cursor(out.GetItems()[n-1].GetId())
+	}
+	return out, nil
+}
+
+// reviewAfter reads a cursor of reviews.
+func reviewAfter(cursor string) (string, error) {
+	values, err := page.Values(cursor, 1)
+	if err != nil || values == nil {
+		return "", err
+	}
+	if !id.Valid("peerreview", values[0]) {
+		return "", page.ErrCursor
+	}
+	return values[0], nil
 }
 
 // reviewsShown reports whether what others have written of somebody's work is shown to
@@ -431,25 +508,19 @@ func (s *Service) receivedReviews(ctx context.Context, m *myWork, list []*review
 	hidden := m.version.Settings.GetPeerReview().GetAnonymous() || m.version.Settings.GetAnonymous()
 	most := map[int32]string{}
 	for _, v := range m.versions {
-		if m.mine(v) && v.WithdrawnAt == nil {
-			most[v.Number] = trimmed(v.MaxPoints)
-		}
+		most[v.Number] = trimmed(v.MaxPoints)
 	}
 	var out []*assessmentpb.ReceivedReview
 	var chosen []*assessmentpb.RubricMarks
 	var people []string
 	for _, r := range list {
-		of, mine := most[r.Number]
-		if !mine {
-			continue
-		}
 		c, err := r.content()
 		if err != nil {
 			return nil, err
 		}
 		one := &assessmentpb.ReceivedReview{Id: r.ID, Number: r.Number, Comment: c.GetComment(), CommentHtml: s.markdown.Render(c.GetComment()), Comments: c.GetComments(), Points: orNothing(r.Points)}
 		if one.GetPoints() != "" {
-			one.PointsOf = of
+			one.PointsOf = most[r.Number]
 		}
 		if !hidden {
 			one.Reviewer = &assessmentpb.Participant{AccountId: r.ReviewerID}

@@ -149,15 +149,9 @@ func (s *Service) participants(ctx context.Context, courseID, itemID string, acc
 // ListPeerReviews implements [assessmentpb.PeerReviewServiceServer].
 func (h *peerServer) ListPeerReviews(ctx context.Context, req *assessmentpb.ListPeerReviewsRequest) (*assessmentpb.ListPeerReviewsResponse, error) {
 	s := h.service
-	values, err := page.Values(req.GetCursor(), 1)
+	after, err := reviewAfter(req.GetCursor())
 	if err != nil {
 		return nil, err
-	}
-	after := ""
-	if values != nil {
-		if after = values[0]; !id.Valid("peerreview", after) {
-			return nil, page.ErrCursor
-		}
 	}
 	v, err := s.assignmentAt(ctx, s.db, req.GetCourseId(), req.GetItemId())
 	if err != nil {
@@ -171,12 +165,14 @@ func (h *peerServer) ListPeerReviews(ctx context.Context, req *assessmentpb.List
 		return nil, err
 	}
 	out := &assessmentpb.ListPeerReviewsResponse{}
-	if len(list) > size {
-		list = list[:size]
-		out.NextCursor = page.Cursor(list[size-1].ID)
+	if out.Items, err = s.studentReviews(ctx, v, req.GetItemId(), list); err != nil {
+		return nil, err
 	}
-	out.Items, err = s.studentReviews(ctx, v, req.GetItemId(), list)
-	return out, err
+	if n := min(bearable(out.GetItems()), size); n < len(list) {
+		out.Items = out.GetItems()[:n]
+		out.NextCursor = page.Cursor(list[n-1].ID)
+	}
+	return out, nil
 }
 
 // ExcludePeerReview implements [assessmentpb.PeerReviewServiceServer].

@@ -361,6 +361,7 @@ func TestFormativePeerReview(t *testing.T) {
 	if n := shown(); n != 0 {
 		t.Errorf("%d shown before", n)
 	}
+	w.posts(1, false) // what is formative is no part of the mark
 	if _, err := w.peers.UpdatePeerRound(w.as(w.teacher), &assessmentpb.UpdatePeerRoundRequest{CourseId: w.course, ItemId: w.item, Release: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -401,7 +402,7 @@ func TestPeerReviewMoves(t *testing.T) {
 	}
 	w.later(time.Hour)
 	w.works()
-	even := func(what string, n int, of ...string) {
+	even := func(what string, n int) {
 		t.Helper()
 		if diff := cmp.Diff(slices.Repeat([]string{"2"}, n), w.loads("submission_id")); diff != "" {
 			t.Errorf("%s, works get: %s", what, diff)
@@ -542,6 +543,70 @@ func TestPeerReviewRaces(t *testing.T) {
 			t.Errorf("%s was submitted %d times", reviewID, done[reviewID])
 		}
 	}
+}
+
+// Two of the staff mark besides the students; then reviews count no more, and what the
+// staff has given counts by itself.
+func TestPeerReviewAndTwoMarkers(t *testing.T) {
+	t.Parallel()
+	w := newMarkedWorld(t)
+	settings := peerSettings(&assessmentpb.PeerReview{Reviews: 1, WeightPercent: "50"})
+	settings.DoubleMarking = true
+	assignment := w.assign(settings)
+	students, subs := w.hand(3)
+	w.begin()
+	w.reviewed(students, func(_, _ string) string { return "4" })
+	for range 2 {
+		who := w.marker()
+		for _, sub := range subs[:2] {
+			if _, err := w.gives(w.as(who), sub, "8"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if m := w.submissionOf(w.teacher, subs[0]); m.GetTwoMarks().GetState() != "agreed" || m.GetVersion().GetMark() != nil || m.GetPeerMark().GetPoints() != "4" || m.GetPeerMark().GetStaffPoints() != "8" {
+		t.Errorf("agreed: %v", m)
+	}
+	w.ends()
+	point := func(i int) string { return w.submissionOf(w.teacher, subs[i]).GetVersion().GetMark().GetPoints() }
+	expect(t, "half of each", point(0)+" "+point(1)+" "+point(2), "6 6 ")
+	settled, err := w.marking.SettleMark(rpc.WithIfMatch(w.as(w.teacher), w.submissionOf(w.teacher, subs[1]).GetEtag()), &assessmentpb.SettleMarkRequest{CourseId: w.course, SubmissionId: subs[1], Number: 1, Points: "10"})
+	if err != nil || settled.GetVersion().GetMark().GetPoints() != "7" {
+		t.Error(settled, err)
+	}
+	republish := func(weight string) {
+		t.Helper()
+		settings.PeerReview.WeightPercent = weight
+		if _, err := w.UpdateAssignment(w.as(w.teacher), &assessmentpb.UpdateAssignmentRequest{CourseId: w.course, AssignmentId: assignment, Settings: settings}); err != nil {
+			t.Fatal(err)
+		}
+		w.publishAssignment(assignment)
+		w.works()
+	}
+	republish("25")
+	expect(t, "a quarter is theirs", point(0)+" "+point(1), "7 8.5")
+	republish("0")
+	expect(t, "nothing is theirs", point(0)+" "+point(1), "8 10")
+}
+
+// Marks that wait for reviewing to be over wait no more once it is a part of them no
+// longer.
+func TestPeerReviewIsLeftOut(t *testing.T) {
+	t.Parallel()
+	w := newMarkedWorld(t)
+	settings := peerSettings(&assessmentpb.PeerReview{WeightPercent: "50"})
+	assignment := w.assign(settings)
+	_, subs := w.hand(1)
+	if m, err := w.gives(w.as(w.teacher), subs[0], "8"); err != nil || m.GetVersion().GetMark() != nil {
+		t.Fatal(m, err)
+	}
+	settings.PeerReview = nil
+	if _, err := w.UpdateAssignment(w.as(w.teacher), &assessmentpb.UpdateAssignmentRequest{CourseId: w.course, AssignmentId: assignment, Settings: settings}); err != nil {
+		t.Fatal(err)
+	}
+	w.publishAssignment(assignment)
+	w.works()
+	expect(t, "mark", w.submissionOf(w.teacher, subs[0]).GetVersion().GetMark().GetPoints(), "8")
 }
 
 // Groups hand in together: nobody reviews their own group's.

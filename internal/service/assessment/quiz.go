@@ -328,7 +328,7 @@ func (r *quizServer) DeleteQuiz(ctx context.Context, req *assessmentpb.DeleteQui
 			return nil, ErrQuizPlaced
 		}
 		for _, sql := range []string{
-			`DELETE FROM quiz_question WHERE quiz_id = $1`, `DELETE FROM quiz_category WHERE quiz_id = $1`, `UPDATE quiz SET deleted_at = now() WHERE id = $1`,
+			`DELETE FROM quiz_question WHERE quiz_id = $1`, `DELETE FROM quiz_category WHERE quiz_id = $1`, `DELETE FROM rubric_use WHERE target_id = $1`, `UPDATE quiz SET deleted_at = now() WHERE id = $1`,
 		} {
 			if _, err := tx.Exec(ctx, sql, z.ID); err != nil {
 				return nil, fmt.Errorf("delete quiz: %w", err)

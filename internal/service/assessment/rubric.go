@@ -32,7 +32,7 @@ var (
 	ErrRubricsFull        = fault.New(fault.Conflict, "rubric.too_many", "A course has at most %d rubrics.", maxRubrics)
 	ErrRubricUsed         = fault.New(fault.Conflict, "rubric.used", "Something is marked by this rubric. Detach it first.")
 	ErrRubricNotPublished = fault.New(fault.Conflict, "rubric.not_published", "This rubric has no version yet. Publish it first.")
-	ErrRubricNotAttached  = fault.New(fault.Conflict, "rubric.not_attached", "This question is not marked by this rubric.")
+	ErrRubricNotAttached  = fault.New(fault.Conflict, "rubric.not_attached", "This is not marked by this rubric.")
 	ErrRubricOutdated     = fault.New(fault.Conflict, "rubric.outdated", "Another version of this rubric was published. Read it, and choose anew.")
 )
 

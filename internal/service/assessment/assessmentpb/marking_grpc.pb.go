@@ -98,8 +98,8 @@ type MarkingServiceClient interface {
 	// etag.stale and etag.required (412), mark.invalid (400), also without points,
 	// rubric.not_attached and rubric.outdated (409), rubric.marks_invalid (400).
 	SettleMark(ctx context.Context, in *SettleMarkRequest, opts ...grpc.CallOption) (*Submission, error)
-	// Lists all marks that were given to a version by two, and how it was settled, newest
-	// first, at most 100; the caller's own alone until both have marked it. Errors:
+	// Lists the marks that were given to a version by two, and how it was settled, newest
+	// first, at most 100 and 2 MiB of them; the caller's own alone until both have marked it. Errors:
 	// submission.not_found (404).
 	ListGivenMarks(ctx context.Context, in *ListGivenMarksRequest, opts ...grpc.CallOption) (*ListGivenMarksResponse, error)
 }
@@ -296,8 +296,8 @@ type MarkingServiceServer interface {
 	// etag.stale and etag.required (412), mark.invalid (400), also without points,
 	// rubric.not_attached and rubric.outdated (409), rubric.marks_invalid (400).
 	SettleMark(context.Context, *SettleMarkRequest) (*Submission, error)
-	// Lists all marks that were given to a version by two, and how it was settled, newest
-	// first, at most 100; the caller's own alone until both have marked it. Errors:
+	// Lists the marks that were given to a version by two, and how it was settled, newest
+	// first, at most 100 and 2 MiB of them; the caller's own alone until both have marked it. Errors:
 	// submission.not_found (404).
 	ListGivenMarks(context.Context, *ListGivenMarksRequest) (*ListGivenMarksResponse, error)
 	mustEmbedUnimplementedMarkingServiceServer()

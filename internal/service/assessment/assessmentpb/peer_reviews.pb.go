@@ -188,7 +188,7 @@ func (x *PeerRound) GetEtag() string {
 	return ""
 }
 
-// What somebody says of others' work.
+// What somebody says of others' work, at most 64 KiB in all.
 type PeerReviewContent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The points, at most those of the assignment; none where a rubric is chosen from.
@@ -1156,7 +1156,8 @@ type ListPeerReviewsRequest struct {
 	SubmissionId string `protobuf:"bytes,3,opt,name=submission_id,json=submissionId,proto3" json:"submission_id,omitempty"`
 	// Those of a state; all when empty.
 	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
-	// How many to return at most, 1 to 100; 20 when zero.
+	// How many to return at most, 1 to 100; 20 when zero. A page may have fewer, so that it
+	// does not become too large.
 	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_cursor of the page before; empty for the first.
 	Cursor        string `protobuf:"bytes,6,opt,name=cursor,proto3" json:"cursor,omitempty"`
@@ -1729,7 +1730,12 @@ type ListReviewsOfMineRequest struct {
 	// The course.
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
 	// The item.
-	ItemId        string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// How many to return at most, 1 to 100; 20 when zero. A page may have fewer, so that it
+	// does not become too large.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_cursor of the page before; empty for the first.
+	Cursor        string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1778,11 +1784,27 @@ func (x *ListReviewsOfMineRequest) GetItemId() string {
 	return ""
 }
 
+func (x *ListReviewsOfMineRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListReviewsOfMineRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
 // What others have written of one's work.
 type ListReviewsOfMineResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In an order that says nothing; at most 100.
-	Items         []*ReceivedReview `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// By their ids.
+	Items []*ReceivedReview `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// The cursor of the next page; empty on the last.
+	NextCursor    string `protobuf:"bytes,2,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1822,6 +1844,13 @@ func (x *ListReviewsOfMineResponse) GetItems() []*ReceivedReview {
 		return x.Items
 	}
 	return nil
+}
+
+func (x *ListReviewsOfMineResponse) GetNextCursor() string {
+	if x != nil {
+		return x.NextCursor
+	}
+	return ""
 }
 
 var File_internal_service_assessment_assessmentpb_peer_reviews_proto protoreflect.FileDescriptor
@@ -1987,13 +2016,17 @@ const file_internal_service_assessment_assessmentpb_peer_reviews_proto_rawDesc =
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12+\n" +
 	"\treview_id\x18\x02 \x01(\tB\x0e\xb2\xd4\x18\n" +
 	"peerreviewR\breviewId\x12?\n" +
-	"\acontent\x18\x03 \x01(\v2%.stoa.assessment.v1.PeerReviewContentR\acontent\"j\n" +
+	"\acontent\x18\x03 \x01(\v2%.stoa.assessment.v1.PeerReviewContentR\acontent\"\xb4\x01\n" +
 	"\x18ListReviewsOfMineRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12%\n" +
-	"\aitem_id\x18\x02 \x01(\tB\f\xb2\xd4\x18\bactivityR\x06itemId\"U\n" +
+	"\aitem_id\x18\x02 \x01(\tB\f\xb2\xd4\x18\bactivityR\x06itemId\x12&\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12 \n" +
+	"\x06cursor\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\"v\n" +
 	"\x19ListReviewsOfMineResponse\x128\n" +
-	"\x05items\x18\x01 \x03(\v2\".stoa.assessment.v1.ReceivedReviewR\x05items2\xb8\r\n" +
+	"\x05items\x18\x01 \x03(\v2\".stoa.assessment.v1.ReceivedReviewR\x05items\x12\x1f\n" +
+	"\vnext_cursor\x18\x02 \x01(\tR\n" +
+	"nextCursor2\xb8\r\n" +
 	"\x11PeerReviewService\x12\xaa\x01\n" +
 	"\fGetPeerRound\x12'.stoa.assessment.v1.GetPeerRoundRequest\x1a\x1d.stoa.assessment.v1.PeerRound\"R\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.read\x82\xd3\xe4\x93\x025\x123/v1/courses/{course_id}/items/{item_id}/peer-review\x12\xb3\x01\n" +
 	"\x0fBeginPeerReview\x12*.stoa.assessment.v1.BeginPeerReviewRequest\x1a\x1d.stoa.assessment.v1.PeerRound\"U\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x028:\x01*\"3/v1/courses/{course_id}/items/{item_id}/peer-review\x12\xb3\x01\n" +

@@ -818,6 +818,8 @@ func local_request_MyPeerReviewService_SubmitMyReview_0(ctx context.Context, mar
 	return msg, metadata, err
 }
 
+var filter_MyPeerReviewService_ListReviewsOfMine_0 = &utilities.DoubleArray{Encoding: map[string]int{"course_id": 0, "item_id": 1}, Base: []int{1, 1, 2, 0, 0}, Check: []int{0, 1, 1, 2, 3}}
+
 func request_MyPeerReviewService_ListReviewsOfMine_0(ctx context.Context, marshaler runtime.Marshaler, client MyPeerReviewServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq ListReviewsOfMineRequest
@@ -839,6 +841,12 @@ func request_MyPeerReviewService_ListReviewsOfMine_0(ctx context.Context, marsha
 	protoReq.ItemId, err = runtime.String(val)
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "item_id", err)
+	}
+	if err := req.ParseForm(); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_MyPeerReviewService_ListReviewsOfMine_0); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
@@ -868,6 +876,12 @@ func local_request_MyPeerReviewService_ListReviewsOfMine_0(ctx context.Context, 
 	protoReq.ItemId, err = runtime.String(val)
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "item_id", err)
+	}
+	if err := req.ParseForm(); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_MyPeerReviewService_ListReviewsOfMine_0); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	msg, err := server.ListReviewsOfMine(ctx, &protoReq)
 	return msg, metadata, err
