@@ -118,11 +118,11 @@ func (e *exam) told(t *testing.T) {
 	defer cancel()
 	header := http.Header{"Authorization": {"Bearer " + p.token}}
 	for name, h := range map[string]http.Header{"nobody": nil, "a page of others": {"Cookie": {"stoa_session=" + p.token}, "Origin": {"https://evil.example.org"}}} {
-		if _, res, err := websocket.Dial(ctx, strings.Replace(e.in.edge, "http", "ws", 1)+attempt+"/stream", &websocket.DialOptions{HTTPHeader: h}); err == nil || res == nil || res.StatusCode/100 != 4 {
+		if _, res, err := websocket.Dial(ctx, strings.Replace(e.in.edge, "http", "ws", 1)+attempt+"/stream", &websocket.DialOptions{HTTPHeader: h}); err == nil || res == nil || res.StatusCode/100 != 4 { //nolint:bodyclose // Dial closes it
 			t.Errorf("%s may stream: %v", name, err)
 		}
 	}
-	c, _, err := websocket.Dial(ctx, strings.Replace(e.in.edge, "http", "ws", 1)+attempt+"/stream", &websocket.DialOptions{HTTPHeader: header})
+	c, _, err := websocket.Dial(ctx, strings.Replace(e.in.edge, "http", "ws", 1)+attempt+"/stream", &websocket.DialOptions{HTTPHeader: header}) //nolint:bodyclose // Dial closes it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,9 @@ func (e *exam) told(t *testing.T) {
 	p.do(t, 200, "POST", attempt+"/operations", map[string]any{"client_id": "another-device", "operations": []any{map[string]any{"client_seq": 1, "kind": "flag", "slot": 1}}})
 	until("another device", func(state answer) bool { return state.number("last_seq") == 1 })
 	e.teacher.do(t, 200, "POST", e.path+"/attempts/"+strings.TrimPrefix(attempt, "/v1/attempts/")+"/close", map[string]any{"reason": "They have left"})
-	until("the end", func(state answer) bool { return state.text("state") != "in_progress" && state.text("notices.0.kind") == "closed" })
+	until("the end", func(state answer) bool {
+		return state.text("state") != "in_progress" && state.text("notices.0.kind") == "closed"
+	})
 	if r := p.do(t, 200, "GET", attempt+"/receipt", nil); r.text("submitted_by") != "staff" || r.text("signature") == "" || r.number("operations") != 1 {
 		t.Errorf("the receipt: %s", r)
 	}

@@ -77,7 +77,7 @@ type examinee struct {
 }
 
 // until reads how the attempt stands until that is what is waited for.
-func (x *examinee) until(t *testing.T, what string, fits func(answer) bool) answer {
+func (x *examinee) until(t *testing.T, what string, fits func(answer) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -91,7 +91,7 @@ func (x *examinee) until(t *testing.T, what string, fits func(answer) bool) answ
 			t.Fatal(err)
 		}
 		if state, ok := frame.json["state"].(map[string]any); ok && fits(answer{json: state}) {
-			return answer{json: state}
+			return
 		}
 	}
 }

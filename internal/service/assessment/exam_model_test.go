@@ -145,7 +145,7 @@ func TestDeadlinesAreAsTheModel(t *testing.T) {
 			},
 			"take back": func(t *rapid.T) {
 				if len(gifts) == 0 {
-					t.Skip()
+					return
 				}
 				g := gifts[rapid.IntRange(0, len(gifts)-1).Draw(t, "which")]
 				before := m.left()

@@ -164,7 +164,7 @@ CREATE TABLE lockdown_key (
 );
 CREATE INDEX lockdown_key_of ON lockdown_key (quiz_id, id);
 COMMENT ON TABLE lockdown_key IS 'The keys by which a quiz knows a lock-down browser. Personal data of the account that added one: its id. Kept until it is deleted, at most as long as the quiz.';
-COMMENT ON COLUMN lockdown_key.sealed IS 'The key, sealed with the installation''s; it is never shown again.';
+COMMENT ON COLUMN lockdown_key.sealed IS 'The key, sealed; it is never shown again.';
 
 CREATE TABLE exam_edge (
 	process_id text COLLATE "C" NOT NULL,
