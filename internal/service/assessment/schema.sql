@@ -407,7 +407,7 @@ BEGIN
 	RAISE EXCEPTION 'what was noted is never changed: %', TG_TABLE_NAME;
 END $function$;
 CREATE TRIGGER exam_event_never_changes BEFORE UPDATE OR TRUNCATE ON exam_event FOR EACH STATEMENT EXECUTE FUNCTION never_changes();
-COMMENT ON TABLE exam_event IS 'What was noted while attempts ran: by the student''s client, by the server, by a proctoring service. Never changed. Personal data of the account whose attempt it is: what it did while it took an exam. Deleted 365 days after it was noted, and on erasure.';
+COMMENT ON TABLE exam_event IS 'What was noted while attempts ran: by the student''s client, by the server, by a proctoring service. Never changed. Personal data of the account whose attempt it is: what it did while it took an exam. Deleted 365 days after it was noted.';
 COMMENT ON COLUMN exam_event.client_id IS 'Of a client what it calls itself; of a service the id of its report.';
 COMMENT ON COLUMN exam_event.happened_at IS 'When, by the clock of who reported it; null where that is not said.';
 
