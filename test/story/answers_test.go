@@ -52,6 +52,7 @@ func TestNoAnswerIsLost(t *testing.T) {
 			in := start(t)
 			r := seed(t)
 			e := writeExam(t, in)
+			e.told(t)
 			for round := range envNumber(t, "STOA_TEST_ROUNDS", 2) {
 				e.storm(t, r, round, envNumber(t, "STOA_TEST_STUDENTS", 10))
 				if t.Failed() {
@@ -101,6 +102,70 @@ func writeExam(t *testing.T, in *installation) *exam {
 	e.item = e.teacher.do(t, 201, "POST", e.path+"/activities", map[string]any{"kind": "quiz", "module_id": module, "title": "Exam", "activity_ref": made.text("id")}).text("id")
 	publish(t, e.teacher, e.course, 0)
 	return e
+}
+
+// told has somebody answer on a stream, and hear on it what changes meanwhile: more
+// time that is eased for them, another device that answers, and that staff end it.
+func (e *exam) told(t *testing.T) {
+	t.Helper()
+	e.enroll(t, 1)
+	p := e.people[0]
+	attempt, err := e.begin(t, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	header := http.Header{"Authorization": {"Bearer " + p.token}}
+	for name, h := range map[string]http.Header{"nobody": nil, "a page of others": {"Cookie": {"stoa_session=" + p.token}, "Origin": {"https://evil.example.org"}}} {
+		if _, res, err := websocket.Dial(ctx, strings.Replace(e.in.edge, "http", "ws", 1)+attempt+"/stream", &websocket.DialOptions{HTTPHeader: h}); err == nil || res == nil || res.StatusCode/100 != 4 { //nolint:bodyclose // Dial closes it
+			t.Errorf("%s may stream: %v", name, err)
+		}
+	}
+	c, _, err := websocket.Dial(ctx, strings.Replace(e.in.edge, "http", "ws", 1)+attempt+"/stream", &websocket.DialOptions{HTTPHeader: header}) //nolint:bodyclose // Dial closes it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.CloseNow() }()
+	// until reads how the attempt stands until that is what is waited for.
+	until := func(what string, fits func(state answer) bool) answer {
+		t.Helper()
+		for {
+			_, text, err := c.Read(ctx)
+			if err != nil {
+				t.Fatalf("%s was not told: %v", what, err)
+			}
+			var frame answer
+			if err := json.Unmarshal(text, &frame.json); err != nil {
+				t.Fatal(err)
+			}
+			if state, ok := frame.json["state"].(map[string]any); ok && fits(answer{json: state}) {
+				return answer{json: state}
+			}
+		}
+	}
+	first := until("the beginning", func(state answer) bool { return state.text("state") == "in_progress" })
+	ends, err := time.Parse(time.RFC3339Nano, first.text("expires_at"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.teacher.do(t, 200, "POST", e.path+"/accommodations", map[string]any{"account_id": p.account, "ease": map[string]any{"time_percent": 150}})
+	until("more time", func(state answer) bool {
+		at, err := time.Parse(time.RFC3339Nano, state.text("expires_at"))
+		return err == nil && at.Equal(ends.Add(30*time.Minute))
+	})
+	p.do(t, 200, "POST", attempt+"/operations", map[string]any{"client_id": "another-device", "operations": []any{map[string]any{"client_seq": 1, "kind": "flag", "slot": 1}}})
+	until("another device", func(state answer) bool { return state.number("last_seq") == 1 })
+	e.teacher.do(t, 200, "POST", e.path+"/attempts/"+strings.TrimPrefix(attempt, "/v1/attempts/")+"/close", map[string]any{"reason": "They have left"})
+	until("the end", func(state answer) bool {
+		return state.text("state") != "in_progress" && state.text("notices.0.kind") == "closed"
+	})
+	if r := p.do(t, 200, "GET", attempt+"/receipt", nil); r.text("submitted_by") != "staff" || r.text("signature") == "" || r.number("operations") != 1 {
+		t.Errorf("the receipt: %s", r)
+	}
+	// The next attempts have the usual time.
+	eased := e.teacher.do(t, 200, "GET", e.path+"/accommodations", nil).text("items.0.id")
+	e.teacher.do(t, 200, "POST", e.path+"/accommodations/"+eased+"/withdraw", nil)
 }
 
 // enroll makes sure that there are so many students.

@@ -110,7 +110,8 @@ func (s *Service) closeDue(ctx context.Context, tx *pg.Tx, by time.Time, limit i
 			UPDATE attempt a SET
 				state = CASE WHEN overtime = 'abandon' THEN 'abandoned' ELSE 'submitted' END,
 				submitted_at = CASE WHEN overtime = 'abandon' THEN NULL ELSE closes_at END,
-				submitted_by = 'clock', last_seq = last_seq + 1, revision = revision + 1, paused_at = NULL, scored_at = NULL
+				submitted_by = 'clock', last_seq = last_seq + 1, revision = revision + 1, scored_at = NULL,
+				paused_time = paused_time + coalesce(closes_at - paused_at, '0'), paused_at = NULL
 			FROM due WHERE a.id = due.id
 			RETURNING a.id, a.last_seq, a.closes_at, a.saved_at
 		)
@@ -127,7 +128,7 @@ func (s *Service) closeDue(ctx context.Context, tx *pg.Tx, by time.Time, limit i
 func (s *Service) extend(ctx context.Context, tx *pg.Tx, course, item string, attempts []string, more time.Duration) ([]string, error) {
 	rows, err := tx.Query(ctx, `
 		WITH given AS (
-			UPDATE attempt SET extra_time = extra_time + $4, beyond_time = beyond_time + $4, left_at_pause = left_at_pause + $4, revision = revision + 1,
+			UPDATE attempt SET extra_time = extra_time + $4, beyond_time = beyond_time + $4, revision = revision + 1,
 				expires_at = CASE WHEN paused_at IS NULL THEN expires_at ELSE expires_at + $4 END
 			WHERE id IN (
 				SELECT id FROM attempt WHERE course_id = $1 AND item_id = $2 AND ($3::text[] IS NULL OR id = ANY ($3)) AND state IN ('prepared', 'in_progress')

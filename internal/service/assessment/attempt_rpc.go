@@ -88,7 +88,7 @@ var beginSQL = `
 
 // begin begins an attempt that is prepared. Who comes second finds it begun.
 func (s *Service) begin(ctx context.Context, tx *pg.Tx, id string, entry examEntry) (*attempt, error) {
-	a, err := oneAttempt(ctx, tx, beginSQL, id, s.time(), entry.withheld, entry.network(s, ctx, id))
+	a, err := oneAttempt(ctx, tx, beginSQL, id, s.time(), entry.withheld, entry.network(ctx, s, id))
 	if !errors.Is(err, ErrAttemptNotFound) {
 		return a, err
 	}

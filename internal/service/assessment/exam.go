@@ -13,6 +13,7 @@ import (
 	"github.com/maypok86/otter/v2"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -134,7 +135,7 @@ type examEntry struct {
 }
 
 // network is that of who begins, in exams.
-func (e examEntry) network(s *Service, ctx context.Context, attempt string) []byte {
+func (e examEntry) network(ctx context.Context, s *Service, attempt string) []byte {
 	if out := s.network(attempt, rpc.Address(ctx)); e.exam && out != nil {
 		return out
 	}
@@ -191,7 +192,7 @@ func count(bitmap []byte) int32 {
 	for _, b := range bitmap {
 		n += bits.OnesCount8(b)
 	}
-	return int32(n) //nolint:gosec // G115: at most some hundred
+	return int32(n)
 }
 
 // targets is who something is done to.
@@ -218,7 +219,7 @@ type action struct {
 	notice  string // the kind of what students are told; none when empty
 	message string
 	event   string
-	audit   string
+	record  audit.Entry // what of the audit log's entry is its own
 
 	// set is what of an attempt changes, and where narrows those it is done to. Their
 	// parameters begin at $6: $1 are ids, $2 to $4 the notice, $5 is now.
@@ -284,17 +285,15 @@ func change(ctx context.Context, tx *pg.Tx, do action, ids []string, by string, 
 		return nil, nil
 	}
 	set := []string{"revision = revision + 1"}
-	told := ""
 	if do.set != "" {
 		set = append(set, do.set)
 	}
 	args := []any{ids, do.notice, do.message, by, now}
+	told := `, unused AS (SELECT $2::text, $3::text, $4::text, $5::timestamptz)`
 	if do.notice != "" {
 		set = append(set, "notices = notices + 1")
 		told = `, told AS (
 			INSERT INTO attempt_notice (attempt_id, number, kind, body, account_id, created_at) SELECT id, notices, $2::text, $3::text, $4::text, $5::timestamptz FROM changed)`
-	} else {
-		told = `, unused AS (SELECT $2::text, $3::text, $4::text, $5::timestamptz)`
 	}
 	where := ""
 	if do.where != "" {

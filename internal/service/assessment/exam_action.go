@@ -29,11 +29,11 @@ const (
 // expiryWith is [expirySQL] with other values in place of columns.
 func expiryWith(columns ...string) string { return strings.NewReplacer(columns...).Replace(expirySQL) }
 
-// limitSQL and windowSQL are the two ends of which [expirySQL] is the earlier.
-var (
-	limitSQL  = `started_at + LEAST(time_limit, open_until - started_at) * (time_percent / 100.0) + extra_time + paused_time`
-	windowSQL = `CASE WHEN time_limit IS NULL THEN open_until ELSE GREATEST(started_at + LEAST(time_limit, open_until - started_at) * (time_percent / 100.0), open_until) END + beyond_time`
-)
+// leftSQL is what an attempt has left whose clock was stopped at a time, and that would
+// end then: what is shown meanwhile.
+func leftSQL(ends, stopped string) string {
+	return `CASE WHEN (` + ends + `) IS NOT NULL THEN GREATEST((` + ends + `) - ` + stopped + `, '0') END`
+}
 
 // graceSQL is how long behind its end what comes late counts.
 const graceSQL = `CASE WHEN overtime <> 'submit' THEN grace ELSE '0' END`
@@ -67,7 +67,8 @@ func (s *Service) recordAction(ctx context.Context, tx *pg.Tx, a *assessmentpb.E
 	if do.seconds != 0 {
 		after["seconds"], after["beyond_window"] = do.seconds, do.beyond
 	}
-	e := audit.Entry{Action: do.audit, Object: a.GetItemId(), Course: a.GetCourseId(), After: after}
+	e := do.record
+	e.Object, e.Course, e.After = a.GetItemId(), a.GetCourseId(), after
 	if do.kind != "tell" { // what students are told is kept, and no reason
 		e.Reason = do.reason
 	}
@@ -86,8 +87,8 @@ func (h *examServer) GiveTime(ctx context.Context, req *assessmentpb.GiveTimeReq
 	ends := expiryWith("extra_time", "(extra_time + $6)", "beyond_time", "(beyond_time + $7)")
 	do := action{
 		kind: "time", reason: req.GetReason(), seconds: req.GetMinutes() * 60, beyond: req.GetBeyondWindow(),
-		notice: "time", message: req.GetMessage(), event: "time_given", audit: "exam.time_given",
-		set: `extra_time = extra_time + $6, beyond_time = beyond_time + $7, left_at_pause = left_at_pause + $6,
+		notice: "time", message: req.GetMessage(), event: "time_given", record: audit.Entry{Action: "exam.time_given"},
+		set: `extra_time = extra_time + $6, beyond_time = beyond_time + $7, left_at_pause = CASE WHEN paused_at IS NOT NULL THEN ` + leftSQL(ends, "paused_at") + ` END,
 			expires_at = CASE WHEN paused_at IS NULL THEN ` + ends + ` ELSE expires_at + $7 END,
 			grace_until = CASE WHEN paused_at IS NULL AND overtime <> 'submit' AND grace > '0' THEN ` + ends + ` + grace END`,
 		// Whose time would be over all the same is ended by the clock.
@@ -123,10 +124,11 @@ func (h *examServer) act(ctx context.Context, req examRequest, do action) (*asse
 // HoldAttempts implements [assessmentpb.ExamServiceServer]. A break that a student takes
 // ends with it.
 func (h *examServer) HoldAttempts(ctx context.Context, req *assessmentpb.HoldAttemptsRequest) (*assessmentpb.ExamAction, error) {
+	paused := `(paused_time + coalesce($5 - paused_at, '0'))`
 	return h.act(ctx, req, action{
-		kind: "hold", reason: req.GetReason(), notice: "paused", message: req.GetMessage(), event: "held", audit: "exam.held",
-		set: `paused_time = paused_time + coalesce($5 - paused_at, '0'),
-			left_at_pause = CASE WHEN expires_at IS NULL THEN left_at_pause ELSE LEAST(left_at_pause, GREATEST(expires_at - $5, '0')) END, paused_at = $5, paused_by = $4, held = true, expires_at = NULL, grace_until = NULL`,
+		kind: "hold", reason: req.GetReason(), notice: "paused", message: req.GetMessage(), event: "held", record: audit.Entry{Action: "exam.held"},
+		set: `paused_time = ` + paused + `, left_at_pause = ` + leftSQL(expiryWith("paused_time", paused), "$5") + `,
+			paused_at = $5, paused_by = $4, held = true, expires_at = NULL, grace_until = NULL`,
 		where: `NOT held AND (closes_at IS NULL OR closes_at >= $5)`,
 	})
 }
@@ -135,7 +137,7 @@ func (h *examServer) HoldAttempts(ctx context.Context, req *assessmentpb.HoldAtt
 func (h *examServer) ReleaseAttempts(ctx context.Context, req *assessmentpb.ReleaseAttemptsRequest) (*assessmentpb.ExamAction, error) {
 	ends := expiryWith("paused_time", "(paused_time + ($5 - paused_at))", "beyond_time", "(beyond_time + ($5 - paused_at))")
 	return h.act(ctx, req, action{
-		kind: "release", notice: "resumed", message: req.GetMessage(), event: "released", audit: "exam.released",
+		kind: "release", notice: "resumed", message: req.GetMessage(), event: "released", record: audit.Entry{Action: "exam.released"},
 		set: `paused_time = paused_time + ($5 - paused_at), beyond_time = beyond_time + ($5 - paused_at), paused_at = NULL, paused_by = NULL, left_at_pause = NULL,
 			held = false, expires_at = ` + ends + `, grace_until = CASE WHEN overtime <> 'submit' AND grace > '0' THEN ` + ends + ` + grace END`,
 		where: `held`,
@@ -144,7 +146,7 @@ func (h *examServer) ReleaseAttempts(ctx context.Context, req *assessmentpb.Rele
 
 // TellStudents implements [assessmentpb.ExamServiceServer].
 func (h *examServer) TellStudents(ctx context.Context, req *assessmentpb.TellStudentsRequest) (*assessmentpb.ExamAction, error) {
-	return h.act(ctx, req, action{kind: "tell", reason: req.GetMessage(), notice: "message", message: req.GetMessage(), event: "told", audit: "exam.told"})
+	return h.act(ctx, req, action{kind: "tell", reason: req.GetMessage(), notice: "message", message: req.GetMessage(), event: "told", record: audit.Entry{Action: "exam.told"}})
 }
 
 // EndAttempts implements [assessmentpb.ExamServiceServer]. The scorer issues the
@@ -152,7 +154,7 @@ func (h *examServer) TellStudents(ctx context.Context, req *assessmentpb.TellStu
 func (h *examServer) EndAttempts(ctx context.Context, req *assessmentpb.EndAttemptsRequest) (*assessmentpb.ExamAction, error) {
 	s := h.service
 	return h.act(ctx, req, action{
-		kind: "end", reason: req.GetReason(), notice: "closed", message: req.GetMessage(), event: "ended", audit: "exam.ended",
+		kind: "end", reason: req.GetReason(), notice: "closed", message: req.GetMessage(), event: "ended", record: audit.Entry{Action: "exam.ended"},
 		set: `state = 'submitted', submitted_at = $5, submitted_by = $4, last_seq = last_seq + 1, paused_at = NULL, held = false, scored_at = NULL`,
 		// What is over is the clock's.
 		where: `closes_at IS NULL OR closes_at >= $5`,
@@ -268,7 +270,8 @@ func (s *Service) takeBack(ctx context.Context, tx *pg.Tx, a examAction, now tim
 			FROM exam_grant g JOIN attempt r ON r.id = g.attempt_id
 			WHERE g.action_id = $1 AND r.state = 'in_progress' AND (r.closes_at IS NULL OR r.closes_at >= $2)
 		), changed AS (
-			UPDATE attempt SET extra_time = extra_time - amount, beyond_time = beyond_time - `+beyond+`, left_at_pause = left_at_pause - amount,
+			UPDATE attempt SET extra_time = extra_time - amount, beyond_time = beyond_time - `+beyond+`,
+				left_at_pause = CASE WHEN paused_at IS NOT NULL THEN `+leftSQL(ends, "paused_at")+` END,
 				expires_at = CASE WHEN paused_at IS NULL THEN `+ends+` ELSE expires_at - `+beyond+` END,
 				grace_until = CASE WHEN paused_at IS NULL AND overtime <> 'submit' AND grace > '0' THEN `+ends+` + grace END,
 				revision = revision + 1, notices = notices + 1
@@ -310,8 +313,8 @@ func (h *examServer) ReopenAttempt(ctx context.Context, req *assessmentpb.Reopen
 		if err := dropPrepared(ctx, tx, `quiz_id = $1 AND item_id = $2 AND account_id = $3 AND preview = $4`, a.QuizID, a.ItemID, a.AccountID, a.Preview); err != nil {
 			return nil, err
 		}
-		// Both ends are where they would be had the clock stood since they passed.
-		paused, beyond := `(paused_time + GREATEST($2 - (`+limitSQL+`), '0'))`, `(beyond_time + $3 + coalesce(GREATEST($2 - (`+windowSQL+`), '0'), '0'))`
+		// The clock and the window are where they were when it ended.
+		paused, beyond := `(paused_time + ($2 - expires_at))`, `(beyond_time + $3 + ($2 - expires_at))`
 		ends := expiryWith("extra_time", "(extra_time + $3)", "beyond_time", beyond, "paused_time", paused)
 		_, err = tx.Exec(ctx, `
 			UPDATE attempt SET state = 'in_progress', submitted_at = NULL, submitted_by = NULL, graded_at = NULL, scored_at = NULL, score_after = NULL, points = NULL,
@@ -335,7 +338,7 @@ func (h *examServer) ReopenAttempt(ctx context.Context, req *assessmentpb.Reopen
 			Id: id.New("examaction"), Kind: "reopen", CourseId: a.CourseID, ItemId: a.ItemID, Attempts: 1, AttemptIds: []string{a.ID},
 			Seconds: req.GetMinutes() * 60, BeyondWindow: true, Reason: req.GetReason(), AccountId: auth.From(ctx).Account, CreatedAt: timestamppb.New(now),
 		}
-		do := action{kind: "reopen", reason: req.GetReason(), seconds: req.GetMinutes() * 60, beyond: true, event: "reopened", audit: "attempt.reopened"}
+		do := action{kind: "reopen", reason: req.GetReason(), seconds: req.GetMinutes() * 60, beyond: true, event: "reopened", record: audit.Entry{Action: "attempt.reopened"}}
 		done := []target{{a.ID, a.AccountID}}
 		if err := s.storeAction(ctx, tx, out, do, done); err != nil {
 			return nil, err

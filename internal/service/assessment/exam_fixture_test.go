@@ -9,6 +9,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/pg/pgtest"
 	"github.com/stoa-lms/stoa/internal/question/questionpb"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
@@ -33,7 +34,12 @@ type hall struct {
 // openHall makes an exam of ten minutes.
 func openHall(t testing.TB, settings *assessmentpb.QuizSettings) *hall {
 	t.Helper()
-	w := newWorld(t, rpctest.Everything)
+	return openHallOn(t, pgtest.Open(t, Schema), settings)
+}
+
+func openHallOn(t testing.TB, db *pg.DB, settings *assessmentpb.QuizSettings) *hall {
+	t.Helper()
+	w := newWorldOn(t, db, rpctest.Everything)
 	if settings.GetTimeLimitSeconds() == 0 {
 		settings.TimeLimitSeconds = 600
 	}

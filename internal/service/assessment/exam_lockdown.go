@@ -23,6 +23,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/rpc"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
@@ -51,8 +52,8 @@ type lockdownKey struct {
 	key    string
 }
 
-// lockdownPurpose binds a sealed key to its row.
-func lockdownPurpose(keyID string) string { return "assessment lockdown key\n" + keyID }
+// lockdownHolder is what the vault knows the data key of lock-down keys by.
+const lockdownHolder = "lockdown_key"
 
 // lockdownKeys returns the keys of a quiz, as they were a moment ago at most.
 func (s *Service) lockdownKeys(ctx context.Context, q pg.Querier, quizID string) ([]lockdownKey, error) {
@@ -66,15 +67,28 @@ func (s *Service) lockdownKeys(ctx context.Context, q pg.Querier, quizID string)
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (lockdownKey, error) {
 		var k lockdownKey
 		var sealed []byte
-		if err := row.Scan(&k.id, &k.scheme, &sealed); err != nil {
-			return k, err
-		}
-		plain, err := s.vault.Keys().Unseal(lockdownPurpose(k.id), sealed)
-		k.key = string(plain)
+		err := row.Scan(&k.id, &k.scheme, &sealed)
+		k.key = string(sealed)
 		return k, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("keys of quiz: %w", err)
+	}
+	if len(list) > 0 {
+		data, err := s.vault.KeysBy(ctx, q, lockdownHolder)
+		if err != nil {
+			return nil, fmt.Errorf("keys of quiz: %w", err)
+		}
+		if data[lockdownHolder] == nil {
+			return nil, fmt.Errorf("keys of quiz: %w", secret.ErrUnreadable)
+		}
+		for i, k := range list {
+			plain, err := data[lockdownHolder].Unseal(k.id, []byte(k.key))
+			if err != nil {
+				return nil, fmt.Errorf("key %s: %w", k.id, err)
+			}
+			list[i].key = string(plain)
+		}
 	}
 	s.exams.keys.Set(quizID, list)
 	return list, nil
@@ -244,19 +258,18 @@ func (h *examServer) ExcuseLockdown(ctx context.Context, req *assessmentpb.Excus
 		if err := examAt(ctx, tx, req.GetCourseId(), req.GetItemId()); err != nil {
 			return nil, err
 		}
-		by, at, why, action := auth.From(ctx).Account, new(s.time()), req.GetReason(), "exam.lockdown_excused"
+		by, at, why, entry := auth.From(ctx).Account, new(s.time()), req.GetReason(), audit.Entry{Action: "exam.lockdown_excused"}
 		if !req.GetExcused() {
-			by, at, why, action = "", nil, "", "exam.lockdown_demanded"
+			by, at, why, entry = "", nil, "", audit.Entry{Action: "exam.lockdown_demanded"}
 		}
+		entry.Object, entry.Course, entry.Person, entry.Reason = req.GetItemId(), req.GetCourseId(), req.GetAccountId(), req.GetReason()
 		if _, err := tx.Exec(ctx, `
 			INSERT INTO exam_student AS s (course_id, item_id, account_id, excused_by, excused_at, excuse) VALUES ($1, $2, $3, $4, $5, $6)
 			ON CONFLICT ON CONSTRAINT exam_student_pkey DO UPDATE SET excused_by = EXCLUDED.excused_by, excused_at = EXCLUDED.excused_at, excuse = EXCLUDED.excuse`,
 			req.GetCourseId(), req.GetItemId(), req.GetAccountId(), by, at, why); err != nil {
 			return nil, fmt.Errorf("excuse student: %w", err)
 		}
-		return &emptypb.Empty{}, audit.Record(ctx, tx, audit.Entry{
-			Action: action, Object: req.GetItemId(), Course: req.GetCourseId(), Person: req.GetAccountId(), Reason: req.GetReason(),
-		})
+		return &emptypb.Empty{}, audit.Record(ctx, tx, entry)
 	})
 }
 
@@ -299,8 +312,12 @@ func (h *examServer) CreateLockdownKey(ctx context.Context, req *assessmentpb.Cr
 			return nil, ErrLockdownKeys
 		}
 		out := &assessmentpb.LockdownKey{Id: id.New("lockdownkey"), Scheme: req.GetScheme(), Label: req.GetLabel(), CreatedBy: auth.From(ctx).Account, CreatedAt: timestamppb.New(s.time())}
+		data, err := s.vault.KeyIn(ctx, tx, lockdownHolder)
+		if err != nil {
+			return nil, fmt.Errorf("seal key: %w", err)
+		}
 		if _, err := tx.Exec(ctx, `INSERT INTO lockdown_key (id, quiz_id, scheme, label, sealed, created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			out.GetId(), req.GetQuizId(), out.GetScheme(), out.GetLabel(), s.vault.Keys().Seal(lockdownPurpose(out.GetId()), []byte(key)), out.GetCreatedBy(), out.GetCreatedAt().AsTime()); err != nil {
+			out.GetId(), req.GetQuizId(), out.GetScheme(), out.GetLabel(), data.Seal(out.GetId(), []byte(key)), out.GetCreatedBy(), out.GetCreatedAt().AsTime()); err != nil {
 			return nil, fmt.Errorf("store key: %w", err)
 		}
 		tx.AfterCommit(func() { s.exams.keys.Invalidate(req.GetQuizId()) })

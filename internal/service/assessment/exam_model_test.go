@@ -50,9 +50,9 @@ func (d *deadline) pass() {
 		d.budget -= time.Second
 	}
 	d.window -= time.Second
-	over := d.state == "running" && d.ends() && d.left() < 0 || d.state == "break" && d.windowed && d.window < 0
-	if over {
-		d.state, d.ended = "over", time.Second
+	// What arrives in the last moment is in time, and the moment is over all the same.
+	if d.state == "running" && d.ends() && d.left() <= 0 || d.state == "break" && d.windowed && d.window <= 0 {
+		d.state, d.ended = "over", 0
 	}
 }
 
@@ -145,7 +145,7 @@ func TestDeadlinesAreAsTheModel(t *testing.T) {
 			},
 			"take back": func(t *rapid.T) {
 				if len(gifts) == 0 {
-					t.Skip()
+					return
 				}
 				g := gifts[rapid.IntRange(0, len(gifts)-1).Draw(t, "which")]
 				before := m.left()

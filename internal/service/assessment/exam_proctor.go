@@ -307,12 +307,13 @@ func (h *examServer) DecideVerdict(ctx context.Context, req *assessmentpb.Decide
 		if err := s.giveVerdict(ctx, tx, a, standing, v, true); err != nil {
 			return nil, err
 		}
-		return &assessmentpb.Verdict{
-				Number: standing.number + 1, Source: v.source, Verdict: v.verdict, Text: v.body, Withheld: v.withheld, AccountId: v.account, CreatedAt: timestamppb.New(s.time()),
-			}, audit.Record(ctx, tx, audit.Entry{
-				Action: "exam.verdict_decided", Object: a.ID, Course: a.CourseID, Person: a.AccountID,
-				Before: map[string]any{"verdict": standing.verdict, "withheld": a.Withheld}, After: map[string]any{"verdict": v.verdict, "withheld": v.withheld},
-			})
+		out := &assessmentpb.Verdict{
+			Number: standing.number + 1, Source: v.source, Verdict: v.verdict, Text: v.body, Withheld: v.withheld, AccountId: v.account, CreatedAt: timestamppb.New(s.time()),
+		}
+		return out, audit.Record(ctx, tx, audit.Entry{
+			Action: "exam.verdict_decided", Object: a.ID, Course: a.CourseID, Person: a.AccountID,
+			Before: map[string]any{"verdict": standing.verdict, "withheld": a.Withheld}, After: map[string]any{"verdict": v.verdict, "withheld": v.withheld},
+		})
 	})
 }
 

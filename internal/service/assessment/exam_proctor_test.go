@@ -44,7 +44,7 @@ func (s *service) sendAt(st *student, at time.Time, body string) error {
 
 func (s *service) verdicts(st *student) []string {
 	s.t.Helper()
-	res, err := s.exams.ListVerdicts(s.hall.proctor, &assessmentpb.ListVerdictsRequest{CourseId: s.course, AttemptId: st.attempt.GetId()})
+	res, err := s.exams.ListVerdicts(s.proctor, &assessmentpb.ListVerdictsRequest{CourseId: s.course, AttemptId: st.attempt.GetId()})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func (s *service) verdicts(st *student) []string {
 
 func (s *service) decide(st *student, verdict string, keep bool) {
 	s.t.Helper()
-	if _, err := s.exams.DecideVerdict(s.hall.proctor, &assessmentpb.DecideVerdictRequest{CourseId: s.course, AttemptId: st.attempt.GetId(), Verdict: verdict, Text: "We have looked", KeepWithheld: keep}); err != nil {
+	if _, err := s.exams.DecideVerdict(s.proctor, &assessmentpb.DecideVerdictRequest{CourseId: s.course, AttemptId: st.attempt.GetId(), Verdict: verdict, Text: "We have looked", KeepWithheld: keep}); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -487,7 +487,7 @@ BEGIN
 	RAISE EXCEPTION 'what was noted is never changed: %', TG_TABLE_NAME;
 END $function$;
 CREATE TRIGGER exam_event_never_changes BEFORE UPDATE OR TRUNCATE ON exam_event FOR EACH STATEMENT EXECUTE FUNCTION never_changes();
-COMMENT ON TABLE exam_event IS 'What was noted while attempts ran: by the student''s client, by the server, by a proctoring service. Never changed. Personal data of the account whose attempt it is: what it did while it took an exam. Deleted 365 days after it was noted, and on erasure.';
+COMMENT ON TABLE exam_event IS 'What was noted while attempts ran: by the student''s client, by the server, by a proctoring service. Never changed. Personal data of the account whose attempt it is: what it did while it took an exam. Deleted 365 days after it was noted.';
 COMMENT ON COLUMN exam_event.client_id IS 'Of a client what it calls itself; of a service the id of its report.';
 COMMENT ON COLUMN exam_event.happened_at IS 'When, by the clock of who reported it; null where that is not said.';
 
@@ -621,7 +621,7 @@ CREATE TABLE lockdown_key (
 );
 CREATE INDEX lockdown_key_of ON lockdown_key USING btree (quiz_id, id);
 COMMENT ON TABLE lockdown_key IS 'The keys by which a quiz knows a lock-down browser. Personal data of the account that added one: its id. Kept until it is deleted, at most as long as the quiz.';
-COMMENT ON COLUMN lockdown_key.sealed IS 'The key, sealed with the installation''s; it is never shown again.';
+COMMENT ON COLUMN lockdown_key.sealed IS 'The key, sealed; it is never shown again.';
 
 CREATE TABLE marking_claim (
 	target_id text COLLATE "C" NOT NULL,

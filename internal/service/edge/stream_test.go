@@ -50,6 +50,7 @@ func (c *examConn) Invoke(ctx context.Context, method string, args, reply any, o
 			account = id.New("account")
 		}
 		proto.Merge(reply.(proto.Message), &identitypb.AuthenticateResponse{AccountId: account, SessionId: id.New("session")}) //nolint:forcetypeassert // of this call
+	case *assessmentpb.NoteConnectionsRequest: // it knows the process
 	case *assessmentpb.ListAttemptStatesRequest:
 		if len(req.GetAttempts()) > 0 && req.GetAttempts()[0].GetAttemptId() == c.attempt {
 			proto.Merge(reply.(proto.Message), &assessmentpb.ListAttemptStatesResponse{Items: []*assessmentpb.AttemptState{c.state}}) //nolint:forcetypeassert // of this call

@@ -104,7 +104,7 @@ CREATE TABLE exam_event (
 CREATE UNIQUE INDEX exam_event_once ON exam_event (attempt_id, source, client_id, client_seq) WHERE source <> 'server';
 CREATE INDEX exam_event_of ON exam_event (item_id, noted_at DESC, attempt_id DESC, number DESC);
 CREATE INDEX exam_event_noted ON exam_event (noted_at);
-COMMENT ON TABLE exam_event IS 'What was noted while attempts ran: by the student''s client, by the server, by a proctoring service. Never changed. Personal data of the account whose attempt it is: what it did while it took an exam. Deleted 365 days after it was noted, and on erasure.';
+COMMENT ON TABLE exam_event IS 'What was noted while attempts ran: by the student''s client, by the server, by a proctoring service. Never changed. Personal data of the account whose attempt it is: what it did while it took an exam. Deleted 365 days after it was noted.';
 COMMENT ON COLUMN exam_event.client_id IS 'Of a client what it calls itself; of a service the id of its report.';
 COMMENT ON COLUMN exam_event.happened_at IS 'When, by the clock of who reported it; null where that is not said.';
 
@@ -164,7 +164,7 @@ CREATE TABLE lockdown_key (
 );
 CREATE INDEX lockdown_key_of ON lockdown_key (quiz_id, id);
 COMMENT ON TABLE lockdown_key IS 'The keys by which a quiz knows a lock-down browser. Personal data of the account that added one: its id. Kept until it is deleted, at most as long as the quiz.';
-COMMENT ON COLUMN lockdown_key.sealed IS 'The key, sealed with the installation''s; it is never shown again.';
+COMMENT ON COLUMN lockdown_key.sealed IS 'The key, sealed; it is never shown again.';
 
 CREATE TABLE exam_edge (
 	process_id text COLLATE "C" NOT NULL,
