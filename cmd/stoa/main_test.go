@@ -201,12 +201,15 @@ func TestDoctorOfAFreshInstallation(t *testing.T) {
 	if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the doctor has made the data folder: %v", err)
 	}
-	if got := s.run(t, nil, "migrate"); got.code != 0 || !strings.Contains(got.out, "courses      version 6") {
+	if got := s.run(t, nil, "migrate"); got.code != 0 || !strings.Contains(got.out, "courses      version 7") {
 		t.Errorf("migrate: exit status %d\n%s%s", got.code, got.out, got.err)
 	}
 	well("after migrate", "version 1 of 1")
 	if got := s.run(t, nil, "admin", "events", "list"); got.code != 0 || strings.Count(got.out, "\n") != 1 {
 		t.Errorf("events: %+v", got)
+	}
+	if got := s.run(t, nil, "admin", "ledger", "verify"); got.code != 0 || got.out != "0 entries with 0 postings sum to zero\n" {
+		t.Errorf("the ledger: %+v", got)
 	}
 	if got := s.run(t, nil, "admin", "grant", "nobody@example.org", "admin"); got.code != 1 || got.err == "" {
 		t.Errorf("a role for nobody: %+v", got)

@@ -14,6 +14,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/access"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/audit"
 	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/courses"
@@ -71,6 +72,7 @@ var all = []service{
 			Access:   accesspb.NewAccessServiceClient(p.conn("courses", "access")),
 			Media:    mediapb.NewMediaServiceClient(p.conn("courses", "media")),
 			Learning: learningpb.NewItemServiceClient(p.conn("courses", "learning")),
+			Carry:    assessmentpb.NewCarryServiceClient(p.conn("courses", "assessment")),
 			Review:   p.cfg.Review == "required",
 
 			EmbedHosts: p.cfg.embedHosts(),

@@ -217,7 +217,9 @@ func databaseAway(l *lab) {
 		l.Errorf("%v attempts counted as failed", n)
 	}
 	l.eventually("the end is told", func() bool { return strings.Contains(l.log.String(), "the database of "+one.Name+" works again") })
-	if n := strings.Count(l.log.String(), "the database of "+one.Name+" does not work"); n != 1 {
+	// Not for each try. It may be told twice: one finds it away while a connection
+	// of another still lives and answers.
+	if n := strings.Count(l.log.String(), "the database of "+one.Name+" does not work"); n > 2 {
 		l.Errorf("the outage was told %d times", n)
 	}
 }

@@ -42,8 +42,9 @@
 // # Extra credit and bonus
 //
 // An item of no points is a bonus: by points it adds what it has, by weights it has no
-// percentage and counts for nothing. An item or a category of extra credit only adds:
-// it is never dropped, nor are the drop rules counted over it. A category in which
+// percentage and counts for nothing. An item of extra credit only adds: it is
+// never dropped, nor are the drop rules counted over it. A category of extra credit only
+// adds what it comes to, by drop rules of its own if it has some. A category in which
 // nothing but extra credit counts has no percentage: by points what it adds is added,
 // by weights it adds nothing.
 //
@@ -54,19 +55,20 @@
 // kept. The highest go first: those of the greatest percentage, of equal ones that of
 // fewer points, then that which comes later in the policy. The lowest are then chosen
 // so that the total is the best possible, which is not always without the lowest
-// percentages (Kane and Kane, "The joy of dropping test scores"): by Dinkelbach's
-// parametric search in exact fractions. Points below points are one search over all of
-// their categories together, so that the total is the best, and not each category. Of
-// choices that are equally good the one that keeps what comes earlier in the policy
-// is made.
+// percentages (D. and J. Kane, "Dropping Lowest Grades", Mathematics Magazine, June
+// 2006): by Dinkelbach's parametric search in exact fractions. Points below points are
+// one search over all of their categories together, so that the total is the best, and
+// not each category. Of choices that are equally good the one that keeps what comes
+// earlier in the policy is made.
 //
 // That is the best of all choices wherever categories are nested, because everything
 // above a category grows with its percentage. It holds since [Compile] asks for the
 // stated worth of what would break it: a category under points that has a drop rule in
 // it and a method, a curve or a cap of its own, or that a formula names, has to say how
-// many points it is worth. Outside of the claim are formulas that name categories:
-// they take the categories as they are, and a formula may fall where its category
-// rises.
+// many points it is worth. Outside of the claim are formulas that name categories, which
+// take the categories as they are and may fall where one rises; and what is inside of a
+// category by points that a teacher has overridden, which is calculated by itself and
+// counts as many points as are kept in it, where it does not say what it is worth.
 //
 // # Posted and full, current and final
 //

@@ -149,8 +149,8 @@ func TestPublishedTotals(t *testing.T) {
 // TestPublishedDrops are sets of items to drop that others have published.
 func TestPublishedDrops(t *testing.T) {
 	t.Parallel()
-	// Carl of Kane and Kane, "The joy of dropping test scores", College Mathematics
-	// Journal / "Dropping lowest grades": one drop, two and three share less and less.
+	// After D. and J. Kane, "Dropping Lowest Grades", Mathematics Magazine, June 2006: what
+	// goes first is not among the two that go together.
 	carl := []string{"100/100", "42/91", "14/55", "3/38"}
 	for _, c := range []struct {
 		name                  string
@@ -162,8 +162,8 @@ func TestPublishedDrops(t *testing.T) {
 		{"Carl without two", 2, 0, 0, carl, "2 3", "74.64"},
 		{"Carl without three", 3, 0, 0, carl, "2 3 4", "100.00"},
 		// musemath.blogspot.com, "Upgrading", of the same paper: not the lowest percentage.
-		{"Beth", 1, 0, 0, []string{"80/100", "20/100", "1/20"}, "2", "67.50"},
-		{"Beth keeps two", 0, 0, 2, []string{"80/100", "20/100", "1/20"}, "2", "67.50"},
+		{"Muse", 1, 0, 0, []string{"80/100", "20/100", "1/20"}, "2", "67.50"},
+		{"Muse keeps two", 0, 0, 2, []string{"80/100", "20/100", "1/20"}, "2", "67.50"},
 		// danthemanhathaway.com, QuizDropper: not the two lowest percentages, and, by
 		// R. Ricks, not one greedy step after the other.
 		{"Hathaway", 2, 0, 0, []string{"10/10", "6/10", "6/10", "70/100"}, "3 4", "80.00"},

@@ -8,7 +8,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/openapi/spec"
 )
 
-// questionRoutes are the routes of files of questions.
+// questionRoutes are the routes of files of questions, and of their statistics.
 func questionRoutes() map[protoreflect.FullName]func(protoreflect.MethodDescriptor) route {
 	return map[protoreflect.FullName]func(protoreflect.MethodDescriptor) route{
 		"stoa.assessment.v1.ExchangeService.ExportQuestions": func(md protoreflect.MethodDescriptor) route {
@@ -22,6 +22,12 @@ func questionRoutes() map[protoreflect.FullName]func(protoreflect.MethodDescript
 					Content: spec.Map[spec.MediaType]{{Name: "text/plain"}, {Name: "text/csv"}, {Name: "application/xml"}, {Name: "application/zip"}},
 				}}}
 			}}
+		},
+		"stoa.assessment.v1.StatisticsService.ExportQuizStatistics": func(md protoreflect.MethodDescriptor) route {
+			return route{
+				rpc: md, method: http.MethodGet, path: "/v1/courses/{course_id}/items/{item_id}/statistics/export", query: []string{"quiz_id", "attempts"},
+				edit: gradesFile("text/csv"),
+			}
 		},
 		"stoa.assessment.v1.ExchangeService.ImportQuestions": func(md protoreflect.MethodDescriptor) route {
 			return route{rpc: md, method: http.MethodPost, path: "/v1/courses/{course_id}/question-imports", query: []string{"format", "category_id", "dry_run"}, edit: func(op *spec.Operation) {

@@ -60,6 +60,7 @@ var byHand = map[string]string{
 	"/stoa.assessment.v1.SubmissionService/UploadFeedbackArchive": "POST /v1/courses/{course_id}/items/{item_id}/feedback-archives",
 	"/stoa.assessment.v1.ExchangeService/ExportQuestions":         "GET /v1/courses/{course_id}/questions/export?format=gift",
 	"/stoa.assessment.v1.ExchangeService/ImportQuestions":         "POST /v1/courses/{course_id}/question-imports?dry_run=true",
+	"/stoa.assessment.v1.StatisticsService/ExportQuizStatistics":  "GET /v1/courses/{course_id}/items/{item_id}/statistics/export",
 }
 
 // doors returns every RPC of every contract, those without a REST form too.

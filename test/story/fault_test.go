@@ -125,6 +125,11 @@ func (in *installation) breakThings(ctx context.Context, r *rand.Rand, count *at
 				after(ctx, time.Duration(r.IntN(1000))*time.Millisecond)
 			}
 			p.start()
+			// Every other time all may come back first. If it were never so, nobody would
+			// get anywhere on a slow machine.
+			for i%2 == 1 && ctx.Err() == nil && in.probe() != nil {
+				pause()
+			}
 		}
 	}
 	return broken

@@ -9,12 +9,7 @@ import (
 // the course that asks for its pass mark, and out into a file and back, in both layouts.
 func TestGradebook(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB) *installation{"one process": oneProcess, "process per service": distributed} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			gradebook(t, start(t))
-		})
-	}
+	inBoth(t, shared, sharedApart, gradebook)
 }
 
 func gradebook(t *testing.T, in *installation) {
@@ -26,7 +21,7 @@ func gradebook(t *testing.T, in *installation) {
 		"completion": map[string]any{"kind": "all", "pass": true},
 	}}, "If-Match", teacher.do(t, 200, "GET", at, nil).header.Get("ETag"))
 	publish(t, teacher, course, 0)
-	student.do(t, 201, "POST", at+"/enrollments", nil)
+	student.manages(t, "the enrollment", 201, "POST", at+"/enrollments", nil)
 	eventually(t, soon, "the student is in the gradebook", func() (bool, string) {
 		a, err := teacher.try(t.Context(), "GET", at+"/gradebook/rows", nil)
 		return err == nil && a.text("items.0.name") == "Sam Student", a.String()

@@ -306,6 +306,11 @@ func TestTus(t *testing.T) {
 		a, err := teacher.tus(t.Context(), "PATCH", upload, strings.NewReader(""), "Upload-Offset", "3")
 		return err == nil && a.status == http.StatusLocked, a.String()
 	})
+	// Who is refused hears it at once, though the body has not ended.
+	pipe, unfinished := io.Pipe()
+	go func() { _, _ = unfinished.Write(make([]byte, 100)) }()
+	teacher.mustTus(t, http.StatusLocked, "PATCH", upload, pipe, "Upload-Offset", "3")
+	_ = unfinished.Close()
 	_ = slow.Close()
 	if err := <-result; err != nil {
 		t.Error(err)

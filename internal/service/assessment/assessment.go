@@ -1,5 +1,6 @@
-// Package assessment owns questions, quizzes and exams, and what students answered in
-// them: the log of each attempt, and the marks that follow from it.
+// Package assessment owns questions, quizzes and exams, what students answered in
+// them, the log of each attempt, assignments, what was handed in to them, and the marks
+// that follow from all of it.
 //
 // It answers assessmentpb.BankService: the banks of questions, their versions, and
 // with which courses they are shared; assessmentpb.ExchangeService: their questions in
@@ -7,23 +8,35 @@
 // see them; assessmentpb.MyQuizService: as those who take them do;
 // assessmentpb.AttemptService: attempts, the log of answers, and receipts;
 // assessmentpb.ExamService: exams while they run, for those who watch them;
+// assessmentpb.QuestionMediaService: the files of what is asked;
+// assessmentpb.PreviewService: quizzes as staff try them; assessmentpb.CarryService:
+// quizzes and assignments as archives of courses take them along;
 // assessmentpb.AssignmentService: assignments as their authors see them;
-// assessmentpb.MySubmissionService: as those who hand in do; and
-// assessmentpb.SubmissionService: what was handed in, for those who read and mark it.
+// assessmentpb.MySubmissionService: as those who hand in do;
+// assessmentpb.SubmissionService: what was handed in, for those who read and mark it;
+// assessmentpb.MarkingService: what people mark, and who marks it now;
+// assessmentpb.RubricService: rubrics and marking guides;
+// assessmentpb.PeerReviewService and assessmentpb.MyPeerReviewService: reviews of work by
+// students, for the staff and for those who write them;
+// assessmentpb.RekeyService: what was answered, scored anew; and
+// assessmentpb.StatisticsService: how well quizzes and questions measure.
 //
 // It sends MarkChanged, which the gradebook alone may hear, and ActivityResultChanged,
 // which says that something was handed in.
 //
 // It hears courses' CoursePublished: where in a course quizzes and assignments stand,
-// and ActivitiesCopied: which quizzes copies of courses show;
+// and ActivitiesCopied: which quizzes and assignments copies of courses show,
+// and ActivitiesImported: what has become of those of an archive;
 // access's EnrollmentStarted, EnrollmentEnded and EnrollmentResumed, for whom attempts
-// are made ahead, and AccommodationChanged, for whom anew; learning's
-// DeadlinesChanged, for whom quizzes are due at another time; and grades'
-// PostingChanged, which says whose grades may be shown.
+// are made ahead, and AccommodationChanged, for whom anew; its CohortMembershipChanged,
+// GroupChanged and GroupMembershipChanged, who hands in together; learning's
+// DeadlinesChanged, for whom something is due at another time; grades'
+// PostingChanged, which says whose grades may be shown; and identity's AccountCreated
+// and AccountUpdated, what people are called.
 //
 // It calls access (who may do something in another course, how exams are eased for
 // people), learning (what is open to whom, and by when it is due) and media (pictures
-// of questions).
+// of questions, files that are handed in and given back).
 package assessment
 
 import (
@@ -120,6 +133,7 @@ type Service struct {
 	unscored  chan struct{} // has a value when there are attempts to be scored
 	appends   *appends
 	exams     exams
+	rekeying  chan struct{} // has a value when there are re-keys to work on
 }
 
 // forGood returns a cache of what is never changed.
@@ -139,6 +153,7 @@ func New(cfg Config) *Service {
 	s.unfiled, s.unchecked, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, maxFeedbackArchives)
 	s.appends = &appends{service: s}
 	s.exams = newExams(cfg.Proctoring)
+	s.rekeying = make(chan struct{}, 1)
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -155,6 +170,9 @@ func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Microsec
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterBankServiceServer(r, &bankServer{service: s})
 	assessmentpb.RegisterExchangeServiceServer(r, &exchangeServer{service: s})
+	assessmentpb.RegisterCarryServiceServer(r, &carryServer{service: s})
+	assessmentpb.RegisterPreviewServiceServer(r, &previewServer{service: s})
+	assessmentpb.RegisterQuestionMediaServiceServer(r, &questionMediaServer{service: s})
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
 	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})
 	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})
@@ -162,6 +180,12 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterAssignmentServiceServer(r, &assignmentServer{service: s})
 	assessmentpb.RegisterMySubmissionServiceServer(r, &mySubmissionServer{service: s})
 	assessmentpb.RegisterSubmissionServiceServer(r, &submissionServer{service: s})
+	assessmentpb.RegisterMarkingServiceServer(r, &markingServer{service: s})
+	assessmentpb.RegisterRubricServiceServer(r, &rubricServer{service: s})
+	assessmentpb.RegisterPeerReviewServiceServer(r, &peerServer{service: s})
+	assessmentpb.RegisterMyPeerReviewServiceServer(r, &myPeerServer{service: s})
+	assessmentpb.RegisterRekeyServiceServer(r, &rekeyServer{service: s})
+	assessmentpb.RegisterStatisticsServiceServer(r, &statisticsServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.
@@ -169,6 +193,7 @@ func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished),
 		bus.Copy(s.activitiesCopied),
+		bus.Copy(s.activitiesImported),
 		bus.Copy(s.enrollmentStarted),
 		bus.Copy(s.enrollmentEnded),
 		bus.Copy(s.enrollmentResumed),

@@ -117,6 +117,9 @@ func (r *assignmentServer) CreateAssignment(ctx context.Context, req *assessment
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkInstructions(ctx, req.GetCourseId(), map[string]string{"settings.instructions": settings.GetInstructions()}); err != nil {
+		return nil, err
+	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.Assignment, error) {
 		a := assignment{ID: id.New("assignment"), CourseID: req.GetCourseId(), Title: strings.TrimSpace(req.GetTitle())}
 		if err := s.insertAssignment(ctx, tx, &a, settings, ""); err != nil {
@@ -154,6 +157,9 @@ func (s *Service) insertAssignment(ctx context.Context, tx *pg.Tx, a *assignment
 		INSERT INTO assignment (id, course_id, title, draft, revision, edited_by, edited_at, created_by, created_at, updated_at, copied_from)
 		VALUES ($1, $2, $3, $4, 1, $5, $6, $5, $6, $6, $7)`, a.ID, a.CourseID, a.Title, a.Draft, who, now, from); err != nil {
 		return fmt.Errorf("insert assignment: %w", err)
+	}
+	if from != "" {
+		return s.copyRubrics(ctx, tx, from, a.ID, a.CourseID, nil)
 	}
 	return nil
 }
@@ -233,6 +239,9 @@ func (r *assignmentServer) UpdateAssignment(ctx context.Context, req *assessment
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkInstructions(ctx, req.GetCourseId(), map[string]string{"settings.instructions": settings.GetInstructions()}); err != nil {
+		return nil, err
+	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.Assignment, error) {
 		a, err := readAssignment(ctx, tx, req.GetCourseId(), req.GetAssignmentId(), "FOR UPDATE")
 		if err != nil {
@@ -275,23 +284,13 @@ func (r *assignmentServer) CopyAssignment(ctx context.Context, req *assessmentpb
 			return nil, err
 		}
 	}
+	c, err := s.planAssignmentCopy(ctx, req.GetCourseId(), req.GetAssignmentId(), to)
+	if err != nil {
+		return nil, err
+	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.Assignment, error) {
-		from, err := readAssignment(ctx, tx, req.GetCourseId(), req.GetAssignmentId(), "FOR SHARE")
+		a, err := s.storeAssignmentCopy(ctx, tx, c, id.New("assignment"), strings.TrimSpace(req.GetTitle()))
 		if err != nil {
-			return nil, err
-		}
-		settings, err := from.settings()
-		if err != nil {
-			return nil, err
-		}
-		if to != from.CourseID && settings.GetGroup() != nil {
-			settings.Group.GroupIds = nil
-		}
-		a := assignment{ID: id.New("assignment"), CourseID: to, Title: orElse(strings.TrimSpace(req.GetTitle()), from.Title)}
-		if err := s.insertAssignment(ctx, tx, &a, settings, from.ID); err != nil {
-			return nil, err
-		}
-		if err := audit.Record(ctx, tx, audit.Entry{Action: "assignment.copied", Object: a.ID, Course: a.CourseID, After: map[string]any{"from": from.ID, "from_course": from.CourseID}}); err != nil {
 			return nil, err
 		}
 		return a.message(true)
@@ -325,6 +324,7 @@ func (r *assignmentServer) DeleteAssignment(ctx context.Context, req *assessment
 		for _, sql := range []string{
 			`UPDATE submission_file SET state = 'dropped' WHERE state = 'draft' AND submission_id IN (SELECT id FROM submission WHERE assignment_id = $1)`,
 			`UPDATE submission SET draft = NULL, draft_at = NULL, draft_revision = draft_revision + 1 WHERE assignment_id = $1`,
+			`DELETE FROM rubric_use WHERE target_id = $1`,
 			`UPDATE assignment SET deleted_at = now() WHERE id = $1`,
 		} {
 			if _, err := tx.Exec(ctx, sql, a.ID); err != nil {

@@ -17,9 +17,11 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
+	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
@@ -36,8 +38,9 @@ type workWorld struct {
 	assessmentpb.AssignmentServiceClient
 	assessmentpb.MySubmissionServiceClient
 
-	staff assessmentpb.SubmissionServiceClient
-	store *store
+	staff   assessmentpb.SubmissionServiceClient
+	store   *store
+	markers sync.Map // accounts that are staff as the teacher is
 }
 
 func newWorkWorld(t testing.TB) *workWorld {
@@ -56,7 +59,8 @@ func newWorkWorld(t testing.TB) *workWorld {
 // serve makes the service answer; another one on the same database is another process.
 func (w *workWorld) serve(similarity *Similarity) {
 	w.harness = rpctest.New(w.t, func(account, _, permission string) bool {
-		return account == w.teacher || permission == "assessment.take"
+		_, marks := w.markers.Load(account)
+		return account == w.teacher || marks || permission == "assessment.take"
 	})
 	mediapb.RegisterSubmissionFileServiceServer(w.harness, w.store)
 	w.service = New(Config{
@@ -195,6 +199,22 @@ func (w *workWorld) student(name string) string {
 	return account
 }
 
+// group makes a group of people.
+func (w *workWorld) group(name string, accounts ...string) string {
+	w.t.Helper()
+	groupID := id.New("group")
+	hear(w.world, w.service.groupChanged, &accesspb.GroupChanged{GroupId: groupID, CourseId: w.course, Name: name, Version: 1})
+	for _, account := range accounts {
+		w.joins(groupID, account, true, 1)
+	}
+	return groupID
+}
+
+func (w *workWorld) joins(groupID, account string, member bool, version int64) {
+	w.t.Helper()
+	hear(w.world, w.service.groupMembershipChanged, &accesspb.GroupMembershipChanged{GroupId: groupID, CourseId: w.course, AccountId: account, Member: member, Version: version})
+}
+
 // assign makes an assignment, publishes it and has the course show it.
 func (w *workWorld) assign(settings *assessmentpb.AssignmentSettings) string {
 	w.t.Helper()
@@ -300,8 +320,32 @@ func (w *workWorld) submissionID(account string) string {
 	return w.query(`SELECT submission_id FROM submission_member WHERE account_id = $1 AND item_id = $2 ORDER BY submission_id DESC LIMIT 1`, account, w.item)[0]
 }
 
-// posts has the gradebook say whether grades are posted, for some or everybody else.
-func (w *workWorld) posts(version int64, policy string, posted bool, accounts ...string) {
+func (w *workWorld) mark(account string, number int32, points string) *assessmentpb.Submission {
 	w.t.Helper()
-	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: w.course, ItemId: w.item, Policy: policy, Posted: posted, Version: version, AccountIds: accounts})
+	out, err := w.staff.MarkSubmission(rpc.WithIfMatch(w.as(w.teacher), "*"), &assessmentpb.MarkSubmissionRequest{
+		CourseId: w.course, SubmissionId: w.submissionID(account), Number: number, Points: points, Comment: "Well *argued*.",
+	})
+	if err != nil {
+		w.t.Fatalf("MarkSubmission: %v", err)
+	}
+	return out
+}
+
+// posts has the gradebook say whether grades are posted, for some or everybody else.
+func (w *workWorld) posts(version int64, posted bool, accounts ...string) {
+	w.t.Helper()
+	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: w.course, ItemId: w.item, Policy: "manual", Posted: posted, Version: version, AccountIds: accounts})
+}
+
+// file does what the worker does with files.
+func (w *workWorld) file() {
+	w.t.Helper()
+	for _, step := range []func(context.Context) (bool, error){w.service.tellFiles, w.service.dropFiles, w.service.remarkAssignments} {
+		for more := true; more; {
+			var err error
+			if more, err = step(auth.With(context.Background(), auth.Principal{})); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
 }

@@ -128,12 +128,19 @@ func (s *Service) publishAssignment(ctx context.Context, tx *pg.Tx, a *assignmen
 		if err := keepsPromises(ctx, tx, a.ID, last.Settings, settings); err != nil {
 			return false, err
 		}
+		if err := s.peersRepublished(ctx, tx, a.ID, last.Settings, settings); err != nil {
+			return false, err
+		}
 	}
 	a.Version++
 	if _, err := tx.Exec(ctx, `
 		INSERT INTO assignment_version (assignment_id, version, title, settings, message, created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		a.ID, a.Version, a.Title, text, message, auth.From(ctx).Account, s.time()); err != nil {
 		return false, fmt.Errorf("insert version of assignment: %w", err)
+	}
+	if _, err := tx.Exec(ctx, `UPDATE assignment SET peer_reviewed = $2, peer_only = $3 WHERE id = $1`,
+		a.ID, settings.GetPeerReview() != nil, peersWeigh(settings) && staffWeight(settings).Sign() == 0); err != nil {
+		return false, fmt.Errorf("publish assignment: %w", err)
 	}
 	if _, err := tx.Exec(ctx, `
 		INSERT INTO assignment_remark (assignment_id) SELECT $1 WHERE EXISTS (SELECT FROM assignment_mark WHERE assignment_id = $1)

@@ -169,7 +169,7 @@ func TestAssignmentJourney(t *testing.T) {
 		outboxOf[assessmentpb.ActivityResultChanged](w.quizWorld), protocmp.Transform()); diff != "" {
 		t.Errorf("told learning (-want +got):\n%s", diff)
 	}
-	w.posts(1, "manual", false)
+	w.posts(1, false)
 	list := w.entries(nil)
 	if e := list["Ana"]; len(list) != 1 || e.GetState() != "submitted" || e.GetFileCount() != 1 || e.GetSubmissionId() != submissionID || e.GetWords() != 3 {
 		t.Errorf("list: %v", list)
@@ -194,7 +194,7 @@ func TestAssignmentJourney(t *testing.T) {
 	if len(told) != 1 || told[0].GetState() != "marked" || told[0].GetPoints() != "8.75" || told[0].GetCause() != "marking" || told[0].GetVersion() != 2 || told[0].GetMarkedBy() != w.teacher {
 		t.Errorf("told the gradebook: %v", told)
 	}
-	w.posts(2, "manual", true, ana)
+	w.posts(2, true, ana)
 	my := w.my(ana)
 	if my.GetState() != "marked" || my.GetPoints() != "8.75" || my.GetPointsOf() != "10" {
 		t.Errorf("posted: %v", my)

@@ -3,6 +3,7 @@ package assessment
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -478,5 +479,50 @@ func BenchmarkEnd(b *testing.B) {
 		if err := w.db.QueryRow(context.Background(), `SELECT count(*) FROM attempt WHERE state <> 'graded'`).Scan(&left); err != nil || left > 0 {
 			b.Fatal(fmt.Errorf("%d left: %w", left, err))
 		}
+	}
+}
+
+// What can't be scored is put aside, told, and tried again; it holds up nobody else.
+func TestScoredButOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	quiz := w.letters(&assessmentpb.QuizSettings{})
+	students := []*student{w.start(quiz), w.start(quiz), w.start(quiz)}
+	for _, st := range students {
+		st.send(laptop, pick(1, 1, "a"))
+		st.submit()
+	}
+	broken := students[1].attempt.GetId()
+	w.exec(`INSERT INTO answer_operation (attempt_id, seq, client_id, client_seq, slot, kind, value, received_at, verdict) VALUES ($1, 9, 'broken-1', 1, 2, 'answer', '{', $2, 'accepted')`, broken, w.now())
+	w.scored()
+	states := func(want ...string) {
+		t.Helper()
+		for i, st := range students {
+			a, err := readAttempt(t.Context(), w.db, st.attempt.GetId())
+			if err != nil || a.State != want[i] {
+				t.Errorf("%d is %s, %v, want %s", i, a.State, err, want[i])
+			}
+		}
+	}
+	states(stateGraded, stateSubmitted, stateGraded)
+	w.later(scoreRetry)
+	if n, err := w.service.scoreDue(t.Context()); err != nil || n != 1 {
+		t.Errorf("seen to %d again, %v", n, err)
+	}
+	if n, err := w.service.scoreDue(t.Context()); err != nil || n != 0 {
+		t.Errorf("at once: %d, %v", n, err)
+	}
+	states(stateGraded, stateSubmitted, stateGraded)
+}
+
+func TestPanicIsAnError(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	err := w.service.guarded(t.Context(), func(*pg.Tx) error { panic("a defect") })
+	if err == nil || !strings.Contains(err.Error(), "a defect") {
+		t.Errorf("a panic is %v", err)
+	}
+	if _, err := w.db.Exec(t.Context(), `SELECT 1`); err != nil { // its connection came back
+		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -120,7 +121,7 @@ func (q *appends) next() []*appendCall {
 // fails of one of them.
 func (s *Service) appendTogether(ctx context.Context, group []*appendCall) {
 	var busy []*appendCall
-	err := s.db.InTx(ctx, func(tx *pg.Tx) error {
+	err := s.guarded(ctx, func(tx *pg.Tx) error {
 		busy = nil
 		tx.Exempt("the log of answers is its own record")
 		held, err := lockFree(ctx, tx, group)
@@ -176,7 +177,7 @@ func (s *Service) appendTogether(ctx context.Context, group []*appendCall) {
 // appendAlone stores one batch, having waited for its attempt, and submits where it
 // says so.
 func (s *Service) appendAlone(ctx context.Context, c *appendCall) {
-	c.err = s.db.InTx(ctx, func(tx *pg.Tx) error {
+	c.err = s.guarded(ctx, func(tx *pg.Tx) error {
 		tx.Exempt("the log of answers is its own record")
 		a, err := lockAttempt(ctx, tx, c.req.GetAttemptId())
 		if err != nil {
@@ -200,6 +201,17 @@ func (s *Service) appendAlone(ctx context.Context, c *appendCall) {
 	if c.err != nil {
 		c.res = nil
 	}
+}
+
+// guarded runs fn in a transaction as [pg.DB.InTx] does, and makes an error of a panic:
+// behind a call nobody else would, and it would end the process.
+func (s *Service) guarded(ctx context.Context, fn func(tx *pg.Tx) error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return s.db.InTx(ctx, fn)
 }
 
 // lockFree returns the attempts of calls, locked, but for those that somebody else

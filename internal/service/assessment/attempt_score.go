@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -153,7 +154,13 @@ func (s *Service) score(ctx context.Context, tx *pg.Tx, list []*attempt, cause s
 	if err := s.issueMissing(ctx, tx, list); err != nil {
 		return err
 	}
-	return s.changed(ctx, tx, list, cause)
+	if err := s.noteAnswerFiles(ctx, tx, list, results); err != nil {
+		return err
+	}
+	if err := s.changed(ctx, tx, list, cause); err != nil {
+		return err
+	}
+	return s.countAttempts(ctx, tx, list, results)
 }
 
 // changed has what counts of the attempts of their accounts follow, of all of one item
@@ -189,6 +196,7 @@ type result struct {
 // questionResult is what the log makes of a question.
 type questionResult struct {
 	slot    int32
+	shown   questionKey
 	key     int32 // the version that scores it
 	done    *folded
 	in      *question.Instance
@@ -219,12 +227,19 @@ func (r *result) state() string {
 type keyed struct {
 	AttemptID  string
 	KeyVersion int32
+	Scoring    string
 	slotLayout
 }
 
 // rebuild makes of the logs of attempts that are over, and of what their questions
 // are pinned to, all that is derived. It changes nothing.
 func (s *Service) rebuild(ctx context.Context, q pg.Querier, list []*attempt) (map[string]*result, error) {
+	return s.rebuildAs(ctx, q, list, nil)
+}
+
+// rebuildAs is rebuild as if questions were pinned otherwise: by attempt, how the one in
+// the slot is.
+func (s *Service) rebuildAs(ctx context.Context, q pg.Querier, list []*attempt, as map[string]repinned) (map[string]*result, error) {
 	ids := idsOf(list)
 	steps, err := readSteps(ctx, q, ids)
 	if err != nil {
@@ -235,7 +250,7 @@ func (s *Service) rebuild(ctx context.Context, q pg.Querier, list []*attempt) (m
 		return nil, err
 	}
 	rows, err := q.Query(ctx, `
-		SELECT a.attempt_id, a.key_version, a.slot, a.section, a.page, a.question_id, a.question_version, v.kind, a.behaviour, a.seed, a.max_points::text AS max_points
+		SELECT a.attempt_id, a.key_version, a.scoring, a.slot, a.section, a.page, a.question_id, a.question_version, v.kind, a.behaviour, a.seed, a.max_points::text AS max_points
 		FROM attempt_question a JOIN question_version v ON v.question_id = a.question_id AND v.version = a.key_version
 		WHERE a.attempt_id = ANY ($1) ORDER BY a.attempt_id, a.slot`, ids)
 	if err != nil {
@@ -247,17 +262,30 @@ func (s *Service) rebuild(ctx context.Context, q pg.Querier, list []*attempt) (m
 	}
 	of := map[string][]keyed{}
 	for _, k := range questions {
+		if other, ok := as[k.AttemptID]; ok && other.slot == k.Slot {
+			k.KeyVersion, k.Scoring, k.MaxPoints = other.key, other.scoring, other.max
+		}
 		of[k.AttemptID] = append(of[k.AttemptID], k)
 	}
 	out := make(map[string]*result, len(list))
 	for _, a := range list {
-		r, err := s.derive(ctx, q, a, of[a.ID], steps[a.ID], marks[a.ID])
+		r, err := s.deriveGuarded(ctx, q, a, of[a.ID], steps[a.ID], marks[a.ID])
 		if err != nil {
 			return nil, &scoreError{a.ID, err}
 		}
 		out[a.ID] = r
 	}
 	return out, nil
+}
+
+// deriveGuarded is derive, whose panic is a fault of one attempt and of no other.
+func (s *Service) deriveGuarded(ctx context.Context, q pg.Querier, a *attempt, questions []keyed, steps []step, marks map[int32][]question.Mark) (_ *result, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return s.derive(ctx, q, a, questions, steps, marks)
 }
 
 // derive makes what is derived of one attempt.
@@ -269,7 +297,7 @@ func (s *Service) derive(ctx context.Context, q pg.Querier, a *attempt, question
 	r := &result{questions: make([]questionResult, 0, len(questions))}
 	var sum, of exact.Number
 	for _, k := range questions {
-		one := questionResult{slot: k.Slot, key: k.KeyVersion, done: done[k.Slot]}
+		one := questionResult{slot: k.Slot, shown: k.shown(), key: k.KeyVersion, done: done[k.Slot]}
 		if one.in, err = s.instance(ctx, q, questionKey{k.QuestionID, k.KeyVersion}, a.Engine, k.seed()); err != nil {
 			return nil, err
 		}
@@ -288,6 +316,9 @@ func (s *Service) derive(ctx context.Context, q pg.Querier, a *attempt, question
 		}
 		if one.state, err = one.in.Fold(one.rules, all); err != nil {
 			return nil, err
+		}
+		if k.Scoring == scoringFull {
+			one.state = fullPoints(one.in, one.state)
 		}
 		one.outcome = outcomeOf(one.in.Outcome(one.rules, one.state).GetState(), one.state)
 		sum, of = sum.Add(one.points()), of.Add(one.rules.MaxPoints)
@@ -318,10 +349,4 @@ func outcomeOf(told string, s question.State) string {
 		}
 		return told
 	}
-}
-
-// marksOf returns what staff have given to questions of attempts, by attempt and
-// slot, in the order in which they did.
-func (s *Service) marksOf(context.Context, pg.Querier, []string) (map[string]map[int32][]question.Mark, error) {
-	return nil, nil
 }

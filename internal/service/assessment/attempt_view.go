@@ -20,7 +20,7 @@ import (
 func (s *Service) summary(a *attempt, marks bool) *assessmentpb.Attempt {
 	now := s.time()
 	out := &assessmentpb.Attempt{
-		Id: a.ID, CourseId: a.CourseID, ItemId: a.ItemID, QuizId: a.QuizID, QuizVersion: a.QuizVersion, AccountId: a.AccountID, Number: a.Number,
+		Id: a.ID, CourseId: a.CourseID, ItemId: a.ItemID, QuizId: a.QuizID, QuizVersion: max(a.QuizVersion, 0), AccountId: a.AccountID, Number: a.Number,
 		Preview: a.Preview, State: a.State, StartedAt: stamp(a.StartedAt), ExpiresAt: stamp(a.ExpiresAt), GraceUntil: stamp(a.GraceUntil), ClosesAt: stamp(a.ClosesAt),
 		ServerTime: timestamppb.New(now), ExtraSeconds: int32(a.ExtraTime / time.Second), PausedAt: stamp(a.PausedAt), Breaks: a.Breaks, //nolint:gosec // G115: within years
 		Page: a.Page, LastSeq: a.LastSeq, SavedAt: stamp(a.SavedAt), SubmittedAt: stamp(a.SubmittedAt), SubmittedBy: a.by(), Scored: a.ScoredAt != nil,
@@ -140,6 +140,16 @@ func (s *Service) viewOver(ctx context.Context, q pg.Querier, a *attempt, l *lay
 	if err != nil {
 		return err
 	}
+	var rubrics map[int32]*assessmentpb.RubricResult
+	if review.GetFeedback() {
+		if rubrics, err = rubricResults(ctx, q, a.ID, review.GetMarks()); err != nil {
+			return err
+		}
+	}
+	rekeys, err := rekeysOf(ctx, q, a, review.GetMarks())
+	if err != nil {
+		return err
+	}
 	for _, r := range results[a.ID].questions {
 		sl := l.slot(r.slot)
 		if page > 0 && sl.Page != page-1 {
@@ -150,7 +160,8 @@ func (s *Service) viewOver(ctx context.Context, q pg.Querier, a *attempt, l *lay
 			return err
 		}
 		v := sl.view(in, r.done)
-		v.Outcome = tellable(r.in, r.rules, r.state, review)
+		v.MaxPoints, v.Rekeys = r.rules.MaxPoints.String(), rekeys[r.slot]
+		v.Outcome, v.Rubric = tellable(r.in, r.rules, r.state, review), rubrics[r.slot]
 		out.Questions = append(out.Questions, v)
 	}
 	return nil

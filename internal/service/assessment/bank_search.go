@@ -1,9 +1,11 @@
 package assessment
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -52,36 +54,37 @@ func (r *bankServer) ListQuestions(ctx context.Context, req *assessmentpb.ListQu
 
 // questionFilter is which questions of a bank are wanted.
 type questionFilter struct {
-	bank       string
-	categories []string // nil for all
-	marks      string   // a tsquery; empty for all
+	bank string
+	all  string // a tsquery of marks: the bank, its categories, a kind and tags
+	any  bool   // whether there is no more in it than the bank
 }
 
 func filterOf(ctx context.Context, db pg.Querier, bank string, req *assessmentpb.ListQuestionsRequest) (questionFilter, error) {
-	f := questionFilter{bank: bank}
-	var all []string
+	all := []string{lexeme("=" + bank)}
 	if req.GetKind() != "" {
 		all = append(all, lexeme("~"+req.GetKind()))
 	}
 	for _, t := range cleanTags(req.GetTags()) {
 		all = append(all, lexeme("#"+t))
 	}
-	f.marks = strings.Join(all, " & ")
-	if req.GetCategoryId() == "" {
-		return f, nil
+	if req.GetCategoryId() != "" {
+		categories, err := tree(ctx, db, []string{bank})
+		if err != nil {
+			return questionFilter{}, err
+		}
+		if _, ok := find(categories, req.GetCategoryId()); !ok {
+			return questionFilter{}, ErrCategoryNotFound
+		}
+		in := []string{req.GetCategoryId()}
+		if req.GetDeep() {
+			in = under(categories, req.GetCategoryId())
+		}
+		for i := range in {
+			in[i] = lexeme("/" + in[i])
+		}
+		all = append(all, "("+strings.Join(in, " | ")+")")
 	}
-	categories, err := tree(ctx, db, []string{bank})
-	if err != nil {
-		return f, err
-	}
-	if _, ok := find(categories, req.GetCategoryId()); !ok {
-		return f, ErrCategoryNotFound
-	}
-	f.categories = []string{req.GetCategoryId()}
-	if req.GetDeep() {
-		f.categories = under(categories, req.GetCategoryId())
-	}
-	return f, nil
+	return questionFilter{bank: bank, all: strings.Join(all, " & "), any: len(all) == 1}, nil
 }
 
 // lexeme returns a word as a tsquery that holds just it.
@@ -89,120 +92,140 @@ func lexeme(word string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(word) + "'"
 }
 
-// newestQuestions lists without a query: by the bank's or the category's index, or by
-// that of words where tags or a kind are asked for.
-func newestQuestions(ctx context.Context, db pg.Querier, f questionFilter, size int, cursor string) ([]bankQuestion, string, error) {
+// found is a question that a list has.
+type found struct {
+	ID   string
+	Rank int64
+}
+
+// newestQuestions lists without a query.
+func newestQuestions(ctx context.Context, db *pg.DB, f questionFilter, size int, cursor string) ([]bankQuestion, string, error) {
 	before := "question_~" // after every id
 	if values, err := page.Values(cursor, 1); err != nil {
 		return nil, "", err
 	} else if values != nil {
 		before = values[0]
 	}
-	where := `q.course_id = $1`
-	if f.marks != "" {
-		where = `q.words @@ $5::tsquery AND ` + where
-	}
-	rows, err := db.Query(ctx, `
-		WITH page AS MATERIALIZED (
-			SELECT q.id FROM question q
-			WHERE `+where+` AND q.deleted_at IS NULL AND q.id < $2 AND ($3::text[] IS NULL OR q.category_id = ANY($3)) AND ($5::text IS NOT NULL)
-			ORDER BY q.id DESC LIMIT $4
-		)
-		SELECT `+bankQuestionColumns+` FROM page JOIN question q ON q.id = page.id JOIN question_version v ON v.question_id = q.id AND v.version = q.version
-		ORDER BY q.id DESC`, planned, f.bank, before, f.categories, size+1, f.marks)
+	list, err := matches(ctx, db, f, words{}, before, size+1)
 	if err != nil {
 		return nil, "", err
 	}
-	items, err := pgx.CollectRows(rows, pgx.RowToStructByName[bankQuestion])
-	if err != nil {
-		return nil, "", fmt.Errorf("questions: %w", err)
+	next := ""
+	if len(list) > size {
+		list = list[:size]
+		next = page.Cursor(list[size-1].ID)
 	}
-	if len(items) <= size {
-		return items, "", nil
-	}
-	return items[:size], page.Cursor(items[size-1].ID), nil
+	items, err := questionsOf(ctx, db, list)
+	return items, next, err
 }
 
-// rankedQuestion is a question that was found by words.
-type rankedQuestion struct {
-	bankQuestion
+// mostRanked is how many of the questions that have the words are ranked: the newest.
+const mostRanked = 500
 
-	Rank int64
-}
-
-// planned has the database plan a query for its values: whether words are common
-// decides between the index on words and that in the order of the list.
-const planned = pgx.QueryExecModeCacheDescribe
-
-// Searches: for whole words, and where nothing has them with the last one begun.
-const (
-	wholeSearch = "whole"
-	begunSearch = "begun"
-)
-
-// searchQuestions lists what has the words. Of more than 1,000 the newest 1,000 are
-// ranked, so that a word that most questions have costs no more than a rare one. Where
-// nothing has them the last word may be the beginning of one. Not both at once: how
-// common it is what begins with a word the database can't tell.
-func searchQuestions(ctx context.Context, db pg.Querier, f questionFilter, query string, size int, cursor string) ([]bankQuestion, string, error) {
-	search, rank, before := wholeSearch, int64(math.MaxInt64), ""
+// searchQuestions lists what has the words, best first. Where nothing has them the
+// last word may be the beginning of one.
+func searchQuestions(ctx context.Context, db *pg.DB, f questionFilter, query string, size int, cursor string) ([]bankQuestion, string, error) {
+	const whole, begun = "whole", "begun"
+	search, after := whole, found{Rank: math.MaxInt64}
 	values, err := page.Values(cursor, 3)
 	if err != nil {
 		return nil, "", err
 	}
 	if values != nil {
-		if rank, err = strconv.ParseInt(values[1], 10, 64); err != nil || values[0] != wholeSearch && values[0] != begunSearch {
+		if after.Rank, err = strconv.ParseInt(values[1], 10, 64); err != nil || values[0] != whole && values[0] != begun {
 			return nil, "", page.ErrCursor
 		}
-		search, before = values[0], values[2]
+		search, after.ID = values[0], values[2]
 	}
-	ranked, err := rankQuestions(ctx, db, f, search, query, rank, before, size+1)
-	if err == nil && len(ranked) == 0 && values == nil {
-		search = begunSearch
-		ranked, err = rankQuestions(ctx, db, f, search, query, rank, before, size+1)
+	var list []found
+	if search == whole {
+		if list, err = matches(ctx, db, f, words{asked: query}, "question_~", mostRanked); err != nil {
+			return nil, "", err
+		}
 	}
-	if err != nil {
-		return nil, "", fmt.Errorf("search: %w", err)
+	if at := lastWord(query); at < len(query) && (search == begun || len(list) == 0 && values == nil) {
+		search = begun
+		if list, err = matches(ctx, db, f, words{asked: query[:at], begun: lexeme(strings.ToLower(query[at:])) + ":*"}, "question_~", mostRanked); err != nil {
+			return nil, "", err
+		}
 	}
-	items := make([]bankQuestion, len(ranked))
-	for i, q := range ranked {
-		items[i] = q.bankQuestion
+	best := func(a, b found) int { return cmp.Or(cmp.Compare(b.Rank, a.Rank), cmp.Compare(b.ID, a.ID)) }
+	list = slices.DeleteFunc(list, func(q found) bool { return best(q, after) <= 0 })
+	slices.SortFunc(list, best)
+	next := ""
+	if len(list) > size {
+		list = list[:size]
+		next = page.Cursor(search, strconv.FormatInt(list[size-1].Rank, 10), list[size-1].ID)
 	}
-	if len(items) <= size {
-		return items, "", nil
-	}
-	last := ranked[size-1]
-	return items[:size], page.Cursor(search, strconv.FormatInt(last.Rank, 10), last.ID), nil
+	items, err := questionsOf(ctx, db, list)
+	return items, next, err
 }
 
-// rankQuestions returns what a search finds behind a rank and an id.
-func rankQuestions(ctx context.Context, db pg.Querier, f questionFilter, search, query string, rank int64, before string, limit int) ([]rankedQuestion, error) {
-	asked, begun := `websearch_to_tsquery('simple', $5)`, ""
-	if search == begunSearch {
-		word := lastWord(query)
-		if word == len(query) {
-			return nil, nil
+// words are what is searched for: all of asked, and one that begins with begun, a
+// tsquery. Without both every question matches.
+type words struct{ asked, begun string }
+
+// mostGathered is how many questions are gathered through the index on words. What
+// more have is that common that the bank's list, from its newest on, soon has enough.
+const mostGathered = 3_000
+
+// matches returns the newest of those that match, before an id, the newest first. It
+// tells the database how, which can't know how common words are together: so the work
+// has a bound however large the bank is and whatever is asked for.
+func matches(ctx context.Context, db *pg.DB, f questionFilter, w words, before string, limit int) (list []found, err error) {
+	const asked = `(websearch_to_tsquery('simple', $2) && $3::tsquery)`
+	const where = ` WHERE ($2 = '' AND $3 = '' OR numnode` + asked + ` > 0) AND words @@ ($1::tsquery && ` + asked + `) AND deleted_at IS NULL AND id < $4`
+	const ranked = `SELECT id, (1000000 * ts_rank(words, ` + asked + `))::bigint AS rank FROM `
+	collect := func(tx *pg.Tx, settings, query string, args ...any) error {
+		if _, err := tx.Exec(ctx, settings); err != nil {
+			return err
 		}
-		asked += ` && $8::tsquery`
-		begun, query = lexeme(strings.ToLower(query[word:]))+":*", query[:word]
+		rows, err := tx.Query(ctx, query, append([]any{pgx.QueryExecModeCacheDescribe, f.all, w.asked, w.begun, before, limit}, args...)...)
+		if err == nil {
+			list, err = pgx.CollectRows(rows, pgx.RowToStructByName[found])
+		}
+		return err
+	}
+	err = db.InTx(ctx, func(tx *pg.Tx) error {
+		tx.Exempt("nothing is written")
+		if !f.any || w != (words{}) {
+			// Through the index on words. Where there are too many the last one says so.
+			err := collect(tx, `SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = on`, `
+				WITH gathered AS MATERIALIZED (SELECT id, words FROM question`+where+` LIMIT $6 + 1)
+				(`+ranked+`gathered WHERE (SELECT count(*) FROM gathered) <= $6 ORDER BY id DESC LIMIT $5)
+				UNION ALL SELECT '', -1 WHERE (SELECT count(*) FROM gathered) > $6`, mostGathered)
+			if err != nil || len(list) == 0 || list[0].ID != "" {
+				return err
+			}
+		}
+		// Through the bank's list.
+		return collect(tx, `SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = off`,
+			ranked+`question`+where+` AND course_id = $6 ORDER BY id DESC LIMIT $5`, f.bank)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("questions that match: %w", err)
+	}
+	return list, nil
+}
+
+// questionsOf returns questions as lists show them, in the order of a list.
+func questionsOf(ctx context.Context, db pg.Querier, list []found) ([]bankQuestion, error) {
+	ids := make([]string, len(list))
+	for i, q := range list {
+		ids[i] = q.ID
 	}
 	rows, err := db.Query(ctx, `
-		WITH found AS MATERIALIZED (
-			SELECT q.id, q.words FROM question q
-			WHERE q.course_id = $4 AND q.words @@ (`+asked+`) AND ($6 = '' OR q.words @@ $6::tsquery) AND ($8::text IS NOT NULL) AND q.deleted_at IS NULL AND ($3::text[] IS NULL OR q.category_id = ANY($3))
-			ORDER BY q.id DESC LIMIT 1000
-		), ranked AS (
-			SELECT id, (1000000 * ts_rank(words, `+asked+`))::bigint AS rank FROM found
-		), page AS MATERIALIZED (
-			SELECT id, rank FROM ranked WHERE (rank, id) < ($1, $2) ORDER BY rank DESC, id DESC LIMIT $7
-		)
-		SELECT `+bankQuestionColumns+`, page.rank FROM page JOIN question q ON q.id = page.id JOIN question_version v ON v.question_id = q.id AND v.version = q.version
-		ORDER BY page.rank DESC, q.id DESC`,
-		planned, rank, before, f.categories, f.bank, query, f.marks, limit, begun)
+		SELECT `+bankQuestionColumns+` FROM unnest($1::text[]) WITH ORDINALITY AS l (id, n)
+			JOIN question q ON q.id = l.id JOIN question_version v ON v.question_id = q.id AND v.version = q.version
+		WHERE q.deleted_at IS NULL ORDER BY l.n`, ids)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowToStructByName[rankedQuestion])
+	items, err := pgx.CollectRows(rows, pgx.RowToStructByName[bankQuestion])
+	if err != nil {
+		return nil, fmt.Errorf("questions: %w", err)
+	}
+	return items, nil
 }
 
 // lastWord returns where the last word of a query begins, if it may be the beginning

@@ -126,6 +126,9 @@ func (r *quizServer) CreateQuiz(ctx context.Context, req *assessmentpb.CreateQui
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkInstructions(ctx, req.GetCourseId(), quizInstructions(d.settings)); err != nil {
+		return nil, err
+	}
 	known, hash, err := sealPassword(ctx, req, req.GetPassword(), func(m *assessmentpb.CreateQuizRequest, digest string) { m.Password = digest })
 	if err != nil {
 		return nil, err
@@ -246,6 +249,9 @@ func (r *quizServer) UpdateQuiz(ctx context.Context, req *assessmentpb.UpdateQui
 		if d, err = newDraft(req.GetSettings()); err != nil {
 			return nil, err
 		}
+		if err := s.checkInstructions(ctx, req.GetCourseId(), quizInstructions(d.settings)); err != nil {
+			return nil, err
+		}
 	}
 	known, hash, err := sealPassword(ctx, req, req.GetPassword(), func(m *assessmentpb.UpdateQuizRequest, digest string) { m.Password = &digest })
 	if err != nil {
@@ -322,7 +328,7 @@ func (r *quizServer) DeleteQuiz(ctx context.Context, req *assessmentpb.DeleteQui
 			return nil, ErrQuizPlaced
 		}
 		for _, sql := range []string{
-			`DELETE FROM quiz_question WHERE quiz_id = $1`, `DELETE FROM quiz_category WHERE quiz_id = $1`, `UPDATE quiz SET deleted_at = now() WHERE id = $1`,
+			`DELETE FROM quiz_question WHERE quiz_id = $1`, `DELETE FROM quiz_category WHERE quiz_id = $1`, `DELETE FROM rubric_use WHERE target_id = $1`, `UPDATE quiz SET deleted_at = now() WHERE id = $1`,
 		} {
 			if _, err := tx.Exec(ctx, sql, z.ID); err != nil {
 				return nil, fmt.Errorf("delete quiz: %w", err)

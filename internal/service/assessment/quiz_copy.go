@@ -28,6 +28,7 @@ type copiedQuiz struct {
 	draft      draft
 	categories []category           // to be added to the course's bank, parents first
 	questions  map[string][]written // the same, by their category
+	called     map[string]string    // what questions are called there; nil where it is the same
 	copied     int32                // questions
 	leftOut    int32                // slots
 }
@@ -67,6 +68,9 @@ func (s *Service) storeCopy(ctx context.Context, tx *pg.Tx, c *copiedQuiz, quizI
 	}
 	z := quiz{ID: quizID, CourseID: c.courseID, Title: orElse(title, c.from.Title)}
 	if err := s.insertQuiz(ctx, tx, &z, c.draft, c.from.ID); err != nil {
+		return quiz{}, err
+	}
+	if err := s.copyRubrics(ctx, tx, c.from.ID, z.ID, c.courseID, c.called); err != nil {
 		return quiz{}, err
 	}
 	return z, audit.Record(ctx, tx, audit.Entry{Action: "quiz.copied", Object: z.ID, Course: z.CourseID, After: map[string]any{
@@ -152,6 +156,10 @@ func (s *Service) rewrite(ctx context.Context, c *copiedQuiz, settings *assessme
 	if err != nil {
 		return err
 	}
+	c.called = called
+	if err := s.copyInstructions(ctx, c, settings); err != nil {
+		return err
+	}
 	for _, section := range settings.GetSections() {
 		section.Slots = slices.DeleteFunc(section.GetSlots(), func(slot *assessmentpb.QuizSlot) bool {
 			there := false
@@ -168,6 +176,23 @@ func (s *Service) rewrite(ctx context.Context, c *copiedQuiz, settings *assessme
 			}
 			return !there
 		})
+	}
+	return nil
+}
+
+// copyInstructions gives the other course the files that instructions name.
+func (s *Service) copyInstructions(ctx context.Context, c *copiedQuiz, settings *assessmentpb.QuizSettings) error {
+	var named []string
+	for _, text := range quizInstructions(settings) {
+		named = append(named, question.MediaIn(text)...)
+	}
+	called, err := s.copyPictures(ctx, c.from.CourseID, c.courseID, named)
+	if err != nil {
+		return err
+	}
+	settings.Instructions = question.RenameMedia(settings.GetInstructions(), called)
+	for _, section := range settings.GetSections() {
+		section.Instructions = question.RenameMedia(section.GetInstructions(), called)
 	}
 	return nil
 }

@@ -24,6 +24,9 @@ func (s *Service) deadlinesChanged(ctx context.Context, tx *pg.Tx, e *learningpb
 		ON CONFLICT ON CONSTRAINT quiz_due_pkey DO UPDATE SET queued = DEFAULT`, e.GetCourseId(), e.GetAccountIds()); err != nil {
 		return fmt.Errorf("ask for due dates: %w", err)
 	}
+	if err := s.askDues(ctx, tx, e.GetCourseId(), e.GetAccountIds()); err != nil {
+		return err
+	}
 	tx.AfterCommit(s.wakePreparing)
 	return dropPrepared(ctx, tx, `course_id = $1 AND account_id = ANY ($2) AND NOT preview`, e.GetCourseId(), e.GetAccountIds())
 }

@@ -188,6 +188,9 @@ func (s *Service) prepare(ctx context.Context, tx *pg.Tx, version *quizVersion, 
 		return err
 	}
 	made := newPreparedBatch(version, itemID, s.time())
+	if made.rekeys, err = rekeysFor(ctx, tx, version, itemID); err != nil {
+		return err
+	}
 	for _, one := range list {
 		st := byAccount[one.AccountID]
 		made.time(st)
@@ -230,6 +233,8 @@ type preparedBatch struct {
 	version *quizVersion
 	itemID  string
 	now     time.Time
+	rekeys  rekeysInForce
+	preview bool // somebody of the staff tries it
 
 	accounts     []string // all, with their times
 	percents     []int32
@@ -251,6 +256,9 @@ type preparedBatch struct {
 	behaviours   []string
 	questionSeed []int64
 	questionMax  []string
+	keys         []int32
+	scorings     []string
+	ownMax       []*string
 }
 
 func newPreparedBatch(version *quizVersion, itemID string, now time.Time) *preparedBatch {
@@ -276,7 +284,8 @@ func (b *preparedBatch) add(st *standing, number int32, asked map[string]bool) {
 		b.attemptIDs, b.slots, b.sections, b.pages = append(b.attemptIDs, attemptID), append(b.slots, int32(q.slot)), append(b.sections, int32(q.section)), append(b.pages, int32(q.page)) //nolint:gosec // at most 500
 		b.questionIDs, b.questions = append(b.questionIDs, q.questionID), append(b.questions, q.version)
 		b.behaviours, b.questionSeed = append(b.behaviours, q.behaviour), append(b.questionSeed, seed)
-		b.questionMax = append(b.questionMax, q.points.Text(6))
+		is, own := b.rekeys.pins(q.questionID, q.version, q.points.Text(6))
+		b.questionMax, b.keys, b.scorings, b.ownMax = append(b.questionMax, is.max), append(b.keys, is.key), append(b.scorings, is.scoring), append(b.ownMax, own)
 	}
 	if b.version.maxPoints != nil {
 		total = *b.version.maxPoints
@@ -290,6 +299,9 @@ func (b *preparedBatch) add(st *standing, number int32, asked map[string]bool) {
 func (b *preparedBatch) store(ctx context.Context, tx *pg.Tx) error {
 	v := b.version
 	overtime, limit, grace := timesOf(v.Settings)
+	if b.preview && overtime == "abandon" {
+		overtime, grace = "submit", 0 // so that there is something to look at
+	}
 	if _, err := tx.Exec(ctx, `
 		UPDATE attempt a SET prepared_at = $3, open_from = t.open_from, open_until = t.open_until, due_at = t.due, time_percent = t.percent, breaks = t.breaks
 		FROM unnest($4::text[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::int[], $9::bool[]) AS t (account_id, open_from, open_until, due, percent, breaks)
@@ -303,8 +315,8 @@ func (b *preparedBatch) store(ctx context.Context, tx *pg.Tx) error {
 	tag, err := tx.Exec(ctx, `
 		WITH made AS (
 			INSERT INTO attempt (id, course_id, item_id, quiz_id, quiz_version, account_id, number, state, engine_version, seed, prepared_at,
-				open_from, open_until, due_at, time_limit, time_percent, breaks, overtime, grace, max_points)
-			SELECT m.id, $1, $2, $3, $4, m.account_id, m.number, 'prepared', $5, m.seed, $6, t.open_from, t.open_until, t.due, $7, t.percent, t.breaks, $8, $9, m.points::numeric
+				open_from, open_until, due_at, time_limit, time_percent, breaks, overtime, grace, max_points, preview)
+			SELECT m.id, $1, $2, $3, $4, m.account_id, m.number, 'prepared', $5, m.seed, $6, t.open_from, t.open_until, t.due, $7, t.percent, t.breaks, $8, $9, m.points::numeric, $21
 			FROM unnest($10::text[], $11::text[], $12::int[], $13::bigint[], $14::text[]) AS m (id, account_id, number, seed, points)
 			JOIN unnest($15::text[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::int[], $20::bool[]) AS t (account_id, open_from, open_until, due, percent, breaks) USING (account_id)
 			ORDER BY m.account_id
@@ -312,18 +324,18 @@ func (b *preparedBatch) store(ctx context.Context, tx *pg.Tx) error {
 		)
 		SELECT id FROM made`,
 		v.CourseID, b.itemID, v.QuizID, v.Number, question.Version, b.now, limit, overtime, grace, b.ids, b.owners, b.numbers, b.seeds, b.points,
-		b.accounts, b.from, b.until, b.due, b.percents, b.breaks)
+		b.accounts, b.from, b.until, b.due, b.percents, b.breaks, b.preview)
 	if err != nil {
 		return fmt.Errorf("prepare attempts: %w", err)
 	}
 	made := int(tag.RowsAffected())
 	_, err = tx.Exec(ctx, `
-		INSERT INTO attempt_question (attempt_id, slot, section, page, question_id, question_version, key_version, behaviour, seed, max_points)
-		SELECT q.attempt_id, q.slot, q.section, q.page, q.question_id, q.version, q.version, q.behaviour, q.seed, q.points::numeric
-		FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::text[], $6::int[], $7::text[], $8::bigint[], $9::text[])
-			AS q (attempt_id, slot, section, page, question_id, version, behaviour, seed, points)
+		INSERT INTO attempt_question (attempt_id, slot, section, page, question_id, question_version, key_version, behaviour, seed, max_points, scoring, own_points)
+		SELECT q.attempt_id, q.slot, q.section, q.page, q.question_id, q.version, q.key, q.behaviour, q.seed, q.points::numeric, q.scoring, q.own::numeric
+		FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::text[], $6::int[], $7::text[], $8::bigint[], $9::text[], $11::int[], $12::text[], $13::text[])
+			AS q (attempt_id, slot, section, page, question_id, version, behaviour, seed, points, key, scoring, own)
 		WHERE $10 OR EXISTS (SELECT FROM attempt a WHERE a.id = q.attempt_id)`,
-		b.attemptIDs, b.slots, b.sections, b.pages, b.questionIDs, b.questions, b.behaviours, b.questionSeed, b.questionMax, made == len(b.ids))
+		b.attemptIDs, b.slots, b.sections, b.pages, b.questionIDs, b.questions, b.behaviours, b.questionSeed, b.questionMax, made == len(b.ids), b.keys, b.scorings, b.ownMax)
 	if err != nil {
 		return fmt.Errorf("prepare questions: %w", err)
 	}

@@ -347,7 +347,7 @@ func (f *fileNames) take(name string) string {
 	name = safeName(name, 150)
 	ext := path.Ext(name)
 	for n, is := 2, name; ; n++ {
-		if key := strings.ToLower(is); !f.taken[key] {
+		if key := strings.ToLower(strings.ToUpper(is)); !f.taken[key] {
 			f.taken[key] = true
 			return is
 		}

@@ -90,7 +90,7 @@ func (s *Service) handIn(ctx context.Context, tx *pg.Tx, r *ready, w *work, cont
 		Number: w.LastNumber + 1, AssignmentVersion: r.version.Number, SubmittedAt: timestamppb.New(at), SubmittedBy: account,
 		Words: int32(wordCount(content.GetText())), AccountIds: r.members, //nolint:gosec // at most 200,000
 	}
-	sum := sha256.Sum256(canonical(proofOf(out, content, facts)))
+	sum := sha256.Sum256(proofOf(out, content, facts))
 	if _, err := tx.Exec(ctx, `
 		INSERT INTO submission_version (submission_id, number, assignment_version, content, words, hash, statement_accepted, submitted_by, submitted_at, max_points)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text::numeric)`,
@@ -123,6 +123,9 @@ func (s *Service) handIn(ctx context.Context, tx *pg.Tx, r *ready, w *work, cont
 			return nil, err
 		}
 	}
+	if err := s.peersMoved(ctx, tx, r.version, w); err != nil {
+		return nil, err
+	}
 	if err := s.submissionChanged(ctx, tx, w, r.members, "submission"); err != nil {
 		return nil, err
 	}
@@ -145,17 +148,38 @@ func (s *Service) submittedAt(ctx context.Context, tx *pg.Tx, w *work, arrived t
 	return arrived, nil
 }
 
-// proofOf is what the hash of a version is made of: all that its authors have as well.
-func proofOf(v *assessmentpb.MySubmission, content *assessmentpb.SubmissionContent, files map[string]fileFacts) *assessmentpb.MySubmission {
-	out := &assessmentpb.MySubmission{
-		Number: v.GetNumber(), AssignmentVersion: v.GetAssignmentVersion(), SubmittedAt: v.GetSubmittedAt(), SubmittedBy: v.GetSubmittedBy(),
-		AccountIds: v.GetAccountIds(), Content: content,
+// proofOf is the canonical JSON that the hash of a version is made of: all that its
+// authors have as well. docs/answers.md describes it; it never changes.
+func proofOf(v *assessmentpb.MySubmission, content *assessmentpb.SubmissionContent, files map[string]fileFacts) []byte {
+	list := func(n int, each func(b []byte, i int) []byte) []byte {
+		b := []byte{'['}
+		for i := range n {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = each(b, i)
+		}
+		return append(b, ']')
 	}
-	for _, mediaID := range content.GetMediaIds() {
-		f := files[mediaID]
-		out.Files = append(out.Files, &assessmentpb.SubmissionFile{MediaId: mediaID, Filename: f.Filename, Size: f.Size, Sha256: f.SHA256})
+	var o object
+	o.raw("account_ids", list(len(v.GetAccountIds()), func(b []byte, i int) []byte { return appendCanonicalText(b, v.GetAccountIds()[i]) }))
+	o.number("assignment_version", int64(v.GetAssignmentVersion()))
+	o.raw("content", canonical(content))
+	if n := len(content.GetMediaIds()); n > 0 {
+		o.raw("files", list(n, func(b []byte, i int) []byte {
+			f := files[content.GetMediaIds()[i]]
+			var one object
+			one.string("filename", f.Filename)
+			one.string("media_id", f.MediaID)
+			one.string("sha256", f.SHA256)
+			one.number("size", f.Size)
+			return append(b, one.end()...)
+		}))
 	}
-	return out
+	o.number("number", int64(v.GetNumber()))
+	o.time("submitted_at", v.GetSubmittedAt().AsTime())
+	o.string("submitted_by", v.GetSubmittedBy())
+	return o.end()
 }
 
 // withdrawable reports whether what was handed in last may be taken back at a moment.
@@ -205,6 +229,10 @@ func (s *Service) withdraw(ctx context.Context, tx *pg.Tx, r *ready, w *work) er
 	}
 	if _, err := tx.Exec(ctx, `UPDATE submission SET number = $2, updated_at = $3 WHERE id = $1`, w.ID, before, s.time()); err != nil {
 		return fmt.Errorf("store submission: %w", err)
+	}
+	w.Number = before
+	if err := s.peersMoved(ctx, tx, r.version, w); err != nil {
+		return err
 	}
 	members, err := membersOfVersion(ctx, tx, w.ID, last)
 	if err != nil {

@@ -110,6 +110,7 @@ type Edge struct {
 	attempts    assessmentpb.AttemptServiceClient
 	submissions assessmentpb.SubmissionServiceClient
 	exams       assessmentpb.ExamServiceClient
+	statistics  assessmentpb.StatisticsServiceClient
 
 	submissionFiles mediapb.SubmissionFileServiceClient
 	gradeFiles      gradespb.GradeTransferServiceClient
@@ -167,6 +168,7 @@ func New(cfg Config) (*Edge, error) {
 		exchange:    assessmentpb.NewExchangeServiceClient(cfg.Conns["assessment"]),
 		submissions: assessmentpb.NewSubmissionServiceClient(cfg.Conns["assessment"]),
 		exams:       assessmentpb.NewExamServiceClient(cfg.Conns["assessment"]),
+		statistics:  assessmentpb.NewStatisticsServiceClient(cfg.Conns["assessment"]),
 
 		submissionFiles: mediapb.NewSubmissionFileServiceClient(cfg.Conns["media"]),
 		gradeFiles:      gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
@@ -217,6 +219,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("POST /v1/courses/{course_id}/module-imports", e.importModules)
 	mux.HandleFunc("GET /v1/courses/{course_id}/questions/export", e.exportQuestions)
 	mux.HandleFunc("POST /v1/courses/{course_id}/question-imports", e.importQuestions)
+	mux.HandleFunc("GET /v1/courses/{course_id}/items/{item_id}/statistics/export", e.exportStatistics)
 	mux.HandleFunc("GET /v1/courses/{course_id}/gradebook/export", e.exportGrades)
 	mux.HandleFunc("POST /v1/courses/{course_id}/gradebook/imports", e.importGrades)
 	mux.HandleFunc("GET /v1/me/courses/{course_id}/grades/export", e.exportMyGrades)
@@ -358,6 +361,12 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{assessmentpb.File_internal_service_assessment_assessmentpb_bank_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterBankServiceHandlerClient(ctx, g, assessmentpb.NewBankServiceClient(e.Conns["assessment"]))
 		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_previews_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterPreviewServiceHandlerClient(ctx, g, assessmentpb.NewPreviewServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_question_media_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterQuestionMediaServiceHandlerClient(ctx, g, assessmentpb.NewQuestionMediaServiceClient(e.Conns["assessment"]))
+		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_exchange_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterExchangeServiceHandlerClient(ctx, g, e.exchange)
 		}},
@@ -379,6 +388,18 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{assessmentpb.File_internal_service_assessment_assessmentpb_attempts_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterAttemptServiceHandlerClient(ctx, g, e.attempts)
 		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_marking_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterMarkingServiceHandlerClient(ctx, g, assessmentpb.NewMarkingServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_rubrics_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterRubricServiceHandlerClient(ctx, g, assessmentpb.NewRubricServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_peer_reviews_proto, func(g *runtime.ServeMux) error {
+			if err := assessmentpb.RegisterPeerReviewServiceHandlerClient(ctx, g, assessmentpb.NewPeerReviewServiceClient(e.Conns["assessment"])); err != nil {
+				return err
+			}
+			return assessmentpb.RegisterMyPeerReviewServiceHandlerClient(ctx, g, assessmentpb.NewMyPeerReviewServiceClient(e.Conns["assessment"]))
+		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_exams_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterExamServiceHandlerClient(ctx, g, e.exams)
 		}},
@@ -394,8 +415,17 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{assessmentpb.File_internal_service_assessment_assessmentpb_submissions_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterSubmissionServiceHandlerClient(ctx, g, e.submissions)
 		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_rekeys_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterRekeyServiceHandlerClient(ctx, g, assessmentpb.NewRekeyServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_statistics_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterStatisticsServiceHandlerClient(ctx, g, e.statistics)
+		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)
+		}},
+		{commercepb.File_internal_service_commerce_commercepb_revenue_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterRevenueServiceHandlerClient(ctx, g, commercepb.NewRevenueServiceClient(e.Conns["commerce"]))
 		}},
 		{discoverypb.File_internal_service_discovery_discoverypb_discovery_proto, func(g *runtime.ServeMux) error {
 			return discoverypb.RegisterDiscoveryServiceHandlerClient(ctx, g, discoverypb.NewDiscoveryServiceClient(e.Conns["discovery"]))

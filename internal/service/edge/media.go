@@ -106,23 +106,56 @@ func (e *Edge) takenFile(w http.ResponseWriter, r *http.Request, open func(ctx c
 // empty. It stops when send takes no more, which whoever receives them gives a
 // reason for.
 func sendBody(w http.ResponseWriter, r *http.Request, most int64, tooLarge error, send func(chunk []byte) bool) error {
+	return sendBodyUntil(nil, w, r, most, tooLarge, send)
+}
+
+// sendBodyUntil is sendBody that stops as soon as answered is closed, too.
+func sendBodyUntil(answered <-chan struct{}, w http.ResponseWriter, r *http.Request, most int64, tooLarge error, send func(chunk []byte) bool) error {
 	in := http.MaxBytesReader(w, r.Body, most)
+	// Servers of tests have no deadlines to move; all others do.
 	control := http.NewResponseController(w)
+	over, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		select {
+		case <-answered:
+			_ = control.SetReadDeadline(time.Now()) // ends a Read that waits for the client
+		case <-over:
+		}
+	}()
+	end := time.Now() // the server does not wait for what nobody takes before it answers
+	defer func() {
+		close(over)
+		<-gone
+		_ = control.SetReadDeadline(end)
+	}()
 	buf := make([]byte, chunk)
 	for first := true; ; first = false {
-		// Servers of tests have no deadlines to move; all others do.
 		_ = control.SetReadDeadline(time.Now().Add(stall))
-		n, err := in.Read(buf)
-		if (n > 0 || first) && !send(buf[:n]) || errors.Is(err, io.EOF) {
-			_ = control.SetReadDeadline(time.Time{})
+		if closed(answered) {
 			return nil
 		}
-		if errors.As(err, new(*http.MaxBytesError)) {
+		n, err := in.Read(buf)
+		switch {
+		case (n > 0 || first) && !send(buf[:n]), err != nil && closed(answered):
+			return nil
+		case errors.Is(err, io.EOF):
+			end = time.Time{}
+			return nil
+		case errors.As(err, new(*http.MaxBytesError)):
 			return tooLarge
-		}
-		if err != nil {
+		case err != nil:
 			return fault.New(fault.Invalid, "request.incomplete", "The body ended before all of it had come.")
 		}
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

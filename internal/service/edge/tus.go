@@ -279,7 +279,8 @@ func (e *Edge) tusPatch(w http.ResponseWriter, r *http.Request) error {
 }
 
 // tusAppend sends the body of a request to media. When it breaks off, media gets
-// to know that no more comes, and keeps what has come.
+// to know that no more comes, and keeps what has come. What media refuses is told
+// at once, though the client sends slowly or has nothing to send just now.
 func (e *Edge) tusAppend(w http.ResponseWriter, r *http.Request, msg *mediapb.AppendUploadRequest) (*mediapb.Upload, error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -287,17 +288,24 @@ func (e *Edge) tusAppend(w http.ResponseWriter, r *http.Request, msg *mediapb.Ap
 	if err != nil {
 		return nil, err
 	}
-	cut := sendBody(w, r, e.MaxUpload, errTooLarge(e.MaxUpload), func(chunk []byte) bool {
+	answered := make(chan struct{})
+	var u mediapb.Upload
+	go func() {
+		err = fault.FromStatus(stream.RecvMsg(&u))
+		close(answered)
+	}()
+	cut := sendBodyUntil(answered, w, r, e.MaxUpload, errTooLarge(e.MaxUpload), func(chunk []byte) bool {
 		msg.Chunk = chunk
 		taken := stream.Send(msg) == nil
 		msg = &mediapb.AppendUploadRequest{}
 		return taken
 	})
-	u, err := stream.CloseAndRecv()
-	if err = fault.FromStatus(err); err == nil {
+	_ = stream.CloseSend() // never fails
+	<-answered
+	if err == nil {
 		err = cut
 	}
-	return u, err
+	return &u, err
 }
 
 func (e *Edge) tusDelete(w http.ResponseWriter, r *http.Request) error {

@@ -1,6 +1,7 @@
 package grades
 
 import (
+	"archive/zip"
 	"bufio"
 	"context"
 	"encoding/csv"
@@ -176,7 +177,9 @@ func (t *xlsxTable) end() error {
 		return err
 	}
 	buffer := bufio.NewWriterSize(t.w, exportChunk)
-	if err := t.file.Write(buffer); err != nil {
+	// Straight to where it goes: the library would keep all of it in memory first.
+	t.file.SetZipWriter(func(io.Writer) excelize.ZipWriter { return zip.NewWriter(buffer) })
+	if err := t.file.Write(io.Discard); err != nil {
 		return err
 	}
 	return buffer.Flush()

@@ -57,6 +57,12 @@ func (w *world) views(account string, items ...string) map[string]string {
 		stats, err := w.grades.GetMyItemStatistics(ctx, &gradespb.GetMyItemStatisticsRequest{CourseId: w.course, ItemId: it})
 		show("statistics "+it, stats, err)
 	}
+	stream, err := w.files.ExportMyGrades(ctx, &gradespb.ExportMyGradesRequest{CourseId: w.course})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	file, err := stream.Recv()
+	show("file", file, err)
 	for i, e := range told[gradespb.GradePosted](w) {
 		if e.GetAccountId() == account {
 			e.ChangedAt = nil
@@ -91,7 +97,7 @@ func TestUnpostedLeaksNowhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	people := make([]string, 6)
+	people := make([]string, 7)
 	for i := range people {
 		people[i] = w.enroll(fmt.Sprintf("Student %d", i))
 		w.give(w.mark(people[i], q[0], fmt.Sprint(4+i), "10"), w.mark(people[i], q[1], "6", "10"), w.mark(people[i], q[3], "5", "10"))
@@ -100,7 +106,8 @@ func TestUnpostedLeaksNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.settled()
-	ana := people[0]
+	ana, last := people[0], people[6]
+	w.set(last, q[0], &gradespb.GradeEdit{Posted: new(false)})
 	// They have handed it in, which they know.
 	submitted := w.mark(ana, q[2], "", "10")
 	submitted.State = "submitted"
@@ -135,6 +142,7 @@ func TestUnpostedLeaksNowhere(t *testing.T) {
 				w.set(p, hand.GetItemId(), &gradespb.GradeEdit{Points: new("9")})
 			}
 		}},
+		{"what is hidden of somebody in an item that is posted changes", func() { w.give(w.mark(last, q[0], "0", "10")) }},
 		{"a total is set", func() {
 			if _, err := w.grades.SetTotal(w.staff(), &gradespb.SetTotalRequest{CourseId: w.course, AccountId: ana, Percent: "12", Reason: "To think about"}); err != nil {
 				t.Fatal(err)

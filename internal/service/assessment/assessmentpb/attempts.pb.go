@@ -102,7 +102,10 @@ type Attempt struct {
 	// How many operations came too late or were refused; for staff.
 	Uncounted int32 `protobuf:"varint,34,opt,name=uncounted,proto3" json:"uncounted,omitempty"`
 	// Whether its questions and what was answered may be seen now.
-	Reviewable    bool `protobuf:"varint,35,opt,name=reviewable,proto3" json:"reviewable,omitempty"`
+	Reviewable bool `protobuf:"varint,35,opt,name=reviewable,proto3" json:"reviewable,omitempty"`
+	// For staff, what the student is called where answers are marked anonymously: then
+	// account_id is empty.
+	Pseudonym     string `protobuf:"bytes,36,opt,name=pseudonym,proto3" json:"pseudonym,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -382,6 +385,13 @@ func (x *Attempt) GetReviewable() bool {
 	return false
 }
 
+func (x *Attempt) GetPseudonym() string {
+	if x != nil {
+		return x.Pseudonym
+	}
+	return ""
+}
+
 // A part of an attempt.
 type AttemptSection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -467,7 +477,12 @@ type AttemptQuestion struct {
 	// The version that is shown; for staff.
 	QuestionVersion int32 `protobuf:"varint,13,opt,name=question_version,json=questionVersion,proto3" json:"question_version,omitempty"`
 	// The version by which it is scored; for staff.
-	KeyVersion    int32 `protobuf:"varint,14,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
+	KeyVersion int32 `protobuf:"varint,14,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
+	// What marks by a rubric say of it, where feedback may be told.
+	Rubric *RubricResult `protobuf:"bytes,15,opt,name=rubric,proto3" json:"rubric,omitempty"`
+	// How it was scored anew since, the oldest first, where that changed its points or
+	// those that it is worth; only where marks are shown.
+	Rekeys        []*AnswerRekey `protobuf:"bytes,40,rep,name=rekeys,proto3" json:"rekeys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -600,6 +615,139 @@ func (x *AttemptQuestion) GetKeyVersion() int32 {
 	return 0
 }
 
+func (x *AttemptQuestion) GetRubric() *RubricResult {
+	if x != nil {
+		return x.Rubric
+	}
+	return nil
+}
+
+func (x *AttemptQuestion) GetRekeys() []*AnswerRekey {
+	if x != nil {
+		return x.Rekeys
+	}
+	return nil
+}
+
+// That an answer was scored anew, and why.
+type AnswerRekey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When.
+	At *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// Why, in the words of who did it.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// "key" (another key), "full" (everybody has all points), "drop" (it counts no more),
+	// "points" (it is worth others), or "undo" (something of these was undone).
+	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	// What it gave before.
+	OldPoints string `protobuf:"bytes,4,opt,name=old_points,json=oldPoints,proto3" json:"old_points,omitempty"`
+	// What it gave then.
+	NewPoints string `protobuf:"bytes,5,opt,name=new_points,json=newPoints,proto3" json:"new_points,omitempty"`
+	// What it was worth before.
+	OldMaxPoints string `protobuf:"bytes,6,opt,name=old_max_points,json=oldMaxPoints,proto3" json:"old_max_points,omitempty"`
+	// What it was worth then.
+	NewMaxPoints string `protobuf:"bytes,7,opt,name=new_max_points,json=newMaxPoints,proto3" json:"new_max_points,omitempty"`
+	// The points of the attempt before.
+	OldTotal string `protobuf:"bytes,8,opt,name=old_total,json=oldTotal,proto3" json:"old_total,omitempty"`
+	// The points of the attempt then.
+	NewTotal      string `protobuf:"bytes,9,opt,name=new_total,json=newTotal,proto3" json:"new_total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnswerRekey) Reset() {
+	*x = AnswerRekey{}
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnswerRekey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnswerRekey) ProtoMessage() {}
+
+func (x *AnswerRekey) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnswerRekey.ProtoReflect.Descriptor instead.
+func (*AnswerRekey) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AnswerRekey) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *AnswerRekey) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AnswerRekey) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *AnswerRekey) GetOldPoints() string {
+	if x != nil {
+		return x.OldPoints
+	}
+	return ""
+}
+
+func (x *AnswerRekey) GetNewPoints() string {
+	if x != nil {
+		return x.NewPoints
+	}
+	return ""
+}
+
+func (x *AnswerRekey) GetOldMaxPoints() string {
+	if x != nil {
+		return x.OldMaxPoints
+	}
+	return ""
+}
+
+func (x *AnswerRekey) GetNewMaxPoints() string {
+	if x != nil {
+		return x.NewMaxPoints
+	}
+	return ""
+}
+
+func (x *AnswerRekey) GetOldTotal() string {
+	if x != nil {
+		return x.OldTotal
+	}
+	return ""
+}
+
+func (x *AnswerRekey) GetNewTotal() string {
+	if x != nil {
+		return x.NewTotal
+	}
+	return ""
+}
+
 // What a client of an attempt has sent.
 type AttemptClient struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -620,7 +768,7 @@ type AttemptClient struct {
 
 func (x *AttemptClient) Reset() {
 	*x = AttemptClient{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[3]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +780,7 @@ func (x *AttemptClient) String() string {
 func (*AttemptClient) ProtoMessage() {}
 
 func (x *AttemptClient) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[3]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +793,7 @@ func (x *AttemptClient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptClient.ProtoReflect.Descriptor instead.
 func (*AttemptClient) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AttemptClient) GetClientId() string {
@@ -696,7 +844,7 @@ type SequenceRange struct {
 
 func (x *SequenceRange) Reset() {
 	*x = SequenceRange{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[4]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +856,7 @@ func (x *SequenceRange) String() string {
 func (*SequenceRange) ProtoMessage() {}
 
 func (x *SequenceRange) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[4]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +869,7 @@ func (x *SequenceRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceRange.ProtoReflect.Descriptor instead.
 func (*SequenceRange) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SequenceRange) GetFirst() int64 {
@@ -755,7 +903,7 @@ type AttemptNotice struct {
 
 func (x *AttemptNotice) Reset() {
 	*x = AttemptNotice{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[5]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -767,7 +915,7 @@ func (x *AttemptNotice) String() string {
 func (*AttemptNotice) ProtoMessage() {}
 
 func (x *AttemptNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[5]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -780,7 +928,7 @@ func (x *AttemptNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptNotice.ProtoReflect.Descriptor instead.
 func (*AttemptNotice) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AttemptNotice) GetNumber() int32 {
@@ -835,7 +983,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[6]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +995,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[6]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1008,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Operation) GetClientSeq() int64 {
@@ -925,7 +1073,7 @@ type AppendAnswersRequest struct {
 
 func (x *AppendAnswersRequest) Reset() {
 	*x = AppendAnswersRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[7]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1085,7 @@ func (x *AppendAnswersRequest) String() string {
 func (*AppendAnswersRequest) ProtoMessage() {}
 
 func (x *AppendAnswersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[7]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1098,7 @@ func (x *AppendAnswersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendAnswersRequest.ProtoReflect.Descriptor instead.
 func (*AppendAnswersRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{7}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AppendAnswersRequest) GetAttemptId() string {
@@ -1006,7 +1154,7 @@ type AppendAnswersResponse struct {
 
 func (x *AppendAnswersResponse) Reset() {
 	*x = AppendAnswersResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[8]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1166,7 @@ func (x *AppendAnswersResponse) String() string {
 func (*AppendAnswersResponse) ProtoMessage() {}
 
 func (x *AppendAnswersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[8]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1179,7 @@ func (x *AppendAnswersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendAnswersResponse.ProtoReflect.Descriptor instead.
 func (*AppendAnswersResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{8}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AppendAnswersResponse) GetVerdicts() []*OperationVerdict {
@@ -1117,7 +1265,7 @@ type OperationVerdict struct {
 
 func (x *OperationVerdict) Reset() {
 	*x = OperationVerdict{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[9]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1129,7 +1277,7 @@ func (x *OperationVerdict) String() string {
 func (*OperationVerdict) ProtoMessage() {}
 
 func (x *OperationVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[9]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1142,7 +1290,7 @@ func (x *OperationVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationVerdict.ProtoReflect.Descriptor instead.
 func (*OperationVerdict) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{9}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OperationVerdict) GetClientSeq() int64 {
@@ -1226,7 +1374,7 @@ type ReplacedAnswer struct {
 
 func (x *ReplacedAnswer) Reset() {
 	*x = ReplacedAnswer{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[10]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1386,7 @@ func (x *ReplacedAnswer) String() string {
 func (*ReplacedAnswer) ProtoMessage() {}
 
 func (x *ReplacedAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[10]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1399,7 @@ func (x *ReplacedAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplacedAnswer.ProtoReflect.Descriptor instead.
 func (*ReplacedAnswer) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{10}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReplacedAnswer) GetClientId() string {
@@ -1312,7 +1460,7 @@ type LoggedOperation struct {
 
 func (x *LoggedOperation) Reset() {
 	*x = LoggedOperation{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[11]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1472,7 @@ func (x *LoggedOperation) String() string {
 func (*LoggedOperation) ProtoMessage() {}
 
 func (x *LoggedOperation) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[11]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1485,7 @@ func (x *LoggedOperation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoggedOperation.ProtoReflect.Descriptor instead.
 func (*LoggedOperation) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{11}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LoggedOperation) GetSeq() int64 {
@@ -1445,7 +1593,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[12]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1605,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[12]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1618,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{12}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Receipt) GetId() string {
@@ -1572,7 +1720,7 @@ type ReceiptKey struct {
 
 func (x *ReceiptKey) Reset() {
 	*x = ReceiptKey{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[13]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1732,7 @@ func (x *ReceiptKey) String() string {
 func (*ReceiptKey) ProtoMessage() {}
 
 func (x *ReceiptKey) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[13]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +1745,7 @@ func (x *ReceiptKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiptKey.ProtoReflect.Descriptor instead.
 func (*ReceiptKey) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{13}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReceiptKey) GetId() string {
@@ -1636,7 +1784,7 @@ type StartAttemptRequest struct {
 
 func (x *StartAttemptRequest) Reset() {
 	*x = StartAttemptRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[14]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1796,7 @@ func (x *StartAttemptRequest) String() string {
 func (*StartAttemptRequest) ProtoMessage() {}
 
 func (x *StartAttemptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[14]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1809,7 @@ func (x *StartAttemptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartAttemptRequest.ProtoReflect.Descriptor instead.
 func (*StartAttemptRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{14}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StartAttemptRequest) GetCourseId() string {
@@ -1698,7 +1846,7 @@ type GetAttemptRequest struct {
 
 func (x *GetAttemptRequest) Reset() {
 	*x = GetAttemptRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[15]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +1858,7 @@ func (x *GetAttemptRequest) String() string {
 func (*GetAttemptRequest) ProtoMessage() {}
 
 func (x *GetAttemptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[15]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +1871,7 @@ func (x *GetAttemptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttemptRequest.ProtoReflect.Descriptor instead.
 func (*GetAttemptRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{15}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetAttemptRequest) GetAttemptId() string {
@@ -1757,7 +1905,7 @@ type ListMyAttemptsRequest struct {
 
 func (x *ListMyAttemptsRequest) Reset() {
 	*x = ListMyAttemptsRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[16]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1917,7 @@ func (x *ListMyAttemptsRequest) String() string {
 func (*ListMyAttemptsRequest) ProtoMessage() {}
 
 func (x *ListMyAttemptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[16]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1930,7 @@ func (x *ListMyAttemptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMyAttemptsRequest.ProtoReflect.Descriptor instead.
 func (*ListMyAttemptsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{16}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListMyAttemptsRequest) GetCourseId() string {
@@ -1826,7 +1974,7 @@ type ListMyAttemptsResponse struct {
 
 func (x *ListMyAttemptsResponse) Reset() {
 	*x = ListMyAttemptsResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[17]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1986,7 @@ func (x *ListMyAttemptsResponse) String() string {
 func (*ListMyAttemptsResponse) ProtoMessage() {}
 
 func (x *ListMyAttemptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[17]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1999,7 @@ func (x *ListMyAttemptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMyAttemptsResponse.ProtoReflect.Descriptor instead.
 func (*ListMyAttemptsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{17}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListMyAttemptsResponse) GetItems() []*Attempt {
@@ -1884,7 +2032,7 @@ type ListMyOperationsRequest struct {
 
 func (x *ListMyOperationsRequest) Reset() {
 	*x = ListMyOperationsRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[18]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2044,7 @@ func (x *ListMyOperationsRequest) String() string {
 func (*ListMyOperationsRequest) ProtoMessage() {}
 
 func (x *ListMyOperationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[18]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2057,7 @@ func (x *ListMyOperationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMyOperationsRequest.ProtoReflect.Descriptor instead.
 func (*ListMyOperationsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{18}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListMyOperationsRequest) GetAttemptId() string {
@@ -1951,7 +2099,7 @@ type ListOperationsRequest struct {
 
 func (x *ListOperationsRequest) Reset() {
 	*x = ListOperationsRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[19]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2111,7 @@ func (x *ListOperationsRequest) String() string {
 func (*ListOperationsRequest) ProtoMessage() {}
 
 func (x *ListOperationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[19]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2124,7 @@ func (x *ListOperationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOperationsRequest.ProtoReflect.Descriptor instead.
 func (*ListOperationsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{19}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListOperationsRequest) GetCourseId() string {
@@ -2020,7 +2168,7 @@ type ListOperationsResponse struct {
 
 func (x *ListOperationsResponse) Reset() {
 	*x = ListOperationsResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[20]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2180,7 @@ func (x *ListOperationsResponse) String() string {
 func (*ListOperationsResponse) ProtoMessage() {}
 
 func (x *ListOperationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[20]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2193,7 @@ func (x *ListOperationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOperationsResponse.ProtoReflect.Descriptor instead.
 func (*ListOperationsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{20}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListOperationsResponse) GetItems() []*LoggedOperation {
@@ -2077,7 +2225,7 @@ type SubmitAttemptRequest struct {
 
 func (x *SubmitAttemptRequest) Reset() {
 	*x = SubmitAttemptRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[21]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2237,7 @@ func (x *SubmitAttemptRequest) String() string {
 func (*SubmitAttemptRequest) ProtoMessage() {}
 
 func (x *SubmitAttemptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[21]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2250,7 @@ func (x *SubmitAttemptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitAttemptRequest.ProtoReflect.Descriptor instead.
 func (*SubmitAttemptRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{21}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SubmitAttemptRequest) GetAttemptId() string {
@@ -2137,7 +2285,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[22]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2149,7 +2297,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[22]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2162,7 +2310,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{22}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetReceiptRequest) GetAttemptId() string {
@@ -2181,7 +2329,7 @@ type ListReceiptKeysRequest struct {
 
 func (x *ListReceiptKeysRequest) Reset() {
 	*x = ListReceiptKeysRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[23]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2341,7 @@ func (x *ListReceiptKeysRequest) String() string {
 func (*ListReceiptKeysRequest) ProtoMessage() {}
 
 func (x *ListReceiptKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[23]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2354,7 @@ func (x *ListReceiptKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListReceiptKeysRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{23}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{24}
 }
 
 // The keys of receipts.
@@ -2220,7 +2368,7 @@ type ListReceiptKeysResponse struct {
 
 func (x *ListReceiptKeysResponse) Reset() {
 	*x = ListReceiptKeysResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[24]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2232,7 +2380,7 @@ func (x *ListReceiptKeysResponse) String() string {
 func (*ListReceiptKeysResponse) ProtoMessage() {}
 
 func (x *ListReceiptKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[24]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2245,7 +2393,7 @@ func (x *ListReceiptKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListReceiptKeysResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{24}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListReceiptKeysResponse) GetItems() []*ReceiptKey {
@@ -2266,7 +2414,7 @@ type PauseAttemptRequest struct {
 
 func (x *PauseAttemptRequest) Reset() {
 	*x = PauseAttemptRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[25]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2278,7 +2426,7 @@ func (x *PauseAttemptRequest) String() string {
 func (*PauseAttemptRequest) ProtoMessage() {}
 
 func (x *PauseAttemptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[25]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2291,7 +2439,7 @@ func (x *PauseAttemptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseAttemptRequest.ProtoReflect.Descriptor instead.
 func (*PauseAttemptRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{25}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PauseAttemptRequest) GetAttemptId() string {
@@ -2312,7 +2460,7 @@ type ResumeAttemptRequest struct {
 
 func (x *ResumeAttemptRequest) Reset() {
 	*x = ResumeAttemptRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[26]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2472,7 @@ func (x *ResumeAttemptRequest) String() string {
 func (*ResumeAttemptRequest) ProtoMessage() {}
 
 func (x *ResumeAttemptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[26]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +2485,7 @@ func (x *ResumeAttemptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAttemptRequest.ProtoReflect.Descriptor instead.
 func (*ResumeAttemptRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{26}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ResumeAttemptRequest) GetAttemptId() string {
@@ -2358,7 +2506,7 @@ type ListAttemptStatesRequest struct {
 
 func (x *ListAttemptStatesRequest) Reset() {
 	*x = ListAttemptStatesRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[27]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2518,7 @@ func (x *ListAttemptStatesRequest) String() string {
 func (*ListAttemptStatesRequest) ProtoMessage() {}
 
 func (x *ListAttemptStatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[27]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +2531,7 @@ func (x *ListAttemptStatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAttemptStatesRequest.ProtoReflect.Descriptor instead.
 func (*ListAttemptStatesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{27}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListAttemptStatesRequest) GetAttempts() []*AttemptKnown {
@@ -2408,7 +2556,7 @@ type AttemptKnown struct {
 
 func (x *AttemptKnown) Reset() {
 	*x = AttemptKnown{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[28]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +2568,7 @@ func (x *AttemptKnown) String() string {
 func (*AttemptKnown) ProtoMessage() {}
 
 func (x *AttemptKnown) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[28]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +2581,7 @@ func (x *AttemptKnown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptKnown.ProtoReflect.Descriptor instead.
 func (*AttemptKnown) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{28}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AttemptKnown) GetAttemptId() string {
@@ -2468,7 +2616,7 @@ type ListAttemptStatesResponse struct {
 
 func (x *ListAttemptStatesResponse) Reset() {
 	*x = ListAttemptStatesResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[29]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2628,7 @@ func (x *ListAttemptStatesResponse) String() string {
 func (*ListAttemptStatesResponse) ProtoMessage() {}
 
 func (x *ListAttemptStatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[29]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2641,7 @@ func (x *ListAttemptStatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAttemptStatesResponse.ProtoReflect.Descriptor instead.
 func (*ListAttemptStatesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{29}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListAttemptStatesResponse) GetItems() []*AttemptState {
@@ -2535,7 +2683,7 @@ type AttemptState struct {
 
 func (x *AttemptState) Reset() {
 	*x = AttemptState{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[30]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2547,7 +2695,7 @@ func (x *AttemptState) String() string {
 func (*AttemptState) ProtoMessage() {}
 
 func (x *AttemptState) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[30]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2560,7 +2708,7 @@ func (x *AttemptState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptState.ProtoReflect.Descriptor instead.
 func (*AttemptState) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{30}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AttemptState) GetAttemptId() string {
@@ -2654,7 +2802,7 @@ type ClientFrame struct {
 
 func (x *ClientFrame) Reset() {
 	*x = ClientFrame{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[31]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2666,7 +2814,7 @@ func (x *ClientFrame) String() string {
 func (*ClientFrame) ProtoMessage() {}
 
 func (x *ClientFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[31]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2679,7 +2827,7 @@ func (x *ClientFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientFrame.ProtoReflect.Descriptor instead.
 func (*ClientFrame) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{31}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ClientFrame) GetId() int64 {
@@ -2715,7 +2863,7 @@ type ServerFrame struct {
 
 func (x *ServerFrame) Reset() {
 	*x = ServerFrame{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[32]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2727,7 +2875,7 @@ func (x *ServerFrame) String() string {
 func (*ServerFrame) ProtoMessage() {}
 
 func (x *ServerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[32]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2740,7 +2888,7 @@ func (x *ServerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerFrame.ProtoReflect.Descriptor instead.
 func (*ServerFrame) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{32}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ServerFrame) GetId() int64 {
@@ -2832,7 +2980,7 @@ type FrameError struct {
 
 func (x *FrameError) Reset() {
 	*x = FrameError{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[33]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2844,7 +2992,7 @@ func (x *FrameError) String() string {
 func (*FrameError) ProtoMessage() {}
 
 func (x *FrameError) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[33]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2857,7 +3005,7 @@ func (x *FrameError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameError.ProtoReflect.Descriptor instead.
 func (*FrameError) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{33}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FrameError) GetCode() string {
@@ -2923,7 +3071,7 @@ type ListAttemptsRequest struct {
 
 func (x *ListAttemptsRequest) Reset() {
 	*x = ListAttemptsRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[34]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2935,7 +3083,7 @@ func (x *ListAttemptsRequest) String() string {
 func (*ListAttemptsRequest) ProtoMessage() {}
 
 func (x *ListAttemptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[34]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2948,7 +3096,7 @@ func (x *ListAttemptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAttemptsRequest.ProtoReflect.Descriptor instead.
 func (*ListAttemptsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{34}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListAttemptsRequest) GetCourseId() string {
@@ -3006,7 +3154,7 @@ type ListAttemptsResponse struct {
 
 func (x *ListAttemptsResponse) Reset() {
 	*x = ListAttemptsResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[35]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3018,7 +3166,7 @@ func (x *ListAttemptsResponse) String() string {
 func (*ListAttemptsResponse) ProtoMessage() {}
 
 func (x *ListAttemptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[35]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3031,7 +3179,7 @@ func (x *ListAttemptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAttemptsResponse.ProtoReflect.Descriptor instead.
 func (*ListAttemptsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{35}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListAttemptsResponse) GetItems() []*Attempt {
@@ -3063,7 +3211,7 @@ type GetAttemptForMarkingRequest struct {
 
 func (x *GetAttemptForMarkingRequest) Reset() {
 	*x = GetAttemptForMarkingRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[36]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3075,7 +3223,7 @@ func (x *GetAttemptForMarkingRequest) String() string {
 func (*GetAttemptForMarkingRequest) ProtoMessage() {}
 
 func (x *GetAttemptForMarkingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[36]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3088,7 +3236,7 @@ func (x *GetAttemptForMarkingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttemptForMarkingRequest.ProtoReflect.Descriptor instead.
 func (*GetAttemptForMarkingRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{36}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetAttemptForMarkingRequest) GetCourseId() string {
@@ -3129,7 +3277,7 @@ type AcceptLateAnswersRequest struct {
 
 func (x *AcceptLateAnswersRequest) Reset() {
 	*x = AcceptLateAnswersRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[37]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3141,7 +3289,7 @@ func (x *AcceptLateAnswersRequest) String() string {
 func (*AcceptLateAnswersRequest) ProtoMessage() {}
 
 func (x *AcceptLateAnswersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[37]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3154,7 +3302,7 @@ func (x *AcceptLateAnswersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLateAnswersRequest.ProtoReflect.Descriptor instead.
 func (*AcceptLateAnswersRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{37}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AcceptLateAnswersRequest) GetCourseId() string {
@@ -3200,7 +3348,7 @@ type CloseAttemptRequest struct {
 
 func (x *CloseAttemptRequest) Reset() {
 	*x = CloseAttemptRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[38]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3212,7 +3360,7 @@ func (x *CloseAttemptRequest) String() string {
 func (*CloseAttemptRequest) ProtoMessage() {}
 
 func (x *CloseAttemptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[38]
+	mi := &file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3225,7 +3373,7 @@ func (x *CloseAttemptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseAttemptRequest.ProtoReflect.Descriptor instead.
 func (*CloseAttemptRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{38}
+	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CloseAttemptRequest) GetCourseId() string {
@@ -3253,7 +3401,7 @@ var File_internal_service_assessment_assessmentpb_attempts_proto protoreflect.Fi
 
 const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" +
 	"\n" +
-	"7internal/service/assessment/assessmentpb/attempts.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a+internal/question/questionpb/question.proto\"\xac\v\n" +
+	"7internal/service/assessment/assessmentpb/attempts.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a+internal/question/questionpb/question.proto\x1a6internal/service/assessment/assessmentpb/rubrics.proto\"\xca\v\n" +
 	"\aAttempt\x12\x1b\n" +
 	"\x02id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aattemptR\x02id\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -3301,11 +3449,12 @@ const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" 
 	"\tuncounted\x18\" \x01(\x05R\tuncounted\x12\x1e\n" +
 	"\n" +
 	"reviewable\x18# \x01(\bR\n" +
-	"reviewableB\x0f\n" +
+	"reviewable\x12\x1c\n" +
+	"\tpseudonym\x18$ \x01(\tR\tpseudonymB\x0f\n" +
 	"\r_remaining_ms\"J\n" +
 	"\x0eAttemptSection\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\"\n" +
-	"\finstructions\x18\x02 \x01(\tR\finstructions\"\xf3\x03\n" +
+	"\finstructions\x18\x02 \x01(\tR\finstructions\"\xe6\x04\n" +
 	"\x0fAttemptQuestion\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\x05R\x04slot\x12\x18\n" +
 	"\asection\x18\x02 \x01(\x05R\asection\x12\x12\n" +
@@ -3325,7 +3474,21 @@ const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" 
 	"questionId\x12)\n" +
 	"\x10question_version\x18\r \x01(\x05R\x0fquestionVersion\x12\x1f\n" +
 	"\vkey_version\x18\x0e \x01(\x05R\n" +
-	"keyVersion\"\xda\x01\n" +
+	"keyVersion\x128\n" +
+	"\x06rubric\x18\x0f \x01(\v2 .stoa.assessment.v1.RubricResultR\x06rubric\x127\n" +
+	"\x06rekeys\x18( \x03(\v2\x1f.stoa.assessment.v1.AnswerRekeyR\x06rekeys\"\xad\x02\n" +
+	"\vAnswerRekey\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06action\x18\x03 \x01(\tR\x06action\x12\x1d\n" +
+	"\n" +
+	"old_points\x18\x04 \x01(\tR\toldPoints\x12\x1d\n" +
+	"\n" +
+	"new_points\x18\x05 \x01(\tR\tnewPoints\x12$\n" +
+	"\x0eold_max_points\x18\x06 \x01(\tR\foldMaxPoints\x12$\n" +
+	"\x0enew_max_points\x18\a \x01(\tR\fnewMaxPoints\x12\x1b\n" +
+	"\told_total\x18\b \x01(\tR\boldTotal\x12\x1b\n" +
+	"\tnew_total\x18\t \x01(\tR\bnewTotal\"\xda\x01\n" +
 	"\rAttemptClient\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\x03R\x04last\x12;\n" +
@@ -3597,141 +3760,146 @@ func file_internal_service_assessment_assessmentpb_attempts_proto_rawDescGZIP() 
 	return file_internal_service_assessment_assessmentpb_attempts_proto_rawDescData
 }
 
-var file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_internal_service_assessment_assessmentpb_attempts_proto_goTypes = []any{
 	(*Attempt)(nil),                     // 0: stoa.assessment.v1.Attempt
 	(*AttemptSection)(nil),              // 1: stoa.assessment.v1.AttemptSection
 	(*AttemptQuestion)(nil),             // 2: stoa.assessment.v1.AttemptQuestion
-	(*AttemptClient)(nil),               // 3: stoa.assessment.v1.AttemptClient
-	(*SequenceRange)(nil),               // 4: stoa.assessment.v1.SequenceRange
-	(*AttemptNotice)(nil),               // 5: stoa.assessment.v1.AttemptNotice
-	(*Operation)(nil),                   // 6: stoa.assessment.v1.Operation
-	(*AppendAnswersRequest)(nil),        // 7: stoa.assessment.v1.AppendAnswersRequest
-	(*AppendAnswersResponse)(nil),       // 8: stoa.assessment.v1.AppendAnswersResponse
-	(*OperationVerdict)(nil),            // 9: stoa.assessment.v1.OperationVerdict
-	(*ReplacedAnswer)(nil),              // 10: stoa.assessment.v1.ReplacedAnswer
-	(*LoggedOperation)(nil),             // 11: stoa.assessment.v1.LoggedOperation
-	(*Receipt)(nil),                     // 12: stoa.assessment.v1.Receipt
-	(*ReceiptKey)(nil),                  // 13: stoa.assessment.v1.ReceiptKey
-	(*StartAttemptRequest)(nil),         // 14: stoa.assessment.v1.StartAttemptRequest
-	(*GetAttemptRequest)(nil),           // 15: stoa.assessment.v1.GetAttemptRequest
-	(*ListMyAttemptsRequest)(nil),       // 16: stoa.assessment.v1.ListMyAttemptsRequest
-	(*ListMyAttemptsResponse)(nil),      // 17: stoa.assessment.v1.ListMyAttemptsResponse
-	(*ListMyOperationsRequest)(nil),     // 18: stoa.assessment.v1.ListMyOperationsRequest
-	(*ListOperationsRequest)(nil),       // 19: stoa.assessment.v1.ListOperationsRequest
-	(*ListOperationsResponse)(nil),      // 20: stoa.assessment.v1.ListOperationsResponse
-	(*SubmitAttemptRequest)(nil),        // 21: stoa.assessment.v1.SubmitAttemptRequest
-	(*GetReceiptRequest)(nil),           // 22: stoa.assessment.v1.GetReceiptRequest
-	(*ListReceiptKeysRequest)(nil),      // 23: stoa.assessment.v1.ListReceiptKeysRequest
-	(*ListReceiptKeysResponse)(nil),     // 24: stoa.assessment.v1.ListReceiptKeysResponse
-	(*PauseAttemptRequest)(nil),         // 25: stoa.assessment.v1.PauseAttemptRequest
-	(*ResumeAttemptRequest)(nil),        // 26: stoa.assessment.v1.ResumeAttemptRequest
-	(*ListAttemptStatesRequest)(nil),    // 27: stoa.assessment.v1.ListAttemptStatesRequest
-	(*AttemptKnown)(nil),                // 28: stoa.assessment.v1.AttemptKnown
-	(*ListAttemptStatesResponse)(nil),   // 29: stoa.assessment.v1.ListAttemptStatesResponse
-	(*AttemptState)(nil),                // 30: stoa.assessment.v1.AttemptState
-	(*ClientFrame)(nil),                 // 31: stoa.assessment.v1.ClientFrame
-	(*ServerFrame)(nil),                 // 32: stoa.assessment.v1.ServerFrame
-	(*FrameError)(nil),                  // 33: stoa.assessment.v1.FrameError
-	(*ListAttemptsRequest)(nil),         // 34: stoa.assessment.v1.ListAttemptsRequest
-	(*ListAttemptsResponse)(nil),        // 35: stoa.assessment.v1.ListAttemptsResponse
-	(*GetAttemptForMarkingRequest)(nil), // 36: stoa.assessment.v1.GetAttemptForMarkingRequest
-	(*AcceptLateAnswersRequest)(nil),    // 37: stoa.assessment.v1.AcceptLateAnswersRequest
-	(*CloseAttemptRequest)(nil),         // 38: stoa.assessment.v1.CloseAttemptRequest
-	(*timestamppb.Timestamp)(nil),       // 39: google.protobuf.Timestamp
-	(*questionpb.QuestionView)(nil),     // 40: stoa.question.v1.QuestionView
-	(*questionpb.Answer)(nil),           // 41: stoa.question.v1.Answer
-	(*questionpb.Outcome)(nil),          // 42: stoa.question.v1.Outcome
+	(*AnswerRekey)(nil),                 // 3: stoa.assessment.v1.AnswerRekey
+	(*AttemptClient)(nil),               // 4: stoa.assessment.v1.AttemptClient
+	(*SequenceRange)(nil),               // 5: stoa.assessment.v1.SequenceRange
+	(*AttemptNotice)(nil),               // 6: stoa.assessment.v1.AttemptNotice
+	(*Operation)(nil),                   // 7: stoa.assessment.v1.Operation
+	(*AppendAnswersRequest)(nil),        // 8: stoa.assessment.v1.AppendAnswersRequest
+	(*AppendAnswersResponse)(nil),       // 9: stoa.assessment.v1.AppendAnswersResponse
+	(*OperationVerdict)(nil),            // 10: stoa.assessment.v1.OperationVerdict
+	(*ReplacedAnswer)(nil),              // 11: stoa.assessment.v1.ReplacedAnswer
+	(*LoggedOperation)(nil),             // 12: stoa.assessment.v1.LoggedOperation
+	(*Receipt)(nil),                     // 13: stoa.assessment.v1.Receipt
+	(*ReceiptKey)(nil),                  // 14: stoa.assessment.v1.ReceiptKey
+	(*StartAttemptRequest)(nil),         // 15: stoa.assessment.v1.StartAttemptRequest
+	(*GetAttemptRequest)(nil),           // 16: stoa.assessment.v1.GetAttemptRequest
+	(*ListMyAttemptsRequest)(nil),       // 17: stoa.assessment.v1.ListMyAttemptsRequest
+	(*ListMyAttemptsResponse)(nil),      // 18: stoa.assessment.v1.ListMyAttemptsResponse
+	(*ListMyOperationsRequest)(nil),     // 19: stoa.assessment.v1.ListMyOperationsRequest
+	(*ListOperationsRequest)(nil),       // 20: stoa.assessment.v1.ListOperationsRequest
+	(*ListOperationsResponse)(nil),      // 21: stoa.assessment.v1.ListOperationsResponse
+	(*SubmitAttemptRequest)(nil),        // 22: stoa.assessment.v1.SubmitAttemptRequest
+	(*GetReceiptRequest)(nil),           // 23: stoa.assessment.v1.GetReceiptRequest
+	(*ListReceiptKeysRequest)(nil),      // 24: stoa.assessment.v1.ListReceiptKeysRequest
+	(*ListReceiptKeysResponse)(nil),     // 25: stoa.assessment.v1.ListReceiptKeysResponse
+	(*PauseAttemptRequest)(nil),         // 26: stoa.assessment.v1.PauseAttemptRequest
+	(*ResumeAttemptRequest)(nil),        // 27: stoa.assessment.v1.ResumeAttemptRequest
+	(*ListAttemptStatesRequest)(nil),    // 28: stoa.assessment.v1.ListAttemptStatesRequest
+	(*AttemptKnown)(nil),                // 29: stoa.assessment.v1.AttemptKnown
+	(*ListAttemptStatesResponse)(nil),   // 30: stoa.assessment.v1.ListAttemptStatesResponse
+	(*AttemptState)(nil),                // 31: stoa.assessment.v1.AttemptState
+	(*ClientFrame)(nil),                 // 32: stoa.assessment.v1.ClientFrame
+	(*ServerFrame)(nil),                 // 33: stoa.assessment.v1.ServerFrame
+	(*FrameError)(nil),                  // 34: stoa.assessment.v1.FrameError
+	(*ListAttemptsRequest)(nil),         // 35: stoa.assessment.v1.ListAttemptsRequest
+	(*ListAttemptsResponse)(nil),        // 36: stoa.assessment.v1.ListAttemptsResponse
+	(*GetAttemptForMarkingRequest)(nil), // 37: stoa.assessment.v1.GetAttemptForMarkingRequest
+	(*AcceptLateAnswersRequest)(nil),    // 38: stoa.assessment.v1.AcceptLateAnswersRequest
+	(*CloseAttemptRequest)(nil),         // 39: stoa.assessment.v1.CloseAttemptRequest
+	(*timestamppb.Timestamp)(nil),       // 40: google.protobuf.Timestamp
+	(*questionpb.QuestionView)(nil),     // 41: stoa.question.v1.QuestionView
+	(*questionpb.Answer)(nil),           // 42: stoa.question.v1.Answer
+	(*questionpb.Outcome)(nil),          // 43: stoa.question.v1.Outcome
+	(*RubricResult)(nil),                // 44: stoa.assessment.v1.RubricResult
 }
 var file_internal_service_assessment_assessmentpb_attempts_proto_depIdxs = []int32{
-	39, // 0: stoa.assessment.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	39, // 1: stoa.assessment.v1.Attempt.expires_at:type_name -> google.protobuf.Timestamp
-	39, // 2: stoa.assessment.v1.Attempt.grace_until:type_name -> google.protobuf.Timestamp
-	39, // 3: stoa.assessment.v1.Attempt.closes_at:type_name -> google.protobuf.Timestamp
-	39, // 4: stoa.assessment.v1.Attempt.server_time:type_name -> google.protobuf.Timestamp
-	39, // 5: stoa.assessment.v1.Attempt.paused_at:type_name -> google.protobuf.Timestamp
+	40, // 0: stoa.assessment.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	40, // 1: stoa.assessment.v1.Attempt.expires_at:type_name -> google.protobuf.Timestamp
+	40, // 2: stoa.assessment.v1.Attempt.grace_until:type_name -> google.protobuf.Timestamp
+	40, // 3: stoa.assessment.v1.Attempt.closes_at:type_name -> google.protobuf.Timestamp
+	40, // 4: stoa.assessment.v1.Attempt.server_time:type_name -> google.protobuf.Timestamp
+	40, // 5: stoa.assessment.v1.Attempt.paused_at:type_name -> google.protobuf.Timestamp
 	1,  // 6: stoa.assessment.v1.Attempt.sections:type_name -> stoa.assessment.v1.AttemptSection
 	2,  // 7: stoa.assessment.v1.Attempt.questions:type_name -> stoa.assessment.v1.AttemptQuestion
-	3,  // 8: stoa.assessment.v1.Attempt.clients:type_name -> stoa.assessment.v1.AttemptClient
-	39, // 9: stoa.assessment.v1.Attempt.saved_at:type_name -> google.protobuf.Timestamp
-	39, // 10: stoa.assessment.v1.Attempt.submitted_at:type_name -> google.protobuf.Timestamp
-	5,  // 11: stoa.assessment.v1.Attempt.notices:type_name -> stoa.assessment.v1.AttemptNotice
-	40, // 12: stoa.assessment.v1.AttemptQuestion.view:type_name -> stoa.question.v1.QuestionView
-	41, // 13: stoa.assessment.v1.AttemptQuestion.answer:type_name -> stoa.question.v1.Answer
-	42, // 14: stoa.assessment.v1.AttemptQuestion.outcome:type_name -> stoa.question.v1.Outcome
-	4,  // 15: stoa.assessment.v1.AttemptClient.missing:type_name -> stoa.assessment.v1.SequenceRange
-	39, // 16: stoa.assessment.v1.AttemptClient.seen_at:type_name -> google.protobuf.Timestamp
-	39, // 17: stoa.assessment.v1.AttemptNotice.at:type_name -> google.protobuf.Timestamp
-	41, // 18: stoa.assessment.v1.Operation.answer:type_name -> stoa.question.v1.Answer
-	39, // 19: stoa.assessment.v1.Operation.client_time:type_name -> google.protobuf.Timestamp
-	6,  // 20: stoa.assessment.v1.AppendAnswersRequest.operations:type_name -> stoa.assessment.v1.Operation
-	39, // 21: stoa.assessment.v1.AppendAnswersRequest.sent_at:type_name -> google.protobuf.Timestamp
-	9,  // 22: stoa.assessment.v1.AppendAnswersResponse.verdicts:type_name -> stoa.assessment.v1.OperationVerdict
-	3,  // 23: stoa.assessment.v1.AppendAnswersResponse.client:type_name -> stoa.assessment.v1.AttemptClient
-	3,  // 24: stoa.assessment.v1.AppendAnswersResponse.others:type_name -> stoa.assessment.v1.AttemptClient
-	39, // 25: stoa.assessment.v1.AppendAnswersResponse.server_time:type_name -> google.protobuf.Timestamp
-	39, // 26: stoa.assessment.v1.AppendAnswersResponse.expires_at:type_name -> google.protobuf.Timestamp
-	39, // 27: stoa.assessment.v1.OperationVerdict.received_at:type_name -> google.protobuf.Timestamp
-	10, // 28: stoa.assessment.v1.OperationVerdict.replaced:type_name -> stoa.assessment.v1.ReplacedAnswer
-	42, // 29: stoa.assessment.v1.OperationVerdict.outcome:type_name -> stoa.question.v1.Outcome
-	39, // 30: stoa.assessment.v1.ReplacedAnswer.received_at:type_name -> google.protobuf.Timestamp
-	6,  // 31: stoa.assessment.v1.LoggedOperation.operation:type_name -> stoa.assessment.v1.Operation
-	39, // 32: stoa.assessment.v1.LoggedOperation.received_at:type_name -> google.protobuf.Timestamp
-	39, // 33: stoa.assessment.v1.Receipt.submitted_at:type_name -> google.protobuf.Timestamp
-	39, // 34: stoa.assessment.v1.Receipt.created_at:type_name -> google.protobuf.Timestamp
-	39, // 35: stoa.assessment.v1.ReceiptKey.created_at:type_name -> google.protobuf.Timestamp
-	0,  // 36: stoa.assessment.v1.ListMyAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
-	11, // 37: stoa.assessment.v1.ListOperationsResponse.items:type_name -> stoa.assessment.v1.LoggedOperation
-	13, // 38: stoa.assessment.v1.ListReceiptKeysResponse.items:type_name -> stoa.assessment.v1.ReceiptKey
-	28, // 39: stoa.assessment.v1.ListAttemptStatesRequest.attempts:type_name -> stoa.assessment.v1.AttemptKnown
-	30, // 40: stoa.assessment.v1.ListAttemptStatesResponse.items:type_name -> stoa.assessment.v1.AttemptState
-	39, // 41: stoa.assessment.v1.AttemptState.expires_at:type_name -> google.protobuf.Timestamp
-	39, // 42: stoa.assessment.v1.AttemptState.grace_until:type_name -> google.protobuf.Timestamp
-	39, // 43: stoa.assessment.v1.AttemptState.paused_at:type_name -> google.protobuf.Timestamp
-	5,  // 44: stoa.assessment.v1.AttemptState.notices:type_name -> stoa.assessment.v1.AttemptNotice
-	39, // 45: stoa.assessment.v1.AttemptState.server_time:type_name -> google.protobuf.Timestamp
-	7,  // 46: stoa.assessment.v1.ClientFrame.append:type_name -> stoa.assessment.v1.AppendAnswersRequest
-	8,  // 47: stoa.assessment.v1.ServerFrame.appended:type_name -> stoa.assessment.v1.AppendAnswersResponse
-	33, // 48: stoa.assessment.v1.ServerFrame.error:type_name -> stoa.assessment.v1.FrameError
-	30, // 49: stoa.assessment.v1.ServerFrame.state:type_name -> stoa.assessment.v1.AttemptState
-	0,  // 50: stoa.assessment.v1.ListAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
-	14, // 51: stoa.assessment.v1.AttemptService.StartAttempt:input_type -> stoa.assessment.v1.StartAttemptRequest
-	15, // 52: stoa.assessment.v1.AttemptService.GetAttempt:input_type -> stoa.assessment.v1.GetAttemptRequest
-	16, // 53: stoa.assessment.v1.AttemptService.ListMyAttempts:input_type -> stoa.assessment.v1.ListMyAttemptsRequest
-	7,  // 54: stoa.assessment.v1.AttemptService.AppendAnswers:input_type -> stoa.assessment.v1.AppendAnswersRequest
-	18, // 55: stoa.assessment.v1.AttemptService.ListMyOperations:input_type -> stoa.assessment.v1.ListMyOperationsRequest
-	21, // 56: stoa.assessment.v1.AttemptService.SubmitAttempt:input_type -> stoa.assessment.v1.SubmitAttemptRequest
-	22, // 57: stoa.assessment.v1.AttemptService.GetReceipt:input_type -> stoa.assessment.v1.GetReceiptRequest
-	23, // 58: stoa.assessment.v1.AttemptService.ListReceiptKeys:input_type -> stoa.assessment.v1.ListReceiptKeysRequest
-	25, // 59: stoa.assessment.v1.AttemptService.PauseAttempt:input_type -> stoa.assessment.v1.PauseAttemptRequest
-	26, // 60: stoa.assessment.v1.AttemptService.ResumeAttempt:input_type -> stoa.assessment.v1.ResumeAttemptRequest
-	27, // 61: stoa.assessment.v1.AttemptService.ListAttemptStates:input_type -> stoa.assessment.v1.ListAttemptStatesRequest
-	34, // 62: stoa.assessment.v1.AttemptService.ListAttempts:input_type -> stoa.assessment.v1.ListAttemptsRequest
-	36, // 63: stoa.assessment.v1.AttemptService.GetAttemptForMarking:input_type -> stoa.assessment.v1.GetAttemptForMarkingRequest
-	19, // 64: stoa.assessment.v1.AttemptService.ListOperations:input_type -> stoa.assessment.v1.ListOperationsRequest
-	37, // 65: stoa.assessment.v1.AttemptService.AcceptLateAnswers:input_type -> stoa.assessment.v1.AcceptLateAnswersRequest
-	38, // 66: stoa.assessment.v1.AttemptService.CloseAttempt:input_type -> stoa.assessment.v1.CloseAttemptRequest
-	0,  // 67: stoa.assessment.v1.AttemptService.StartAttempt:output_type -> stoa.assessment.v1.Attempt
-	0,  // 68: stoa.assessment.v1.AttemptService.GetAttempt:output_type -> stoa.assessment.v1.Attempt
-	17, // 69: stoa.assessment.v1.AttemptService.ListMyAttempts:output_type -> stoa.assessment.v1.ListMyAttemptsResponse
-	8,  // 70: stoa.assessment.v1.AttemptService.AppendAnswers:output_type -> stoa.assessment.v1.AppendAnswersResponse
-	20, // 71: stoa.assessment.v1.AttemptService.ListMyOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
-	12, // 72: stoa.assessment.v1.AttemptService.SubmitAttempt:output_type -> stoa.assessment.v1.Receipt
-	12, // 73: stoa.assessment.v1.AttemptService.GetReceipt:output_type -> stoa.assessment.v1.Receipt
-	24, // 74: stoa.assessment.v1.AttemptService.ListReceiptKeys:output_type -> stoa.assessment.v1.ListReceiptKeysResponse
-	0,  // 75: stoa.assessment.v1.AttemptService.PauseAttempt:output_type -> stoa.assessment.v1.Attempt
-	0,  // 76: stoa.assessment.v1.AttemptService.ResumeAttempt:output_type -> stoa.assessment.v1.Attempt
-	29, // 77: stoa.assessment.v1.AttemptService.ListAttemptStates:output_type -> stoa.assessment.v1.ListAttemptStatesResponse
-	35, // 78: stoa.assessment.v1.AttemptService.ListAttempts:output_type -> stoa.assessment.v1.ListAttemptsResponse
-	0,  // 79: stoa.assessment.v1.AttemptService.GetAttemptForMarking:output_type -> stoa.assessment.v1.Attempt
-	20, // 80: stoa.assessment.v1.AttemptService.ListOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
-	12, // 81: stoa.assessment.v1.AttemptService.AcceptLateAnswers:output_type -> stoa.assessment.v1.Receipt
-	12, // 82: stoa.assessment.v1.AttemptService.CloseAttempt:output_type -> stoa.assessment.v1.Receipt
-	67, // [67:83] is the sub-list for method output_type
-	51, // [51:67] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	4,  // 8: stoa.assessment.v1.Attempt.clients:type_name -> stoa.assessment.v1.AttemptClient
+	40, // 9: stoa.assessment.v1.Attempt.saved_at:type_name -> google.protobuf.Timestamp
+	40, // 10: stoa.assessment.v1.Attempt.submitted_at:type_name -> google.protobuf.Timestamp
+	6,  // 11: stoa.assessment.v1.Attempt.notices:type_name -> stoa.assessment.v1.AttemptNotice
+	41, // 12: stoa.assessment.v1.AttemptQuestion.view:type_name -> stoa.question.v1.QuestionView
+	42, // 13: stoa.assessment.v1.AttemptQuestion.answer:type_name -> stoa.question.v1.Answer
+	43, // 14: stoa.assessment.v1.AttemptQuestion.outcome:type_name -> stoa.question.v1.Outcome
+	44, // 15: stoa.assessment.v1.AttemptQuestion.rubric:type_name -> stoa.assessment.v1.RubricResult
+	3,  // 16: stoa.assessment.v1.AttemptQuestion.rekeys:type_name -> stoa.assessment.v1.AnswerRekey
+	40, // 17: stoa.assessment.v1.AnswerRekey.at:type_name -> google.protobuf.Timestamp
+	5,  // 18: stoa.assessment.v1.AttemptClient.missing:type_name -> stoa.assessment.v1.SequenceRange
+	40, // 19: stoa.assessment.v1.AttemptClient.seen_at:type_name -> google.protobuf.Timestamp
+	40, // 20: stoa.assessment.v1.AttemptNotice.at:type_name -> google.protobuf.Timestamp
+	42, // 21: stoa.assessment.v1.Operation.answer:type_name -> stoa.question.v1.Answer
+	40, // 22: stoa.assessment.v1.Operation.client_time:type_name -> google.protobuf.Timestamp
+	7,  // 23: stoa.assessment.v1.AppendAnswersRequest.operations:type_name -> stoa.assessment.v1.Operation
+	40, // 24: stoa.assessment.v1.AppendAnswersRequest.sent_at:type_name -> google.protobuf.Timestamp
+	10, // 25: stoa.assessment.v1.AppendAnswersResponse.verdicts:type_name -> stoa.assessment.v1.OperationVerdict
+	4,  // 26: stoa.assessment.v1.AppendAnswersResponse.client:type_name -> stoa.assessment.v1.AttemptClient
+	4,  // 27: stoa.assessment.v1.AppendAnswersResponse.others:type_name -> stoa.assessment.v1.AttemptClient
+	40, // 28: stoa.assessment.v1.AppendAnswersResponse.server_time:type_name -> google.protobuf.Timestamp
+	40, // 29: stoa.assessment.v1.AppendAnswersResponse.expires_at:type_name -> google.protobuf.Timestamp
+	40, // 30: stoa.assessment.v1.OperationVerdict.received_at:type_name -> google.protobuf.Timestamp
+	11, // 31: stoa.assessment.v1.OperationVerdict.replaced:type_name -> stoa.assessment.v1.ReplacedAnswer
+	43, // 32: stoa.assessment.v1.OperationVerdict.outcome:type_name -> stoa.question.v1.Outcome
+	40, // 33: stoa.assessment.v1.ReplacedAnswer.received_at:type_name -> google.protobuf.Timestamp
+	7,  // 34: stoa.assessment.v1.LoggedOperation.operation:type_name -> stoa.assessment.v1.Operation
+	40, // 35: stoa.assessment.v1.LoggedOperation.received_at:type_name -> google.protobuf.Timestamp
+	40, // 36: stoa.assessment.v1.Receipt.submitted_at:type_name -> google.protobuf.Timestamp
+	40, // 37: stoa.assessment.v1.Receipt.created_at:type_name -> google.protobuf.Timestamp
+	40, // 38: stoa.assessment.v1.ReceiptKey.created_at:type_name -> google.protobuf.Timestamp
+	0,  // 39: stoa.assessment.v1.ListMyAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
+	12, // 40: stoa.assessment.v1.ListOperationsResponse.items:type_name -> stoa.assessment.v1.LoggedOperation
+	14, // 41: stoa.assessment.v1.ListReceiptKeysResponse.items:type_name -> stoa.assessment.v1.ReceiptKey
+	29, // 42: stoa.assessment.v1.ListAttemptStatesRequest.attempts:type_name -> stoa.assessment.v1.AttemptKnown
+	31, // 43: stoa.assessment.v1.ListAttemptStatesResponse.items:type_name -> stoa.assessment.v1.AttemptState
+	40, // 44: stoa.assessment.v1.AttemptState.expires_at:type_name -> google.protobuf.Timestamp
+	40, // 45: stoa.assessment.v1.AttemptState.grace_until:type_name -> google.protobuf.Timestamp
+	40, // 46: stoa.assessment.v1.AttemptState.paused_at:type_name -> google.protobuf.Timestamp
+	6,  // 47: stoa.assessment.v1.AttemptState.notices:type_name -> stoa.assessment.v1.AttemptNotice
+	40, // 48: stoa.assessment.v1.AttemptState.server_time:type_name -> google.protobuf.Timestamp
+	8,  // 49: stoa.assessment.v1.ClientFrame.append:type_name -> stoa.assessment.v1.AppendAnswersRequest
+	9,  // 50: stoa.assessment.v1.ServerFrame.appended:type_name -> stoa.assessment.v1.AppendAnswersResponse
+	34, // 51: stoa.assessment.v1.ServerFrame.error:type_name -> stoa.assessment.v1.FrameError
+	31, // 52: stoa.assessment.v1.ServerFrame.state:type_name -> stoa.assessment.v1.AttemptState
+	0,  // 53: stoa.assessment.v1.ListAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
+	15, // 54: stoa.assessment.v1.AttemptService.StartAttempt:input_type -> stoa.assessment.v1.StartAttemptRequest
+	16, // 55: stoa.assessment.v1.AttemptService.GetAttempt:input_type -> stoa.assessment.v1.GetAttemptRequest
+	17, // 56: stoa.assessment.v1.AttemptService.ListMyAttempts:input_type -> stoa.assessment.v1.ListMyAttemptsRequest
+	8,  // 57: stoa.assessment.v1.AttemptService.AppendAnswers:input_type -> stoa.assessment.v1.AppendAnswersRequest
+	19, // 58: stoa.assessment.v1.AttemptService.ListMyOperations:input_type -> stoa.assessment.v1.ListMyOperationsRequest
+	22, // 59: stoa.assessment.v1.AttemptService.SubmitAttempt:input_type -> stoa.assessment.v1.SubmitAttemptRequest
+	23, // 60: stoa.assessment.v1.AttemptService.GetReceipt:input_type -> stoa.assessment.v1.GetReceiptRequest
+	24, // 61: stoa.assessment.v1.AttemptService.ListReceiptKeys:input_type -> stoa.assessment.v1.ListReceiptKeysRequest
+	26, // 62: stoa.assessment.v1.AttemptService.PauseAttempt:input_type -> stoa.assessment.v1.PauseAttemptRequest
+	27, // 63: stoa.assessment.v1.AttemptService.ResumeAttempt:input_type -> stoa.assessment.v1.ResumeAttemptRequest
+	28, // 64: stoa.assessment.v1.AttemptService.ListAttemptStates:input_type -> stoa.assessment.v1.ListAttemptStatesRequest
+	35, // 65: stoa.assessment.v1.AttemptService.ListAttempts:input_type -> stoa.assessment.v1.ListAttemptsRequest
+	37, // 66: stoa.assessment.v1.AttemptService.GetAttemptForMarking:input_type -> stoa.assessment.v1.GetAttemptForMarkingRequest
+	20, // 67: stoa.assessment.v1.AttemptService.ListOperations:input_type -> stoa.assessment.v1.ListOperationsRequest
+	38, // 68: stoa.assessment.v1.AttemptService.AcceptLateAnswers:input_type -> stoa.assessment.v1.AcceptLateAnswersRequest
+	39, // 69: stoa.assessment.v1.AttemptService.CloseAttempt:input_type -> stoa.assessment.v1.CloseAttemptRequest
+	0,  // 70: stoa.assessment.v1.AttemptService.StartAttempt:output_type -> stoa.assessment.v1.Attempt
+	0,  // 71: stoa.assessment.v1.AttemptService.GetAttempt:output_type -> stoa.assessment.v1.Attempt
+	18, // 72: stoa.assessment.v1.AttemptService.ListMyAttempts:output_type -> stoa.assessment.v1.ListMyAttemptsResponse
+	9,  // 73: stoa.assessment.v1.AttemptService.AppendAnswers:output_type -> stoa.assessment.v1.AppendAnswersResponse
+	21, // 74: stoa.assessment.v1.AttemptService.ListMyOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
+	13, // 75: stoa.assessment.v1.AttemptService.SubmitAttempt:output_type -> stoa.assessment.v1.Receipt
+	13, // 76: stoa.assessment.v1.AttemptService.GetReceipt:output_type -> stoa.assessment.v1.Receipt
+	25, // 77: stoa.assessment.v1.AttemptService.ListReceiptKeys:output_type -> stoa.assessment.v1.ListReceiptKeysResponse
+	0,  // 78: stoa.assessment.v1.AttemptService.PauseAttempt:output_type -> stoa.assessment.v1.Attempt
+	0,  // 79: stoa.assessment.v1.AttemptService.ResumeAttempt:output_type -> stoa.assessment.v1.Attempt
+	30, // 80: stoa.assessment.v1.AttemptService.ListAttemptStates:output_type -> stoa.assessment.v1.ListAttemptStatesResponse
+	36, // 81: stoa.assessment.v1.AttemptService.ListAttempts:output_type -> stoa.assessment.v1.ListAttemptsResponse
+	0,  // 82: stoa.assessment.v1.AttemptService.GetAttemptForMarking:output_type -> stoa.assessment.v1.Attempt
+	21, // 83: stoa.assessment.v1.AttemptService.ListOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
+	13, // 84: stoa.assessment.v1.AttemptService.AcceptLateAnswers:output_type -> stoa.assessment.v1.Receipt
+	13, // 85: stoa.assessment.v1.AttemptService.CloseAttempt:output_type -> stoa.assessment.v1.Receipt
+	70, // [70:86] is the sub-list for method output_type
+	54, // [54:70] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_attempts_proto_init() }
@@ -3739,8 +3907,9 @@ func file_internal_service_assessment_assessmentpb_attempts_proto_init() {
 	if File_internal_service_assessment_assessmentpb_attempts_proto != nil {
 		return
 	}
+	file_internal_service_assessment_assessmentpb_rubrics_proto_init()
 	file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[0].OneofWrappers = []any{}
-	file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[32].OneofWrappers = []any{
+	file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[33].OneofWrappers = []any{
 		(*ServerFrame_Appended)(nil),
 		(*ServerFrame_Error)(nil),
 		(*ServerFrame_State)(nil),
@@ -3751,7 +3920,7 @@ func file_internal_service_assessment_assessmentpb_attempts_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc), len(file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,12 +22,14 @@ ALTER TABLE question
 	ADD COLUMN marks text[] NOT NULL DEFAULT '{}',
 	ADD COLUMN content_words tsvector NOT NULL DEFAULT '',
 	ADD COLUMN words tsvector NOT NULL GENERATED ALWAYS AS (
-		content_words || setweight(to_tsvector('simple', tag_words), 'B') || array_to_tsvector(marks)) STORED,
+		content_words || setweight(to_tsvector('simple', tag_words), 'B')
+			|| array_to_tsvector(marks || ('=' || course_id) || ('/' || coalesce(category_id, '')))) STORED,
 	ADD CONSTRAINT question_category FOREIGN KEY (category_id) REFERENCES question_category (id);
 COMMENT ON COLUMN question.category_id IS 'Its category; null at the top of the bank.';
 COMMENT ON COLUMN question.tags IS 'In lower case, sorted.';
 COMMENT ON COLUMN question.tag_words IS 'The tags as text, because what a generated column calls must not depend on settings.';
 COMMENT ON COLUMN question.marks IS 'Its kind and its tags as words that no text has, so that the one index on words answers for them too.';
+COMMENT ON COLUMN question.words IS 'All that it is found by: words, tags, and as words that no text has its kind, its bank and its category.';
 COMMENT ON COLUMN question.content_words IS 'The words of its current version, at most the first 64 KiB of it.';
 CREATE INDEX question_newest ON question (course_id, id DESC) WHERE deleted_at IS NULL;
 CREATE INDEX question_in_category ON question (category_id, id DESC) WHERE deleted_at IS NULL;
