@@ -263,8 +263,8 @@ func TestReopen(t *testing.T) {
 		t.Errorf("the receipt of before once it is over: %v", err)
 	}
 	h.scored()
-	r := st.submit()
-	if r.GetNumber() != 2 || r.GetOperations() != 2 || r.GetSubmittedBy() != byClock {
+	r, err := h.attempts.GetReceipt(h.as(st.account), &assessmentpb.GetReceiptRequest{AttemptId: st.attempt.GetId()})
+	if err != nil || r.GetNumber() != 2 || r.GetOperations() != 2 || r.GetSubmittedBy() != byClock {
 		t.Errorf("the receipt: %v", r)
 	}
 	if a := st.get(); a.GetPoints() != "2" {

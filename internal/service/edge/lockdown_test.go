@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -41,7 +42,7 @@ func TestProve(t *testing.T) {
 	const path = "/v1/attempts/attempt_x/operations?a=%2Fb&c"
 	sum := sha256.Sum256([]byte("a body"))
 	p, rest := proofOf(t, e, "POST", "http://10.0.0.7:8080"+path, "a body", map[string]string{"Stoa-Lockdown": "v1;x", "Host": "evil.example.org"})
-	if p.Method != "POST" || p.URL != "https://learn.example.org"+path || p.Signature != "v1;x" || p.Body != hex.EncodeToString(sum[:]) || rest != "a body" || time.Since(p.At) > time.Minute {
+	if p.Method != http.MethodPost || p.URL != "https://learn.example.org"+path || p.Signature != "v1;x" || p.Body != hex.EncodeToString(sum[:]) || rest != "a body" || time.Since(p.At) > time.Minute {
 		t.Errorf("signed: %+v, %q", p, rest)
 	}
 	p, _ = proofOf(t, e, "GET", path, "", map[string]string{"X-SafeExamBrowser-ConfigKeyHash": "c", "X-SafeExamBrowser-RequestHash": "r", "Stoa-Page": "https://learn.example.org/exam?x=1#part"})
