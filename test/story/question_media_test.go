@@ -47,7 +47,7 @@ func TestQuestionMedia(t *testing.T) {
 			entitlements[p] = teacher.do(t, 201, "POST", path+"/entitlements", map[string]any{"account_id": p.account, "reason": "A guest"}).text("id")
 			p.sees(t, soon, "the quiz is open", path+"/my-quizzes/"+item, func(a answer) bool { return a.status == 200 && a.at("can_start") == true })
 		}
-		attempt := "/v1/attempts/" + student.do(t, 200, "POST", path+"/items/"+item+"/attempts", map[string]any{}).text("id")
+		attempt := "/v1/attempts/" + student.manages(t, "the attempt", 200, "POST", path+"/items/"+item+"/attempts", map[string]any{}).text("id")
 		seen := student.do(t, 200, "GET", attempt+"/media", nil)
 		if len(seen.items()) != 1 || seen.text("items.0.id") != m || seen.text("items.0.filename") != "" {
 			t.Fatalf("what the attempt shows: %s", seen)
@@ -81,7 +81,7 @@ func TestQuestionMedia(t *testing.T) {
 		}
 
 		// Who loses the course loses the picture with the next request.
-		attempt = "/v1/attempts/" + other.do(t, 200, "POST", path+"/items/"+item+"/attempts", map[string]any{}).text("id")
+		attempt = "/v1/attempts/" + other.manages(t, "the attempt", 200, "POST", path+"/items/"+item+"/attempts", map[string]any{}).text("id")
 		address = other.do(t, 200, "GET", attempt+"/media", nil).text("items.0.url")
 		nobody.do(t, 200, "GET", address, nil)
 		teacher.do(t, 200, "POST", path+"/entitlements/"+entitlements[other]+"/revoke", map[string]any{"reason": "The end"})
