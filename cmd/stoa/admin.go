@@ -21,6 +21,7 @@ type adminCmd struct {
 	Events eventsCmd `cmd:"" help:"Events whose handling failed for good."`
 	Audit  auditCmd  `cmd:"" help:"The audit log."`
 	Grant  grantCmd  `cmd:"" help:"Give an account a role on the platform."`
+	Ledger ledgerCmd `cmd:"" help:"The ledger of sales."`
 	Keys   keysCmd   `cmd:"" help:"Keys that encrypt personal secrets."`
 	Mail   mailCmd   `cmd:"" help:"Mails and what became of them."`
 }

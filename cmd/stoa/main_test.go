@@ -208,6 +208,9 @@ func TestDoctorOfAFreshInstallation(t *testing.T) {
 	if got := s.run(t, nil, "admin", "events", "list"); got.code != 0 || strings.Count(got.out, "\n") != 1 {
 		t.Errorf("events: %+v", got)
 	}
+	if got := s.run(t, nil, "admin", "ledger", "verify"); got.code != 0 || got.out != "0 entries with 0 postings sum to zero\n" {
+		t.Errorf("the ledger: %+v", got)
+	}
 	if got := s.run(t, nil, "admin", "grant", "nobody@example.org", "admin"); got.code != 1 || got.err == "" {
 		t.Errorf("a role for nobody: %+v", got)
 	}

@@ -10,6 +10,10 @@
 // assessmentpb.AssignmentService: assignments as their authors see them;
 // assessmentpb.MySubmissionService: as those who hand in do;
 // assessmentpb.SubmissionService: what was handed in, for those who read and mark it;
+// assessmentpb.MarkingService: what people mark, and who marks it now;
+// assessmentpb.RubricService: rubrics and marking guides;
+// assessmentpb.PeerReviewService and assessmentpb.MyPeerReviewService: reviews of work by
+// students, for the staff and for those who write them;
 // assessmentpb.RekeyService: what was answered, scored anew; and
 // assessmentpb.StatisticsService: how well quizzes and questions measure.
 //
@@ -165,6 +169,10 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterSubmissionServiceServer(r, &submissionServer{service: s})
 	assessmentpb.RegisterRekeyServiceServer(r, &rekeyServer{service: s})
 	assessmentpb.RegisterStatisticsServiceServer(r, &statisticsServer{service: s})
+	assessmentpb.RegisterMarkingServiceServer(r, &markingServer{service: s})
+	assessmentpb.RegisterRubricServiceServer(r, &rubricServer{service: s})
+	assessmentpb.RegisterPeerReviewServiceServer(r, &peerServer{service: s})
+	assessmentpb.RegisterMyPeerReviewServiceServer(r, &myPeerServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.

@@ -155,6 +155,9 @@ func (s *Service) insertAssignment(ctx context.Context, tx *pg.Tx, a *assignment
 		VALUES ($1, $2, $3, $4, 1, $5, $6, $5, $6, $6, $7)`, a.ID, a.CourseID, a.Title, a.Draft, who, now, from); err != nil {
 		return fmt.Errorf("insert assignment: %w", err)
 	}
+	if from != "" {
+		return s.copyRubrics(ctx, tx, from, a.ID, a.CourseID, nil)
+	}
 	return nil
 }
 

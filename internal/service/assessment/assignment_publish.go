@@ -135,6 +135,10 @@ func (s *Service) publishAssignment(ctx context.Context, tx *pg.Tx, a *assignmen
 		a.ID, a.Version, a.Title, text, message, auth.From(ctx).Account, s.time()); err != nil {
 		return false, fmt.Errorf("insert version of assignment: %w", err)
 	}
+	if _, err := tx.Exec(ctx, `UPDATE assignment SET peer_reviewed = $2, peer_only = $3 WHERE id = $1`,
+		a.ID, settings.GetPeerReview() != nil, peersWeigh(settings) && staffWeight(settings).Sign() == 0); err != nil {
+		return false, fmt.Errorf("publish assignment: %w", err)
+	}
 	if _, err := tx.Exec(ctx, `
 		INSERT INTO assignment_remark (assignment_id) SELECT $1 WHERE EXISTS (SELECT FROM assignment_mark WHERE assignment_id = $1)
 		ON CONFLICT ON CONSTRAINT assignment_remark_pkey DO NOTHING`, a.ID); err != nil {

@@ -79,6 +79,23 @@ func checkedSettings(in *assessmentpb.AssignmentSettings) (*assessmentpb.Assignm
 	if p := s.GetPeerReview(); p != nil {
 		p.WeightPercent = orElse(p.GetWeightPercent(), "0")
 		percent("peer_review.weight_percent", p.GetWeightPercent())
+		p.CompletionPercent, p.Combine = orElse(p.GetCompletionPercent(), "0"), orElse(p.GetCombine(), "median")
+		percent("peer_review.completion_percent", p.GetCompletionPercent())
+		if done := pointsIn(p.GetCompletionPercent()); done.Cmp(exact.Int(100)) == 0 || done.Sign() > 0 && done.Add(pointsIn(p.GetWeightPercent())).Cmp(exact.Int(100)) > 0 {
+			bad.add("peer_review.completion_percent", "Send less than 100, and with weight_percent at most 100.")
+		}
+		if p.GetBeginSeconds() >= p.GetSeconds() {
+			bad.add("peer_review.begin_seconds", "Send less than seconds, which is %d.", p.GetSeconds())
+		}
+	}
+	if !s.GetDoubleMarking() {
+		s.TwoMarkers = nil
+	} else {
+		if s.GetTwoMarkers() == nil {
+			s.TwoMarkers = &assessmentpb.TwoMarkers{}
+		}
+		s.TwoMarkers.TolerancePercent, s.TwoMarkers.Agreed = orElse(s.GetTwoMarkers().GetTolerancePercent(), defaultTolerance), orElse(s.GetTwoMarkers().GetAgreed(), "mean")
+		percent("two_markers.tolerance_percent", s.GetTwoMarkers().GetTolerancePercent())
 	}
 	if g := s.GetGroup(); g != nil {
 		slices.Sort(g.GetGroupIds())

@@ -28,14 +28,15 @@ type step struct {
 }
 
 // readSteps returns the operations of attempts that count, in the order of the log:
-// of answers and flags that follow one another the last alone.
+// of answers and flags that follow one another the last alone. Marks are left out: see
+// marksOf.
 func readSteps(ctx context.Context, q pg.Querier, attempts []string) (map[string][]step, error) {
 	rows, err := q.Query(ctx, `
 		SELECT attempt_id, seq, slot, kind, page, value, received_at
 		FROM (
 			SELECT o.*, lead(o.kind) OVER (PARTITION BY o.attempt_id, o.slot, o.kind IN ('flag', 'unflag') ORDER BY o.seq) AS next
 			FROM answer_operation o
-			WHERE o.attempt_id = ANY ($1) AND o.slot > 0 AND `+countingSQL+`
+			WHERE o.attempt_id = ANY ($1) AND o.slot > 0 AND o.kind <> 'mark' AND `+countingSQL+`
 		) AS o
 		WHERE next IS NULL OR kind NOT IN ('flag', 'unflag') AND NOT (kind = 'answer' AND next = 'answer')
 		ORDER BY attempt_id, seq`, attempts)

@@ -49,7 +49,7 @@ type logRow struct {
 }
 
 // readLog returns a piece of a log: as many operations as are asked for, and as have
-// room.
+// room. That something was marked is told to staff alone.
 func readLog(ctx context.Context, q pg.Querier, attempt string, after int64, size int32, staff bool) (*assessmentpb.ListOperationsResponse, error) {
 	if size == 0 {
 		size = logPage
@@ -58,9 +58,9 @@ func readLog(ctx context.Context, q pg.Querier, attempt string, after int64, siz
 		SELECT o.seq, o.client_id, o.client_seq, o.kind, o.slot, o.page, o.value, o.received_at, o.verdict, o.client_time, o.code, c.account_id, c.reason
 		FROM (
 			SELECT *, sum(coalesce(length(value), 0)) OVER (ORDER BY seq) - coalesce(length(value), 0) AS before
-			FROM (SELECT * FROM answer_operation WHERE attempt_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) AS piece
+			FROM (SELECT * FROM answer_operation WHERE attempt_id = $1 AND seq > $2 AND ($5 OR kind <> 'mark') ORDER BY seq LIMIT $3) AS piece
 		) AS o LEFT JOIN answer_acceptance c ON c.attempt_id = o.attempt_id AND c.seq = o.seq
-		WHERE o.before <= $4 ORDER BY o.seq`, attempt, after, int(size)+1, logBytes)
+		WHERE o.before <= $4 ORDER BY o.seq`, attempt, after, int(size)+1, logBytes, staff)
 	if err != nil {
 		return nil, fmt.Errorf("read log: %w", err)
 	}

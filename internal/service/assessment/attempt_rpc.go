@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
@@ -154,11 +155,20 @@ func (h *attemptServer) GetAttemptForMarking(ctx context.Context, req *assessmen
 	if err != nil {
 		return nil, err
 	}
+	rubrics, err := rubricResults(ctx, s.db, a.ID, true)
+	if err != nil {
+		return nil, err
+	}
+	names, err := s.pseudonyms(ctx, s.db, []string{a.ID})
+	if err != nil {
+		return nil, err
+	}
 	rekeys, err := rekeysOf(ctx, s.db, a, true)
 	if err != nil {
 		return nil, err
 	}
 	out := s.summary(a, true)
+	unnamed(out, names)
 	described(out, l)
 	out.Uncounted, out.Reviewable = a.Uncounted, true
 	for _, c := range a.Clients {
@@ -178,7 +188,7 @@ func (h *attemptServer) GetAttemptForMarking(ctx context.Context, req *assessmen
 		}
 		v := sl.view(in, r.done)
 		v.MaxPoints, v.Rekeys = r.rules.MaxPoints.String(), rekeys[r.slot]
-		v.Outcome = r.in.Outcome(r.rules, r.state)
+		v.Outcome, v.Rubric = r.in.Outcome(r.rules, r.state), rubrics[r.slot]
 		v.QuestionId, v.QuestionVersion, v.KeyVersion = sl.QuestionID, sl.QuestionVersion, r.key
 		out.Questions = append(out.Questions, v)
 	}
@@ -233,11 +243,19 @@ func (h *attemptServer) ListAttempts(ctx context.Context, req *assessmentpb.List
 			return nil, page.ErrCursor
 		}
 	}
+	hidden, err := s.anonymous(ctx, s.db, req.GetCourseId(), req.GetItemId())
+	if err != nil {
+		return nil, err
+	}
+	order := `account_id, number, id`
+	if hidden { // neither the order nor the cursor tells whose they are
+		order, account, number = `''::text, 0, id`, "", 0
+	}
 	size := page.Size(req.GetPageSize())
 	list, err := s.listAttempts(ctx, `
 		SELECT `+attemptColumns+` FROM attempt
-		WHERE course_id = $1 AND item_id = $2 AND ($3 = '' OR account_id = $3) AND ($4 = '' OR state = $4) AND (account_id, number, id) > ($5, $6, $7)
-		ORDER BY account_id, number, id LIMIT $8`, req.GetCourseId(), req.GetItemId(), req.GetAccountId(), req.GetState(), account, number, id, size+1)
+		WHERE course_id = $1 AND item_id = $2 AND ($3 = '' OR account_id = $3) AND ($4 = '' OR state = $4) AND (`+order+`) > ($5, $6, $7)
+		ORDER BY `+strings.TrimPrefix(order, `''::text, 0, `)+` LIMIT $8`, req.GetCourseId(), req.GetItemId(), req.GetAccountId(), req.GetState(), account, number, id, size+1)
 	if err != nil {
 		return nil, err
 	}
@@ -246,9 +264,20 @@ func (h *attemptServer) ListAttempts(ctx context.Context, req *assessmentpb.List
 		list = list[:size]
 		last := list[size-1]
 		res.NextCursor = page.Cursor(last.AccountID, strconv.Itoa(int(last.Number)), last.ID)
+		if hidden {
+			res.NextCursor = page.Cursor("", "0", last.ID)
+		}
+	}
+	names, err := s.pseudonyms(ctx, s.db, idsOf(list))
+	if err != nil {
+		return nil, err
 	}
 	for _, a := range list {
+		if req.GetAccountId() != "" && names[a.ID] != "" {
+			continue
+		}
 		one := s.summary(a, true)
+		unnamed(one, names)
 		one.Uncounted, one.Reviewable = a.Uncounted, true
 		for _, c := range a.Clients {
 			one.Clients = append(one.Clients, c.message())
@@ -256,6 +285,13 @@ func (h *attemptServer) ListAttempts(ctx context.Context, req *assessmentpb.List
 		res.Items = append(res.Items, one)
 	}
 	return res, nil
+}
+
+// unnamed has an attempt be told under a pseudonym, where there is one of its student.
+func unnamed(a *assessmentpb.Attempt, names map[string]string) {
+	if name := names[a.GetId()]; name != "" {
+		a.AccountId, a.Pseudonym = "", name
+	}
 }
 
 func (s *Service) listAttempts(ctx context.Context, sql string, args ...any) ([]*attempt, error) {

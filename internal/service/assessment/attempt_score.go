@@ -343,9 +343,3 @@ func outcomeOf(told string, s question.State) string {
 		return told
 	}
 }
-
-// marksOf returns what staff have given to questions of attempts, by attempt and
-// slot, in the order in which they did.
-func (s *Service) marksOf(context.Context, pg.Querier, []string) (map[string]map[int32][]question.Mark, error) {
-	return nil, nil
-}

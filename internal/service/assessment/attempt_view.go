@@ -140,6 +140,12 @@ func (s *Service) viewOver(ctx context.Context, q pg.Querier, a *attempt, l *lay
 	if err != nil {
 		return err
 	}
+	var rubrics map[int32]*assessmentpb.RubricResult
+	if review.GetFeedback() {
+		if rubrics, err = rubricResults(ctx, q, a.ID, review.GetMarks()); err != nil {
+			return err
+		}
+	}
 	rekeys, err := rekeysOf(ctx, q, a, review.GetMarks())
 	if err != nil {
 		return err
@@ -155,7 +161,7 @@ func (s *Service) viewOver(ctx context.Context, q pg.Querier, a *attempt, l *lay
 		}
 		v := sl.view(in, r.done)
 		v.MaxPoints, v.Rekeys = r.rules.MaxPoints.String(), rekeys[r.slot]
-		v.Outcome = tellable(r.in, r.rules, r.state, review)
+		v.Outcome, v.Rubric = tellable(r.in, r.rules, r.state, review), rubrics[r.slot]
 		out.Questions = append(out.Questions, v)
 	}
 	return nil

@@ -16,7 +16,7 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 	var (
 		ids, refs, kinds, titles []string
 		schedules                [][]byte
-		opens                    []*time.Time
+		opens, dues              []*time.Time
 	)
 	for _, it := range e.GetItems() {
 		if it.GetKind() != "quiz" && it.GetKind() != "assignment" {
@@ -32,16 +32,17 @@ func (s *Service) coursePublished(ctx context.Context, tx *pg.Tx, e *coursespb.C
 		ids, refs, kinds = append(ids, it.GetId()), append(refs, it.GetActivityRef()), append(kinds, it.GetKind())
 		titles, schedules = append(titles, it.GetTitle()), append(schedules, schedule)
 		opens = append(opens, momentOf(it.GetSchedule().GetAvailableFrom().GetAt()))
+		dues = append(dues, momentOf(it.GetSchedule().GetDue().GetAt()))
 	}
 	if _, err := tx.Exec(ctx, `
-		INSERT INTO placement (course_id, item_id, ref, kind, title, schedule, opens_at, sequence, present)
-		SELECT $1, i.item_id, i.ref, i.kind, i.title, i.schedule, i.opens_at, $2, true
-		FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::timestamptz[]) AS i (item_id, ref, kind, title, schedule, opens_at)
+		INSERT INTO placement (course_id, item_id, ref, kind, title, schedule, opens_at, due_at, sequence, present)
+		SELECT $1, i.item_id, i.ref, i.kind, i.title, i.schedule, i.opens_at, i.due_at, $2, true
+		FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::timestamptz[], $9::timestamptz[]) AS i (item_id, ref, kind, title, schedule, opens_at, due_at)
 		ON CONFLICT ON CONSTRAINT placement_pkey DO UPDATE
-		SET ref = EXCLUDED.ref, kind = EXCLUDED.kind, title = EXCLUDED.title, schedule = EXCLUDED.schedule, opens_at = EXCLUDED.opens_at,
+		SET ref = EXCLUDED.ref, kind = EXCLUDED.kind, title = EXCLUDED.title, schedule = EXCLUDED.schedule, opens_at = EXCLUDED.opens_at, due_at = EXCLUDED.due_at,
 			sequence = EXCLUDED.sequence, present = true
 		WHERE placement.sequence < EXCLUDED.sequence`,
-		e.GetCourseId(), e.GetSequence(), ids, refs, kinds, titles, schedules, opens); err != nil {
+		e.GetCourseId(), e.GetSequence(), ids, refs, kinds, titles, schedules, opens, dues); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, `UPDATE placement SET present = false, sequence = $2 WHERE course_id = $1 AND sequence < $2`, e.GetCourseId(), e.GetSequence()); err != nil {

@@ -28,6 +28,7 @@ type copiedQuiz struct {
 	draft      draft
 	categories []category           // to be added to the course's bank, parents first
 	questions  map[string][]written // the same, by their category
+	called     map[string]string    // what questions are called there; nil where it is the same
 	copied     int32                // questions
 	leftOut    int32                // slots
 }
@@ -67,6 +68,9 @@ func (s *Service) storeCopy(ctx context.Context, tx *pg.Tx, c *copiedQuiz, quizI
 	}
 	z := quiz{ID: quizID, CourseID: c.courseID, Title: orElse(title, c.from.Title)}
 	if err := s.insertQuiz(ctx, tx, &z, c.draft, c.from.ID); err != nil {
+		return quiz{}, err
+	}
+	if err := s.copyRubrics(ctx, tx, c.from.ID, z.ID, c.courseID, c.called); err != nil {
 		return quiz{}, err
 	}
 	return z, audit.Record(ctx, tx, audit.Entry{Action: "quiz.copied", Object: z.ID, Course: z.CourseID, After: map[string]any{
@@ -152,6 +156,7 @@ func (s *Service) rewrite(ctx context.Context, c *copiedQuiz, settings *assessme
 	if err != nil {
 		return err
 	}
+	c.called = called
 	for _, section := range settings.GetSections() {
 		section.Slots = slices.DeleteFunc(section.GetSlots(), func(slot *assessmentpb.QuizSlot) bool {
 			there := false

@@ -168,6 +168,7 @@ func (s *Service) remark(ctx context.Context, tx *pg.Tx, courseID, itemID, quizI
 	now := s.time()
 	var events []proto.Message
 	var changed []markRow
+	var sources []string
 	for _, was := range rows {
 		is := was.made(version, attempts[was.AccountID])
 		if !sameTime(is.FirstSubmittedAt, was.FirstSubmittedAt) {
@@ -177,6 +178,7 @@ func (s *Service) remark(ctx context.Context, tx *pg.Tx, courseID, itemID, quizI
 		if was.differs(is) {
 			is.Version++
 			events = append(events, is.event(courseID, itemID, cause, now))
+			sources = append(sources, is.SourceID)
 		}
 		changed = append(changed, is)
 	}
@@ -185,6 +187,15 @@ func (s *Service) remark(ctx context.Context, tx *pg.Tx, courseID, itemID, quizI
 	}
 	if len(events) == 0 {
 		return nil
+	}
+	markers, err := lastMarkers(ctx, tx, sources)
+	if err != nil {
+		return err
+	}
+	for _, e := range events {
+		if m, ok := e.(*assessmentpb.MarkChanged); ok {
+			m.MarkedBy = markers[m.GetSourceId()]
+		}
 	}
 	return bus.Publish(ctx, tx, events...)
 }

@@ -29,6 +29,37 @@ END $function$;
 CREATE TRIGGER answer_acceptance_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON answer_acceptance FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
 COMMENT ON TABLE answer_acceptance IS 'Operations that staff had count although they were too late or refused. Appended to and never changed. Personal data of the account that decided: its id and its reason. Kept with the attempt.';
 
+CREATE TABLE answer_mark (
+	attempt_id text COLLATE "C" NOT NULL,
+	seq bigint NOT NULL,
+	slot integer NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	points text COLLATE "C",
+	fraction text COLLATE "C",
+	withdrawn boolean NOT NULL DEFAULT false,
+	comment text NOT NULL DEFAULT ''::text,
+	reason text NOT NULL DEFAULT ''::text,
+	rubric bytea,
+	marked_at timestamp with time zone NOT NULL,
+	CONSTRAINT answer_mark_pkey PRIMARY KEY (attempt_id, seq),
+	CONSTRAINT answer_mark_operation FOREIGN KEY (attempt_id, seq) REFERENCES answer_operation(attempt_id, seq),
+	CONSTRAINT answer_mark_one CHECK (((num_nonnulls(points, fraction) <= 1) AND (NOT (withdrawn AND (num_nonnulls(points, fraction) > 0)))))
+);
+CREATE INDEX answer_mark_of ON answer_mark USING btree (attempt_id, slot, seq);
+CREATE OR REPLACE FUNCTION only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION 'the log of answers only grows: %', TG_TABLE_NAME;
+END $function$;
+CREATE TRIGGER answer_mark_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON answer_mark FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
+COMMENT ON TABLE answer_mark IS 'What people gave to answers: what the operations "mark" of the log hold. Appended to and never changed. Personal data of the account whose attempt it is: its marks; of the account that marked: its id and what it said. Kept with the attempt.';
+COMMENT ON COLUMN answer_mark.points IS 'A decimal of what the question is worth; null where none were given.';
+COMMENT ON COLUMN answer_mark.fraction IS 'The exact fraction that was given, or that the rubric gives; null where none was.';
+COMMENT ON COLUMN answer_mark.reason IS 'Why it differs from what the program gave.';
+COMMENT ON COLUMN answer_mark.rubric IS 'The stoa.assessment.v1.RubricMarks, in binary form; null without a rubric.';
+
 CREATE TABLE answer_operation (
 	attempt_id text COLLATE "C" NOT NULL,
 	seq bigint NOT NULL,
@@ -80,12 +111,16 @@ CREATE TABLE assignment (
 	updated_at timestamp with time zone NOT NULL,
 	copied_from text COLLATE "C" NOT NULL DEFAULT ''::text,
 	deleted_at timestamp with time zone,
+	peer_reviewed boolean NOT NULL DEFAULT false,
+	peer_only boolean NOT NULL DEFAULT false,
 	CONSTRAINT assignment_pkey PRIMARY KEY (id)
 );
 CREATE INDEX assignment_of_course ON assignment USING btree (course_id, id) WHERE (deleted_at IS NULL);
 COMMENT ON TABLE assignment IS 'The assignments of courses, as their authors are changing them. Personal data of the accounts that made one and changed it last: their ids. Kept as long as the course.';
 COMMENT ON COLUMN assignment.draft IS 'The stoa.assessment.v1.AssignmentSettings that are edited, in binary form.';
 COMMENT ON COLUMN assignment.version IS 'The version that is handed in to; 0 while there is none.';
+COMMENT ON COLUMN assignment.peer_reviewed IS 'Whether students review each other''s work by the version published last.';
+COMMENT ON COLUMN assignment.peer_only IS 'Whether its reviews alone make the mark.';
 
 CREATE TABLE assignment_due (
 	course_id text COLLATE "C" NOT NULL,
@@ -202,6 +237,7 @@ CREATE INDEX attempt_of_item ON attempt USING btree (item_id, account_id, number
 CREATE INDEX attempt_of_quiz_prepared ON attempt USING btree (quiz_id, item_id, account_id) WHERE (state = 'prepared'::text);
 CREATE UNIQUE INDEX attempt_running ON attempt USING btree (quiz_id, item_id, account_id, preview) WHERE (state = ANY (ARRAY['prepared'::text, 'in_progress'::text]));
 CREATE INDEX attempt_to_grade ON attempt USING btree (submitted_at) WHERE (state = 'submitted'::text);
+CREATE INDEX attempt_to_mark ON attempt USING btree (course_id, item_id, id) WHERE ((state = ANY (ARRAY['submitted'::text, 'graded'::text])) AND (NOT preview));
 CREATE INDEX attempt_unscored ON attempt USING btree (submitted_at) WHERE ((state = ANY (ARRAY['submitted'::text, 'graded'::text])) AND (scored_at IS NULL));
 COMMENT ON TABLE attempt IS 'Attempts at quizzes. Personal data of the account: when they took it, and their score. Kept as grades of record as long as the course; on erasure the account becomes a pseudonym.';
 COMMENT ON COLUMN attempt.state IS 'prepared: made ahead, not seen by the student yet; in_progress; submitted: no more answers, being scored or waiting for marks; graded: every question has its marks; abandoned: never submitted where the quiz does not submit by itself.';
@@ -261,6 +297,7 @@ CREATE TABLE attempt_question (
 );
 CREATE INDEX attempt_question_in ON attempt_question USING btree (question_id, attempt_id);
 CREATE INDEX attempt_question_of ON attempt_question USING btree (question_id, question_version);
+CREATE INDEX attempt_question_to_mark ON attempt_question USING btree (question_id, attempt_id, slot) WHERE (state = ANY (ARRAY['needs_marking'::text, 'marked'::text]));
 COMMENT ON TABLE attempt_question IS 'The questions of an attempt, pinned: what is asked, what it is scored by, and with which seed. What it scored follows from the log. Personal data of the account whose attempt it is. Kept with the attempt.';
 COMMENT ON COLUMN attempt_question.slot IS 'The place in the attempt as the student sees it, from 1.';
 COMMENT ON COLUMN attempt_question.question_version IS 'The version that the student sees.';
@@ -311,6 +348,49 @@ CREATE TABLE enrollment (
 );
 COMMENT ON TABLE enrollment IS 'Who takes a course, as the service access told it. Personal data of the account: that it takes the course, or did. Kept as long as the course.';
 
+CREATE TABLE given_mark (
+	submission_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	seq integer NOT NULL,
+	part integer NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	points text COLLATE "C",
+	comment text NOT NULL,
+	comments bytea,
+	rubric bytea,
+	reason text NOT NULL DEFAULT ''::text,
+	given_at timestamp with time zone NOT NULL,
+	CONSTRAINT given_mark_pkey PRIMARY KEY (submission_id, number, seq),
+	CONSTRAINT given_mark_version FOREIGN KEY (submission_id, number) REFERENCES submission_version(submission_id, number),
+	CONSTRAINT given_mark_part CHECK ((part = ANY (ARRAY[1, 2, 3])))
+);
+CREATE INDEX given_mark_of ON given_mark USING btree (submission_id, number, part, seq);
+CREATE OR REPLACE FUNCTION only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION 'the log of answers only grows: %', TG_TABLE_NAME;
+END $function$;
+CREATE TRIGGER given_mark_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON given_mark FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
+COMMENT ON TABLE given_mark IS 'Marks of versions from which the mark that counts is made: by each of two, what was agreed, and what the staff gives where reviews by students count too. Appended to and never changed. Personal data of those who handed it in (what is said of their work) and of who marked it. Kept with the submission.';
+COMMENT ON COLUMN given_mark.part IS '1 and 2: of the markers of these numbers. 3: what the staff gives in the end.';
+COMMENT ON COLUMN given_mark.points IS 'An exact number of the points of the version; null for none, in part 3 alone.';
+COMMENT ON COLUMN given_mark.comments IS 'As in submission_mark, and rubric too.';
+COMMENT ON COLUMN given_mark.reason IS 'Of part 3: why, where it was settled by somebody.';
+
+CREATE TABLE given_marker (
+	submission_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	part integer NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	CONSTRAINT given_marker_pkey PRIMARY KEY (submission_id, number, part),
+	CONSTRAINT given_marker_one UNIQUE (submission_id, number, account_id),
+	CONSTRAINT given_marker_version FOREIGN KEY (submission_id, number) REFERENCES submission_version(submission_id, number),
+	CONSTRAINT given_marker_part CHECK ((part = ANY (ARRAY[1, 2])))
+);
+COMMENT ON TABLE given_marker IS 'The two who mark a version that is marked twice: nobody is both. Personal data of the accounts that mark: their ids. Kept with the submission.';
+
 CREATE TABLE group_member (
 	group_id text COLLATE "C" NOT NULL,
 	course_id text COLLATE "C" NOT NULL,
@@ -321,6 +401,99 @@ CREATE TABLE group_member (
 );
 CREATE INDEX group_member_of ON group_member USING btree (course_id, account_id) WHERE member;
 COMMENT ON TABLE group_member IS 'Who is in the groups of courses, as the service access told it. Personal data of the account: that it is in a group, or was. Kept as long as the course.';
+
+CREATE TABLE marking_claim (
+	target_id text COLLATE "C" NOT NULL,
+	slot integer NOT NULL,
+	part integer NOT NULL DEFAULT 1,
+	course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	expires_at timestamp with time zone NOT NULL,
+	CONSTRAINT marking_claim_pkey PRIMARY KEY (target_id, slot, part),
+	CONSTRAINT marking_claim_one UNIQUE (course_id, account_id),
+	CONSTRAINT marking_claim_part CHECK ((part = ANY (ARRAY[1, 2])))
+);
+COMMENT ON TABLE marking_claim IS 'Who marks which answer or submission now. Gone once it is marked or given back; what has run out is there until another grader takes it. Personal data of the account that marks: its id.';
+COMMENT ON COLUMN marking_claim.target_id IS 'An attempt, or a submission.';
+COMMENT ON COLUMN marking_claim.slot IS 'The question of the attempt; 0 of a submission.';
+COMMENT ON COLUMN marking_claim.part IS '1, or 2 where two mark it.';
+
+CREATE TABLE peer_override (
+	submission_id text COLLATE "C" NOT NULL,
+	seq integer NOT NULL,
+	points text COLLATE "C",
+	reason text NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	given_at timestamp with time zone NOT NULL,
+	CONSTRAINT peer_override_pkey PRIMARY KEY (submission_id, seq),
+	CONSTRAINT peer_override_submission FOREIGN KEY (submission_id) REFERENCES submission(id)
+);
+CREATE OR REPLACE FUNCTION only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION 'the log of answers only grows: %', TG_TABLE_NAME;
+END $function$;
+CREATE TRIGGER peer_override_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON peer_override FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
+COMMENT ON TABLE peer_override IS 'What the staff has set in place of what reviews give, the newest holds; null points for what they give. Personal data of those whose work it is, and of who set it. Kept with the submission.';
+
+CREATE TABLE peer_review (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	assignment_id text COLLATE "C" NOT NULL,
+	submission_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL DEFAULT 0,
+	reviewer_id text COLLATE "C" NOT NULL,
+	state text COLLATE "C" NOT NULL DEFAULT 'allotted'::text,
+	revision bigint NOT NULL DEFAULT 1,
+	points text COLLATE "C",
+	content bytea,
+	excluded boolean NOT NULL DEFAULT false,
+	excluded_reason text NOT NULL DEFAULT ''::text,
+	allotted_at timestamp with time zone NOT NULL,
+	saved_at timestamp with time zone,
+	submitted_at timestamp with time zone,
+	CONSTRAINT peer_review_pkey PRIMARY KEY (id),
+	CONSTRAINT peer_review_one UNIQUE (submission_id, reviewer_id),
+	CONSTRAINT peer_review_submission FOREIGN KEY (submission_id) REFERENCES submission(id),
+	CONSTRAINT peer_review_state CHECK ((state = ANY (ARRAY['allotted'::text, 'begun'::text, 'done'::text, 'lost'::text, 'freed'::text])))
+);
+CREATE INDEX peer_review_at ON peer_review USING btree (item_id, assignment_id, id);
+CREATE INDEX peer_review_by ON peer_review USING btree (item_id, reviewer_id, id);
+COMMENT ON TABLE peer_review IS 'Who reviews whose work, and what they say of it. Personal data of those who review and of those whose work it is. Kept with the submission.';
+COMMENT ON COLUMN peer_review.number IS 'The version that is reviewed; 0 until it is begun.';
+COMMENT ON COLUMN peer_review.state IS 'allotted, begun and done; lost: not begun in time, others have it; freed: there is nothing to review any more, or it was given to who handed in later.';
+COMMENT ON COLUMN peer_review.points IS 'An exact number of the points of the version; null while it is not done, and where none are given.';
+COMMENT ON COLUMN peer_review.content IS 'The stoa.assessment.v1.PeerReviewContent, in binary form; null while it is not begun.';
+
+CREATE TABLE peer_round (
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	assignment_id text COLLATE "C" NOT NULL,
+	reviews integer NOT NULL,
+	seed bigint NOT NULL,
+	revision bigint NOT NULL DEFAULT 1,
+	opened_at timestamp with time zone NOT NULL,
+	begin_by timestamp with time zone,
+	closes_at timestamp with time zone NOT NULL,
+	closed_at timestamp with time zone,
+	released_at timestamp with time zone,
+	marked_to text COLLATE "C" NOT NULL DEFAULT ''::text,
+	marked_at timestamp with time zone,
+	edited_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	edited_at timestamp with time zone NOT NULL,
+	CONSTRAINT peer_round_pkey PRIMARY KEY (item_id, assignment_id)
+);
+CREATE INDEX peer_round_begin ON peer_round USING btree (begin_by) WHERE ((begin_by IS NOT NULL) AND (closed_at IS NULL));
+CREATE INDEX peer_round_close ON peer_round USING btree (closes_at) WHERE (closed_at IS NULL);
+CREATE INDEX peer_round_mark ON peer_round USING btree (closed_at) WHERE ((closed_at IS NOT NULL) AND (marked_at IS NULL));
+COMMENT ON TABLE peer_round IS 'That students review each other''s work at an item, and when. Personal data of the account that changed it last: its id. Kept as long as the course.';
+COMMENT ON COLUMN peer_round.seed IS 'What the allocation comes of, together with what was handed in.';
+COMMENT ON COLUMN peer_round.begin_by IS 'When those who have not begun a review lose it to others; null for never, and once that was done.';
+COMMENT ON COLUMN peer_round.released_at IS 'When reviews were shown to authors before its end.';
+COMMENT ON COLUMN peer_round.marked_to IS 'The submission up to which marks have followed its end, and marked_at when all had.';
 
 CREATE TABLE person (
 	account_id text COLLATE "C" NOT NULL,
@@ -341,6 +514,7 @@ CREATE TABLE placement (
 	present boolean NOT NULL,
 	opens_at timestamp with time zone,
 	salt bytea NOT NULL DEFAULT (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
+	due_at timestamp with time zone,
 	CONSTRAINT placement_pkey PRIMARY KEY (course_id, item_id)
 );
 CREATE INDEX placement_opening ON placement USING btree (opens_at) WHERE (present AND (kind = 'quiz'::text) AND (ref <> ''::text));
@@ -351,6 +525,7 @@ COMMENT ON COLUMN placement.sequence IS 'Of the CoursePublished that said it.';
 COMMENT ON COLUMN placement.present IS 'Whether the version published last has it. Who is bound to an earlier one has it still.';
 COMMENT ON COLUMN placement.opens_at IS 'From when on the schedule lets everybody work on it; null where it names no such moment.';
 COMMENT ON COLUMN placement.salt IS 'What pseudonyms at the item are made with, so that they are the same each time and tell nothing.';
+COMMENT ON COLUMN placement.due_at IS 'When the course says that it is due, for those for whom nothing else is said; null for never, or for a number of days.';
 
 CREATE TABLE posting (
 	course_id text COLLATE "C" NOT NULL,
@@ -444,6 +619,7 @@ CREATE TABLE quiz (
 	edited_by text COLLATE "C" NOT NULL DEFAULT ''::text,
 	edited_at timestamp with time zone,
 	copied_from text COLLATE "C" NOT NULL DEFAULT ''::text,
+	pseudonym_key uuid NOT NULL DEFAULT gen_random_uuid(),
 	CONSTRAINT quiz_pkey PRIMARY KEY (id)
 );
 CREATE INDEX quiz_of_course ON quiz USING btree (course_id, id) WHERE (deleted_at IS NULL);
@@ -454,6 +630,7 @@ COMMENT ON COLUMN quiz.password_hash IS 'Of the password to begin with, by argon
 COMMENT ON COLUMN quiz.question_count IS 'How many questions an attempt at the draft has.';
 COMMENT ON COLUMN quiz.published_revision IS 'The revision that was published last.';
 COMMENT ON COLUMN quiz.copied_from IS 'The quiz that it was made of; empty for none.';
+COMMENT ON COLUMN quiz.pseudonym_key IS 'What the pseudonyms come of under which its answers are marked. It is told to nobody.';
 
 CREATE TABLE quiz_category (
 	quiz_id text COLLATE "C" NOT NULL,
@@ -679,12 +856,12 @@ CREATE TABLE rekey_attempt (
 	new_mark text COLLATE "C" NOT NULL DEFAULT ''::text,
 	mark_max text COLLATE "C" NOT NULL DEFAULT ''::text,
 	at timestamp with time zone,
-	CONSTRAINT rekey_attempt_pkey PRIMARY KEY (rekey_id, quiz_id, item_id, account_id, attempt_id),
+	CONSTRAINT rekey_attempt_pkey PRIMARY KEY (rekey_id, attempt_id),
 	CONSTRAINT rekey_attempt_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id),
 	CONSTRAINT rekey_attempt_rekey FOREIGN KEY (rekey_id) REFERENCES rekey(id),
 	CONSTRAINT rekey_attempt_stage CHECK (((stage >= 0) AND (stage <= 2)))
 );
-CREATE INDEX rekey_attempt_change ON rekey_attempt USING btree (rekey_id, change, quiz_id, item_id, account_id, attempt_id);
+CREATE INDEX rekey_attempt_change ON rekey_attempt USING btree (rekey_id, change, attempt_id);
 CREATE INDEX rekey_attempt_history ON rekey_attempt USING btree (attempt_id) WHERE (stage = 2);
 CREATE INDEX rekey_attempt_next ON rekey_attempt USING btree (rekey_id, stage, quiz_id, item_id, account_id, attempt_id) WHERE (stage < 2);
 COMMENT ON TABLE rekey_attempt IS 'What a re-key makes, or made, of each attempt: what its student is told, and its history. Personal data of the account whose attempt it is: its points. Those of previews that were not applied are deleted after a week; all others are kept with the attempt.';
@@ -692,6 +869,58 @@ COMMENT ON COLUMN rekey_attempt.stage IS '0: to be looked at; 1: looked at, or t
 COMMENT ON COLUMN rekey_attempt.change IS 'up, down, same: what becomes of the points of the attempt; untouched: people have marked the answer; unscored: it is not scored yet.';
 COMMENT ON COLUMN rekey_attempt.old_total IS 'The points of the attempt.';
 COMMENT ON COLUMN rekey_attempt.old_mark IS 'What counts of the attempts of the account at the item; empty where nothing does yet.';
+
+CREATE TABLE rubric (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	title text NOT NULL,
+	draft bytea NOT NULL,
+	revision bigint NOT NULL DEFAULT 1,
+	version integer NOT NULL DEFAULT 0,
+	published_revision bigint NOT NULL DEFAULT 0,
+	created_by text COLLATE "C" NOT NULL,
+	edited_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	updated_at timestamp with time zone NOT NULL,
+	copied_from text COLLATE "C" NOT NULL DEFAULT ''::text,
+	copied_version integer NOT NULL DEFAULT 0,
+	deleted_at timestamp with time zone,
+	CONSTRAINT rubric_pkey PRIMARY KEY (id)
+);
+CREATE INDEX rubric_copied ON rubric USING btree (course_id, copied_from) WHERE ((copied_from <> ''::text) AND (deleted_at IS NULL));
+CREATE INDEX rubric_of_course ON rubric USING btree (course_id, id) WHERE (deleted_at IS NULL);
+COMMENT ON TABLE rubric IS 'Rubrics and marking guides, as their authors are changing them. Personal data of the accounts that made one and changed it last: their ids. Kept as long as the course.';
+COMMENT ON COLUMN rubric.draft IS 'The stoa.assessment.v1.RubricContent that is edited, in binary form.';
+COMMENT ON COLUMN rubric.version IS 'The version that is marked by now; 0 while there is none.';
+COMMENT ON COLUMN rubric.copied_from IS 'The rubric of another course that it came of, with a quiz or an assignment, and copied_version the version of that one.';
+
+CREATE TABLE rubric_use (
+	target_id text COLLATE "C" NOT NULL,
+	question_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	purpose text COLLATE "C" NOT NULL DEFAULT ''::text,
+	course_id text COLLATE "C" NOT NULL,
+	rubric_id text COLLATE "C" NOT NULL,
+	CONSTRAINT rubric_use_pkey PRIMARY KEY (target_id, question_id, purpose),
+	CONSTRAINT rubric_use_rubric FOREIGN KEY (rubric_id) REFERENCES rubric(id),
+	CONSTRAINT rubric_use_purpose CHECK ((purpose = ANY (ARRAY[''::text, 'peer_review'::text])))
+);
+CREATE INDEX rubric_use_of ON rubric_use USING btree (rubric_id);
+COMMENT ON TABLE rubric_use IS 'What is marked by which rubric. No personal data.';
+COMMENT ON COLUMN rubric_use.target_id IS 'A quiz or an assignment.';
+COMMENT ON COLUMN rubric_use.question_id IS 'The question of the quiz; empty for an assignment.';
+COMMENT ON COLUMN rubric_use.purpose IS 'Empty where staff marks by it; peer_review where students review each other''s work by it.';
+
+CREATE TABLE rubric_version (
+	rubric_id text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	title text NOT NULL,
+	content bytea NOT NULL,
+	created_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT rubric_version_pkey PRIMARY KEY (rubric_id, version),
+	CONSTRAINT rubric_version_rubric FOREIGN KEY (rubric_id) REFERENCES rubric(id)
+);
+COMMENT ON TABLE rubric_version IS 'What of a rubric was published, never changed: marks name one. Personal data of the account that published it: its id. Kept as long as the rubric.';
 
 CREATE TABLE similarity_check (
 	id text COLLATE "C" NOT NULL,
@@ -871,12 +1100,14 @@ CREATE TABLE submission_mark (
 	source text COLLATE "C" NOT NULL DEFAULT 'marking'::text,
 	marked_by text COLLATE "C" NOT NULL,
 	marked_at timestamp with time zone NOT NULL,
+	rubric bytea,
 	CONSTRAINT submission_mark_pkey PRIMARY KEY (submission_id, number, revision),
 	CONSTRAINT submission_mark_version FOREIGN KEY (submission_id, number) REFERENCES submission_version(submission_id, number)
 );
 COMMENT ON TABLE submission_mark IS 'The marks that a version has had, never changed: the newest holds. Personal data of those who handed it in (their mark and what is said of their work) and of who marked it. Kept with the submission.';
 COMMENT ON COLUMN submission_mark.comments IS 'A stoa.assessment.v1.SubmissionMark with the remarks on parts alone, in binary form; null for none.';
 COMMENT ON COLUMN submission_mark.source IS 'What made it: marking by somebody, or what the service makes of several.';
+COMMENT ON COLUMN submission_mark.rubric IS 'The stoa.assessment.v1.RubricMarks, in binary form; null without a rubric. Where it comes of two, its criteria have points.';
 
 CREATE TABLE submission_member (
 	submission_id text COLLATE "C" NOT NULL,

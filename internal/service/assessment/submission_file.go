@@ -271,13 +271,13 @@ func (s *Service) wakeFiles() {
 	}
 }
 
-// keepFiling has media keep what drafts name and drop what nothing names any more, and
-// marks follow assignments that were published anew, until ctx ends. Any number of
-// processes may run it: all of it may be done twice.
+// keepFiling has media keep what drafts name and drop what nothing names any more, marks
+// follow assignments that were published anew, and reviewing by students begin and end,
+// until ctx ends. Any number of processes may run it: all of it may be done twice.
 func (s *Service) keepFiling(ctx context.Context) {
 	const beat = 5 * time.Second
 	for ctx.Err() == nil {
-		for _, step := range []func(context.Context) (bool, error){s.tellFiles, s.dropFiles, s.remarkAssignments, s.assignmentsDue} {
+		for _, step := range []func(context.Context) (bool, error){s.tellFiles, s.dropFiles, s.remarkAssignments, s.assignmentsDue, s.beginPeersDue, s.losePeersDue, s.endPeersDue, s.markPeers} {
 			for more := true; more && ctx.Err() == nil; {
 				var err error
 				if more, err = step(ctx); err != nil && ctx.Err() == nil {

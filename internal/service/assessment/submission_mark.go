@@ -20,14 +20,31 @@ type givenMark struct {
 	points   *exact.Number // nil for feedback without a mark
 	comment  string        // Markdown
 	comments []*assessmentpb.InlineComment
-	source   string // "marking", or what made it of several
-	by       string // who marked it; empty for the program
+	rubric   *assessmentpb.RubricMarks // nil where it was not marked by one
+	source   string                    // "marking", or what made it of several
+	by       string                    // who marked it; empty for the program
+}
+
+// remarks returns what is said of parts, as it is kept; nil for nothing.
+func (m givenMark) remarks() ([]byte, error) {
+	if len(m.comments) == 0 {
+		return nil, nil
+	}
+	return proto.Marshal(&assessmentpb.SubmissionMark{Comments: m.comments})
+}
+
+// choices returns what was chosen in a rubric, as it is kept; nil without one.
+func (m givenMark) choices() ([]byte, error) {
+	if m.rubric == nil {
+		return nil, nil
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(m.rubric)
 }
 
 // applyMark gives a mark to a version of locked work, and tells whom it concerns. It is
 // the one way in which something that was handed in gets a mark, whatever made it: the
-// newest holds, and all that were given stay. It returns the revision of the mark.
-func (s *Service) applyMark(ctx context.Context, tx *pg.Tx, w *work, number int32, m givenMark) (int64, error) {
+// newest holds, and all that were given stay.
+func (s *Service) applyMark(ctx context.Context, tx *pg.Tx, w *work, number int32, m givenMark) error {
 	var revision int64
 	now := s.time()
 	var points *string
@@ -38,25 +55,27 @@ func (s *Service) applyMark(ctx context.Context, tx *pg.Tx, w *work, number int3
 	if err := tx.QueryRow(ctx, `
 		UPDATE submission_version SET mark_revision = mark_revision + 1, points = $3::text::numeric, marked_by = $4, marked_at = $5
 		WHERE submission_id = $1 AND number = $2 RETURNING mark_revision`, w.ID, number, points, m.by, now).Scan(&revision); err != nil {
-		return 0, fmt.Errorf("mark version: %w", err)
+		return fmt.Errorf("mark version: %w", err)
 	}
-	var comments []byte
-	if len(m.comments) > 0 {
-		var err error
-		if comments, err = proto.Marshal(&assessmentpb.SubmissionMark{Comments: m.comments}); err != nil {
-			return 0, err
-		}
+	comments, err := m.remarks()
+	if err != nil {
+		return err
+	}
+	rubric, err := m.choices()
+	if err != nil {
+		return err
 	}
 	if _, err := tx.Exec(ctx, `
-		INSERT INTO submission_mark (submission_id, number, revision, points, comment, comments, source, marked_by, marked_at)
-		VALUES ($1, $2, $3, $4::text::numeric, $5, $6, $7, $8, $9)`, w.ID, number, revision, points, m.comment, comments, orElse(m.source, "marking"), m.by, now); err != nil {
-		return 0, fmt.Errorf("insert mark: %w", err)
+		INSERT INTO submission_mark (submission_id, number, revision, points, comment, comments, rubric, source, marked_by, marked_at)
+		VALUES ($1, $2, $3, $4::text::numeric, $5, $6, $7, $8, $9, $10)`,
+		w.ID, number, revision, points, m.comment, comments, rubric, orElse(m.source, "marking"), m.by, now); err != nil {
+		return fmt.Errorf("insert mark: %w", err)
 	}
 	members, err := membersOfVersion(ctx, tx, w.ID, number)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return revision, s.submissionChanged(ctx, tx, w, members, "marking")
+	return s.submissionChanged(ctx, tx, w, members, "marking")
 }
 
 // submissionChanged is told in the transaction whenever what some people handed in, or
@@ -84,7 +103,7 @@ type assignmentMark struct {
 
 // made returns the row that what somebody handed in makes, with the versions of the one
 // there is. Points are rounded here, once.
-func (m assignmentMark) made(v *assignmentVersion, list []*handedMark) assignmentMark {
+func (m assignmentMark) made(v *assignmentVersion, list []*handedMark, reviewed reviewing) assignmentMark {
 	out := assignmentMark{markRow: markRow{AccountID: m.AccountID, Version: m.Version, ResultVersion: m.ResultVersion, Attempts: int32(len(list)), State: workNone}} //nolint:gosec // far below
 	if len(list) == 0 {
 		return out
@@ -106,7 +125,7 @@ func (m assignmentMark) made(v *assignmentVersion, list []*handedMark) assignmen
 	}
 	out.MaxPoints = v.Points.String()
 	if k.state == workMarked {
-		out.Points = k.share.Mul(v.Points).Round(6, exact.HalfEven).String()
+		out.Points = reviewed.share(v.Settings, k.share).Mul(v.Points).Round(6, exact.HalfEven).String()
 	}
 	if v.Settings.GetAnonymous() {
 		out.SourceID = "" // by which markers could tell whose it is
@@ -143,11 +162,15 @@ func (s *Service) remarkWork(ctx context.Context, tx *pg.Tx, courseID, itemID, a
 	if err != nil {
 		return err
 	}
+	reviewed, err := reviewedBy(ctx, tx, itemID, v, accounts, handed)
+	if err != nil {
+		return err
+	}
 	now := s.time()
 	var events []proto.Message
 	batch := &pgx.Batch{}
 	for _, was := range rows {
-		is := was.made(v, handed[was.AccountID])
+		is := was.made(v, handed[was.AccountID], reviewed[was.AccountID])
 		if !sameTime(is.FirstSubmittedAt, was.FirstSubmittedAt) {
 			is.ResultVersion++
 			events = append(events, is.result(courseID, itemID))
@@ -348,12 +371,13 @@ func (s *Service) marksOfVersions(ctx context.Context, submissionID string, vers
 type numberedMark struct {
 	number int32
 	mark   *assessmentpb.SubmissionMark
+	rubric *assessmentpb.RubricMarks
 }
 
 // readMarks returns marks, newest first.
 func (s *Service) readMarks(ctx context.Context, where string, args ...any) ([]numberedMark, error) {
 	rows, err := s.db.Query(ctx, `
-		SELECT m.number, m.revision, m.points::text, v.max_points::text, m.comment, m.comments, m.marked_by, m.marked_at
+		SELECT m.number, m.revision, m.points::text, v.max_points::text, m.comment, m.comments, m.rubric, m.source, m.marked_by, m.marked_at
 		FROM submission_mark m JOIN submission_version v ON v.submission_id = m.submission_id AND v.number = m.number
 		WHERE `+where+` ORDER BY m.number DESC, m.revision DESC LIMIT 100`, args...)
 	if err != nil {
@@ -364,10 +388,11 @@ func (s *Service) readMarks(ctx context.Context, where string, args ...any) ([]n
 			out      = numberedMark{mark: &assessmentpb.SubmissionMark{}}
 			points   *string
 			comments []byte
+			rubric   []byte
 			at       time.Time
 		)
 		m := out.mark
-		if err := row.Scan(&out.number, &m.Revision, &points, &m.PointsOf, &m.Comment, &comments, &m.MarkedBy, &at); err != nil {
+		if err := row.Scan(&out.number, &m.Revision, &points, &m.PointsOf, &m.Comment, &comments, &rubric, &m.Source, &m.MarkedBy, &at); err != nil {
 			return out, err
 		}
 		if m.PointsOf = trimmed(m.GetPointsOf()); points != nil {
@@ -378,10 +403,25 @@ func (s *Service) readMarks(ctx context.Context, where string, args ...any) ([]n
 			return out, err
 		}
 		m.Comments, m.CommentHtml, m.MarkedAt = parts.GetComments(), s.markdown.Render(m.GetComment()), timestamppb.New(at)
+		if rubric != nil {
+			out.rubric = &assessmentpb.RubricMarks{}
+			return out, proto.Unmarshal(rubric, out.rubric)
+		}
 		return out, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read marks: %w", err)
+	}
+	chosen := make([]*assessmentpb.RubricMarks, len(list))
+	for i, m := range list {
+		chosen[i] = m.rubric
+	}
+	results, err := resultsOf(ctx, s.db, chosen, true)
+	if err != nil {
+		return nil, err
+	}
+	for i, m := range list {
+		m.mark.Rubric = results[i]
 	}
 	return list, nil
 }

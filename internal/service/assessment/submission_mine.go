@@ -210,7 +210,7 @@ func (m *myWork) latest() *handed {
 // own are the settings as those who hand in may know them.
 func ownSettings(settings *assessmentpb.AssignmentSettings) *assessmentpb.AssignmentSettings {
 	out := proto.CloneOf(settings)
-	out.DoubleMarking, out.Similarity = false, false
+	out.DoubleMarking, out.TwoMarkers, out.Similarity = false, nil, false
 	if out.GetGroup() != nil {
 		out.Group.GroupIds = nil
 	}
@@ -319,7 +319,11 @@ func (s *Service) wholeAssignment(ctx context.Context, courseID, itemID string) 
 		return nil, err
 	}
 	out := s.myAssignment(m)
-	if m.work == nil {
+	rubric, err := rubricFor(ctx, s.db, rubricTarget{id: m.version.AssignmentID})
+	if err != nil {
+		return nil, err
+	}
+	if out.Rubric = shownRubric(rubric); m.work == nil {
 		return out, nil
 	}
 	if m.refused == nil {
@@ -348,9 +352,9 @@ func (m *myWork) submission(v handed, mark *assessmentpb.SubmissionMark, whole b
 	}
 	if m.posted && m.mine(v) && mark != nil {
 		out.Mark = proto.CloneOf(mark)
-		out.Mark.MarkedBy, out.Mark.Revision = "", 0
+		out.Mark.MarkedBy, out.Mark.Revision, out.Mark.Source = "", 0, ""
 		if !whole {
-			out.Mark.Comments, out.Mark.CommentHtml = nil, ""
+			out.Mark.Comments, out.Mark.CommentHtml, out.Mark.Rubric = nil, "", nil
 		}
 	}
 	return out

@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -70,7 +68,7 @@ func (s *Service) submissionFor(ctx context.Context, courseID, submissionID stri
 	if err != nil {
 		return nil, err
 	}
-	e, _, err := s.entryOf(ctx, w)
+	e, as, err := s.entryOf(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -100,9 +98,10 @@ func (s *Service) submissionFor(ctx context.Context, courseID, submissionID stri
 	for _, v := range versions[:min(len(versions), 100)] {
 		out.Versions = append(out.Versions, v.message(late[v.Number], e.revealed))
 	}
-	out.Version, err = s.wholeVersion(ctx, w, versions[at], late[number], e.revealed)
-	out.Etag = strconv.FormatInt(versions[at].MarkRevision, 10)
-	return out, err
+	if out.Version, err = s.wholeVersion(ctx, w, versions[at], late[number], e.revealed); err != nil {
+		return nil, err
+	}
+	return out, s.describeMarking(ctx, as, w, versions[at], out)
 }
 
 // latenessOf returns how late versions are, of those who handed in together for whom it is
@@ -172,34 +171,28 @@ func (r *submissionServer) MarkSubmission(ctx context.Context, req *assessmentpb
 		if v.WithdrawnAt != nil {
 			return nil, ErrSubmissionWithdrawn
 		}
-		if err := v.match(ctx, s.time()); err != nil {
+		as, err := s.settingsNow(ctx, tx, w)
+		if err != nil {
 			return nil, err
 		}
-		m, err := givenBy(ctx, tx, req, v)
+		m, err := givenBy(ctx, tx, req, w, v)
 		if err != nil {
 			return nil, err
 		}
 		if _, err := setLateness(ctx, tx, w.ItemID, dues); err != nil {
 			return nil, err
 		}
-		revision, err := s.applyMark(ctx, tx, w, v.Number, m)
-		if err != nil {
+		if err := s.markedByStaff(ctx, tx, w, v, as, m); err != nil {
 			return nil, err
 		}
-		return &assessmentpb.SubmissionMark{Revision: revision}, audit.Record(ctx, tx, audit.Entry{
+		return &assessmentpb.SubmissionMark{}, audit.Record(ctx, tx, audit.Entry{
 			Action: "submission.marked", Object: w.ID, Course: w.CourseID,
-			Before: map[string]any{"revision": v.MarkRevision}, After: map[string]any{"number": v.Number, "revision": revision, "marked": m.points != nil},
+			Before: map[string]any{"revision": v.MarkRevision}, After: map[string]any{"number": v.Number, "marked": m.points != nil},
 		})
 	}); err != nil {
 		return nil, err
 	}
 	return s.submissionFor(ctx, req.GetCourseId(), req.GetSubmissionId(), req.GetNumber())
-}
-
-// match holds a mark to If-Match: who brings none may not mark what somebody else has
-// marked within the hour.
-func (v handed) match(ctx context.Context, now time.Time) error {
-	return quiz{Revision: v.MarkRevision, EditedBy: v.MarkedBy, EditedAt: v.MarkedAt}.match(ctx, now)
 }
 
 // lockVersion returns what was handed in and one version of it, locked.
@@ -231,13 +224,22 @@ func markFault(path, hint string, args ...any) error {
 }
 
 // givenBy returns the mark that a request gives to a version.
-func givenBy(ctx context.Context, q pg.Querier, req *assessmentpb.MarkSubmissionRequest, v handed) (givenMark, error) {
+func givenBy(ctx context.Context, q pg.Querier, req *assessmentpb.MarkSubmissionRequest, w *work, v handed) (givenMark, error) {
 	m := givenMark{comment: req.GetComment(), comments: req.GetComments(), source: "marking", by: auth.From(ctx).Account}
 	most, err := exact.Parse(v.MaxPoints)
 	if err != nil {
 		return m, err
 	}
 	switch {
+	case req.GetRubric() != nil && (req.GetPoints() != "" || req.GetPercent() != ""):
+		return m, markFault("rubric", "Send points, percent or a rubric, not more than one of them.")
+	case req.GetRubric() != nil:
+		fraction, err := chosenIn(ctx, q, rubricTarget{id: w.AssignmentID}, req.GetRubric())
+		if err != nil {
+			return m, err
+		}
+		n := fraction.Mul(most)
+		m.points, m.rubric = &n, req.GetRubric()
 	case req.GetPoints() != "" && req.GetPercent() != "":
 		return m, markFault("percent", "Send points or percent, not both.")
 	case req.GetPoints() != "":

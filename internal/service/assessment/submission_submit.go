@@ -123,6 +123,9 @@ func (s *Service) handIn(ctx context.Context, tx *pg.Tx, r *ready, w *work, cont
 			return nil, err
 		}
 	}
+	if err := s.peersMoved(ctx, tx, r.version, w); err != nil {
+		return nil, err
+	}
 	if err := s.submissionChanged(ctx, tx, w, r.members, "submission"); err != nil {
 		return nil, err
 	}
@@ -226,6 +229,10 @@ func (s *Service) withdraw(ctx context.Context, tx *pg.Tx, r *ready, w *work) er
 	}
 	if _, err := tx.Exec(ctx, `UPDATE submission SET number = $2, updated_at = $3 WHERE id = $1`, w.ID, before, s.time()); err != nil {
 		return fmt.Errorf("store submission: %w", err)
+	}
+	w.Number = before
+	if err := s.peersMoved(ctx, tx, r.version, w); err != nil {
+		return err
 	}
 	members, err := membersOfVersion(ctx, tx, w.ID, last)
 	if err != nil {

@@ -340,7 +340,7 @@ func TestGroupRace(t *testing.T) {
 			_, err := w.SubmitAssignment(rpc.WithIdempotencyKey(w.as(account), "once"), &assessmentpb.SubmitAssignmentRequest{CourseId: w.course, ItemId: w.item})
 			mu.Lock()
 			defer mu.Unlock()
-			codes = append(codes, refusedAs(err))
+			codes = append(codes, fault.CodeOf(err))
 		})
 	}
 	wg.Wait()
@@ -441,13 +441,6 @@ func TestResubmission(t *testing.T) {
 	}
 }
 
-// refusedAs is the code of an error, empty for none.
-func refusedAs(err error) string {
-	if err == nil {
-		return ""
-	}
-	return fault.CodeOf(err)
-}
 
 func (w *workWorld) submitDraft(account string) {
 	w.t.Helper()
@@ -839,7 +832,7 @@ func TestSubmissionHistories(t *testing.T) {
 				default:
 					last.withdrawn = true
 				}
-				if refusedAs(err) != want {
+				if fault.CodeOf(err) != want {
 					rt.Fatalf("withdrawing: %v, want %q", err, want)
 				}
 			case 3:

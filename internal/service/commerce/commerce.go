@@ -1,11 +1,13 @@
 // Package commerce sells courses.
 //
-// It owns prices, orders and what is known of their payment. It answers what a
-// course costs, takes orders and leads them from awaiting payment through paid
-// to fulfilled, or to cancelled or expired. It sends PriceSet, OrderPaid and
-// OrderFulfilled. It hears courses.CoursePublished and CourseUnpublished (what
-// may be sold) and access.EntitlementGranted (what was fulfilled). It calls
-// access, to refuse selling what somebody has.
+// It owns prices, orders and what is known of their payment, rules of what the
+// platform keeps, and the ledger. It answers what a course costs, takes orders and
+// leads them from awaiting payment through paid to fulfilled, or to cancelled or
+// expired; it books what is paid, and answers what teachers have earned. It sends
+// PriceSet, OrderPaid and OrderFulfilled. It hears courses.CoursePublished and
+// CourseUnpublished (what may be sold), RevenueSplitChanged (how teachers share) and
+// access.EntitlementGranted (what was fulfilled). It calls access, to refuse selling
+// what somebody has.
 package commerce
 
 import (
@@ -57,7 +59,12 @@ var (
 	ErrOpenOrder       = fault.New(fault.Conflict, "order.open_order", "You have an order for one of these courses already. Pay it, or cancel it while it is not paid.")
 	ErrPaymentsOff     = fault.New(fault.Conflict, "order.payments_off", "Nothing can be bought here at present.")
 	ErrPaymentNotFound = fault.New(fault.NotFound, "payment.not_found", "There is no such payment.")
-	ErrPaymentClosed   = fault.New(fault.Conflict, "payment.closed", "The order expired or was cancelled.")
+	ErrRuleNotFound    = fault.New(fault.NotFound, "revenue_rule.not_found", "There is no such rule.")
+	ErrRulePast        = &fault.Error{
+		Kind: fault.Invalid, Code: "revenue_rule.past", Message: "A rule begins now or later.",
+		Fields: []fault.Field{{Path: "valid_from", Code: "revenue_rule.past", Hint: "What was ordered keeps what held then: begin now or later."}},
+	}
+	ErrPaymentClosed = fault.New(fault.Conflict, "payment.closed", "The order expired or was cancelled.")
 )
 
 // New returns the service.
@@ -69,27 +76,43 @@ func New(cfg Config) *Service {
 }
 
 // Register adds the service's RPCs.
-func (s *Service) Register(r grpc.ServiceRegistrar) { commercepb.RegisterCommerceServiceServer(r, s) }
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	commercepb.RegisterCommerceServiceServer(r, s)
+	commercepb.RegisterRevenueServiceServer(r, &revenueServer{service: s})
+}
 
 // Handlers returns what it does on others' events.
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished),
 		bus.Copy(s.courseUnpublished),
+		bus.Copy(s.revenueSplitChanged),
 		bus.On(s.entitlementGranted),
 	}
 }
 
-// sweepEvery is how often unpaid orders are looked through.
+// sweepEvery is how often that is looked for.
 const sweepEvery = time.Minute
 
-// Run expires orders that were not paid in time, until ctx ends.
+// Run does what time brings: it expires orders that were not paid in time, books what
+// is not booked, lets go of shares that were held, and makes checkpoints of the ledger,
+// until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
-		if _, err := s.expire(ctx); err != nil && ctx.Err() == nil {
-			s.Log.WarnContext(ctx, "orders could not be expired", "error", err.Error())
+		for _, task := range []struct {
+			what string
+			do   func(context.Context) (int, error)
+		}{
+			{"orders could not be expired", s.expire},
+			{"sales could not be booked", s.bookUnbooked},
+			{"shares could not be released", s.release},
+			{"no checkpoint of the ledger", s.checkpoint},
+		} {
+			if _, err := task.do(ctx); err != nil && ctx.Err() == nil {
+				s.Log.WarnContext(ctx, task.what, "error", err.Error())
+			}
 		}
 		select {
 		case <-ctx.Done():

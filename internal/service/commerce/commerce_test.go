@@ -48,11 +48,12 @@ func (f *fakeAccess) ListEntitled(_ context.Context, req *accesspb.ListEntitledR
 // shop is commerce on a database of its own.
 type shop struct {
 	*testing.T
-	db     *pg.DB
-	client commercepb.CommerceServiceClient
-	access *fakeAccess
-	svc    *commerce.Service
-	now    atomic.Int64
+	db      *pg.DB
+	client  commercepb.CommerceServiceClient
+	revenue commercepb.RevenueServiceClient
+	access  *fakeAccess
+	svc     *commerce.Service
+	now     atomic.Int64
 }
 
 func newShop(t *testing.T) *shop {
@@ -69,6 +70,7 @@ func newShop(t *testing.T) *shop {
 	s.svc = commerce.New(cfg)
 	s.svc.Register(h)
 	s.client = commercepb.NewCommerceServiceClient(h.As("edge"))
+	s.revenue = commercepb.NewRevenueServiceClient(h.As("edge"))
 	return s
 }
 

@@ -23,6 +23,8 @@ func (s *Service) Deliver(ctx context.Context, event proto.Message) error {
 			return s.coursePublished(ctx, tx, e)
 		case *coursespb.CourseUnpublished:
 			return s.courseUnpublished(ctx, tx, e)
+		case *coursespb.RevenueSplitChanged:
+			return s.revenueSplitChanged(ctx, tx, e)
 		case *accesspb.EntitlementGranted:
 			return s.entitlementGranted(ctx, tx, e)
 		default:
@@ -30,3 +32,24 @@ func (s *Service) Deliver(ctx context.Context, event proto.Message) error {
 		}
 	})
 }
+
+// Of the ledger, for tests.
+type (
+	Entry   = entry
+	Posting = posting
+	Balance = balance
+)
+
+// CheckpointEvery is after how many entries checkpoints are made.
+const CheckpointEvery = checkpointEvery
+
+var (
+	Book     = book
+	Balances = balances
+	Share    = share
+)
+
+// Checkpoint, Release and BookUnbooked are what Run does each minute.
+func (s *Service) Checkpoint(ctx context.Context) (int, error)   { return s.checkpoint(ctx) }
+func (s *Service) Release(ctx context.Context) (int, error)      { return s.release(ctx) }
+func (s *Service) BookUnbooked(ctx context.Context) (int, error) { return s.bookUnbooked(ctx) }

@@ -57,6 +57,11 @@ type line struct {
 	Title     string
 	Amount    int64
 	Fulfilled bool
+	// What the platform keeps of it, in hundredths of a percent, and by which rule;
+	// nil for lines from before there were shares.
+	PlatformShare *int32
+	RuleID        *string
+	shares        []teacherShare // of what is left; none is the seller's alone
 }
 
 const orderColumns = `id, buyer_id, state, total, currency, payment_id, payment_declined, created_at, expires_at, paid_at`
@@ -79,7 +84,7 @@ func collectOrders(ctx context.Context, q pg.Querier, rows pgx.Rows, err error) 
 		at[o.ID], ids[i] = i, o.ID
 	}
 	rows, err = q.Query(ctx, `
-		SELECT id, order_id, course_id, seller_id, title, amount, fulfilled
+		SELECT id, order_id, course_id, seller_id, title, amount, fulfilled, platform_share, rule_id
 		FROM order_line WHERE order_id = ANY ($1) ORDER BY order_id, position`, ids)
 	if err != nil {
 		return nil, err
@@ -171,6 +176,9 @@ func (s *Service) CreateOrder(ctx context.Context, req *commercepb.CreateOrderRe
 			o.Total += *p.Amount
 			o.lines = append(o.lines, line{ID: id.New("line"), OrderID: o.ID, CourseID: course, SellerID: *p.SellerID, Title: p.Title, Amount: *p.Amount})
 		}
+		if err := setShares(ctx, tx, &o); err != nil {
+			return nil, err
+		}
 		if err := insertOrder(ctx, tx, o); err != nil {
 			return nil, err
 		}
@@ -208,9 +216,12 @@ func insertOrder(ctx context.Context, tx *pg.Tx, o order) error {
 	batch := &pgx.Batch{}
 	for i, l := range o.lines {
 		batch.Queue(`
-			INSERT INTO order_line (id, order_id, position, buyer_id, course_id, seller_id, title, amount)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			l.ID, o.ID, i, o.BuyerID, l.CourseID, l.SellerID, l.Title, l.Amount)
+			INSERT INTO order_line (id, order_id, position, buyer_id, course_id, seller_id, title, amount, platform_share, rule_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+			l.ID, o.ID, i, o.BuyerID, l.CourseID, l.SellerID, l.Title, l.Amount, l.PlatformShare, l.RuleID)
+		for n, t := range l.shares {
+			batch.Queue(`INSERT INTO order_line_share (line_id, position, account_id, basis_points) VALUES ($1, $2, $3, $4)`, l.ID, n, t.AccountID, t.BasisPoints)
+		}
 	}
 	batch.Queue(`INSERT INTO order_transition (order_id, happened_at, state, cause) VALUES ($1, $2, $3, 'placed by the buyer')`, o.ID, o.CreatedAt, o.State)
 	err := tx.SendBatch(ctx, batch).Close()
@@ -347,7 +358,11 @@ func (s *Service) ListSales(ctx context.Context, req *commercepb.ListSalesReques
 
 // pay marks an order paid and tells everybody.
 func (s *Service) pay(ctx context.Context, tx *pg.Tx, o *order, cause string) error {
-	if err := o.become(ctx, tx, paid, cause, s.now()); err != nil {
+	now := s.now()
+	if err := o.become(ctx, tx, paid, cause, now); err != nil {
+		return err
+	}
+	if err := s.bookSales(ctx, tx, now, []*order{o}); err != nil {
 		return err
 	}
 	return bus.Publish(ctx, tx, o.paidEvent())

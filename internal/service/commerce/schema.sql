@@ -1,6 +1,108 @@
 -- What the migrations make of the schema "commerce". Generated; do not edit:
 -- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
 
+CREATE TABLE ledger_account (
+	account text COLLATE "C" NOT NULL,
+	currency text COLLATE "C" NOT NULL,
+	CONSTRAINT ledger_account_pkey PRIMARY KEY (account, currency),
+	CONSTRAINT ledger_account_currency CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+	CONSTRAINT ledger_account_known CHECK ((account ~ '^(provider|disputed|processing|platform|tax|(held|teacher):account_[0-9a-hjkmnp-tv-z]{26})$'::text))
+);
+COMMENT ON TABLE ledger_account IS 'The accounts of the ledger that were ever posted to. Personal data of teachers: their ids in the names of accounts. Kept as long as the law asks for books.';
+
+CREATE TABLE ledger_checkpoint (
+	account text COLLATE "C" NOT NULL,
+	currency text COLLATE "C" NOT NULL,
+	entry_id bigint NOT NULL,
+	balance bigint NOT NULL,
+	CONSTRAINT ledger_checkpoint_pkey PRIMARY KEY (account, currency, entry_id),
+	CONSTRAINT ledger_checkpoint_account FOREIGN KEY (account, currency) REFERENCES ledger_account(account, currency)
+);
+COMMENT ON TABLE ledger_checkpoint IS 'What accounts had with all entries up to one, so that a balance is read from few postings. Follows from the postings. Personal data of teachers: their ids in the names of accounts.';
+
+CREATE TABLE ledger_entry (
+	id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	key text COLLATE "C" NOT NULL,
+	kind text COLLATE "C" NOT NULL,
+	order_id text COLLATE "C",
+	booked_at timestamp with time zone NOT NULL,
+	CONSTRAINT ledger_entry_pkey PRIMARY KEY (id),
+	CONSTRAINT ledger_entry_once UNIQUE (key),
+	CONSTRAINT ledger_entry_order FOREIGN KEY (order_id) REFERENCES orders(id)
+);
+CREATE INDEX ledger_entry_of_order ON ledger_entry USING btree (order_id, id) WHERE (order_id IS NOT NULL);
+CREATE OR REPLACE FUNCTION ledger_not_empty()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	IF NOT EXISTS (SELECT FROM ledger_posting WHERE entry_id = NEW.id) THEN
+		RAISE EXCEPTION 'entry % has no postings', NEW.id USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_not_empty';
+	END IF;
+	RETURN NULL;
+END $function$;
+CREATE CONSTRAINT TRIGGER ledger_entry_not_empty AFTER INSERT ON ledger_entry DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ledger_not_empty();
+CREATE OR REPLACE FUNCTION ledger_only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION '% only grows', TG_TABLE_NAME USING ERRCODE = 'restrict_violation', CONSTRAINT = 'ledger_only_grows';
+END $function$;
+CREATE TRIGGER ledger_entry_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON ledger_entry FOR EACH STATEMENT EXECUTE FUNCTION ledger_only_grows();
+COMMENT ON TABLE ledger_entry IS 'What was booked. Rows are added, never changed or deleted. No personal data of its own.';
+COMMENT ON COLUMN ledger_entry.key IS 'Names what is booked: it is booked once.';
+
+CREATE TABLE ledger_head (
+	one boolean NOT NULL DEFAULT true,
+	entry_id bigint NOT NULL,
+	CONSTRAINT ledger_head_pkey PRIMARY KEY (one),
+	CONSTRAINT ledger_head_one CHECK (one)
+);
+COMMENT ON TABLE ledger_head IS 'Up to which entry checkpoints were made. No personal data.';
+
+CREATE TABLE ledger_posting (
+	entry_id bigint NOT NULL,
+	"position" smallint NOT NULL,
+	account text COLLATE "C" NOT NULL,
+	currency text COLLATE "C" NOT NULL,
+	amount bigint NOT NULL,
+	line_id text COLLATE "C",
+	CONSTRAINT ledger_posting_pkey PRIMARY KEY (entry_id, "position"),
+	CONSTRAINT ledger_posting_account FOREIGN KEY (account, currency) REFERENCES ledger_account(account, currency),
+	CONSTRAINT ledger_posting_entry FOREIGN KEY (entry_id) REFERENCES ledger_entry(id),
+	CONSTRAINT ledger_posting_line FOREIGN KEY (line_id) REFERENCES order_line(id),
+	CONSTRAINT ledger_posting_amount CHECK ((amount <> 0))
+);
+CREATE INDEX ledger_posting_by_account ON ledger_posting USING btree (account, entry_id, "position") INCLUDE (currency, amount);
+CREATE OR REPLACE FUNCTION ledger_balanced()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+	bad bigint;
+BEGIN
+	SELECT entry_id INTO bad FROM added GROUP BY entry_id, currency HAVING sum(amount) <> 0 LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'entry % does not sum to zero', bad USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_balanced';
+	END IF;
+	SELECT e.id INTO bad FROM ledger_entry e WHERE e.id IN (SELECT entry_id FROM added) AND e.xmin <> pg_current_xact_id()::xid LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'entry % is booked', bad USING ERRCODE = 'restrict_violation', CONSTRAINT = 'ledger_only_grows';
+	END IF;
+	RETURN NULL;
+END $function$;
+CREATE TRIGGER ledger_posting_balanced AFTER INSERT ON ledger_posting REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION ledger_balanced();
+CREATE OR REPLACE FUNCTION ledger_only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION '% only grows', TG_TABLE_NAME USING ERRCODE = 'restrict_violation', CONSTRAINT = 'ledger_only_grows';
+END $function$;
+CREATE TRIGGER ledger_posting_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON ledger_posting FOR EACH STATEMENT EXECUTE FUNCTION ledger_only_grows();
+COMMENT ON TABLE ledger_posting IS 'The amounts of entries, in minor units: debits above zero, credits below. Those of an entry sum to zero in each currency. Rows are added, never changed or deleted. Personal data of teachers: their ids in the names of accounts.';
+
 CREATE TABLE order_line (
 	id text COLLATE "C" NOT NULL,
 	order_id text COLLATE "C" NOT NULL,
@@ -13,14 +115,35 @@ CREATE TABLE order_line (
 	live boolean NOT NULL DEFAULT true,
 	paid_at timestamp with time zone,
 	fulfilled boolean NOT NULL DEFAULT false,
+	platform_share integer,
+	rule_id text COLLATE "C",
+	held_until timestamp with time zone,
+	released boolean NOT NULL DEFAULT false,
 	CONSTRAINT order_line_pkey PRIMARY KEY (id),
 	CONSTRAINT order_line_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders(id),
-	CONSTRAINT order_line_amount CHECK ((amount > 0))
+	CONSTRAINT order_line_rule FOREIGN KEY (rule_id) REFERENCES revenue_rule(id),
+	CONSTRAINT order_line_amount CHECK ((amount > 0)),
+	CONSTRAINT order_line_platform_share CHECK (((platform_share >= 0) AND (platform_share <= 10000)))
 );
+CREATE INDEX order_line_held ON order_line USING btree (held_until) WHERE ((NOT released) AND (held_until IS NOT NULL));
 CREATE UNIQUE INDEX order_line_live ON order_line USING btree (buyer_id, course_id) WHERE live;
 CREATE INDEX order_line_order ON order_line USING btree (order_id, "position");
 CREATE INDEX order_line_sales ON order_line USING btree (course_id, paid_at DESC, id DESC) WHERE (paid_at IS NOT NULL);
 COMMENT ON TABLE order_line IS 'Lines of orders. buyer_id and seller_id are personal data, kept as the order is.';
+COMMENT ON COLUMN order_line.platform_share IS 'In hundredths of a percent, as it stood when it was ordered; null for lines from before there were shares.';
+COMMENT ON COLUMN order_line.rule_id IS 'The rule that says so; null for what holds without one.';
+COMMENT ON COLUMN order_line.held_until IS 'When the teachers'' shares can be paid out; null until it is booked.';
+
+CREATE TABLE order_line_share (
+	line_id text COLLATE "C" NOT NULL,
+	"position" smallint NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	basis_points integer NOT NULL,
+	CONSTRAINT order_line_share_pkey PRIMARY KEY (line_id, "position"),
+	CONSTRAINT order_line_share_line FOREIGN KEY (line_id) REFERENCES order_line(id),
+	CONSTRAINT order_line_share_points CHECK (((basis_points >= 1) AND (basis_points <= 10000)))
+);
+COMMENT ON TABLE order_line_share IS 'How teachers share what is left of a line, as it stood when it was ordered. Lines without rows are the seller''s alone. Personal data of the teachers: their ids. Kept as the order is.';
 
 CREATE TABLE order_transition (
 	order_id text COLLATE "C" NOT NULL,
@@ -43,6 +166,7 @@ CREATE TABLE orders (
 	created_at timestamp with time zone NOT NULL,
 	expires_at timestamp with time zone NOT NULL,
 	paid_at timestamp with time zone,
+	booked boolean NOT NULL DEFAULT false,
 	CONSTRAINT orders_pkey PRIMARY KEY (id),
 	CONSTRAINT orders_payment UNIQUE (payment_id),
 	CONSTRAINT orders_paid CHECK (((state = ANY (ARRAY['paid'::text, 'fulfilled'::text])) = (paid_at IS NOT NULL))),
@@ -51,7 +175,9 @@ CREATE TABLE orders (
 );
 CREATE INDEX orders_buyer ON orders USING btree (buyer_id, created_at DESC, id DESC);
 CREATE INDEX orders_expiry ON orders USING btree (expires_at) WHERE (state = 'awaiting_payment'::text);
+CREATE INDEX orders_to_book ON orders USING btree (id) WHERE ((paid_at IS NOT NULL) AND (NOT booked));
 COMMENT ON TABLE orders IS 'Orders. buyer_id is personal data of the buyer, kept for the time that tax law asks for.';
+COMMENT ON COLUMN orders.booked IS 'Whether the sale is in the ledger.';
 
 CREATE TABLE product (
 	course_id text COLLATE "C" NOT NULL,
@@ -69,3 +195,32 @@ CREATE TABLE product (
 	CONSTRAINT product_price CHECK ((((amount IS NULL) = (currency IS NULL)) AND ((amount IS NULL) = (priced_at IS NULL))))
 );
 COMMENT ON TABLE product IS 'Published courses and their prices. seller_id is personal data of the teacher, kept while the course is.';
+
+CREATE TABLE revenue_rule (
+	id text COLLATE "C" NOT NULL,
+	teacher_id text COLLATE "C" NOT NULL,
+	platform_share integer NOT NULL,
+	valid_from timestamp with time zone NOT NULL,
+	valid_until timestamp with time zone,
+	reason text NOT NULL,
+	created_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT revenue_rule_pkey PRIMARY KEY (id),
+	CONSTRAINT revenue_rule_dates CHECK (((valid_until IS NULL) OR (valid_until >= valid_from))),
+	CONSTRAINT revenue_rule_share CHECK (((platform_share >= 0) AND (platform_share <= 10000)))
+);
+CREATE INDEX revenue_rule_of ON revenue_rule USING btree (teacher_id, valid_from DESC, id DESC);
+COMMENT ON TABLE revenue_rule IS 'What the platform keeps of sales, for everybody or for a teacher. Personal data of the teacher and of who made it: their ids. Kept as long as the books are.';
+COMMENT ON COLUMN revenue_rule.teacher_id IS 'Whose courses it is for; empty for everybody''s.';
+COMMENT ON COLUMN revenue_rule.platform_share IS 'In hundredths of a percent.';
+
+CREATE TABLE revenue_split (
+	course_id text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	valid_from timestamp with time zone NOT NULL,
+	account_ids text[] NOT NULL,
+	basis_points integer[] NOT NULL,
+	CONSTRAINT revenue_split_pkey PRIMARY KEY (course_id, version),
+	CONSTRAINT revenue_split_pairs CHECK (((cardinality(account_ids) = cardinality(basis_points)) AND (cardinality(account_ids) > 0)))
+);
+COMMENT ON TABLE revenue_split IS 'How teachers share what a course earns: a copy of what courses says. Personal data of the teachers: their ids. Kept as long as the books are.';

@@ -375,6 +375,18 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{assessmentpb.File_internal_service_assessment_assessmentpb_attempts_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterAttemptServiceHandlerClient(ctx, g, e.attempts)
 		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_marking_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterMarkingServiceHandlerClient(ctx, g, assessmentpb.NewMarkingServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_rubrics_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterRubricServiceHandlerClient(ctx, g, assessmentpb.NewRubricServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_peer_reviews_proto, func(g *runtime.ServeMux) error {
+			if err := assessmentpb.RegisterPeerReviewServiceHandlerClient(ctx, g, assessmentpb.NewPeerReviewServiceClient(e.Conns["assessment"])); err != nil {
+				return err
+			}
+			return assessmentpb.RegisterMyPeerReviewServiceHandlerClient(ctx, g, assessmentpb.NewMyPeerReviewServiceClient(e.Conns["assessment"]))
+		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_my_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterMyQuizServiceHandlerClient(ctx, g, assessmentpb.NewMyQuizServiceClient(e.Conns["assessment"]))
 		}},
@@ -395,6 +407,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)
+		}},
+		{commercepb.File_internal_service_commerce_commercepb_revenue_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterRevenueServiceHandlerClient(ctx, g, commercepb.NewRevenueServiceClient(e.Conns["commerce"]))
 		}},
 		{discoverypb.File_internal_service_discovery_discoverypb_discovery_proto, func(g *runtime.ServeMux) error {
 			return discoverypb.RegisterDiscoveryServiceHandlerClient(ctx, g, discoverypb.NewDiscoveryServiceClient(e.Conns["discovery"]))

@@ -255,7 +255,9 @@ type AssignmentSettings struct {
 	// Whether it is compared with others' work, where the platform has a service for that.
 	Similarity bool `protobuf:"varint,16,opt,name=similarity,proto3" json:"similarity,omitempty"`
 	// The percentage with which it is passed, 0 to 100; none when empty.
-	PassPercent   string `protobuf:"bytes,17,opt,name=pass_percent,json=passPercent,proto3" json:"pass_percent,omitempty"`
+	PassPercent string `protobuf:"bytes,17,opt,name=pass_percent,json=passPercent,proto3" json:"pass_percent,omitempty"`
+	// How two agree, where double_marking is set.
+	TwoMarkers    *TwoMarkers `protobuf:"bytes,18,opt,name=two_markers,json=twoMarkers,proto3" json:"two_markers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -409,6 +411,69 @@ func (x *AssignmentSettings) GetPassPercent() string {
 	return ""
 }
 
+func (x *AssignmentSettings) GetTwoMarkers() *TwoMarkers {
+	if x != nil {
+		return x.TwoMarkers
+	}
+	return nil
+}
+
+// How two who mark the same agree.
+type TwoMarkers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By how much their marks may differ to agree by themselves, in percent of the points,
+	// 0 to 100; 5 when empty.
+	TolerancePercent string `protobuf:"bytes,1,opt,name=tolerance_percent,json=tolerancePercent,proto3" json:"tolerance_percent,omitempty"`
+	// What they agree on then: "mean" or "higher". "mean" when empty.
+	Agreed        string `protobuf:"bytes,2,opt,name=agreed,proto3" json:"agreed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TwoMarkers) Reset() {
+	*x = TwoMarkers{}
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TwoMarkers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TwoMarkers) ProtoMessage() {}
+
+func (x *TwoMarkers) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TwoMarkers.ProtoReflect.Descriptor instead.
+func (*TwoMarkers) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TwoMarkers) GetTolerancePercent() string {
+	if x != nil {
+		return x.TolerancePercent
+	}
+	return ""
+}
+
+func (x *TwoMarkers) GetAgreed() string {
+	if x != nil {
+		return x.Agreed
+	}
+	return ""
+}
+
 // A text that is handed in.
 type AssignmentText struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -428,7 +493,7 @@ type AssignmentText struct {
 
 func (x *AssignmentText) Reset() {
 	*x = AssignmentText{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[3]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -440,7 +505,7 @@ func (x *AssignmentText) String() string {
 func (*AssignmentText) ProtoMessage() {}
 
 func (x *AssignmentText) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[3]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -453,7 +518,7 @@ func (x *AssignmentText) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignmentText.ProtoReflect.Descriptor instead.
 func (*AssignmentText) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AssignmentText) GetFormat() string {
@@ -504,7 +569,7 @@ type AssignmentFiles struct {
 
 func (x *AssignmentFiles) Reset() {
 	*x = AssignmentFiles{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[4]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -516,7 +581,7 @@ func (x *AssignmentFiles) String() string {
 func (*AssignmentFiles) ProtoMessage() {}
 
 func (x *AssignmentFiles) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[4]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -529,7 +594,7 @@ func (x *AssignmentFiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignmentFiles.ProtoReflect.Descriptor instead.
 func (*AssignmentFiles) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *AssignmentFiles) GetMinCount() int32 {
@@ -573,7 +638,7 @@ type AssignmentURL struct {
 
 func (x *AssignmentURL) Reset() {
 	*x = AssignmentURL{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[5]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -585,7 +650,7 @@ func (x *AssignmentURL) String() string {
 func (*AssignmentURL) ProtoMessage() {}
 
 func (x *AssignmentURL) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[5]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -598,7 +663,7 @@ func (x *AssignmentURL) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignmentURL.ProtoReflect.Descriptor instead.
 func (*AssignmentURL) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AssignmentURL) GetHosts() []string {
@@ -629,7 +694,7 @@ type GroupWork struct {
 
 func (x *GroupWork) Reset() {
 	*x = GroupWork{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[6]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +706,7 @@ func (x *GroupWork) String() string {
 func (*GroupWork) ProtoMessage() {}
 
 func (x *GroupWork) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[6]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +719,7 @@ func (x *GroupWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupWork.ProtoReflect.Descriptor instead.
 func (*GroupWork) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GroupWork) GetGroupIds() []string {
@@ -671,26 +736,40 @@ func (x *GroupWork) GetRequired() bool {
 	return false
 }
 
-// How students review each other's work.
+// How students review each other's work, once it is due, or when the staff has them
+// begin. Who has handed in reviews others' work, never their own or their group's. The
+// mark is the staff's part, weighted with what is left of 100 percent, that of the
+// reviews, and what is given for reviewing. It is told once reviewing is over, where one
+// of those counts.
 type PeerReview struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many each reviews, 1 to 20.
 	Reviews int32 `protobuf:"varint,1,opt,name=reviews,proto3" json:"reviews,omitempty"`
-	// How long there is for it after it was due, 3,600 to 7,776,000 (90 days).
+	// How long there is for it, 3,600 to 7,776,000 (90 days).
 	Seconds int32 `protobuf:"varint,2,opt,name=seconds,proto3" json:"seconds,omitempty"`
 	// Whether reviewers do not see whose it is, nor authors who reviewed it.
 	Anonymous bool `protobuf:"varint,3,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
 	// Which share of the mark is that of the reviews, in percent, 0 to 100; 0 when empty.
 	WeightPercent string `protobuf:"bytes,4,opt,name=weight_percent,json=weightPercent,proto3" json:"weight_percent,omitempty"`
 	// Whether one has to review before one sees the reviews of one's own.
-	Required      bool `protobuf:"varint,5,opt,name=required,proto3" json:"required,omitempty"`
+	Required bool `protobuf:"varint,5,opt,name=required,proto3" json:"required,omitempty"`
+	// What the reviews of a submission come to: their "median" or "mean". "median" when
+	// empty.
+	Combine string `protobuf:"bytes,6,opt,name=combine,proto3" json:"combine,omitempty"`
+	// Which share of the mark is given for reviewing, in percent, less than 100; 0 when
+	// empty. Of it one gets the part of one's reviews that is done. With weight_percent at
+	// most 100.
+	CompletionPercent string `protobuf:"bytes,7,opt,name=completion_percent,json=completionPercent,proto3" json:"completion_percent,omitempty"`
+	// How long after the beginning who has not begun a review loses it to others, 0 to
+	// 7,776,000; 0 for never by itself.
+	BeginSeconds  int32 `protobuf:"varint,8,opt,name=begin_seconds,json=beginSeconds,proto3" json:"begin_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PeerReview) Reset() {
 	*x = PeerReview{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[7]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +781,7 @@ func (x *PeerReview) String() string {
 func (*PeerReview) ProtoMessage() {}
 
 func (x *PeerReview) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[7]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +794,7 @@ func (x *PeerReview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerReview.ProtoReflect.Descriptor instead.
 func (*PeerReview) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{7}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PeerReview) GetReviews() int32 {
@@ -753,6 +832,27 @@ func (x *PeerReview) GetRequired() bool {
 	return false
 }
 
+func (x *PeerReview) GetCombine() string {
+	if x != nil {
+		return x.Combine
+	}
+	return ""
+}
+
+func (x *PeerReview) GetCompletionPercent() string {
+	if x != nil {
+		return x.CompletionPercent
+	}
+	return ""
+}
+
+func (x *PeerReview) GetBeginSeconds() int32 {
+	if x != nil {
+		return x.BeginSeconds
+	}
+	return 0
+}
+
 // An assignment to make.
 type CreateAssignmentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -768,7 +868,7 @@ type CreateAssignmentRequest struct {
 
 func (x *CreateAssignmentRequest) Reset() {
 	*x = CreateAssignmentRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[8]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +880,7 @@ func (x *CreateAssignmentRequest) String() string {
 func (*CreateAssignmentRequest) ProtoMessage() {}
 
 func (x *CreateAssignmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[8]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +893,7 @@ func (x *CreateAssignmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAssignmentRequest.ProtoReflect.Descriptor instead.
 func (*CreateAssignmentRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{8}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateAssignmentRequest) GetCourseId() string {
@@ -832,7 +932,7 @@ type ListAssignmentsRequest struct {
 
 func (x *ListAssignmentsRequest) Reset() {
 	*x = ListAssignmentsRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[9]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +944,7 @@ func (x *ListAssignmentsRequest) String() string {
 func (*ListAssignmentsRequest) ProtoMessage() {}
 
 func (x *ListAssignmentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[9]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +957,7 @@ func (x *ListAssignmentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAssignmentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAssignmentsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{9}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListAssignmentsRequest) GetCourseId() string {
@@ -894,7 +994,7 @@ type ListAssignmentsResponse struct {
 
 func (x *ListAssignmentsResponse) Reset() {
 	*x = ListAssignmentsResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[10]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1006,7 @@ func (x *ListAssignmentsResponse) String() string {
 func (*ListAssignmentsResponse) ProtoMessage() {}
 
 func (x *ListAssignmentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[10]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1019,7 @@ func (x *ListAssignmentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAssignmentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAssignmentsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{10}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListAssignmentsResponse) GetItems() []*Assignment {
@@ -949,7 +1049,7 @@ type GetAssignmentRequest struct {
 
 func (x *GetAssignmentRequest) Reset() {
 	*x = GetAssignmentRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[11]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1061,7 @@ func (x *GetAssignmentRequest) String() string {
 func (*GetAssignmentRequest) ProtoMessage() {}
 
 func (x *GetAssignmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[11]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1074,7 @@ func (x *GetAssignmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAssignmentRequest.ProtoReflect.Descriptor instead.
 func (*GetAssignmentRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{11}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetAssignmentRequest) GetCourseId() string {
@@ -1008,7 +1108,7 @@ type UpdateAssignmentRequest struct {
 
 func (x *UpdateAssignmentRequest) Reset() {
 	*x = UpdateAssignmentRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[12]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1120,7 @@ func (x *UpdateAssignmentRequest) String() string {
 func (*UpdateAssignmentRequest) ProtoMessage() {}
 
 func (x *UpdateAssignmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[12]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1133,7 @@ func (x *UpdateAssignmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateAssignmentRequest.ProtoReflect.Descriptor instead.
 func (*UpdateAssignmentRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{12}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpdateAssignmentRequest) GetCourseId() string {
@@ -1079,7 +1179,7 @@ type PublishAssignmentRequest struct {
 
 func (x *PublishAssignmentRequest) Reset() {
 	*x = PublishAssignmentRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[13]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1191,7 @@ func (x *PublishAssignmentRequest) String() string {
 func (*PublishAssignmentRequest) ProtoMessage() {}
 
 func (x *PublishAssignmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[13]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1204,7 @@ func (x *PublishAssignmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishAssignmentRequest.ProtoReflect.Descriptor instead.
 func (*PublishAssignmentRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{13}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PublishAssignmentRequest) GetCourseId() string {
@@ -1145,7 +1245,7 @@ type ListAssignmentVersionsRequest struct {
 
 func (x *ListAssignmentVersionsRequest) Reset() {
 	*x = ListAssignmentVersionsRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[14]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1257,7 @@ func (x *ListAssignmentVersionsRequest) String() string {
 func (*ListAssignmentVersionsRequest) ProtoMessage() {}
 
 func (x *ListAssignmentVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[14]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1270,7 @@ func (x *ListAssignmentVersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAssignmentVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListAssignmentVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{14}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListAssignmentVersionsRequest) GetCourseId() string {
@@ -1214,7 +1314,7 @@ type ListAssignmentVersionsResponse struct {
 
 func (x *ListAssignmentVersionsResponse) Reset() {
 	*x = ListAssignmentVersionsResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[15]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1326,7 @@ func (x *ListAssignmentVersionsResponse) String() string {
 func (*ListAssignmentVersionsResponse) ProtoMessage() {}
 
 func (x *ListAssignmentVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[15]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1339,7 @@ func (x *ListAssignmentVersionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAssignmentVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListAssignmentVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{15}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListAssignmentVersionsResponse) GetItems() []*AssignmentVersion {
@@ -1277,7 +1377,7 @@ type AssignmentVersion struct {
 
 func (x *AssignmentVersion) Reset() {
 	*x = AssignmentVersion{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[16]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1389,7 @@ func (x *AssignmentVersion) String() string {
 func (*AssignmentVersion) ProtoMessage() {}
 
 func (x *AssignmentVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[16]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1402,7 @@ func (x *AssignmentVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignmentVersion.ProtoReflect.Descriptor instead.
 func (*AssignmentVersion) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{16}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AssignmentVersion) GetNumber() int32 {
@@ -1364,7 +1464,7 @@ type CopyAssignmentRequest struct {
 
 func (x *CopyAssignmentRequest) Reset() {
 	*x = CopyAssignmentRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[17]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1476,7 @@ func (x *CopyAssignmentRequest) String() string {
 func (*CopyAssignmentRequest) ProtoMessage() {}
 
 func (x *CopyAssignmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[17]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1489,7 @@ func (x *CopyAssignmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyAssignmentRequest.ProtoReflect.Descriptor instead.
 func (*CopyAssignmentRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{17}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CopyAssignmentRequest) GetCourseId() string {
@@ -1433,7 +1533,7 @@ type DeleteAssignmentRequest struct {
 
 func (x *DeleteAssignmentRequest) Reset() {
 	*x = DeleteAssignmentRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[18]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1545,7 @@ func (x *DeleteAssignmentRequest) String() string {
 func (*DeleteAssignmentRequest) ProtoMessage() {}
 
 func (x *DeleteAssignmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[18]
+	mi := &file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1558,7 @@ func (x *DeleteAssignmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAssignmentRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAssignmentRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{18}
+	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteAssignmentRequest) GetCourseId() string {
@@ -1499,7 +1599,7 @@ const file_internal_service_assessment_assessmentpb_assignments_proto_rawDesc = 
 	" \x01(\tR\x04etag\"N\n" +
 	"\x0fAssignmentPlace\x12%\n" +
 	"\aitem_id\x18\x01 \x01(\tB\f\xb2\xd4\x18\bactivityR\x06itemId\x12\x14\n" +
-	"\x05title\x18\x02 \x01(\tR\x05title\"\xde\x06\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\"\x9f\a\n" +
 	"\x12AssignmentSettings\x12-\n" +
 	"\finstructions\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18І\x03R\finstructions\x12=\n" +
 	"\x06points\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,7}(\\.[0-9]{1,6})?)?$R\x06points\x126\n" +
@@ -1522,7 +1622,13 @@ const file_internal_service_assessment_assessmentpb_assignments_proto_rawDesc = 
 	"\n" +
 	"similarity\x18\x10 \x01(\bR\n" +
 	"similarity\x12H\n" +
-	"\fpass_percent\x18\x11 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\vpassPercent\"\xb2\x01\n" +
+	"\fpass_percent\x18\x11 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\vpassPercent\x12?\n" +
+	"\vtwo_markers\x18\x12 \x01(\v2\x1e.stoa.assessment.v1.TwoMarkersR\n" +
+	"twoMarkers\"\x8f\x01\n" +
+	"\n" +
+	"TwoMarkers\x12R\n" +
+	"\x11tolerance_percent\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\x10tolerancePercent\x12-\n" +
+	"\x06agreed\x18\x02 \x01(\tB\x15\xbaH\x12r\x10R\x00R\x04meanR\x06higherR\x06agreed\"\xb2\x01\n" +
 	"\x0eAssignmentText\x120\n" +
 	"\x06format\x18\x01 \x01(\tB\x18\xbaH\x15r\x13R\x00R\bmarkdownR\x05plainR\x06format\x12(\n" +
 	"\tmin_words\x18\x02 \x01(\x05B\v\xbaH\b\x1a\x06\x18І\x03(\x00R\bminWords\x12(\n" +
@@ -1541,7 +1647,7 @@ const file_internal_service_assessment_assessmentpb_assignments_proto_rawDesc = 
 	"\boptional\x18\x02 \x01(\bR\boptional\"`\n" +
 	"\tGroupWork\x127\n" +
 	"\tgroup_ids\x18\x01 \x03(\tB\x1a\xbaH\x0e\x92\x01\v\x10\xf4\x03\x18\x01\"\x04r\x02\x10\x01\xb2\xd4\x18\x05groupR\bgroupIds\x12\x1a\n" +
-	"\brequired\x18\x02 \x01(\bR\brequired\"\xe2\x01\n" +
+	"\brequired\x18\x02 \x01(\bR\brequired\"\x9c\x03\n" +
 	"\n" +
 	"PeerReview\x12#\n" +
 	"\areviews\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x14(\x01R\areviews\x12'\n" +
@@ -1549,7 +1655,10 @@ const file_internal_service_assessment_assessmentpb_assignments_proto_rawDesc = 
 	"\x1a\b\x18\x80\xce\xda\x03(\x90\x1cR\aseconds\x12\x1c\n" +
 	"\tanonymous\x18\x03 \x01(\bR\tanonymous\x12L\n" +
 	"\x0eweight_percent\x18\x04 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\rweightPercent\x12\x1a\n" +
-	"\brequired\x18\x05 \x01(\bR\brequired\"\xac\x01\n" +
+	"\brequired\x18\x05 \x01(\bR\brequired\x12/\n" +
+	"\acombine\x18\x06 \x01(\tB\x15\xbaH\x12r\x10R\x00R\x06medianR\x04meanR\acombine\x12T\n" +
+	"\x12completion_percent\x18\a \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\x11completionPercent\x121\n" +
+	"\rbegin_seconds\x18\b \x01(\x05B\f\xbaH\t\x1a\a\x18\x80\xce\xda\x03(\x00R\fbeginSeconds\"\xac\x01\n" +
 	"\x17CreateAssignmentRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12$\n" +
@@ -1637,67 +1746,69 @@ func file_internal_service_assessment_assessmentpb_assignments_proto_rawDescGZIP
 	return file_internal_service_assessment_assessmentpb_assignments_proto_rawDescData
 }
 
-var file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_internal_service_assessment_assessmentpb_assignments_proto_goTypes = []any{
 	(*Assignment)(nil),                     // 0: stoa.assessment.v1.Assignment
 	(*AssignmentPlace)(nil),                // 1: stoa.assessment.v1.AssignmentPlace
 	(*AssignmentSettings)(nil),             // 2: stoa.assessment.v1.AssignmentSettings
-	(*AssignmentText)(nil),                 // 3: stoa.assessment.v1.AssignmentText
-	(*AssignmentFiles)(nil),                // 4: stoa.assessment.v1.AssignmentFiles
-	(*AssignmentURL)(nil),                  // 5: stoa.assessment.v1.AssignmentURL
-	(*GroupWork)(nil),                      // 6: stoa.assessment.v1.GroupWork
-	(*PeerReview)(nil),                     // 7: stoa.assessment.v1.PeerReview
-	(*CreateAssignmentRequest)(nil),        // 8: stoa.assessment.v1.CreateAssignmentRequest
-	(*ListAssignmentsRequest)(nil),         // 9: stoa.assessment.v1.ListAssignmentsRequest
-	(*ListAssignmentsResponse)(nil),        // 10: stoa.assessment.v1.ListAssignmentsResponse
-	(*GetAssignmentRequest)(nil),           // 11: stoa.assessment.v1.GetAssignmentRequest
-	(*UpdateAssignmentRequest)(nil),        // 12: stoa.assessment.v1.UpdateAssignmentRequest
-	(*PublishAssignmentRequest)(nil),       // 13: stoa.assessment.v1.PublishAssignmentRequest
-	(*ListAssignmentVersionsRequest)(nil),  // 14: stoa.assessment.v1.ListAssignmentVersionsRequest
-	(*ListAssignmentVersionsResponse)(nil), // 15: stoa.assessment.v1.ListAssignmentVersionsResponse
-	(*AssignmentVersion)(nil),              // 16: stoa.assessment.v1.AssignmentVersion
-	(*CopyAssignmentRequest)(nil),          // 17: stoa.assessment.v1.CopyAssignmentRequest
-	(*DeleteAssignmentRequest)(nil),        // 18: stoa.assessment.v1.DeleteAssignmentRequest
-	(*timestamppb.Timestamp)(nil),          // 19: google.protobuf.Timestamp
-	(*emptypb.Empty)(nil),                  // 20: google.protobuf.Empty
+	(*TwoMarkers)(nil),                     // 3: stoa.assessment.v1.TwoMarkers
+	(*AssignmentText)(nil),                 // 4: stoa.assessment.v1.AssignmentText
+	(*AssignmentFiles)(nil),                // 5: stoa.assessment.v1.AssignmentFiles
+	(*AssignmentURL)(nil),                  // 6: stoa.assessment.v1.AssignmentURL
+	(*GroupWork)(nil),                      // 7: stoa.assessment.v1.GroupWork
+	(*PeerReview)(nil),                     // 8: stoa.assessment.v1.PeerReview
+	(*CreateAssignmentRequest)(nil),        // 9: stoa.assessment.v1.CreateAssignmentRequest
+	(*ListAssignmentsRequest)(nil),         // 10: stoa.assessment.v1.ListAssignmentsRequest
+	(*ListAssignmentsResponse)(nil),        // 11: stoa.assessment.v1.ListAssignmentsResponse
+	(*GetAssignmentRequest)(nil),           // 12: stoa.assessment.v1.GetAssignmentRequest
+	(*UpdateAssignmentRequest)(nil),        // 13: stoa.assessment.v1.UpdateAssignmentRequest
+	(*PublishAssignmentRequest)(nil),       // 14: stoa.assessment.v1.PublishAssignmentRequest
+	(*ListAssignmentVersionsRequest)(nil),  // 15: stoa.assessment.v1.ListAssignmentVersionsRequest
+	(*ListAssignmentVersionsResponse)(nil), // 16: stoa.assessment.v1.ListAssignmentVersionsResponse
+	(*AssignmentVersion)(nil),              // 17: stoa.assessment.v1.AssignmentVersion
+	(*CopyAssignmentRequest)(nil),          // 18: stoa.assessment.v1.CopyAssignmentRequest
+	(*DeleteAssignmentRequest)(nil),        // 19: stoa.assessment.v1.DeleteAssignmentRequest
+	(*timestamppb.Timestamp)(nil),          // 20: google.protobuf.Timestamp
+	(*emptypb.Empty)(nil),                  // 21: google.protobuf.Empty
 }
 var file_internal_service_assessment_assessmentpb_assignments_proto_depIdxs = []int32{
 	2,  // 0: stoa.assessment.v1.Assignment.settings:type_name -> stoa.assessment.v1.AssignmentSettings
-	19, // 1: stoa.assessment.v1.Assignment.created_at:type_name -> google.protobuf.Timestamp
-	19, // 2: stoa.assessment.v1.Assignment.updated_at:type_name -> google.protobuf.Timestamp
+	20, // 1: stoa.assessment.v1.Assignment.created_at:type_name -> google.protobuf.Timestamp
+	20, // 2: stoa.assessment.v1.Assignment.updated_at:type_name -> google.protobuf.Timestamp
 	1,  // 3: stoa.assessment.v1.Assignment.places:type_name -> stoa.assessment.v1.AssignmentPlace
-	3,  // 4: stoa.assessment.v1.AssignmentSettings.text:type_name -> stoa.assessment.v1.AssignmentText
-	4,  // 5: stoa.assessment.v1.AssignmentSettings.files:type_name -> stoa.assessment.v1.AssignmentFiles
-	5,  // 6: stoa.assessment.v1.AssignmentSettings.url:type_name -> stoa.assessment.v1.AssignmentURL
-	6,  // 7: stoa.assessment.v1.AssignmentSettings.group:type_name -> stoa.assessment.v1.GroupWork
-	7,  // 8: stoa.assessment.v1.AssignmentSettings.peer_review:type_name -> stoa.assessment.v1.PeerReview
-	2,  // 9: stoa.assessment.v1.CreateAssignmentRequest.settings:type_name -> stoa.assessment.v1.AssignmentSettings
-	0,  // 10: stoa.assessment.v1.ListAssignmentsResponse.items:type_name -> stoa.assessment.v1.Assignment
-	2,  // 11: stoa.assessment.v1.UpdateAssignmentRequest.settings:type_name -> stoa.assessment.v1.AssignmentSettings
-	16, // 12: stoa.assessment.v1.ListAssignmentVersionsResponse.items:type_name -> stoa.assessment.v1.AssignmentVersion
-	2,  // 13: stoa.assessment.v1.AssignmentVersion.settings:type_name -> stoa.assessment.v1.AssignmentSettings
-	19, // 14: stoa.assessment.v1.AssignmentVersion.published_at:type_name -> google.protobuf.Timestamp
-	8,  // 15: stoa.assessment.v1.AssignmentService.CreateAssignment:input_type -> stoa.assessment.v1.CreateAssignmentRequest
-	9,  // 16: stoa.assessment.v1.AssignmentService.ListAssignments:input_type -> stoa.assessment.v1.ListAssignmentsRequest
-	11, // 17: stoa.assessment.v1.AssignmentService.GetAssignment:input_type -> stoa.assessment.v1.GetAssignmentRequest
-	12, // 18: stoa.assessment.v1.AssignmentService.UpdateAssignment:input_type -> stoa.assessment.v1.UpdateAssignmentRequest
-	13, // 19: stoa.assessment.v1.AssignmentService.PublishAssignment:input_type -> stoa.assessment.v1.PublishAssignmentRequest
-	14, // 20: stoa.assessment.v1.AssignmentService.ListAssignmentVersions:input_type -> stoa.assessment.v1.ListAssignmentVersionsRequest
-	17, // 21: stoa.assessment.v1.AssignmentService.CopyAssignment:input_type -> stoa.assessment.v1.CopyAssignmentRequest
-	18, // 22: stoa.assessment.v1.AssignmentService.DeleteAssignment:input_type -> stoa.assessment.v1.DeleteAssignmentRequest
-	0,  // 23: stoa.assessment.v1.AssignmentService.CreateAssignment:output_type -> stoa.assessment.v1.Assignment
-	10, // 24: stoa.assessment.v1.AssignmentService.ListAssignments:output_type -> stoa.assessment.v1.ListAssignmentsResponse
-	0,  // 25: stoa.assessment.v1.AssignmentService.GetAssignment:output_type -> stoa.assessment.v1.Assignment
-	0,  // 26: stoa.assessment.v1.AssignmentService.UpdateAssignment:output_type -> stoa.assessment.v1.Assignment
-	0,  // 27: stoa.assessment.v1.AssignmentService.PublishAssignment:output_type -> stoa.assessment.v1.Assignment
-	15, // 28: stoa.assessment.v1.AssignmentService.ListAssignmentVersions:output_type -> stoa.assessment.v1.ListAssignmentVersionsResponse
-	0,  // 29: stoa.assessment.v1.AssignmentService.CopyAssignment:output_type -> stoa.assessment.v1.Assignment
-	20, // 30: stoa.assessment.v1.AssignmentService.DeleteAssignment:output_type -> google.protobuf.Empty
-	23, // [23:31] is the sub-list for method output_type
-	15, // [15:23] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	4,  // 4: stoa.assessment.v1.AssignmentSettings.text:type_name -> stoa.assessment.v1.AssignmentText
+	5,  // 5: stoa.assessment.v1.AssignmentSettings.files:type_name -> stoa.assessment.v1.AssignmentFiles
+	6,  // 6: stoa.assessment.v1.AssignmentSettings.url:type_name -> stoa.assessment.v1.AssignmentURL
+	7,  // 7: stoa.assessment.v1.AssignmentSettings.group:type_name -> stoa.assessment.v1.GroupWork
+	8,  // 8: stoa.assessment.v1.AssignmentSettings.peer_review:type_name -> stoa.assessment.v1.PeerReview
+	3,  // 9: stoa.assessment.v1.AssignmentSettings.two_markers:type_name -> stoa.assessment.v1.TwoMarkers
+	2,  // 10: stoa.assessment.v1.CreateAssignmentRequest.settings:type_name -> stoa.assessment.v1.AssignmentSettings
+	0,  // 11: stoa.assessment.v1.ListAssignmentsResponse.items:type_name -> stoa.assessment.v1.Assignment
+	2,  // 12: stoa.assessment.v1.UpdateAssignmentRequest.settings:type_name -> stoa.assessment.v1.AssignmentSettings
+	17, // 13: stoa.assessment.v1.ListAssignmentVersionsResponse.items:type_name -> stoa.assessment.v1.AssignmentVersion
+	2,  // 14: stoa.assessment.v1.AssignmentVersion.settings:type_name -> stoa.assessment.v1.AssignmentSettings
+	20, // 15: stoa.assessment.v1.AssignmentVersion.published_at:type_name -> google.protobuf.Timestamp
+	9,  // 16: stoa.assessment.v1.AssignmentService.CreateAssignment:input_type -> stoa.assessment.v1.CreateAssignmentRequest
+	10, // 17: stoa.assessment.v1.AssignmentService.ListAssignments:input_type -> stoa.assessment.v1.ListAssignmentsRequest
+	12, // 18: stoa.assessment.v1.AssignmentService.GetAssignment:input_type -> stoa.assessment.v1.GetAssignmentRequest
+	13, // 19: stoa.assessment.v1.AssignmentService.UpdateAssignment:input_type -> stoa.assessment.v1.UpdateAssignmentRequest
+	14, // 20: stoa.assessment.v1.AssignmentService.PublishAssignment:input_type -> stoa.assessment.v1.PublishAssignmentRequest
+	15, // 21: stoa.assessment.v1.AssignmentService.ListAssignmentVersions:input_type -> stoa.assessment.v1.ListAssignmentVersionsRequest
+	18, // 22: stoa.assessment.v1.AssignmentService.CopyAssignment:input_type -> stoa.assessment.v1.CopyAssignmentRequest
+	19, // 23: stoa.assessment.v1.AssignmentService.DeleteAssignment:input_type -> stoa.assessment.v1.DeleteAssignmentRequest
+	0,  // 24: stoa.assessment.v1.AssignmentService.CreateAssignment:output_type -> stoa.assessment.v1.Assignment
+	11, // 25: stoa.assessment.v1.AssignmentService.ListAssignments:output_type -> stoa.assessment.v1.ListAssignmentsResponse
+	0,  // 26: stoa.assessment.v1.AssignmentService.GetAssignment:output_type -> stoa.assessment.v1.Assignment
+	0,  // 27: stoa.assessment.v1.AssignmentService.UpdateAssignment:output_type -> stoa.assessment.v1.Assignment
+	0,  // 28: stoa.assessment.v1.AssignmentService.PublishAssignment:output_type -> stoa.assessment.v1.Assignment
+	16, // 29: stoa.assessment.v1.AssignmentService.ListAssignmentVersions:output_type -> stoa.assessment.v1.ListAssignmentVersionsResponse
+	0,  // 30: stoa.assessment.v1.AssignmentService.CopyAssignment:output_type -> stoa.assessment.v1.Assignment
+	21, // 31: stoa.assessment.v1.AssignmentService.DeleteAssignment:output_type -> google.protobuf.Empty
+	24, // [24:32] is the sub-list for method output_type
+	16, // [16:24] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_assignments_proto_init() }
@@ -1705,14 +1816,14 @@ func file_internal_service_assessment_assessmentpb_assignments_proto_init() {
 	if File_internal_service_assessment_assessmentpb_assignments_proto != nil {
 		return
 	}
-	file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[12].OneofWrappers = []any{}
+	file_internal_service_assessment_assessmentpb_assignments_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_assessment_assessmentpb_assignments_proto_rawDesc), len(file_internal_service_assessment_assessmentpb_assignments_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

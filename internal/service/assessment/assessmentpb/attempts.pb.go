@@ -102,7 +102,10 @@ type Attempt struct {
 	// How many operations came too late or were refused; for staff.
 	Uncounted int32 `protobuf:"varint,34,opt,name=uncounted,proto3" json:"uncounted,omitempty"`
 	// Whether its questions and what was answered may be seen now.
-	Reviewable    bool `protobuf:"varint,35,opt,name=reviewable,proto3" json:"reviewable,omitempty"`
+	Reviewable bool `protobuf:"varint,35,opt,name=reviewable,proto3" json:"reviewable,omitempty"`
+	// For staff, what the student is called where answers are marked anonymously: then
+	// account_id is empty.
+	Pseudonym     string `protobuf:"bytes,36,opt,name=pseudonym,proto3" json:"pseudonym,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -382,6 +385,13 @@ func (x *Attempt) GetReviewable() bool {
 	return false
 }
 
+func (x *Attempt) GetPseudonym() string {
+	if x != nil {
+		return x.Pseudonym
+	}
+	return ""
+}
+
 // A part of an attempt.
 type AttemptSection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -468,6 +478,8 @@ type AttemptQuestion struct {
 	QuestionVersion int32 `protobuf:"varint,13,opt,name=question_version,json=questionVersion,proto3" json:"question_version,omitempty"`
 	// The version by which it is scored; for staff.
 	KeyVersion int32 `protobuf:"varint,14,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
+	// What marks by a rubric say of it, where feedback may be told.
+	Rubric *RubricResult `protobuf:"bytes,15,opt,name=rubric,proto3" json:"rubric,omitempty"`
 	// How it was scored anew since, the oldest first, where that changed its points or
 	// those that it is worth; only where marks are shown.
 	Rekeys        []*AnswerRekey `protobuf:"bytes,40,rep,name=rekeys,proto3" json:"rekeys,omitempty"`
@@ -601,6 +613,13 @@ func (x *AttemptQuestion) GetKeyVersion() int32 {
 		return x.KeyVersion
 	}
 	return 0
+}
+
+func (x *AttemptQuestion) GetRubric() *RubricResult {
+	if x != nil {
+		return x.Rubric
+	}
+	return nil
 }
 
 func (x *AttemptQuestion) GetRekeys() []*AnswerRekey {
@@ -3382,7 +3401,7 @@ var File_internal_service_assessment_assessmentpb_attempts_proto protoreflect.Fi
 
 const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" +
 	"\n" +
-	"7internal/service/assessment/assessmentpb/attempts.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a+internal/question/questionpb/question.proto\"\xac\v\n" +
+	"7internal/service/assessment/assessmentpb/attempts.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a+internal/question/questionpb/question.proto\x1a6internal/service/assessment/assessmentpb/rubrics.proto\"\xca\v\n" +
 	"\aAttempt\x12\x1b\n" +
 	"\x02id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aattemptR\x02id\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -3430,11 +3449,12 @@ const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" 
 	"\tuncounted\x18\" \x01(\x05R\tuncounted\x12\x1e\n" +
 	"\n" +
 	"reviewable\x18# \x01(\bR\n" +
-	"reviewableB\x0f\n" +
+	"reviewable\x12\x1c\n" +
+	"\tpseudonym\x18$ \x01(\tR\tpseudonymB\x0f\n" +
 	"\r_remaining_ms\"J\n" +
 	"\x0eAttemptSection\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\"\n" +
-	"\finstructions\x18\x02 \x01(\tR\finstructions\"\xac\x04\n" +
+	"\finstructions\x18\x02 \x01(\tR\finstructions\"\xe6\x04\n" +
 	"\x0fAttemptQuestion\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\x05R\x04slot\x12\x18\n" +
 	"\asection\x18\x02 \x01(\x05R\asection\x12\x12\n" +
@@ -3454,7 +3474,8 @@ const file_internal_service_assessment_assessmentpb_attempts_proto_rawDesc = "" 
 	"questionId\x12)\n" +
 	"\x10question_version\x18\r \x01(\x05R\x0fquestionVersion\x12\x1f\n" +
 	"\vkey_version\x18\x0e \x01(\x05R\n" +
-	"keyVersion\x127\n" +
+	"keyVersion\x128\n" +
+	"\x06rubric\x18\x0f \x01(\v2 .stoa.assessment.v1.RubricResultR\x06rubric\x127\n" +
 	"\x06rekeys\x18( \x03(\v2\x1f.stoa.assessment.v1.AnswerRekeyR\x06rekeys\"\xad\x02\n" +
 	"\vAnswerRekey\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
@@ -3785,6 +3806,7 @@ var file_internal_service_assessment_assessmentpb_attempts_proto_goTypes = []any
 	(*questionpb.QuestionView)(nil),     // 41: stoa.question.v1.QuestionView
 	(*questionpb.Answer)(nil),           // 42: stoa.question.v1.Answer
 	(*questionpb.Outcome)(nil),          // 43: stoa.question.v1.Outcome
+	(*RubricResult)(nil),                // 44: stoa.assessment.v1.RubricResult
 }
 var file_internal_service_assessment_assessmentpb_attempts_proto_depIdxs = []int32{
 	40, // 0: stoa.assessment.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
@@ -3802,81 +3824,82 @@ var file_internal_service_assessment_assessmentpb_attempts_proto_depIdxs = []int
 	41, // 12: stoa.assessment.v1.AttemptQuestion.view:type_name -> stoa.question.v1.QuestionView
 	42, // 13: stoa.assessment.v1.AttemptQuestion.answer:type_name -> stoa.question.v1.Answer
 	43, // 14: stoa.assessment.v1.AttemptQuestion.outcome:type_name -> stoa.question.v1.Outcome
-	3,  // 15: stoa.assessment.v1.AttemptQuestion.rekeys:type_name -> stoa.assessment.v1.AnswerRekey
-	40, // 16: stoa.assessment.v1.AnswerRekey.at:type_name -> google.protobuf.Timestamp
-	5,  // 17: stoa.assessment.v1.AttemptClient.missing:type_name -> stoa.assessment.v1.SequenceRange
-	40, // 18: stoa.assessment.v1.AttemptClient.seen_at:type_name -> google.protobuf.Timestamp
-	40, // 19: stoa.assessment.v1.AttemptNotice.at:type_name -> google.protobuf.Timestamp
-	42, // 20: stoa.assessment.v1.Operation.answer:type_name -> stoa.question.v1.Answer
-	40, // 21: stoa.assessment.v1.Operation.client_time:type_name -> google.protobuf.Timestamp
-	7,  // 22: stoa.assessment.v1.AppendAnswersRequest.operations:type_name -> stoa.assessment.v1.Operation
-	40, // 23: stoa.assessment.v1.AppendAnswersRequest.sent_at:type_name -> google.protobuf.Timestamp
-	10, // 24: stoa.assessment.v1.AppendAnswersResponse.verdicts:type_name -> stoa.assessment.v1.OperationVerdict
-	4,  // 25: stoa.assessment.v1.AppendAnswersResponse.client:type_name -> stoa.assessment.v1.AttemptClient
-	4,  // 26: stoa.assessment.v1.AppendAnswersResponse.others:type_name -> stoa.assessment.v1.AttemptClient
-	40, // 27: stoa.assessment.v1.AppendAnswersResponse.server_time:type_name -> google.protobuf.Timestamp
-	40, // 28: stoa.assessment.v1.AppendAnswersResponse.expires_at:type_name -> google.protobuf.Timestamp
-	40, // 29: stoa.assessment.v1.OperationVerdict.received_at:type_name -> google.protobuf.Timestamp
-	11, // 30: stoa.assessment.v1.OperationVerdict.replaced:type_name -> stoa.assessment.v1.ReplacedAnswer
-	43, // 31: stoa.assessment.v1.OperationVerdict.outcome:type_name -> stoa.question.v1.Outcome
-	40, // 32: stoa.assessment.v1.ReplacedAnswer.received_at:type_name -> google.protobuf.Timestamp
-	7,  // 33: stoa.assessment.v1.LoggedOperation.operation:type_name -> stoa.assessment.v1.Operation
-	40, // 34: stoa.assessment.v1.LoggedOperation.received_at:type_name -> google.protobuf.Timestamp
-	40, // 35: stoa.assessment.v1.Receipt.submitted_at:type_name -> google.protobuf.Timestamp
-	40, // 36: stoa.assessment.v1.Receipt.created_at:type_name -> google.protobuf.Timestamp
-	40, // 37: stoa.assessment.v1.ReceiptKey.created_at:type_name -> google.protobuf.Timestamp
-	0,  // 38: stoa.assessment.v1.ListMyAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
-	12, // 39: stoa.assessment.v1.ListOperationsResponse.items:type_name -> stoa.assessment.v1.LoggedOperation
-	14, // 40: stoa.assessment.v1.ListReceiptKeysResponse.items:type_name -> stoa.assessment.v1.ReceiptKey
-	29, // 41: stoa.assessment.v1.ListAttemptStatesRequest.attempts:type_name -> stoa.assessment.v1.AttemptKnown
-	31, // 42: stoa.assessment.v1.ListAttemptStatesResponse.items:type_name -> stoa.assessment.v1.AttemptState
-	40, // 43: stoa.assessment.v1.AttemptState.expires_at:type_name -> google.protobuf.Timestamp
-	40, // 44: stoa.assessment.v1.AttemptState.grace_until:type_name -> google.protobuf.Timestamp
-	40, // 45: stoa.assessment.v1.AttemptState.paused_at:type_name -> google.protobuf.Timestamp
-	6,  // 46: stoa.assessment.v1.AttemptState.notices:type_name -> stoa.assessment.v1.AttemptNotice
-	40, // 47: stoa.assessment.v1.AttemptState.server_time:type_name -> google.protobuf.Timestamp
-	8,  // 48: stoa.assessment.v1.ClientFrame.append:type_name -> stoa.assessment.v1.AppendAnswersRequest
-	9,  // 49: stoa.assessment.v1.ServerFrame.appended:type_name -> stoa.assessment.v1.AppendAnswersResponse
-	34, // 50: stoa.assessment.v1.ServerFrame.error:type_name -> stoa.assessment.v1.FrameError
-	31, // 51: stoa.assessment.v1.ServerFrame.state:type_name -> stoa.assessment.v1.AttemptState
-	0,  // 52: stoa.assessment.v1.ListAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
-	15, // 53: stoa.assessment.v1.AttemptService.StartAttempt:input_type -> stoa.assessment.v1.StartAttemptRequest
-	16, // 54: stoa.assessment.v1.AttemptService.GetAttempt:input_type -> stoa.assessment.v1.GetAttemptRequest
-	17, // 55: stoa.assessment.v1.AttemptService.ListMyAttempts:input_type -> stoa.assessment.v1.ListMyAttemptsRequest
-	8,  // 56: stoa.assessment.v1.AttemptService.AppendAnswers:input_type -> stoa.assessment.v1.AppendAnswersRequest
-	19, // 57: stoa.assessment.v1.AttemptService.ListMyOperations:input_type -> stoa.assessment.v1.ListMyOperationsRequest
-	22, // 58: stoa.assessment.v1.AttemptService.SubmitAttempt:input_type -> stoa.assessment.v1.SubmitAttemptRequest
-	23, // 59: stoa.assessment.v1.AttemptService.GetReceipt:input_type -> stoa.assessment.v1.GetReceiptRequest
-	24, // 60: stoa.assessment.v1.AttemptService.ListReceiptKeys:input_type -> stoa.assessment.v1.ListReceiptKeysRequest
-	26, // 61: stoa.assessment.v1.AttemptService.PauseAttempt:input_type -> stoa.assessment.v1.PauseAttemptRequest
-	27, // 62: stoa.assessment.v1.AttemptService.ResumeAttempt:input_type -> stoa.assessment.v1.ResumeAttemptRequest
-	28, // 63: stoa.assessment.v1.AttemptService.ListAttemptStates:input_type -> stoa.assessment.v1.ListAttemptStatesRequest
-	35, // 64: stoa.assessment.v1.AttemptService.ListAttempts:input_type -> stoa.assessment.v1.ListAttemptsRequest
-	37, // 65: stoa.assessment.v1.AttemptService.GetAttemptForMarking:input_type -> stoa.assessment.v1.GetAttemptForMarkingRequest
-	20, // 66: stoa.assessment.v1.AttemptService.ListOperations:input_type -> stoa.assessment.v1.ListOperationsRequest
-	38, // 67: stoa.assessment.v1.AttemptService.AcceptLateAnswers:input_type -> stoa.assessment.v1.AcceptLateAnswersRequest
-	39, // 68: stoa.assessment.v1.AttemptService.CloseAttempt:input_type -> stoa.assessment.v1.CloseAttemptRequest
-	0,  // 69: stoa.assessment.v1.AttemptService.StartAttempt:output_type -> stoa.assessment.v1.Attempt
-	0,  // 70: stoa.assessment.v1.AttemptService.GetAttempt:output_type -> stoa.assessment.v1.Attempt
-	18, // 71: stoa.assessment.v1.AttemptService.ListMyAttempts:output_type -> stoa.assessment.v1.ListMyAttemptsResponse
-	9,  // 72: stoa.assessment.v1.AttemptService.AppendAnswers:output_type -> stoa.assessment.v1.AppendAnswersResponse
-	21, // 73: stoa.assessment.v1.AttemptService.ListMyOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
-	13, // 74: stoa.assessment.v1.AttemptService.SubmitAttempt:output_type -> stoa.assessment.v1.Receipt
-	13, // 75: stoa.assessment.v1.AttemptService.GetReceipt:output_type -> stoa.assessment.v1.Receipt
-	25, // 76: stoa.assessment.v1.AttemptService.ListReceiptKeys:output_type -> stoa.assessment.v1.ListReceiptKeysResponse
-	0,  // 77: stoa.assessment.v1.AttemptService.PauseAttempt:output_type -> stoa.assessment.v1.Attempt
-	0,  // 78: stoa.assessment.v1.AttemptService.ResumeAttempt:output_type -> stoa.assessment.v1.Attempt
-	30, // 79: stoa.assessment.v1.AttemptService.ListAttemptStates:output_type -> stoa.assessment.v1.ListAttemptStatesResponse
-	36, // 80: stoa.assessment.v1.AttemptService.ListAttempts:output_type -> stoa.assessment.v1.ListAttemptsResponse
-	0,  // 81: stoa.assessment.v1.AttemptService.GetAttemptForMarking:output_type -> stoa.assessment.v1.Attempt
-	21, // 82: stoa.assessment.v1.AttemptService.ListOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
-	13, // 83: stoa.assessment.v1.AttemptService.AcceptLateAnswers:output_type -> stoa.assessment.v1.Receipt
-	13, // 84: stoa.assessment.v1.AttemptService.CloseAttempt:output_type -> stoa.assessment.v1.Receipt
-	69, // [69:85] is the sub-list for method output_type
-	53, // [53:69] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	44, // 15: stoa.assessment.v1.AttemptQuestion.rubric:type_name -> stoa.assessment.v1.RubricResult
+	3,  // 16: stoa.assessment.v1.AttemptQuestion.rekeys:type_name -> stoa.assessment.v1.AnswerRekey
+	40, // 17: stoa.assessment.v1.AnswerRekey.at:type_name -> google.protobuf.Timestamp
+	5,  // 18: stoa.assessment.v1.AttemptClient.missing:type_name -> stoa.assessment.v1.SequenceRange
+	40, // 19: stoa.assessment.v1.AttemptClient.seen_at:type_name -> google.protobuf.Timestamp
+	40, // 20: stoa.assessment.v1.AttemptNotice.at:type_name -> google.protobuf.Timestamp
+	42, // 21: stoa.assessment.v1.Operation.answer:type_name -> stoa.question.v1.Answer
+	40, // 22: stoa.assessment.v1.Operation.client_time:type_name -> google.protobuf.Timestamp
+	7,  // 23: stoa.assessment.v1.AppendAnswersRequest.operations:type_name -> stoa.assessment.v1.Operation
+	40, // 24: stoa.assessment.v1.AppendAnswersRequest.sent_at:type_name -> google.protobuf.Timestamp
+	10, // 25: stoa.assessment.v1.AppendAnswersResponse.verdicts:type_name -> stoa.assessment.v1.OperationVerdict
+	4,  // 26: stoa.assessment.v1.AppendAnswersResponse.client:type_name -> stoa.assessment.v1.AttemptClient
+	4,  // 27: stoa.assessment.v1.AppendAnswersResponse.others:type_name -> stoa.assessment.v1.AttemptClient
+	40, // 28: stoa.assessment.v1.AppendAnswersResponse.server_time:type_name -> google.protobuf.Timestamp
+	40, // 29: stoa.assessment.v1.AppendAnswersResponse.expires_at:type_name -> google.protobuf.Timestamp
+	40, // 30: stoa.assessment.v1.OperationVerdict.received_at:type_name -> google.protobuf.Timestamp
+	11, // 31: stoa.assessment.v1.OperationVerdict.replaced:type_name -> stoa.assessment.v1.ReplacedAnswer
+	43, // 32: stoa.assessment.v1.OperationVerdict.outcome:type_name -> stoa.question.v1.Outcome
+	40, // 33: stoa.assessment.v1.ReplacedAnswer.received_at:type_name -> google.protobuf.Timestamp
+	7,  // 34: stoa.assessment.v1.LoggedOperation.operation:type_name -> stoa.assessment.v1.Operation
+	40, // 35: stoa.assessment.v1.LoggedOperation.received_at:type_name -> google.protobuf.Timestamp
+	40, // 36: stoa.assessment.v1.Receipt.submitted_at:type_name -> google.protobuf.Timestamp
+	40, // 37: stoa.assessment.v1.Receipt.created_at:type_name -> google.protobuf.Timestamp
+	40, // 38: stoa.assessment.v1.ReceiptKey.created_at:type_name -> google.protobuf.Timestamp
+	0,  // 39: stoa.assessment.v1.ListMyAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
+	12, // 40: stoa.assessment.v1.ListOperationsResponse.items:type_name -> stoa.assessment.v1.LoggedOperation
+	14, // 41: stoa.assessment.v1.ListReceiptKeysResponse.items:type_name -> stoa.assessment.v1.ReceiptKey
+	29, // 42: stoa.assessment.v1.ListAttemptStatesRequest.attempts:type_name -> stoa.assessment.v1.AttemptKnown
+	31, // 43: stoa.assessment.v1.ListAttemptStatesResponse.items:type_name -> stoa.assessment.v1.AttemptState
+	40, // 44: stoa.assessment.v1.AttemptState.expires_at:type_name -> google.protobuf.Timestamp
+	40, // 45: stoa.assessment.v1.AttemptState.grace_until:type_name -> google.protobuf.Timestamp
+	40, // 46: stoa.assessment.v1.AttemptState.paused_at:type_name -> google.protobuf.Timestamp
+	6,  // 47: stoa.assessment.v1.AttemptState.notices:type_name -> stoa.assessment.v1.AttemptNotice
+	40, // 48: stoa.assessment.v1.AttemptState.server_time:type_name -> google.protobuf.Timestamp
+	8,  // 49: stoa.assessment.v1.ClientFrame.append:type_name -> stoa.assessment.v1.AppendAnswersRequest
+	9,  // 50: stoa.assessment.v1.ServerFrame.appended:type_name -> stoa.assessment.v1.AppendAnswersResponse
+	34, // 51: stoa.assessment.v1.ServerFrame.error:type_name -> stoa.assessment.v1.FrameError
+	31, // 52: stoa.assessment.v1.ServerFrame.state:type_name -> stoa.assessment.v1.AttemptState
+	0,  // 53: stoa.assessment.v1.ListAttemptsResponse.items:type_name -> stoa.assessment.v1.Attempt
+	15, // 54: stoa.assessment.v1.AttemptService.StartAttempt:input_type -> stoa.assessment.v1.StartAttemptRequest
+	16, // 55: stoa.assessment.v1.AttemptService.GetAttempt:input_type -> stoa.assessment.v1.GetAttemptRequest
+	17, // 56: stoa.assessment.v1.AttemptService.ListMyAttempts:input_type -> stoa.assessment.v1.ListMyAttemptsRequest
+	8,  // 57: stoa.assessment.v1.AttemptService.AppendAnswers:input_type -> stoa.assessment.v1.AppendAnswersRequest
+	19, // 58: stoa.assessment.v1.AttemptService.ListMyOperations:input_type -> stoa.assessment.v1.ListMyOperationsRequest
+	22, // 59: stoa.assessment.v1.AttemptService.SubmitAttempt:input_type -> stoa.assessment.v1.SubmitAttemptRequest
+	23, // 60: stoa.assessment.v1.AttemptService.GetReceipt:input_type -> stoa.assessment.v1.GetReceiptRequest
+	24, // 61: stoa.assessment.v1.AttemptService.ListReceiptKeys:input_type -> stoa.assessment.v1.ListReceiptKeysRequest
+	26, // 62: stoa.assessment.v1.AttemptService.PauseAttempt:input_type -> stoa.assessment.v1.PauseAttemptRequest
+	27, // 63: stoa.assessment.v1.AttemptService.ResumeAttempt:input_type -> stoa.assessment.v1.ResumeAttemptRequest
+	28, // 64: stoa.assessment.v1.AttemptService.ListAttemptStates:input_type -> stoa.assessment.v1.ListAttemptStatesRequest
+	35, // 65: stoa.assessment.v1.AttemptService.ListAttempts:input_type -> stoa.assessment.v1.ListAttemptsRequest
+	37, // 66: stoa.assessment.v1.AttemptService.GetAttemptForMarking:input_type -> stoa.assessment.v1.GetAttemptForMarkingRequest
+	20, // 67: stoa.assessment.v1.AttemptService.ListOperations:input_type -> stoa.assessment.v1.ListOperationsRequest
+	38, // 68: stoa.assessment.v1.AttemptService.AcceptLateAnswers:input_type -> stoa.assessment.v1.AcceptLateAnswersRequest
+	39, // 69: stoa.assessment.v1.AttemptService.CloseAttempt:input_type -> stoa.assessment.v1.CloseAttemptRequest
+	0,  // 70: stoa.assessment.v1.AttemptService.StartAttempt:output_type -> stoa.assessment.v1.Attempt
+	0,  // 71: stoa.assessment.v1.AttemptService.GetAttempt:output_type -> stoa.assessment.v1.Attempt
+	18, // 72: stoa.assessment.v1.AttemptService.ListMyAttempts:output_type -> stoa.assessment.v1.ListMyAttemptsResponse
+	9,  // 73: stoa.assessment.v1.AttemptService.AppendAnswers:output_type -> stoa.assessment.v1.AppendAnswersResponse
+	21, // 74: stoa.assessment.v1.AttemptService.ListMyOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
+	13, // 75: stoa.assessment.v1.AttemptService.SubmitAttempt:output_type -> stoa.assessment.v1.Receipt
+	13, // 76: stoa.assessment.v1.AttemptService.GetReceipt:output_type -> stoa.assessment.v1.Receipt
+	25, // 77: stoa.assessment.v1.AttemptService.ListReceiptKeys:output_type -> stoa.assessment.v1.ListReceiptKeysResponse
+	0,  // 78: stoa.assessment.v1.AttemptService.PauseAttempt:output_type -> stoa.assessment.v1.Attempt
+	0,  // 79: stoa.assessment.v1.AttemptService.ResumeAttempt:output_type -> stoa.assessment.v1.Attempt
+	30, // 80: stoa.assessment.v1.AttemptService.ListAttemptStates:output_type -> stoa.assessment.v1.ListAttemptStatesResponse
+	36, // 81: stoa.assessment.v1.AttemptService.ListAttempts:output_type -> stoa.assessment.v1.ListAttemptsResponse
+	0,  // 82: stoa.assessment.v1.AttemptService.GetAttemptForMarking:output_type -> stoa.assessment.v1.Attempt
+	21, // 83: stoa.assessment.v1.AttemptService.ListOperations:output_type -> stoa.assessment.v1.ListOperationsResponse
+	13, // 84: stoa.assessment.v1.AttemptService.AcceptLateAnswers:output_type -> stoa.assessment.v1.Receipt
+	13, // 85: stoa.assessment.v1.AttemptService.CloseAttempt:output_type -> stoa.assessment.v1.Receipt
+	70, // [70:86] is the sub-list for method output_type
+	54, // [54:70] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_attempts_proto_init() }
@@ -3884,6 +3907,7 @@ func file_internal_service_assessment_assessmentpb_attempts_proto_init() {
 	if File_internal_service_assessment_assessmentpb_attempts_proto != nil {
 		return
 	}
+	file_internal_service_assessment_assessmentpb_rubrics_proto_init()
 	file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[0].OneofWrappers = []any{}
 	file_internal_service_assessment_assessmentpb_attempts_proto_msgTypes[33].OneofWrappers = []any{
 		(*ServerFrame_Appended)(nil),

@@ -118,6 +118,8 @@ type AttemptServiceClient interface {
 	// Attempts that there are not are left out.
 	ListAttemptStates(ctx context.Context, in *ListAttemptStatesRequest, opts ...grpc.CallOption) (*ListAttemptStatesResponse, error)
 	// Lists the attempts at an item, by account and number, without their questions.
+	// Where answers are marked anonymously they come in an order of their own, and of one
+	// account only those that are not anonymous any more.
 	ListAttempts(ctx context.Context, in *ListAttemptsRequest, opts ...grpc.CallOption) (*ListAttemptsResponse, error)
 	// Returns an attempt with all its questions, what was answered, and how its marks
 	// come about. Errors: attempt.not_found (404), attempt.too_large (413): ask for it
@@ -385,6 +387,8 @@ type AttemptServiceServer interface {
 	// Attempts that there are not are left out.
 	ListAttemptStates(context.Context, *ListAttemptStatesRequest) (*ListAttemptStatesResponse, error)
 	// Lists the attempts at an item, by account and number, without their questions.
+	// Where answers are marked anonymously they come in an order of their own, and of one
+	// account only those that are not anonymous any more.
 	ListAttempts(context.Context, *ListAttemptsRequest) (*ListAttemptsResponse, error)
 	// Returns an attempt with all its questions, what was answered, and how its marks
 	// come about. Errors: attempt.not_found (404), attempt.too_large (413): ask for it

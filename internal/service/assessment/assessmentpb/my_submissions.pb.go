@@ -74,7 +74,9 @@ type MyAssignment struct {
 	CanWithdraw bool `protobuf:"varint,20,opt,name=can_withdraw,json=canWithdraw,proto3" json:"can_withdraw,omitempty"`
 	// The note with which it was returned to be done again; only where state is
 	// "returned". Markdown.
-	ReturnedNote  string `protobuf:"bytes,21,opt,name=returned_note,json=returnedNote,proto3" json:"returned_note,omitempty"`
+	ReturnedNote string `protobuf:"bytes,21,opt,name=returned_note,json=returnedNote,proto3" json:"returned_note,omitempty"`
+	// The rubric by which it is marked, without what markers alone see; not in lists.
+	Rubric        *RubricVersion `protobuf:"bytes,22,opt,name=rubric,proto3" json:"rubric,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -254,6 +256,13 @@ func (x *MyAssignment) GetReturnedNote() string {
 		return x.ReturnedNote
 	}
 	return ""
+}
+
+func (x *MyAssignment) GetRubric() *RubricVersion {
+	if x != nil {
+		return x.Rubric
+	}
+	return nil
 }
 
 // What is going to be handed in.
@@ -685,7 +694,14 @@ type SubmissionMark struct {
 	// By whom; only for staff.
 	MarkedBy string `protobuf:"bytes,7,opt,name=marked_by,json=markedBy,proto3" json:"marked_by,omitempty"`
 	// The number of this mark of the version, from 1; only for staff.
-	Revision      int64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	// What was chosen in the rubric by which it was marked. Where two have marked it, the
+	// points of a criterion are what they gave on average, and a level is named where both
+	// chose it. Not in lists.
+	Rubric *RubricResult `protobuf:"bytes,9,opt,name=rubric,proto3" json:"rubric,omitempty"`
+	// What made it: "marking", "agreement" (two have marked it), "peer_review" (reviews by
+	// students count); only for staff.
+	Source        string `protobuf:"bytes,10,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -774,6 +790,20 @@ func (x *SubmissionMark) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *SubmissionMark) GetRubric() *RubricResult {
+	if x != nil {
+		return x.Rubric
+	}
+	return nil
+}
+
+func (x *SubmissionMark) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
 }
 
 // A remark on a part of what was handed in.
@@ -1517,7 +1547,7 @@ var File_internal_service_assessment_assessmentpb_my_submissions_proto protorefl
 
 const file_internal_service_assessment_assessmentpb_my_submissions_proto_rawDesc = "" +
 	"\n" +
-	"=internal/service/assessment/assessmentpb/my_submissions.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a:internal/service/assessment/assessmentpb/assignments.proto\x1a9internal/service/assessment/assessmentpb/my_quizzes.proto\x1a*internal/service/media/mediapb/media.proto\"\xfe\x06\n" +
+	"=internal/service/assessment/assessmentpb/my_submissions.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a:internal/service/assessment/assessmentpb/assignments.proto\x1a9internal/service/assessment/assessmentpb/my_quizzes.proto\x1a6internal/service/assessment/assessmentpb/rubrics.proto\x1a*internal/service/media/mediapb/media.proto\"\xb9\a\n" +
 	"\fMyAssignment\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12%\n" +
@@ -1544,7 +1574,8 @@ const file_internal_service_assessment_assessmentpb_my_submissions_proto_rawDesc
 	"\x06points\x18\x12 \x01(\tR\x06points\x12\x1b\n" +
 	"\tpoints_of\x18\x13 \x01(\tR\bpointsOf\x12!\n" +
 	"\fcan_withdraw\x18\x14 \x01(\bR\vcanWithdraw\x12#\n" +
-	"\rreturned_note\x18\x15 \x01(\tR\freturnedNote\"\x95\x02\n" +
+	"\rreturned_note\x18\x15 \x01(\tR\freturnedNote\x129\n" +
+	"\x06rubric\x18\x16 \x01(\v2!.stoa.assessment.v1.RubricVersionR\x06rubric\"\x95\x02\n" +
 	"\x0fSubmissionDraft\x12?\n" +
 	"\acontent\x18\x01 \x01(\v2%.stoa.assessment.v1.SubmissionContentR\acontent\x128\n" +
 	"\x05files\x18\x02 \x03(\v2\".stoa.assessment.v1.SubmissionFileR\x05files\x12\x14\n" +
@@ -1580,7 +1611,7 @@ const file_internal_service_assessment_assessmentpb_my_submissions_proto_rawDesc
 	"\x05words\x18\v \x01(\x05R\x05words\x126\n" +
 	"\x04mark\x18\f \x01(\v2\".stoa.assessment.v1.SubmissionMarkR\x04mark\x12I\n" +
 	"\x0efeedback_files\x18\r \x03(\v2\".stoa.assessment.v1.SubmissionFileR\rfeedbackFiles\x12\x12\n" +
-	"\x04hash\x18\x0e \x01(\tR\x04hash\"\xc0\x02\n" +
+	"\x04hash\x18\x0e \x01(\tR\x04hash\"\x92\x03\n" +
 	"\x0eSubmissionMark\x12\x16\n" +
 	"\x06points\x18\x01 \x01(\tR\x06points\x12\x1b\n" +
 	"\tpoints_of\x18\x02 \x01(\tR\bpointsOf\x12\x18\n" +
@@ -1589,7 +1620,10 @@ const file_internal_service_assessment_assessmentpb_my_submissions_proto_rawDesc
 	"\bcomments\x18\x05 \x03(\v2!.stoa.assessment.v1.InlineCommentR\bcomments\x127\n" +
 	"\tmarked_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bmarkedAt\x12(\n" +
 	"\tmarked_by\x18\a \x01(\tB\v\xb2\xd4\x18\aaccountR\bmarkedBy\x12\x1a\n" +
-	"\brevision\x18\b \x01(\x03R\brevision\"\xdc\x01\n" +
+	"\brevision\x18\b \x01(\x03R\brevision\x128\n" +
+	"\x06rubric\x18\t \x01(\v2 .stoa.assessment.v1.RubricResultR\x06rubric\x12\x16\n" +
+	"\x06source\x18\n" +
+	" \x01(\tR\x06source\"\xdc\x01\n" +
 	"\rInlineComment\x12.\n" +
 	"\x03key\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,40}$R\x03key\x12\x1e\n" +
 	"\x04body\x18\x02 \x01(\tB\n" +
@@ -1695,8 +1729,10 @@ var file_internal_service_assessment_assessmentpb_my_submissions_proto_goTypes =
 	(*AssignmentSettings)(nil),        // 17: stoa.assessment.v1.AssignmentSettings
 	(*timestamppb.Timestamp)(nil),     // 18: google.protobuf.Timestamp
 	(*StartRefusal)(nil),              // 19: stoa.assessment.v1.StartRefusal
-	(*mediapb.Media)(nil),             // 20: stoa.media.v1.Media
-	(*emptypb.Empty)(nil),             // 21: google.protobuf.Empty
+	(*RubricVersion)(nil),             // 20: stoa.assessment.v1.RubricVersion
+	(*mediapb.Media)(nil),             // 21: stoa.media.v1.Media
+	(*RubricResult)(nil),              // 22: stoa.assessment.v1.RubricResult
+	(*emptypb.Empty)(nil),             // 23: google.protobuf.Empty
 }
 var file_internal_service_assessment_assessmentpb_my_submissions_proto_depIdxs = []int32{
 	17, // 0: stoa.assessment.v1.MyAssignment.settings:type_name -> stoa.assessment.v1.AssignmentSettings
@@ -1706,41 +1742,43 @@ var file_internal_service_assessment_assessmentpb_my_submissions_proto_depIdxs =
 	19, // 4: stoa.assessment.v1.MyAssignment.refusal:type_name -> stoa.assessment.v1.StartRefusal
 	1,  // 5: stoa.assessment.v1.MyAssignment.draft:type_name -> stoa.assessment.v1.SubmissionDraft
 	4,  // 6: stoa.assessment.v1.MyAssignment.submissions:type_name -> stoa.assessment.v1.MySubmission
-	2,  // 7: stoa.assessment.v1.SubmissionDraft.content:type_name -> stoa.assessment.v1.SubmissionContent
-	3,  // 8: stoa.assessment.v1.SubmissionDraft.files:type_name -> stoa.assessment.v1.SubmissionFile
-	18, // 9: stoa.assessment.v1.SubmissionDraft.saved_at:type_name -> google.protobuf.Timestamp
-	20, // 10: stoa.assessment.v1.SubmissionFile.media:type_name -> stoa.media.v1.Media
-	18, // 11: stoa.assessment.v1.MySubmission.submitted_at:type_name -> google.protobuf.Timestamp
-	18, // 12: stoa.assessment.v1.MySubmission.withdrawn_at:type_name -> google.protobuf.Timestamp
-	2,  // 13: stoa.assessment.v1.MySubmission.content:type_name -> stoa.assessment.v1.SubmissionContent
-	3,  // 14: stoa.assessment.v1.MySubmission.files:type_name -> stoa.assessment.v1.SubmissionFile
-	5,  // 15: stoa.assessment.v1.MySubmission.mark:type_name -> stoa.assessment.v1.SubmissionMark
-	3,  // 16: stoa.assessment.v1.MySubmission.feedback_files:type_name -> stoa.assessment.v1.SubmissionFile
-	6,  // 17: stoa.assessment.v1.SubmissionMark.comments:type_name -> stoa.assessment.v1.InlineComment
-	18, // 18: stoa.assessment.v1.SubmissionMark.marked_at:type_name -> google.protobuf.Timestamp
-	7,  // 19: stoa.assessment.v1.InlineComment.text:type_name -> stoa.assessment.v1.TextAnchor
-	8,  // 20: stoa.assessment.v1.InlineComment.file:type_name -> stoa.assessment.v1.FileAnchor
-	0,  // 21: stoa.assessment.v1.ListMyAssignmentsResponse.items:type_name -> stoa.assessment.v1.MyAssignment
-	2,  // 22: stoa.assessment.v1.SaveDraftRequest.content:type_name -> stoa.assessment.v1.SubmissionContent
-	9,  // 23: stoa.assessment.v1.MySubmissionService.ListMyAssignments:input_type -> stoa.assessment.v1.ListMyAssignmentsRequest
-	11, // 24: stoa.assessment.v1.MySubmissionService.GetMyAssignment:input_type -> stoa.assessment.v1.GetMyAssignmentRequest
-	12, // 25: stoa.assessment.v1.MySubmissionService.SaveDraft:input_type -> stoa.assessment.v1.SaveDraftRequest
-	13, // 26: stoa.assessment.v1.MySubmissionService.DiscardDraft:input_type -> stoa.assessment.v1.DiscardDraftRequest
-	14, // 27: stoa.assessment.v1.MySubmissionService.SubmitAssignment:input_type -> stoa.assessment.v1.SubmitAssignmentRequest
-	15, // 28: stoa.assessment.v1.MySubmissionService.WithdrawSubmission:input_type -> stoa.assessment.v1.WithdrawSubmissionRequest
-	16, // 29: stoa.assessment.v1.MySubmissionService.GetMySubmission:input_type -> stoa.assessment.v1.GetMySubmissionRequest
-	10, // 30: stoa.assessment.v1.MySubmissionService.ListMyAssignments:output_type -> stoa.assessment.v1.ListMyAssignmentsResponse
-	0,  // 31: stoa.assessment.v1.MySubmissionService.GetMyAssignment:output_type -> stoa.assessment.v1.MyAssignment
-	1,  // 32: stoa.assessment.v1.MySubmissionService.SaveDraft:output_type -> stoa.assessment.v1.SubmissionDraft
-	21, // 33: stoa.assessment.v1.MySubmissionService.DiscardDraft:output_type -> google.protobuf.Empty
-	4,  // 34: stoa.assessment.v1.MySubmissionService.SubmitAssignment:output_type -> stoa.assessment.v1.MySubmission
-	0,  // 35: stoa.assessment.v1.MySubmissionService.WithdrawSubmission:output_type -> stoa.assessment.v1.MyAssignment
-	4,  // 36: stoa.assessment.v1.MySubmissionService.GetMySubmission:output_type -> stoa.assessment.v1.MySubmission
-	30, // [30:37] is the sub-list for method output_type
-	23, // [23:30] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	20, // 7: stoa.assessment.v1.MyAssignment.rubric:type_name -> stoa.assessment.v1.RubricVersion
+	2,  // 8: stoa.assessment.v1.SubmissionDraft.content:type_name -> stoa.assessment.v1.SubmissionContent
+	3,  // 9: stoa.assessment.v1.SubmissionDraft.files:type_name -> stoa.assessment.v1.SubmissionFile
+	18, // 10: stoa.assessment.v1.SubmissionDraft.saved_at:type_name -> google.protobuf.Timestamp
+	21, // 11: stoa.assessment.v1.SubmissionFile.media:type_name -> stoa.media.v1.Media
+	18, // 12: stoa.assessment.v1.MySubmission.submitted_at:type_name -> google.protobuf.Timestamp
+	18, // 13: stoa.assessment.v1.MySubmission.withdrawn_at:type_name -> google.protobuf.Timestamp
+	2,  // 14: stoa.assessment.v1.MySubmission.content:type_name -> stoa.assessment.v1.SubmissionContent
+	3,  // 15: stoa.assessment.v1.MySubmission.files:type_name -> stoa.assessment.v1.SubmissionFile
+	5,  // 16: stoa.assessment.v1.MySubmission.mark:type_name -> stoa.assessment.v1.SubmissionMark
+	3,  // 17: stoa.assessment.v1.MySubmission.feedback_files:type_name -> stoa.assessment.v1.SubmissionFile
+	6,  // 18: stoa.assessment.v1.SubmissionMark.comments:type_name -> stoa.assessment.v1.InlineComment
+	18, // 19: stoa.assessment.v1.SubmissionMark.marked_at:type_name -> google.protobuf.Timestamp
+	22, // 20: stoa.assessment.v1.SubmissionMark.rubric:type_name -> stoa.assessment.v1.RubricResult
+	7,  // 21: stoa.assessment.v1.InlineComment.text:type_name -> stoa.assessment.v1.TextAnchor
+	8,  // 22: stoa.assessment.v1.InlineComment.file:type_name -> stoa.assessment.v1.FileAnchor
+	0,  // 23: stoa.assessment.v1.ListMyAssignmentsResponse.items:type_name -> stoa.assessment.v1.MyAssignment
+	2,  // 24: stoa.assessment.v1.SaveDraftRequest.content:type_name -> stoa.assessment.v1.SubmissionContent
+	9,  // 25: stoa.assessment.v1.MySubmissionService.ListMyAssignments:input_type -> stoa.assessment.v1.ListMyAssignmentsRequest
+	11, // 26: stoa.assessment.v1.MySubmissionService.GetMyAssignment:input_type -> stoa.assessment.v1.GetMyAssignmentRequest
+	12, // 27: stoa.assessment.v1.MySubmissionService.SaveDraft:input_type -> stoa.assessment.v1.SaveDraftRequest
+	13, // 28: stoa.assessment.v1.MySubmissionService.DiscardDraft:input_type -> stoa.assessment.v1.DiscardDraftRequest
+	14, // 29: stoa.assessment.v1.MySubmissionService.SubmitAssignment:input_type -> stoa.assessment.v1.SubmitAssignmentRequest
+	15, // 30: stoa.assessment.v1.MySubmissionService.WithdrawSubmission:input_type -> stoa.assessment.v1.WithdrawSubmissionRequest
+	16, // 31: stoa.assessment.v1.MySubmissionService.GetMySubmission:input_type -> stoa.assessment.v1.GetMySubmissionRequest
+	10, // 32: stoa.assessment.v1.MySubmissionService.ListMyAssignments:output_type -> stoa.assessment.v1.ListMyAssignmentsResponse
+	0,  // 33: stoa.assessment.v1.MySubmissionService.GetMyAssignment:output_type -> stoa.assessment.v1.MyAssignment
+	1,  // 34: stoa.assessment.v1.MySubmissionService.SaveDraft:output_type -> stoa.assessment.v1.SubmissionDraft
+	23, // 35: stoa.assessment.v1.MySubmissionService.DiscardDraft:output_type -> google.protobuf.Empty
+	4,  // 36: stoa.assessment.v1.MySubmissionService.SubmitAssignment:output_type -> stoa.assessment.v1.MySubmission
+	0,  // 37: stoa.assessment.v1.MySubmissionService.WithdrawSubmission:output_type -> stoa.assessment.v1.MyAssignment
+	4,  // 38: stoa.assessment.v1.MySubmissionService.GetMySubmission:output_type -> stoa.assessment.v1.MySubmission
+	32, // [32:39] is the sub-list for method output_type
+	25, // [25:32] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_my_submissions_proto_init() }
@@ -1750,6 +1788,7 @@ func file_internal_service_assessment_assessmentpb_my_submissions_proto_init() {
 	}
 	file_internal_service_assessment_assessmentpb_assignments_proto_init()
 	file_internal_service_assessment_assessmentpb_my_quizzes_proto_init()
+	file_internal_service_assessment_assessmentpb_rubrics_proto_init()
 	file_internal_service_assessment_assessmentpb_my_submissions_proto_msgTypes[6].OneofWrappers = []any{
 		(*InlineComment_Text)(nil),
 		(*InlineComment_File)(nil),

@@ -389,8 +389,11 @@ type QuizSettings struct {
 	PassPercent string `protobuf:"bytes,18,opt,name=pass_percent,json=passPercent,proto3" json:"pass_percent,omitempty"`
 	// Whether sections come in an order of each attempt's own.
 	ShuffleSections bool `protobuf:"varint,19,opt,name=shuffle_sections,json=shuffleSections,proto3" json:"shuffle_sections,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Whether graders see pseudonyms instead of accounts until grades are posted. That of
+	// the version published last counts for all attempts.
+	AnonymousMarking bool `protobuf:"varint,20,opt,name=anonymous_marking,json=anonymousMarking,proto3" json:"anonymous_marking,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *QuizSettings) Reset() {
@@ -545,6 +548,13 @@ func (x *QuizSettings) GetPassPercent() string {
 func (x *QuizSettings) GetShuffleSections() bool {
 	if x != nil {
 		return x.ShuffleSections
+	}
+	return false
+}
+
+func (x *QuizSettings) GetAnonymousMarking() bool {
+	if x != nil {
+		return x.AnonymousMarking
 	}
 	return false
 }
@@ -1926,7 +1936,7 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\bsettings\x18\x04 \x01(\v2 .stoa.assessment.v1.QuizSettingsR\bsettings\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12.\n" +
 	"\fpublished_by\x18\x06 \x01(\tB\v\xb2\xd4\x18\aaccountR\vpublishedBy\x12=\n" +
-	"\fpublished_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\"\xc6\b\n" +
+	"\fpublished_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\"\xf3\b\n" +
 	"\fQuizSettings\x12-\n" +
 	"\finstructions\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\finstructions\x12E\n" +
 	"\bsections\x18\x02 \x03(\v2\x1f.stoa.assessment.v1.QuizSectionB\b\xbaH\x05\x92\x01\x02\x102R\bsections\x12O\n" +
@@ -1953,7 +1963,8 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\n" +
 	"max_points\x18\x11 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,7}(\\.[0-9]{1,6})?)?$R\tmaxPoints\x12H\n" +
 	"\fpass_percent\x18\x12 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\vpassPercent\x12)\n" +
-	"\x10shuffle_sections\x18\x13 \x01(\bR\x0fshuffleSectionsJ\x04\b\r\x10\x0e\"\xb5\x01\n" +
+	"\x10shuffle_sections\x18\x13 \x01(\bR\x0fshuffleSections\x12+\n" +
+	"\x11anonymous_marking\x18\x14 \x01(\bR\x10anonymousMarkingJ\x04\b\r\x10\x0e\"\xb5\x01\n" +
 	"\vQuizSection\x12\x1e\n" +
 	"\x05title\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\x12-\n" +
 	"\finstructions\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\finstructions\x12\x18\n" +

@@ -280,7 +280,13 @@ type Submission struct {
 	// The version that was asked for, with its content and its mark.
 	Version *SubmissionVersion `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
 	// The version of its mark for If-Match.
-	Etag          string `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The rubric by which it is marked, in the version that is published.
+	Rubric *RubricVersion `protobuf:"bytes,8,opt,name=rubric,proto3" json:"rubric,omitempty"`
+	// How it stands where two mark it; absent where one does.
+	TwoMarks *TwoMarks `protobuf:"bytes,9,opt,name=two_marks,json=twoMarks,proto3" json:"two_marks,omitempty"`
+	// How reviews by students stand; absent where there are none.
+	PeerMark      *PeerMark `protobuf:"bytes,10,opt,name=peer_mark,json=peerMark,proto3" json:"peer_mark,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -364,6 +370,303 @@ func (x *Submission) GetEtag() string {
 	return ""
 }
 
+func (x *Submission) GetRubric() *RubricVersion {
+	if x != nil {
+		return x.Rubric
+	}
+	return nil
+}
+
+func (x *Submission) GetTwoMarks() *TwoMarks {
+	if x != nil {
+		return x.TwoMarks
+	}
+	return nil
+}
+
+func (x *Submission) GetPeerMark() *PeerMark {
+	if x != nil {
+		return x.PeerMark
+	}
+	return nil
+}
+
+// How a version stands that two mark.
+type TwoMarks struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "to_mark" (not both have marked it), "to_agree" (they differ by more than is
+	// tolerated: it is to be settled), "agreed".
+	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	// How many have marked it.
+	Given int32 `protobuf:"varint,2,opt,name=given,proto3" json:"given,omitempty"`
+	// Their marks and what was agreed: the newest of each. Until both have marked it, the
+	// caller's own alone.
+	Marks         []*GivenMark `protobuf:"bytes,3,rep,name=marks,proto3" json:"marks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TwoMarks) Reset() {
+	*x = TwoMarks{}
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TwoMarks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TwoMarks) ProtoMessage() {}
+
+func (x *TwoMarks) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TwoMarks.ProtoReflect.Descriptor instead.
+func (*TwoMarks) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TwoMarks) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *TwoMarks) GetGiven() int32 {
+	if x != nil {
+		return x.Given
+	}
+	return 0
+}
+
+func (x *TwoMarks) GetMarks() []*GivenMark {
+	if x != nil {
+		return x.Marks
+	}
+	return nil
+}
+
+// A mark that the one that counts is made of.
+type GivenMark struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number among those of the version.
+	Seq int32 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	// "marker" (of one of two), or "settled" (what the staff gives in the end).
+	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	// Who gave it; empty where two agree by themselves.
+	GivenBy string `protobuf:"bytes,3,opt,name=given_by,json=givenBy,proto3" json:"given_by,omitempty"`
+	// When.
+	GivenAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=given_at,json=givenAt,proto3" json:"given_at,omitempty"`
+	// The points, an exact number such as "7.5" or "20/3".
+	Points string `protobuf:"bytes,5,opt,name=points,proto3" json:"points,omitempty"`
+	// What is said of it, Markdown.
+	Comment string `protobuf:"bytes,6,opt,name=comment,proto3" json:"comment,omitempty"`
+	// What is said of parts of it.
+	Comments []*InlineComment `protobuf:"bytes,7,rep,name=comments,proto3" json:"comments,omitempty"`
+	// What was chosen in the rubric.
+	Rubric *RubricResult `protobuf:"bytes,8,opt,name=rubric,proto3" json:"rubric,omitempty"`
+	// Why it was settled like this; for staff.
+	Reason        string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GivenMark) Reset() {
+	*x = GivenMark{}
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GivenMark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GivenMark) ProtoMessage() {}
+
+func (x *GivenMark) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GivenMark.ProtoReflect.Descriptor instead.
+func (*GivenMark) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GivenMark) GetSeq() int32 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *GivenMark) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *GivenMark) GetGivenBy() string {
+	if x != nil {
+		return x.GivenBy
+	}
+	return ""
+}
+
+func (x *GivenMark) GetGivenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.GivenAt
+	}
+	return nil
+}
+
+func (x *GivenMark) GetPoints() string {
+	if x != nil {
+		return x.Points
+	}
+	return ""
+}
+
+func (x *GivenMark) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *GivenMark) GetComments() []*InlineComment {
+	if x != nil {
+		return x.Comments
+	}
+	return nil
+}
+
+func (x *GivenMark) GetRubric() *RubricResult {
+	if x != nil {
+		return x.Rubric
+	}
+	return nil
+}
+
+func (x *GivenMark) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// What reviews by students come to.
+type PeerMark struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many are done and count, or may still come.
+	Expected int32 `protobuf:"varint,1,opt,name=expected,proto3" json:"expected,omitempty"`
+	// How many are done and count.
+	Counted int32 `protobuf:"varint,2,opt,name=counted,proto3" json:"counted,omitempty"`
+	// What they come to, or what the staff has set: an exact number of points; empty for
+	// nothing yet.
+	Points string `protobuf:"bytes,3,opt,name=points,proto3" json:"points,omitempty"`
+	// Whether the staff has set it.
+	Overridden bool `protobuf:"varint,4,opt,name=overridden,proto3" json:"overridden,omitempty"`
+	// Why.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The points that the staff gives, which count with them; empty while it has not.
+	StaffPoints   string `protobuf:"bytes,6,opt,name=staff_points,json=staffPoints,proto3" json:"staff_points,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerMark) Reset() {
+	*x = PeerMark{}
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerMark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerMark) ProtoMessage() {}
+
+func (x *PeerMark) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerMark.ProtoReflect.Descriptor instead.
+func (*PeerMark) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PeerMark) GetExpected() int32 {
+	if x != nil {
+		return x.Expected
+	}
+	return 0
+}
+
+func (x *PeerMark) GetCounted() int32 {
+	if x != nil {
+		return x.Counted
+	}
+	return 0
+}
+
+func (x *PeerMark) GetPoints() string {
+	if x != nil {
+		return x.Points
+	}
+	return ""
+}
+
+func (x *PeerMark) GetOverridden() bool {
+	if x != nil {
+		return x.Overridden
+	}
+	return false
+}
+
+func (x *PeerMark) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PeerMark) GetStaffPoints() string {
+	if x != nil {
+		return x.StaffPoints
+	}
+	return ""
+}
+
 // A version of what was handed in.
 type SubmissionVersion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -405,7 +708,7 @@ type SubmissionVersion struct {
 
 func (x *SubmissionVersion) Reset() {
 	*x = SubmissionVersion{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[3]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -417,7 +720,7 @@ func (x *SubmissionVersion) String() string {
 func (*SubmissionVersion) ProtoMessage() {}
 
 func (x *SubmissionVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[3]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -430,7 +733,7 @@ func (x *SubmissionVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmissionVersion.ProtoReflect.Descriptor instead.
 func (*SubmissionVersion) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SubmissionVersion) GetNumber() int32 {
@@ -570,7 +873,7 @@ type SimilarityCheck struct {
 
 func (x *SimilarityCheck) Reset() {
 	*x = SimilarityCheck{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[4]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +885,7 @@ func (x *SimilarityCheck) String() string {
 func (*SimilarityCheck) ProtoMessage() {}
 
 func (x *SimilarityCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[4]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +898,7 @@ func (x *SimilarityCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimilarityCheck.ProtoReflect.Descriptor instead.
 func (*SimilarityCheck) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SimilarityCheck) GetId() string {
@@ -670,7 +973,7 @@ type ListSubmissionsRequest struct {
 
 func (x *ListSubmissionsRequest) Reset() {
 	*x = ListSubmissionsRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[5]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +985,7 @@ func (x *ListSubmissionsRequest) String() string {
 func (*ListSubmissionsRequest) ProtoMessage() {}
 
 func (x *ListSubmissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[5]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +998,7 @@ func (x *ListSubmissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubmissionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSubmissionsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListSubmissionsRequest) GetCourseId() string {
@@ -760,7 +1063,7 @@ type ListSubmissionsResponse struct {
 
 func (x *ListSubmissionsResponse) Reset() {
 	*x = ListSubmissionsResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[6]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +1075,7 @@ func (x *ListSubmissionsResponse) String() string {
 func (*ListSubmissionsResponse) ProtoMessage() {}
 
 func (x *ListSubmissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[6]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +1088,7 @@ func (x *ListSubmissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubmissionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSubmissionsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListSubmissionsResponse) GetItems() []*SubmissionEntry {
@@ -817,7 +1120,7 @@ type GetSubmissionRequest struct {
 
 func (x *GetSubmissionRequest) Reset() {
 	*x = GetSubmissionRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[7]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +1132,7 @@ func (x *GetSubmissionRequest) String() string {
 func (*GetSubmissionRequest) ProtoMessage() {}
 
 func (x *GetSubmissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[7]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1145,7 @@ func (x *GetSubmissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSubmissionRequest.ProtoReflect.Descriptor instead.
 func (*GetSubmissionRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{7}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetSubmissionRequest) GetCourseId() string {
@@ -883,14 +1186,16 @@ type MarkSubmissionRequest struct {
 	// What is said of it, Markdown, at most 20,000 characters.
 	Comment string `protobuf:"bytes,6,opt,name=comment,proto3" json:"comment,omitempty"`
 	// What is said of parts of it, at most 500, with keys that differ.
-	Comments      []*InlineComment `protobuf:"bytes,7,rep,name=comments,proto3" json:"comments,omitempty"`
+	Comments []*InlineComment `protobuf:"bytes,7,rep,name=comments,proto3" json:"comments,omitempty"`
+	// What was chosen in the rubric by which it is marked, in place of points and percent.
+	Rubric        *RubricMarks `protobuf:"bytes,8,opt,name=rubric,proto3" json:"rubric,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MarkSubmissionRequest) Reset() {
 	*x = MarkSubmissionRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[8]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1207,7 @@ func (x *MarkSubmissionRequest) String() string {
 func (*MarkSubmissionRequest) ProtoMessage() {}
 
 func (x *MarkSubmissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[8]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1220,7 @@ func (x *MarkSubmissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkSubmissionRequest.ProtoReflect.Descriptor instead.
 func (*MarkSubmissionRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{8}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *MarkSubmissionRequest) GetCourseId() string {
@@ -967,6 +1272,13 @@ func (x *MarkSubmissionRequest) GetComments() []*InlineComment {
 	return nil
 }
 
+func (x *MarkSubmissionRequest) GetRubric() *RubricMarks {
+	if x != nil {
+		return x.Rubric
+	}
+	return nil
+}
+
 // Names a version whose marks to list.
 type ListMarksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -982,7 +1294,7 @@ type ListMarksRequest struct {
 
 func (x *ListMarksRequest) Reset() {
 	*x = ListMarksRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[9]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1306,7 @@ func (x *ListMarksRequest) String() string {
 func (*ListMarksRequest) ProtoMessage() {}
 
 func (x *ListMarksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[9]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1319,7 @@ func (x *ListMarksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMarksRequest.ProtoReflect.Descriptor instead.
 func (*ListMarksRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{9}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListMarksRequest) GetCourseId() string {
@@ -1042,7 +1354,7 @@ type ListMarksResponse struct {
 
 func (x *ListMarksResponse) Reset() {
 	*x = ListMarksResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[10]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1366,7 @@ func (x *ListMarksResponse) String() string {
 func (*ListMarksResponse) ProtoMessage() {}
 
 func (x *ListMarksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[10]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1379,7 @@ func (x *ListMarksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMarksResponse.ProtoReflect.Descriptor instead.
 func (*ListMarksResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{10}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListMarksResponse) GetItems() []*SubmissionMark {
@@ -1092,7 +1404,7 @@ type ReturnSubmissionRequest struct {
 
 func (x *ReturnSubmissionRequest) Reset() {
 	*x = ReturnSubmissionRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[11]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1416,7 @@ func (x *ReturnSubmissionRequest) String() string {
 func (*ReturnSubmissionRequest) ProtoMessage() {}
 
 func (x *ReturnSubmissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[11]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1429,7 @@ func (x *ReturnSubmissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReturnSubmissionRequest.ProtoReflect.Descriptor instead.
 func (*ReturnSubmissionRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{11}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReturnSubmissionRequest) GetCourseId() string {
@@ -1158,7 +1470,7 @@ type AddFeedbackFileRequest struct {
 
 func (x *AddFeedbackFileRequest) Reset() {
 	*x = AddFeedbackFileRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[12]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1170,7 +1482,7 @@ func (x *AddFeedbackFileRequest) String() string {
 func (*AddFeedbackFileRequest) ProtoMessage() {}
 
 func (x *AddFeedbackFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[12]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1183,7 +1495,7 @@ func (x *AddFeedbackFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddFeedbackFileRequest.ProtoReflect.Descriptor instead.
 func (*AddFeedbackFileRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{12}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AddFeedbackFileRequest) GetCourseId() string {
@@ -1231,7 +1543,7 @@ type DeleteFeedbackFileRequest struct {
 
 func (x *DeleteFeedbackFileRequest) Reset() {
 	*x = DeleteFeedbackFileRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[13]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1243,7 +1555,7 @@ func (x *DeleteFeedbackFileRequest) String() string {
 func (*DeleteFeedbackFileRequest) ProtoMessage() {}
 
 func (x *DeleteFeedbackFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[13]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1256,7 +1568,7 @@ func (x *DeleteFeedbackFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteFeedbackFileRequest.ProtoReflect.Descriptor instead.
 func (*DeleteFeedbackFileRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{13}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteFeedbackFileRequest) GetCourseId() string {
@@ -1300,7 +1612,7 @@ type RecomputeLatenessRequest struct {
 
 func (x *RecomputeLatenessRequest) Reset() {
 	*x = RecomputeLatenessRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[14]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1624,7 @@ func (x *RecomputeLatenessRequest) String() string {
 func (*RecomputeLatenessRequest) ProtoMessage() {}
 
 func (x *RecomputeLatenessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[14]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1637,7 @@ func (x *RecomputeLatenessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecomputeLatenessRequest.ProtoReflect.Descriptor instead.
 func (*RecomputeLatenessRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{14}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RecomputeLatenessRequest) GetCourseId() string {
@@ -1353,7 +1665,7 @@ type RecomputeLatenessResponse struct {
 
 func (x *RecomputeLatenessResponse) Reset() {
 	*x = RecomputeLatenessResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[15]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1677,7 @@ func (x *RecomputeLatenessResponse) String() string {
 func (*RecomputeLatenessResponse) ProtoMessage() {}
 
 func (x *RecomputeLatenessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[15]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1690,7 @@ func (x *RecomputeLatenessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecomputeLatenessResponse.ProtoReflect.Descriptor instead.
 func (*RecomputeLatenessResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{15}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RecomputeLatenessResponse) GetChanged() int32 {
@@ -1405,7 +1717,7 @@ type DownloadSubmissionsRequest struct {
 
 func (x *DownloadSubmissionsRequest) Reset() {
 	*x = DownloadSubmissionsRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[16]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1729,7 @@ func (x *DownloadSubmissionsRequest) String() string {
 func (*DownloadSubmissionsRequest) ProtoMessage() {}
 
 func (x *DownloadSubmissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[16]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1742,7 @@ func (x *DownloadSubmissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadSubmissionsRequest.ProtoReflect.Descriptor instead.
 func (*DownloadSubmissionsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{16}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DownloadSubmissionsRequest) GetCourseId() string {
@@ -1476,7 +1788,7 @@ type DownloadSubmissionsResponse struct {
 
 func (x *DownloadSubmissionsResponse) Reset() {
 	*x = DownloadSubmissionsResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[17]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1800,7 @@ func (x *DownloadSubmissionsResponse) String() string {
 func (*DownloadSubmissionsResponse) ProtoMessage() {}
 
 func (x *DownloadSubmissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[17]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1813,7 @@ func (x *DownloadSubmissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadSubmissionsResponse.ProtoReflect.Descriptor instead.
 func (*DownloadSubmissionsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{17}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DownloadSubmissionsResponse) GetFilename() string {
@@ -1542,7 +1854,7 @@ type UploadFeedbackArchiveRequest struct {
 
 func (x *UploadFeedbackArchiveRequest) Reset() {
 	*x = UploadFeedbackArchiveRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[18]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1866,7 @@ func (x *UploadFeedbackArchiveRequest) String() string {
 func (*UploadFeedbackArchiveRequest) ProtoMessage() {}
 
 func (x *UploadFeedbackArchiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[18]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1879,7 @@ func (x *UploadFeedbackArchiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadFeedbackArchiveRequest.ProtoReflect.Descriptor instead.
 func (*UploadFeedbackArchiveRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{18}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UploadFeedbackArchiveRequest) GetCourseId() string {
@@ -1611,7 +1923,7 @@ type FeedbackArchive struct {
 
 func (x *FeedbackArchive) Reset() {
 	*x = FeedbackArchive{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[19]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1935,7 @@ func (x *FeedbackArchive) String() string {
 func (*FeedbackArchive) ProtoMessage() {}
 
 func (x *FeedbackArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[19]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1948,7 @@ func (x *FeedbackArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FeedbackArchive.ProtoReflect.Descriptor instead.
 func (*FeedbackArchive) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{19}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FeedbackArchive) GetApplied() bool {
@@ -1675,7 +1987,7 @@ type FeedbackArchiveFile struct {
 
 func (x *FeedbackArchiveFile) Reset() {
 	*x = FeedbackArchiveFile{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[20]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1999,7 @@ func (x *FeedbackArchiveFile) String() string {
 func (*FeedbackArchiveFile) ProtoMessage() {}
 
 func (x *FeedbackArchiveFile) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[20]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +2012,7 @@ func (x *FeedbackArchiveFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FeedbackArchiveFile.ProtoReflect.Descriptor instead.
 func (*FeedbackArchiveFile) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{20}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FeedbackArchiveFile) GetPath() string {
@@ -1760,7 +2072,7 @@ type RequestSimilarityCheckRequest struct {
 
 func (x *RequestSimilarityCheckRequest) Reset() {
 	*x = RequestSimilarityCheckRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[21]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1772,7 +2084,7 @@ func (x *RequestSimilarityCheckRequest) String() string {
 func (*RequestSimilarityCheckRequest) ProtoMessage() {}
 
 func (x *RequestSimilarityCheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[21]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1785,7 +2097,7 @@ func (x *RequestSimilarityCheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestSimilarityCheckRequest.ProtoReflect.Descriptor instead.
 func (*RequestSimilarityCheckRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{21}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RequestSimilarityCheckRequest) GetCourseId() string {
@@ -1830,7 +2142,7 @@ type ReportSimilarityRequest struct {
 
 func (x *ReportSimilarityRequest) Reset() {
 	*x = ReportSimilarityRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[22]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +2154,7 @@ func (x *ReportSimilarityRequest) String() string {
 func (*ReportSimilarityRequest) ProtoMessage() {}
 
 func (x *ReportSimilarityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[22]
+	mi := &file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +2167,7 @@ func (x *ReportSimilarityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportSimilarityRequest.ProtoReflect.Descriptor instead.
 func (*ReportSimilarityRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{22}
+	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReportSimilarityRequest) GetCheckId() string {
@@ -1897,7 +2209,7 @@ var File_internal_service_assessment_assessmentpb_submissions_proto protoreflect
 
 const file_internal_service_assessment_assessmentpb_submissions_proto_rawDesc = "" +
 	"\n" +
-	":internal/service/assessment/assessmentpb/submissions.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a=internal/service/assessment/assessmentpb/my_submissions.proto\"\xcd\x04\n" +
+	":internal/service/assessment/assessmentpb/submissions.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a=internal/service/assessment/assessmentpb/my_submissions.proto\x1a6internal/service/assessment/assessmentpb/rubrics.proto\"\xcd\x04\n" +
 	"\x0fSubmissionEntry\x123\n" +
 	"\rsubmission_id\x18\x01 \x01(\tB\x0e\xb2\xd4\x18\n" +
 	"submissionR\fsubmissionId\x12 \n" +
@@ -1922,7 +2234,7 @@ const file_internal_service_assessment_assessmentpb_submissions_proto_rawDesc = 
 	"\vParticipant\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xe4\x02\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x95\x04\n" +
 	"\n" +
 	"Submission\x129\n" +
 	"\x05entry\x18\x01 \x01(\v2#.stoa.assessment.v1.SubmissionEntryR\x05entry\x12'\n" +
@@ -1933,7 +2245,34 @@ const file_internal_service_assessment_assessmentpb_submissions_proto_rawDesc = 
 	"assignmentR\fassignmentId\x12A\n" +
 	"\bversions\x18\x05 \x03(\v2%.stoa.assessment.v1.SubmissionVersionR\bversions\x12?\n" +
 	"\aversion\x18\x06 \x01(\v2%.stoa.assessment.v1.SubmissionVersionR\aversion\x12\x12\n" +
-	"\x04etag\x18\a \x01(\tR\x04etag\"\x80\x06\n" +
+	"\x04etag\x18\a \x01(\tR\x04etag\x129\n" +
+	"\x06rubric\x18\b \x01(\v2!.stoa.assessment.v1.RubricVersionR\x06rubric\x129\n" +
+	"\ttwo_marks\x18\t \x01(\v2\x1c.stoa.assessment.v1.TwoMarksR\btwoMarks\x129\n" +
+	"\tpeer_mark\x18\n" +
+	" \x01(\v2\x1c.stoa.assessment.v1.PeerMarkR\bpeerMark\"k\n" +
+	"\bTwoMarks\x12\x14\n" +
+	"\x05state\x18\x01 \x01(\tR\x05state\x12\x14\n" +
+	"\x05given\x18\x02 \x01(\x05R\x05given\x123\n" +
+	"\x05marks\x18\x03 \x03(\v2\x1d.stoa.assessment.v1.GivenMarkR\x05marks\"\xd3\x02\n" +
+	"\tGivenMark\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x05R\x03seq\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12&\n" +
+	"\bgiven_by\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\agivenBy\x125\n" +
+	"\bgiven_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\agivenAt\x12\x16\n" +
+	"\x06points\x18\x05 \x01(\tR\x06points\x12\x18\n" +
+	"\acomment\x18\x06 \x01(\tR\acomment\x12=\n" +
+	"\bcomments\x18\a \x03(\v2!.stoa.assessment.v1.InlineCommentR\bcomments\x128\n" +
+	"\x06rubric\x18\b \x01(\v2 .stoa.assessment.v1.RubricResultR\x06rubric\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\"\xb3\x01\n" +
+	"\bPeerMark\x12\x1a\n" +
+	"\bexpected\x18\x01 \x01(\x05R\bexpected\x12\x18\n" +
+	"\acounted\x18\x02 \x01(\x05R\acounted\x12\x16\n" +
+	"\x06points\x18\x03 \x01(\tR\x06points\x12\x1e\n" +
+	"\n" +
+	"overridden\x18\x04 \x01(\bR\n" +
+	"overridden\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12!\n" +
+	"\fstaff_points\x18\x06 \x01(\tR\vstaffPoints\"\x80\x06\n" +
 	"\x11SubmissionVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12-\n" +
 	"\x12assignment_version\x18\x02 \x01(\x05R\x11assignmentVersion\x12=\n" +
@@ -1982,7 +2321,7 @@ const file_internal_service_assessment_assessmentpb_submissions_proto_rawDesc = 
 	"\xb2\xd4\x18\x06courseR\bcourseId\x123\n" +
 	"\rsubmission_id\x18\x02 \x01(\tB\x0e\xb2\xd4\x18\n" +
 	"submissionR\fsubmissionId\x12\x1f\n" +
-	"\x06number\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x06number\"\x85\x03\n" +
+	"\x06number\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x06number\"\xbe\x03\n" +
 	"\x15MarkSubmissionRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x123\n" +
@@ -1992,7 +2331,8 @@ const file_internal_service_assessment_assessmentpb_submissions_proto_rawDesc = 
 	"\x06points\x18\x04 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,8}(\\.[0-9]{1,6})?)?$R\x06points\x12?\n" +
 	"\apercent\x18\x05 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,4}(\\.[0-9]{1,6})?)?$R\apercent\x12#\n" +
 	"\acomment\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\acomment\x12H\n" +
-	"\bcomments\x18\a \x03(\v2!.stoa.assessment.v1.InlineCommentB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03R\bcomments\"\x91\x01\n" +
+	"\bcomments\x18\a \x03(\v2!.stoa.assessment.v1.InlineCommentB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03R\bcomments\x127\n" +
+	"\x06rubric\x18\b \x01(\v2\x1f.stoa.assessment.v1.RubricMarksR\x06rubric\"\x91\x01\n" +
 	"\x10ListMarksRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x123\n" +
@@ -2097,86 +2437,100 @@ func file_internal_service_assessment_assessmentpb_submissions_proto_rawDescGZIP
 	return file_internal_service_assessment_assessmentpb_submissions_proto_rawDescData
 }
 
-var file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_internal_service_assessment_assessmentpb_submissions_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_internal_service_assessment_assessmentpb_submissions_proto_goTypes = []any{
 	(*SubmissionEntry)(nil),               // 0: stoa.assessment.v1.SubmissionEntry
 	(*Participant)(nil),                   // 1: stoa.assessment.v1.Participant
 	(*Submission)(nil),                    // 2: stoa.assessment.v1.Submission
-	(*SubmissionVersion)(nil),             // 3: stoa.assessment.v1.SubmissionVersion
-	(*SimilarityCheck)(nil),               // 4: stoa.assessment.v1.SimilarityCheck
-	(*ListSubmissionsRequest)(nil),        // 5: stoa.assessment.v1.ListSubmissionsRequest
-	(*ListSubmissionsResponse)(nil),       // 6: stoa.assessment.v1.ListSubmissionsResponse
-	(*GetSubmissionRequest)(nil),          // 7: stoa.assessment.v1.GetSubmissionRequest
-	(*MarkSubmissionRequest)(nil),         // 8: stoa.assessment.v1.MarkSubmissionRequest
-	(*ListMarksRequest)(nil),              // 9: stoa.assessment.v1.ListMarksRequest
-	(*ListMarksResponse)(nil),             // 10: stoa.assessment.v1.ListMarksResponse
-	(*ReturnSubmissionRequest)(nil),       // 11: stoa.assessment.v1.ReturnSubmissionRequest
-	(*AddFeedbackFileRequest)(nil),        // 12: stoa.assessment.v1.AddFeedbackFileRequest
-	(*DeleteFeedbackFileRequest)(nil),     // 13: stoa.assessment.v1.DeleteFeedbackFileRequest
-	(*RecomputeLatenessRequest)(nil),      // 14: stoa.assessment.v1.RecomputeLatenessRequest
-	(*RecomputeLatenessResponse)(nil),     // 15: stoa.assessment.v1.RecomputeLatenessResponse
-	(*DownloadSubmissionsRequest)(nil),    // 16: stoa.assessment.v1.DownloadSubmissionsRequest
-	(*DownloadSubmissionsResponse)(nil),   // 17: stoa.assessment.v1.DownloadSubmissionsResponse
-	(*UploadFeedbackArchiveRequest)(nil),  // 18: stoa.assessment.v1.UploadFeedbackArchiveRequest
-	(*FeedbackArchive)(nil),               // 19: stoa.assessment.v1.FeedbackArchive
-	(*FeedbackArchiveFile)(nil),           // 20: stoa.assessment.v1.FeedbackArchiveFile
-	(*RequestSimilarityCheckRequest)(nil), // 21: stoa.assessment.v1.RequestSimilarityCheckRequest
-	(*ReportSimilarityRequest)(nil),       // 22: stoa.assessment.v1.ReportSimilarityRequest
-	(*timestamppb.Timestamp)(nil),         // 23: google.protobuf.Timestamp
-	(*SubmissionContent)(nil),             // 24: stoa.assessment.v1.SubmissionContent
-	(*SubmissionFile)(nil),                // 25: stoa.assessment.v1.SubmissionFile
-	(*SubmissionMark)(nil),                // 26: stoa.assessment.v1.SubmissionMark
-	(*InlineComment)(nil),                 // 27: stoa.assessment.v1.InlineComment
-	(*emptypb.Empty)(nil),                 // 28: google.protobuf.Empty
+	(*TwoMarks)(nil),                      // 3: stoa.assessment.v1.TwoMarks
+	(*GivenMark)(nil),                     // 4: stoa.assessment.v1.GivenMark
+	(*PeerMark)(nil),                      // 5: stoa.assessment.v1.PeerMark
+	(*SubmissionVersion)(nil),             // 6: stoa.assessment.v1.SubmissionVersion
+	(*SimilarityCheck)(nil),               // 7: stoa.assessment.v1.SimilarityCheck
+	(*ListSubmissionsRequest)(nil),        // 8: stoa.assessment.v1.ListSubmissionsRequest
+	(*ListSubmissionsResponse)(nil),       // 9: stoa.assessment.v1.ListSubmissionsResponse
+	(*GetSubmissionRequest)(nil),          // 10: stoa.assessment.v1.GetSubmissionRequest
+	(*MarkSubmissionRequest)(nil),         // 11: stoa.assessment.v1.MarkSubmissionRequest
+	(*ListMarksRequest)(nil),              // 12: stoa.assessment.v1.ListMarksRequest
+	(*ListMarksResponse)(nil),             // 13: stoa.assessment.v1.ListMarksResponse
+	(*ReturnSubmissionRequest)(nil),       // 14: stoa.assessment.v1.ReturnSubmissionRequest
+	(*AddFeedbackFileRequest)(nil),        // 15: stoa.assessment.v1.AddFeedbackFileRequest
+	(*DeleteFeedbackFileRequest)(nil),     // 16: stoa.assessment.v1.DeleteFeedbackFileRequest
+	(*RecomputeLatenessRequest)(nil),      // 17: stoa.assessment.v1.RecomputeLatenessRequest
+	(*RecomputeLatenessResponse)(nil),     // 18: stoa.assessment.v1.RecomputeLatenessResponse
+	(*DownloadSubmissionsRequest)(nil),    // 19: stoa.assessment.v1.DownloadSubmissionsRequest
+	(*DownloadSubmissionsResponse)(nil),   // 20: stoa.assessment.v1.DownloadSubmissionsResponse
+	(*UploadFeedbackArchiveRequest)(nil),  // 21: stoa.assessment.v1.UploadFeedbackArchiveRequest
+	(*FeedbackArchive)(nil),               // 22: stoa.assessment.v1.FeedbackArchive
+	(*FeedbackArchiveFile)(nil),           // 23: stoa.assessment.v1.FeedbackArchiveFile
+	(*RequestSimilarityCheckRequest)(nil), // 24: stoa.assessment.v1.RequestSimilarityCheckRequest
+	(*ReportSimilarityRequest)(nil),       // 25: stoa.assessment.v1.ReportSimilarityRequest
+	(*timestamppb.Timestamp)(nil),         // 26: google.protobuf.Timestamp
+	(*RubricVersion)(nil),                 // 27: stoa.assessment.v1.RubricVersion
+	(*InlineComment)(nil),                 // 28: stoa.assessment.v1.InlineComment
+	(*RubricResult)(nil),                  // 29: stoa.assessment.v1.RubricResult
+	(*SubmissionContent)(nil),             // 30: stoa.assessment.v1.SubmissionContent
+	(*SubmissionFile)(nil),                // 31: stoa.assessment.v1.SubmissionFile
+	(*SubmissionMark)(nil),                // 32: stoa.assessment.v1.SubmissionMark
+	(*RubricMarks)(nil),                   // 33: stoa.assessment.v1.RubricMarks
+	(*emptypb.Empty)(nil),                 // 34: google.protobuf.Empty
 }
 var file_internal_service_assessment_assessmentpb_submissions_proto_depIdxs = []int32{
 	1,  // 0: stoa.assessment.v1.SubmissionEntry.accounts:type_name -> stoa.assessment.v1.Participant
-	23, // 1: stoa.assessment.v1.SubmissionEntry.submitted_at:type_name -> google.protobuf.Timestamp
+	26, // 1: stoa.assessment.v1.SubmissionEntry.submitted_at:type_name -> google.protobuf.Timestamp
 	0,  // 2: stoa.assessment.v1.Submission.entry:type_name -> stoa.assessment.v1.SubmissionEntry
-	3,  // 3: stoa.assessment.v1.Submission.versions:type_name -> stoa.assessment.v1.SubmissionVersion
-	3,  // 4: stoa.assessment.v1.Submission.version:type_name -> stoa.assessment.v1.SubmissionVersion
-	23, // 5: stoa.assessment.v1.SubmissionVersion.submitted_at:type_name -> google.protobuf.Timestamp
-	23, // 6: stoa.assessment.v1.SubmissionVersion.withdrawn_at:type_name -> google.protobuf.Timestamp
-	24, // 7: stoa.assessment.v1.SubmissionVersion.content:type_name -> stoa.assessment.v1.SubmissionContent
-	25, // 8: stoa.assessment.v1.SubmissionVersion.files:type_name -> stoa.assessment.v1.SubmissionFile
-	26, // 9: stoa.assessment.v1.SubmissionVersion.mark:type_name -> stoa.assessment.v1.SubmissionMark
-	25, // 10: stoa.assessment.v1.SubmissionVersion.feedback_files:type_name -> stoa.assessment.v1.SubmissionFile
-	4,  // 11: stoa.assessment.v1.SubmissionVersion.similarity_checks:type_name -> stoa.assessment.v1.SimilarityCheck
-	23, // 12: stoa.assessment.v1.SimilarityCheck.requested_at:type_name -> google.protobuf.Timestamp
-	23, // 13: stoa.assessment.v1.SimilarityCheck.reported_at:type_name -> google.protobuf.Timestamp
-	0,  // 14: stoa.assessment.v1.ListSubmissionsResponse.items:type_name -> stoa.assessment.v1.SubmissionEntry
-	27, // 15: stoa.assessment.v1.MarkSubmissionRequest.comments:type_name -> stoa.assessment.v1.InlineComment
-	26, // 16: stoa.assessment.v1.ListMarksResponse.items:type_name -> stoa.assessment.v1.SubmissionMark
-	20, // 17: stoa.assessment.v1.FeedbackArchive.files:type_name -> stoa.assessment.v1.FeedbackArchiveFile
-	5,  // 18: stoa.assessment.v1.SubmissionService.ListSubmissions:input_type -> stoa.assessment.v1.ListSubmissionsRequest
-	7,  // 19: stoa.assessment.v1.SubmissionService.GetSubmission:input_type -> stoa.assessment.v1.GetSubmissionRequest
-	8,  // 20: stoa.assessment.v1.SubmissionService.MarkSubmission:input_type -> stoa.assessment.v1.MarkSubmissionRequest
-	9,  // 21: stoa.assessment.v1.SubmissionService.ListMarks:input_type -> stoa.assessment.v1.ListMarksRequest
-	11, // 22: stoa.assessment.v1.SubmissionService.ReturnSubmission:input_type -> stoa.assessment.v1.ReturnSubmissionRequest
-	12, // 23: stoa.assessment.v1.SubmissionService.AddFeedbackFile:input_type -> stoa.assessment.v1.AddFeedbackFileRequest
-	13, // 24: stoa.assessment.v1.SubmissionService.DeleteFeedbackFile:input_type -> stoa.assessment.v1.DeleteFeedbackFileRequest
-	14, // 25: stoa.assessment.v1.SubmissionService.RecomputeLateness:input_type -> stoa.assessment.v1.RecomputeLatenessRequest
-	16, // 26: stoa.assessment.v1.SubmissionService.DownloadSubmissions:input_type -> stoa.assessment.v1.DownloadSubmissionsRequest
-	18, // 27: stoa.assessment.v1.SubmissionService.UploadFeedbackArchive:input_type -> stoa.assessment.v1.UploadFeedbackArchiveRequest
-	21, // 28: stoa.assessment.v1.SubmissionService.RequestSimilarityCheck:input_type -> stoa.assessment.v1.RequestSimilarityCheckRequest
-	22, // 29: stoa.assessment.v1.SubmissionService.ReportSimilarity:input_type -> stoa.assessment.v1.ReportSimilarityRequest
-	6,  // 30: stoa.assessment.v1.SubmissionService.ListSubmissions:output_type -> stoa.assessment.v1.ListSubmissionsResponse
-	2,  // 31: stoa.assessment.v1.SubmissionService.GetSubmission:output_type -> stoa.assessment.v1.Submission
-	2,  // 32: stoa.assessment.v1.SubmissionService.MarkSubmission:output_type -> stoa.assessment.v1.Submission
-	10, // 33: stoa.assessment.v1.SubmissionService.ListMarks:output_type -> stoa.assessment.v1.ListMarksResponse
-	2,  // 34: stoa.assessment.v1.SubmissionService.ReturnSubmission:output_type -> stoa.assessment.v1.Submission
-	2,  // 35: stoa.assessment.v1.SubmissionService.AddFeedbackFile:output_type -> stoa.assessment.v1.Submission
-	28, // 36: stoa.assessment.v1.SubmissionService.DeleteFeedbackFile:output_type -> google.protobuf.Empty
-	15, // 37: stoa.assessment.v1.SubmissionService.RecomputeLateness:output_type -> stoa.assessment.v1.RecomputeLatenessResponse
-	17, // 38: stoa.assessment.v1.SubmissionService.DownloadSubmissions:output_type -> stoa.assessment.v1.DownloadSubmissionsResponse
-	19, // 39: stoa.assessment.v1.SubmissionService.UploadFeedbackArchive:output_type -> stoa.assessment.v1.FeedbackArchive
-	4,  // 40: stoa.assessment.v1.SubmissionService.RequestSimilarityCheck:output_type -> stoa.assessment.v1.SimilarityCheck
-	28, // 41: stoa.assessment.v1.SubmissionService.ReportSimilarity:output_type -> google.protobuf.Empty
-	30, // [30:42] is the sub-list for method output_type
-	18, // [18:30] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	6,  // 3: stoa.assessment.v1.Submission.versions:type_name -> stoa.assessment.v1.SubmissionVersion
+	6,  // 4: stoa.assessment.v1.Submission.version:type_name -> stoa.assessment.v1.SubmissionVersion
+	27, // 5: stoa.assessment.v1.Submission.rubric:type_name -> stoa.assessment.v1.RubricVersion
+	3,  // 6: stoa.assessment.v1.Submission.two_marks:type_name -> stoa.assessment.v1.TwoMarks
+	5,  // 7: stoa.assessment.v1.Submission.peer_mark:type_name -> stoa.assessment.v1.PeerMark
+	4,  // 8: stoa.assessment.v1.TwoMarks.marks:type_name -> stoa.assessment.v1.GivenMark
+	26, // 9: stoa.assessment.v1.GivenMark.given_at:type_name -> google.protobuf.Timestamp
+	28, // 10: stoa.assessment.v1.GivenMark.comments:type_name -> stoa.assessment.v1.InlineComment
+	29, // 11: stoa.assessment.v1.GivenMark.rubric:type_name -> stoa.assessment.v1.RubricResult
+	26, // 12: stoa.assessment.v1.SubmissionVersion.submitted_at:type_name -> google.protobuf.Timestamp
+	26, // 13: stoa.assessment.v1.SubmissionVersion.withdrawn_at:type_name -> google.protobuf.Timestamp
+	30, // 14: stoa.assessment.v1.SubmissionVersion.content:type_name -> stoa.assessment.v1.SubmissionContent
+	31, // 15: stoa.assessment.v1.SubmissionVersion.files:type_name -> stoa.assessment.v1.SubmissionFile
+	32, // 16: stoa.assessment.v1.SubmissionVersion.mark:type_name -> stoa.assessment.v1.SubmissionMark
+	31, // 17: stoa.assessment.v1.SubmissionVersion.feedback_files:type_name -> stoa.assessment.v1.SubmissionFile
+	7,  // 18: stoa.assessment.v1.SubmissionVersion.similarity_checks:type_name -> stoa.assessment.v1.SimilarityCheck
+	26, // 19: stoa.assessment.v1.SimilarityCheck.requested_at:type_name -> google.protobuf.Timestamp
+	26, // 20: stoa.assessment.v1.SimilarityCheck.reported_at:type_name -> google.protobuf.Timestamp
+	0,  // 21: stoa.assessment.v1.ListSubmissionsResponse.items:type_name -> stoa.assessment.v1.SubmissionEntry
+	28, // 22: stoa.assessment.v1.MarkSubmissionRequest.comments:type_name -> stoa.assessment.v1.InlineComment
+	33, // 23: stoa.assessment.v1.MarkSubmissionRequest.rubric:type_name -> stoa.assessment.v1.RubricMarks
+	32, // 24: stoa.assessment.v1.ListMarksResponse.items:type_name -> stoa.assessment.v1.SubmissionMark
+	23, // 25: stoa.assessment.v1.FeedbackArchive.files:type_name -> stoa.assessment.v1.FeedbackArchiveFile
+	8,  // 26: stoa.assessment.v1.SubmissionService.ListSubmissions:input_type -> stoa.assessment.v1.ListSubmissionsRequest
+	10, // 27: stoa.assessment.v1.SubmissionService.GetSubmission:input_type -> stoa.assessment.v1.GetSubmissionRequest
+	11, // 28: stoa.assessment.v1.SubmissionService.MarkSubmission:input_type -> stoa.assessment.v1.MarkSubmissionRequest
+	12, // 29: stoa.assessment.v1.SubmissionService.ListMarks:input_type -> stoa.assessment.v1.ListMarksRequest
+	14, // 30: stoa.assessment.v1.SubmissionService.ReturnSubmission:input_type -> stoa.assessment.v1.ReturnSubmissionRequest
+	15, // 31: stoa.assessment.v1.SubmissionService.AddFeedbackFile:input_type -> stoa.assessment.v1.AddFeedbackFileRequest
+	16, // 32: stoa.assessment.v1.SubmissionService.DeleteFeedbackFile:input_type -> stoa.assessment.v1.DeleteFeedbackFileRequest
+	17, // 33: stoa.assessment.v1.SubmissionService.RecomputeLateness:input_type -> stoa.assessment.v1.RecomputeLatenessRequest
+	19, // 34: stoa.assessment.v1.SubmissionService.DownloadSubmissions:input_type -> stoa.assessment.v1.DownloadSubmissionsRequest
+	21, // 35: stoa.assessment.v1.SubmissionService.UploadFeedbackArchive:input_type -> stoa.assessment.v1.UploadFeedbackArchiveRequest
+	24, // 36: stoa.assessment.v1.SubmissionService.RequestSimilarityCheck:input_type -> stoa.assessment.v1.RequestSimilarityCheckRequest
+	25, // 37: stoa.assessment.v1.SubmissionService.ReportSimilarity:input_type -> stoa.assessment.v1.ReportSimilarityRequest
+	9,  // 38: stoa.assessment.v1.SubmissionService.ListSubmissions:output_type -> stoa.assessment.v1.ListSubmissionsResponse
+	2,  // 39: stoa.assessment.v1.SubmissionService.GetSubmission:output_type -> stoa.assessment.v1.Submission
+	2,  // 40: stoa.assessment.v1.SubmissionService.MarkSubmission:output_type -> stoa.assessment.v1.Submission
+	13, // 41: stoa.assessment.v1.SubmissionService.ListMarks:output_type -> stoa.assessment.v1.ListMarksResponse
+	2,  // 42: stoa.assessment.v1.SubmissionService.ReturnSubmission:output_type -> stoa.assessment.v1.Submission
+	2,  // 43: stoa.assessment.v1.SubmissionService.AddFeedbackFile:output_type -> stoa.assessment.v1.Submission
+	34, // 44: stoa.assessment.v1.SubmissionService.DeleteFeedbackFile:output_type -> google.protobuf.Empty
+	18, // 45: stoa.assessment.v1.SubmissionService.RecomputeLateness:output_type -> stoa.assessment.v1.RecomputeLatenessResponse
+	20, // 46: stoa.assessment.v1.SubmissionService.DownloadSubmissions:output_type -> stoa.assessment.v1.DownloadSubmissionsResponse
+	22, // 47: stoa.assessment.v1.SubmissionService.UploadFeedbackArchive:output_type -> stoa.assessment.v1.FeedbackArchive
+	7,  // 48: stoa.assessment.v1.SubmissionService.RequestSimilarityCheck:output_type -> stoa.assessment.v1.SimilarityCheck
+	34, // 49: stoa.assessment.v1.SubmissionService.ReportSimilarity:output_type -> google.protobuf.Empty
+	38, // [38:50] is the sub-list for method output_type
+	26, // [26:38] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_submissions_proto_init() }
@@ -2185,13 +2539,14 @@ func file_internal_service_assessment_assessmentpb_submissions_proto_init() {
 		return
 	}
 	file_internal_service_assessment_assessmentpb_my_submissions_proto_init()
+	file_internal_service_assessment_assessmentpb_rubrics_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_assessment_assessmentpb_submissions_proto_rawDesc), len(file_internal_service_assessment_assessmentpb_submissions_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -55,10 +55,16 @@ type SubmissionServiceClient interface {
 	GetSubmission(ctx context.Context, in *GetSubmissionRequest, opts ...grpc.CallOption) (*Submission, error)
 	// Marks a version of what was handed in, or takes a mark back. The mark before stays
 	// in the history. The student sees it once it is posted. How late it is is computed
-	// anew from the dates that hold now. Errors: submission.not_found (404), etag.stale
-	// and etag.required (412) when somebody else has marked it, submission.withdrawn
-	// (409), mark.invalid (400) for points that are too many or comments on parts that it
-	// does not have.
+	// anew from the dates that hold now. Where two mark it, this is the mark of the caller
+	// alone, which nobody else sees until both have marked it: then they agree, or it is
+	// settled with SettleMark. Where reviews by students count, this is the staff's part.
+	// A claim of the caller ends once nothing is left for them to mark there. Errors:
+	// submission.not_found (404), etag.stale and etag.required (412) when somebody else
+	// has marked it, submission.withdrawn (409), mark.invalid (400) for points that are too
+	// many or comments on parts that it does not have, marking.claimed (409) where somebody
+	// else marks it now, marking.both_given (409) where two others mark it, or both have,
+	// marking.peers_only (409) for points where reviews by students alone make the mark,
+	// rubric.not_attached and rubric.outdated (409), rubric.marks_invalid (400).
 	MarkSubmission(ctx context.Context, in *MarkSubmissionRequest, opts ...grpc.CallOption) (*Submission, error)
 	// Lists the marks that a version has had, newest first, at most 100. Errors:
 	// submission.not_found (404).
@@ -266,10 +272,16 @@ type SubmissionServiceServer interface {
 	GetSubmission(context.Context, *GetSubmissionRequest) (*Submission, error)
 	// Marks a version of what was handed in, or takes a mark back. The mark before stays
 	// in the history. The student sees it once it is posted. How late it is is computed
-	// anew from the dates that hold now. Errors: submission.not_found (404), etag.stale
-	// and etag.required (412) when somebody else has marked it, submission.withdrawn
-	// (409), mark.invalid (400) for points that are too many or comments on parts that it
-	// does not have.
+	// anew from the dates that hold now. Where two mark it, this is the mark of the caller
+	// alone, which nobody else sees until both have marked it: then they agree, or it is
+	// settled with SettleMark. Where reviews by students count, this is the staff's part.
+	// A claim of the caller ends once nothing is left for them to mark there. Errors:
+	// submission.not_found (404), etag.stale and etag.required (412) when somebody else
+	// has marked it, submission.withdrawn (409), mark.invalid (400) for points that are too
+	// many or comments on parts that it does not have, marking.claimed (409) where somebody
+	// else marks it now, marking.both_given (409) where two others mark it, or both have,
+	// marking.peers_only (409) for points where reviews by students alone make the mark,
+	// rubric.not_attached and rubric.outdated (409), rubric.marks_invalid (400).
 	MarkSubmission(context.Context, *MarkSubmissionRequest) (*Submission, error)
 	// Lists the marks that a version has had, newest first, at most 100. Errors:
 	// submission.not_found (404).

@@ -89,14 +89,14 @@ CREATE TABLE rekey_attempt (
 	new_mark text COLLATE "C" NOT NULL DEFAULT '',
 	mark_max text COLLATE "C" NOT NULL DEFAULT '',
 	at timestamptz,
-	CONSTRAINT rekey_attempt_pkey PRIMARY KEY (rekey_id, quiz_id, item_id, account_id, attempt_id),
+	CONSTRAINT rekey_attempt_pkey PRIMARY KEY (rekey_id, attempt_id),
 	CONSTRAINT rekey_attempt_rekey FOREIGN KEY (rekey_id) REFERENCES rekey (id),
 	CONSTRAINT rekey_attempt_attempt FOREIGN KEY (attempt_id) REFERENCES attempt (id),
 	CONSTRAINT rekey_attempt_stage CHECK (stage BETWEEN 0 AND 2)
 );
 CREATE INDEX rekey_attempt_next ON rekey_attempt (rekey_id, stage, quiz_id, item_id, account_id, attempt_id) WHERE stage < 2;
 CREATE INDEX rekey_attempt_history ON rekey_attempt (attempt_id) WHERE stage = 2;
-CREATE INDEX rekey_attempt_change ON rekey_attempt (rekey_id, change, quiz_id, item_id, account_id, attempt_id);
+CREATE INDEX rekey_attempt_change ON rekey_attempt (rekey_id, change, attempt_id);
 COMMENT ON TABLE rekey_attempt IS 'What a re-key makes, or made, of each attempt: what its student is told, and its history. Personal data of the account whose attempt it is: its points. Those of previews that were not applied are deleted after a week; all others are kept with the attempt.';
 COMMENT ON COLUMN rekey_attempt.stage IS '0: to be looked at; 1: looked at, or to be applied; 2: applied, and never changed again.';
 COMMENT ON COLUMN rekey_attempt.change IS 'up, down, same: what becomes of the points of the attempt; untouched: people have marked the answer; unscored: it is not scored yet.';

@@ -1,0 +1,79 @@
+package assessment
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/stoa-lms/stoa/internal/pg"
+)
+
+// hiddenSQL is whether an attempt, as a, is of somebody who is not named to graders where
+// answers are marked anonymously: until all that they have submitted at the item is
+// graded, and their grade posted.
+const hiddenSQL = `(NOT coalesce((
+		SELECT p.posted FROM posting p WHERE p.course_id = a.course_id AND p.item_id = a.item_id AND p.account_id IN ('', a.account_id)
+		ORDER BY p.version DESC, p.account_id DESC LIMIT 1), true)
+	OR EXISTS (SELECT FROM attempt o WHERE o.item_id = a.item_id AND o.account_id = a.account_id AND o.state = 'submitted' AND NOT o.preview))`
+
+// pseudonyms returns what the students of attempts are called to graders; those that
+// may be named are left out.
+func (s *Service) pseudonyms(ctx context.Context, q pg.Querier, attempts []string) (map[string]string, error) {
+	rows, err := q.Query(ctx, `
+		SELECT a.id, a.item_id, a.account_id, a.quiz_id, z.version, z.pseudonym_key::text FROM attempt a JOIN quiz z ON z.id = a.quiz_id
+		WHERE a.id = ANY ($1) AND NOT a.preview AND a.state IN ('submitted', 'graded') AND `+hiddenSQL, attempts)
+	if err != nil {
+		return nil, fmt.Errorf("read who is anonymous: %w", err)
+	}
+	type hidden struct {
+		ID, ItemID, AccountID, QuizID string
+		Version                       int32
+		PseudonymKey                  string
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[hidden])
+	if err != nil {
+		return nil, fmt.Errorf("read who is anonymous: %w", err)
+	}
+	out := map[string]string{}
+	for _, h := range list {
+		version, err := s.quizVersion(ctx, q, h.QuizID, h.Version)
+		if err != nil {
+			return nil, err
+		}
+		if version.Settings.GetAnonymousMarking() {
+			out[h.ID] = pseudonym(h.PseudonymKey, h.ItemID, h.AccountID)
+		}
+	}
+	return out, nil
+}
+
+// anonymous reports whether answers at an item are marked anonymously now.
+func (s *Service) anonymous(ctx context.Context, q pg.Querier, course, item string) (bool, error) {
+	var quiz string
+	var number int32
+	err := q.QueryRow(ctx, `
+		SELECT z.id, z.version FROM placement p JOIN quiz z ON z.id = p.ref WHERE p.course_id = $1 AND p.item_id = $2 AND z.version > 0`, course, item).Scan(&quiz, &number)
+	if pg.NoRows(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read quiz: %w", err)
+	}
+	version, err := s.quizVersion(ctx, q, quiz, number)
+	if err != nil {
+		return false, err
+	}
+	return version.Settings.GetAnonymousMarking(), nil
+}
+
+// pseudonym is what somebody is called at an item: 50 bits that nobody can make of the
+// account without the key.
+func pseudonym(key, item, account string) string {
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte(item + "\n" + account))
+	return base32.StdEncoding.EncodeToString(mac.Sum(nil))[:10]
+}
