@@ -94,10 +94,11 @@ type rekey struct {
 	MarksUp    int32
 	MarksDown  int32
 	MarksSame  int32
+	After      []string
 }
 
 const rekeyColumns = `id, course_id, question_id, versions, quiz_id, item_id, action, key_version, points::text AS points, undoes, reason, state, number, undone_by,
-	created_by, created_at, applied_by, applied_at, finished_at, left_out, attempts, done, up, down, same, untouched, unscored, marks_up, marks_down, marks_same`
+	created_by, created_at, applied_by, applied_at, finished_at, left_out, attempts, done, up, down, same, untouched, unscored, marks_up, marks_down, marks_same, after`
 
 // pb returns a re-key as it is told.
 func (k *rekey) pb() *assessmentpb.Rekey {

@@ -39,6 +39,7 @@ CREATE TABLE rekey (
 	marks_up integer NOT NULL DEFAULT 0,
 	marks_down integer NOT NULL DEFAULT 0,
 	marks_same integer NOT NULL DEFAULT 0,
+	after text[] NOT NULL DEFAULT '{"","",""}',
 	CONSTRAINT rekey_pkey PRIMARY KEY (id),
 	CONSTRAINT rekey_action CHECK (action IN ('key', 'full', 'drop', 'points', 'undo')),
 	CONSTRAINT rekey_state CHECK (state IN ('previewing', 'ready', 'applying', 'applied', 'expired')),
@@ -60,6 +61,8 @@ COMMENT ON COLUMN rekey.number IS 'Its place among those of the question that we
 COMMENT ON COLUMN rekey.undone_by IS 'The re-key that undid it; empty while it is in force.';
 COMMENT ON COLUMN rekey.left_out IS 'How many attempts show a version that shows something else.';
 COMMENT ON COLUMN rekey.done IS 'How many attempts were gone through, by the preview or by applying it. The counts below are of these.';
+
+COMMENT ON COLUMN rekey.after IS 'How far it is: the quiz, the item and the account that were gone through last. Personal data of that account: its id.';
 
 CREATE TABLE rekey_attempt (
 	rekey_id text COLLATE "C" NOT NULL,
