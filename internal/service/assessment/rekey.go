@@ -297,19 +297,29 @@ func (k *rekey) store(ctx context.Context, tx *pg.Tx, list []*rekeyed) error {
 		oldPoints[i], newPoints[i], oldTotal[i], newTotal[i] = r.OldPoints, r.NewPoints, r.OldTotal, r.NewTotal
 		oldMark[i], newMark[i], markMax[i] = r.OldMark, r.NewMark, r.MarkMax
 	}
+	// Written as rows to insert, so that each is found by the index, whatever the planner
+	// knows of a table that has just grown.
 	if _, err := tx.Exec(ctx, `
-		UPDATE rekey_attempt r SET stage = n.stage, attempt_state = n.attempt_state, change = n.change, old_key = n.old_key, new_key = n.new_key,
-			old_scoring = n.old_scoring, new_scoring = n.new_scoring, old_state = n.old_state, new_state = n.new_state,
-			old_max = n.old_max::numeric, new_max = n.new_max::numeric, old_fraction = n.old_fraction, new_fraction = n.new_fraction,
-			old_points = n.old_points::numeric, new_points = n.new_points::numeric, old_total = n.old_total::numeric, new_total = n.new_total::numeric,
-			old_mark = n.old_mark, new_mark = n.new_mark, mark_max = n.mark_max, at = n.at
+		INSERT INTO rekey_attempt AS r (rekey_id, quiz_id, item_id, account_id, attempt_id, slot, stage, attempt_state, change, old_key, new_key, old_scoring, new_scoring,
+			old_state, new_state, old_max, new_max, old_fraction, new_fraction, old_points, new_points, old_total, new_total, old_mark, new_mark, mark_max, at)
+		SELECT $1, n.quiz_id, n.item_id, n.account_id, n.attempt_id, n.slot, n.stage, n.attempt_state, n.change, n.old_key, n.new_key, n.old_scoring, n.new_scoring,
+			n.old_state, n.new_state, n.old_max::numeric, n.new_max::numeric, n.old_fraction, n.new_fraction, n.old_points::numeric, n.new_points::numeric,
+			n.old_total::numeric, n.new_total::numeric, n.old_mark, n.new_mark, n.mark_max, n.at
 		FROM unnest($2::text[], $3::smallint[], $4::text[], $5::text[], $6::int[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
-				$14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::timestamptz[])
+				$14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::timestamptz[],
+				$24::text[], $25::text[], $26::text[], $27::int[])
 			AS n (attempt_id, stage, attempt_state, change, old_key, new_key, old_scoring, new_scoring, old_state, new_state, old_max, new_max,
-				old_fraction, new_fraction, old_points, new_points, old_total, new_total, old_mark, new_mark, mark_max, at)
-		WHERE r.rekey_id = $1 AND r.attempt_id = n.attempt_id`,
+				old_fraction, new_fraction, old_points, new_points, old_total, new_total, old_mark, new_mark, mark_max, at, quiz_id, item_id, account_id, slot)
+		ON CONFLICT ON CONSTRAINT rekey_attempt_pkey DO UPDATE SET stage = EXCLUDED.stage, attempt_state = EXCLUDED.attempt_state, change = EXCLUDED.change,
+			old_key = EXCLUDED.old_key, new_key = EXCLUDED.new_key, old_scoring = EXCLUDED.old_scoring, new_scoring = EXCLUDED.new_scoring,
+			old_state = EXCLUDED.old_state, new_state = EXCLUDED.new_state, old_max = EXCLUDED.old_max, new_max = EXCLUDED.new_max,
+			old_fraction = EXCLUDED.old_fraction, new_fraction = EXCLUDED.new_fraction, old_points = EXCLUDED.old_points, new_points = EXCLUDED.new_points,
+			old_total = EXCLUDED.old_total, new_total = EXCLUDED.new_total, old_mark = EXCLUDED.old_mark, new_mark = EXCLUDED.new_mark,
+			mark_max = EXCLUDED.mark_max, at = EXCLUDED.at`,
 		k.ID, ids, stages, states, changes, oldKeys, newKeys, oldScoring, newScoring, oldStates, newStates, oldMax, newMax,
-		oldFraction, newFraction, oldPoints, newPoints, oldTotal, newTotal, oldMark, newMark, markMax, at); err != nil {
+		oldFraction, newFraction, oldPoints, newPoints, oldTotal, newTotal, oldMark, newMark, markMax, at,
+		column(list, func(r *rekeyed) string { return r.QuizID }), column(list, func(r *rekeyed) string { return r.ItemID }),
+		column(list, func(r *rekeyed) string { return r.AccountID }), column(list, func(r *rekeyed) int32 { return r.Slot })); err != nil {
 		return fmt.Errorf("store attempts of a re-key: %w", err)
 	}
 	return k.count(ctx, tx, list)
