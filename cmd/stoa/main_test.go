@@ -201,7 +201,7 @@ func TestDoctorOfAFreshInstallation(t *testing.T) {
 	if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the doctor has made the data folder: %v", err)
 	}
-	if got := s.run(t, nil, "migrate"); got.code != 0 || !strings.Contains(got.out, "courses      version 6") {
+	if got := s.run(t, nil, "migrate"); got.code != 0 || !strings.Contains(got.out, "courses      version 7") {
 		t.Errorf("migrate: exit status %d\n%s%s", got.code, got.out, got.err)
 	}
 	well("after migrate", "version 1 of 1")

@@ -103,6 +103,8 @@ type Config struct {
 	SubmissionQuota     Int      `help:"Bytes that all files may have that an account has uploaded to hand them in, in one course. No bound when 0." default:"2147483648" env:"STOA_SUBMISSION_QUOTA"`
 	SimilarityURL       string   `name:"similarity-url" help:"Service that compares what students hand in with others' work, as docs/similarity.md describes: an https address. None when empty." env:"STOA_SIMILARITY_URL"`
 	SimilaritySecret    string   `help:"Secret that it shares with the platform, at least 32 characters." env:"STOA_SIMILARITY_SECRET"`
+	ProctoringURL       string   `name:"proctoring-url" help:"Service that watches exams, as docs/exams.md describes: the https address at which it takes students over. None when empty." env:"STOA_PROCTORING_URL"`
+	ProctoringSecret    string   `help:"Secret that it shares with the platform, at least 32 characters." env:"STOA_PROCTORING_SECRET"`
 	MediaCourseUploads  Int      `help:"Unfinished uploads in pieces that a course may have. No bound when 0." default:"200" env:"STOA_MEDIA_COURSE_UPLOADS"`
 	MediaAccountUploads Int      `help:"Unfinished uploads in pieces that an account may have. No bound when 0." default:"50" env:"STOA_MEDIA_ACCOUNT_UPLOADS"`
 	MediaUploadLifetime Duration `help:"Time after which an upload in pieces is given up to which nothing comes." default:"24h" env:"STOA_MEDIA_UPLOAD_LIFETIME"`
@@ -280,6 +282,13 @@ func (c *Config) Faults(services []string) []string {
 		add("STOA_SIMILARITY_SECRET", "must have at least 32 characters where STOA_SIMILARITY_URL is set")
 	case strings.HasPrefix(c.SimilarityURL, "http:") && c.Profile == production:
 		add("STOA_SIMILARITY_URL", "must begin with https:// in production")
+	}
+	web("STOA_PROCTORING_URL", c.ProctoringURL, "http", "https")
+	switch {
+	case c.ProctoringURL != "" && len(c.ProctoringSecret) < 32:
+		add("STOA_PROCTORING_SECRET", "must have at least 32 characters where STOA_PROCTORING_URL is set")
+	case strings.HasPrefix(c.ProctoringURL, "http:") && c.Profile == production:
+		add("STOA_PROCTORING_URL", "must begin with https:// in production")
 	}
 	web("STOA_AMQP_URL", c.AMQPURL, "amqp", "amqps")
 	web("STOA_BUCKET_URL", c.BucketURL, "file", "s3")

@@ -270,6 +270,7 @@ func (p *process) webFront(ctx context.Context, version string, out io.Writer, r
 		Timeout:       p.cfg.RequestTimeout.V,
 		MaxUpload:     p.cfg.MaxUpload.V,
 		MaxArchive:    p.cfg.MaxArchive.V,
+		PublicURL:     p.publicURL(),
 		SecureCookies: strings.HasPrefix(p.publicURL(), "https:"),
 		Development:   p.cfg.Profile == development,
 		Status:        func() edge.Status { return status },

@@ -14,6 +14,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/access"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/audit"
 	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/courses"
@@ -71,6 +72,7 @@ var all = []service{
 			Access:   accesspb.NewAccessServiceClient(p.conn("courses", "access")),
 			Media:    mediapb.NewMediaServiceClient(p.conn("courses", "media")),
 			Learning: learningpb.NewItemServiceClient(p.conn("courses", "learning")),
+			Carry:    assessmentpb.NewCarryServiceClient(p.conn("courses", "assessment")),
 			Review:   p.cfg.Review == "required",
 
 			EmbedHosts: p.cfg.embedHosts(),
@@ -138,6 +140,9 @@ var all = []service{
 			Files:   mediapb.NewSubmissionFileServiceClient(p.conn("assessment", "media")),
 			Similarity: &assessment.Similarity{
 				URL: p.cfg.SimilarityURL, Secret: []byte(p.cfg.SimilaritySecret), PublicURL: p.publicURL(),
+			},
+			Proctoring: &assessment.Proctoring{
+				URL: p.cfg.ProctoringURL, Secret: []byte(p.cfg.ProctoringSecret), PublicURL: p.publicURL(),
 			},
 		})
 		s.Register(p.server)

@@ -9,19 +9,22 @@ import (
 	pb "github.com/stoa-lms/stoa/internal/question/questionpb"
 )
 
-// WithMedia returns a copy of a question whose pictures are called otherwise, by what
+// RenameMedia returns a text whose files are called otherwise, as [WithMedia] does.
+// Names need not be ids.
+func RenameMedia(text string, called map[string]string) string {
+	for _, at := range slices.Backward(anyName.FindAllStringSubmatchIndex(text, -1)) {
+		if to := called[text[at[2]:at[3]]]; to != "" {
+			text = text[:at[2]] + to + text[at[3]:]
+		}
+	}
+	return text
+}
+
+// WithMedia returns a copy of a question whose files are called otherwise, by what
 // they are called now. Those that the map does not have keep their name.
 func WithMedia(q *pb.QuestionContent, called map[string]string) *pb.QuestionContent {
 	out := proto.CloneOf(q)
-	rewriteTexts(out.ProtoReflect(), func(text string) string {
-		places := picture.FindAllStringSubmatchIndex(text, -1)
-		for _, at := range slices.Backward(places) {
-			if to := called[text[at[2]:at[3]]]; to != "" {
-				text = text[:at[2]] + to + text[at[3]:]
-			}
-		}
-		return text
-	})
+	rewriteTexts(out.ProtoReflect(), func(text string) string { return RenameMedia(text, called) })
 	if to := called[out.GetHotSpot().GetMediaId()]; to != "" {
 		out.GetHotSpot().MediaId = to
 	}

@@ -13,7 +13,7 @@ import (
 // placeholder is what variables stand in for in Markdown: {name} or {=formula}.
 var placeholder = regexp.MustCompile(`\{(=[^{}\n]*|[A-Za-z][A-Za-z0-9_]*)\}`)
 
-// picture is a picture of the course in Markdown.
+// picture is a file of the course in Markdown: shown in place, or linked to.
 var picture = regexp.MustCompile(`\]\(\s*<?media:(media_[0-7][0-9a-hjkmnp-tv-z]{25})\b`)
 
 // text returns Markdown with the values of variables in their places.
@@ -109,8 +109,8 @@ func (c *checker) textFormulas(q *pb.QuestionContent, vars *variables) map[strin
 	return out
 }
 
-// Media returns the pictures that a question names, in the order in which it does:
-// those of its texts and of hot spots.
+// Media returns the files that a question names, in the order in which it does: those
+// of its texts and the pictures of hot spots.
 func Media(q *pb.QuestionContent) []string {
 	var out []string
 	add := func(id string) {
@@ -124,6 +124,54 @@ func Media(q *pb.QuestionContent) []string {
 		}
 	})
 	add(q.GetHotSpot().GetMediaId())
+	return out
+}
+
+// MediaIn returns the files that a text names, without repetition.
+func MediaIn(text string) []string {
+	var out []string
+	for _, id := range pictures(text) {
+		if !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// anyName is a file in Markdown under whatever name, as archives have others than ids.
+var anyName = regexp.MustCompile(`\]\(\s*<?media:([A-Za-z0-9_-]+)`)
+
+// NamesIn returns what a text calls files, whether these are ids or not.
+func NamesIn(text string) []string {
+	var out []string
+	for _, m := range anyName.FindAllStringSubmatch(text, -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+// Names returns what a question calls files, whether these are ids or not.
+func Names(q *pb.QuestionContent) []string {
+	var out []string
+	eachText(q.ProtoReflect(), "", func(_, text string) { out = append(out, NamesIn(text)...) })
+	if spot := q.GetHotSpot().GetMediaId(); spot != "" {
+		out = append(out, spot)
+	}
+	return out
+}
+
+// inPlace is a file that Markdown shows where it stands.
+var inPlace = regexp.MustCompile(`!\[[^\]]*\]\(\s*<?media:(media_[0-7][0-9a-hjkmnp-tv-z]{25})\b`)
+
+// ShownInPlace returns those files that texts of a question show where they stand: they
+// are pictures, sounds or videos.
+func ShownInPlace(q *pb.QuestionContent) []string {
+	var out []string
+	eachText(q.ProtoReflect(), "", func(_, text string) {
+		for _, m := range inPlace.FindAllStringSubmatch(text, -1) {
+			out = append(out, m[1])
+		}
+	})
 	return out
 }
 

@@ -13,8 +13,9 @@
 // question's points: "1" is all of them, "-1/2" takes half of them away.
 //
 // Markdown is CommonMark with tables, strike-through and task lists; formulas stand
-// between $ and $ or $$ and $$. A picture is an upload of the course, named by its
-// id: ![what it shows](media:media_01h455vb4pex5vsknk084sn02q).
+// between $ and $ or $$ and $$. A picture, a sound or a video is an upload of the
+// course, named by its id: ![what it shows](media:media_01h455vb4pex5vsknk084sn02q).
+// Any other file is linked to: [what it is](media:media_01h455vb4pex5vsknk084sn02q).
 //
 // Variables. Where a question has variables, "{name}" in its Markdown stands for
 // the value of one, and "{=formula}" for that of a formula. What names no variable
@@ -4624,7 +4625,7 @@ type QuestionView struct {
 	Language string `protobuf:"bytes,4,opt,name=language,proto3" json:"language,omitempty"`
 	// What it is worth by itself, a decimal; a quiz may say another.
 	Points string `protobuf:"bytes,5,opt,name=points,proto3" json:"points,omitempty"`
-	// The pictures that its texts name, without repetition.
+	// The files that its texts name, without repetition.
 	MediaIds []string `protobuf:"bytes,6,rep,name=media_ids,json=mediaIds,proto3" json:"media_ids,omitempty"`
 	// How it is asked.
 	//
@@ -5991,7 +5992,7 @@ type Outcome struct {
 	Lines []*OutcomeLine `protobuf:"bytes,16,rep,name=lines,proto3" json:"lines,omitempty"`
 	// Marks: what who marked it says, Markdown.
 	Comment string `protobuf:"bytes,17,opt,name=comment,proto3" json:"comment,omitempty"`
-	// The pictures that its texts name, without repetition.
+	// The files that its texts name, without repetition.
 	MediaIds []string `protobuf:"bytes,18,rep,name=media_ids,json=mediaIds,proto3" json:"media_ids,omitempty"`
 	// Correctness: how many parts were right, where a hint shows it; 0 otherwise.
 	RightParts int32 `protobuf:"varint,19,opt,name=right_parts,json=rightParts,proto3" json:"right_parts,omitempty"`

@@ -7,6 +7,10 @@
 // the formats of others; assessmentpb.QuizService: quizzes as their authors
 // see them; assessmentpb.MyQuizService: as those who take them do;
 // assessmentpb.AttemptService: attempts, the log of answers, and receipts;
+// assessmentpb.ExamService: exams while they run, for those who watch them;
+// assessmentpb.QuestionMediaService: the files of what is asked;
+// assessmentpb.PreviewService: quizzes as staff try them; assessmentpb.CarryService:
+// quizzes and assignments as archives of courses take them along;
 // assessmentpb.AssignmentService: assignments as their authors see them;
 // assessmentpb.MySubmissionService: as those who hand in do;
 // assessmentpb.SubmissionService: what was handed in, for those who read and mark it;
@@ -21,7 +25,8 @@
 // which says that something was handed in.
 //
 // It hears courses' CoursePublished: where in a course quizzes and assignments stand,
-// and ActivitiesCopied: which quizzes copies of courses show;
+// and ActivitiesCopied: which quizzes and assignments copies of courses show,
+// and ActivitiesImported: what has become of those of an archive;
 // access's EnrollmentStarted, EnrollmentEnded and EnrollmentResumed, for whom attempts
 // are made ahead, and AccommodationChanged, for whom anew; its CohortMembershipChanged,
 // GroupChanged and GroupMembershipChanged, who hands in together; learning's
@@ -85,6 +90,8 @@ type Config struct {
 	Files mediapb.SubmissionFileServiceClient
 	// Similarity compares what is handed in with others' work; nil where nobody does.
 	Similarity *Similarity
+	// Proctoring is a service that watches exams; nil where nobody does.
+	Proctoring *Proctoring
 	// Media and Library have the pictures of questions.
 	Media   mediapb.MediaServiceClient
 	Library mediapb.LibraryServiceClient
@@ -125,6 +132,7 @@ type Service struct {
 	signer    atomic.Pointer[signer]
 	unscored  chan struct{} // has a value when there are attempts to be scored
 	appends   *appends
+	exams     exams
 	rekeying  chan struct{} // has a value when there are re-keys to work on
 }
 
@@ -144,6 +152,7 @@ func New(cfg Config) *Service {
 	s.assignmentVersions = forGood[assignmentVersionKey, *assignmentVersion](2_000)
 	s.unfiled, s.unchecked, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, maxFeedbackArchives)
 	s.appends = &appends{service: s}
+	s.exams = newExams(cfg.Proctoring)
 	s.rekeying = make(chan struct{}, 1)
 	if s.log == nil {
 		s.log = slog.Default()
@@ -161,18 +170,22 @@ func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Microsec
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	assessmentpb.RegisterBankServiceServer(r, &bankServer{service: s})
 	assessmentpb.RegisterExchangeServiceServer(r, &exchangeServer{service: s})
+	assessmentpb.RegisterCarryServiceServer(r, &carryServer{service: s})
+	assessmentpb.RegisterPreviewServiceServer(r, &previewServer{service: s})
+	assessmentpb.RegisterQuestionMediaServiceServer(r, &questionMediaServer{service: s})
 	assessmentpb.RegisterQuizServiceServer(r, &quizServer{service: s})
 	assessmentpb.RegisterMyQuizServiceServer(r, &myQuizServer{service: s})
 	assessmentpb.RegisterAttemptServiceServer(r, &attemptServer{service: s})
+	assessmentpb.RegisterExamServiceServer(r, &examServer{service: s})
 	assessmentpb.RegisterAssignmentServiceServer(r, &assignmentServer{service: s})
 	assessmentpb.RegisterMySubmissionServiceServer(r, &mySubmissionServer{service: s})
 	assessmentpb.RegisterSubmissionServiceServer(r, &submissionServer{service: s})
-	assessmentpb.RegisterRekeyServiceServer(r, &rekeyServer{service: s})
-	assessmentpb.RegisterStatisticsServiceServer(r, &statisticsServer{service: s})
 	assessmentpb.RegisterMarkingServiceServer(r, &markingServer{service: s})
 	assessmentpb.RegisterRubricServiceServer(r, &rubricServer{service: s})
 	assessmentpb.RegisterPeerReviewServiceServer(r, &peerServer{service: s})
 	assessmentpb.RegisterMyPeerReviewServiceServer(r, &myPeerServer{service: s})
+	assessmentpb.RegisterRekeyServiceServer(r, &rekeyServer{service: s})
+	assessmentpb.RegisterStatisticsServiceServer(r, &statisticsServer{service: s})
 }
 
 // Handlers returns what the service does on others' events.
@@ -180,6 +193,7 @@ func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished),
 		bus.Copy(s.activitiesCopied),
+		bus.Copy(s.activitiesImported),
 		bus.Copy(s.enrollmentStarted),
 		bus.Copy(s.enrollmentEnded),
 		bus.Copy(s.enrollmentResumed),

@@ -117,6 +117,9 @@ func (r *assignmentServer) CreateAssignment(ctx context.Context, req *assessment
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkInstructions(ctx, req.GetCourseId(), map[string]string{"settings.instructions": settings.GetInstructions()}); err != nil {
+		return nil, err
+	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.Assignment, error) {
 		a := assignment{ID: id.New("assignment"), CourseID: req.GetCourseId(), Title: strings.TrimSpace(req.GetTitle())}
 		if err := s.insertAssignment(ctx, tx, &a, settings, ""); err != nil {
@@ -236,6 +239,9 @@ func (r *assignmentServer) UpdateAssignment(ctx context.Context, req *assessment
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkInstructions(ctx, req.GetCourseId(), map[string]string{"settings.instructions": settings.GetInstructions()}); err != nil {
+		return nil, err
+	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.Assignment, error) {
 		a, err := readAssignment(ctx, tx, req.GetCourseId(), req.GetAssignmentId(), "FOR UPDATE")
 		if err != nil {
@@ -278,23 +284,13 @@ func (r *assignmentServer) CopyAssignment(ctx context.Context, req *assessmentpb
 			return nil, err
 		}
 	}
+	c, err := s.planAssignmentCopy(ctx, req.GetCourseId(), req.GetAssignmentId(), to)
+	if err != nil {
+		return nil, err
+	}
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.Assignment, error) {
-		from, err := readAssignment(ctx, tx, req.GetCourseId(), req.GetAssignmentId(), "FOR SHARE")
+		a, err := s.storeAssignmentCopy(ctx, tx, c, id.New("assignment"), strings.TrimSpace(req.GetTitle()))
 		if err != nil {
-			return nil, err
-		}
-		settings, err := from.settings()
-		if err != nil {
-			return nil, err
-		}
-		if to != from.CourseID && settings.GetGroup() != nil {
-			settings.Group.GroupIds = nil
-		}
-		a := assignment{ID: id.New("assignment"), CourseID: to, Title: orElse(strings.TrimSpace(req.GetTitle()), from.Title)}
-		if err := s.insertAssignment(ctx, tx, &a, settings, from.ID); err != nil {
-			return nil, err
-		}
-		if err := audit.Record(ctx, tx, audit.Entry{Action: "assignment.copied", Object: a.ID, Course: a.CourseID, After: map[string]any{"from": from.ID, "from_course": from.CourseID}}); err != nil {
 			return nil, err
 		}
 		return a.message(true)

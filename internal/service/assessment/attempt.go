@@ -58,6 +58,7 @@ type attempt struct {
 	Number      int32
 	State       string
 	Preview     bool
+	Discarded   bool // a preview that was thrown away
 	Engine      int
 	Seed        int64
 	StartedAt   *time.Time
@@ -82,19 +83,26 @@ type attempt struct {
 	Points      *string
 	MaxPoints   string
 	Revision    int64
+	Held        bool
+	Answered    []byte
+	Slot        int32
+	Network     []byte
+	Withheld    bool
 }
 
 // attemptColumns are those of [attempt], in its order.
-const attemptColumns = `id, course_id, item_id, quiz_id, quiz_version, account_id, number, state, preview, engine_version, seed,
+const attemptColumns = `id, course_id, item_id, quiz_id, quiz_version, account_id, number, state, preview, discarded_at IS NOT NULL, engine_version, seed,
 	started_at, expires_at, grace_until, closes_at, open_until, extra_time, breaks, paused_at, coalesce(paused_by, ''), left_at_pause, page, clients,
-	last_seq, saved_at, uncounted, notices, submitted_at, coalesce(submitted_by, ''), scored_at, points::text, max_points::text, revision`
+	last_seq, saved_at, uncounted, notices, submitted_at, coalesce(submitted_by, ''), scored_at, points::text, max_points::text, revision,
+	held, answered, slot, network, withheld`
 
 func scanAttempt(row pgx.CollectableRow) (*attempt, error) {
 	var a attempt
 	var clients []byte
-	err := row.Scan(&a.ID, &a.CourseID, &a.ItemID, &a.QuizID, &a.QuizVersion, &a.AccountID, &a.Number, &a.State, &a.Preview, &a.Engine, &a.Seed,
+	err := row.Scan(&a.ID, &a.CourseID, &a.ItemID, &a.QuizID, &a.QuizVersion, &a.AccountID, &a.Number, &a.State, &a.Preview, &a.Discarded, &a.Engine, &a.Seed,
 		&a.StartedAt, &a.ExpiresAt, &a.GraceUntil, &a.ClosesAt, &a.OpenUntil, &a.ExtraTime, &a.Breaks, &a.PausedAt, &a.PausedBy, &a.LeftAtPause, &a.Page, &clients,
-		&a.LastSeq, &a.SavedAt, &a.Uncounted, &a.Notices, &a.SubmittedAt, &a.SubmittedBy, &a.ScoredAt, &a.Points, &a.MaxPoints, &a.Revision)
+		&a.LastSeq, &a.SavedAt, &a.Uncounted, &a.Notices, &a.SubmittedAt, &a.SubmittedBy, &a.ScoredAt, &a.Points, &a.MaxPoints, &a.Revision,
+		&a.Held, &a.Answered, &a.Slot, &a.Network, &a.Withheld)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +139,7 @@ func oneAttempt(ctx context.Context, q pg.Querier, sql string, args ...any) (*at
 
 // owned holds an attempt to be somebody's own, begun.
 func (a *attempt) owned(account string) error {
-	if a.AccountID != account || a.State == statePrepared {
+	if a.AccountID != account || a.State == statePrepared || a.Discarded {
 		return ErrAttemptNotFound
 	}
 	return nil

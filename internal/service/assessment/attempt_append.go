@@ -12,6 +12,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
@@ -25,7 +26,10 @@ func (h *attemptServer) AppendAnswers(ctx context.Context, req *assessmentpb.App
 		return nil, ErrBatchTooLarge
 	}
 	// What counts is when it has come, not when its turn was.
-	c := &appendCall{ctx: ctx, req: req, account: auth.From(ctx).Account, now: s.time(), ops: make([]*sent, len(req.GetOperations()))}
+	c := &appendCall{
+		ctx: ctx, req: req, account: auth.From(ctx).Account, now: s.time(), ops: make([]*sent, len(req.GetOperations())),
+		proof: rpc.ProofOf(ctx), address: rpc.Address(ctx),
+	}
 	for i, op := range req.GetOperations() {
 		c.ops[i] = readOperation(op, i)
 	}
@@ -34,9 +38,10 @@ func (h *attemptServer) AppendAnswers(ctx context.Context, req *assessmentpb.App
 			return nil, err
 		}
 		s.appendAlone(ctx, c)
-		return c.res, c.err
+		return c.res, s.noteRefused(ctx, req.GetAttemptId(), c.err)
 	}
-	return s.appends.do(c)
+	res, err := s.appends.do(c)
+	return res, s.noteRefused(ctx, req.GetAttemptId(), err)
 }
 
 // closed reports whether the time is over, also where nobody has submitted yet.
@@ -58,6 +63,7 @@ type batch struct {
 	log     []*logged            // what is appended
 	told    []*assessmentpb.OperationVerdict
 
+	noted    []noted // of an exam
 	review   *assessmentpb.ReviewParts
 	finished bool // an operation has submitted the attempt
 }
@@ -216,7 +222,12 @@ func (b *batch) take(o *sent, received time.Time) error {
 	if !counting(verdict) {
 		return nil
 	}
+	if o.slot > 0 {
+		a.Slot = o.slot
+	}
 	switch o.kind {
+	case opAnswer:
+		a.answer(o.slot, o.op.GetAnswer().GetCleared() == nil)
 	case opPage:
 		a.Page = o.page
 	case opFinish:
@@ -299,6 +310,9 @@ func (b *batch) tell(o *sent, verdict, code, hint string) *assessmentpb.Operatio
 func (b *batch) keep(place int, received time.Time) {
 	a := b.attempt
 	if place < 0 {
+		if len(a.Clients) > 0 && b.exam() != nil {
+			b.noted = append(b.noted, noteOf(a, eventClientJoined, noted{clientID: b.client.ID}))
+		}
 		a.Clients = append(a.Clients, b.client)
 	} else {
 		a.Clients[place] = b.client

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
@@ -26,16 +27,17 @@ const (
 
 // expirySQL is when the time of an attempt is over: everybody's usual time, which the
 // window may cut short, as much longer as is eased for the account, and what was
-// given besides. Breaks stop the clock, but not the window.
+// given besides. Breaks stop the clock, but not the window; what was given beyond the
+// window and how long staff have held the attempt move both.
 var expirySQL = expiryFrom("started_at")
 
 // expiryFrom is [expirySQL] of a start.
 func expiryFrom(started string) string {
 	return strings.ReplaceAll(`
-	CASE WHEN time_limit IS NULL THEN open_until + extra_time
+	CASE WHEN time_limit IS NULL THEN open_until + beyond_time
 	ELSE LEAST(
 		started_at + LEAST(time_limit, open_until - started_at) * (time_percent / 100.0) + extra_time + paused_time,
-		CASE WHEN open_until IS NOT NULL THEN GREATEST(started_at + LEAST(time_limit, open_until - started_at) * (time_percent / 100.0), open_until) + extra_time END)
+		CASE WHEN open_until IS NOT NULL THEN GREATEST(started_at + LEAST(time_limit, open_until - started_at) * (time_percent / 100.0), open_until) + beyond_time END)
 	END`, "started_at", started)
 }
 
@@ -120,12 +122,12 @@ func (s *Service) closeDue(ctx context.Context, tx *pg.Tx, by time.Time, limit i
 	return int(tag.RowsAffected()), nil
 }
 
-// extend gives time to attempts of an item that are prepared or run: to all where
-// none is named. It returns those that it was given.
+// extend gives time beyond the window to attempts of an item that are prepared or run:
+// to all where none is named. It returns those that it was given.
 func (s *Service) extend(ctx context.Context, tx *pg.Tx, course, item string, attempts []string, more time.Duration) ([]string, error) {
 	rows, err := tx.Query(ctx, `
 		WITH given AS (
-			UPDATE attempt SET extra_time = extra_time + $4, revision = revision + 1,
+			UPDATE attempt SET extra_time = extra_time + $4, beyond_time = beyond_time + $4, left_at_pause = left_at_pause + $4, revision = revision + 1,
 				expires_at = CASE WHEN paused_at IS NULL THEN expires_at ELSE expires_at + $4 END
 			WHERE id IN (
 				SELECT id FROM attempt WHERE course_id = $1 AND item_id = $2 AND ($3::text[] IS NULL OR id = ANY ($3)) AND state IN ('prepared', 'in_progress')
@@ -157,8 +159,8 @@ func (s *Service) expire(ctx context.Context, tx *pg.Tx, attempts []string) erro
 // the end of the window ends it.
 func (s *Service) pause(ctx context.Context, tx *pg.Tx, a *attempt, by string) error {
 	_, err := tx.Exec(ctx, `
-		UPDATE attempt SET paused_at = $2, paused_by = $3, left_at_pause = GREATEST(expires_at - $2, '0'), revision = revision + 1,
-			expires_at = CASE WHEN time_limit IS NULL THEN expires_at WHEN open_until IS NOT NULL THEN GREATEST(expires_at, open_until + extra_time) END,
+		UPDATE attempt SET paused_at = $2, paused_by = $3, left_at_pause = CASE WHEN expires_at IS NOT NULL THEN GREATEST(expires_at - $2, '0') END, revision = revision + 1,
+			expires_at = CASE WHEN time_limit IS NULL THEN expires_at WHEN open_until IS NOT NULL THEN GREATEST(expires_at, open_until + beyond_time) END,
 			grace_until = NULL
 		WHERE id = $1 AND state = 'in_progress' AND paused_at IS NULL`, a.ID, s.time(), by)
 	if err != nil {
@@ -216,7 +218,7 @@ func (h *attemptServer) ResumeAttempt(ctx context.Context, req *assessmentpb.Res
 		switch {
 		case a.PausedAt == nil:
 			return nil
-		case a.PausedBy != a.AccountID:
+		case a.Held || a.PausedBy != a.AccountID:
 			return ErrAttemptHeld
 		}
 		return s.resume(ctx, tx, a)
@@ -239,10 +241,13 @@ func (h *attemptServer) changeOwn(ctx context.Context, id string, change func(*p
 		if !a.running() || a.closed(s.time()) {
 			return ErrAttemptOver
 		}
+		if err := s.lockedOut(ctx, tx, a, rpc.ProofOf(ctx)); err != nil {
+			return err
+		}
 		return change(tx, a)
 	})
 	if err != nil {
-		return nil, err
+		return nil, s.noteRefused(ctx, id, err)
 	}
 	return h.GetAttempt(ctx, &assessmentpb.GetAttemptRequest{AttemptId: id})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
@@ -30,6 +31,8 @@ type appendCall struct {
 	account string
 	now     time.Time
 	ops     []*sent
+	proof   rpc.Proof // that a lock-down browser sent it
+	address string
 
 	res  *assessmentpb.AppendAnswersResponse
 	err  error
@@ -249,6 +252,13 @@ func (s *Service) appendTo(ctx context.Context, tx *pg.Tx, a *attempt, c *append
 	if b.layout, err = s.layoutOf(ctx, tx, a); err != nil {
 		return nil, err
 	}
+	if err := b.enter(c); err != nil {
+		if !isFault(err) {
+			return nil, err
+		}
+		c.err = err
+		return nil, nil //nolint:nilnil // nothing to store, and told
+	}
 	if c.res, err = b.run(c.req); err != nil {
 		if err != error(ErrAttemptFull) { //nolint:errorlint // the value itself
 			return nil, err
@@ -276,7 +286,9 @@ func storeAll(ctx context.Context, tx *pg.Tx, batches []*batch) error {
 	var attempts, clients []string
 	var lastSeqs []int64
 	var savedAt []time.Time
-	var openPages, uncounted []int32
+	var openPages, uncounted, slotsLast []int32
+	var answered, networks [][]byte
+	var events []noted
 	for _, b := range batches {
 		a := b.attempt
 		for _, o := range b.log {
@@ -290,6 +302,8 @@ func storeAll(ctx context.Context, tx *pg.Tx, batches []*batch) error {
 		}
 		attempts, clients, lastSeqs, savedAt = append(attempts, a.ID), append(clients, string(known)), append(lastSeqs, a.LastSeq), append(savedAt, *a.SavedAt)
 		openPages, uncounted = append(openPages, a.Page), append(uncounted, a.Uncounted)
+		slotsLast, answered, networks = append(slotsLast, a.Slot), append(answered, a.Answered), append(networks, a.Network)
+		events = append(events, b.noted...)
 	}
 	_, err := tx.Exec(ctx, `
 		WITH appended AS (
@@ -298,13 +312,15 @@ func storeAll(ctx context.Context, tx *pg.Tx, batches []*batch) error {
 			FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::int[], $6::int[], $7::text[], $8::bytea[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[])
 				AS o (attempt_id, seq, client_id, client_seq, slot, page, kind, value, client_time, received_at, verdict, code)
 		)
-		UPDATE attempt a SET last_seq = n.last_seq, saved_at = n.saved_at, clients = n.clients::jsonb, page = n.page, uncounted = n.uncounted
-		FROM unnest($13::text[], $14::bigint[], $15::timestamptz[], $16::text[], $17::int[], $18::int[]) AS n (id, last_seq, saved_at, clients, page, uncounted)
+		UPDATE attempt a SET last_seq = n.last_seq, saved_at = n.saved_at, clients = n.clients::jsonb, page = n.page, uncounted = n.uncounted,
+			slot = n.slot, answered = n.answered, network = n.network
+		FROM unnest($13::text[], $14::bigint[], $15::timestamptz[], $16::text[], $17::int[], $18::int[], $19::int[], $20::bytea[], $21::bytea[])
+			AS n (id, last_seq, saved_at, clients, page, uncounted, slot, answered, network)
 		WHERE a.id = n.id`,
 		ids, seqs, clientIDs, clientSeqs, slots, pages, kinds, values, times, received, verdicts, codes,
-		attempts, lastSeqs, savedAt, clients, openPages, uncounted)
+		attempts, lastSeqs, savedAt, clients, openPages, uncounted, slotsLast, answered, networks)
 	if err != nil {
 		return fmt.Errorf("append to the log: %w", err)
 	}
-	return nil
+	return batches[0].service.noteEvents(ctx, tx, events)
 }

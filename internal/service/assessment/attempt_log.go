@@ -23,6 +23,9 @@ const (
 // ListMyOperations implements [assessmentpb.AttemptServiceServer].
 func (h *attemptServer) ListMyOperations(ctx context.Context, req *assessmentpb.ListMyOperationsRequest) (*assessmentpb.ListOperationsResponse, error) {
 	a, err := h.own(ctx, req.GetAttemptId())
+	if err == nil {
+		err = h.service.guardLockdown(ctx, a)
+	}
 	if err != nil {
 		return nil, err
 	}

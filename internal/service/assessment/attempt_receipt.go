@@ -119,9 +119,10 @@ func (s *Service) issue(ctx context.Context, tx *pg.Tx, a *attempt) (*receipt, e
 	return list[0], nil
 }
 
-// issueMissing makes receipts of those attempts that have none.
+// issueMissing makes receipts of those attempts that have none of their submission.
 func (s *Service) issueMissing(ctx context.Context, tx *pg.Tx, list []*attempt) error {
-	rows, err := tx.Query(ctx, `SELECT DISTINCT attempt_id FROM receipt WHERE attempt_id = ANY ($1)`, idsOf(list))
+	rows, err := tx.Query(ctx, `
+		SELECT DISTINCT r.attempt_id FROM receipt r JOIN attempt a ON a.id = r.attempt_id AND a.submitted_at = r.submitted_at WHERE r.attempt_id = ANY ($1)`, idsOf(list))
 	if err != nil {
 		return fmt.Errorf("read receipts: %w", err)
 	}
@@ -232,9 +233,15 @@ func (h *attemptServer) GetReceipt(ctx context.Context, req *assessmentpb.GetRec
 	if err != nil {
 		return nil, err
 	}
+	if !a.submitted() {
+		return nil, ErrReceiptNotFound
+	}
 	r, err := readReceipt(ctx, h.service.db, a.ID)
 	if err != nil {
 		return nil, err
+	}
+	if !r.SubmittedAt.Equal(*a.SubmittedAt) { // of before it was reopened
+		return nil, ErrReceiptNotFound
 	}
 	return r.message(), nil
 }

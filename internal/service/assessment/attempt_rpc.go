@@ -30,6 +30,9 @@ func (h *attemptServer) StartAttempt(ctx context.Context, req *assessmentpb.Star
 	for range 3 {
 		a, err := h.start(ctx, req, account)
 		if err == nil {
+			err = h.service.guardLockdown(ctx, a)
+		}
+		if err == nil {
 			return bounded(h.service.view(ctx, h.service.db, a, 0))
 		}
 		if !errors.Is(err, errPreparedGone) {
@@ -44,7 +47,7 @@ var errPreparedGone = errors.New("the prepared attempt is gone")
 
 func (h *attemptServer) start(ctx context.Context, req *assessmentpb.StartAttemptRequest, account string) (*attempt, error) {
 	s := h.service
-	prepared, running, refusedWith := s.startable(ctx, req, account)
+	prepared, entry, running, refusedWith := s.startable(ctx, req, account)
 	var begun *attempt
 	done, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (_ *assessmentpb.Attempt, err error) {
 		tx.Exempt("an attempt of one's own, which is its own record")
@@ -55,7 +58,7 @@ func (h *attemptServer) start(ctx context.Context, req *assessmentpb.StartAttemp
 		case refusedWith != nil:
 			return nil, refusedWith
 		}
-		begun, err = s.begin(ctx, tx, prepared)
+		begun, err = s.begin(ctx, tx, prepared, entry)
 		return &assessmentpb.Attempt{Id: prepared}, err
 	})
 	if err != nil || begun != nil && begun.ID == done.GetId() {
@@ -66,26 +69,26 @@ func (h *attemptServer) start(ctx context.Context, req *assessmentpb.StartAttemp
 
 // startable returns the attempt of somebody that runs at an item, or the one that is
 // prepared and that they may begin.
-func (s *Service) startable(ctx context.Context, req *assessmentpb.StartAttemptRequest, account string) (prepared, running string, err error) {
+func (s *Service) startable(ctx context.Context, req *assessmentpb.StartAttemptRequest, account string) (prepared string, entry examEntry, running string, err error) {
 	err = s.db.QueryRow(ctx, `
 		SELECT id FROM attempt WHERE course_id = $1 AND item_id = $2 AND account_id = $3 AND state = 'in_progress' AND NOT preview
 			AND (closes_at IS NULL OR closes_at > $4)`,
 		req.GetCourseId(), req.GetItemId(), account, s.time()).Scan(&running)
 	if err == nil || !pg.NoRows(err) {
-		return "", running, err
+		return "", entry, running, err
 	}
-	prepared, err = s.admit(ctx, req.GetCourseId(), req.GetItemId(), account, req.GetPassword())
-	return prepared, "", err
+	prepared, entry, err = s.admission(ctx, req.GetCourseId(), req.GetItemId(), account, req.GetPassword())
+	return prepared, entry, "", err
 }
 
 // beginSQL begins an attempt that is prepared and whose window is open.
 var beginSQL = `
-	UPDATE attempt SET state = 'in_progress', started_at = $2, revision = revision + 1, ` + expireBy(expiryFrom("$2::timestamptz")) + `
+	UPDATE attempt SET state = 'in_progress', started_at = $2, revision = revision + 1, withheld = $3, network = $4, ` + expireBy(expiryFrom("$2::timestamptz")) + `
 	WHERE id = $1 AND state = 'prepared' AND (open_until IS NULL OR open_until > $2) RETURNING ` + attemptColumns
 
 // begin begins an attempt that is prepared. Who comes second finds it begun.
-func (s *Service) begin(ctx context.Context, tx *pg.Tx, id string) (*attempt, error) {
-	a, err := oneAttempt(ctx, tx, beginSQL, id, s.time())
+func (s *Service) begin(ctx context.Context, tx *pg.Tx, id string, entry examEntry) (*attempt, error) {
+	a, err := oneAttempt(ctx, tx, beginSQL, id, s.time(), entry.withheld, entry.network(s, ctx, id))
 	if !errors.Is(err, ErrAttemptNotFound) {
 		return a, err
 	}
@@ -115,7 +118,7 @@ func (h *attemptServer) ofCourse(ctx context.Context, course, id string) (*attem
 	if err != nil {
 		return nil, err
 	}
-	if a.CourseID != course || a.State == statePrepared {
+	if a.CourseID != course || a.State == statePrepared || a.Preview {
 		return nil, ErrAttemptNotFound
 	}
 	return a, nil
@@ -124,6 +127,9 @@ func (h *attemptServer) ofCourse(ctx context.Context, course, id string) (*attem
 // GetAttempt implements [assessmentpb.AttemptServiceServer].
 func (h *attemptServer) GetAttempt(ctx context.Context, req *assessmentpb.GetAttemptRequest) (*assessmentpb.Attempt, error) {
 	a, err := h.own(ctx, req.GetAttemptId())
+	if err == nil {
+		err = h.service.guardLockdown(ctx, a)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -159,11 +165,11 @@ func (h *attemptServer) GetAttemptForMarking(ctx context.Context, req *assessmen
 	if err != nil {
 		return nil, err
 	}
-	names, err := s.pseudonyms(ctx, s.db, []string{a.ID})
+	rekeys, err := rekeysOf(ctx, s.db, a, true)
 	if err != nil {
 		return nil, err
 	}
-	rekeys, err := rekeysOf(ctx, s.db, a, true)
+	names, err := s.pseudonyms(ctx, s.db, []string{a.ID})
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +211,7 @@ func (h *attemptServer) ListMyAttempts(ctx context.Context, req *assessmentpb.Li
 	size := page.Size(req.GetPageSize())
 	list, err := s.listAttempts(ctx, `
 		SELECT `+attemptColumns+` FROM attempt
-		WHERE account_id = $1 AND started_at IS NOT NULL AND (started_at, id) < ($2, $3) AND ($4 = '' OR course_id = $4) AND ($5 = '' OR item_id = $5)
+		WHERE account_id = $1 AND NOT preview AND started_at IS NOT NULL AND (started_at, id) < ($2, $3) AND ($4 = '' OR course_id = $4) AND ($5 = '' OR item_id = $5)
 		ORDER BY started_at DESC, id DESC LIMIT $6`, auth.From(ctx).Account, before, beforeID, req.GetCourseId(), req.GetItemId(), size+1)
 	if err != nil {
 		return nil, err
@@ -254,7 +260,7 @@ func (h *attemptServer) ListAttempts(ctx context.Context, req *assessmentpb.List
 	size := page.Size(req.GetPageSize())
 	list, err := s.listAttempts(ctx, `
 		SELECT `+attemptColumns+` FROM attempt
-		WHERE course_id = $1 AND item_id = $2 AND ($3 = '' OR account_id = $3) AND ($4 = '' OR state = $4) AND (`+order+`) > ($5, $6, $7)
+		WHERE course_id = $1 AND item_id = $2 AND NOT preview AND ($3 = '' OR account_id = $3) AND ($4 = '' OR state = $4) AND (`+order+`) > ($5, $6, $7)
 		ORDER BY `+strings.TrimPrefix(order, `''::text, 0, `)+` LIMIT $8`, req.GetCourseId(), req.GetItemId(), req.GetAccountId(), req.GetState(), account, number, id, size+1)
 	if err != nil {
 		return nil, err

@@ -122,9 +122,12 @@ func (s *Service) score(ctx context.Context, tx *pg.Tx, list []*attempt, cause s
 	var qSlots []int32
 	var qFractions, qPoints []*string
 	var ids, states, points []string
+	var answered [][]byte
 	for _, a := range list {
 		r := results[a.ID]
+		a.Answered = []byte{}
 		for _, q := range r.questions {
+			a.answer(q.slot, q.done.answered())
 			qAttempts, qSlots, qStates = append(qAttempts, a.ID), append(qSlots, q.slot), append(qStates, q.outcome)
 			var fraction, got *string
 			if q.state.Fraction != nil {
@@ -134,6 +137,7 @@ func (s *Service) score(ctx context.Context, tx *pg.Tx, list []*attempt, cause s
 		}
 		a.State, a.Points = r.state(), new(r.total)
 		ids, states, points = append(ids, a.ID), append(states, a.State), append(points, r.total)
+		answered = append(answered, a.Answered)
 	}
 	if _, err := tx.Exec(ctx, `
 		UPDATE attempt_question q SET state = n.state, fraction = n.fraction, points = n.points::numeric, revision = revision + 1
@@ -142,9 +146,9 @@ func (s *Service) score(ctx context.Context, tx *pg.Tx, list []*attempt, cause s
 		return fmt.Errorf("store scores: %w", err)
 	}
 	if _, err := tx.Exec(ctx, `
-		UPDATE attempt a SET state = n.state, points = n.points::numeric, scored_at = $4, score_after = NULL, revision = revision + 1,
+		UPDATE attempt a SET state = n.state, points = n.points::numeric, answered = n.answered, scored_at = $4, score_after = NULL, revision = revision + 1,
 			graded_at = CASE WHEN n.state = 'graded' THEN coalesce(graded_at, $4) END
-		FROM unnest($1::text[], $2::text[], $3::text[]) AS n (id, state, points) WHERE a.id = n.id`, ids, states, points, now); err != nil {
+		FROM unnest($1::text[], $2::text[], $3::text[], $5::bytea[]) AS n (id, state, points, answered) WHERE a.id = n.id`, ids, states, points, now, answered); err != nil {
 		return fmt.Errorf("store scores: %w", err)
 	}
 	if err := s.issueMissing(ctx, tx, list); err != nil {

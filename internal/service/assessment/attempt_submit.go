@@ -10,6 +10,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
@@ -44,6 +45,9 @@ func (h *attemptServer) SubmitAttempt(ctx context.Context, req *assessmentpb.Sub
 		case a.PausedAt != nil:
 			return ErrAttemptPaused
 		}
+		if err := s.lockedOut(ctx, tx, a, rpc.ProofOf(ctx)); err != nil {
+			return err
+		}
 		if req.GetClientId() != "" {
 			c, _ := a.client(req.GetClientId())
 			if lacking := c.lackingUpTo(req.GetLastClientSeq()); len(lacking) > 0 {
@@ -57,7 +61,7 @@ func (h *attemptServer) SubmitAttempt(ctx context.Context, req *assessmentpb.Sub
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, s.noteRefused(ctx, req.GetAttemptId(), err)
 	}
 	if r == nil {
 		return nil, ErrAttemptAbandoned
@@ -97,6 +101,9 @@ func (s *Service) submit(ctx context.Context, tx *pg.Tx, a *attempt, by string, 
 // having issued it where the clock has submitted it just now.
 func (s *Service) receiptOf(ctx context.Context, tx *pg.Tx, a *attempt) (*receipt, error) {
 	r, err := readReceipt(ctx, tx, a.ID)
+	if err == nil && !r.SubmittedAt.Equal(*a.SubmittedAt) { // of before it was reopened
+		err = ErrReceiptNotFound
+	}
 	if fault.CodeOf(err) == ErrReceiptNotFound.Code {
 		r, err = s.issue(ctx, tx, a)
 	}

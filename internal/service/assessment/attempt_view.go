@@ -20,7 +20,7 @@ import (
 func (s *Service) summary(a *attempt, marks bool) *assessmentpb.Attempt {
 	now := s.time()
 	out := &assessmentpb.Attempt{
-		Id: a.ID, CourseId: a.CourseID, ItemId: a.ItemID, QuizId: a.QuizID, QuizVersion: a.QuizVersion, AccountId: a.AccountID, Number: a.Number,
+		Id: a.ID, CourseId: a.CourseID, ItemId: a.ItemID, QuizId: a.QuizID, QuizVersion: max(a.QuizVersion, 0), AccountId: a.AccountID, Number: a.Number,
 		Preview: a.Preview, State: a.State, StartedAt: stamp(a.StartedAt), ExpiresAt: stamp(a.ExpiresAt), GraceUntil: stamp(a.GraceUntil), ClosesAt: stamp(a.ClosesAt),
 		ServerTime: timestamppb.New(now), ExtraSeconds: int32(a.ExtraTime / time.Second), PausedAt: stamp(a.PausedAt), Breaks: a.Breaks, //nolint:gosec // G115: within years
 		Page: a.Page, LastSeq: a.LastSeq, SavedAt: stamp(a.SavedAt), SubmittedAt: stamp(a.SubmittedAt), SubmittedBy: a.by(), Scored: a.ScoredAt != nil,

@@ -2,7 +2,10 @@ package assessment
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -166,7 +169,8 @@ func (s *Service) copyPictures(ctx context.Context, from, to string, pictures []
 		key = id.New("claim")
 	}
 	for batch := range slices.Chunk(pictures, 1000) {
-		res, err := s.library.CopyMedia(rpc.WithIdempotencyKey(ctx, "bank/"+key+"/"+batch[0]), &mediapb.CopyMediaRequest{FromCourseId: from, ToCourseId: to, MediaIds: batch})
+		sum := sha256.Sum256([]byte(key + "\n" + strings.Join(batch, "\n")))
+		res, err := s.library.CopyMedia(rpc.WithIdempotencyKey(ctx, "bank/"+hex.EncodeToString(sum[:16])), &mediapb.CopyMediaRequest{FromCourseId: from, ToCourseId: to, MediaIds: batch})
 		if err != nil {
 			return nil, err
 		}
@@ -174,5 +178,6 @@ func (s *Service) copyPictures(ctx context.Context, from, to string, pictures []
 			called[c.GetFromMediaId()] = c.GetMediaId()
 		}
 	}
-	return called, nil
+	_, err := s.hold(ctx, to, slices.Collect(maps.Values(called)))
+	return called, err
 }

@@ -27,7 +27,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/question/questionpb"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
-	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
 // written is what an author wrote, checked and in the form that is kept.
@@ -113,25 +112,32 @@ func jsonList(list []string) string {
 	return string(raw)
 }
 
-// checkPictures refuses questions that show what is no picture of the course. Call it
-// before the transaction.
+// checkPictures refuses questions that show what is no file of the course, or can't be
+// shown where they do, and has media hold those that they do. Call it before the
+// transaction.
 func (s *Service) checkPictures(ctx context.Context, courseID, path string, content *questionpb.QuestionContent) error {
 	ids := question.Media(content)
 	if len(ids) == 0 {
 		return nil
 	}
 	if len(ids) > maxPictures {
-		return fault.InvalidField(path, "question.too_many_pictures", fmt.Sprintf("A question shows at most %d pictures.", maxPictures))
+		return fault.InvalidField(path, "question.too_many_pictures", fmt.Sprintf("A question shows at most %d files.", maxPictures))
 	}
-	res, err := s.media.BatchGetMedia(ctx, &mediapb.BatchGetMediaRequest{CourseId: courseID, MediaIds: ids})
+	found, err := s.hold(ctx, courseID, ids)
 	if err != nil {
 		return err
 	}
-	bad := &fault.Error{Kind: fault.Invalid, Code: "media.not_found", Message: "A file is named that is not of this course, or no picture."}
+	inPlace := question.ShownInPlace(content)
+	bad := &fault.Error{Kind: fault.Invalid, Code: "media.not_found", Message: "A file is named that is not of this course, or can't be shown there."}
 	for _, mediaID := range ids {
-		i := slices.IndexFunc(res.GetItems(), func(m *mediapb.Media) bool { return m.GetId() == mediaID })
-		if i < 0 || !strings.HasPrefix(res.GetItems()[i].GetContentType(), "image/") {
-			bad.Fields = append(bad.Fields, fault.Field{Path: path, Code: bad.Code, Hint: "Upload " + mediaID + " to this course first, as a picture."})
+		kind, _, _ := strings.Cut(found[mediaID].GetContentType(), "/")
+		switch {
+		case found[mediaID] == nil:
+			bad.Fields = append(bad.Fields, fault.Field{Path: path, Code: bad.Code, Hint: "Upload " + mediaID + " to this course first."})
+		case content.GetHotSpot().GetMediaId() == mediaID && kind != "image":
+			bad.Fields = append(bad.Fields, fault.Field{Path: path, Code: bad.Code, Hint: "Name a picture to mark; " + mediaID + " is none."})
+		case slices.Contains(inPlace, mediaID) && kind != "image" && kind != "audio" && kind != "video":
+			bad.Fields = append(bad.Fields, fault.Field{Path: path, Code: bad.Code, Hint: "Link to " + mediaID + ", without the exclamation mark: it is no picture, sound or video."})
 		}
 	}
 	if bad.Fields == nil {
@@ -140,7 +146,7 @@ func (s *Service) checkPictures(ctx context.Context, courseID, path string, cont
 	return bad
 }
 
-// maxPictures is how many pictures a question shows.
+// maxPictures is how many files a question names.
 const maxPictures = 200
 
 // insertQuestions adds questions with their first versions to a bank, which the

@@ -43,6 +43,8 @@ type outside struct {
 	editor map[string]bool   // account and course
 	files  map[string]string // the type of a file, by course and id
 	copied int
+	held   []string
+	shown  int
 }
 
 func (o *outside) ResolvePermissions(_ context.Context, req *accesspb.ResolvePermissionsRequest, _ ...grpc.CallOption) (*accesspb.ResolvePermissionsResponse, error) {
@@ -59,12 +61,13 @@ func (o *outside) ResolvePermissions(_ context.Context, req *accesspb.ResolvePer
 	return res, nil
 }
 
-func (o *outside) BatchGetMedia(_ context.Context, req *mediapb.BatchGetMediaRequest, _ ...grpc.CallOption) (*mediapb.BatchGetMediaResponse, error) {
+func (o *outside) HoldMedia(_ context.Context, req *mediapb.HoldMediaRequest, _ ...grpc.CallOption) (*mediapb.HoldMediaResponse, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	res := &mediapb.BatchGetMediaResponse{}
+	res := &mediapb.HoldMediaResponse{}
 	for _, mediaID := range req.GetMediaIds() {
 		if t := o.files[req.GetCourseId()+mediaID]; t != "" {
+			o.held = append(o.held, mediaID)
 			res.Items = append(res.Items, &mediapb.Media{Id: mediaID, ContentType: t})
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -124,6 +125,9 @@ func (s *Service) importQuestions(ctx context.Context, req *assessmentpb.ImportQ
 	called := map[string]string{}
 	if pictures {
 		if called, err = s.storePictures(ctx, req, format, file, report, sum); err != nil {
+			return nil, err
+		}
+		if _, err = s.hold(ctx, req.GetCourseId(), slices.Collect(maps.Values(called))); err != nil {
 			return nil, err
 		}
 	}

@@ -126,6 +126,9 @@ func (r *quizServer) CreateQuiz(ctx context.Context, req *assessmentpb.CreateQui
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkInstructions(ctx, req.GetCourseId(), quizInstructions(d.settings)); err != nil {
+		return nil, err
+	}
 	known, hash, err := sealPassword(ctx, req, req.GetPassword(), func(m *assessmentpb.CreateQuizRequest, digest string) { m.Password = digest })
 	if err != nil {
 		return nil, err
@@ -244,6 +247,9 @@ func (r *quizServer) UpdateQuiz(ctx context.Context, req *assessmentpb.UpdateQui
 	var err error
 	if req.GetSettings() != nil {
 		if d, err = newDraft(req.GetSettings()); err != nil {
+			return nil, err
+		}
+		if err := s.checkInstructions(ctx, req.GetCourseId(), quizInstructions(d.settings)); err != nil {
 			return nil, err
 		}
 	}

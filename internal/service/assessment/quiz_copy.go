@@ -157,6 +157,9 @@ func (s *Service) rewrite(ctx context.Context, c *copiedQuiz, settings *assessme
 		return err
 	}
 	c.called = called
+	if err := s.copyInstructions(ctx, c, settings); err != nil {
+		return err
+	}
 	for _, section := range settings.GetSections() {
 		section.Slots = slices.DeleteFunc(section.GetSlots(), func(slot *assessmentpb.QuizSlot) bool {
 			there := false
@@ -173,6 +176,23 @@ func (s *Service) rewrite(ctx context.Context, c *copiedQuiz, settings *assessme
 			}
 			return !there
 		})
+	}
+	return nil
+}
+
+// copyInstructions gives the other course the files that instructions name.
+func (s *Service) copyInstructions(ctx context.Context, c *copiedQuiz, settings *assessmentpb.QuizSettings) error {
+	var named []string
+	for _, text := range quizInstructions(settings) {
+		named = append(named, question.MediaIn(text)...)
+	}
+	called, err := s.copyPictures(ctx, c.from.CourseID, c.courseID, named)
+	if err != nil {
+		return err
+	}
+	settings.Instructions = question.RenameMedia(settings.GetInstructions(), called)
+	for _, section := range settings.GetSections() {
+		section.Instructions = question.RenameMedia(section.GetInstructions(), called)
 	}
 	return nil
 }

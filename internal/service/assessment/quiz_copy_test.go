@@ -9,6 +9,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/question"
 	"github.com/stoa-lms/stoa/internal/question/questionpb"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
@@ -117,7 +118,46 @@ func TestCopiedWithCourse(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if left := w.query(`SELECT quiz_id FROM quiz_copy`); len(left) > 0 {
+	if left := w.query(`SELECT quiz_id FROM quiz_copy UNION ALL SELECT assignment_id FROM assignment_copy`); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+func TestAssignmentsAreCopied(t *testing.T) {
+	t.Parallel()
+	w := newQuizWorld(t)
+	there, picture := w.bank.course(w.teacher), w.bank.picture(w.course)
+	assignments, ctx := assessmentpb.NewAssignmentServiceClient(w.harness.As("edge")), w.as(w.teacher)
+	made := func(instructions string) string {
+		return must(assignments.CreateAssignment(ctx, &assessmentpb.CreateAssignmentRequest{CourseId: w.course, Title: "Essay", Settings: &assessmentpb.AssignmentSettings{
+			Instructions: instructions, Text: &assessmentpb.AssignmentText{}, Group: &assessmentpb.GroupWork{},
+		}}))(t).GetId()
+	}
+	one, two := made("Look at ![this](media:"+picture+")."), made("Write.")
+	must(assignments.PublishAssignment(ctx, &assessmentpb.PublishAssignmentRequest{CourseId: w.course, AssignmentId: one}))(t)
+	called := ids("assignment", 3)
+	e := &coursespb.ActivitiesCopied{CourseId: there, FromCourseId: w.course, AccountId: w.teacher, Assignments: []*coursespb.CopiedAssignment{
+		{AssignmentId: called[0], FromAssignmentId: one}, {AssignmentId: called[1], FromAssignmentId: id.New("assignment")}, {AssignmentId: called[2], FromAssignmentId: two},
+	}}
+	for range 2 {
+		hear(w.world, w.service.activitiesCopied, e)
+		for more := true; more; {
+			var err error
+			if more, err = w.service.copyNextAssignment(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got := w.query(`SELECT concat_ws(' ', id, title, version, revision = published_revision, created_by, copied_from) FROM assignment WHERE course_id = $1 ORDER BY id`, there)
+	want := []string{called[0] + " Essay 1 t " + w.teacher + " " + one, called[2] + " Essay 0 f " + w.teacher + " " + two}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if left := w.query(`SELECT assignment_id FROM assignment_copy`); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	text := must(assignments.GetAssignment(ctx, &assessmentpb.GetAssignmentRequest{CourseId: there, AssignmentId: called[0]}))(t).GetSettings().GetInstructions()
+	if named := question.MediaIn(text); len(named) != 1 || w.outside.files[there+named[0]] == "" || w.outside.copied != 1 {
+		t.Errorf("its picture: %q, %d copied", text, w.outside.copied)
 	}
 }

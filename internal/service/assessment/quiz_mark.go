@@ -225,7 +225,7 @@ func lockMarks(ctx context.Context, tx *pg.Tx, courseID, itemID string, accounts
 // item, by account and in the order of their numbers.
 func finishedAt(ctx context.Context, q pg.Querier, itemID, quizID string, accounts []string) (map[string][]*finished, error) {
 	rows, err := q.Query(ctx, `
-		SELECT a.account_id, a.id, a.number, a.state = 'graded' AND a.scored_at IS NOT NULL, a.max_points::text, a.submitted_at, a.due_at,
+		SELECT a.account_id, a.id, a.number, a.state = 'graded' AND a.scored_at IS NOT NULL AND NOT a.withheld, a.max_points::text, a.submitted_at, a.due_at,
 			coalesce(array_agg(x.fraction) FILTER (WHERE x.max_points <> 0), '{}'), coalesce(array_agg(x.max_points::text) FILTER (WHERE x.max_points <> 0), '{}')
 		FROM attempt a LEFT JOIN attempt_question x ON x.attempt_id = a.id
 		WHERE a.item_id = $1 AND a.quiz_id = $2 AND a.account_id = ANY ($3) AND NOT a.preview AND a.state IN ('submitted', 'graded')

@@ -88,6 +88,7 @@ type myAttempt struct {
 	QuizID    string
 	Points    *string
 	MaxPoints string
+	Withheld  bool
 }
 
 // myQuizzes returns quizzes of a course as they stand for the caller, in the order of
@@ -170,7 +171,7 @@ func (s *Service) standingAt(ctx context.Context, courseID, accountID string, it
 // order of their numbers.
 func myAttempts(ctx context.Context, q pg.Querier, items []string, accountID string) (map[string][]myAttempt, error) {
 	rows, err := q.Query(ctx, `
-		SELECT id, number, state, started_at, closes_at, submitted_at, item_id, quiz_id, points::text AS points, max_points::text AS max_points FROM attempt
+		SELECT id, number, state, started_at, closes_at, submitted_at, item_id, quiz_id, points::text AS points, max_points::text AS max_points, withheld FROM attempt
 		WHERE item_id = ANY ($1) AND account_id = $2 AND NOT preview AND state <> 'prepared' ORDER BY item_id, number`, items, accountID)
 	if err != nil {
 		return nil, fmt.Errorf("read my attempts: %w", err)
@@ -258,7 +259,7 @@ func (v *quizVersion) mine(one shownQuiz, st *standing, attempts []myAttempt, po
 
 // message tells an attempt to its student.
 func (a myAttempt) message(matrix *assessmentpb.ReviewMatrix, st *standing, posted bool, now time.Time) *assessmentpb.MyAttempt {
-	r := reviewed{running: a.State == stateInProgress, posted: posted, closesAt: closing(st.state, st.opensAt, st.closesAt, nil)}
+	r := reviewed{running: a.State == stateInProgress, posted: posted && !a.Withheld, closesAt: closing(st.state, st.opensAt, st.closesAt, nil)}
 	if !r.running {
 		r.ended = a.ended()
 	}

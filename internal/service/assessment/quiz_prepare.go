@@ -31,13 +31,14 @@ type opening struct {
 	OpenUntil    *time.Time
 }
 
-// admit returns the prepared attempt that somebody may begin at an item now, having
+// admission returns the prepared attempt that somebody may begin at an item now, having
 // made it where there was none. Where one was made ahead for a window that is open, and
 // what it was made of is fresh, nobody else is asked.
-func (s *Service) admit(ctx context.Context, courseID, itemID, accountID, password string) (string, error) {
+func (s *Service) admission(ctx context.Context, courseID, itemID, accountID, password string) (string, examEntry, error) {
+	var entry examEntry
 	o, version, err := s.openingOf(ctx, courseID, itemID, accountID)
 	if err != nil {
-		return "", err
+		return "", entry, err
 	}
 	now := s.time()
 	ready := o.PreparedAt != nil && now.Sub(*o.PreparedAt) < freshFor && o.OpenFrom != nil && !now.Before(*o.OpenFrom) && (o.OpenUntil == nil || now.Before(*o.OpenUntil))
@@ -45,31 +46,35 @@ func (s *Service) admit(ctx context.Context, courseID, itemID, accountID, passwo
 	if !ready {
 		list, err := s.standings(ctx, courseID, itemID, []string{accountID})
 		if err != nil {
-			return "", err
+			return "", entry, err
 		}
 		st = list[0]
 		attempts, err := begunAt(ctx, s.db, o.QuizID, itemID, accountID)
 		if err != nil {
-			return "", err
+			return "", entry, err
 		}
 		// An attempt may have been begun since it was looked.
 		if n := len(attempts); n > 0 && attempts[n-1].State == stateInProgress {
-			return attempts[n-1].ID, nil
+			return attempts[n-1].ID, entry, nil
 		}
 		if refused := st.refuse(version.Settings, attempts, now); refused != nil {
-			return "", refused
+			return "", entry, refused
 		}
 	}
 	if err := checkNetwork(version.Settings.GetAddressRanges(), rpc.Address(ctx)); err != nil {
-		return "", err
+		return "", entry, err
 	}
 	if err := s.checkPassword(ctx, accountID, o.QuizID, password, o.PasswordHash); err != nil {
-		return "", err
+		return "", entry, err
+	}
+	if entry, err = s.enterExam(ctx, version, itemID, accountID); err != nil {
+		return "", entry, err
 	}
 	if ready {
-		return o.PreparedID, nil
+		return o.PreparedID, entry, nil
 	}
-	return s.prepareOne(ctx, version, itemID, st)
+	id, err := s.prepareOne(ctx, version, itemID, st)
+	return id, entry, err
 }
 
 // openingOf finds the quiz that an item shows. Of an attempt that is prepared it tells
@@ -229,6 +234,7 @@ type preparedBatch struct {
 	itemID  string
 	now     time.Time
 	rekeys  rekeysInForce
+	preview bool // somebody of the staff tries it
 
 	accounts     []string // all, with their times
 	percents     []int32
@@ -293,6 +299,9 @@ func (b *preparedBatch) add(st *standing, number int32, asked map[string]bool) {
 func (b *preparedBatch) store(ctx context.Context, tx *pg.Tx) error {
 	v := b.version
 	overtime, limit, grace := timesOf(v.Settings)
+	if b.preview && overtime == "abandon" {
+		overtime, grace = "submit", 0 // so that there is something to look at
+	}
 	if _, err := tx.Exec(ctx, `
 		UPDATE attempt a SET prepared_at = $3, open_from = t.open_from, open_until = t.open_until, due_at = t.due, time_percent = t.percent, breaks = t.breaks
 		FROM unnest($4::text[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::int[], $9::bool[]) AS t (account_id, open_from, open_until, due, percent, breaks)
@@ -306,8 +315,8 @@ func (b *preparedBatch) store(ctx context.Context, tx *pg.Tx) error {
 	tag, err := tx.Exec(ctx, `
 		WITH made AS (
 			INSERT INTO attempt (id, course_id, item_id, quiz_id, quiz_version, account_id, number, state, engine_version, seed, prepared_at,
-				open_from, open_until, due_at, time_limit, time_percent, breaks, overtime, grace, max_points)
-			SELECT m.id, $1, $2, $3, $4, m.account_id, m.number, 'prepared', $5, m.seed, $6, t.open_from, t.open_until, t.due, $7, t.percent, t.breaks, $8, $9, m.points::numeric
+				open_from, open_until, due_at, time_limit, time_percent, breaks, overtime, grace, max_points, preview)
+			SELECT m.id, $1, $2, $3, $4, m.account_id, m.number, 'prepared', $5, m.seed, $6, t.open_from, t.open_until, t.due, $7, t.percent, t.breaks, $8, $9, m.points::numeric, $21
 			FROM unnest($10::text[], $11::text[], $12::int[], $13::bigint[], $14::text[]) AS m (id, account_id, number, seed, points)
 			JOIN unnest($15::text[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::int[], $20::bool[]) AS t (account_id, open_from, open_until, due, percent, breaks) USING (account_id)
 			ORDER BY m.account_id
@@ -315,7 +324,7 @@ func (b *preparedBatch) store(ctx context.Context, tx *pg.Tx) error {
 		)
 		SELECT id FROM made`,
 		v.CourseID, b.itemID, v.QuizID, v.Number, question.Version, b.now, limit, overtime, grace, b.ids, b.owners, b.numbers, b.seeds, b.points,
-		b.accounts, b.from, b.until, b.due, b.percents, b.breaks)
+		b.accounts, b.from, b.until, b.due, b.percents, b.breaks, b.preview)
 	if err != nil {
 		return fmt.Errorf("prepare attempts: %w", err)
 	}

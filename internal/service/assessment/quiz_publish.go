@@ -53,25 +53,8 @@ func (r *quizServer) PublishQuiz(ctx context.Context, req *assessmentpb.PublishQ
 // publishQuiz makes a version of the draft of a locked quiz, and reports whether it
 // differs from the last one: otherwise there is no new one.
 func (s *Service) publishQuiz(ctx context.Context, tx *pg.Tx, z *quiz, message string) (bool, error) {
-	drafted, err := z.settings()
+	d, err := s.fixedDraft(ctx, tx, *z)
 	if err != nil {
-		return false, err
-	}
-	d, err := newDraft(drafted)
-	if err != nil {
-		return false, err
-	}
-	if d.count == 0 {
-		return false, ErrQuizEmpty
-	}
-	if err := d.checkIn(ctx, tx, z.CourseID); err != nil {
-		return false, err
-	}
-	from, err := banks(ctx, tx, z.CourseID)
-	if err != nil {
-		return false, err
-	}
-	if err := d.fix(ctx, tx, from); err != nil {
 		return false, err
 	}
 	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(d.settings)
@@ -111,6 +94,29 @@ func (s *Service) publishQuiz(ctx context.Context, tx *pg.Tx, z *quiz, message s
 	}
 	tx.AfterCommit(s.wakePreparing)
 	return true, nil
+}
+
+// fixedDraft returns the draft of a quiz with exact versions of questions.
+func (s *Service) fixedDraft(ctx context.Context, tx *pg.Tx, z quiz) (draft, error) {
+	drafted, err := z.settings()
+	if err != nil {
+		return draft{}, err
+	}
+	d, err := newDraft(drafted)
+	if err != nil {
+		return draft{}, err
+	}
+	if d.count == 0 {
+		return draft{}, ErrQuizEmpty
+	}
+	if err := d.checkIn(ctx, tx, z.CourseID); err != nil {
+		return draft{}, err
+	}
+	from, err := banks(ctx, tx, z.CourseID)
+	if err != nil {
+		return draft{}, err
+	}
+	return d, d.fix(ctx, tx, from)
 }
 
 // fix replaces what the draft names by exact versions of questions, and what it draws

@@ -22,7 +22,7 @@ type reviewed struct {
 	running  bool
 	ended    time.Time  // of one that does not run
 	closesAt *time.Time // when the quiz is closed for its student; nil for never
-	posted   bool       // whether its student may see their grade
+	posted   bool       // whether its student may see their grade, for which nobody waits
 }
 
 // shownParts returns what may be shown of an attempt at a moment, by the review matrix
@@ -84,7 +84,7 @@ func (s *Service) reviewsOf(ctx context.Context, q pg.Querier, list []*attempt) 
 			items = append(items, a.ItemID)
 			// Where it matters that it is closed: its window may have been moved since
 			// the attempt began.
-			if m := matrices[a.QuizID]; !a.running() && !a.Preview && now.Sub(endOf(a)) >= rightAfter && !proto.Equal(m.GetLater(), m.GetClosed()) {
+			if m := matrices[a.ID]; !a.running() && !a.Preview && now.Sub(endOf(a)) >= rightAfter && !proto.Equal(m.GetLater(), m.GetClosed()) {
 				asked = append(asked, a.ItemID)
 			}
 		}
@@ -97,21 +97,32 @@ func (s *Service) reviewsOf(ctx context.Context, q pg.Querier, list []*attempt) 
 			return nil, err
 		}
 		for _, a := range attempts {
-			r := reviewed{running: a.running(), ended: endOf(a), closesAt: a.OpenUntil, posted: a.Preview || posted[a.ItemID]}
+			r := reviewed{running: a.running(), ended: endOf(a), closesAt: a.OpenUntil, posted: a.Preview || posted[a.ItemID] && !a.Withheld}
 			if at, ok := closes[a.ItemID]; ok {
 				r.closesAt = at
 			}
-			out[a.ID] = shownParts(matrices[a.QuizID], r, now)
+			out[a.ID] = shownParts(matrices[a.ID], r, now)
 		}
 	}
 	return out, nil
 }
 
-// matricesOf returns the review settings that count for attempts, by quiz.
+// matricesOf returns the review settings that count for attempts, by their ids: none for
+// previews that are over, of which all is shown.
 func (s *Service) matricesOf(ctx context.Context, q pg.Querier, list []*attempt) (map[string]*assessmentpb.ReviewMatrix, error) {
-	ids := make([]string, len(list))
-	for i, a := range list {
-		ids[i] = a.QuizID
+	var ids []string
+	out := make(map[string]*assessmentpb.ReviewMatrix, len(list))
+	for _, a := range list {
+		switch {
+		case !a.Preview:
+			ids = append(ids, a.QuizID)
+		case a.running():
+			version, err := s.quizVersion(ctx, q, a.QuizID, a.QuizVersion)
+			if err != nil {
+				return nil, err
+			}
+			out[a.ID] = version.Settings.GetReview()
+		}
 	}
 	rows, err := q.Query(ctx, `SELECT id, version FROM quiz WHERE id = ANY ($1)`, ids)
 	if err != nil {
@@ -126,13 +137,15 @@ func (s *Service) matricesOf(ctx context.Context, q pg.Querier, list []*attempt)
 	}); err != nil {
 		return nil, fmt.Errorf("versions of quizzes: %w", err)
 	}
-	out := map[string]*assessmentpb.ReviewMatrix{}
-	for quizID, number := range newest {
-		version, err := s.quizVersion(ctx, q, quizID, number)
+	for _, a := range list {
+		if a.Preview {
+			continue
+		}
+		version, err := s.quizVersion(ctx, q, a.QuizID, newest[a.QuizID])
 		if err != nil {
 			return nil, err
 		}
-		out[quizID] = version.Settings.GetReview()
+		out[a.ID] = version.Settings.GetReview()
 	}
 	return out, nil
 }

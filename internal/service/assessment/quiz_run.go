@@ -42,7 +42,7 @@ func (s *Service) keepPreparing(ctx context.Context) {
 	tick := time.NewTicker(prepareBeat)
 	defer tick.Stop()
 	for {
-		for _, step := range []func(context.Context) (bool, error){s.schedulePreparations, s.prepareNext, s.remarkDue, s.dueNext, s.copyNext} {
+		for _, step := range []func(context.Context) (bool, error){s.schedulePreparations, s.prepareNext, s.remarkDue, s.dueNext, s.copyNext, s.copyNextAssignment, s.dropOldPreviews} {
 			for more := true; more && ctx.Err() == nil; {
 				var err error
 				if more, err = step(ctx); err != nil && ctx.Err() == nil {

@@ -149,8 +149,8 @@ func newQuizVersions() *otter.Cache[quizVersionKey, *quizVersion] {
 	})
 }
 
-// quizVersion returns a version of a quiz that was published, ErrQuizNotFound for
-// none. It is read by q where it is not in memory; q is not a transaction that has
+// quizVersion returns a version of a quiz that was published, or with a number below 0 a
+// draft that is tried, ErrQuizNotFound for none. It is read by q where it is not in memory; q is not a transaction that has
 // stored it.
 func (s *Service) quizVersion(ctx context.Context, q pg.Querier, quizID string, number int32) (*quizVersion, error) {
 	v, err := s.quizVersions.Get(ctx, quizVersionKey{quizID, number}, otter.LoaderFunc[quizVersionKey, *quizVersion](func(ctx context.Context, key quizVersionKey) (*quizVersion, error) {
@@ -165,8 +165,12 @@ func (s *Service) quizVersion(ctx context.Context, q pg.Querier, quizID string, 
 func readQuizVersion(ctx context.Context, q pg.Querier, key quizVersionKey) (*quizVersion, error) {
 	var courseID, title string
 	var text []byte
+	table := "quiz_version"
+	if key.number < 0 {
+		table = "quiz_preview"
+	}
 	err := q.QueryRow(ctx, `
-		SELECT z.course_id, v.title, v.Settings FROM quiz_version v JOIN quiz z ON z.id = v.quiz_id WHERE v.quiz_id = $1 AND v.version = $2`, key.quiz, key.number).
+		SELECT z.course_id, v.title, v.settings FROM `+table+` v JOIN quiz z ON z.id = v.quiz_id WHERE v.quiz_id = $1 AND v.version = $2`, key.quiz, key.number).
 		Scan(&courseID, &title, &text)
 	if pg.NoRows(err) {
 		return nil, otter.ErrNotFound

@@ -47,7 +47,7 @@ func TestRekeyMarked(t *testing.T) {
 	expect(t, "marks", r.marks(ada, ben), "1.5 (3), 2 (2)")
 
 	r.question = w.essay
-	k = r.apply(r.preview(action("full")).GetId())
+	k = r.apply(r.preview(rekeyBy("full")).GetId())
 	expect(t, "the essay", counts(k), "applied 3/3: 3 up, 0 down, 0 same, 0 untouched, 0 unscored; marks 3 up, 0 down, 0 same")
 	expect(t, "marks with the essay", r.marks(ada, ben, cem), "4.5 (4), 5 (3), 4 (2)")
 	r.undo(k.GetId())

@@ -123,7 +123,7 @@ func keyed2(version int32) func(*assessmentpb.PreviewRekeyRequest) {
 	return func(r *assessmentpb.PreviewRekeyRequest) { r.KeyVersion = version }
 }
 
-func action(name string) func(*assessmentpb.PreviewRekeyRequest) {
+func rekeyBy(name string) func(*assessmentpb.PreviewRekeyRequest) {
 	return func(r *assessmentpb.PreviewRekeyRequest) { r.Action = name }
 }
 
@@ -327,7 +327,7 @@ func TestRekeyKinds(t *testing.T) {
 	ada, ben := w.taken("cab"), w.taken("-aa")
 	w.scored()
 	expect(t, "marks", w.marks(ada, ben), "5.333333 (1), 8 (1)")
-	full := w.apply(w.preview(action("full")).GetId())
+	full := w.apply(w.preview(rekeyBy("full")).GetId())
 	expect(t, "full", counts(full), "applied 2/2: 2 up, 0 down, 0 same, 0 untouched, 0 unscored; marks 2 up, 0 down, 0 same")
 	expect(t, "marks with full points", w.marks(ada, ben), "9.333333 (2), 12 (2)")
 	q := ben.get().GetQuestions()[0]
@@ -339,7 +339,7 @@ func TestRekeyKinds(t *testing.T) {
 	expect(t, "marks with other points", w.marks(ada, ben), "10.222222 (3), 12 (2)")
 	expect(t, "counts", counts(points), "applied 2/2: 1 up, 0 down, 1 same, 0 untouched, 0 unscored; marks 1 up, 0 down, 1 same")
 	expect(t, "what it is worth", ada.get().GetQuestions()[0].GetMaxPoints(), "2.5")
-	drop := w.apply(w.preview(action("drop")).GetId())
+	drop := w.apply(w.preview(rekeyBy("drop")).GetId())
 	expect(t, "marks without it", w.marks(ada, ben), "8 (4), 12 (2)")
 	// Who begins now has it so as well.
 	eve := w.taken("caa")
@@ -368,7 +368,7 @@ func TestRekeyKinds(t *testing.T) {
 func TestRekeyRefused(t *testing.T) {
 	t.Parallel()
 	w := newRekeyWorld(t, &assessmentpb.QuizSettings{})
-	expect(t, "nobody was asked it", codeOf(w.tryPreview(action("full"))), "rekey.nothing")
+	expect(t, "nobody was asked it", codeOf(w.tryPreview(rekeyBy("full"))), "rekey.nothing")
 	ada := w.taken("aaa")
 	w.scored()
 	other := w.version(func(q *questionpb.QuestionContent) { q.GetChoice().GetOptions()[1].Text = "Bee" })
@@ -383,7 +383,7 @@ func TestRekeyRefused(t *testing.T) {
 		"shows other":      {keyed2(other), "key_version rekey.shown"},
 		"shows other, too": {func(r *assessmentpb.PreviewRekeyRequest) { r.KeyVersion, r.QuestionVersion = key, other }, "key_version rekey.shown"},
 		"a key for full":   {func(r *assessmentpb.PreviewRekeyRequest) { r.Action, r.KeyVersion = "full", key }, "key_version rekey.version"},
-		"no points":        {action("points"), "points rekey.points"},
+		"no points":        {rekeyBy("points"), "points rekey.points"},
 		"none for them":    {func(r *assessmentpb.PreviewRekeyRequest) { r.Action, r.Points = "points", "0" }, "points rekey.points"},
 		"too many":         {func(r *assessmentpb.PreviewRekeyRequest) { r.Action, r.Points = "points", "1000000.5" }, "points rekey.points"},
 		"points of a key":  {func(r *assessmentpb.PreviewRekeyRequest) { r.KeyVersion, r.Points = key, "2" }, "points rekey.points"},
@@ -402,9 +402,9 @@ func TestRekeyRefused(t *testing.T) {
 	expect(t, "another quiz", codeOf(w.tryPreview(func(r *assessmentpb.PreviewRekeyRequest) { r.Action, r.QuizId = "full", id.New("quiz") })), "rekey.nothing")
 	// All others are worth nothing.
 	w.exec(`UPDATE attempt_question SET max_points = 0 WHERE attempt_id = $1 AND slot > 1`, ada.attempt.GetId())
-	expect(t, "nothing is left", codeOf(w.tryPreview(action("drop"))), "rekey.nothing_left")
+	expect(t, "nothing is left", codeOf(w.tryPreview(rekeyBy("drop"))), "rekey.nothing_left")
 	expect(t, "applied before it is looked at", func() string {
-		k, err := w.tryPreview(action("full"))
+		k, err := w.tryPreview(rekeyBy("full"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -412,8 +412,8 @@ func TestRekeyRefused(t *testing.T) {
 		return fault.CodeOf(err)
 	}(), "rekey.not_ready")
 	// The next one takes its place.
-	first := w.preview(action("full"))
-	w.preview(action("full"))
+	first := w.preview(rekeyBy("full"))
+	w.preview(rekeyBy("full"))
 	expect(t, "an older preview", codeOf(w.ApplyRekey(w.as(w.teacher), &assessmentpb.ApplyRekeyRequest{CourseId: w.quiz.course, RekeyId: first.GetId()})), "rekey.expired")
 	w.later(8 * 24 * time.Hour)
 	if more, err := w.service.expireRekeys(t.Context()); err != nil || !more {
@@ -503,7 +503,7 @@ func TestRekeyRaces(t *testing.T) {
 	one := w.preview(keyed2(v2))
 	teacher := w.teacher
 	w.teacher = id.New("account")
-	two := w.preview(action("full"))
+	two := w.preview(rekeyBy("full"))
 	var wg sync.WaitGroup
 	codes := make([]string, 2)
 	for i, k := range []*assessmentpb.Rekey{one, two} {

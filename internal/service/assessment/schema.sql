@@ -122,6 +122,18 @@ COMMENT ON COLUMN assignment.version IS 'The version that is handed in to; 0 whi
 COMMENT ON COLUMN assignment.peer_reviewed IS 'Whether students review each other''s work by the version published last.';
 COMMENT ON COLUMN assignment.peer_only IS 'Whether its reviews alone make the mark.';
 
+CREATE TABLE assignment_copy (
+	assignment_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	from_assignment_id text COLLATE "C" NOT NULL,
+	from_course_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	retry_at timestamp with time zone NOT NULL,
+	CONSTRAINT assignment_copy_pkey PRIMARY KEY (assignment_id)
+);
+CREATE INDEX assignment_copy_due ON assignment_copy USING btree (retry_at);
+COMMENT ON TABLE assignment_copy IS 'Assignments that are to be made of others because a course was copied. Gone once they are. Personal data of the account that copied: its id.';
+
 CREATE TABLE assignment_due (
 	course_id text COLLATE "C" NOT NULL,
 	item_id text COLLATE "C" NOT NULL,
@@ -222,6 +234,13 @@ CREATE TABLE attempt (
 	notices integer NOT NULL DEFAULT 0,
 	scored_at timestamp with time zone,
 	score_after timestamp with time zone,
+	beyond_time interval NOT NULL DEFAULT '00:00:00'::interval,
+	held boolean NOT NULL DEFAULT false,
+	answered bytea NOT NULL DEFAULT '\x'::bytea,
+	slot integer NOT NULL DEFAULT 0,
+	network bytea NOT NULL DEFAULT '\x'::bytea,
+	withheld boolean NOT NULL DEFAULT false,
+	discarded_at timestamp with time zone,
 	CONSTRAINT attempt_pkey PRIMARY KEY (id),
 	CONSTRAINT attempt_number UNIQUE (quiz_id, item_id, account_id, preview, number),
 	CONSTRAINT attempt_overtime CHECK ((overtime = ANY (ARRAY['submit'::text, 'grace'::text, 'abandon'::text]))),
@@ -235,6 +254,8 @@ CREATE INDEX attempt_of_account ON attempt USING btree (account_id, started_at D
 CREATE INDEX attempt_of_account_prepared ON attempt USING btree (account_id, course_id) WHERE (state = 'prepared'::text);
 CREATE INDEX attempt_of_item ON attempt USING btree (item_id, account_id, number);
 CREATE INDEX attempt_of_quiz_prepared ON attempt USING btree (quiz_id, item_id, account_id) WHERE (state = 'prepared'::text);
+CREATE UNIQUE INDEX attempt_preview ON attempt USING btree (account_id) WHERE (preview AND (discarded_at IS NULL));
+CREATE INDEX attempt_preview_old ON attempt USING btree (prepared_at) WHERE (preview AND (discarded_at IS NULL));
 CREATE UNIQUE INDEX attempt_running ON attempt USING btree (quiz_id, item_id, account_id, preview) WHERE (state = ANY (ARRAY['prepared'::text, 'in_progress'::text]));
 CREATE INDEX attempt_to_grade ON attempt USING btree (submitted_at) WHERE (state = 'submitted'::text);
 CREATE INDEX attempt_to_mark ON attempt USING btree (course_id, item_id, id) WHERE ((state = ANY (ARRAY['submitted'::text, 'graded'::text])) AND (NOT preview));
@@ -246,7 +267,7 @@ COMMENT ON COLUMN attempt.seed IS 'What shuffles, draws and data sets come of, w
 COMMENT ON COLUMN attempt.open_from IS 'When it may be started: the item''s release and schedule for this account as they were when it was prepared.';
 COMMENT ON COLUMN attempt.time_limit IS 'What everybody has from their start; null for no limit. time_percent, extra_time and paused_time come on top.';
 COMMENT ON COLUMN attempt.extra_time IS 'What was given to this attempt besides.';
-COMMENT ON COLUMN attempt.expires_at IS 'When the time is over: started_at + (the time limit, or what the window leaves of it) × time_percent + extra_time + paused_time, where breaks do not reach beyond the window; null for never.';
+COMMENT ON COLUMN attempt.expires_at IS 'When the time is over: started_at + (the time limit, or what the window leaves of it) × time_percent + extra_time + paused_time, at most the end of the window + beyond_time; null for never, and while staff hold it.';
 COMMENT ON COLUMN attempt.grace_until IS 'Until when what comes late may still count, by the quiz''s policy.';
 COMMENT ON COLUMN attempt.submitted_by IS 'The account, "clock" for the server, or who of the staff did it.';
 COMMENT ON COLUMN attempt.last_seq IS 'The number of the last operation in its log.';
@@ -261,6 +282,13 @@ COMMENT ON COLUMN attempt.uncounted IS 'How many operations came too late or wer
 COMMENT ON COLUMN attempt.notices IS 'How many notices there are.';
 COMMENT ON COLUMN attempt.scored_at IS 'When what is derived was made of the log; null when it has to be made anew.';
 COMMENT ON COLUMN attempt.score_after IS 'Not before when it is tried to score it again, where that has failed.';
+COMMENT ON COLUMN attempt.beyond_time IS 'How far the end of the window is moved for this attempt: by what was given beyond it, and by how long staff have held it.';
+COMMENT ON COLUMN attempt.held IS 'Whether it is staff who have stopped its clock: then the window waits too.';
+COMMENT ON COLUMN attempt.answered IS 'Which questions are answered, a bit each: bit (slot - 1) % 8 of byte (slot - 1) / 8. It can be made of the log again.';
+COMMENT ON COLUMN attempt.slot IS 'The question that something was done at last; 0 for none.';
+COMMENT ON COLUMN attempt.network IS 'A keyed hash of the network that it was worked on from last, in exams: whether that changes is noted, not which it is.';
+COMMENT ON COLUMN attempt.withheld IS 'Whether its grade waits until somebody has decided what a proctor saw.';
+COMMENT ON COLUMN attempt.discarded_at IS 'When a preview was thrown away: nobody sees it any more.';
 
 CREATE TABLE attempt_notice (
 	attempt_id text COLLATE "C" NOT NULL,
@@ -348,6 +376,172 @@ CREATE TABLE enrollment (
 );
 COMMENT ON TABLE enrollment IS 'Who takes a course, as the service access told it. Personal data of the account: that it takes the course, or did. Kept as long as the course.';
 
+CREATE TABLE exam_action (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	kind text COLLATE "C" NOT NULL,
+	everybody boolean NOT NULL,
+	attempts integer NOT NULL,
+	seconds integer NOT NULL DEFAULT 0,
+	beyond boolean NOT NULL DEFAULT false,
+	reason text NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	undone_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	undone_at timestamp with time zone,
+	CONSTRAINT exam_action_pkey PRIMARY KEY (id),
+	CONSTRAINT exam_action_kind CHECK ((kind = ANY (ARRAY['time'::text, 'hold'::text, 'release'::text, 'tell'::text, 'end'::text, 'reopen'::text])))
+);
+CREATE INDEX exam_action_of ON exam_action USING btree (item_id, created_at DESC, id DESC);
+COMMENT ON TABLE exam_action IS 'What staff have done to attempts at an item while they ran, and why. Personal data of the account that did it: its id and its words. Kept with the attempts.';
+COMMENT ON COLUMN exam_action.everybody IS 'Whether it was for all attempts that ran; otherwise for those that were named.';
+COMMENT ON COLUMN exam_action.reason IS 'The reason that was given, or of tell what was said.';
+
+CREATE TABLE exam_attempt (
+	attempt_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	events integer NOT NULL DEFAULT 0,
+	reported integer NOT NULL DEFAULT 0,
+	dropped integer NOT NULL DEFAULT 0,
+	tokens double precision NOT NULL DEFAULT 0,
+	tokens_at timestamp with time zone,
+	last_event_at timestamp with time zone,
+	heard_at timestamp with time zone,
+	handed_over_at timestamp with time zone,
+	verdicts integer NOT NULL DEFAULT 0,
+	verdict text COLLATE "C" NOT NULL DEFAULT ''::text,
+	verdict_source text COLLATE "C" NOT NULL DEFAULT ''::text,
+	verdict_time bigint NOT NULL DEFAULT 0,
+	CONSTRAINT exam_attempt_pkey PRIMARY KEY (attempt_id),
+	CONSTRAINT exam_attempt_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id),
+	CONSTRAINT exam_attempt_verdict CHECK ((verdict = ANY (ARRAY[''::text, 'clear'::text, 'suspicious'::text, 'violation'::text])))
+) WITH (fillfactor=70);
+CREATE INDEX exam_attempt_of ON exam_attempt USING btree (item_id);
+COMMENT ON TABLE exam_attempt IS 'What staff watch of an attempt besides the attempt itself: how many events were noted, when its student was heard last, what a proctor thinks. Personal data of the account. Kept with the attempt.';
+COMMENT ON COLUMN exam_attempt.events IS 'How many events were noted in all, also those that are deleted by now: the number of the last.';
+COMMENT ON COLUMN exam_attempt.reported IS 'How many of them clients have reported, which is bounded.';
+COMMENT ON COLUMN exam_attempt.dropped IS 'How many that clients reported were not kept because there were too many.';
+COMMENT ON COLUMN exam_attempt.tokens IS 'How many more clients may report at once, as it was at tokens_at.';
+COMMENT ON COLUMN exam_attempt.heard_at IS 'When a connection of its student was there last, of those that have ended.';
+COMMENT ON COLUMN exam_attempt.handed_over_at IS 'When its student was sent to the proctoring service first.';
+COMMENT ON COLUMN exam_attempt.verdict IS 'The one that holds: that of staff, or of the service the newest.';
+COMMENT ON COLUMN exam_attempt.verdict_time IS 'The time that the service has signed with the newest verdict, in seconds since 1970.';
+
+CREATE TABLE exam_connection (
+	attempt_id text COLLATE "C" NOT NULL,
+	process_id text COLLATE "C" NOT NULL,
+	since timestamp with time zone NOT NULL,
+	CONSTRAINT exam_connection_pkey PRIMARY KEY (attempt_id, process_id),
+	CONSTRAINT exam_connection_edge FOREIGN KEY (process_id) REFERENCES exam_edge(process_id)
+);
+CREATE INDEX exam_connection_of ON exam_connection USING btree (process_id);
+COMMENT ON TABLE exam_connection IS 'Which process of the edge holds a connection for which attempt. It counts as long as the lease of the process. Gone with the connection. Personal data by its attempt: that its student is connected.';
+
+CREATE TABLE exam_edge (
+	process_id text COLLATE "C" NOT NULL,
+	seen_at timestamp with time zone NOT NULL,
+	CONSTRAINT exam_edge_pkey PRIMARY KEY (process_id)
+);
+COMMENT ON TABLE exam_edge IS 'The processes of the edge that hold connections of students, and when each was heard last: its lease. Gone a while after it ends. No personal data.';
+
+CREATE TABLE exam_event (
+	attempt_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	item_id text COLLATE "C" NOT NULL,
+	source text COLLATE "C" NOT NULL,
+	kind text COLLATE "C" NOT NULL,
+	client_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	client_seq bigint NOT NULL DEFAULT 0,
+	slot integer NOT NULL DEFAULT 0,
+	duration_ms integer NOT NULL DEFAULT 0,
+	size integer NOT NULL DEFAULT 0,
+	detail text NOT NULL DEFAULT ''::text,
+	happened_at timestamp with time zone,
+	noted_at timestamp with time zone NOT NULL,
+	CONSTRAINT exam_event_pkey PRIMARY KEY (attempt_id, number),
+	CONSTRAINT exam_event_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id),
+	CONSTRAINT exam_event_source CHECK ((source = ANY (ARRAY['client'::text, 'server'::text, 'service'::text])))
+);
+CREATE INDEX exam_event_noted ON exam_event USING btree (noted_at);
+CREATE INDEX exam_event_of ON exam_event USING btree (item_id, noted_at DESC, attempt_id DESC, number DESC);
+CREATE UNIQUE INDEX exam_event_once ON exam_event USING btree (attempt_id, source, client_id, client_seq) WHERE (source <> 'server'::text);
+CREATE OR REPLACE FUNCTION never_changes()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION 'what was noted is never changed: %', TG_TABLE_NAME;
+END $function$;
+CREATE TRIGGER exam_event_never_changes BEFORE UPDATE OR TRUNCATE ON exam_event FOR EACH STATEMENT EXECUTE FUNCTION never_changes();
+COMMENT ON TABLE exam_event IS 'What was noted while attempts ran: by the student''s client, by the server, by a proctoring service. Never changed. Personal data of the account whose attempt it is: what it did while it took an exam. Deleted 365 days after it was noted, and on erasure.';
+COMMENT ON COLUMN exam_event.client_id IS 'Of a client what it calls itself; of a service the id of its report.';
+COMMENT ON COLUMN exam_event.happened_at IS 'When, by the clock of who reported it; null where that is not said.';
+
+CREATE TABLE exam_grant (
+	action_id text COLLATE "C" NOT NULL,
+	attempt_id text COLLATE "C" NOT NULL,
+	seconds integer NOT NULL,
+	taken interval NOT NULL DEFAULT '00:00:00'::interval,
+	CONSTRAINT exam_grant_pkey PRIMARY KEY (action_id, attempt_id),
+	CONSTRAINT exam_grant_action FOREIGN KEY (action_id) REFERENCES exam_action(id),
+	CONSTRAINT exam_grant_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id)
+);
+COMMENT ON TABLE exam_grant IS 'The time that each attempt was given by an action. No personal data but by its attempt. Kept with the attempt.';
+COMMENT ON COLUMN exam_grant.taken IS 'What of it was taken back.';
+
+CREATE TABLE exam_report (
+	attempt_id text COLLATE "C" NOT NULL,
+	report_id text COLLATE "C" NOT NULL,
+	received_at timestamp with time zone NOT NULL,
+	CONSTRAINT exam_report_pkey PRIMARY KEY (attempt_id, report_id),
+	CONSTRAINT exam_report_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id)
+);
+COMMENT ON TABLE exam_report IS 'The reports of a proctoring service that were taken, so that each counts once. No personal data but by its attempt. Kept with the attempt.';
+
+CREATE TABLE exam_student (
+	item_id text COLLATE "C" NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	waiting_since timestamp with time zone,
+	admitted_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	admitted_at timestamp with time zone,
+	excused_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	excused_at timestamp with time zone,
+	excuse text NOT NULL DEFAULT ''::text,
+	refusals integer NOT NULL DEFAULT 0,
+	CONSTRAINT exam_student_pkey PRIMARY KEY (item_id, account_id)
+);
+COMMENT ON TABLE exam_student IS 'Who waits to be let into an exam, was let in, or may take it without the lock-down browser, and why. Personal data of the account, and of the accounts of staff that decided: their ids and words. Kept as long as the course.';
+COMMENT ON COLUMN exam_student.refusals IS 'How often the student was refused at the door because no lock-down browser asked, once a minute at most.';
+
+CREATE TABLE exam_verdict (
+	attempt_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	source text COLLATE "C" NOT NULL,
+	report_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	verdict text COLLATE "C" NOT NULL,
+	body text NOT NULL,
+	url text NOT NULL DEFAULT ''::text,
+	withheld boolean NOT NULL,
+	account_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT exam_verdict_pkey PRIMARY KEY (attempt_id, number),
+	CONSTRAINT exam_verdict_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id)
+);
+CREATE OR REPLACE FUNCTION never_changes()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION 'what was noted is never changed: %', TG_TABLE_NAME;
+END $function$;
+CREATE TRIGGER exam_verdict_never_changes BEFORE DELETE OR UPDATE OR TRUNCATE ON exam_verdict FOR EACH STATEMENT EXECUTE FUNCTION never_changes();
+COMMENT ON TABLE exam_verdict IS 'What a proctoring service and staff thought of attempts, one after the other; the newest of staff holds, or of the service. Never changed. Personal data of the account whose attempt it is, and of that of who decided. Kept with the attempt.';
+COMMENT ON COLUMN exam_verdict.withheld IS 'Whether the grade waited after it.';
+
 CREATE TABLE given_mark (
 	submission_id text COLLATE "C" NOT NULL,
 	number integer NOT NULL,
@@ -401,6 +595,22 @@ CREATE TABLE group_member (
 );
 CREATE INDEX group_member_of ON group_member USING btree (course_id, account_id) WHERE member;
 COMMENT ON TABLE group_member IS 'Who is in the groups of courses, as the service access told it. Personal data of the account: that it is in a group, or was. Kept as long as the course.';
+
+CREATE TABLE lockdown_key (
+	id text COLLATE "C" NOT NULL,
+	quiz_id text COLLATE "C" NOT NULL,
+	scheme text COLLATE "C" NOT NULL,
+	label text NOT NULL,
+	sealed bytea NOT NULL,
+	created_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT lockdown_key_pkey PRIMARY KEY (id),
+	CONSTRAINT lockdown_key_quiz FOREIGN KEY (quiz_id) REFERENCES quiz(id),
+	CONSTRAINT lockdown_key_scheme CHECK ((scheme = ANY (ARRAY['seb_config'::text, 'seb_browser'::text, 'hmac'::text])))
+);
+CREATE INDEX lockdown_key_of ON lockdown_key USING btree (quiz_id, id);
+COMMENT ON TABLE lockdown_key IS 'The keys by which a quiz knows a lock-down browser. Personal data of the account that added one: its id. Kept until it is deleted, at most as long as the quiz.';
+COMMENT ON COLUMN lockdown_key.sealed IS 'The key, sealed with the installation''s; it is never shown again.';
 
 CREATE TABLE marking_claim (
 	target_id text COLLATE "C" NOT NULL,
@@ -703,6 +913,16 @@ COMMENT ON TABLE quiz_preparation IS 'The quizzes whose window opens soon, for w
 COMMENT ON COLUMN quiz_preparation.next_at IS 'When the next of those enrolled are looked at. Who works on it moves it on, so that it comes again if they die.';
 COMMENT ON COLUMN quiz_preparation.after_id IS 'The last account that was looked at in this round; empty at its beginning.';
 
+CREATE TABLE quiz_preview (
+	quiz_id text COLLATE "C" NOT NULL,
+	version integer NOT NULL GENERATED BY DEFAULT AS IDENTITY,
+	title text NOT NULL,
+	settings bytea NOT NULL,
+	CONSTRAINT quiz_preview_pkey PRIMARY KEY (quiz_id, version),
+	CONSTRAINT quiz_preview_quiz FOREIGN KEY (quiz_id) REFERENCES quiz(id)
+);
+COMMENT ON TABLE quiz_preview IS 'What drafts of quizzes were when staff began to try them, as quiz_version has what was published; numbers are below 0. Gone with the preview. No personal data.';
+
 CREATE TABLE quiz_question (
 	quiz_id text COLLATE "C" NOT NULL,
 	question_id text COLLATE "C" NOT NULL,
@@ -946,6 +1166,13 @@ CREATE INDEX similarity_check_next ON similarity_check USING btree (next_at) WHE
 CREATE INDEX similarity_check_of ON similarity_check USING btree (submission_id, number, id DESC);
 COMMENT ON TABLE similarity_check IS 'What is compared with others'' work, and what was found. Personal data of those whose work it is. Kept with the submission.';
 COMMENT ON COLUMN similarity_check.next_at IS 'When it is sent next, or given up waiting for its report. Who works on it moves it on.';
+
+CREATE TABLE staged_activities (
+	course_id text COLLATE "C" NOT NULL,
+	staged_at timestamp with time zone NOT NULL,
+	CONSTRAINT staged_activities_pkey PRIMARY KEY (course_id)
+);
+COMMENT ON TABLE staged_activities IS 'Courses that are not there yet into which an archive puts quizzes and assignments. Gone once it is known what becomes of them. No personal data.';
 
 CREATE TABLE statistics (
 	quiz_id text COLLATE "C" NOT NULL,

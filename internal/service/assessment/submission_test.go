@@ -94,7 +94,7 @@ func TestLateness(t *testing.T) {
 		t.Errorf("list: %v", list)
 	}
 	w.later(time.Hour)
-	if _, err := w.save(cleo, &assessmentpb.SubmissionContent{Text: "c"}); fault.CodeOf(err) != "submission.closed" {
+	if _, err := w.save(cleo, &assessmentpb.SubmissionContent{Text: "c"}); codeIf(err) != "submission.closed" {
 		t.Errorf("after the end: %v", err)
 	}
 	outboxOf[assessmentpb.MarkChanged](w.quizWorld)
@@ -164,7 +164,7 @@ func TestSubmissionRules(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if _, err := w.submit(ben); fault.CodeOf(err) != "submission.no_draft" {
+	if _, err := w.submit(ben); codeIf(err) != "submission.no_draft" {
 		t.Errorf("without a draft: %v", err)
 	}
 	for i := range 2 {
@@ -176,7 +176,7 @@ func TestSubmissionRules(t *testing.T) {
 			t.Errorf("handed in: %v, %v", got, err)
 		}
 	}
-	if _, err := w.save(ana, &assessmentpb.SubmissionContent{MediaIds: []string{small()}}); fault.CodeOf(err) != "submission.none_left" {
+	if _, err := w.save(ana, &assessmentpb.SubmissionContent{MediaIds: []string{small()}}); codeIf(err) != "submission.none_left" {
 		t.Errorf("a third time: %v", err)
 	}
 	w.around.mu.Lock()
@@ -202,7 +202,7 @@ func TestSubmissionRules(t *testing.T) {
 			return err
 		},
 	} {
-		if err := call(); fault.CodeOf(err) != "assignment.not_found" {
+		if err := call(); codeIf(err) != "assignment.not_found" {
 			t.Errorf("%s of what is hidden: %v", name, err)
 		}
 	}
@@ -260,23 +260,23 @@ func TestDraftFiles(t *testing.T) {
 			t.Errorf("files (-want +got):\n%s", diff)
 		}
 	}
-	if _, err := w.save(ana, &assessmentpb.SubmissionContent{MediaIds: []string{b}}); fault.CodeOf(err) != "media.not_found" {
+	if _, err := w.save(ana, &assessmentpb.SubmissionContent{MediaIds: []string{b}}); codeIf(err) != "media.not_found" {
 		t.Errorf("a file that is gone: %v", err)
 	}
-	if _, err := w.DiscardDraft(w.as(ana), &assessmentpb.DiscardDraftRequest{CourseId: w.course, ItemId: w.item}); fault.CodeOf(err) != "submission.no_draft" {
+	if _, err := w.DiscardDraft(w.as(ana), &assessmentpb.DiscardDraftRequest{CourseId: w.course, ItemId: w.item}); codeIf(err) != "submission.no_draft" {
 		t.Errorf("no draft: %v", err)
 	}
 	// A file is of one submission alone.
 	w.item = id.New("activity")
 	w.assign(settings)
-	if _, err := w.save(ana, &assessmentpb.SubmissionContent{MediaIds: []string{a}}); fault.CodeOf(err) != "media.not_found" {
+	if _, err := w.save(ana, &assessmentpb.SubmissionContent{MediaIds: []string{a}}); codeIf(err) != "media.not_found" {
 		t.Errorf("a file of another submission: %v", err)
 	}
 	// One in which malware was found since is not handed in.
 	bad := w.upload(ana, "bad.txt", "bad")
 	save(bad)
 	w.store.files[bad].facts.State = "refused"
-	if _, err := w.submit(ana); fault.CodeOf(err) != "submission.file_refused" {
+	if _, err := w.submit(ana); codeIf(err) != "submission.file_refused" {
 		t.Errorf("malware: %v", err)
 	}
 }
@@ -293,7 +293,7 @@ func TestDraftConflicts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.save(ben, &assessmentpb.SubmissionContent{Text: "Ben's"}); fault.CodeOf(err) != "etag.required" {
+	if _, err := w.save(ben, &assessmentpb.SubmissionContent{Text: "Ben's"}); codeIf(err) != "etag.required" {
 		t.Errorf("over another's: %v", err)
 	}
 	content := &assessmentpb.SubmissionContent{Text: "both"}
@@ -305,10 +305,10 @@ func TestDraftConflicts(t *testing.T) {
 	if err != nil || again.GetEtag() != second.GetEtag() {
 		t.Errorf("the same again: %v, %v", again, err)
 	}
-	if _, err := w.SaveDraft(rpc.WithIfMatch(w.as(ana), first.GetEtag()), &assessmentpb.SaveDraftRequest{CourseId: w.course, ItemId: w.item, Content: &assessmentpb.SubmissionContent{Text: "x"}}); fault.CodeOf(err) != "etag.stale" {
+	if _, err := w.SaveDraft(rpc.WithIfMatch(w.as(ana), first.GetEtag()), &assessmentpb.SaveDraftRequest{CourseId: w.course, ItemId: w.item, Content: &assessmentpb.SubmissionContent{Text: "x"}}); codeIf(err) != "etag.stale" {
 		t.Errorf("stale: %v", err)
 	}
-	if _, err := w.SubmitAssignment(rpc.WithIfMatch(w.as(ana), first.GetEtag()), &assessmentpb.SubmitAssignmentRequest{CourseId: w.course, ItemId: w.item}); fault.CodeOf(err) != "etag.stale" {
+	if _, err := w.SubmitAssignment(rpc.WithIfMatch(w.as(ana), first.GetEtag()), &assessmentpb.SubmitAssignmentRequest{CourseId: w.course, ItemId: w.item}); codeIf(err) != "etag.stale" {
 		t.Errorf("handing in what one has not seen: %v", err)
 	}
 	if got := w.my(ana).GetDraft(); got.GetContent().GetText() != "both" || got.GetSavedBy() != ben {
@@ -326,7 +326,7 @@ func TestGroupRace(t *testing.T) {
 	w.assign(settings)
 	ana, ben, cleo := w.student("Ana"), w.student("Ben"), w.student("Cleo")
 	red := w.group("Red", ana, ben)
-	if _, err := w.save(cleo, &assessmentpb.SubmissionContent{Text: "alone"}); fault.CodeOf(err) != "submission.no_group" {
+	if _, err := w.save(cleo, &assessmentpb.SubmissionContent{Text: "alone"}); codeIf(err) != "submission.no_group" {
 		t.Errorf("in no group: %v", err)
 	}
 	if _, err := w.save(ana, &assessmentpb.SubmissionContent{Text: "ours"}); err != nil {
@@ -340,7 +340,7 @@ func TestGroupRace(t *testing.T) {
 			_, err := w.SubmitAssignment(rpc.WithIdempotencyKey(w.as(account), "once"), &assessmentpb.SubmitAssignmentRequest{CourseId: w.course, ItemId: w.item})
 			mu.Lock()
 			defer mu.Unlock()
-			codes = append(codes, fault.CodeOf(err))
+			codes = append(codes, codeIf(err))
 		})
 	}
 	wg.Wait()
@@ -374,7 +374,7 @@ func TestGroupRace(t *testing.T) {
 	}
 	// In two groups one hands in for none.
 	w.group("Blue", ana)
-	if _, err := w.save(ana, &assessmentpb.SubmissionContent{Text: "x"}); fault.CodeOf(err) != "submission.several_groups" {
+	if _, err := w.save(ana, &assessmentpb.SubmissionContent{Text: "x"}); codeIf(err) != "submission.several_groups" {
 		t.Errorf("in two groups: %v", err)
 	}
 }
@@ -419,10 +419,10 @@ func TestResubmission(t *testing.T) {
 		}
 	}
 	// What was marked can't be taken back.
-	if _, err := w.WithdrawSubmission(w.as(ana), &assessmentpb.WithdrawSubmissionRequest{CourseId: w.course, ItemId: w.item}); fault.CodeOf(err) != "submission.not_withdrawable" {
+	if _, err := w.WithdrawSubmission(w.as(ana), &assessmentpb.WithdrawSubmissionRequest{CourseId: w.course, ItemId: w.item}); codeIf(err) != "submission.not_withdrawable" {
 		t.Errorf("a marked one: %v", err)
 	}
-	if _, err := w.staff.MarkSubmission(w.as(w.teacher), &assessmentpb.MarkSubmissionRequest{CourseId: w.course, SubmissionId: w.submissionID(ana), Number: 3, Points: "1"}); fault.CodeOf(err) != "submission.withdrawn" {
+	if _, err := w.staff.MarkSubmission(w.as(w.teacher), &assessmentpb.MarkSubmissionRequest{CourseId: w.course, SubmissionId: w.submissionID(ana), Number: 3, Points: "1"}); codeIf(err) != "submission.withdrawn" {
 		t.Errorf("marking what was withdrawn: %v", err)
 	}
 	marks, err := w.staff.ListMarks(w.as(w.teacher), &assessmentpb.ListMarksRequest{CourseId: w.course, SubmissionId: w.submissionID(ana), Number: 2})
@@ -436,11 +436,18 @@ func TestResubmission(t *testing.T) {
 	// After it is due nothing is taken back.
 	w.submitDraft(ana)
 	w.later(2 * time.Hour)
-	if _, err := w.WithdrawSubmission(w.as(ana), &assessmentpb.WithdrawSubmissionRequest{CourseId: w.course, ItemId: w.item}); fault.CodeOf(err) != "submission.not_withdrawable" {
+	if _, err := w.WithdrawSubmission(w.as(ana), &assessmentpb.WithdrawSubmissionRequest{CourseId: w.course, ItemId: w.item}); codeIf(err) != "submission.not_withdrawable" {
 		t.Errorf("after it was due: %v", err)
 	}
 }
 
+// codeIf is the code of a refusal; empty for none.
+func codeIf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return fault.CodeOf(err)
+}
 
 func (w *workWorld) submitDraft(account string) {
 	w.t.Helper()
@@ -474,7 +481,7 @@ func TestPromisesOfAssignments(t *testing.T) {
 		if _, err := w.UpdateAssignment(w.as(w.teacher), &assessmentpb.UpdateAssignmentRequest{CourseId: w.course, AssignmentId: assignmentID, Settings: other}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.PublishAssignment(w.as(w.teacher), &assessmentpb.PublishAssignmentRequest{CourseId: w.course, AssignmentId: assignmentID}); fault.CodeOf(err) != "assignment.submitted" {
+		if _, err := w.PublishAssignment(w.as(w.teacher), &assessmentpb.PublishAssignmentRequest{CourseId: w.course, AssignmentId: assignmentID}); codeIf(err) != "assignment.submitted" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -549,13 +556,13 @@ func TestMarkConflicts(t *testing.T) {
 	if err := give(w.as(w.teacher), func(r *assessmentpb.MarkSubmissionRequest) { r.Points = "6" }); err != nil {
 		t.Errorf("one's own again: %v", err)
 	}
-	if err := give(rpc.WithIfMatch(w.as(w.teacher), "1"), nil); fault.CodeOf(err) != "etag.stale" {
+	if err := give(rpc.WithIfMatch(w.as(w.teacher), "1"), nil); codeIf(err) != "etag.stale" {
 		t.Errorf("stale: %v", err)
 	}
-	if err := give(w.as(w.teacher), func(r *assessmentpb.MarkSubmissionRequest) { r.SubmissionId = id.New("submission") }); fault.CodeOf(err) != "submission.not_found" {
+	if err := give(w.as(w.teacher), func(r *assessmentpb.MarkSubmissionRequest) { r.SubmissionId = id.New("submission") }); codeIf(err) != "submission.not_found" {
 		t.Errorf("no such submission: %v", err)
 	}
-	if err := give(w.as(ana), nil); fault.CodeOf(err) != "not_found" {
+	if err := give(w.as(ana), nil); codeIf(err) != "not_found" {
 		t.Errorf("a student marks: %v", err)
 	}
 	// Feedback files go with the mark.
@@ -584,7 +591,7 @@ func TestMarkConflicts(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.file()
-	if _, err := w.staff.DeleteFeedbackFile(w.as(w.teacher), remove); fault.CodeOf(err) != "media.not_found" || len(read().GetFeedbackFiles()) != 0 || w.store.files[mediaID] != nil {
+	if _, err := w.staff.DeleteFeedbackFile(w.as(w.teacher), remove); codeIf(err) != "media.not_found" || len(read().GetFeedbackFiles()) != 0 || w.store.files[mediaID] != nil {
 		t.Errorf("deleted: %v", err)
 	}
 }
@@ -650,7 +657,7 @@ func TestAnonymous(t *testing.T) {
 	}
 	for _, req := range []*assessmentpb.ListSubmissionsRequest{{GroupId: red}, {CohortId: id.New("cohort")}} {
 		req.CourseId, req.ItemId = w.course, w.item
-		if _, err := w.staff.ListSubmissions(w.as(w.teacher), req); fault.CodeOf(err) != "submission.anonymous" {
+		if _, err := w.staff.ListSubmissions(w.as(w.teacher), req); codeIf(err) != "submission.anonymous" {
 			t.Errorf("narrowed: %v", err)
 		}
 	}
@@ -741,7 +748,7 @@ func TestListSubmissions(t *testing.T) {
 		}
 	}
 	for _, cursor := range []string{"x", "WyJhIl0"} {
-		if _, err := w.staff.ListSubmissions(w.as(w.teacher), &assessmentpb.ListSubmissionsRequest{CourseId: w.course, ItemId: w.item, Cursor: cursor}); fault.CodeOf(err) != "cursor.invalid" && fault.CodeOf(err) != "request.invalid" {
+		if _, err := w.staff.ListSubmissions(w.as(w.teacher), &assessmentpb.ListSubmissionsRequest{CourseId: w.course, ItemId: w.item, Cursor: cursor}); codeIf(err) != "cursor.invalid" && codeIf(err) != "request.invalid" {
 			t.Errorf("a cursor of somebody's: %v", err)
 		}
 	}
@@ -832,7 +839,7 @@ func TestSubmissionHistories(t *testing.T) {
 				default:
 					last.withdrawn = true
 				}
-				if fault.CodeOf(err) != want {
+				if codeIf(err) != want {
 					rt.Fatalf("withdrawing: %v, want %q", err, want)
 				}
 			case 3:

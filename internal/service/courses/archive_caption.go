@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"path"
 	"slices"
 	"strconv"
@@ -43,16 +44,20 @@ func hasCaptions(m *mediapb.Media) bool { return fits(blockVideo, m) || fits(blo
 
 // findCaptions asks which captions files have.
 func (s *Service) findCaptions(ctx context.Context, e *export, files []*mediapb.Media) (map[string][]exportedCaption, error) {
-	var ids []string
+	var with []*mediapb.Media
 	for _, m := range files {
 		if hasCaptions(m) {
-			ids = append(ids, m.GetId())
+			with = append(with, m)
 		}
 	}
 	found := map[string][]exportedCaption{}
 	n, size := 0, int64(0)
-	for batch := range slices.Chunk(ids, mediaBatch) {
-		err := s.readCaptions(ctx, &mediapb.ReadCaptionsRequest{CourseId: e.courseID, MediaIds: batch, DescribeOnly: true}, func(c *mediapb.ReadCaptionsResponse) error {
+	for batch := range ofOneCourse(with, (*mediapb.Media).GetCourseId) {
+		var ids []string
+		for _, m := range batch {
+			ids = append(ids, m.GetId())
+		}
+		err := s.readCaptions(ctx, &mediapb.ReadCaptionsRequest{CourseId: batch[0].GetCourseId(), MediaIds: ids, DescribeOnly: true}, func(c *mediapb.ReadCaptionsResponse) error {
 			if n, size = n+1, size+c.GetSize(); n > maxArchiveFiles || size > maxCaptions {
 				return ErrArchiveTooLarge
 			}
@@ -64,6 +69,22 @@ func (s *Service) findCaptions(ctx context.Context, e *export, files []*mediapb.
 		}
 	}
 	return found, nil
+}
+
+// ofOneCourse goes over files in batches that are of one course each, in their order.
+func ofOneCourse[T any](files []T, course func(T) string) iter.Seq[[]T] {
+	return func(yield func([]T) bool) {
+		for len(files) > 0 {
+			n := 1
+			for n < len(files) && n < mediaBatch && course(files[n]) == course(files[0]) {
+				n++
+			}
+			if !yield(files[:n]) {
+				return
+			}
+			files = files[n:]
+		}
+	}
 }
 
 // readCaptions calls do with captions as media sends them.
@@ -119,13 +140,13 @@ func (s *Service) writeCaptions(ctx context.Context, e *export, w *archiveWriter
 			with = append(with, f)
 		}
 	}
-	for batch := range slices.Chunk(with, mediaBatch) {
+	for batch := range ofOneCourse(with, exportedFile.GetCourseId) {
 		var ids []string
 		var next []exportedCaption
 		for _, f := range batch {
 			ids, next = append(ids, f.GetId()), append(next, f.captions...)
 		}
-		err := s.readCaptions(ctx, &mediapb.ReadCaptionsRequest{CourseId: e.courseID, MediaIds: ids}, func(c *mediapb.ReadCaptionsResponse) error {
+		err := s.readCaptions(ctx, &mediapb.ReadCaptionsRequest{CourseId: batch[0].GetCourseId(), MediaIds: ids}, func(c *mediapb.ReadCaptionsResponse) error {
 			if len(next) == 0 || compareCaptions([]exportedCaption{{ReadCaptionsResponse: c}}, next[:1]) != 0 || c.GetMediaId() != next[0].GetMediaId() {
 				return ErrArchiveChanged
 			}
@@ -139,7 +160,7 @@ func (s *Service) writeCaptions(ctx context.Context, e *export, w *archiveWriter
 		if len(next) > 0 {
 			return ErrArchiveChanged
 		}
-		w.version = captionsVersion
+		w.version = max(w.version, captionsVersion)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
@@ -41,6 +42,11 @@ func (s *Service) failImport(ctx context.Context, i courseImport, note *findings
 func (s *Service) writeFailure(ctx context.Context, tx *pg.Tx, i courseImport, note *findings) error {
 	if _, err := tx.Exec(ctx, `UPDATE media_claim SET due_at = $2 WHERE id IN ($1, $1 || '/copy') AND state = 'open'`, i.ID, s.now()); err != nil {
 		return err
+	}
+	if i.Carries {
+		if err := bus.Publish(ctx, tx, &coursespb.ActivitiesImported{StagingCourseId: i.StagingID}); err != nil {
+			return err
+		}
 	}
 	i.State = "failed"
 	return s.writeEnd(ctx, tx, i, note)

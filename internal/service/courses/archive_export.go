@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
@@ -25,6 +27,7 @@ type export struct {
 	refs     refs
 	folders  map[string]string // of parts, by id
 	media    []exportedFile    // by their names in the archive
+	carried  []carriedFile     // quizzes, assignments and what they ask
 	found    *findings
 }
 
@@ -52,7 +55,14 @@ func (s *Service) prepareExport(ctx context.Context, courseID string, version in
 	e.refs = refs{items: localNames(snap.parts), media: map[string]string{}, left: func(id, field, code, hint string) {
 		e.found.warn(id, field, code, hint)
 	}}
-	if err := s.nameMedia(ctx, e); err != nil {
+	carried, err := s.readCarried(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.nameMedia(ctx, e, carried); err != nil {
+		return nil, err
+	}
+	if err := e.nameCarried(carried); err != nil {
 		return nil, err
 	}
 	var texts int
@@ -61,7 +71,7 @@ func (s *Service) prepareExport(ctx context.Context, courseID string, version in
 		versions(snap.parts)).Scan(&texts); err != nil {
 		return nil, err
 	}
-	if texts+len(snap.parts)+len(e.media)+e.captions()+4 > maxArchiveFiles {
+	if texts+len(snap.parts)+len(e.media)+len(e.carried)+e.captions()+4 > maxArchiveFiles {
 		return nil, ErrArchiveTooLarge
 	}
 	return e, nil
@@ -72,24 +82,43 @@ const mediaBatch = 200
 
 // nameMedia asks for the files that the course shows, and names them by their
 // bytes. Those of the same bytes, the same name and the same captions are one.
-func (s *Service) nameMedia(ctx context.Context, e *export) error {
+func (s *Service) nameMedia(ctx context.Context, e *export, carried []*assessmentpb.ExportActivitiesResponse) error {
 	ids, err := e.mediaOf(ctx, s.db, e.parts, true)
 	if err != nil {
 		return err
 	}
-	var files []*mediapb.Media
-	for batch := range slices.Chunk(ids, mediaBatch) {
-		res, err := s.media.BatchGetMedia(ctx, &mediapb.BatchGetMediaRequest{CourseId: e.courseID, MediaIds: batch})
-		if err != nil {
-			return err
+	own := map[string]bool{}
+	for _, mediaID := range ids {
+		own[mediaID] = true
+	}
+	byCourse := carriedMedia(carried)
+	for _, mediaID := range byCourse[e.courseID] {
+		if !own[mediaID] {
+			ids = append(ids, mediaID)
 		}
-		files = append(files, res.GetItems()...)
+	}
+	byCourse[e.courseID] = ids
+	var files []*mediapb.Media
+	for _, courseID := range slices.Sorted(maps.Keys(byCourse)) {
+		if courseID != e.courseID {
+			ids = append(ids, byCourse[courseID]...)
+		}
+		for batch := range slices.Chunk(byCourse[courseID], mediaBatch) {
+			res, err := s.media.BatchGetMedia(ctx, &mediapb.BatchGetMediaRequest{CourseId: courseID, MediaIds: batch})
+			if err != nil {
+				return err
+			}
+			for _, m := range res.GetItems() {
+				m.CourseId = courseID
+			}
+			files = append(files, res.GetItems()...)
+		}
 	}
 	there := make(map[string]bool, len(files))
 	for _, m := range files {
 		there[m.GetId()] = true
 		switch {
-		case m.GetDeletedAt() != "":
+		case m.GetDeletedAt() != "" && own[m.GetId()]: // others are held by what shows them
 			e.found.add(m.GetId(), "media.deleted", "Restore "+m.GetFilename()+", or take it out of the course.")
 		case m.GetState() != "ready":
 			e.found.add(m.GetId(), "media.not_ready", m.GetFilename()+" is "+m.GetState()+".")
@@ -189,6 +218,12 @@ func (s *Service) writeArchive(ctx context.Context, e *export, to io.Writer) err
 	if err := s.contents(ctx, e, func(p part, c content) error { return e.putItem(w, p, c) }); err != nil {
 		return err
 	}
+	for _, f := range e.carried {
+		w.version = carriedVersion
+		if err := w.put(f.path, f.text); err != nil {
+			return err
+		}
+	}
 	if err := s.writeCaptions(ctx, e, w); err != nil {
 		return err
 	}
@@ -207,7 +242,7 @@ func (s *Service) writeArchive(ctx context.Context, e *export, to io.Writer) err
 			continue // other names of the same bytes
 		}
 		written = f.path
-		if err := s.copyMedia(ctx, e.courseID, f, w); err != nil {
+		if err := s.copyMedia(ctx, f.GetCourseId(), f, w); err != nil {
 			return err
 		}
 	}
@@ -256,7 +291,7 @@ func (e *export) putItem(w *archiveWriter, p part, c content) error {
 		}
 		m = l
 	default:
-		m = &coursespb.ArchiveActivity{Id: name, Kind: p.Kind, Title: c.Title, Settings: c.Settings.M}
+		m = &coursespb.ArchiveActivity{Id: name, Kind: p.Kind, Title: c.Title, Settings: c.Settings.M, ActivityRef: c.ActivityRef}
 	}
 	return w.putJSON(folder+itemFile(p.Kind), m)
 }

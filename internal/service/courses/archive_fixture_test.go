@@ -227,7 +227,7 @@ func (r *rights) ResolvePermissions(_ context.Context, req *accesspb.ResolvePerm
 	res := &accesspb.ResolvePermissionsResponse{}
 	for _, one := range req.GetSubjects() {
 		a := &accesspb.ResolvePermissionsResponse_Answer{}
-		for _, p := range []string{"course.create", "course.view", "course.edit", "template.publish", "assessment.edit"} {
+		for _, p := range []string{"course.create", "course.view", "course.edit", "template.publish", "assessment.edit", "question.edit"} {
 			if r.may(one.GetAccountId(), one.GetCourseId(), p) {
 				a.Permissions = append(a.Permissions, p)
 			}

@@ -219,6 +219,11 @@ func (s *Service) perform(ctx context.Context, i *courseImport, note *findings) 
 	if err := s.ofImport(ctx, *i, `modules = $3, lessons = $4, media_files = $5`, i.Modules, i.Lessons, i.MediaFiles); err != nil {
 		return err
 	}
+	if may, err := s.mayImportCarried(ctx, *i, p); err != nil {
+		return s.cause(ctx, err)
+	} else if !may {
+		return &failure{importPermission}
+	}
 	media, err := s.takeIn(ctx, i, p, note)
 	if err != nil {
 		return s.cause(ctx, err)
@@ -350,6 +355,9 @@ func (s *Service) makeCourse(ctx context.Context, i *courseImport, p *archivePla
 	}
 	to := p.newTarget(i.StagingID, media)
 	p.note = &findings{} // all has been noted
+	if err := s.importCarried(ctx, i, p, to, note); err != nil {
+		return err
+	}
 	return s.finishImport(ctx, i, note, func(tx *pg.Tx) error {
 		if err := s.insertCourse(ctx, tx, i.StagingID, i.AccountID, s.landing(ctx, p, to)); err != nil {
 			return err
@@ -361,6 +369,9 @@ func (s *Service) makeCourse(ctx context.Context, i *courseImport, p *archivePla
 			return err
 		}
 		i.CourseID = i.StagingID
+		if err := p.tellCarried(ctx, tx, *i); err != nil {
+			return err
+		}
 		return s.keepClaim(ctx, tx, i.ID)
 	})
 }
@@ -385,6 +396,9 @@ func (s *Service) addModules(ctx context.Context, i *courseImport, p *archivePla
 	}
 	to := p.newTarget(i.CourseID, there)
 	p.note = &findings{}
+	if err := s.importCarried(ctx, i, p, to, note); err != nil {
+		return err
+	}
 	top := 0
 	for _, n := range p.nodes {
 		if n.above < 0 {
@@ -406,6 +420,9 @@ func (s *Service) addModules(ctx context.Context, i *courseImport, p *archivePla
 			return err
 		}
 		if err := s.keepClaim(ctx, tx, c.ID); err != nil {
+			return err
+		}
+		if err := p.tellCarried(ctx, tx, *i); err != nil {
 			return err
 		}
 		// What was put into the staging course goes: the copies share its bytes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -72,6 +73,10 @@ func (p *archivePlan) head(n *archiveNode) {
 			return
 		}
 		n.local, n.kind = m.GetId(), m.GetKind()
+		if m.GetActivityRef() != "" && p.version < carriedVersion {
+			p.note.addField(manifestFile, "version", "archive.version", "What an activity shows is of version "+strconv.Itoa(carriedVersion)+" of the format.")
+			return
+		}
 	}
 	n.id = id.New(localKind(n.kind))
 	if n.local == "" && p.note.errors > 0 {
@@ -103,7 +108,7 @@ func (p *archivePlan) read(n archiveNode) (c content, ok bool) {
 	default:
 		m := &coursespb.ArchiveActivity{}
 		ok = p.decode(file, maxItemJSON, m)
-		c = content{Title: m.GetTitle(), Settings: settings{m.GetSettings()}}
+		c = content{Title: m.GetTitle(), Settings: settings{m.GetSettings()}, ActivityRef: m.GetActivityRef()}
 	}
 	return c, ok
 }
@@ -202,7 +207,11 @@ func (s *Service) item(ctx context.Context, p *archivePlan, n archiveNode, to ta
 	case "lesson":
 		req = &coursespb.CreateLessonRequest{CourseId: to.course, ModuleId: moduleID, Title: c.Title, Preview: c.Preview, Blocks: blocks, Settings: said}
 	default:
-		req = &coursespb.CreateActivityRequest{CourseId: to.course, ModuleId: moduleID, Kind: n.kind, Title: c.Title, Settings: said}
+		req = &coursespb.CreateActivityRequest{CourseId: to.course, ModuleId: moduleID, Kind: n.kind, Title: c.Title, Settings: said, ActivityRef: c.ActivityRef}
+		if c.ActivityRef != "" && !id.Valid(n.kind, c.ActivityRef) {
+			p.note.addField(file, "activity_ref", "archive.kind", "It names something of another kind.")
+			return c, false
+		}
 	}
 	if !p.check(file, rpc.Check(req)) || !p.check(file, checkSettings(n.kind, said)) {
 		return c, false
@@ -299,6 +308,7 @@ func (p *archivePlan) newTarget(courseID string, media map[string]string) target
 	for name, mediaID := range media {
 		to.types[mediaID] = p.types[name]
 	}
+	to.refs.activity = func(local string) string { return p.carried.ids[local] }
 	return to
 }
 
@@ -308,6 +318,7 @@ func (s *Service) inspect(ctx context.Context, p *archivePlan, courseID string) 
 	for i := range p.nodes {
 		p.head(&p.nodes[i])
 	}
+	p.headCarried()
 	if p.note.errors > 0 {
 		return nil // ids are not known: all that names them would be noted too
 	}
@@ -331,6 +342,7 @@ func (s *Service) inspect(ctx context.Context, p *archivePlan, courseID string) 
 		for _, b := range c.Body {
 			shown[b.MediaID] = true
 		}
+		p.carried.placed[c.ActivityRef] = true
 		it := release.Item{ID: n.id, Kind: n.kind, Required: required(c.Settings), Release: c.Settings.M.GetRelease(), Title: c.Title, Completion: completion(n.kind, c.Settings)}
 		if n.above >= 0 {
 			it.ParentID = p.nodes[n.above].id
@@ -341,6 +353,9 @@ func (s *Service) inspect(ctx context.Context, p *archivePlan, courseID string) 
 	p.checked = true
 	if p.note.errors > 0 {
 		return nil
+	}
+	if err := s.inspectCarried(ctx, p, to, shown); err != nil {
+		return err
 	}
 	for _, f := range release.CheckCourse(items) {
 		p.note.addField(files[f.ItemID], "settings.release", f.Code, f.Message)

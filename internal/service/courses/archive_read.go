@@ -45,6 +45,7 @@ type archivePlan struct {
 	kinds       map[string]string // of items, by their names in the archive
 	used        map[string]bool   // files that something names
 	checked     bool              // all has been read once
+	carried     carriedPlan
 	note        *findings
 }
 
@@ -86,6 +87,7 @@ func readArchive(r io.ReaderAt, size, total int64, note *findings) *archivePlan 
 		p.readMedia(list)
 	}
 	p.readFolders()
+	p.readCarried()
 	return p
 }
 
@@ -112,8 +114,8 @@ func (p *archivePlan) readManifest() bool {
 		case head.GetFormat() != archiveFormat:
 			p.note.addField(manifestFile, "format", "archive.format", "This is no archive of a course.")
 			return false
-		case head.GetVersion() < firstVersion || head.GetVersion() > captionsVersion:
-			p.note.addField(manifestFile, "version", "archive.version", "It is of version "+strconv.Itoa(int(head.GetVersion()))+" of the format; this program reads "+strconv.Itoa(firstVersion)+" and "+strconv.Itoa(captionsVersion)+".")
+		case head.GetVersion() < firstVersion || head.GetVersion() > carriedVersion:
+			p.note.addField(manifestFile, "version", "archive.version", "It is of version "+strconv.Itoa(int(head.GetVersion()))+" of the format; this program reads "+strconv.Itoa(firstVersion)+" to "+strconv.Itoa(carriedVersion)+".")
 			return false
 		}
 	}

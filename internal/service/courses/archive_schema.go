@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/stoa-lms/stoa/internal/auth/authpb"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
@@ -26,6 +27,10 @@ var archived = []struct {
 	{moduleFile, &coursespb.ArchiveModule{}, []string{"id", "title"}},
 	{lessonFile, &coursespb.ArchiveLesson{}, []string{"id", "title"}},
 	{activityFile, &coursespb.ArchiveActivity{}, []string{"id", "kind", "title"}},
+	{"category.json", &assessmentpb.CarriedCategory{}, nil},
+	{"question.json", &assessmentpb.CarriedQuestion{}, nil},
+	{"quiz.json", &assessmentpb.CarriedQuiz{}, nil},
+	{"assignment.json", &assessmentpb.CarriedAssignment{}, nil},
 }
 
 // apart are the texts of blocks, which are in files beside.
@@ -40,7 +45,7 @@ var apart = map[protoreflect.FullName]bool{
 
 // archiveSchema returns the JSON Schema of the files of an archive.
 func archiveSchema() (*structpb.Struct, error) {
-	g := &archiveSchemas{defs: map[string]any{}}
+	g := &archiveSchemas{defs: map[string]any{}, names: map[string]protoreflect.FullName{}}
 	var files []any
 	for _, a := range archived {
 		name, err := g.message(a.message.ProtoReflect().Descriptor(), a.demanded)
@@ -53,20 +58,27 @@ func archiveSchema() (*structpb.Struct, error) {
 	return structpb.NewStruct(map[string]any{
 		"$schema":     "https://json-schema.org/draft/2020-12/schema",
 		"title":       "The JSON files of an archive of a course",
-		"description": "Each file is held to the schema of its name in $defs. What names something names it as it is called within the archive.",
+		"description": "Each file is held to the schema of its name in $defs; those in categories, questions, quizzes and assignments to category.json, question.json, quiz.json and assignment.json. What names something names it as it is called within the archive.",
 		"anyOf":       files,
 		"$defs":       g.defs,
 	})
 }
 
-type archiveSchemas struct{ defs map[string]any }
+type archiveSchemas struct {
+	defs  map[string]any
+	names map[string]protoreflect.FullName // of messages, by those in defs
+}
 
 // message adds the schema of a message and of those in it, and returns its name.
 func (g *archiveSchemas) message(md protoreflect.MessageDescriptor, demanded []string) (string, error) {
 	name := string(md.Name())
+	if of := g.names[name]; of != "" && of != md.FullName() {
+		name = string(md.FullName())
+	}
 	if g.defs[name] != nil {
 		return name, nil
 	}
+	g.names[name] = md.FullName()
 	properties := map[string]any{}
 	schema := map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
 	g.defs[name] = schema // before those in it: rules are in rules

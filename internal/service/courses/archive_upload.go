@@ -53,6 +53,7 @@ type courseImport struct {
 	Code           string
 	Attempts       int32
 	Lease          string
+	Carries        bool
 	Modules        int32
 	Lessons        int32
 	MediaFiles     int32
@@ -64,7 +65,7 @@ type courseImport struct {
 	FinishedAt     *time.Time
 }
 
-const importColumns = `id, account_id, course_id, staging_id, dry_run, node, source_course_id, source_media_id, size, sha256, state, code, attempts, lease,
+const importColumns = `id, account_id, course_id, staging_id, dry_run, node, source_course_id, source_media_id, size, sha256, state, code, attempts, lease, carries,
 	modules, lessons, media_files, media_done, findings, errors, warnings, created_at, finished_at`
 
 func (i courseImport) proto() *coursespb.CourseImport {

@@ -26,6 +26,7 @@ const (
 	archiveFormat   = "stoa-course"
 	firstVersion    = 1
 	captionsVersion = 2
+	carriedVersion  = 3 // with what quizzes and assignments ask
 )
 
 // archiveWriter writes an archive. The same files in the same order are the same

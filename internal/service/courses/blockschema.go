@@ -148,7 +148,7 @@ func limit(schema map[string]any, rules protoreflect.Message, prefix string) (er
 	rules.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		name := prefix + string(fd.Name())
 		switch name {
-		case "string", "int32", "repeated":
+		case "string", "int32", "int64", "repeated":
 			err = limit(schema, v.Message(), name+".")
 		case "repeated.items":
 			items, _ := schema["items"].(map[string]any)
@@ -177,10 +177,11 @@ func limit(schema map[string]any, rules protoreflect.Message, prefix string) (er
 				numbers = append(numbers, v.List().Get(i).Int())
 			}
 			schema["enum"] = numbers
-		case "int32.gte":
+		case "int32.gte", "int64.gte":
 			schema["minimum"] = v.Int()
-		case "int32.lte":
+		case "int32.lte", "int64.lte":
 			schema["maximum"] = v.Int()
+		case "required": // among those that the message demands
 		default:
 			err = fmt.Errorf("the rule %s can't be told", name)
 		}

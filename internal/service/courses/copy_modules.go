@@ -31,9 +31,9 @@ func (s *Service) copyModules(ctx context.Context, req *coursespb.CopyModulesReq
 	if err != nil {
 		return nil, err
 	}
-	withQuizzes := from == courseID
-	if !withQuizzes {
-		if withQuizzes, err = s.mayCopyQuizzes(ctx, from, "copy"); err != nil {
+	withActivities := from == courseID
+	if !withActivities {
+		if withActivities, err = s.mayCopyActivities(ctx, from, "copy"); err != nil {
 			return nil, err
 		}
 	}
@@ -53,9 +53,9 @@ func (s *Service) copyModules(ctx context.Context, req *coursespb.CopyModulesReq
 				}
 				r.cohorts = true
 			}
-			quizzes := &quizCopies{from: from, to: courseID}
-			if withQuizzes {
-				r.quiz = quizzes.called
+			activities := &activityCopies{from: from, to: courseID}
+			if withActivities {
+				r.activity = activities.called
 			}
 			if claimID != "" {
 				if err := s.keepClaim(ctx, tx, claimID); err != nil {
@@ -66,7 +66,7 @@ func (s *Service) copyModules(ctx context.Context, req *coursespb.CopyModulesReq
 			if err != nil {
 				return nil, err
 			}
-			return res, quizzes.tell(ctx, tx)
+			return res, activities.tell(ctx, tx)
 		})
 	}
 	if from == courseID || len(media) == 0 {

@@ -17,8 +17,9 @@
 //
 // It sends CoursePublished, which holds all that others keep of a course,
 // CourseUnpublished, CourseArchived, CohortPinned, CourseReviewed,
-// RevenueSplitChanged, and ActivitiesCopied, which names the quizzes that copies of
-// activities show.
+// RevenueSplitChanged, ActivitiesCopied, which names the quizzes and assignments that
+// copies of activities show, and ActivitiesImported, which says where those of an
+// archive belong.
 //
 // It hears CourseOwnerChanged, CohortChanged and CohortMembershipChanged of
 // access.
@@ -28,7 +29,8 @@
 // a lesson are the course's, to get addresses of them for those who read it, and to
 // copy, read and take in the files and captions of what is copied, exported and
 // imported. It calls learning, to learn what is open to whom and
-// whom a publishing would take something from.
+// whom a publishing would take something from; and assessment, to take quizzes and
+// assignments along in archives.
 package courses
 
 import (
@@ -47,6 +49,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/markdown"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
@@ -110,6 +113,8 @@ type Config struct {
 	EmbedHosts []string
 	Now        func() time.Time // nil: time.Now
 
+	// Carry takes quizzes and assignments along; nil leaves them out of archives.
+	Carry assessmentpb.CarryServiceClient
 	// Library takes the files of courses along.
 	Library mediapb.LibraryServiceClient
 	Log     *slog.Logger // nil: none
@@ -133,6 +138,7 @@ type Service struct {
 	sites    []site
 	rules    []rule // of blocks, beyond the limits of their fields
 
+	carry      assessmentpb.CarryServiceClient
 	library    mediapb.LibraryServiceClient
 	log        *slog.Logger
 	imports    string // folder
@@ -154,6 +160,7 @@ func New(cfg Config) *Service {
 	}
 	s.sites = sitesOf(hosts)
 	s.rules = s.blockRules()
+	s.carry = cfg.Carry
 	s.library, s.log, s.imports, s.maxArchive, s.woken = cfg.Library, cfg.Log, cfg.Imports, cfg.MaxArchive, make(chan struct{}, 1)
 	s.received = map[string]int{}
 	if s.log == nil {

@@ -78,7 +78,7 @@ func (s *Service) duplicate(ctx context.Context, req proto.Message, d duplicate)
 	if err != nil {
 		return nil, err
 	}
-	withQuizzes, err := s.mayCopyQuizzes(ctx, d.courseID, d.source)
+	withActivities, err := s.mayCopyActivities(ctx, d.courseID, d.source)
 	if err != nil {
 		return nil, err
 	}
@@ -106,15 +106,15 @@ func (s *Service) duplicate(ctx context.Context, req proto.Message, d duplicate)
 				noDates: slices.Contains(d.leaveOut, "dates"), noRules: slices.Contains(d.leaveOut, "release"),
 				left: func(id, field, code, hint string) { notes.warn(id, field, code, hint) },
 			}
-			quizzes := &quizCopies{from: snap.courseID, to: c.CourseID}
-			if withQuizzes {
-				r.quiz = quizzes.called
+			activities := &activityCopies{from: snap.courseID, to: c.CourseID}
+			if withActivities {
+				r.activity = activities.called
 			}
 			out, err := s.insertDuplicate(ctx, tx, c, snap, d, r, days, &notes)
 			if err != nil {
 				return nil, err
 			}
-			return out, quizzes.tell(ctx, tx)
+			return out, activities.tell(ctx, tx)
 		})
 	}()
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/canonical"
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
 // CourseOwnerChanged is the handler of the event, for tests.
@@ -32,6 +33,9 @@ var Canonical = canonical.JSON
 
 // RunImports works on imports until none is due, for tests.
 var RunImports = (*Service).runImports
+
+// Carry has a service take quizzes and assignments along, for tests.
+func Carry(s *Service, c assessmentpb.CarryServiceClient) { s.carry = c }
 
 // SweepClaims is a part of Tidy, for tests.
 var SweepClaims = (*Service).sweepClaims

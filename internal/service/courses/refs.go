@@ -8,7 +8,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/gradebook"
-	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/release"
 	"github.com/stoa-lms/stoa/internal/release/releasepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
@@ -27,8 +26,9 @@ type refs struct {
 	courses bool
 	// cohorts keeps cohorts and groups: it is the same course.
 	cohorts bool
-	// quiz returns how a quiz is called there; nil leaves them out.
-	quiz func(quizID string) string
+	// activity returns how a quiz or an assignment is called there, "" for one that is
+	// not; nil leaves them out.
+	activity func(ref string) string
 	// keep keeps everything that is named as it is.
 	keep bool
 	// left notes what is left out of a thing, by its id and the field in it.
@@ -53,8 +53,12 @@ func (r refs) item(itemID string) (string, bool) {
 // content returns a content of an item with an id as it is there.
 func (r refs) content(itemID string, c content) content {
 	c.Settings = r.settings(c.Settings, itemID)
-	if r.quiz != nil && id.Valid("quiz", c.ActivityRef) {
-		c.ActivityRef = r.quiz(c.ActivityRef)
+	called := ""
+	if r.activity != nil {
+		called = r.activity(c.ActivityRef)
+	}
+	if called != "" {
+		c.ActivityRef = called
 	} else if c.ActivityRef != "" && !r.keep {
 		c.ActivityRef = ""
 		r.leave(itemID, "activity_ref", "copy.activity_ref", "What is asked in it is not copied: link it to another one.")

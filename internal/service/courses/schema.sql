@@ -107,6 +107,7 @@ CREATE TABLE course_import (
 	warnings integer NOT NULL DEFAULT 0,
 	created_at timestamp with time zone NOT NULL,
 	finished_at timestamp with time zone,
+	carries boolean NOT NULL DEFAULT false,
 	CONSTRAINT course_import_pkey PRIMARY KEY (id),
 	CONSTRAINT course_import_state CHECK ((state = ANY (ARRAY['queued'::text, 'running'::text, 'done'::text, 'failed'::text])))
 );
@@ -118,6 +119,7 @@ COMMENT ON COLUMN course_import.course_id IS 'The course that gets the modules; 
 COMMENT ON COLUMN course_import.staging_id IS 'The course that the files are put into: the new one, or one that never comes to be.';
 COMMENT ON COLUMN course_import.node IS 'Whose folder has the archive; empty where it is a file of a course.';
 COMMENT ON COLUMN course_import.lease IS 'Which run works on it, until next_at unless it says that it still does.';
+COMMENT ON COLUMN course_import.carries IS 'Whether quizzes and assignments may have been put into the staging course.';
 
 CREATE TABLE course_origin (
 	course_id text COLLATE "C" NOT NULL,

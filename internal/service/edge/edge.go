@@ -59,6 +59,8 @@ type Config struct {
 	MaxUpload int64
 	// MaxArchive bounds an archive of a course in bytes.
 	MaxArchive int64
+	// PublicURL is where browsers reach the platform: what lock-down browsers sign.
+	PublicURL string
 	// SecureCookies says that the platform is reached over TLS: browsers send the
 	// session cookie over it only, and come over it only.
 	SecureCookies bool
@@ -107,12 +109,14 @@ type Edge struct {
 	exchange    assessmentpb.ExchangeServiceClient
 	attempts    assessmentpb.AttemptServiceClient
 	submissions assessmentpb.SubmissionServiceClient
+	exams       assessmentpb.ExamServiceClient
 	statistics  assessmentpb.StatisticsServiceClient
 
 	submissionFiles mediapb.SubmissionFileServiceClient
 	gradeFiles      gradespb.GradeTransferServiceClient
 
 	streams     *streams
+	presence    *presence
 	routes      *http.ServeMux
 	grpc        *grpc.Server
 	crossOrigin *http.CrossOriginProtection
@@ -163,12 +167,14 @@ func New(cfg Config) (*Edge, error) {
 		attempts:    assessmentpb.NewAttemptServiceClient(cfg.Conns["assessment"]),
 		exchange:    assessmentpb.NewExchangeServiceClient(cfg.Conns["assessment"]),
 		submissions: assessmentpb.NewSubmissionServiceClient(cfg.Conns["assessment"]),
+		exams:       assessmentpb.NewExamServiceClient(cfg.Conns["assessment"]),
 		statistics:  assessmentpb.NewStatisticsServiceClient(cfg.Conns["assessment"]),
 
 		submissionFiles: mediapb.NewSubmissionFileServiceClient(cfg.Conns["media"]),
 		gradeFiles:      gradespb.NewGradeTransferServiceClient(cfg.Conns["grades"]),
 	}
 	e.streams = newStreams(e.attempts)
+	e.presence = newPresence(e.exams, e.streams.attempts, e.Log)
 	e.grpc = e.passOn()
 	e.crossOrigin = http.NewCrossOriginProtection()
 	if e.routes, err = e.mux(); err != nil {
@@ -228,6 +234,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	}
 	mux.HandleFunc("GET /v1/me/notes/export", e.exportNotes)
 	mux.HandleFunc("GET /v1/attempts/{attempt_id}/stream", e.streamAttempt)
+	mux.HandleFunc("POST /v1/attempts/{attempt_id}/proctor-reports", e.takeProctorReport)
 	mux.HandleFunc("GET "+calendarPath+"{file}", e.readCalendar)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {
@@ -354,6 +361,12 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{assessmentpb.File_internal_service_assessment_assessmentpb_bank_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterBankServiceHandlerClient(ctx, g, assessmentpb.NewBankServiceClient(e.Conns["assessment"]))
 		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_previews_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterPreviewServiceHandlerClient(ctx, g, assessmentpb.NewPreviewServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_question_media_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterQuestionMediaServiceHandlerClient(ctx, g, assessmentpb.NewQuestionMediaServiceClient(e.Conns["assessment"]))
+		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_exchange_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterExchangeServiceHandlerClient(ctx, g, e.exchange)
 		}},
@@ -386,6 +399,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 				return err
 			}
 			return assessmentpb.RegisterMyPeerReviewServiceHandlerClient(ctx, g, assessmentpb.NewMyPeerReviewServiceClient(e.Conns["assessment"]))
+		}},
+		{assessmentpb.File_internal_service_assessment_assessmentpb_exams_proto, func(g *runtime.ServeMux) error {
+			return assessmentpb.RegisterExamServiceHandlerClient(ctx, g, e.exams)
 		}},
 		{assessmentpb.File_internal_service_assessment_assessmentpb_my_quizzes_proto, func(g *runtime.ServeMux) error {
 			return assessmentpb.RegisterMyQuizServiceHandlerClient(ctx, g, assessmentpb.NewMyQuizServiceClient(e.Conns["assessment"]))

@@ -104,6 +104,10 @@ func (e *Edge) handle(w http.ResponseWriter, r *http.Request) {
 		writeProblem(rec, r.WithContext(ctx), e.Log, err)
 		return
 	}
+	if ctx, err = e.prove(ctx, rec, r); err != nil {
+		writeProblem(rec, r.WithContext(ctx), e.Log, err)
+		return
+	}
 	e.routes.ServeHTTP(rec, r.WithContext(auth.With(ctx, p)))
 }
 

@@ -37,11 +37,15 @@ func incomingHeader(name string) (string, bool) {
 	}
 }
 
-// addressOf returns the caller's address, which [Edge.handle] has put into ctx,
-// for calls that get metadata of their own.
+// addressOf returns the caller's address, and what shows which browser asks, which
+// [Edge.handle] has put into ctx, for calls that get metadata of their own.
 func addressOf(ctx context.Context) metadata.MD {
 	md, _ := metadata.FromOutgoingContext(ctx)
-	return metadata.MD{rpc.KeyAddress: md.Get(rpc.KeyAddress)}
+	out := metadata.MD{rpc.KeyAddress: md.Get(rpc.KeyAddress)}
+	if proof := md.Get(rpc.KeyProof); len(proof) > 0 {
+		out[rpc.KeyProof] = proof
+	}
+	return out
 }
 
 // bounded holds a JSON request to its size, its type and its time.

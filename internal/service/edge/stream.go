@@ -110,6 +110,17 @@ func (s *streams) list() []*stream {
 	return out
 }
 
+// attempts returns the attempts that there are streams for.
+func (s *streams) attempts() map[string]struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[string]struct{}, len(s.open))
+	for st := range s.open {
+		out[st.attempt] = struct{}{}
+	}
+	return out
+}
+
 // watch asks how attempts stand while there are streams.
 func (s *streams) watch() {
 	tick := time.NewTicker(watchEvery)
@@ -168,7 +179,10 @@ func (s *streams) closeAll() {
 }
 
 // CloseStreams ends the connections that a shutdown of the server does not wait for.
-func (e *Edge) CloseStreams() { e.streams.closeAll() }
+func (e *Edge) CloseStreams() {
+	e.streams.closeAll()
+	e.presence.end()
+}
 
 // knownTo returns what all streams of an attempt know of it.
 func knownTo(list []*stream) *assessmentpb.AttemptKnown {
@@ -247,6 +261,7 @@ func (e *Edge) streamAttempt(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer e.streams.remove(st)
+	e.presence.start()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()

@@ -25,7 +25,7 @@ func (r *server) CopyMedia(ctx context.Context, req *mediapb.CopyMediaRequest) (
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*mediapb.CopyMediaResponse, error) {
 		// Locked, so that none is purged before its copy is there.
 		rows, err := tx.Query(ctx, `
-			SELECT `+columns+` FROM media WHERE id = ANY ($1) AND course_id = $2 AND deleted_at IS NULL AND purpose = 'library'
+			SELECT `+columns+` FROM media WHERE id = ANY ($1) AND course_id = $2 AND (deleted_at IS NULL OR held) AND purpose = 'library'
 			ORDER BY id FOR SHARE`, req.GetMediaIds(), req.GetFromCourseId())
 		if err != nil {
 			return nil, err
@@ -84,7 +84,8 @@ func copyCaptions(ctx context.Context, tx *pg.Tx, copies map[string]string) erro
 
 // ReadMedia implements mediapb.LibraryServiceServer.
 func (r *server) ReadMedia(req *mediapb.ReadMediaRequest, stream grpc.ServerStreamingServer[mediapb.ReadMediaResponse]) error {
-	f, err := r.media.ofCourse(stream.Context(), req.GetCourseId(), req.GetMediaId())
+	f, err := r.media.one(stream.Context(), `
+		SELECT `+columns+` FROM media WHERE id = $1 AND course_id = $2 AND (deleted_at IS NULL OR held) AND purpose = 'library'`, req.GetMediaId(), req.GetCourseId())
 	if err != nil {
 		return err
 	}

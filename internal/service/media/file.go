@@ -33,6 +33,7 @@ type file struct {
 	DeletedAt   *time.Time
 	Purpose     string // of whom it is: see submission_file.go
 	Kept        bool
+	Held        bool // see hold.go
 }
 
 // object is the name in the bucket of the bytes of a file, by its object id, or of
@@ -40,7 +41,7 @@ type file struct {
 func object(id string) string { return "media/" + id }
 
 const columns = `id, course_id, filename, content_type, size, sha256, public, uploaded_by, created_at, state, problem, percent,
-	coalesce(object_id, id) AS object_id, deleted_at, purpose, kept`
+	coalesce(object_id, id) AS object_id, deleted_at, purpose, kept, held`
 
 func insertFile(ctx context.Context, tx *pg.Tx, f file) error {
 	return insertFiles(ctx, tx, []file{f})

@@ -29,6 +29,9 @@ func (r *server) DeleteMedia(ctx context.Context, req *mediapb.DeleteMediaReques
 			return nil, err
 		}
 		if req.GetPermanently() {
+			if f.Held {
+				return nil, ErrHeld
+			}
 			if gone, err = s.purge(ctx, tx, f, version); err != nil {
 				return nil, err
 			}
@@ -65,7 +68,7 @@ func (r *server) RestoreMedia(ctx context.Context, req *mediapb.RestoreMediaRequ
 		if f.DeletedAt == nil {
 			return s.describe(f), nil
 		}
-		if !s.utc().Before(f.DeletedAt.Add(binned)) {
+		if !f.Held && !s.utc().Before(f.DeletedAt.Add(binned)) {
 			return nil, ErrNotFound // the sweep is about to come
 		}
 		if _, err := tx.Exec(ctx, `UPDATE media SET deleted_at = NULL, library_version = $2 WHERE id = $1`, f.ID, version+1); err != nil {
@@ -183,8 +186,8 @@ func (s *Service) purgeAll(ctx context.Context, due func(file) bool, sql string,
 // purgeBin purges what was deleted long enough ago.
 func (s *Service) purgeBin(ctx context.Context) (int, error) {
 	before := s.utc().Add(-binned)
-	return s.purgeAll(ctx, func(f file) bool { return f.DeletedAt != nil && !f.DeletedAt.After(before) },
-		`SELECT id, course_id FROM media WHERE deleted_at <= $1 ORDER BY deleted_at LIMIT $2`, before, sweepBatch)
+	return s.purgeAll(ctx, func(f file) bool { return f.DeletedAt != nil && !f.DeletedAt.After(before) && !f.Held },
+		`SELECT id, course_id FROM media WHERE deleted_at <= $1 AND NOT held ORDER BY deleted_at LIMIT $2`, before, sweepBatch)
 }
 
 // DeleteCourseMedia implements mediapb.LibraryServiceServer.

@@ -5,14 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"io"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
@@ -417,5 +421,123 @@ func TestListFilters(t *testing.T) {
 	}
 	if _, err := f.ListMedia(f.teacher, &mediapb.ListMediaRequest{CourseId: f.course, Kind: "film"}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("an unknown kind: %v", err)
+	}
+}
+
+// TestHeld: what is held can be deleted and restored, and is never gone; it is copied,
+// and its copies are held by nobody.
+func TestHeld(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	m := f.mustUpload("a.bin", random(100))
+	hold := func(course, mediaID string) int {
+		t.Helper()
+		res, err := f.copies.HoldMedia(t.Context(), &mediapb.HoldMediaRequest{CourseId: course, MediaIds: []string{mediaID}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range res.GetItems() {
+			if got.GetUrl() != "" || got.GetId() != mediaID {
+				t.Errorf("%v", got)
+			}
+		}
+		return len(res.GetItems())
+	}
+	if n := hold(id.New("course"), m.GetId()) + hold(f.course, id.New("media")); n != 0 {
+		t.Errorf("%d files that are not of the course", n)
+	}
+	for range 2 {
+		if hold(f.course, m.GetId()) != 1 {
+			t.Error("it is not there")
+		}
+	}
+	code(t, f.delete(m.GetId(), true), media.ErrHeld)
+	if err := f.delete(m.GetId(), false); err != nil {
+		t.Fatal(err)
+	}
+	code(t, f.delete(m.GetId(), true), media.ErrHeld)
+	f.clock.Add(100 * 24 * 3600)
+	if _, err := f.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if content, err := f.readAll(f.course, m.GetId(), 0); err != nil || len(content) != 100 {
+		t.Errorf("%d bytes, %v", len(content), err)
+	}
+	other := id.New("course")
+	copies, err := f.copy(other, m.GetId())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hold(f.course, m.GetId()) != 1 {
+		t.Error("what is held can't be held once more")
+	}
+	if _, err := f.library.RestoreMedia(f.teacher, &mediapb.RestoreMediaRequest{CourseId: f.course, MediaId: m.GetId()}); err != nil {
+		t.Error(err)
+	}
+	if n := f.count(`SELECT count(*) FROM media WHERE id = '` + copies[0] + `' AND NOT held AND deleted_at IS NULL`); n != 1 {
+		t.Error("the copy is held or deleted")
+	}
+	// What is deleted and not held can't be held any more.
+	gone := f.mustUpload("b.bin", random(100))
+	if err := f.delete(gone.GetId(), false); err != nil {
+		t.Fatal(err)
+	}
+	if hold(f.course, gone.GetId()) != 0 {
+		t.Error("what was deleted is held")
+	}
+}
+
+// TestShown: files of several courses are shown to somebody of one of them, by a
+// permission that is asked with each part and for no longer than is said.
+func TestShown(t *testing.T) {
+	t.Parallel()
+	f := works(t, nil)
+	var b bytes.Buffer
+	if err := png.Encode(&b, image.NewNRGBA(image.Rect(0, 0, 10, 10))); err != nil {
+		t.Fatal(err)
+	}
+	m := f.settled(f.mustUpload("a.png", b.Bytes()))
+	paper := f.settled(f.mustUpload("b.bin", random(100)))
+	student, where := id.New("account"), id.New("course")
+	show := func(permission string, end *timestamppb.Timestamp, files ...*mediapb.CourseFiles) []*mediapb.Media {
+		t.Helper()
+		res, err := f.service.ShowMedia(t.Context(), &mediapb.ShowMediaRequest{
+			Files: files, AccountId: student, CourseId: where, ItemId: "activity_x", Permission: permission, NotAfter: end,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.GetItems()
+	}
+	files := []*mediapb.CourseFiles{{CourseId: f.course, MediaIds: []string{m.GetId(), paper.GetId()}}, {CourseId: where, MediaIds: []string{m.GetId()}}}
+	for _, permission := range []string{"assessment.take", "question.read", "submission.read"} {
+		got := show(permission, nil, files...)
+		if len(got) != 2 {
+			t.Fatalf("%v", got)
+		}
+		for _, one := range got {
+			_, err := f.content(one.GetUrl())
+			code(t, err, media.ErrLinkExpired)
+			f.readers.Store(student+permission, true)
+			if _, err := f.content(one.GetUrl()); err != nil {
+				t.Errorf("%s: %v", permission, err)
+			}
+			f.readers.Delete(student + permission)
+		}
+	}
+	if got := show("assessment.take", nil, files[1]); len(got) != 0 {
+		t.Errorf("as of another course: %v", got)
+	}
+	f.readers.Store(student+"assessment.take", true)
+	end := start.Add(time.Duration(f.clock.Load())*time.Second + time.Minute)
+	short := show("assessment.take", timestamppb.New(end), files[0])
+	if !short[0].GetUrlExpiresAt().AsTime().Equal(end) {
+		t.Errorf("works until %v, want %v", short[0].GetUrlExpiresAt().AsTime(), end)
+	}
+	f.clock.Add(61)
+	_, err := f.content(short[0].GetUrl())
+	code(t, err, media.ErrLinkExpired)
+	if _, err := f.ShowMedia(f.teacher, &mediapb.ShowMediaRequest{AccountId: student, CourseId: where, Permission: "assessment.take"}); err == nil {
+		t.Error("a person shows files")
 	}
 }

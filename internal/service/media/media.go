@@ -13,7 +13,9 @@
 // given out by whoever has found the reader entitled: to staff by this service, to
 // learners by the service that shows the file. Those of learners are bound to the
 // account, the course, the item and a time, and with each call it is asked whether
-// the account may still read the item. A picture of a profile is written anew, and
+// the account may still read the item; those of files that questions show, whether it
+// may still take quizzes there. Files that versions of questions have are held: they are
+// never gone. A picture of a profile is written anew, and
 // anybody has it who knows its address. Files that students hand in, and those that
 // they get back, are kept apart from those of courses: who may read them is said by
 // the service assessment.

@@ -78,6 +78,7 @@ CASE
 END) STORED,
 	purpose text COLLATE "C" NOT NULL DEFAULT 'library'::text,
 	kept boolean NOT NULL DEFAULT true,
+	held boolean NOT NULL DEFAULT false,
 	CONSTRAINT media_pkey PRIMARY KEY (id),
 	CONSTRAINT media_library CHECK (((purpose = 'library'::text) OR ((NOT public) AND (deleted_at IS NULL)))),
 	CONSTRAINT media_percent CHECK (((percent >= 0) AND (percent <= 100))),
@@ -102,6 +103,7 @@ COMMENT ON COLUMN media.deleted_at IS 'When it was deleted; it can be restored f
 COMMENT ON COLUMN media.library_version IS 'Grows with each deletion and restoration that is told.';
 COMMENT ON COLUMN media.purpose IS 'library: a file of the course. submission: to be handed in. feedback: to be given back. Only those of the library are listed, shown in lessons and copied.';
 COMMENT ON COLUMN media.kept IS 'Whether something names a file that is not of the library. What nothing keeps is swept.';
+COMMENT ON COLUMN media.held IS 'Whether something that never changes shows it, such as a version of a question. What is held is not purged, deleted or not.';
 
 CREATE TABLE task (
 	object_id text COLLATE "C" NOT NULL,

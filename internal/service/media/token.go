@@ -18,6 +18,11 @@ type viewer struct {
 	open    bool // the item is open to everybody
 	staff   bool // of the course, whatever shows the file
 	expires int64
+	latest  int64 // what expires is at most; 0 for no bound
+
+	// Of files that questions show: see hold.go.
+	lent  bool // course is where it is shown; the file may be of another
+	banks bool // the viewer reads questions
 
 	// Of files that were handed in, or given back with a mark: see submission_file.go.
 	takes     bool // the viewer handed it in, or got it back
@@ -30,6 +35,8 @@ func (v viewer) permission() string {
 	switch {
 	case v.staff:
 		return "media.read"
+	case v.banks:
+		return "question.read"
 	case v.takes:
 		return "assessment.take"
 	case v.reads:
@@ -49,6 +56,9 @@ func (s *Service) until(v viewer, length time.Duration) viewer {
 		end = whole.Add(linkStep)
 	}
 	v.expires = end.Unix()
+	if v.latest != 0 {
+		v.expires = min(v.expires, v.latest)
+	}
 	return v
 }
 
@@ -56,24 +66,24 @@ func (s *Service) until(v viewer, length time.Duration) viewer {
 // signs it is good for this viewer and this part alone.
 func (s *Service) partPath(mediaID string, v viewer, name string) string {
 	flags := ""
-	if v.open {
-		flags += "o"
-	}
-	if v.staff {
-		flags += "s"
-	}
-	if v.takes {
-		flags += "t"
-	}
-	if v.reads {
-		flags += "r"
-	}
-	if v.anonymous {
-		flags += "a"
+	for _, f := range v.flags() {
+		if *f.on {
+			flags += f.letter
+		}
 	}
 	payload := strings.Join([]string{strconv.FormatInt(v.expires, 36), v.account, v.course, v.item, flags}, "\n")
 	token := base64.RawURLEncoding.EncodeToString([]byte(payload)) + "." + s.signReading(mediaID, payload, name)
 	return "/v1/media/" + mediaID + "/parts/" + token + "/" + name
+}
+
+// flag is a letter of a token.
+type flag struct {
+	letter string
+	on     *bool
+}
+
+func (v *viewer) flags() []flag {
+	return []flag{{"o", &v.open}, {"s", &v.staff}, {"t", &v.takes}, {"r", &v.reads}, {"a", &v.anonymous}, {"l", &v.lent}, {"b", &v.banks}}
 }
 
 func (s *Service) signReading(mediaID, payload, name string) string {
@@ -100,8 +110,10 @@ func (s *Service) readToken(mediaID, token, name string) (viewer, error) {
 	if len(fields) != 5 {
 		return viewer{}, ErrNotFound
 	}
-	v := viewer{account: fields[1], course: fields[2], item: fields[3], open: strings.Contains(fields[4], "o"), staff: strings.Contains(fields[4], "s")}
-	v.takes, v.reads, v.anonymous = strings.Contains(fields[4], "t"), strings.Contains(fields[4], "r"), strings.Contains(fields[4], "a")
+	v := viewer{account: fields[1], course: fields[2], item: fields[3]}
+	for _, f := range v.flags() {
+		*f.on = strings.Contains(fields[4], f.letter)
+	}
 	if v.expires, err = strconv.ParseInt(fields[0], 36, 64); err != nil {
 		return viewer{}, ErrNotFound
 	}

@@ -1708,8 +1708,11 @@ type QuestionUse struct {
 	// The version of the question that its published version asks or may draw; 0 where
 	// it does not.
 	PublishedVersion int32 `protobuf:"varint,5,opt,name=published_version,json=publishedVersion,proto3" json:"published_version,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Whether its draft may draw it, by its category and tags as they are now. That alone
+	// does not keep it in the bank.
+	DraftDraws    bool `protobuf:"varint,6,opt,name=draft_draws,json=draftDraws,proto3" json:"draft_draws,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *QuestionUse) Reset() {
@@ -1775,6 +1778,13 @@ func (x *QuestionUse) GetPublishedVersion() int32 {
 		return x.PublishedVersion
 	}
 	return 0
+}
+
+func (x *QuestionUse) GetDraftDraws() bool {
+	if x != nil {
+		return x.DraftDraws
+	}
+	return false
 }
 
 // A course to share with.
@@ -2219,14 +2229,16 @@ const file_internal_service_assessment_assessmentpb_bank_proto_rawDesc = "" +
 	"\x18ListQuestionUsesResponse\x125\n" +
 	"\x05items\x18\x01 \x03(\v2\x1f.stoa.assessment.v1.QuestionUseR\x05items\x12\x16\n" +
 	"\x06others\x18\x02 \x01(\x05R\x06others\x12\x1a\n" +
-	"\battempts\x18\x03 \x01(\x03R\battempts\"\xb2\x01\n" +
+	"\battempts\x18\x03 \x01(\x03R\battempts\"\xd3\x01\n" +
 	"\vQuestionUse\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12!\n" +
 	"\aquiz_id\x18\x02 \x01(\tB\b\xb2\xd4\x18\x04quizR\x06quizId\x12\x14\n" +
 	"\x05title\x18\x03 \x01(\tR\x05title\x12\x14\n" +
 	"\x05draft\x18\x04 \x01(\bR\x05draft\x12+\n" +
-	"\x11published_version\x18\x05 \x01(\x05R\x10publishedVersion\"t\n" +
+	"\x11published_version\x18\x05 \x01(\x05R\x10publishedVersion\x12\x1f\n" +
+	"\vdraft_draws\x18\x06 \x01(\bR\n" +
+	"draftDraws\"t\n" +
 	"\x10ShareBankRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x127\n" +

@@ -78,7 +78,8 @@ type BankServiceClient interface {
 	// (400), question.too_many_versions (409), etag.stale (412).
 	UpdateQuestion(ctx context.Context, in *UpdateQuestionRequest, opts ...grpc.CallOption) (*BankQuestion, error)
 	// Takes a question out of the bank. Attempts that have it keep it. Errors:
-	// question.not_found (404), question.used (409) where a quiz asks it.
+	// question.not_found (404), question.used (409) where a quiz asks it, or a published
+	// one may draw it.
 	DeleteQuestion(ctx context.Context, in *DeleteQuestionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Moves questions, and gives them tags and takes tags away, all of them or none.
 	// Errors: question.not_found and category.not_found (400), question.too_many_tags
@@ -328,7 +329,8 @@ type BankServiceServer interface {
 	// (400), question.too_many_versions (409), etag.stale (412).
 	UpdateQuestion(context.Context, *UpdateQuestionRequest) (*BankQuestion, error)
 	// Takes a question out of the bank. Attempts that have it keep it. Errors:
-	// question.not_found (404), question.used (409) where a quiz asks it.
+	// question.not_found (404), question.used (409) where a quiz asks it, or a published
+	// one may draw it.
 	DeleteQuestion(context.Context, *DeleteQuestionRequest) (*emptypb.Empty, error)
 	// Moves questions, and gives them tags and takes tags away, all of them or none.
 	// Errors: question.not_found and category.not_found (400), question.too_many_tags

@@ -159,7 +159,7 @@ type MarkChanged struct {
 	// Who marked it last; empty for the program.
 	MarkedBy string `protobuf:"bytes,11,opt,name=marked_by,json=markedBy,proto3" json:"marked_by,omitempty"`
 	// Why the mark changed: "submission", "marking", "regrade", "late_answers",
-	// "extension".
+	// "extension", "reopened" (the attempt goes on), "decision" (what a proctor saw).
 	Cause string `protobuf:"bytes,12,opt,name=cause,proto3" json:"cause,omitempty"`
 	// When.
 	ChangedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`

@@ -1064,12 +1064,21 @@ func (x *ReviewParts) GetAnswer() bool {
 // What exams demand besides.
 type ExamSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether the lock-down browser has to sign each request.
+	// Whether the lock-down browser has to sign each request, with one of the quiz's
+	// lock-down keys: docs/exams.md says how.
 	Lockdown bool `protobuf:"varint,1,opt,name=lockdown,proto3" json:"lockdown,omitempty"`
 	// Whether a proctor has to let people in, and may hold an attempt.
 	Proctored bool `protobuf:"varint,2,opt,name=proctored,proto3" json:"proctored,omitempty"`
-	// What of the screen is noted: "focus", "paste", "copy", "fullscreen", at most 10.
-	Watch         []string `protobuf:"bytes,3,rep,name=watch,proto3" json:"watch,omitempty"`
+	// What of the screen is noted, at most 10: "focus", "paste", "copy", "fullscreen",
+	// "connection", "screen" (a second one), "device" (one is changed), "address" (the
+	// network is changed). Those who take it see this before they begin.
+	Watch []string `protobuf:"bytes,3,rep,name=watch,proto3" json:"watch,omitempty"`
+	// Whether the platform's proctoring service watches.
+	OutsideProctor bool `protobuf:"varint,4,opt,name=outside_proctor,json=outsideProctor,proto3" json:"outside_proctor,omitempty"`
+	// Whether the grade waits until somebody has decided what a proctor saw: "never",
+	// "flagged" (where a verdict is suspicious or a violation), "always" (until a verdict
+	// is clear or staff decide). "never" when empty.
+	Withhold      string `protobuf:"bytes,5,opt,name=withhold,proto3" json:"withhold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1123,6 +1132,20 @@ func (x *ExamSettings) GetWatch() []string {
 		return x.Watch
 	}
 	return nil
+}
+
+func (x *ExamSettings) GetOutsideProctor() bool {
+	if x != nil {
+		return x.OutsideProctor
+	}
+	return false
+}
+
+func (x *ExamSettings) GetWithhold() string {
+	if x != nil {
+		return x.Withhold
+	}
+	return ""
 }
 
 // A quiz to make.
@@ -2003,14 +2026,16 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\vcorrectness\x18\x03 \x01(\bR\vcorrectness\x12\x1a\n" +
 	"\bfeedback\x18\x04 \x01(\bR\bfeedback\x12)\n" +
 	"\x10general_feedback\x18\x05 \x01(\bR\x0fgeneralFeedback\x12\x16\n" +
-	"\x06answer\x18\x06 \x01(\bR\x06answer\"\x9a\x01\n" +
+	"\x06answer\x18\x06 \x01(\bR\x06answer\"\x99\x02\n" +
 	"\fExamSettings\x12\x1a\n" +
 	"\blockdown\x18\x01 \x01(\bR\blockdown\x12\x1c\n" +
-	"\tproctored\x18\x02 \x01(\bR\tproctored\x12P\n" +
-	"\x05watch\x18\x03 \x03(\tB:\xbaH7\x92\x014\x10\n" +
-	"\x18\x01\".r,R\x05focusR\x05pasteR\x04copyR\n" +
+	"\tproctored\x18\x02 \x01(\bR\tproctored\x12i\n" +
+	"\x05watch\x18\x03 \x03(\tBS\xbaHP\x92\x01M\x10\n" +
+	"\x18\x01\"GrER\x05focusR\x05pasteR\x04copyR\n" +
 	"fullscreenR\n" +
-	"connectionR\x05watch\"\xc5\x01\n" +
+	"connectionR\x06screenR\x06deviceR\aaddressR\x05watch\x12'\n" +
+	"\x0foutside_proctor\x18\x04 \x01(\bR\x0eoutsideProctor\x12;\n" +
+	"\bwithhold\x18\x05 \x01(\tB\x1f\xbaH\x1cr\x1aR\x00R\x05neverR\aflaggedR\x06alwaysR\bwithhold\"\xc5\x01\n" +
 	"\x11CreateQuizRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12$\n" +

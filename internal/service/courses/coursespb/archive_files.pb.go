@@ -28,7 +28,8 @@ type ArchiveManifest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "stoa-course".
 	Format string `protobuf:"bytes,1,opt,name=format,proto3" json:"format,omitempty"`
-	// The version of the format: 1, or 2 where there are captions.
+	// The version of the format: 1, or 2 where there are captions, or 3 where there is
+	// what quizzes and assignments ask.
 	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// The id of the course that it was first exported of.
 	Origin string `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
@@ -534,8 +535,7 @@ func (x *ArchiveBlock) GetTextFile() string {
 	return ""
 }
 
-// activity.json: a quiz or an assignment in the order of the course. What is asked
-// in it is not in the archive.
+// activity.json: a quiz or an assignment in the order of the course.
 type ArchiveActivity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name within the archive, such as "activity-1".
@@ -545,7 +545,10 @@ type ArchiveActivity struct {
 	// Its title.
 	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
 	// What is said of it besides.
-	Settings      *ItemSettings `protobuf:"bytes,4,opt,name=settings,proto3" json:"settings,omitempty"`
+	Settings *ItemSettings `protobuf:"bytes,4,opt,name=settings,proto3" json:"settings,omitempty"`
+	// The quiz or assignment that it shows, such as "quiz-1", of quizzes/ or
+	// assignments/; none when empty. From version 3 on.
+	ActivityRef   string `protobuf:"bytes,5,opt,name=activity_ref,json=activityRef,proto3" json:"activity_ref,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -606,6 +609,13 @@ func (x *ArchiveActivity) GetSettings() *ItemSettings {
 		return x.Settings
 	}
 	return nil
+}
+
+func (x *ArchiveActivity) GetActivityRef() string {
+	if x != nil {
+		return x.ActivityRef
+	}
+	return ""
 }
 
 // media.json: the files that the course shows.
@@ -813,11 +823,11 @@ var File_internal_service_courses_coursespb_archive_files_proto protoreflect.Fil
 
 const file_internal_service_courses_coursespb_archive_files_proto_rawDesc = "" +
 	"\n" +
-	"6internal/service/courses/coursespb/archive_files.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a(internal/release/releasepb/release.proto\x1a0internal/service/courses/coursespb/content.proto\x1a0internal/service/courses/coursespb/courses.proto\x1a0internal/service/courses/coursespb/grading.proto\"\xd8\x01\n" +
+	"6internal/service/courses/coursespb/archive_files.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a(internal/release/releasepb/release.proto\x1a0internal/service/courses/coursespb/content.proto\x1a0internal/service/courses/coursespb/courses.proto\x1a0internal/service/courses/coursespb/grading.proto\"\xda\x01\n" +
 	"\x0fArchiveManifest\x12*\n" +
 	"\x06format\x18\x01 \x01(\tB\x12\xbaH\x0fr\r\n" +
-	"\vstoa-courseR\x06format\x12#\n" +
-	"\aversion\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x040\x010\x02R\aversion\x124\n" +
+	"\vstoa-courseR\x06format\x12%\n" +
+	"\aversion\x18\x02 \x01(\x05B\v\xbaH\b\x1a\x060\x010\x020\x03R\aversion\x124\n" +
 	"\x06origin\x18\x03 \x01(\tB\x1c\xbaH\x19r\x172\x15^course_[0-9a-z]{26}$R\x06origin\x12>\n" +
 	"\x05files\x18\x04 \x03(\v2\x1c.stoa.courses.v1.ArchiveFileB\n" +
 	"\xbaH\a\x92\x01\x04\x10\xc0\x9a\fR\x05files\"y\n" +
@@ -855,12 +865,13 @@ const file_internal_service_courses_coursespb_archive_files_proto_rawDesc = "" +
 	"\x06blocks\x18\x05 \x03(\v2\x1d.stoa.courses.v1.ArchiveBlockR\x06blocks\"Y\n" +
 	"\fArchiveBlock\x12,\n" +
 	"\x05block\x18\x01 \x01(\v2\x16.stoa.courses.v1.BlockR\x05block\x12\x1b\n" +
-	"\ttext_file\x18\x02 \x01(\tR\btextFile\"\x86\x01\n" +
+	"\ttext_file\x18\x02 \x01(\tR\btextFile\"\xa9\x01\n" +
 	"\x0fArchiveActivity\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
 	"\x05title\x18\x03 \x01(\tR\x05title\x129\n" +
-	"\bsettings\x18\x04 \x01(\v2\x1d.stoa.courses.v1.ItemSettingsR\bsettings\"S\n" +
+	"\bsettings\x18\x04 \x01(\v2\x1d.stoa.courses.v1.ItemSettingsR\bsettings\x12!\n" +
+	"\factivity_ref\x18\x05 \x01(\tR\vactivityRef\"S\n" +
 	"\fArchiveMedia\x12C\n" +
 	"\x05files\x18\x01 \x03(\v2!.stoa.courses.v1.ArchiveMediaFileB\n" +
 	"\xbaH\a\x92\x01\x04\x10\xc0\x9a\fR\x05files\"\xfc\x01\n" +

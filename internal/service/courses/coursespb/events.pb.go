@@ -972,7 +972,8 @@ func (x *RevenueShare) GetBasisPoints() int32 {
 }
 
 // Activities of a course were copied into another, or with all of a course into a new
-// one. What their quizzes are called there is said here: who keeps them makes them.
+// one. What their quizzes and assignments are called there is said here: who keeps them
+// makes them.
 type ActivitiesCopied struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course that they were copied into.
@@ -982,7 +983,9 @@ type ActivitiesCopied struct {
 	// Who did it.
 	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// Their quizzes, each once, at most 1,000.
-	Quizzes       []*CopiedQuiz `protobuf:"bytes,4,rep,name=quizzes,proto3" json:"quizzes,omitempty"`
+	Quizzes []*CopiedQuiz `protobuf:"bytes,4,rep,name=quizzes,proto3" json:"quizzes,omitempty"`
+	// Their assignments, each once, at most 1,000.
+	Assignments   []*CopiedAssignment `protobuf:"bytes,5,rep,name=assignments,proto3" json:"assignments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1045,6 +1048,68 @@ func (x *ActivitiesCopied) GetQuizzes() []*CopiedQuiz {
 	return nil
 }
 
+func (x *ActivitiesCopied) GetAssignments() []*CopiedAssignment {
+	if x != nil {
+		return x.Assignments
+	}
+	return nil
+}
+
+// An assignment that is to be made of another.
+type CopiedAssignment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The assignment to make, by which its activities name it already.
+	AssignmentId string `protobuf:"bytes,1,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
+	// The assignment to make it of.
+	FromAssignmentId string `protobuf:"bytes,2,opt,name=from_assignment_id,json=fromAssignmentId,proto3" json:"from_assignment_id,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *CopiedAssignment) Reset() {
+	*x = CopiedAssignment{}
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopiedAssignment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopiedAssignment) ProtoMessage() {}
+
+func (x *CopiedAssignment) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopiedAssignment.ProtoReflect.Descriptor instead.
+func (*CopiedAssignment) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CopiedAssignment) GetAssignmentId() string {
+	if x != nil {
+		return x.AssignmentId
+	}
+	return ""
+}
+
+func (x *CopiedAssignment) GetFromAssignmentId() string {
+	if x != nil {
+		return x.FromAssignmentId
+	}
+	return ""
+}
+
 // A quiz that is to be made of another.
 type CopiedQuiz struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1058,7 +1123,7 @@ type CopiedQuiz struct {
 
 func (x *CopiedQuiz) Reset() {
 	*x = CopiedQuiz{}
-	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[11]
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1135,7 @@ func (x *CopiedQuiz) String() string {
 func (*CopiedQuiz) ProtoMessage() {}
 
 func (x *CopiedQuiz) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[11]
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1148,7 @@ func (x *CopiedQuiz) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopiedQuiz.ProtoReflect.Descriptor instead.
 func (*CopiedQuiz) Descriptor() ([]byte, []int) {
-	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{11}
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CopiedQuiz) GetQuizId() string {
@@ -1096,6 +1161,63 @@ func (x *CopiedQuiz) GetQuizId() string {
 func (x *CopiedQuiz) GetFromQuizId() string {
 	if x != nil {
 		return x.FromQuizId
+	}
+	return ""
+}
+
+// The quizzes and assignments of an archive were imported, or nothing has come of them.
+// Who has taken them in puts them where they belong.
+type ActivitiesImported struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course that they were put into before there was one.
+	StagingCourseId string `protobuf:"bytes,1,opt,name=staging_course_id,json=stagingCourseId,proto3" json:"staging_course_id,omitempty"`
+	// The course that has them from now on, which may be the same; none when empty: they
+	// are to go.
+	CourseId      string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivitiesImported) Reset() {
+	*x = ActivitiesImported{}
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivitiesImported) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivitiesImported) ProtoMessage() {}
+
+func (x *ActivitiesImported) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_courses_coursespb_events_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivitiesImported.ProtoReflect.Descriptor instead.
+func (*ActivitiesImported) Descriptor() ([]byte, []int) {
+	return file_internal_service_courses_coursespb_events_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ActivitiesImported) GetStagingCourseId() string {
+	if x != nil {
+		return x.StagingCourseId
+	}
+	return ""
+}
+
+func (x *ActivitiesImported) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
 	}
 	return ""
 }
@@ -1196,7 +1318,7 @@ const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x12\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\aaccountR\taccountId\x12-\n" +
 	"\fbasis_points\x18\x02 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x90N(\x01R\vbasisPoints\"\xd0\x01\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x01R\vbasisPoints\"\x95\x02\n" +
 	"\x10ActivitiesCopied\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x120\n" +
@@ -1204,12 +1326,23 @@ const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\ffromCourseId\x12*\n" +
 	"\n" +
 	"account_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x125\n" +
-	"\aquizzes\x18\x04 \x03(\v2\x1b.stoa.courses.v1.CopiedQuizR\aquizzes\"[\n" +
+	"\aquizzes\x18\x04 \x03(\v2\x1b.stoa.courses.v1.CopiedQuizR\aquizzes\x12C\n" +
+	"\vassignments\x18\x05 \x03(\v2!.stoa.courses.v1.CopiedAssignmentR\vassignments\"\x85\x01\n" +
+	"\x10CopiedAssignment\x123\n" +
+	"\rassignment_id\x18\x01 \x01(\tB\x0e\xb2\xd4\x18\n" +
+	"assignmentR\fassignmentId\x12<\n" +
+	"\x12from_assignment_id\x18\x02 \x01(\tB\x0e\xb2\xd4\x18\n" +
+	"assignmentR\x10fromAssignmentId\"[\n" +
 	"\n" +
 	"CopiedQuiz\x12!\n" +
 	"\aquiz_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04quizR\x06quizId\x12*\n" +
 	"\ffrom_quiz_id\x18\x02 \x01(\tB\b\xb2\xd4\x18\x04quizR\n" +
-	"fromQuizIdB=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
+	"fromQuizId\"u\n" +
+	"\x12ActivitiesImported\x126\n" +
+	"\x11staging_course_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\x0fstagingCourseId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseIdB=Z;github.com/stoa-lms/stoa/internal/service/courses/coursespbb\x06proto3"
 
 var (
 	file_internal_service_courses_coursespb_events_proto_rawDescOnce sync.Once
@@ -1223,7 +1356,7 @@ func file_internal_service_courses_coursespb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_courses_coursespb_events_proto_rawDescData
 }
 
-var file_internal_service_courses_coursespb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_internal_service_courses_coursespb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_internal_service_courses_coursespb_events_proto_goTypes = []any{
 	(*CoursePublished)(nil),       // 0: stoa.courses.v1.CoursePublished
 	(*PublishedItem)(nil),         // 1: stoa.courses.v1.PublishedItem
@@ -1236,33 +1369,36 @@ var file_internal_service_courses_coursespb_events_proto_goTypes = []any{
 	(*RevenueSplitChanged)(nil),   // 8: stoa.courses.v1.RevenueSplitChanged
 	(*RevenueShare)(nil),          // 9: stoa.courses.v1.RevenueShare
 	(*ActivitiesCopied)(nil),      // 10: stoa.courses.v1.ActivitiesCopied
-	(*CopiedQuiz)(nil),            // 11: stoa.courses.v1.CopiedQuiz
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*releasepb.Rule)(nil),        // 13: stoa.release.v1.Rule
-	(*GradingPolicy)(nil),         // 14: stoa.courses.v1.GradingPolicy
-	(*releasepb.Completion)(nil),  // 15: stoa.release.v1.Completion
-	(*releasepb.Schedule)(nil),    // 16: stoa.release.v1.Schedule
+	(*CopiedAssignment)(nil),      // 11: stoa.courses.v1.CopiedAssignment
+	(*CopiedQuiz)(nil),            // 12: stoa.courses.v1.CopiedQuiz
+	(*ActivitiesImported)(nil),    // 13: stoa.courses.v1.ActivitiesImported
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*releasepb.Rule)(nil),        // 15: stoa.release.v1.Rule
+	(*GradingPolicy)(nil),         // 16: stoa.courses.v1.GradingPolicy
+	(*releasepb.Completion)(nil),  // 17: stoa.release.v1.Completion
+	(*releasepb.Schedule)(nil),    // 18: stoa.release.v1.Schedule
 }
 var file_internal_service_courses_coursespb_events_proto_depIdxs = []int32{
 	3,  // 0: stoa.courses.v1.CoursePublished.modules:type_name -> stoa.courses.v1.PublishedModule
-	12, // 1: stoa.courses.v1.CoursePublished.published_at:type_name -> google.protobuf.Timestamp
+	14, // 1: stoa.courses.v1.CoursePublished.published_at:type_name -> google.protobuf.Timestamp
 	1,  // 2: stoa.courses.v1.CoursePublished.items:type_name -> stoa.courses.v1.PublishedItem
-	13, // 3: stoa.courses.v1.CoursePublished.release:type_name -> stoa.release.v1.Rule
-	14, // 4: stoa.courses.v1.CoursePublished.grading:type_name -> stoa.courses.v1.GradingPolicy
-	13, // 5: stoa.courses.v1.PublishedItem.release:type_name -> stoa.release.v1.Rule
-	15, // 6: stoa.courses.v1.PublishedItem.completion:type_name -> stoa.release.v1.Completion
-	16, // 7: stoa.courses.v1.PublishedItem.schedule:type_name -> stoa.release.v1.Schedule
+	15, // 3: stoa.courses.v1.CoursePublished.release:type_name -> stoa.release.v1.Rule
+	16, // 4: stoa.courses.v1.CoursePublished.grading:type_name -> stoa.courses.v1.GradingPolicy
+	15, // 5: stoa.courses.v1.PublishedItem.release:type_name -> stoa.release.v1.Rule
+	17, // 6: stoa.courses.v1.PublishedItem.completion:type_name -> stoa.release.v1.Completion
+	18, // 7: stoa.courses.v1.PublishedItem.schedule:type_name -> stoa.release.v1.Schedule
 	0,  // 8: stoa.courses.v1.CohortPinned.publication:type_name -> stoa.courses.v1.CoursePublished
 	4,  // 9: stoa.courses.v1.PublishedModule.lessons:type_name -> stoa.courses.v1.PublishedLesson
-	12, // 10: stoa.courses.v1.CourseReviewed.reviewed_at:type_name -> google.protobuf.Timestamp
+	14, // 10: stoa.courses.v1.CourseReviewed.reviewed_at:type_name -> google.protobuf.Timestamp
 	9,  // 11: stoa.courses.v1.RevenueSplitChanged.shares:type_name -> stoa.courses.v1.RevenueShare
-	12, // 12: stoa.courses.v1.RevenueSplitChanged.valid_from:type_name -> google.protobuf.Timestamp
-	11, // 13: stoa.courses.v1.ActivitiesCopied.quizzes:type_name -> stoa.courses.v1.CopiedQuiz
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	14, // 12: stoa.courses.v1.RevenueSplitChanged.valid_from:type_name -> google.protobuf.Timestamp
+	12, // 13: stoa.courses.v1.ActivitiesCopied.quizzes:type_name -> stoa.courses.v1.CopiedQuiz
+	11, // 14: stoa.courses.v1.ActivitiesCopied.assignments:type_name -> stoa.courses.v1.CopiedAssignment
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_courses_coursespb_events_proto_init() }
@@ -1277,7 +1413,7 @@ func file_internal_service_courses_coursespb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_courses_coursespb_events_proto_rawDesc), len(file_internal_service_courses_coursespb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1105,6 +1105,107 @@ func (x *DeleteCourseMediaResponse) GetLeft() bool {
 	return false
 }
 
+// Names files to hold.
+type HoldMediaRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course they belong to.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The files, 1 to 1000, none twice.
+	MediaIds      []string `protobuf:"bytes,2,rep,name=media_ids,json=mediaIds,proto3" json:"media_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldMediaRequest) Reset() {
+	*x = HoldMediaRequest{}
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldMediaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldMediaRequest) ProtoMessage() {}
+
+func (x *HoldMediaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldMediaRequest.ProtoReflect.Descriptor instead.
+func (*HoldMediaRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_library_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *HoldMediaRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *HoldMediaRequest) GetMediaIds() []string {
+	if x != nil {
+		return x.MediaIds
+	}
+	return nil
+}
+
+// The files that are held.
+type HoldMediaResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In no particular order.
+	Items         []*Media `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldMediaResponse) Reset() {
+	*x = HoldMediaResponse{}
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldMediaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldMediaResponse) ProtoMessage() {}
+
+func (x *HoldMediaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_library_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldMediaResponse.ProtoReflect.Descriptor instead.
+func (*HoldMediaResponse) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_library_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *HoldMediaResponse) GetItems() []*Media {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
 var File_internal_service_media_mediapb_library_proto protoreflect.FileDescriptor
 
 const file_internal_service_media_mediapb_library_proto_rawDesc = "" +
@@ -1194,13 +1295,21 @@ const file_internal_service_media_mediapb_library_proto_rawDesc = "" +
 	"\tmedia_ids\x18\x02 \x03(\tB\x12\xbaH\x06\x92\x01\x03\x10\xe8\a\xb2\xd4\x18\x05mediaR\bmediaIds\"I\n" +
 	"\x19DeleteCourseMediaResponse\x12\x18\n" +
 	"\adeleted\x18\x01 \x01(\x05R\adeleted\x12\x12\n" +
-	"\x04left\x18\x02 \x01(\bR\x04left2\x8c\b\n" +
+	"\x04left\x18\x02 \x01(\bR\x04left\"p\n" +
+	"\x10HoldMediaRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x123\n" +
+	"\tmedia_ids\x18\x02 \x03(\tB\x16\xbaH\n" +
+	"\x92\x01\a\b\x01\x10\xe8\a\x18\x01\xb2\xd4\x18\x05mediaR\bmediaIds\"?\n" +
+	"\x11HoldMediaResponse\x12*\n" +
+	"\x05items\x18\x01 \x03(\v2\x14.stoa.media.v1.MediaR\x05items2\xe4\b\n" +
 	"\x0eLibraryService\x12\x8e\x01\n" +
 	"\vDeleteMedia\x12!.stoa.media.v1.DeleteMediaRequest\x1a\x16.google.protobuf.Empty\"D\xaa\xd4\x18\x10\b\x04\x12\fmedia.upload\x82\xd3\xe4\x93\x02**(/v1/courses/{course_id}/media/{media_id}\x12\x99\x01\n" +
 	"\fRestoreMedia\x12\".stoa.media.v1.RestoreMediaRequest\x1a\x14.stoa.media.v1.Media\"O\xaa\xd4\x18\x10\b\x04\x12\fmedia.upload\x82\xd3\xe4\x93\x025:\x01*\"0/v1/courses/{course_id}/media/{media_id}/restore\x12\x8e\x01\n" +
 	"\rGetMediaUsage\x12#.stoa.media.v1.GetMediaUsageRequest\x1a\x19.stoa.media.v1.MediaUsage\"=\xaa\xd4\x18\x0e\b\x04\x12\n" +
 	"media.read\x82\xd3\xe4\x93\x02%\x12#/v1/courses/{course_id}/media-usage\x12V\n" +
-	"\tCopyMedia\x12\x1f.stoa.media.v1.CopyMediaRequest\x1a .stoa.media.v1.CopyMediaResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12X\n" +
+	"\tCopyMedia\x12\x1f.stoa.media.v1.CopyMediaRequest\x1a .stoa.media.v1.CopyMediaResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12V\n" +
+	"\tHoldMedia\x12\x1f.stoa.media.v1.HoldMediaRequest\x1a .stoa.media.v1.HoldMediaResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12X\n" +
 	"\tReadMedia\x12\x1f.stoa.media.v1.ReadMediaRequest\x1a .stoa.media.v1.ReadMediaResponse\"\x06\xaa\xd4\x18\x02\b\x050\x01\x12P\n" +
 	"\vImportMedia\x12!.stoa.media.v1.ImportMediaRequest\x1a\x14.stoa.media.v1.Media\"\x06\xaa\xd4\x18\x02\b\x05(\x01\x12a\n" +
 	"\fReadCaptions\x12\".stoa.media.v1.ReadCaptionsRequest\x1a#.stoa.media.v1.ReadCaptionsResponse\"\x06\xaa\xd4\x18\x02\b\x050\x01\x12e\n" +
@@ -1219,7 +1328,7 @@ func file_internal_service_media_mediapb_library_proto_rawDescGZIP() []byte {
 	return file_internal_service_media_mediapb_library_proto_rawDescData
 }
 
-var file_internal_service_media_mediapb_library_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_internal_service_media_mediapb_library_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_internal_service_media_mediapb_library_proto_goTypes = []any{
 	(*DeleteMediaRequest)(nil),        // 0: stoa.media.v1.DeleteMediaRequest
 	(*RestoreMediaRequest)(nil),       // 1: stoa.media.v1.RestoreMediaRequest
@@ -1238,36 +1347,41 @@ var file_internal_service_media_mediapb_library_proto_goTypes = []any{
 	(*ImportCaptionsResponse)(nil),    // 14: stoa.media.v1.ImportCaptionsResponse
 	(*DeleteCourseMediaRequest)(nil),  // 15: stoa.media.v1.DeleteCourseMediaRequest
 	(*DeleteCourseMediaResponse)(nil), // 16: stoa.media.v1.DeleteCourseMediaResponse
-	(*Media)(nil),                     // 17: stoa.media.v1.Media
-	(*emptypb.Empty)(nil),             // 18: google.protobuf.Empty
+	(*HoldMediaRequest)(nil),          // 17: stoa.media.v1.HoldMediaRequest
+	(*HoldMediaResponse)(nil),         // 18: stoa.media.v1.HoldMediaResponse
+	(*Media)(nil),                     // 19: stoa.media.v1.Media
+	(*emptypb.Empty)(nil),             // 20: google.protobuf.Empty
 }
 var file_internal_service_media_mediapb_library_proto_depIdxs = []int32{
 	6,  // 0: stoa.media.v1.CopyMediaResponse.items:type_name -> stoa.media.v1.CopiedMedia
-	17, // 1: stoa.media.v1.ReadMediaResponse.media:type_name -> stoa.media.v1.Media
+	19, // 1: stoa.media.v1.ReadMediaResponse.media:type_name -> stoa.media.v1.Media
 	13, // 2: stoa.media.v1.ImportCaptionsRequest.captions:type_name -> stoa.media.v1.ImportedCaption
-	0,  // 3: stoa.media.v1.LibraryService.DeleteMedia:input_type -> stoa.media.v1.DeleteMediaRequest
-	1,  // 4: stoa.media.v1.LibraryService.RestoreMedia:input_type -> stoa.media.v1.RestoreMediaRequest
-	2,  // 5: stoa.media.v1.LibraryService.GetMediaUsage:input_type -> stoa.media.v1.GetMediaUsageRequest
-	4,  // 6: stoa.media.v1.LibraryService.CopyMedia:input_type -> stoa.media.v1.CopyMediaRequest
-	7,  // 7: stoa.media.v1.LibraryService.ReadMedia:input_type -> stoa.media.v1.ReadMediaRequest
-	9,  // 8: stoa.media.v1.LibraryService.ImportMedia:input_type -> stoa.media.v1.ImportMediaRequest
-	10, // 9: stoa.media.v1.LibraryService.ReadCaptions:input_type -> stoa.media.v1.ReadCaptionsRequest
-	12, // 10: stoa.media.v1.LibraryService.ImportCaptions:input_type -> stoa.media.v1.ImportCaptionsRequest
-	15, // 11: stoa.media.v1.LibraryService.DeleteCourseMedia:input_type -> stoa.media.v1.DeleteCourseMediaRequest
-	18, // 12: stoa.media.v1.LibraryService.DeleteMedia:output_type -> google.protobuf.Empty
-	17, // 13: stoa.media.v1.LibraryService.RestoreMedia:output_type -> stoa.media.v1.Media
-	3,  // 14: stoa.media.v1.LibraryService.GetMediaUsage:output_type -> stoa.media.v1.MediaUsage
-	5,  // 15: stoa.media.v1.LibraryService.CopyMedia:output_type -> stoa.media.v1.CopyMediaResponse
-	8,  // 16: stoa.media.v1.LibraryService.ReadMedia:output_type -> stoa.media.v1.ReadMediaResponse
-	17, // 17: stoa.media.v1.LibraryService.ImportMedia:output_type -> stoa.media.v1.Media
-	11, // 18: stoa.media.v1.LibraryService.ReadCaptions:output_type -> stoa.media.v1.ReadCaptionsResponse
-	14, // 19: stoa.media.v1.LibraryService.ImportCaptions:output_type -> stoa.media.v1.ImportCaptionsResponse
-	16, // 20: stoa.media.v1.LibraryService.DeleteCourseMedia:output_type -> stoa.media.v1.DeleteCourseMediaResponse
-	12, // [12:21] is the sub-list for method output_type
-	3,  // [3:12] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	19, // 3: stoa.media.v1.HoldMediaResponse.items:type_name -> stoa.media.v1.Media
+	0,  // 4: stoa.media.v1.LibraryService.DeleteMedia:input_type -> stoa.media.v1.DeleteMediaRequest
+	1,  // 5: stoa.media.v1.LibraryService.RestoreMedia:input_type -> stoa.media.v1.RestoreMediaRequest
+	2,  // 6: stoa.media.v1.LibraryService.GetMediaUsage:input_type -> stoa.media.v1.GetMediaUsageRequest
+	4,  // 7: stoa.media.v1.LibraryService.CopyMedia:input_type -> stoa.media.v1.CopyMediaRequest
+	17, // 8: stoa.media.v1.LibraryService.HoldMedia:input_type -> stoa.media.v1.HoldMediaRequest
+	7,  // 9: stoa.media.v1.LibraryService.ReadMedia:input_type -> stoa.media.v1.ReadMediaRequest
+	9,  // 10: stoa.media.v1.LibraryService.ImportMedia:input_type -> stoa.media.v1.ImportMediaRequest
+	10, // 11: stoa.media.v1.LibraryService.ReadCaptions:input_type -> stoa.media.v1.ReadCaptionsRequest
+	12, // 12: stoa.media.v1.LibraryService.ImportCaptions:input_type -> stoa.media.v1.ImportCaptionsRequest
+	15, // 13: stoa.media.v1.LibraryService.DeleteCourseMedia:input_type -> stoa.media.v1.DeleteCourseMediaRequest
+	20, // 14: stoa.media.v1.LibraryService.DeleteMedia:output_type -> google.protobuf.Empty
+	19, // 15: stoa.media.v1.LibraryService.RestoreMedia:output_type -> stoa.media.v1.Media
+	3,  // 16: stoa.media.v1.LibraryService.GetMediaUsage:output_type -> stoa.media.v1.MediaUsage
+	5,  // 17: stoa.media.v1.LibraryService.CopyMedia:output_type -> stoa.media.v1.CopyMediaResponse
+	18, // 18: stoa.media.v1.LibraryService.HoldMedia:output_type -> stoa.media.v1.HoldMediaResponse
+	8,  // 19: stoa.media.v1.LibraryService.ReadMedia:output_type -> stoa.media.v1.ReadMediaResponse
+	19, // 20: stoa.media.v1.LibraryService.ImportMedia:output_type -> stoa.media.v1.Media
+	11, // 21: stoa.media.v1.LibraryService.ReadCaptions:output_type -> stoa.media.v1.ReadCaptionsResponse
+	14, // 22: stoa.media.v1.LibraryService.ImportCaptions:output_type -> stoa.media.v1.ImportCaptionsResponse
+	16, // 23: stoa.media.v1.LibraryService.DeleteCourseMedia:output_type -> stoa.media.v1.DeleteCourseMediaResponse
+	14, // [14:24] is the sub-list for method output_type
+	4,  // [4:14] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_media_mediapb_library_proto_init() }
@@ -1282,7 +1396,7 @@ func file_internal_service_media_mediapb_library_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_media_mediapb_library_proto_rawDesc), len(file_internal_service_media_mediapb_library_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	LibraryService_RestoreMedia_FullMethodName      = "/stoa.media.v1.LibraryService/RestoreMedia"
 	LibraryService_GetMediaUsage_FullMethodName     = "/stoa.media.v1.LibraryService/GetMediaUsage"
 	LibraryService_CopyMedia_FullMethodName         = "/stoa.media.v1.LibraryService/CopyMedia"
+	LibraryService_HoldMedia_FullMethodName         = "/stoa.media.v1.LibraryService/HoldMedia"
 	LibraryService_ReadMedia_FullMethodName         = "/stoa.media.v1.LibraryService/ReadMedia"
 	LibraryService_ImportMedia_FullMethodName       = "/stoa.media.v1.LibraryService/ImportMedia"
 	LibraryService_ReadCaptions_FullMethodName      = "/stoa.media.v1.LibraryService/ReadCaptions"
@@ -40,11 +41,12 @@ type LibraryServiceClient interface {
 	// Deletes a file. It is shown in no list any more, and can be restored for 30
 	// days; so long it counts against the quotas, and lessons that have it go on
 	// to show it, because nobody asks them. After that, or at once with
-	// permanently, also for one that was deleted before, its bytes are gone.
-	// Errors: media.not_found (404).
+	// permanently, also for one that was deleted before, its bytes are gone. One
+	// that is held, because a question has it, is never gone. Errors:
+	// media.not_found (404), media.held (409) where it is held and was to be gone.
 	DeleteMedia(ctx context.Context, in *DeleteMediaRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Takes a deleted file back; one that is not deleted stays as it is. Errors:
-	// media.not_found (404), also after its 30 days.
+	// media.not_found (404), also after its 30 days where it is not held.
 	RestoreMedia(ctx context.Context, in *RestoreMediaRequest, opts ...grpc.CallOption) (*Media, error)
 	// Says how much room the files of a course take, and how much is left.
 	GetMediaUsage(ctx context.Context, in *GetMediaUsageRequest, opts ...grpc.CallOption) (*MediaUsage, error)
@@ -52,10 +54,16 @@ type LibraryServiceClient interface {
 	// made of them, are shared. Each copy counts against the quota of its course,
 	// and against no account's. What is not processed yet is processed for the copy
 	// too. Errors: media.not_found (404) when one of them is not a file of the
-	// course or was deleted, media.quota_exceeded (413).
+	// course or was deleted and is not held, media.quota_exceeded (413).
 	CopyMedia(ctx context.Context, in *CopyMediaRequest, opts ...grpc.CallOption) (*CopyMediaResponse, error)
-	// Sends a file of a course to a service, deleted ones not. Errors:
-	// media.not_found (404).
+	// Holds files of a course from now on: something shows them that is never changed,
+	// such as a version of a question. They can be deleted, and stay. Returns them as
+	// BatchGetMedia does, without addresses; those that are not of the course are left
+	// out, and so are those that were deleted and not held before. It can be called
+	// again.
+	HoldMedia(ctx context.Context, in *HoldMediaRequest, opts ...grpc.CallOption) (*HoldMediaResponse, error)
+	// Sends a file of a course to a service, deleted ones only where they are held.
+	// Errors: media.not_found (404).
 	ReadMedia(ctx context.Context, in *ReadMediaRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadMediaResponse], error)
 	// Takes in a file for a service, once for its idempotency key. Errors: as
 	// UploadMedia, media.checksum_mismatch (400), media.quota_exceeded (413).
@@ -120,6 +128,16 @@ func (c *libraryServiceClient) CopyMedia(ctx context.Context, in *CopyMediaReque
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CopyMediaResponse)
 	err := c.cc.Invoke(ctx, LibraryService_CopyMedia_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *libraryServiceClient) HoldMedia(ctx context.Context, in *HoldMediaRequest, opts ...grpc.CallOption) (*HoldMediaResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HoldMediaResponse)
+	err := c.cc.Invoke(ctx, LibraryService_HoldMedia_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -206,11 +224,12 @@ type LibraryServiceServer interface {
 	// Deletes a file. It is shown in no list any more, and can be restored for 30
 	// days; so long it counts against the quotas, and lessons that have it go on
 	// to show it, because nobody asks them. After that, or at once with
-	// permanently, also for one that was deleted before, its bytes are gone.
-	// Errors: media.not_found (404).
+	// permanently, also for one that was deleted before, its bytes are gone. One
+	// that is held, because a question has it, is never gone. Errors:
+	// media.not_found (404), media.held (409) where it is held and was to be gone.
 	DeleteMedia(context.Context, *DeleteMediaRequest) (*emptypb.Empty, error)
 	// Takes a deleted file back; one that is not deleted stays as it is. Errors:
-	// media.not_found (404), also after its 30 days.
+	// media.not_found (404), also after its 30 days where it is not held.
 	RestoreMedia(context.Context, *RestoreMediaRequest) (*Media, error)
 	// Says how much room the files of a course take, and how much is left.
 	GetMediaUsage(context.Context, *GetMediaUsageRequest) (*MediaUsage, error)
@@ -218,10 +237,16 @@ type LibraryServiceServer interface {
 	// made of them, are shared. Each copy counts against the quota of its course,
 	// and against no account's. What is not processed yet is processed for the copy
 	// too. Errors: media.not_found (404) when one of them is not a file of the
-	// course or was deleted, media.quota_exceeded (413).
+	// course or was deleted and is not held, media.quota_exceeded (413).
 	CopyMedia(context.Context, *CopyMediaRequest) (*CopyMediaResponse, error)
-	// Sends a file of a course to a service, deleted ones not. Errors:
-	// media.not_found (404).
+	// Holds files of a course from now on: something shows them that is never changed,
+	// such as a version of a question. They can be deleted, and stay. Returns them as
+	// BatchGetMedia does, without addresses; those that are not of the course are left
+	// out, and so are those that were deleted and not held before. It can be called
+	// again.
+	HoldMedia(context.Context, *HoldMediaRequest) (*HoldMediaResponse, error)
+	// Sends a file of a course to a service, deleted ones only where they are held.
+	// Errors: media.not_found (404).
 	ReadMedia(*ReadMediaRequest, grpc.ServerStreamingServer[ReadMediaResponse]) error
 	// Takes in a file for a service, once for its idempotency key. Errors: as
 	// UploadMedia, media.checksum_mismatch (400), media.quota_exceeded (413).
@@ -263,6 +288,9 @@ func (UnimplementedLibraryServiceServer) GetMediaUsage(context.Context, *GetMedi
 }
 func (UnimplementedLibraryServiceServer) CopyMedia(context.Context, *CopyMediaRequest) (*CopyMediaResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CopyMedia not implemented")
+}
+func (UnimplementedLibraryServiceServer) HoldMedia(context.Context, *HoldMediaRequest) (*HoldMediaResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method HoldMedia not implemented")
 }
 func (UnimplementedLibraryServiceServer) ReadMedia(*ReadMediaRequest, grpc.ServerStreamingServer[ReadMediaResponse]) error {
 	return status.Error(codes.Unimplemented, "method ReadMedia not implemented")
@@ -372,6 +400,24 @@ func _LibraryService_CopyMedia_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LibraryService_HoldMedia_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HoldMediaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LibraryServiceServer).HoldMedia(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LibraryService_HoldMedia_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LibraryServiceServer).HoldMedia(ctx, req.(*HoldMediaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LibraryService_ReadMedia_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ReadMediaRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -459,6 +505,10 @@ var LibraryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CopyMedia",
 			Handler:    _LibraryService_CopyMedia_Handler,
+		},
+		{
+			MethodName: "HoldMedia",
+			Handler:    _LibraryService_HoldMedia_Handler,
 		},
 		{
 			MethodName: "ImportCaptions",

@@ -1131,6 +1131,155 @@ func (x *BatchGetMediaResponse) GetItems() []*Media {
 	return nil
 }
 
+// Asks for files to show.
+type ShowMediaRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The files by the courses they belong to, at most 200 courses; at most 200 files in
+	// all.
+	Files []*CourseFiles `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	// To whom.
+	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// The course in which they are shown: of it the permission is asked with each part.
+	CourseId string `protobuf:"bytes,3,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The item of that course that shows them; none when empty.
+	ItemId string `protobuf:"bytes,4,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// What the viewer has to hold: "assessment.take", "question.read" or
+	// "submission.read".
+	Permission string `protobuf:"bytes,5,opt,name=permission,proto3" json:"permission,omitempty"`
+	// When the addresses stop working at the latest; absent where they have their usual
+	// time.
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShowMediaRequest) Reset() {
+	*x = ShowMediaRequest{}
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShowMediaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShowMediaRequest) ProtoMessage() {}
+
+func (x *ShowMediaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShowMediaRequest.ProtoReflect.Descriptor instead.
+func (*ShowMediaRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ShowMediaRequest) GetFiles() []*CourseFiles {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *ShowMediaRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *ShowMediaRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ShowMediaRequest) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *ShowMediaRequest) GetPermission() string {
+	if x != nil {
+		return x.Permission
+	}
+	return ""
+}
+
+func (x *ShowMediaRequest) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+// Files of a course.
+type CourseFiles struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The files, at most 200.
+	MediaIds      []string `protobuf:"bytes,2,rep,name=media_ids,json=mediaIds,proto3" json:"media_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CourseFiles) Reset() {
+	*x = CourseFiles{}
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CourseFiles) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CourseFiles) ProtoMessage() {}
+
+func (x *CourseFiles) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_media_mediapb_media_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CourseFiles.ProtoReflect.Descriptor instead.
+func (*CourseFiles) Descriptor() ([]byte, []int) {
+	return file_internal_service_media_mediapb_media_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CourseFiles) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *CourseFiles) GetMediaIds() []string {
+	if x != nil {
+		return x.MediaIds
+	}
+	return nil
+}
+
 var File_internal_service_media_mediapb_media_proto protoreflect.FileDescriptor
 
 const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
@@ -1230,7 +1379,22 @@ const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\aitem_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06itemId\x12\x12\n" +
 	"\x04open\x18\x03 \x01(\bR\x04open\"C\n" +
 	"\x15BatchGetMediaResponse\x12*\n" +
-	"\x05items\x18\x01 \x03(\v2\x14.stoa.media.v1.MediaR\x05items2\xc9\x04\n" +
+	"\x05items\x18\x01 \x03(\v2\x14.stoa.media.v1.MediaR\x05items\"\xde\x02\n" +
+	"\x10ShowMediaRequest\x12;\n" +
+	"\x05files\x18\x01 \x03(\v2\x1a.stoa.media.v1.CourseFilesB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x05files\x121\n" +
+	"\n" +
+	"account_id\x18\x02 \x01(\tB\x12\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\aaccountR\taccountId\x12'\n" +
+	"\tcourse_id\x18\x03 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12 \n" +
+	"\aitem_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06itemId\x12V\n" +
+	"\n" +
+	"permission\x18\x05 \x01(\tB6\xbaH3r1R\x0fassessment.takeR\rquestion.readR\x0fsubmission.readR\n" +
+	"permission\x127\n" +
+	"\tnot_after\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"g\n" +
+	"\vCourseFiles\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12/\n" +
+	"\tmedia_ids\x18\x02 \x03(\tB\x12\xbaH\x06\x92\x01\x03\x10\xc8\x01\xb2\xd4\x18\x05mediaR\bmediaIds2\xa5\x05\n" +
 	"\fMediaService\x12^\n" +
 	"\vUploadMedia\x12!.stoa.media.v1.UploadMediaRequest\x1a\x14.stoa.media.v1.Media\"\x14\xaa\xd4\x18\x10\b\x04\x12\fmedia.upload(\x01\x12\x84\x01\n" +
 	"\bGetMedia\x12\x1e.stoa.media.v1.GetMediaRequest\x1a\x14.stoa.media.v1.Media\"B\xaa\xd4\x18\x0e\b\x04\x12\n" +
@@ -1238,7 +1402,8 @@ const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\tListMedia\x12\x1f.stoa.media.v1.ListMediaRequest\x1a .stoa.media.v1.ListMediaResponse\"7\xaa\xd4\x18\x0e\b\x04\x12\n" +
 	"media.read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/courses/{course_id}/media\x12d\n" +
 	"\rDownloadMedia\x12#.stoa.media.v1.DownloadMediaRequest\x1a$.stoa.media.v1.DownloadMediaResponse\"\x06\xaa\xd4\x18\x02\b\x010\x01\x12b\n" +
-	"\rBatchGetMedia\x12#.stoa.media.v1.BatchGetMediaRequest\x1a$.stoa.media.v1.BatchGetMediaResponse\"\x06\xaa\xd4\x18\x02\b\x05B9Z7github.com/stoa-lms/stoa/internal/service/media/mediapbb\x06proto3"
+	"\rBatchGetMedia\x12#.stoa.media.v1.BatchGetMediaRequest\x1a$.stoa.media.v1.BatchGetMediaResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12Z\n" +
+	"\tShowMedia\x12\x1f.stoa.media.v1.ShowMediaRequest\x1a$.stoa.media.v1.BatchGetMediaResponse\"\x06\xaa\xd4\x18\x02\b\x05B9Z7github.com/stoa-lms/stoa/internal/service/media/mediapbb\x06proto3"
 
 var (
 	file_internal_service_media_mediapb_media_proto_rawDescOnce sync.Once
@@ -1252,7 +1417,7 @@ func file_internal_service_media_mediapb_media_proto_rawDescGZIP() []byte {
 	return file_internal_service_media_mediapb_media_proto_rawDescData
 }
 
-var file_internal_service_media_mediapb_media_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_internal_service_media_mediapb_media_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_internal_service_media_mediapb_media_proto_goTypes = []any{
 	(*Media)(nil),                 // 0: stoa.media.v1.Media
 	(*MediaImage)(nil),            // 1: stoa.media.v1.MediaImage
@@ -1267,11 +1432,13 @@ var file_internal_service_media_mediapb_media_proto_goTypes = []any{
 	(*BatchGetMediaRequest)(nil),  // 10: stoa.media.v1.BatchGetMediaRequest
 	(*Viewer)(nil),                // 11: stoa.media.v1.Viewer
 	(*BatchGetMediaResponse)(nil), // 12: stoa.media.v1.BatchGetMediaResponse
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*ShowMediaRequest)(nil),      // 13: stoa.media.v1.ShowMediaRequest
+	(*CourseFiles)(nil),           // 14: stoa.media.v1.CourseFiles
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_internal_service_media_mediapb_media_proto_depIdxs = []int32{
-	13, // 0: stoa.media.v1.Media.created_at:type_name -> google.protobuf.Timestamp
-	13, // 1: stoa.media.v1.Media.url_expires_at:type_name -> google.protobuf.Timestamp
+	15, // 0: stoa.media.v1.Media.created_at:type_name -> google.protobuf.Timestamp
+	15, // 1: stoa.media.v1.Media.url_expires_at:type_name -> google.protobuf.Timestamp
 	1,  // 2: stoa.media.v1.Media.images:type_name -> stoa.media.v1.MediaImage
 	2,  // 3: stoa.media.v1.Media.captions:type_name -> stoa.media.v1.Caption
 	3,  // 4: stoa.media.v1.Media.pages:type_name -> stoa.media.v1.MediaPage
@@ -1279,21 +1446,25 @@ var file_internal_service_media_mediapb_media_proto_depIdxs = []int32{
 	0,  // 6: stoa.media.v1.DownloadMediaResponse.media:type_name -> stoa.media.v1.Media
 	11, // 7: stoa.media.v1.BatchGetMediaRequest.viewer:type_name -> stoa.media.v1.Viewer
 	0,  // 8: stoa.media.v1.BatchGetMediaResponse.items:type_name -> stoa.media.v1.Media
-	4,  // 9: stoa.media.v1.MediaService.UploadMedia:input_type -> stoa.media.v1.UploadMediaRequest
-	5,  // 10: stoa.media.v1.MediaService.GetMedia:input_type -> stoa.media.v1.GetMediaRequest
-	6,  // 11: stoa.media.v1.MediaService.ListMedia:input_type -> stoa.media.v1.ListMediaRequest
-	8,  // 12: stoa.media.v1.MediaService.DownloadMedia:input_type -> stoa.media.v1.DownloadMediaRequest
-	10, // 13: stoa.media.v1.MediaService.BatchGetMedia:input_type -> stoa.media.v1.BatchGetMediaRequest
-	0,  // 14: stoa.media.v1.MediaService.UploadMedia:output_type -> stoa.media.v1.Media
-	0,  // 15: stoa.media.v1.MediaService.GetMedia:output_type -> stoa.media.v1.Media
-	7,  // 16: stoa.media.v1.MediaService.ListMedia:output_type -> stoa.media.v1.ListMediaResponse
-	9,  // 17: stoa.media.v1.MediaService.DownloadMedia:output_type -> stoa.media.v1.DownloadMediaResponse
-	12, // 18: stoa.media.v1.MediaService.BatchGetMedia:output_type -> stoa.media.v1.BatchGetMediaResponse
-	14, // [14:19] is the sub-list for method output_type
-	9,  // [9:14] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	14, // 9: stoa.media.v1.ShowMediaRequest.files:type_name -> stoa.media.v1.CourseFiles
+	15, // 10: stoa.media.v1.ShowMediaRequest.not_after:type_name -> google.protobuf.Timestamp
+	4,  // 11: stoa.media.v1.MediaService.UploadMedia:input_type -> stoa.media.v1.UploadMediaRequest
+	5,  // 12: stoa.media.v1.MediaService.GetMedia:input_type -> stoa.media.v1.GetMediaRequest
+	6,  // 13: stoa.media.v1.MediaService.ListMedia:input_type -> stoa.media.v1.ListMediaRequest
+	8,  // 14: stoa.media.v1.MediaService.DownloadMedia:input_type -> stoa.media.v1.DownloadMediaRequest
+	10, // 15: stoa.media.v1.MediaService.BatchGetMedia:input_type -> stoa.media.v1.BatchGetMediaRequest
+	13, // 16: stoa.media.v1.MediaService.ShowMedia:input_type -> stoa.media.v1.ShowMediaRequest
+	0,  // 17: stoa.media.v1.MediaService.UploadMedia:output_type -> stoa.media.v1.Media
+	0,  // 18: stoa.media.v1.MediaService.GetMedia:output_type -> stoa.media.v1.Media
+	7,  // 19: stoa.media.v1.MediaService.ListMedia:output_type -> stoa.media.v1.ListMediaResponse
+	9,  // 20: stoa.media.v1.MediaService.DownloadMedia:output_type -> stoa.media.v1.DownloadMediaResponse
+	12, // 21: stoa.media.v1.MediaService.BatchGetMedia:output_type -> stoa.media.v1.BatchGetMediaResponse
+	12, // 22: stoa.media.v1.MediaService.ShowMedia:output_type -> stoa.media.v1.BatchGetMediaResponse
+	17, // [17:23] is the sub-list for method output_type
+	11, // [11:17] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_media_mediapb_media_proto_init() }
@@ -1307,7 +1478,7 @@ func file_internal_service_media_mediapb_media_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_media_mediapb_media_proto_rawDesc), len(file_internal_service_media_mediapb_media_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	MediaService_ListMedia_FullMethodName     = "/stoa.media.v1.MediaService/ListMedia"
 	MediaService_DownloadMedia_FullMethodName = "/stoa.media.v1.MediaService/DownloadMedia"
 	MediaService_BatchGetMedia_FullMethodName = "/stoa.media.v1.MediaService/BatchGetMedia"
+	MediaService_ShowMedia_FullMethodName     = "/stoa.media.v1.MediaService/ShowMedia"
 )
 
 // MediaServiceClient is the client API for MediaService service.
@@ -63,6 +64,14 @@ type MediaServiceClient interface {
 	// ids, and those of other courses, are left out; deleted files are there until
 	// they are gone.
 	BatchGetMedia(ctx context.Context, in *BatchGetMediaRequest, opts ...grpc.CallOption) (*BatchGetMediaResponse, error)
+	// Returns files of several courses with addresses to be shown to somebody of one
+	// course whom the calling service has found entitled, as a quiz shows files of the
+	// banks that its questions are of. They are bound to the viewer, that course and the
+	// item, work as those of BatchGetMedia do, and stop within a second of the viewer
+	// losing the permission that is named. Files that are not ready have none; unknown
+	// ids are left out, and so are files that are of another course than is said.
+	// Deleted files are there until they are gone.
+	ShowMedia(ctx context.Context, in *ShowMediaRequest, opts ...grpc.CallOption) (*BatchGetMediaResponse, error)
 }
 
 type mediaServiceClient struct {
@@ -135,6 +144,16 @@ func (c *mediaServiceClient) BatchGetMedia(ctx context.Context, in *BatchGetMedi
 	return out, nil
 }
 
+func (c *mediaServiceClient) ShowMedia(ctx context.Context, in *ShowMediaRequest, opts ...grpc.CallOption) (*BatchGetMediaResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchGetMediaResponse)
+	err := c.cc.Invoke(ctx, MediaService_ShowMedia_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MediaServiceServer is the server API for MediaService service.
 // All implementations must embed UnimplementedMediaServiceServer
 // for forward compatibility.
@@ -170,6 +189,14 @@ type MediaServiceServer interface {
 	// ids, and those of other courses, are left out; deleted files are there until
 	// they are gone.
 	BatchGetMedia(context.Context, *BatchGetMediaRequest) (*BatchGetMediaResponse, error)
+	// Returns files of several courses with addresses to be shown to somebody of one
+	// course whom the calling service has found entitled, as a quiz shows files of the
+	// banks that its questions are of. They are bound to the viewer, that course and the
+	// item, work as those of BatchGetMedia do, and stop within a second of the viewer
+	// losing the permission that is named. Files that are not ready have none; unknown
+	// ids are left out, and so are files that are of another course than is said.
+	// Deleted files are there until they are gone.
+	ShowMedia(context.Context, *ShowMediaRequest) (*BatchGetMediaResponse, error)
 	mustEmbedUnimplementedMediaServiceServer()
 }
 
@@ -194,6 +221,9 @@ func (UnimplementedMediaServiceServer) DownloadMedia(*DownloadMediaRequest, grpc
 }
 func (UnimplementedMediaServiceServer) BatchGetMedia(context.Context, *BatchGetMediaRequest) (*BatchGetMediaResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BatchGetMedia not implemented")
+}
+func (UnimplementedMediaServiceServer) ShowMedia(context.Context, *ShowMediaRequest) (*BatchGetMediaResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ShowMedia not implemented")
 }
 func (UnimplementedMediaServiceServer) mustEmbedUnimplementedMediaServiceServer() {}
 func (UnimplementedMediaServiceServer) testEmbeddedByValue()                      {}
@@ -288,6 +318,24 @@ func _MediaService_BatchGetMedia_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MediaService_ShowMedia_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ShowMediaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MediaServiceServer).ShowMedia(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MediaService_ShowMedia_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MediaServiceServer).ShowMedia(ctx, req.(*ShowMediaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MediaService_ServiceDesc is the grpc.ServiceDesc for MediaService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -306,6 +354,10 @@ var MediaService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "BatchGetMedia",
 			Handler:    _MediaService_BatchGetMedia_Handler,
+		},
+		{
+			MethodName: "ShowMedia",
+			Handler:    _MediaService_ShowMedia_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -21,12 +21,12 @@ func (f *archiveFixture) copied() []*coursespb.ActivitiesCopied {
 	return out
 }
 
-func TestQuizzesAreCopied(t *testing.T) {
+func TestActivitiesAreCopied(t *testing.T) {
 	t.Parallel()
 	f := setupArchive(t)
 	c := f.course()
-	module, quiz := f.module(c, "Module"), id.New("quiz")
-	for _, one := range [][3]string{{"quiz", "First", quiz}, {"quiz", "Second", quiz}, {"assignment", "Third", id.New("assignment")}} {
+	module, quiz, assignment := f.module(c, "Module"), id.New("quiz"), id.New("assignment")
+	for _, one := range [][3]string{{"quiz", "First", quiz}, {"quiz", "Second", quiz}, {"assignment", "Third", assignment}} {
 		must(f.CreateActivity(f.teacher, &coursespb.CreateActivityRequest{CourseId: c, ModuleId: module, Kind: one[0], Title: one[1], ActivityRef: one[2]}))
 	}
 	got := must(f.DuplicateCourse(f.teacher, &coursespb.DuplicateCourseRequest{CourseId: c}))
@@ -35,12 +35,12 @@ func TestQuizzesAreCopied(t *testing.T) {
 		t.Helper()
 		return must(f.GetActivity(f.teacher, &coursespb.GetActivityRequest{CourseId: course, ActivityId: f.items(course)[title].GetId()})).GetActivityRef()
 	}
-	first := ref(made, "First")
-	if !id.Valid("quiz", first) || first == quiz || ref(made, "Second") != first || ref(made, "Third") != "" || got.GetLeftOut() != 1 {
+	first, third := ref(made, "First"), ref(made, "Third")
+	if !id.Valid("quiz", first) || first == quiz || ref(made, "Second") != first || !id.Valid("assignment", third) || third == assignment || got.GetLeftOut() != 0 {
 		t.Errorf("the copies show %q, %q and %q; notes %v", first, ref(made, "Second"), ref(made, "Third"), got.GetNotes())
 	}
 	told := f.copied()
-	want := &coursespb.ActivitiesCopied{CourseId: made, FromCourseId: c, AccountId: f.teacherID, Quizzes: []*coursespb.CopiedQuiz{{QuizId: first, FromQuizId: quiz}}}
+	want := &coursespb.ActivitiesCopied{CourseId: made, FromCourseId: c, AccountId: f.teacherID, Quizzes: []*coursespb.CopiedQuiz{{QuizId: first, FromQuizId: quiz}}, Assignments: []*coursespb.CopiedAssignment{{AssignmentId: third, FromAssignmentId: assignment}}}
 	if len(told) != 1 || !proto.Equal(told[0], want) {
 		t.Errorf("told %v, want %v", told, want)
 	}
@@ -58,7 +58,7 @@ func TestQuizzesAreCopied(t *testing.T) {
 	// Who may not make quizzes there gets none of what is right in them.
 	f.deny[f.teacherID+" "+c+" assessment.edit"] = true
 	got = must(f.DuplicateCourse(f.teacher, &coursespb.DuplicateCourseRequest{CourseId: c}))
-	if ref(got.GetCourse().GetId(), "First") != "" || len(f.copied()) != 1 {
+	if ref(got.GetCourse().GetId(), "First") != "" || ref(got.GetCourse().GetId(), "Third") != "" || len(f.copied()) != 1 {
 		t.Errorf("copied: %v, told %d times", got, len(f.copied()))
 	}
 }
