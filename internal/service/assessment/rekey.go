@@ -94,10 +94,11 @@ type rekey struct {
 	MarksUp    int32
 	MarksDown  int32
 	MarksSame  int32
+	After      []string
 }
 
 const rekeyColumns = `id, course_id, question_id, versions, quiz_id, item_id, action, key_version, points::text AS points, undoes, reason, state, number, undone_by,
-	created_by, created_at, applied_by, applied_at, finished_at, left_out, attempts, done, up, down, same, untouched, unscored, marks_up, marks_down, marks_same`
+	created_by, created_at, applied_by, applied_at, finished_at, left_out, attempts, done, up, down, same, untouched, unscored, marks_up, marks_down, marks_same, after`
 
 // pb returns a re-key as it is told.
 func (k *rekey) pb() *assessmentpb.Rekey {
@@ -178,28 +179,33 @@ func (h *rekeyServer) ListRekeyedAttempts(ctx context.Context, req *assessmentpb
 	if _, err := rekeyOf(ctx, db, req.GetCourseId(), req.GetRekeyId(), ""); err != nil {
 		return nil, err
 	}
-	after, err := page.Values(req.GetCursor(), 4)
-	if err != nil {
+	after := ""
+	if values, err := page.Values(req.GetCursor(), 1); err != nil {
 		return nil, err
-	}
-	if after == nil {
-		after = make([]string, 4)
+	} else if values != nil {
+		after = values[0]
 	}
 	size := page.Size(req.GetPageSize())
 	list, err := readRekeyed(ctx, db, `
-		rekey_id = $1 AND ($2 = '' OR change = $2) AND (quiz_id, item_id, account_id, attempt_id) > ($3, $4, $5, $6)
-		ORDER BY quiz_id, item_id, account_id, attempt_id LIMIT $7`, req.GetRekeyId(), req.GetChange(), after[0], after[1], after[2], after[3], size+1)
+		rekey_id = $1 AND ($2 = '' OR change = $2) AND attempt_id > $3 ORDER BY attempt_id LIMIT $4`, req.GetRekeyId(), req.GetChange(), after, size+1)
 	if err != nil {
 		return nil, err
 	}
 	res := &assessmentpb.ListRekeyedAttemptsResponse{}
 	if len(list) > size {
 		list = list[:size]
-		last := list[size-1]
-		res.NextCursor = page.Cursor(last.QuizID, last.ItemID, last.AccountID, last.AttemptID)
+		res.NextCursor = page.Cursor(list[size-1].AttemptID)
+	}
+	names, err := h.service.pseudonyms(ctx, db, column(list, func(r *rekeyed) string { return r.AttemptID }))
+	if err != nil {
+		return nil, err
 	}
 	for _, r := range list {
-		res.Items = append(res.Items, r.pb())
+		one := r.pb()
+		if name := names[r.AttemptID]; name != "" {
+			one.AccountId, one.Pseudonym = "", name
+		}
+		res.Items = append(res.Items, one)
 	}
 	return res, nil
 }
@@ -291,21 +297,29 @@ func (k *rekey) store(ctx context.Context, tx *pg.Tx, list []*rekeyed) error {
 		oldPoints[i], newPoints[i], oldTotal[i], newTotal[i] = r.OldPoints, r.NewPoints, r.OldTotal, r.NewTotal
 		oldMark[i], newMark[i], markMax[i] = r.OldMark, r.NewMark, r.MarkMax
 	}
+	// Written as rows to insert, so that each is found by the index, whatever the planner
+	// knows of a table that has just grown.
 	if _, err := tx.Exec(ctx, `
-		UPDATE rekey_attempt r SET stage = n.stage, attempt_state = n.attempt_state, change = n.change, old_key = n.old_key, new_key = n.new_key,
-			old_scoring = n.old_scoring, new_scoring = n.new_scoring, old_state = n.old_state, new_state = n.new_state,
-			old_max = n.old_max::numeric, new_max = n.new_max::numeric, old_fraction = n.old_fraction, new_fraction = n.new_fraction,
-			old_points = n.old_points::numeric, new_points = n.new_points::numeric, old_total = n.old_total::numeric, new_total = n.new_total::numeric,
-			old_mark = n.old_mark, new_mark = n.new_mark, mark_max = n.mark_max, at = n.at
+		INSERT INTO rekey_attempt AS r (rekey_id, quiz_id, item_id, account_id, attempt_id, slot, stage, attempt_state, change, old_key, new_key, old_scoring, new_scoring,
+			old_state, new_state, old_max, new_max, old_fraction, new_fraction, old_points, new_points, old_total, new_total, old_mark, new_mark, mark_max, at)
+		SELECT $1, n.quiz_id, n.item_id, n.account_id, n.attempt_id, n.slot, n.stage, n.attempt_state, n.change, n.old_key, n.new_key, n.old_scoring, n.new_scoring,
+			n.old_state, n.new_state, n.old_max::numeric, n.new_max::numeric, n.old_fraction, n.new_fraction, n.old_points::numeric, n.new_points::numeric,
+			n.old_total::numeric, n.new_total::numeric, n.old_mark, n.new_mark, n.mark_max, n.at
 		FROM unnest($2::text[], $3::smallint[], $4::text[], $5::text[], $6::int[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
-				$14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::timestamptz[], $24::text[], $25::text[], $26::text[])
+				$14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::timestamptz[],
+				$24::text[], $25::text[], $26::text[], $27::int[])
 			AS n (attempt_id, stage, attempt_state, change, old_key, new_key, old_scoring, new_scoring, old_state, new_state, old_max, new_max,
-				old_fraction, new_fraction, old_points, new_points, old_total, new_total, old_mark, new_mark, mark_max, at, quiz_id, item_id, account_id)
-		WHERE r.rekey_id = $1 AND r.quiz_id = n.quiz_id AND r.item_id = n.item_id AND r.account_id = n.account_id AND r.attempt_id = n.attempt_id`,
+				old_fraction, new_fraction, old_points, new_points, old_total, new_total, old_mark, new_mark, mark_max, at, quiz_id, item_id, account_id, slot)
+		ON CONFLICT ON CONSTRAINT rekey_attempt_pkey DO UPDATE SET stage = EXCLUDED.stage, attempt_state = EXCLUDED.attempt_state, change = EXCLUDED.change,
+			old_key = EXCLUDED.old_key, new_key = EXCLUDED.new_key, old_scoring = EXCLUDED.old_scoring, new_scoring = EXCLUDED.new_scoring,
+			old_state = EXCLUDED.old_state, new_state = EXCLUDED.new_state, old_max = EXCLUDED.old_max, new_max = EXCLUDED.new_max,
+			old_fraction = EXCLUDED.old_fraction, new_fraction = EXCLUDED.new_fraction, old_points = EXCLUDED.old_points, new_points = EXCLUDED.new_points,
+			old_total = EXCLUDED.old_total, new_total = EXCLUDED.new_total, old_mark = EXCLUDED.old_mark, new_mark = EXCLUDED.new_mark,
+			mark_max = EXCLUDED.mark_max, at = EXCLUDED.at`,
 		k.ID, ids, stages, states, changes, oldKeys, newKeys, oldScoring, newScoring, oldStates, newStates, oldMax, newMax,
 		oldFraction, newFraction, oldPoints, newPoints, oldTotal, newTotal, oldMark, newMark, markMax, at,
 		column(list, func(r *rekeyed) string { return r.QuizID }), column(list, func(r *rekeyed) string { return r.ItemID }),
-		column(list, func(r *rekeyed) string { return r.AccountID })); err != nil {
+		column(list, func(r *rekeyed) string { return r.AccountID }), column(list, func(r *rekeyed) int32 { return r.Slot })); err != nil {
 		return fmt.Errorf("store attempts of a re-key: %w", err)
 	}
 	return k.count(ctx, tx, list)

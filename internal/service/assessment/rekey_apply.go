@@ -45,7 +45,7 @@ func (h *rekeyServer) ApplyRekey(ctx context.Context, req *assessmentpb.ApplyRek
 			}
 		}
 		if _, err := tx.Exec(ctx, `
-			UPDATE rekey SET done = 0, up = 0, down = 0, same = 0, untouched = 0, unscored = 0, marks_up = 0, marks_down = 0, marks_same = 0 WHERE id = $1`, k.ID); err != nil {
+			UPDATE rekey SET after = DEFAULT, done = 0, up = 0, down = 0, same = 0, untouched = 0, unscored = 0, marks_up = 0, marks_down = 0, marks_same = 0 WHERE id = $1`, k.ID); err != nil {
 			return nil, fmt.Errorf("begin a re-key: %w", err)
 		}
 		if err := s.enforce(ctx, tx, k); err != nil {
@@ -251,7 +251,7 @@ func (s *Service) applySome(ctx context.Context, limit int, broken string) (more
 		if broken != "" {
 			list, err = readRekeyed(ctx, tx, `rekey_id = $1 AND attempt_id = $2 AND stage < 2`, k.ID, broken)
 		} else {
-			list, err = nextRekeyed(ctx, tx, k.ID, 1, limit)
+			list, err = nextRekeyed(ctx, tx, k, 1, limit)
 		}
 		if err != nil {
 			return err
@@ -265,6 +265,11 @@ func (s *Service) applySome(ctx context.Context, limit int, broken string) (more
 		}
 		if err := s.follow(ctx, tx, k, list, broken != ""); err != nil {
 			return err
+		}
+		if broken == "" {
+			if err := k.goOn(ctx, tx, list); err != nil {
+				return err
+			}
 		}
 		return k.store(ctx, tx, list)
 	})
@@ -308,7 +313,7 @@ func (s *Service) follow(ctx context.Context, tx *pg.Tx, k *rekey, list []*rekey
 			return err
 		}
 	}
-	marks, err := marksBefore(ctx, tx, list)
+	marks, err := marksBefore(ctx, tx, k.CourseID, list)
 	if err != nil {
 		return err
 	}
@@ -322,7 +327,7 @@ func (s *Service) follow(ctx context.Context, tx *pg.Tx, k *rekey, list []*rekey
 	if err := s.score(ctx, tx, scored, "regrade"); err != nil {
 		return err
 	}
-	after, err := marksBefore(ctx, tx, list)
+	after, err := marksBefore(ctx, tx, k.CourseID, list)
 	if err != nil {
 		return err
 	}

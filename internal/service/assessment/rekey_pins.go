@@ -61,8 +61,9 @@ func readPinned(ctx context.Context, q pg.Querier, questionID string, attempts [
 	rows, err := q.Query(ctx, `
 		SELECT x.attempt_id, x.slot, a.quiz_id, a.item_id, x.question_version AS version, v.created_at AS published, x.key_version AS key, x.scoring,
 			x.max_points::text AS max_points, x.own_points::text AS own_points, x.state, x.fraction, x.points::text AS points
-		FROM attempt_question x JOIN attempt a ON a.id = x.attempt_id JOIN quiz_version v ON v.quiz_id = a.quiz_id AND v.version = a.quiz_version
-		WHERE x.question_id = $1 AND x.attempt_id = ANY ($2)`, questionID, attempts)
+		FROM unnest($2::text[]) AS n (id)
+			CROSS JOIN LATERAL (SELECT * FROM attempt_question q WHERE q.attempt_id = n.id AND q.question_id = $1 OFFSET 0) AS x -- each by the index
+			JOIN attempt a ON a.id = x.attempt_id JOIN quiz_version v ON v.quiz_id = a.quiz_id AND v.version = a.quiz_version`, questionID, attempts)
 	if err != nil {
 		return nil, fmt.Errorf("read questions of attempts: %w", err)
 	}

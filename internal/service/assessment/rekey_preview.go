@@ -246,15 +246,26 @@ func (k *rekey) addAttempts(ctx context.Context, tx *pg.Tx, stage int) error {
 
 // nextRekeyed returns the next attempts of a re-key at a stage, all of an account at an
 // item together.
-func nextRekeyed(ctx context.Context, q pg.Querier, rekeyID string, stage, limit int) ([]*rekeyed, error) {
-	list, err := readRekeyed(ctx, q, `rekey_id = $1 AND stage = $2 ORDER BY quiz_id, item_id, account_id, attempt_id LIMIT $3`, rekeyID, stage, limit)
+func nextRekeyed(ctx context.Context, q pg.Querier, k *rekey, stage, limit int) ([]*rekeyed, error) {
+	// Behind the last account, so that those that were gone through are not gone over.
+	list, err := readRekeyed(ctx, q, `rekey_id = $1 AND stage = $2 AND (quiz_id, item_id, account_id) > ($3, $4, $5) ORDER BY quiz_id, item_id, account_id, attempt_id LIMIT $6`,
+		k.ID, stage, k.After[0], k.After[1], k.After[2], limit)
 	if err != nil || len(list) < limit {
 		return list, err
 	}
 	last := list[len(list)-1]
 	more, err := readRekeyed(ctx, q, `rekey_id = $1 AND stage = $2 AND quiz_id = $3 AND item_id = $4 AND account_id = $5 AND attempt_id > $6 ORDER BY attempt_id`,
-		rekeyID, stage, last.QuizID, last.ItemID, last.AccountID, last.AttemptID)
+		k.ID, stage, last.QuizID, last.ItemID, last.AccountID, last.AttemptID)
 	return append(list, more...), err
+}
+
+// goOn notes how far a re-key is.
+func (k *rekey) goOn(ctx context.Context, tx *pg.Tx, list []*rekeyed) error {
+	last := list[len(list)-1]
+	if _, err := tx.Exec(ctx, `UPDATE rekey SET after = $2 WHERE id = $1`, k.ID, []string{last.QuizID, last.ItemID, last.AccountID}); err != nil {
+		return fmt.Errorf("go on with a re-key: %w", err)
+	}
+	return nil
 }
 
 // previewNext looks at the next attempts of a re-key, and reports whether there may be
@@ -284,7 +295,7 @@ func (s *Service) previewSome(ctx context.Context, limit int) (more bool, err er
 			return err
 		}
 		k := found[0]
-		list, err := nextRekeyed(ctx, tx, k.ID, 0, limit)
+		list, err := nextRekeyed(ctx, tx, k, 0, limit)
 		if err != nil {
 			return err
 		}
@@ -295,6 +306,9 @@ func (s *Service) previewSome(ctx context.Context, limit int) (more bool, err er
 		if err := s.lookAt(ctx, tx, k, list); err != nil {
 			return err
 		}
+		if err := k.goOn(ctx, tx, list); err != nil {
+			return err
+		}
 		return k.store(ctx, tx, list)
 	})
 	return more, err
@@ -303,7 +317,7 @@ func (s *Service) previewSome(ctx context.Context, limit int) (more bool, err er
 // lookAt finds what a re-key makes of attempts, all of their accounts that it is about.
 func (s *Service) lookAt(ctx context.Context, q pg.Querier, k *rekey, list []*rekeyed) error {
 	ids := column(list, func(r *rekeyed) string { return r.AttemptID })
-	marks, err := marksBefore(ctx, q, list)
+	marks, err := marksBefore(ctx, q, k.CourseID, list)
 	if err != nil {
 		return err
 	}
@@ -393,10 +407,10 @@ type markBefore struct {
 
 // marksBefore returns what counts of the attempts of the accounts of rows, by item and
 // account.
-func marksBefore(ctx context.Context, q pg.Querier, list []*rekeyed) (map[[2]string]markBefore, error) {
+func marksBefore(ctx context.Context, q pg.Querier, courseID string, list []*rekeyed) (map[[2]string]markBefore, error) {
 	rows, err := q.Query(ctx, `
-		SELECT m.quiz_id, m.item_id, m.account_id, m.points, m.max_points FROM unnest($1::text[], $2::text[]) AS n (item_id, account_id)
-		JOIN quiz_mark m ON m.item_id = n.item_id AND m.account_id = n.account_id`,
+		SELECT m.quiz_id, m.item_id, m.account_id, m.points, m.max_points FROM unnest($2::text[], $3::text[]) AS n (item_id, account_id)
+		JOIN quiz_mark m ON m.course_id = $1 AND m.item_id = n.item_id AND m.account_id = n.account_id`, courseID,
 		column(list, func(r *rekeyed) string { return r.ItemID }), column(list, func(r *rekeyed) string { return r.AccountID }))
 	if err != nil {
 		return nil, fmt.Errorf("read marks: %w", err)

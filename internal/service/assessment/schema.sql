@@ -1038,6 +1038,7 @@ CREATE TABLE rekey (
 	marks_up integer NOT NULL DEFAULT 0,
 	marks_down integer NOT NULL DEFAULT 0,
 	marks_same integer NOT NULL DEFAULT 0,
+	after text[] NOT NULL DEFAULT '{"","",""}'::text[],
 	CONSTRAINT rekey_pkey PRIMARY KEY (id),
 	CONSTRAINT rekey_action CHECK ((action = ANY (ARRAY['key'::text, 'full'::text, 'drop'::text, 'points'::text, 'undo'::text]))),
 	CONSTRAINT rekey_applied CHECK (((state = ANY (ARRAY['applying'::text, 'applied'::text])) = (applied_at IS NOT NULL))),
@@ -1058,6 +1059,7 @@ COMMENT ON COLUMN rekey.number IS 'Its place among those of the question that we
 COMMENT ON COLUMN rekey.undone_by IS 'The re-key that undid it; empty while it is in force.';
 COMMENT ON COLUMN rekey.left_out IS 'How many attempts show a version that shows something else.';
 COMMENT ON COLUMN rekey.done IS 'How many attempts were gone through, by the preview or by applying it. The counts below are of these.';
+COMMENT ON COLUMN rekey.after IS 'How far it is: the quiz, the item and the account that were gone through last. Personal data of that account: its id.';
 
 CREATE TABLE rekey_attempt (
 	rekey_id text COLLATE "C" NOT NULL,
@@ -1087,12 +1089,12 @@ CREATE TABLE rekey_attempt (
 	new_mark text COLLATE "C" NOT NULL DEFAULT ''::text,
 	mark_max text COLLATE "C" NOT NULL DEFAULT ''::text,
 	at timestamp with time zone,
-	CONSTRAINT rekey_attempt_pkey PRIMARY KEY (rekey_id, quiz_id, item_id, account_id, attempt_id),
+	CONSTRAINT rekey_attempt_pkey PRIMARY KEY (rekey_id, attempt_id),
 	CONSTRAINT rekey_attempt_attempt FOREIGN KEY (attempt_id) REFERENCES attempt(id),
 	CONSTRAINT rekey_attempt_rekey FOREIGN KEY (rekey_id) REFERENCES rekey(id),
 	CONSTRAINT rekey_attempt_stage CHECK (((stage >= 0) AND (stage <= 2)))
 );
-CREATE INDEX rekey_attempt_change ON rekey_attempt USING btree (rekey_id, change, quiz_id, item_id, account_id, attempt_id);
+CREATE INDEX rekey_attempt_change ON rekey_attempt USING btree (rekey_id, change, attempt_id);
 CREATE INDEX rekey_attempt_history ON rekey_attempt USING btree (attempt_id) WHERE (stage = 2);
 CREATE INDEX rekey_attempt_next ON rekey_attempt USING btree (rekey_id, stage, quiz_id, item_id, account_id, attempt_id) WHERE (stage < 2);
 COMMENT ON TABLE rekey_attempt IS 'What a re-key makes, or made, of each attempt: what its student is told, and its history. Personal data of the account whose attempt it is: its points. Those of previews that were not applied are deleted after a week; all others are kept with the attempt.';

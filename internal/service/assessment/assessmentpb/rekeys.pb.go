@@ -980,7 +980,9 @@ type RekeyedAttempt struct {
 	// Of how many points.
 	MarkMaxPoints string `protobuf:"bytes,12,opt,name=mark_max_points,json=markMaxPoints,proto3" json:"mark_max_points,omitempty"`
 	// When it was applied; absent in a preview.
-	AppliedAt     *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=applied_at,json=appliedAt,proto3" json:"applied_at,omitempty"`
+	AppliedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=applied_at,json=appliedAt,proto3" json:"applied_at,omitempty"`
+	// What its student is called instead of account_id, where marking is anonymous.
+	Pseudonym     string `protobuf:"bytes,14,opt,name=pseudonym,proto3" json:"pseudonym,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1104,6 +1106,13 @@ func (x *RekeyedAttempt) GetAppliedAt() *timestamppb.Timestamp {
 		return x.AppliedAt
 	}
 	return nil
+}
+
+func (x *RekeyedAttempt) GetPseudonym() string {
+	if x != nil {
+		return x.Pseudonym
+	}
+	return ""
 }
 
 // How an attempt scores.
@@ -1405,7 +1414,7 @@ const file_internal_service_assessment_assessmentpb_rekeys_proto_rawDesc = "" +
 	"\x1bListRekeyedAttemptsResponse\x128\n" +
 	"\x05items\x18\x01 \x03(\v2\".stoa.assessment.v1.RekeyedAttemptR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor\"\x89\x04\n" +
+	"nextCursor\"\xa7\x04\n" +
 	"\x0eRekeyedAttempt\x12*\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aattemptR\tattemptId\x12*\n" +
@@ -1425,7 +1434,8 @@ const file_internal_service_assessment_assessmentpb_rekeys_proto_rawDesc = "" +
 	"mark_after\x18\v \x01(\tR\tmarkAfter\x12&\n" +
 	"\x0fmark_max_points\x18\f \x01(\tR\rmarkMaxPoints\x129\n" +
 	"\n" +
-	"applied_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tappliedAt\"\x90\x01\n" +
+	"applied_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tappliedAt\x12\x1c\n" +
+	"\tpseudonym\x18\x0e \x01(\tR\tpseudonym\"\x90\x01\n" +
 	"\fRekeyedScore\x12\x1f\n" +
 	"\vkey_version\x18\x01 \x01(\x05R\n" +
 	"keyVersion\x12\x12\n" +

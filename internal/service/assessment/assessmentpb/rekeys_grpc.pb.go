@@ -57,8 +57,8 @@ type RekeyServiceClient interface {
 	GetRekey(ctx context.Context, in *GetRekeyRequest, opts ...grpc.CallOption) (*Rekey, error)
 	// Lists the re-keys of a course, the newest first.
 	ListRekeys(ctx context.Context, in *ListRekeysRequest, opts ...grpc.CallOption) (*ListRekeysResponse, error)
-	// Lists what a re-key makes of each attempt, or has made of it, by quiz, item, account
-	// and attempt. Errors: rekey.not_found (404).
+	// Lists what a re-key makes of each attempt, or has made of it, by the ids of attempts.
+	// Errors: rekey.not_found (404).
 	ListRekeyedAttempts(ctx context.Context, in *ListRekeyedAttemptsRequest, opts ...grpc.CallOption) (*ListRekeyedAttemptsResponse, error)
 	// Puts a re-key in force that was looked at. From here on all attempts are scored by
 	// it; those that are scored already follow behind this call, each once, also where the
@@ -182,8 +182,8 @@ type RekeyServiceServer interface {
 	GetRekey(context.Context, *GetRekeyRequest) (*Rekey, error)
 	// Lists the re-keys of a course, the newest first.
 	ListRekeys(context.Context, *ListRekeysRequest) (*ListRekeysResponse, error)
-	// Lists what a re-key makes of each attempt, or has made of it, by quiz, item, account
-	// and attempt. Errors: rekey.not_found (404).
+	// Lists what a re-key makes of each attempt, or has made of it, by the ids of attempts.
+	// Errors: rekey.not_found (404).
 	ListRekeyedAttempts(context.Context, *ListRekeyedAttemptsRequest) (*ListRekeyedAttemptsResponse, error)
 	// Puts a re-key in force that was looked at. From here on all attempts are scored by
 	// it; those that are scored already follow behind this call, each once, also where the

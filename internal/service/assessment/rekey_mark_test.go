@@ -1,0 +1,106 @@
+package assessment
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
+)
+
+// TestRekeyMarked leaves what people have marked as it is, and gives essays to everybody.
+func TestRekeyMarked(t *testing.T) {
+	t.Parallel()
+	w := newMarkingWorld(t, 3, &assessmentpb.QuizSettings{})
+	r := &rekeyWorld{world: w.world, quiz: w.taken, question: w.essay, teacher: id.New("account")}
+	r.RekeyServiceClient = assessmentpb.NewRekeyServiceClient(w.harness.As("edge"))
+	ada, ben, cem := w.students[0], w.students[1], w.students[2]
+	ctx := w.as(id.New("account"))
+	for _, st := range w.students[:2] {
+		if _, err := w.mark(ctx, st.attempt.GetId(), points("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Ada's choice is marked over what the program gave.
+	if _, err := w.mark(ctx, ada.attempt.GetId(), func(m *assessmentpb.MarkAnswerRequest) { m.Slot, m.Points, m.Reason = 2, "0.5", "Copied." }); err != nil {
+		t.Fatal(err)
+	}
+	choice := r.question
+	if err := w.db.QueryRow(t.Context(), `SELECT question_id FROM attempt_question WHERE attempt_id = $1 AND slot = 2`, ada.attempt.GetId()).Scan(&choice); err != nil {
+		t.Fatal(err)
+	}
+	r.question = choice
+	k := r.preview(keyed2(r.version(rightIs("b"))))
+	expect(t, "the choice", counts(k), "ready 3/3: 0 up, 2 down, 0 same, 1 untouched, 0 unscored; marks 0 up, 1 down, 1 same")
+	// Somebody marks it meanwhile: it is looked at again.
+	if _, err := w.mark(ctx, ben.attempt.GetId(), func(m *assessmentpb.MarkAnswerRequest) { m.Slot, m.Points, m.Reason = 2, "1", "By word of mouth." }); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.ApplyRekey(w.as(r.teacher), &assessmentpb.ApplyRekeyRequest{CourseId: w.taken.course, RekeyId: k.GetId()})
+	if got := codesOf(err); len(got) != 2 || got[0] != "rekey.changed" {
+		t.Errorf("a mark since: %v", got)
+	}
+	k = r.apply(r.preview(keyed2(2)).GetId())
+	expect(t, "applied", counts(k), "applied 3/3: 0 up, 1 down, 0 same, 2 untouched, 0 unscored; marks 0 up, 0 down, 2 same")
+	expect(t, "marks", r.marks(ada, ben), "1.5 (3), 2 (2)")
+
+	r.question = w.essay
+	k = r.apply(r.preview(rekeyBy("full")).GetId())
+	expect(t, "the essay", counts(k), "applied 3/3: 3 up, 0 down, 0 same, 0 untouched, 0 unscored; marks 3 up, 0 down, 0 same")
+	expect(t, "marks with the essay", r.marks(ada, ben, cem), "4.5 (4), 5 (3), 4 (2)")
+	r.undo(k.GetId())
+	if a := cem.get(); a.GetState() != "submitted" || a.GetQuestions()[0].GetOutcome().GetState() != "needs_marking" {
+		t.Errorf("undone: %s, %v", a.GetState(), a.GetQuestions()[0])
+	}
+	expect(t, "marks undone", r.marks(ada, ben), "1.5 (5), 2 (4)")
+}
+
+// TestRekeyWhileMarked has people mark while it is applied: their marks stand.
+func TestRekeyWhileMarked(t *testing.T) {
+	t.Parallel()
+	w := newMarkingWorld(t, 8, &assessmentpb.QuizSettings{})
+	r := &rekeyWorld{world: w.world, quiz: w.taken, teacher: id.New("account")}
+	r.RekeyServiceClient = assessmentpb.NewRekeyServiceClient(w.harness.As("edge"))
+	if err := w.db.QueryRow(t.Context(), `SELECT question_id FROM attempt_question WHERE attempt_id = $1 AND slot = 2`, w.students[0].attempt.GetId()).Scan(&r.question); err != nil {
+		t.Fatal(err)
+	}
+	k := r.preview(keyed2(r.version(rightIs("b"))))
+	if _, err := r.ApplyRekey(w.as(r.teacher), &assessmentpb.ApplyRekeyRequest{CourseId: w.taken.course, RekeyId: k.GetId()}); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for more := true; more; {
+			var err error
+			if more, err = w.service.applySome(t.Context(), 2, ""); err != nil {
+				t.Errorf("apply: %v", err)
+			}
+		}
+	})
+	for i, st := range w.students {
+		wg.Go(func() {
+			slot, points := int32(1), fmt.Sprint(i%4)
+			if i%2 == 0 {
+				slot = 2
+				points = "0.5"
+			}
+			if _, err := w.mark(w.as(id.New("account")), st.attempt.GetId(), func(m *assessmentpb.MarkAnswerRequest) { m.Slot, m.Points, m.Reason = slot, points, "Read." }); err != nil {
+				t.Errorf("mark: %v, %s", err, fault.CodeOf(err))
+			}
+		})
+	}
+	wg.Wait()
+	r.worked()
+	for i, st := range w.students {
+		q := st.get().GetQuestions()
+		want := "0"
+		if i%2 == 0 {
+			want = "0.5"
+		} else if got := q[0].GetOutcome().GetPoints(); got != fmt.Sprint(i%4) {
+			t.Errorf("the essay of %d: %s", i, got)
+		}
+		expect(t, "the choice", q[1].GetOutcome().GetPoints(), want)
+	}
+}
