@@ -27,8 +27,8 @@ const rekeyBatch = 100
 const scopeSQL = `attempt_question x JOIN attempt a ON a.id = x.attempt_id
 	WHERE x.question_id = $2 AND a.course_id = $1 AND NOT a.preview AND ($3 = '' OR a.quiz_id = $3) AND ($4 = '' OR a.item_id = $4)`
 
-// PreviewRekey implements [assessmentpb.RekeyServiceServer].
-func (h *rekeyServer) PreviewRekey(ctx context.Context, req *assessmentpb.PreviewRekeyRequest) (*assessmentpb.Rekey, error) {
+// CreateRekey implements [assessmentpb.RekeyServiceServer].
+func (h *rekeyServer) CreateRekey(ctx context.Context, req *assessmentpb.CreateRekeyRequest) (*assessmentpb.Rekey, error) {
 	s := h.service
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.Rekey, error) {
 		tx.Exempt("a preview changes nothing")
@@ -52,7 +52,7 @@ func (h *rekeyServer) PreviewRekey(ctx context.Context, req *assessmentpb.Previe
 }
 
 // rekeyAsked returns the re-key that is asked for, checked.
-func (s *Service) rekeyAsked(ctx context.Context, q pg.Querier, req *assessmentpb.PreviewRekeyRequest) (*rekey, error) {
+func (s *Service) rekeyAsked(ctx context.Context, q pg.Querier, req *assessmentpb.CreateRekeyRequest) (*rekey, error) {
 	k := &rekey{
 		ID: id.New("rekey"), CourseID: req.GetCourseId(), QuestionID: req.GetQuestionId(), QuizID: req.GetQuizId(), ItemID: req.GetItemId(),
 		KeyVersion: req.GetKeyVersion(), Reason: req.GetReason(), CreatedBy: auth.From(ctx).Account, CreatedAt: s.time(),

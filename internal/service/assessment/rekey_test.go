@@ -103,28 +103,28 @@ func (w *rekeyWorld) begun(account string) *student {
 	return &student{w.world, account, a}
 }
 
-func (w *rekeyWorld) preview(change func(*assessmentpb.PreviewRekeyRequest)) *assessmentpb.Rekey {
+func (w *rekeyWorld) preview(change func(*assessmentpb.CreateRekeyRequest)) *assessmentpb.Rekey {
 	w.t.Helper()
 	k, err := w.tryPreview(change)
 	if err != nil {
-		w.t.Fatalf("PreviewRekey: %v", err)
+		w.t.Fatalf("CreateRekey: %v", err)
 	}
 	w.worked()
 	return w.rekey(k.GetId())
 }
 
-func (w *rekeyWorld) tryPreview(change func(*assessmentpb.PreviewRekeyRequest)) (*assessmentpb.Rekey, error) {
-	req := &assessmentpb.PreviewRekeyRequest{CourseId: w.quiz.course, QuestionId: w.question, Action: "key", Reason: "The key was wrong."}
+func (w *rekeyWorld) tryPreview(change func(*assessmentpb.CreateRekeyRequest)) (*assessmentpb.Rekey, error) {
+	req := &assessmentpb.CreateRekeyRequest{CourseId: w.quiz.course, QuestionId: w.question, Action: "key", Reason: "The key was wrong."}
 	change(req)
-	return w.PreviewRekey(w.as(w.teacher), req)
+	return w.CreateRekey(w.as(w.teacher), req)
 }
 
-func keyed2(version int32) func(*assessmentpb.PreviewRekeyRequest) {
-	return func(r *assessmentpb.PreviewRekeyRequest) { r.KeyVersion = version }
+func keyed2(version int32) func(*assessmentpb.CreateRekeyRequest) {
+	return func(r *assessmentpb.CreateRekeyRequest) { r.KeyVersion = version }
 }
 
-func rekeyBy(name string) func(*assessmentpb.PreviewRekeyRequest) {
-	return func(r *assessmentpb.PreviewRekeyRequest) { r.Action = name }
+func rekeyBy(name string) func(*assessmentpb.CreateRekeyRequest) {
+	return func(r *assessmentpb.CreateRekeyRequest) { r.Action = name }
 }
 
 // worked works on re-keys until there is nothing to do.
@@ -334,7 +334,7 @@ func TestRekeyKinds(t *testing.T) {
 	if l := q.GetOutcome().GetLines(); q.GetOutcome().GetPoints() != "1" || len(l) == 0 || l[len(l)-1].GetCode() != "everybody" {
 		t.Errorf("the derivation: %v", q.GetOutcome())
 	}
-	points := w.apply(w.preview(func(r *assessmentpb.PreviewRekeyRequest) { r.Action, r.Points = "points", "2.5" }).GetId())
+	points := w.apply(w.preview(func(r *assessmentpb.CreateRekeyRequest) { r.Action, r.Points = "points", "2.5" }).GetId())
 	// (2.5 + 1 + 1/3) / 4.5 × 12
 	expect(t, "marks with other points", w.marks(ada, ben), "10.222222 (3), 12 (2)")
 	expect(t, "counts", counts(points), "applied 2/2: 1 up, 0 down, 1 same, 0 untouched, 0 unscored; marks 1 up, 0 down, 1 same")
@@ -374,20 +374,20 @@ func TestRekeyRefused(t *testing.T) {
 	other := w.version(func(q *questionpb.QuestionContent) { q.GetChoice().GetOptions()[1].Text = "Bee" })
 	key := w.version(rightIs("b"))
 	for name, c := range map[string]struct {
-		change func(*assessmentpb.PreviewRekeyRequest)
+		change func(*assessmentpb.CreateRekeyRequest)
 		want   string
 	}{
 		"no version":       {keyed2(9), "key_version rekey.version"},
 		"none named":       {keyed2(0), "key_version rekey.version"},
-		"no such shown":    {func(r *assessmentpb.PreviewRekeyRequest) { r.KeyVersion, r.QuestionVersion = key, 9 }, "question_version rekey.version"},
+		"no such shown":    {func(r *assessmentpb.CreateRekeyRequest) { r.KeyVersion, r.QuestionVersion = key, 9 }, "question_version rekey.version"},
 		"shows other":      {keyed2(other), "key_version rekey.shown"},
-		"shows other, too": {func(r *assessmentpb.PreviewRekeyRequest) { r.KeyVersion, r.QuestionVersion = key, other }, "key_version rekey.shown"},
-		"a key for full":   {func(r *assessmentpb.PreviewRekeyRequest) { r.Action, r.KeyVersion = "full", key }, "key_version rekey.version"},
+		"shows other, too": {func(r *assessmentpb.CreateRekeyRequest) { r.KeyVersion, r.QuestionVersion = key, other }, "key_version rekey.shown"},
+		"a key for full":   {func(r *assessmentpb.CreateRekeyRequest) { r.Action, r.KeyVersion = "full", key }, "key_version rekey.version"},
 		"no points":        {rekeyBy("points"), "points rekey.points"},
-		"none for them":    {func(r *assessmentpb.PreviewRekeyRequest) { r.Action, r.Points = "points", "0" }, "points rekey.points"},
-		"too many":         {func(r *assessmentpb.PreviewRekeyRequest) { r.Action, r.Points = "points", "1000000.5" }, "points rekey.points"},
-		"points of a key":  {func(r *assessmentpb.PreviewRekeyRequest) { r.KeyVersion, r.Points = key, "2" }, "points rekey.points"},
-		"no reason":        {func(r *assessmentpb.PreviewRekeyRequest) { r.KeyVersion, r.Reason = key, " " }, "reason string.pattern"},
+		"none for them":    {func(r *assessmentpb.CreateRekeyRequest) { r.Action, r.Points = "points", "0" }, "points rekey.points"},
+		"too many":         {func(r *assessmentpb.CreateRekeyRequest) { r.Action, r.Points = "points", "1000000.5" }, "points rekey.points"},
+		"points of a key":  {func(r *assessmentpb.CreateRekeyRequest) { r.KeyVersion, r.Points = key, "2" }, "points rekey.points"},
+		"no reason":        {func(r *assessmentpb.CreateRekeyRequest) { r.KeyVersion, r.Reason = key, " " }, "reason string.pattern"},
 	} {
 		_, err := w.tryPreview(c.change)
 		got := codesOf(err)
@@ -397,9 +397,9 @@ func TestRekeyRefused(t *testing.T) {
 	if f, ok := errors.AsType[*fault.Error](err); !ok || len(f.Fields) != 1 || !strings.Contains(f.Fields[0].Hint, `"B" and "Bee"`) {
 		t.Errorf("the hint: %v", err)
 	}
-	expect(t, "another question", codeOf(w.tryPreview(func(r *assessmentpb.PreviewRekeyRequest) { r.Action, r.QuestionId = "full", id.New("question") })), "question.not_found")
-	expect(t, "another course", codeOf(w.tryPreview(func(r *assessmentpb.PreviewRekeyRequest) { r.Action, r.CourseId = "full", id.New("course") })), "question.not_found")
-	expect(t, "another quiz", codeOf(w.tryPreview(func(r *assessmentpb.PreviewRekeyRequest) { r.Action, r.QuizId = "full", id.New("quiz") })), "rekey.nothing")
+	expect(t, "another question", codeOf(w.tryPreview(func(r *assessmentpb.CreateRekeyRequest) { r.Action, r.QuestionId = "full", id.New("question") })), "question.not_found")
+	expect(t, "another course", codeOf(w.tryPreview(func(r *assessmentpb.CreateRekeyRequest) { r.Action, r.CourseId = "full", id.New("course") })), "question.not_found")
+	expect(t, "another quiz", codeOf(w.tryPreview(func(r *assessmentpb.CreateRekeyRequest) { r.Action, r.QuizId = "full", id.New("quiz") })), "rekey.nothing")
 	// All others are worth nothing.
 	w.exec(`UPDATE attempt_question SET max_points = 0 WHERE attempt_id = $1 AND slot > 1`, ada.attempt.GetId())
 	expect(t, "nothing is left", codeOf(w.tryPreview(rekeyBy("drop"))), "rekey.nothing_left")
@@ -445,7 +445,7 @@ func TestRekeyVersions(t *testing.T) {
 	key := w.version(rightIs("b"))
 	k := w.preview(keyed2(key))
 	expect(t, "all", fmt.Sprint(counts(k), k.GetQuestionVersions(), k.GetLeftOut()), "ready 3/3: 3 up, 0 down, 0 same, 0 untouched, 0 unscored; marks 3 up, 0 down, 0 same[1 2] 1")
-	k = w.preview(func(r *assessmentpb.PreviewRekeyRequest) {
+	k = w.preview(func(r *assessmentpb.CreateRekeyRequest) {
 		r.KeyVersion, r.QuizId, r.ItemId = key, w.quiz.quiz, w.quiz.item
 	})
 	expect(t, "of an item", fmt.Sprint(counts(k), k.GetLeftOut()), "ready 2/2: 2 up, 0 down, 0 same, 0 untouched, 0 unscored; marks 2 up, 0 down, 0 same1")

@@ -257,7 +257,7 @@ func TestStatisticsFollow(t *testing.T) {
 						applied = append(applied, w.apply(k.GetId()).GetId())
 					}
 				case 1:
-					k, err := w.tryPreview(func(r *assessmentpb.PreviewRekeyRequest) {
+					k, err := w.tryPreview(func(r *assessmentpb.CreateRekeyRequest) {
 						if r.Action = []string{"full", "drop", "points"}[random.IntN(3)]; r.Action == "points" {
 							r.Points = []string{"0.7", "3"}[random.IntN(2)]
 						}

@@ -201,7 +201,7 @@ func (x *AcceptAnswersResponse) GetVersion() int32 {
 }
 
 // A re-key to look at.
-type PreviewRekeyRequest struct {
+type CreateRekeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course, whose attempts alone it is for.
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
@@ -230,20 +230,20 @@ type PreviewRekeyRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *PreviewRekeyRequest) Reset() {
-	*x = PreviewRekeyRequest{}
+func (x *CreateRekeyRequest) Reset() {
+	*x = CreateRekeyRequest{}
 	mi := &file_internal_service_assessment_assessmentpb_rekeys_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *PreviewRekeyRequest) String() string {
+func (x *CreateRekeyRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*PreviewRekeyRequest) ProtoMessage() {}
+func (*CreateRekeyRequest) ProtoMessage() {}
 
-func (x *PreviewRekeyRequest) ProtoReflect() protoreflect.Message {
+func (x *CreateRekeyRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_internal_service_assessment_assessmentpb_rekeys_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -255,68 +255,68 @@ func (x *PreviewRekeyRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use PreviewRekeyRequest.ProtoReflect.Descriptor instead.
-func (*PreviewRekeyRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use CreateRekeyRequest.ProtoReflect.Descriptor instead.
+func (*CreateRekeyRequest) Descriptor() ([]byte, []int) {
 	return file_internal_service_assessment_assessmentpb_rekeys_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *PreviewRekeyRequest) GetCourseId() string {
+func (x *CreateRekeyRequest) GetCourseId() string {
 	if x != nil {
 		return x.CourseId
 	}
 	return ""
 }
 
-func (x *PreviewRekeyRequest) GetQuestionId() string {
+func (x *CreateRekeyRequest) GetQuestionId() string {
 	if x != nil {
 		return x.QuestionId
 	}
 	return ""
 }
 
-func (x *PreviewRekeyRequest) GetAction() string {
+func (x *CreateRekeyRequest) GetAction() string {
 	if x != nil {
 		return x.Action
 	}
 	return ""
 }
 
-func (x *PreviewRekeyRequest) GetQuestionVersion() int32 {
+func (x *CreateRekeyRequest) GetQuestionVersion() int32 {
 	if x != nil {
 		return x.QuestionVersion
 	}
 	return 0
 }
 
-func (x *PreviewRekeyRequest) GetKeyVersion() int32 {
+func (x *CreateRekeyRequest) GetKeyVersion() int32 {
 	if x != nil {
 		return x.KeyVersion
 	}
 	return 0
 }
 
-func (x *PreviewRekeyRequest) GetPoints() string {
+func (x *CreateRekeyRequest) GetPoints() string {
 	if x != nil {
 		return x.Points
 	}
 	return ""
 }
 
-func (x *PreviewRekeyRequest) GetQuizId() string {
+func (x *CreateRekeyRequest) GetQuizId() string {
 	if x != nil {
 		return x.QuizId
 	}
 	return ""
 }
 
-func (x *PreviewRekeyRequest) GetItemId() string {
+func (x *CreateRekeyRequest) GetItemId() string {
 	if x != nil {
 		return x.ItemId
 	}
 	return ""
 }
 
-func (x *PreviewRekeyRequest) GetReason() string {
+func (x *CreateRekeyRequest) GetReason() string {
 	if x != nil {
 		return x.Reason
 	}
@@ -1333,8 +1333,8 @@ const file_internal_service_assessment_assessmentpb_rekeys_proto_rawDesc = "" +
 	"\x06answer\x18\x01 \x01(\v2\x18.stoa.question.v1.AnswerB\x06\xbaH\x03\xc8\x01\x01R\x06answer\x12P\n" +
 	"\bfraction\x18\x02 \x01(\tB4\xbaH1r/2-^([0-9]{1,18}(\\.[0-9]{1,18}|/[0-9]{1,18})?)?$R\bfraction\"1\n" +
 	"\x15AcceptAnswersResponse\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\x05R\aversion\"\xb4\x03\n" +
-	"\x13PreviewRekeyRequest\x12'\n" +
+	"\aversion\x18\x01 \x01(\x05R\aversion\"\xb3\x03\n" +
+	"\x12CreateRekeyRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12-\n" +
 	"\vquestion_id\x18\x02 \x01(\tB\f\xb2\xd4\x18\bquestionR\n" +
@@ -1452,10 +1452,10 @@ const file_internal_service_assessment_assessmentpb_rekeys_proto_rawDesc = "" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12$\n" +
 	"\brekey_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05rekeyR\arekeyId\x12&\n" +
-	"\x06reason\x18\x03 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xe8\a2\x02\\SR\x06reason2\xcb\t\n" +
+	"\x06reason\x18\x03 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xe8\a2\x02\\SR\x06reason2\xc9\t\n" +
 	"\fRekeyService\x12\xc6\x01\n" +
-	"\rAcceptAnswers\x12(.stoa.assessment.v1.AcceptAnswersRequest\x1a).stoa.assessment.v1.AcceptAnswersResponse\"`\xaa\xd4\x18\x11\b\x04\x12\rquestion.edit\x82\xd3\xe4\x93\x02E:\x01*\"@/v1/courses/{course_id}/questions/{question_id}/accepted-answers\x12\xac\x01\n" +
-	"\fPreviewRekey\x12'.stoa.assessment.v1.PreviewRekeyRequest\x1a\x19.stoa.assessment.v1.Rekey\"X\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02;:\x01*\"6/v1/courses/{course_id}/questions/{question_id}/rekeys\x12\x94\x01\n" +
+	"\rAcceptAnswers\x12(.stoa.assessment.v1.AcceptAnswersRequest\x1a).stoa.assessment.v1.AcceptAnswersResponse\"`\xaa\xd4\x18\x11\b\x04\x12\rquestion.edit\x82\xd3\xe4\x93\x02E:\x01*\"@/v1/courses/{course_id}/questions/{question_id}/accepted-answers\x12\xaa\x01\n" +
+	"\vCreateRekey\x12&.stoa.assessment.v1.CreateRekeyRequest\x1a\x19.stoa.assessment.v1.Rekey\"X\xaa\xd4\x18\x13\b\x04\x12\x0fassessment.edit\x82\xd3\xe4\x93\x02;:\x01*\"6/v1/courses/{course_id}/questions/{question_id}/rekeys\x12\x94\x01\n" +
 	"\bGetRekey\x12#.stoa.assessment.v1.GetRekeyRequest\x1a\x19.stoa.assessment.v1.Rekey\"H\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.read\x82\xd3\xe4\x93\x02+\x12)/v1/courses/{course_id}/rekeys/{rekey_id}\x12\x9a\x01\n" +
 	"\n" +
 	"ListRekeys\x12%.stoa.assessment.v1.ListRekeysRequest\x1a&.stoa.assessment.v1.ListRekeysResponse\"=\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/courses/{course_id}/rekeys\x12\xc9\x01\n" +
@@ -1481,7 +1481,7 @@ var file_internal_service_assessment_assessmentpb_rekeys_proto_goTypes = []any{
 	(*AcceptAnswersRequest)(nil),        // 0: stoa.assessment.v1.AcceptAnswersRequest
 	(*AcceptedAnswer)(nil),              // 1: stoa.assessment.v1.AcceptedAnswer
 	(*AcceptAnswersResponse)(nil),       // 2: stoa.assessment.v1.AcceptAnswersResponse
-	(*PreviewRekeyRequest)(nil),         // 3: stoa.assessment.v1.PreviewRekeyRequest
+	(*CreateRekeyRequest)(nil),          // 3: stoa.assessment.v1.CreateRekeyRequest
 	(*Rekey)(nil),                       // 4: stoa.assessment.v1.Rekey
 	(*GetRekeyRequest)(nil),             // 5: stoa.assessment.v1.GetRekeyRequest
 	(*ListRekeysRequest)(nil),           // 6: stoa.assessment.v1.ListRekeysRequest
@@ -1507,14 +1507,14 @@ var file_internal_service_assessment_assessmentpb_rekeys_proto_depIdxs = []int32
 	11, // 8: stoa.assessment.v1.RekeyedAttempt.after:type_name -> stoa.assessment.v1.RekeyedScore
 	15, // 9: stoa.assessment.v1.RekeyedAttempt.applied_at:type_name -> google.protobuf.Timestamp
 	0,  // 10: stoa.assessment.v1.RekeyService.AcceptAnswers:input_type -> stoa.assessment.v1.AcceptAnswersRequest
-	3,  // 11: stoa.assessment.v1.RekeyService.PreviewRekey:input_type -> stoa.assessment.v1.PreviewRekeyRequest
+	3,  // 11: stoa.assessment.v1.RekeyService.CreateRekey:input_type -> stoa.assessment.v1.CreateRekeyRequest
 	5,  // 12: stoa.assessment.v1.RekeyService.GetRekey:input_type -> stoa.assessment.v1.GetRekeyRequest
 	6,  // 13: stoa.assessment.v1.RekeyService.ListRekeys:input_type -> stoa.assessment.v1.ListRekeysRequest
 	8,  // 14: stoa.assessment.v1.RekeyService.ListRekeyedAttempts:input_type -> stoa.assessment.v1.ListRekeyedAttemptsRequest
 	12, // 15: stoa.assessment.v1.RekeyService.ApplyRekey:input_type -> stoa.assessment.v1.ApplyRekeyRequest
 	13, // 16: stoa.assessment.v1.RekeyService.UndoRekey:input_type -> stoa.assessment.v1.UndoRekeyRequest
 	2,  // 17: stoa.assessment.v1.RekeyService.AcceptAnswers:output_type -> stoa.assessment.v1.AcceptAnswersResponse
-	4,  // 18: stoa.assessment.v1.RekeyService.PreviewRekey:output_type -> stoa.assessment.v1.Rekey
+	4,  // 18: stoa.assessment.v1.RekeyService.CreateRekey:output_type -> stoa.assessment.v1.Rekey
 	4,  // 19: stoa.assessment.v1.RekeyService.GetRekey:output_type -> stoa.assessment.v1.Rekey
 	7,  // 20: stoa.assessment.v1.RekeyService.ListRekeys:output_type -> stoa.assessment.v1.ListRekeysResponse
 	9,  // 21: stoa.assessment.v1.RekeyService.ListRekeyedAttempts:output_type -> stoa.assessment.v1.ListRekeyedAttemptsResponse

@@ -96,9 +96,9 @@ func local_request_RekeyService_AcceptAnswers_0(ctx context.Context, marshaler r
 	return msg, metadata, err
 }
 
-func request_RekeyService_PreviewRekey_0(ctx context.Context, marshaler runtime.Marshaler, client RekeyServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func request_RekeyService_CreateRekey_0(ctx context.Context, marshaler runtime.Marshaler, client RekeyServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq PreviewRekeyRequest
+		protoReq CreateRekeyRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -124,13 +124,13 @@ func request_RekeyService_PreviewRekey_0(ctx context.Context, marshaler runtime.
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}
-	msg, err := client.PreviewRekey(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	msg, err := client.CreateRekey(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
 	return msg, metadata, err
 }
 
-func local_request_RekeyService_PreviewRekey_0(ctx context.Context, marshaler runtime.Marshaler, server RekeyServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func local_request_RekeyService_CreateRekey_0(ctx context.Context, marshaler runtime.Marshaler, server RekeyServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq PreviewRekeyRequest
+		protoReq CreateRekeyRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -153,7 +153,7 @@ func local_request_RekeyService_PreviewRekey_0(ctx context.Context, marshaler ru
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "question_id", err)
 	}
-	msg, err := server.PreviewRekey(ctx, &protoReq)
+	msg, err := server.CreateRekey(ctx, &protoReq)
 	return msg, metadata, err
 }
 
@@ -482,25 +482,25 @@ func RegisterRekeyServiceHandlerServer(ctx context.Context, mux *runtime.ServeMu
 		}
 		forward_RekeyService_AcceptAnswers_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_RekeyService_PreviewRekey_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_RekeyService_CreateRekey_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/stoa.assessment.v1.RekeyService/PreviewRekey", runtime.WithHTTPPathPattern("/v1/courses/{course_id}/questions/{question_id}/rekeys"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/stoa.assessment.v1.RekeyService/CreateRekey", runtime.WithHTTPPathPattern("/v1/courses/{course_id}/questions/{question_id}/rekeys"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := local_request_RekeyService_PreviewRekey_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		resp, md, err := local_request_RekeyService_CreateRekey_0(annotatedContext, inboundMarshaler, server, req, pathParams)
 		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_RekeyService_PreviewRekey_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_RekeyService_CreateRekey_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodGet, pattern_RekeyService_GetRekey_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -659,22 +659,22 @@ func RegisterRekeyServiceHandlerClient(ctx context.Context, mux *runtime.ServeMu
 		}
 		forward_RekeyService_AcceptAnswers_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_RekeyService_PreviewRekey_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_RekeyService_CreateRekey_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/stoa.assessment.v1.RekeyService/PreviewRekey", runtime.WithHTTPPathPattern("/v1/courses/{course_id}/questions/{question_id}/rekeys"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/stoa.assessment.v1.RekeyService/CreateRekey", runtime.WithHTTPPathPattern("/v1/courses/{course_id}/questions/{question_id}/rekeys"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_RekeyService_PreviewRekey_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_RekeyService_CreateRekey_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_RekeyService_PreviewRekey_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_RekeyService_CreateRekey_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodGet, pattern_RekeyService_GetRekey_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -766,7 +766,7 @@ func RegisterRekeyServiceHandlerClient(ctx context.Context, mux *runtime.ServeMu
 
 var (
 	pattern_RekeyService_AcceptAnswers_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4, 2, 5}, []string{"v1", "courses", "course_id", "questions", "question_id", "accepted-answers"}, ""))
-	pattern_RekeyService_PreviewRekey_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4, 2, 5}, []string{"v1", "courses", "course_id", "questions", "question_id", "rekeys"}, ""))
+	pattern_RekeyService_CreateRekey_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4, 2, 5}, []string{"v1", "courses", "course_id", "questions", "question_id", "rekeys"}, ""))
 	pattern_RekeyService_GetRekey_0            = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4}, []string{"v1", "courses", "course_id", "rekeys", "rekey_id"}, ""))
 	pattern_RekeyService_ListRekeys_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3}, []string{"v1", "courses", "course_id", "rekeys"}, ""))
 	pattern_RekeyService_ListRekeyedAttempts_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4, 2, 5}, []string{"v1", "courses", "course_id", "rekeys", "rekey_id", "attempts"}, ""))
@@ -776,7 +776,7 @@ var (
 
 var (
 	forward_RekeyService_AcceptAnswers_0       = runtime.ForwardResponseMessage
-	forward_RekeyService_PreviewRekey_0        = runtime.ForwardResponseMessage
+	forward_RekeyService_CreateRekey_0         = runtime.ForwardResponseMessage
 	forward_RekeyService_GetRekey_0            = runtime.ForwardResponseMessage
 	forward_RekeyService_ListRekeys_0          = runtime.ForwardResponseMessage
 	forward_RekeyService_ListRekeyedAttempts_0 = runtime.ForwardResponseMessage

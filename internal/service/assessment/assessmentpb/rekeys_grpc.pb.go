@@ -20,7 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	RekeyService_AcceptAnswers_FullMethodName       = "/stoa.assessment.v1.RekeyService/AcceptAnswers"
-	RekeyService_PreviewRekey_FullMethodName        = "/stoa.assessment.v1.RekeyService/PreviewRekey"
+	RekeyService_CreateRekey_FullMethodName         = "/stoa.assessment.v1.RekeyService/CreateRekey"
 	RekeyService_GetRekey_FullMethodName            = "/stoa.assessment.v1.RekeyService/GetRekey"
 	RekeyService_ListRekeys_FullMethodName          = "/stoa.assessment.v1.RekeyService/ListRekeys"
 	RekeyService_ListRekeyedAttempts_FullMethodName = "/stoa.assessment.v1.RekeyService/ListRekeyedAttempts"
@@ -52,7 +52,7 @@ type RekeyServiceClient interface {
 	// rekey.shown (400) where it shows something else, rekey.points (400),
 	// rekey.nothing_left (409) where an attempt would have no points left,
 	// rekey.nothing (409) where no attempt has the question.
-	PreviewRekey(ctx context.Context, in *PreviewRekeyRequest, opts ...grpc.CallOption) (*Rekey, error)
+	CreateRekey(ctx context.Context, in *CreateRekeyRequest, opts ...grpc.CallOption) (*Rekey, error)
 	// Returns a re-key with its counts. Errors: rekey.not_found (404).
 	GetRekey(ctx context.Context, in *GetRekeyRequest, opts ...grpc.CallOption) (*Rekey, error)
 	// Lists the re-keys of a course, the newest first.
@@ -93,10 +93,10 @@ func (c *rekeyServiceClient) AcceptAnswers(ctx context.Context, in *AcceptAnswer
 	return out, nil
 }
 
-func (c *rekeyServiceClient) PreviewRekey(ctx context.Context, in *PreviewRekeyRequest, opts ...grpc.CallOption) (*Rekey, error) {
+func (c *rekeyServiceClient) CreateRekey(ctx context.Context, in *CreateRekeyRequest, opts ...grpc.CallOption) (*Rekey, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Rekey)
-	err := c.cc.Invoke(ctx, RekeyService_PreviewRekey_FullMethodName, in, out, cOpts...)
+	err := c.cc.Invoke(ctx, RekeyService_CreateRekey_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ type RekeyServiceServer interface {
 	// rekey.shown (400) where it shows something else, rekey.points (400),
 	// rekey.nothing_left (409) where an attempt would have no points left,
 	// rekey.nothing (409) where no attempt has the question.
-	PreviewRekey(context.Context, *PreviewRekeyRequest) (*Rekey, error)
+	CreateRekey(context.Context, *CreateRekeyRequest) (*Rekey, error)
 	// Returns a re-key with its counts. Errors: rekey.not_found (404).
 	GetRekey(context.Context, *GetRekeyRequest) (*Rekey, error)
 	// Lists the re-keys of a course, the newest first.
@@ -211,8 +211,8 @@ type UnimplementedRekeyServiceServer struct{}
 func (UnimplementedRekeyServiceServer) AcceptAnswers(context.Context, *AcceptAnswersRequest) (*AcceptAnswersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AcceptAnswers not implemented")
 }
-func (UnimplementedRekeyServiceServer) PreviewRekey(context.Context, *PreviewRekeyRequest) (*Rekey, error) {
-	return nil, status.Error(codes.Unimplemented, "method PreviewRekey not implemented")
+func (UnimplementedRekeyServiceServer) CreateRekey(context.Context, *CreateRekeyRequest) (*Rekey, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateRekey not implemented")
 }
 func (UnimplementedRekeyServiceServer) GetRekey(context.Context, *GetRekeyRequest) (*Rekey, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRekey not implemented")
@@ -268,20 +268,20 @@ func _RekeyService_AcceptAnswers_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
-func _RekeyService_PreviewRekey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(PreviewRekeyRequest)
+func _RekeyService_CreateRekey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateRekeyRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(RekeyServiceServer).PreviewRekey(ctx, in)
+		return srv.(RekeyServiceServer).CreateRekey(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: RekeyService_PreviewRekey_FullMethodName,
+		FullMethod: RekeyService_CreateRekey_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(RekeyServiceServer).PreviewRekey(ctx, req.(*PreviewRekeyRequest))
+		return srv.(RekeyServiceServer).CreateRekey(ctx, req.(*CreateRekeyRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -388,8 +388,8 @@ var RekeyService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _RekeyService_AcceptAnswers_Handler,
 		},
 		{
-			MethodName: "PreviewRekey",
-			Handler:    _RekeyService_PreviewRekey_Handler,
+			MethodName: "CreateRekey",
+			Handler:    _RekeyService_CreateRekey_Handler,
 		},
 		{
 			MethodName: "GetRekey",
