@@ -68,7 +68,8 @@ func TestCriteria(t *testing.T) {
 		t.Errorf("%s, want 84: exams are 16 of 20 and 1 more", got)
 	}
 	for _, req := range []*gradespb.CreateColumnRequest{
-		{Title: "Nowhere", Points: "10", Category: "gone"}, {Title: "Broken", Points: "10", Formula: "points["},
+		{Title: "Nowhere", Points: "10", Category: "gone"},
+		{Title: "Broken", Points: "10", Formula: "points["},
 		{Title: "Of itself", Points: "10", Formula: "points[column_x]"},
 	} {
 		req.CourseId = w.course

@@ -33,7 +33,6 @@ type handing struct {
 	other   string
 	asOne   context.Context //nolint:containedctx // who calls in most tests
 	asOther context.Context //nolint:containedctx // who calls in some
-
 }
 
 func hands(t *testing.T, f *fixture) *handing {
