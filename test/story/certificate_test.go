@@ -14,7 +14,7 @@ func TestCertificate(t *testing.T) {
 	teacher, student, other, nobody := in.signUp(t, "Ada Teacher"), in.signUp(t, "Sam Student"), in.signUp(t, "Out Sider"), in.nobody()
 	course, lessons := draft(t, teacher, "Python for <plotting>")
 	publish(t, teacher, course, 0)
-	student.do(t, 201, "POST", "/v1/courses/"+course+"/enrollments", nil)
+	student.manages(t, "the enrollment", 201, "POST", "/v1/courses/"+course+"/enrollments", nil)
 	eventually(t, soon, "the certificate is there", func() (bool, string) {
 		for _, l := range lessons {
 			if a, err := student.try(t.Context(), "POST", "/v1/courses/"+course+"/lessons/"+l+"/view", nil); err != nil || a.status != 200 {

@@ -145,7 +145,7 @@ func TestEveryDoor(t *testing.T) {
 	student := in.signUp(t, "Student Elsewhere")
 	elsewhere, _ := draft(t, teacher, "Elsewhere")
 	publish(t, teacher, elsewhere, 0)
-	student.do(t, 201, "POST", "/v1/courses/"+elsewhere+"/enrollments", nil)
+	student.manages(t, "the enrollment", 201, "POST", "/v1/courses/"+elsewhere+"/enrollments", nil)
 	// Who teaches and lets a program read what is theirs and one course's outline.
 	scopes := []string{"me.read", "course.view"}
 	reader := &person{in: in, name: "a program that may only read", token: teacher.do(t, 201, "POST", "/v1/me/tokens",

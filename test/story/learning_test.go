@@ -13,7 +13,7 @@ func TestNotesAndCalendar(t *testing.T) {
 	teacher, student := in.signUp(t, "Note Teacher"), in.signUp(t, "Note Taker")
 	course, lessons := draft(t, teacher, "Taking Notes")
 	publish(t, teacher, course, 0)
-	student.do(t, 201, "POST", "/v1/courses/"+course+"/enrollments", nil)
+	student.manages(t, "the enrollment", 201, "POST", "/v1/courses/"+course+"/enrollments", nil)
 	eventually(t, soon, "the enrollment", enrolled(t, student, course))
 	item := "/v1/courses/" + course + "/items/" + lessons[0]
 

@@ -81,7 +81,7 @@ func rekeyed(t *testing.T, in *installation) {
 		t.Fatalf("the version: %s", fixed)
 	}
 	right.do(t, 403, "POST", questions+"/rekeys", map[string]any{"action": "key", "key_version": 2, "reason": "For me"})
-	k := teacher.do(t, 200, "POST", questions+"/rekeys", map[string]any{"action": "key", "key_version": 2, "item_id": item, "reason": "Wisdom is the good."})
+	k := teacher.do(t, 201, "POST", questions+"/rekeys", map[string]any{"action": "key", "key_version": 2, "item_id": item, "reason": "Wisdom is the good."})
 	rekey := at + "/rekeys/" + k.text("id")
 	eventually(t, soon, "it is looked at", func() (bool, string) {
 		a, err := teacher.try(t.Context(), "GET", rekey, nil)
