@@ -69,8 +69,12 @@ func large(t testing.TB, format exchange.Format, n int) []byte {
 
 // TestMemory holds that reading needs the memory of a question and not of the file.
 func TestMemory(t *testing.T) {
+	size := 3000
+	if testing.Short() {
+		size = 600
+	}
 	for _, format := range []exchange.Format{exchange.GIFT, exchange.MoodleXML} {
-		file := large(t, format, 3000)
+		file := large(t, format, size)
 		in := bytes.NewReader(file)
 		var most uint64
 		n := 0
