@@ -206,6 +206,23 @@ func state(t *testing.T, conns map[string]grpc.ClientConnInterface, signIns []de
 	return all
 }
 
+// renamed reports whether somebody takes a course, and all who do see it as "Renamed".
+func renamed(state map[string][]proto.Message, course string) bool {
+	n, all := 0, true
+	for _, list := range state {
+		for _, m := range list {
+			taken, _ := m.(*learningpb.ListMyCoursesResponse)
+			for _, c := range taken.GetItems() {
+				if c.GetCourseId() == course {
+					n++
+					all = all && c.GetTitle() == "Renamed"
+				}
+			}
+		}
+	}
+	return n > 0 && all
+}
+
 // ready returns the files of a course once all of them can be shown.
 func ready(t *testing.T, ctx context.Context, conns map[string]grpc.ClientConnInterface, course string) *mediapb.ListMediaResponse { //nolint:revive // as said has it
 	t.Helper()
@@ -355,7 +372,18 @@ func TestLoad(t *testing.T) {
 	preview := said(t, ctx, coursespb.NewVersionServiceClient(conns["courses"]).PreviewPublication, &coursespb.PreviewPublicationRequest{CourseId: mine.GetId()})
 	said(t, ctx, courses.PublishCourse, &coursespb.PublishCourseRequest{CourseId: mine.GetId(), AcceptImpact: preview.GetImpact().GetToken()})
 
+	// All have heard of it once who takes the course sees its new title, and nothing
+	// changes any more.
 	before := state(t, conns, signIns)
+	same := 0
+	wait(t, "all have heard of it", func() bool {
+		last := before
+		before = state(t, conns, signIns)
+		if same++; !cmp.Equal(last, before, protocmp.Transform()) || !renamed(before, mine.GetId()) {
+			same = 0
+		}
+		return same >= 5
+	})
 	again, calls, err := load(t, conns, 0, false)
 	if err != nil {
 		t.Fatal(err)
