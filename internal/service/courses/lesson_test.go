@@ -72,7 +72,7 @@ func TestBlocks(t *testing.T) {
 	if err := f.db.QueryRow(t.Context(), `SELECT body::text FROM item_version WHERE item_id = $1`, got.GetId()).Scan(&stored); err != nil {
 		t.Fatal(err)
 	}
-	for _, no := range []string{"script", "content", "html", "42"} {
+	for _, no := range []string{"script", "content", "html", ": 42"} {
 		if strings.Contains(stored, no) {
 			t.Errorf("%q is stored: %s", no, stored)
 		}
