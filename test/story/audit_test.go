@@ -18,7 +18,7 @@ func TestAudit(t *testing.T) {
 		course, lessons := draft(t, teacher, "Audited")
 		publish(t, teacher, course, 4900)
 		teacher.do(t, 200, "PATCH", "/v1/me", map[string]any{"bio": "Teaches."}, "X-Request-Id", "audited-request")
-		order := student.do(t, 201, "POST", "/v1/orders", map[string]any{"course_ids": []string{course}})
+		order := student.manages(t, "the order", 201, "POST", "/v1/orders", map[string]any{"course_ids": []string{course}})
 		pay(t, student, order)
 		eventually(t, soon, "the student is enrolled", enrolled(t, student, course))
 		for _, lesson := range lessons {

@@ -344,7 +344,7 @@ func TestBrokerAwayAndRedisGone(t *testing.T) {
 	in.redis.Kill()
 
 	student := in.signUp(t, "Patient Student")
-	order := student.do(t, 201, "POST", "/v1/orders", map[string]any{"course_ids": []string{s.course}})
+	order := student.manages(t, "the order", 201, "POST", "/v1/orders", map[string]any{"course_ids": []string{s.course}})
 	pay(t, student, order)
 	if a := student.do(t, 200, "GET", "/v1/orders/"+order.text("id"), nil); a.text("state") != "paid" {
 		t.Fatalf("order %s", a)
