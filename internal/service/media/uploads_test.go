@@ -173,7 +173,9 @@ func TestInPieces(t *testing.T) {
 		f.wait(func() bool { return f.count(`SELECT count(*) FROM transfer WHERE writer IS NOT NULL`) == 1 })
 		cancel()
 		// A lease that could not be given back ends by itself.
-		f.wait(func() bool { return f.count(`SELECT count(*) FROM transfer WHERE writer_until > clock_timestamp()`) == 0 })
+		f.wait(func() bool {
+			return f.count(`SELECT count(*) FROM transfer WHERE writer_until > clock_timestamp()`) == 0
+		})
 		if now := f.get(u).GetOffset(); now != at && now != at+100_000 {
 			t.Errorf("at %d after a break at %d", now, at+100_000)
 		} else {
