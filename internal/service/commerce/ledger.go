@@ -3,7 +3,6 @@ package commerce
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -147,22 +146,18 @@ type balance struct {
 // in, with all that is committed. Each is read from its newest checkpoint and what was
 // posted since.
 func balances(ctx context.Context, db pg.Querier, accounts []string) ([]balance, error) {
-	return balancesAt(ctx, db, accounts, math.MaxInt64)
-}
-
-func balancesAt(ctx context.Context, db pg.Querier, accounts []string, through int64) ([]balance, error) {
 	rows, err := db.Query(ctx, `
 		SELECT a.account, a.currency, (coalesce(c.balance, 0) + coalesce(p.amount, 0))::bigint AS amount
 		FROM ledger_account a
 		LEFT JOIN LATERAL (
 			SELECT entry_id, balance FROM ledger_checkpoint c
-			WHERE c.account = a.account AND c.currency = a.currency AND c.entry_id <= $2 ORDER BY entry_id DESC LIMIT 1
+			WHERE c.account = a.account AND c.currency = a.currency ORDER BY entry_id DESC LIMIT 1
 		) c ON true
 		LEFT JOIN LATERAL (
 			SELECT sum(amount) AS amount FROM ledger_posting p
-			WHERE p.account = a.account AND p.currency = a.currency AND p.entry_id > coalesce(c.entry_id, 0) AND p.entry_id <= $2
+			WHERE p.account = a.account AND p.currency = a.currency AND p.entry_id > coalesce(c.entry_id, 0)
 		) p ON true
-		WHERE a.account = ANY ($1) ORDER BY a.account, a.currency`, accounts, through)
+		WHERE a.account = ANY ($1) ORDER BY a.account, a.currency`, accounts)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -208,16 +209,7 @@ func (h *revenueServer) GetEarnings(ctx context.Context, _ *commercepb.GetEarnin
 	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(list, func(a, b balance) int {
-		switch {
-		case a.Currency < b.Currency:
-			return -1
-		case a.Currency > b.Currency:
-			return 1
-		default:
-			return 0
-		}
-	})
+	slices.SortStableFunc(list, func(a, b balance) int { return strings.Compare(a.Currency, b.Currency) })
 	res := &commercepb.Earnings{}
 	for _, b := range list {
 		n := len(res.Items)
