@@ -220,12 +220,14 @@ type child struct {
 	err  error         // how it ended; read after done
 }
 
-// spawn starts a command in a process group of its own: a Ctrl-C in the
-// terminal does not reach it, and it is killed with its children.
+// spawn starts a command in a session of its own: a Ctrl-C in the terminal does
+// not reach it, it is killed with its children, and Linux gives it a fair share
+// of the processors beside those who compute in other sessions. RabbitMQ, whose
+// threads wait for each other, takes minutes to start without that share.
 func spawn(cmd *exec.Cmd, log *os.File) (*child, error) {
 	c := &child{cmd: cmd, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	endWithParent(cmd.SysProcAttr)
 	started := make(chan error)
 	go func() {
