@@ -47,6 +47,8 @@ type Config struct {
 // Service sells courses.
 type Service struct {
 	Config
+	provider Provider      // nil where nothing can be bought
+	calls    chan struct{} // that there is something to ask the provider for
 	commercepb.UnimplementedCommerceServiceServer
 }
 
@@ -72,7 +74,11 @@ func New(cfg Config) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Service{Config: cfg}
+	s := &Service{Config: cfg, calls: make(chan struct{}, 1)}
+	if cfg.DevelopmentPayments {
+		s.provider = development{s}
+	}
+	return s
 }
 
 // Register adds the service's RPCs.
@@ -105,6 +111,7 @@ func (s *Service) Run(ctx context.Context) error {
 			what string
 			do   func(context.Context) (int, error)
 		}{
+			{"the payment provider could not be asked", s.carryOut},
 			{"orders could not be expired", s.expire},
 			{"sales could not be booked", s.bookUnbooked},
 			{"shares could not be released", s.release},
@@ -118,6 +125,7 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-s.calls:
 		}
 	}
 }

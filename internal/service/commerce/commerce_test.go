@@ -426,7 +426,7 @@ func TestNoDevelopmentPaymentsElsewhere(t *testing.T) {
 	s := newShop(t)
 	course := s.course(id.New("account"), 4900, "EUR")
 	_, payment, _ := strings.Cut(s.order(id.New("account"), course).GetPayUrl(), "/pay/")
-	s.svc.DevelopmentPayments = false
+	s.svc.NoProvider()
 	_, err := s.client.CreateOrder(rpctest.Account(t.Context(), id.New("account")), &commercepb.CreateOrderRequest{CourseIds: []string{course}})
 	wantCode(t, err, "order.payments_off")
 	_, err = s.client.GetDevelopmentPayment(t.Context(), &commercepb.GetDevelopmentPaymentRequest{PaymentId: payment})

@@ -68,7 +68,7 @@ func (s *Service) entitlementGranted(ctx context.Context, tx *pg.Tx, e *accesspb
 	if open > 0 || o.State != paid {
 		return nil
 	}
-	if err := o.become(ctx, tx, fulfilled, "access was given to every course", s.now()); err != nil {
+	if err := s.become(ctx, tx, &o, fulfilled, "access was given to every course", s.now()); err != nil {
 		return err
 	}
 	return bus.Publish(ctx, tx, &commercepb.OrderFulfilled{OrderId: o.ID, BuyerId: o.BuyerID})

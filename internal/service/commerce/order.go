@@ -23,11 +23,15 @@ import (
 )
 
 // The states of an order. It goes from awaiting payment to paid, cancelled or
-// expired, and from paid to fulfilled.
+// expired, and from paid to fulfilled. What is given back after that makes it partly
+// refunded or refunded; while the buyer's bank wants it back it is disputed.
 const (
 	awaitingPayment = "awaiting_payment"
 	paid            = "paid"
 	fulfilled       = "fulfilled"
+	partlyRefunded  = "partly_refunded"
+	refunded        = "refunded"
+	disputed        = "disputed"
 	cancelled       = "cancelled"
 	expired         = "expired"
 )
@@ -36,17 +40,17 @@ const (
 const payWithin = 24 * time.Hour
 
 type order struct {
-	ID              string
-	BuyerID         string
-	State           string
-	Total           int64
-	Currency        string
-	PaymentID       string
-	PaymentDeclined bool
-	CreatedAt       time.Time
-	ExpiresAt       time.Time
-	PaidAt          *time.Time
-	lines           []line
+	ID        string
+	BuyerID   string
+	State     string
+	Total     int64
+	Currency  string
+	PaymentID string
+	PayURL    *string // where to pay; nil until the provider has said
+	CreatedAt time.Time
+	ExpiresAt time.Time
+	PaidAt    *time.Time
+	lines     []line
 }
 
 type line struct {
@@ -56,6 +60,7 @@ type line struct {
 	SellerID  string
 	Title     string
 	Amount    int64
+	Tax       int64 // what of the amount is tax
 	Fulfilled bool
 	// What the platform keeps of it, in hundredths of a percent, and by which rule;
 	// nil for lines from before there were shares.
@@ -64,7 +69,7 @@ type line struct {
 	shares        []teacherShare // of what is left; none is the seller's alone
 }
 
-const orderColumns = `id, buyer_id, state, total, currency, payment_id, payment_declined, created_at, expires_at, paid_at`
+const orderColumns = `id, buyer_id, state, total, currency, payment_id, (SELECT url FROM payment WHERE payment.id = payment_id) AS pay_url, created_at, expires_at, paid_at`
 
 // collectOrders reads orders and all their lines in one more query.
 func collectOrders(ctx context.Context, q pg.Querier, rows pgx.Rows, err error) ([]order, error) {
@@ -84,7 +89,7 @@ func collectOrders(ctx context.Context, q pg.Querier, rows pgx.Rows, err error) 
 		at[o.ID], ids[i] = i, o.ID
 	}
 	rows, err = q.Query(ctx, `
-		SELECT id, order_id, course_id, seller_id, title, amount, fulfilled, platform_share, rule_id
+		SELECT id, order_id, course_id, seller_id, title, amount, tax, fulfilled, platform_share, rule_id
 		FROM order_line WHERE order_id = ANY ($1) ORDER BY order_id, position`, ids)
 	if err != nil {
 		return nil, err
@@ -115,7 +120,7 @@ func lockOrder(ctx context.Context, tx *pg.Tx, notFound error, where string, arg
 }
 
 // become moves an order to its next state and writes that down.
-func (o *order) become(ctx context.Context, tx *pg.Tx, state, cause string, now time.Time) error {
+func (s *Service) become(ctx context.Context, tx *pg.Tx, o *order, state, cause string, now time.Time) error {
 	was := o.State
 	o.State = state
 	if state == paid {
@@ -133,6 +138,9 @@ func (o *order) become(ctx context.Context, tx *pg.Tx, state, cause string, now 
 		if _, err := tx.Exec(ctx, `UPDATE order_line SET live = false WHERE order_id = $1`, o.ID); err != nil {
 			return err
 		}
+		if err := s.ask(ctx, tx, callClose, o.PaymentID); err != nil {
+			return err
+		}
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO order_transition (order_id, happened_at, state, cause) VALUES ($1, $2, $3, $4)`, o.ID, now, state, cause)
 	if err != nil {
@@ -146,7 +154,7 @@ func (o *order) become(ctx context.Context, tx *pg.Tx, state, cause string, now 
 
 // CreateOrder implements the contract.
 func (s *Service) CreateOrder(ctx context.Context, req *commercepb.CreateOrderRequest) (*commercepb.Order, error) {
-	if !s.DevelopmentPayments {
+	if s.provider == nil {
 		return nil, ErrPaymentsOff
 	}
 	buyer := auth.From(ctx).Account
@@ -154,7 +162,7 @@ func (s *Service) CreateOrder(ctx context.Context, req *commercepb.CreateOrderRe
 	if err != nil {
 		return nil, err
 	}
-	return idempotency.Do(ctx, s.DB, req, func(tx *pg.Tx) (*commercepb.Order, error) {
+	placed, err := idempotency.Do(ctx, s.DB, req, func(tx *pg.Tx) (*commercepb.Order, error) {
 		found, err := products(ctx, tx, req.GetCourseIds(), "FOR SHARE")
 		if err != nil {
 			return nil, err
@@ -182,8 +190,21 @@ func (s *Service) CreateOrder(ctx context.Context, req *commercepb.CreateOrderRe
 		if err := insertOrder(ctx, tx, o); err != nil {
 			return nil, err
 		}
-		return s.message(o), nil
+		if err := s.openPayment(ctx, tx, &o); err != nil {
+			return nil, err
+		}
+		return message(o), nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	// Where to pay is not in what was kept for the key: the provider says it after.
+	var payment string
+	if err := s.DB.QueryRow(ctx, `SELECT payment_id FROM orders WHERE id = $1`, placed.GetId()).Scan(&payment); err != nil {
+		return nil, err
+	}
+	s.carryNow(ctx, callCheckout+":"+payment)
+	return s.GetOrder(ctx, &commercepb.GetOrderRequest{OrderId: placed.GetId()})
 }
 
 // sellable says why a product can't be ordered.
@@ -247,7 +268,7 @@ func (s *Service) GetOrder(ctx context.Context, req *commercepb.GetOrderRequest)
 	if len(orders) == 0 {
 		return nil, ErrOrderNotFound
 	}
-	return s.message(orders[0]), nil
+	return message(orders[0]), nil
 }
 
 // ListOrders implements the contract.
@@ -270,7 +291,7 @@ func (s *Service) ListOrders(ctx context.Context, req *commercepb.ListOrdersRequ
 		res.NextCursor = page.TimeCursor(orders[size-1].CreatedAt, orders[size-1].ID)
 	}
 	for _, o := range orders {
-		res.Items = append(res.Items, s.message(o))
+		res.Items = append(res.Items, message(o))
 	}
 	return res, nil
 }
@@ -283,14 +304,15 @@ func (s *Service) CancelOrder(ctx context.Context, req *commercepb.CancelOrderRe
 			return nil, err
 		}
 		switch o.State {
-		case paid, fulfilled:
+		case cancelled, expired:
+		default:
 			return nil, ErrAlreadyPaid
 		case awaitingPayment:
-			if err := o.become(ctx, tx, cancelled, "cancelled by the buyer", s.now()); err != nil {
+			if err := s.become(ctx, tx, &o, cancelled, "cancelled by the buyer", s.now()); err != nil {
 				return nil, err
 			}
 		}
-		return s.message(o), nil
+		return message(o), nil
 	})
 }
 
@@ -306,6 +328,7 @@ func (s *Service) expire(ctx context.Context) (int, error) {
 			now := s.now()
 			rows, err := tx.Query(ctx, `
 				SELECT `+orderColumns+` FROM orders WHERE state = 'awaiting_payment' AND expires_at <= $1
+					AND NOT EXISTS (SELECT FROM payment p WHERE p.id = orders.payment_id AND p.state = 'processing')
 				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED`, now, expireBatch)
 			orders, err := collectOrders(ctx, tx, rows, err)
 			if err != nil {
@@ -313,7 +336,7 @@ func (s *Service) expire(ctx context.Context) (int, error) {
 			}
 			n = len(orders)
 			for _, o := range orders {
-				if err := o.become(ctx, tx, expired, "not paid in time", now); err != nil {
+				if err := s.become(ctx, tx, &o, expired, "not paid in time", now); err != nil {
 					return err
 				}
 			}
@@ -357,9 +380,8 @@ func (s *Service) ListSales(ctx context.Context, req *commercepb.ListSalesReques
 }
 
 // pay marks an order paid and tells everybody.
-func (s *Service) pay(ctx context.Context, tx *pg.Tx, o *order, cause string) error {
-	now := s.now()
-	if err := o.become(ctx, tx, paid, cause, now); err != nil {
+func (s *Service) pay(ctx context.Context, tx *pg.Tx, o *order, cause string, now time.Time) error {
+	if err := s.become(ctx, tx, o, paid, cause, now); err != nil {
 		return err
 	}
 	if err := s.bookSales(ctx, tx, now, []*order{o}); err != nil {
