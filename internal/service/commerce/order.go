@@ -305,12 +305,12 @@ func (s *Service) CancelOrder(ctx context.Context, req *commercepb.CancelOrderRe
 		}
 		switch o.State {
 		case cancelled, expired:
-		default:
-			return nil, ErrAlreadyPaid
 		case awaitingPayment:
 			if err := s.become(ctx, tx, &o, cancelled, "cancelled by the buyer", s.now()); err != nil {
 				return nil, err
 			}
+		default:
+			return nil, ErrAlreadyPaid
 		}
 		return message(o), nil
 	})

@@ -163,7 +163,7 @@ func (s *Service) heardPayment(ctx context.Context, tx *pg.Tx, n PaymentNews) er
 	if _, err := tx.Exec(ctx, `UPDATE payment SET state = $2, declined = $3, updated_at = $4 WHERE id = $1`, p.ID, state, declined, s.now()); err != nil {
 		return err
 	}
-	return audit.Record(ctx, tx, audit.Entry{Action: "payment." + n.State, Object: p.ID, Person: o.BuyerID})
+	return audit.Record(ctx, tx, audit.Entry{Action: "payment.changed", Object: p.ID, Person: o.BuyerID, After: map[string]any{"state": n.State}})
 }
 
 // heardPaid takes in that a payment has succeeded: the order is paid by it, or, when that

@@ -203,10 +203,16 @@ func TestPaymentNewsInAnyOrder(t *testing.T) {
 		_, payment, _ := strings.Cut(o.GetPayUrl(), "/pay/")
 		fee := int64(98)
 		news := []commerce.PaymentNews{
-			{State: "open"}, {State: "processing"}, {State: "declined"}, {State: "closed"}, {State: "processing"},
-			{State: "succeeded", Received: 4900}, {State: "succeeded", Received: 4900, Fee: &fee}, {State: "succeeded", Received: 4900, Fee: &fee},
+			{State: "open"},
+			{State: "processing"},
+			{State: "declined"},
+			{State: "closed"},
+			{State: "processing"},
+			{State: "succeeded", Received: 4900},
+			{State: "succeeded", Received: 4900, Fee: &fee},
+			{State: "succeeded", Received: 4900, Fee: &fee},
 		}
-		rand.Shuffle(len(news), func(i, j int) { news[i], news[j] = news[j], news[i] })
+		rand.Shuffle(len(news), func(i, j int) { news[i], news[j] = news[j], news[i] }) //nolint:gosec // chance, not secrecy
 		for _, n := range news {
 			n.PaymentID, n.Ref, n.Currency = payment, payment, "EUR"
 			if err := s.svc.HeardPayment(t.Context(), n); err != nil {
