@@ -67,3 +67,6 @@ func (s *Service) CarryOut(ctx context.Context) (int, error) { return s.carryOut
 func (s *Service) HeardPayment(ctx context.Context, n PaymentNews) error {
 	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardPayment(ctx, tx, n) })
 }
+
+// IssueInvoices is what Run does when an order was paid.
+func (s *Service) IssueInvoices(ctx context.Context) (int, error) { return s.issueInvoices(ctx) }

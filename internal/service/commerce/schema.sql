@@ -1,6 +1,15 @@
 -- What the migrations make of the schema "commerce". Generated; do not edit:
 -- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
 
+CREATE TABLE billing_details (
+	account_id text COLLATE "C" NOT NULL,
+	sealed bytea NOT NULL,
+	revision bigint NOT NULL,
+	updated_at timestamp with time zone NOT NULL,
+	CONSTRAINT billing_details_pkey PRIMARY KEY (account_id)
+);
+COMMENT ON TABLE billing_details IS 'What buyers want to have on their invoices. Personal data, sealed with the key of the person.';
+
 CREATE TABLE development_object (
 	id text COLLATE "C" NOT NULL,
 	kind text NOT NULL,
@@ -42,6 +51,52 @@ CREATE TABLE development_transaction (
 	CONSTRAINT development_transaction_once UNIQUE (kind, ref)
 );
 COMMENT ON TABLE development_transaction IS 'What moved the balance at the development provider. No personal data.';
+
+CREATE TABLE invoice (
+	id text COLLATE "C" NOT NULL,
+	series text COLLATE "C" NOT NULL,
+	"position" bigint NOT NULL,
+	kind text NOT NULL,
+	order_id text COLLATE "C" NOT NULL,
+	refund_id text COLLATE "C",
+	corrects text COLLATE "C",
+	buyer_id text COLLATE "C" NOT NULL,
+	country text COLLATE "C" NOT NULL DEFAULT ''::text,
+	issued_at timestamp with time zone NOT NULL,
+	currency text NOT NULL,
+	total bigint NOT NULL,
+	tax bigint NOT NULL,
+	lines jsonb NOT NULL,
+	seller jsonb NOT NULL,
+	buyer bytea,
+	CONSTRAINT invoice_pkey PRIMARY KEY (id),
+	CONSTRAINT invoice_number UNIQUE (series, "position"),
+	CONSTRAINT invoice_corrects FOREIGN KEY (corrects) REFERENCES invoice(id),
+	CONSTRAINT invoice_order FOREIGN KEY (order_id) REFERENCES orders(id),
+	CONSTRAINT invoice_credit_note CHECK (((kind = 'credit_note'::text) = (refund_id IS NOT NULL))),
+	CONSTRAINT invoice_kind CHECK ((kind = ANY (ARRAY['invoice'::text, 'credit_note'::text]))),
+	CONSTRAINT invoice_tax CHECK (((tax >= 0) AND (tax <= total)))
+);
+CREATE INDEX invoice_buyer ON invoice USING btree (buyer_id, issued_at DESC, id DESC);
+CREATE INDEX invoice_issued ON invoice USING btree (issued_at, id);
+CREATE UNIQUE INDEX invoice_once ON invoice USING btree (order_id) WHERE (kind = 'invoice'::text);
+CREATE UNIQUE INDEX invoice_refund_once ON invoice USING btree (refund_id) WHERE (kind = 'credit_note'::text);
+CREATE OR REPLACE FUNCTION invoice_only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION '% only grows', TG_TABLE_NAME USING ERRCODE = 'restrict_violation', CONSTRAINT = 'invoice_only_grows';
+END $function$;
+CREATE TRIGGER invoice_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON invoice FOR EACH STATEMENT EXECUTE FUNCTION invoice_only_grows();
+COMMENT ON TABLE invoice IS 'Invoices and credit notes as they were issued. Rows are added, never changed or deleted. Personal data of the buyer: the id, the country and, sealed with a key that outlives the account, name and address. Kept as long as the law asks for books.';
+
+CREATE TABLE invoice_series (
+	series text COLLATE "C" NOT NULL,
+	last bigint NOT NULL,
+	CONSTRAINT invoice_series_pkey PRIMARY KEY (series)
+);
+COMMENT ON TABLE invoice_series IS 'The last number of each series of invoices. No personal data.';
 
 CREATE TABLE ledger_account (
 	account text COLLATE "C" NOT NULL,
@@ -213,6 +268,7 @@ CREATE TABLE orders (
 	expires_at timestamp with time zone NOT NULL,
 	paid_at timestamp with time zone,
 	booked boolean NOT NULL DEFAULT false,
+	invoiced boolean NOT NULL DEFAULT false,
 	CONSTRAINT orders_pkey PRIMARY KEY (id),
 	CONSTRAINT orders_payment UNIQUE (payment_id),
 	CONSTRAINT orders_paid CHECK (((state = ANY (ARRAY['paid'::text, 'fulfilled'::text, 'partly_refunded'::text, 'refunded'::text, 'disputed'::text])) = (paid_at IS NOT NULL))),
@@ -222,8 +278,10 @@ CREATE TABLE orders (
 CREATE INDEX orders_buyer ON orders USING btree (buyer_id, created_at DESC, id DESC);
 CREATE INDEX orders_expiry ON orders USING btree (expires_at) WHERE (state = 'awaiting_payment'::text);
 CREATE INDEX orders_to_book ON orders USING btree (id) WHERE ((paid_at IS NOT NULL) AND (NOT booked));
+CREATE INDEX orders_to_invoice ON orders USING btree (paid_at, id) WHERE ((paid_at IS NOT NULL) AND (NOT invoiced));
 COMMENT ON TABLE orders IS 'Orders. buyer_id is personal data of the buyer, kept for the time that tax law asks for.';
 COMMENT ON COLUMN orders.booked IS 'Whether the sale is in the ledger.';
+COMMENT ON COLUMN orders.invoiced IS 'Whether there is an invoice.';
 
 CREATE TABLE payment (
 	id text COLLATE "C" NOT NULL,
