@@ -2,7 +2,6 @@ package commerce
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -78,11 +77,27 @@ func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResu
 	if err != nil {
 		return stepResult{}, fmt.Errorf("transactions: %w", err)
 	}
+	refs := make([]string, len(list))
+	for i, t := range list {
+		refs[i] = t.Ref
+	}
+	rows, err = s.DB.Query(ctx, `SELECT `+paymentColumns+` FROM payment WHERE provider = $1 AND ref = ANY ($2)`, s.provider.Name(), refs)
+	if err != nil {
+		return stepResult{}, err
+	}
+	payments, err := pgx.CollectRows(rows, pgx.RowToStructByName[payment])
+	if err != nil {
+		return stepResult{}, fmt.Errorf("payments: %w", err)
+	}
+	byRef := make(map[string]*payment, len(payments))
+	for i := range payments {
+		byRef[*payments[i].Ref] = &payments[i]
+	}
 	res := stepResult{done: len(list) < reconcilePage, compared: len(list)}
 	var matched []string
 	for _, t := range list {
 		res.after = t.ID
-		f, ok, err := s.match(ctx, t)
+		f, ok, err := s.match(ctx, t, byRef[t.Ref])
 		if err != nil {
 			return stepResult{}, err
 		}
@@ -138,17 +153,13 @@ func (s *Service) fetchTransactions(ctx context.Context) error {
 }
 
 // match says whether a transaction of the provider is booked as it says, and what is
-// wrong otherwise.
-func (s *Service) match(ctx context.Context, t Transaction) (findings []finding, ok bool, err error) {
+// wrong otherwise; p is the payment that it is of, nil for none.
+func (s *Service) match(ctx context.Context, t Transaction, p *payment) (findings []finding, ok bool, err error) {
 	if t.Kind != "payment" {
 		return []finding{{Kind: transactionUnknown, Object: t.ID, Detail: fmt.Sprintf("%s of %s for %s.", t.Kind, money.Format(t.Amount, t.Currency), t.Ref)}}, false, nil
 	}
-	p, err := paymentOf(ctx, s.DB, `ref = $1`, t.Ref)
-	if errors.Is(err, ErrPaymentNotFound) {
+	if p == nil {
 		return []finding{{Kind: paymentUnknown, Object: t.Ref, Detail: money.Format(t.Amount, t.Currency) + " were paid."}}, false, nil
-	}
-	if err != nil {
-		return nil, false, err
 	}
 	if p.State != paymentSucceeded || p.Fee == nil {
 		unheard := p.State != paymentSucceeded
@@ -159,9 +170,11 @@ func (s *Service) match(ctx context.Context, t Transaction) (findings []finding,
 		if err := s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardPayment(ctx, tx, news) }); err != nil {
 			return nil, false, err
 		}
-		if p, err = paymentOf(ctx, s.DB, `ref = $1`, t.Ref); err != nil {
+		now, err := paymentOf(ctx, s.DB, `id = $1`, p.ID)
+		if err != nil {
 			return nil, false, err
 		}
+		p = &now
 		if unheard {
 			findings = append(findings, finding{
 				Kind: paymentUnheard, Object: p.ID, Detail: money.Format(t.Amount, t.Currency) + " were paid, and nobody had heard.", Healed: p.State == paymentSucceeded,
@@ -178,7 +191,7 @@ func (s *Service) match(ctx context.Context, t Transaction) (findings []finding,
 	return findings, p.State == paymentSucceeded && p.Fee != nil, nil
 }
 
-func fee(p payment) string {
+func fee(p *payment) string {
 	if p.Fee == nil {
 		return "an unknown fee"
 	}

@@ -358,7 +358,6 @@ func BenchmarkReconcile(b *testing.B) {
 		b.Run(fmt.Sprint(orders), func(b *testing.B) {
 			s := newShop(b)
 			s.manyOrders(orders)
-			s.exec(`ANALYZE`)
 			staff := rpctest.Account(b.Context(), id.New("account"))
 			before := heap()
 			most, done := uint64(0), make(chan struct{})

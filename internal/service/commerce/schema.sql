@@ -398,7 +398,7 @@ CREATE TABLE provider_transaction (
 	matched boolean NOT NULL DEFAULT false,
 	CONSTRAINT provider_transaction_pkey PRIMARY KEY (provider, id)
 );
-CREATE INDEX provider_transaction_unmatched ON provider_transaction USING btree (at, id) WHERE (NOT matched);
+CREATE INDEX provider_transaction_unmatched ON provider_transaction USING btree (provider, id) WHERE (NOT matched);
 COMMENT ON TABLE provider_transaction IS 'What moved the balance at the payment provider, as it says. No personal data.';
 
 CREATE TABLE reconciliation (
