@@ -281,12 +281,12 @@ func (s *Service) rebuildAs(ctx context.Context, q pg.Querier, list []*attempt, 
 
 // unmarked is the state of a question of an attempt that is over without what people have
 // marked of it.
-func (r *questionResult) unmarked() (question.State, error) {
-	steps, err := r.done.engineSteps()
+func (q *questionResult) unmarked() (question.State, error) {
+	steps, err := q.done.engineSteps()
 	if err != nil {
 		return question.State{}, err
 	}
-	return r.in.Fold(r.rules, append(steps, question.Step{Kind: question.StepFinish}))
+	return q.in.Fold(q.rules, append(steps, question.Step{Kind: question.StepFinish}))
 }
 
 // deriveGuarded is derive, whose panic is a fault of one attempt and of no other.
