@@ -917,12 +917,14 @@ CREATE TABLE quiz_preparation (
 	opens_at timestamp with time zone NOT NULL,
 	next_at timestamp with time zone NOT NULL,
 	after_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	own boolean NOT NULL DEFAULT false,
 	CONSTRAINT quiz_preparation_pkey PRIMARY KEY (course_id, item_id)
 );
 CREATE INDEX quiz_preparation_next ON quiz_preparation USING btree (next_at);
 COMMENT ON TABLE quiz_preparation IS 'The quizzes whose window opens soon, for which attempts are made ahead. No personal data.';
 COMMENT ON COLUMN quiz_preparation.next_at IS 'When the next of those enrolled are looked at. Who works on it moves it on, so that it comes again if they die.';
 COMMENT ON COLUMN quiz_preparation.after_id IS 'The last account that was looked at in this round; empty at its beginning.';
+COMMENT ON COLUMN quiz_preparation.own IS 'Whether it opens soon for some alone, who have a window of their own: learning is asked for whom. Else all those enrolled are looked at.';
 
 CREATE TABLE quiz_preview (
 	quiz_id text COLLATE "C" NOT NULL,
