@@ -46,7 +46,7 @@ func TestRefuse(t *testing.T) {
 		want     []string
 	}{
 		"open":         {&open, &assessmentpb.QuizSettings{}, done(50, hour(0)), nil},
-		"not enrolled": {with(func(s *standing) { s.enrolled = false }), two, nil, []string{"attempt.not_found"}},
+		"not enrolled": {with(func(s *standing) { s.enrolled = false }), two, nil, []string{"attempt.enrolling"}},
 		"hidden":       {with(func(s *standing) { s.state, s.opensAt = "hidden", hour(1) }), two, nil, []string{"attempt.not_found"}},
 		"not there":    {with(func(s *standing) { s.state = "absent" }), two, nil, []string{"attempt.not_found"}},
 		"locked": {

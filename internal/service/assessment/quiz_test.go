@@ -134,6 +134,9 @@ func (a *around) CheckItems(_ context.Context, req *learningpb.CheckItemsRequest
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := &learningpb.CheckItemsResponse{}
+	if it := a.items[req.GetAccountId()]; it != nil {
+		out.NotEnrolled = !it.GetEnrolled()
+	}
 	for _, itemID := range req.GetItemIds() {
 		st := &learningpb.ItemState{ItemId: itemID, State: "open"}
 		if it := a.items[req.GetAccountId()]; it != nil {

@@ -113,7 +113,9 @@ type CheckItemsResponse struct {
 	// In the order of the course.
 	Items []*ItemState `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	// The version of the course that they see.
-	Version       int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Whether nothing is known here of their taking the course, or they take it no more.
+	NotEnrolled   bool `protobuf:"varint,3,opt,name=not_enrolled,json=notEnrolled,proto3" json:"not_enrolled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -160,6 +162,13 @@ func (x *CheckItemsResponse) GetVersion() int32 {
 		return x.Version
 	}
 	return 0
+}
+
+func (x *CheckItemsResponse) GetNotEnrolled() bool {
+	if x != nil {
+		return x.NotEnrolled
+	}
+	return false
 }
 
 // How an item stands for somebody.
@@ -1205,10 +1214,11 @@ const file_internal_service_learning_learningpb_items_proto_rawDesc = "" +
 	"\vhidden_only\x18\x04 \x01(\bR\n" +
 	"hiddenOnly\x12\x1d\n" +
 	"\n" +
-	"with_times\x18\x05 \x01(\bR\twithTimes\"a\n" +
+	"with_times\x18\x05 \x01(\bR\twithTimes\"\x84\x01\n" +
 	"\x12CheckItemsResponse\x121\n" +
 	"\x05items\x18\x01 \x03(\v2\x1b.stoa.learning.v1.ItemStateR\x05items\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x05R\aversion\"\xa4\x02\n" +
+	"\aversion\x18\x02 \x01(\x05R\aversion\x12!\n" +
+	"\fnot_enrolled\x18\x03 \x01(\bR\vnotEnrolled\"\xa4\x02\n" +
 	"\tItemState\x12\x17\n" +
 	"\aitem_id\x18\x01 \x01(\tR\x06itemId\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
