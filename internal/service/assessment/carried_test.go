@@ -322,7 +322,9 @@ func TestCarriedRubrics(t *testing.T) {
 				out = append(out, r.GetContent())
 			}
 		}
-		slices.SortFunc(out, func(a, b *assessmentpb.RubricContent) int { return strings.Compare(a.GetCriteria()[0].GetTitle(), b.GetCriteria()[0].GetTitle()) })
+		slices.SortFunc(out, func(a, b *assessmentpb.RubricContent) int {
+			return strings.Compare(a.GetCriteria()[0].GetTitle(), b.GetCriteria()[0].GetTitle())
+		})
 		return out
 	}
 	if diff := cmp.Diff(content(first), content(second), protocmp.Transform()); diff != "" || len(content(second)) != 2 {

@@ -226,7 +226,9 @@ func (e *export) nameRubrics(carried []*assessmentpb.ExportActivitiesResponse, n
 			rubrics[r.GetRubricId()] = r
 		}
 		uses := slices.Clone(one.GetQuiz().GetRubrics())
-		slices.SortFunc(uses, func(a, b *assessmentpb.CarriedRubricUse) int { return byCount(names[a.GetQuestionId()], names[b.GetQuestionId()]) })
+		slices.SortFunc(uses, func(a, b *assessmentpb.CarriedRubricUse) int {
+			return byCount(names[a.GetQuestionId()], names[b.GetQuestionId()])
+		})
 		for _, use := range uses {
 			order = append(order, use.GetRubricId())
 		}
