@@ -155,8 +155,12 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{commerce.Schema, new(commerce.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
+		vault, err := secret.NewVault(p.secrets, db)
+		if err != nil {
+			return started{}, err
+		}
 		s := commerce.New(commerce.Config{
-			DB: db, Log: p.log,
+			DB: db, Log: p.log, Vault: vault, Attempts: p.limiter,
 			Access:              accesspb.NewAccessServiceClient(p.conn("commerce", "access")),
 			PublicURL:           p.publicURL(),
 			DevelopmentPayments: p.cfg.Payments == "development",

@@ -1,13 +1,15 @@
 // Package commerce sells courses.
 //
-// It owns prices, orders and what is known of their payment, rules of what the
-// platform keeps, and the ledger. It answers what a course costs, takes orders and
+// It owns prices, reductions, bundles, coupons, carts, quotes, gifts, orders and what is
+// known of their payment, rules of what the platform keeps, and the ledger. It answers
+// what courses and carts cost, takes orders, which hold places and uses of coupons, and
 // leads them from awaiting payment through paid to fulfilled, or to cancelled or
-// expired; it books what is paid, and answers what teachers have earned. It sends
-// PriceSet, OrderPaid and OrderFulfilled. It hears courses.CoursePublished and
-// CourseUnpublished (what may be sold), RevenueSplitChanged (how teachers share) and
-// access.EntitlementGranted (what was fulfilled). It calls access, to refuse selling
-// what somebody has.
+// expired; it gives gifts to who has their codes, books what is paid, and answers what
+// teachers have earned. It sends PriceSet, OrderPaid, OrderFulfilled and GiftRedeemed. It
+// hears courses.CoursePublished and CourseUnpublished (what may be sold),
+// RevenueSplitChanged (how teachers share) and access.EntitlementGranted and
+// SeatBlockCreated (what was fulfilled). It calls access, to refuse selling what somebody
+// has.
 package commerce
 
 import (
@@ -19,8 +21,10 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 )
@@ -38,6 +42,10 @@ type Config struct {
 	Access accesspb.AccessServiceClient
 	// PublicURL is where browsers reach the platform, without a slash at the end.
 	PublicURL string
+	// Vault seals the codes of gifts and what is written to who gets them.
+	Vault *secret.Vault
+	// Attempts counts wrong codes.
+	Attempts cache.Attempts
 	// DevelopmentPayments lets the pay page settle payments; no money moves.
 	DevelopmentPayments bool
 	// Now is the clock; nil is [time.Now].
@@ -79,6 +87,10 @@ func New(cfg Config) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	commercepb.RegisterCommerceServiceServer(r, s)
 	commercepb.RegisterRevenueServiceServer(r, &revenueServer{service: s})
+	commercepb.RegisterCatalogServiceServer(r, &catalogServer{service: s})
+	commercepb.RegisterBundleServiceServer(r, &bundleServer{service: s})
+	commercepb.RegisterCouponServiceServer(r, &couponServer{service: s})
+	commercepb.RegisterCheckoutServiceServer(r, &checkoutServer{service: s})
 }
 
 // Handlers returns what it does on others' events.
@@ -88,6 +100,7 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.courseUnpublished),
 		bus.Copy(s.revenueSplitChanged),
 		bus.On(s.entitlementGranted),
+		bus.On(s.seatBlockCreated),
 	}
 }
 
@@ -95,8 +108,8 @@ func (s *Service) Handlers() []bus.Handler {
 const sweepEvery = time.Minute
 
 // Run does what time brings: it expires orders that were not paid in time, books what
-// is not booked, lets go of shares that were held, and makes checkpoints of the ledger,
-// until ctx ends.
+// is not booked, lets go of shares that were held, makes checkpoints of the ledger and
+// deletes old quotes, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -109,6 +122,7 @@ func (s *Service) Run(ctx context.Context) error {
 			{"sales could not be booked", s.bookUnbooked},
 			{"shares could not be released", s.release},
 			{"no checkpoint of the ledger", s.checkpoint},
+			{"old quotes could not be deleted", s.sweepQuotes},
 		} {
 			if _, err := task.do(ctx); err != nil && ctx.Err() == nil {
 				s.Log.WarnContext(ctx, task.what, "error", err.Error())

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/money/moneypb"
@@ -20,6 +21,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
@@ -51,6 +53,10 @@ type shop struct {
 	db      *pg.DB
 	client  commercepb.CommerceServiceClient
 	revenue commercepb.RevenueServiceClient
+	catalog commercepb.CatalogServiceClient
+	bundles commercepb.BundleServiceClient
+	coupons commercepb.CouponServiceClient
+	desk    commercepb.CheckoutServiceClient
 	access  *fakeAccess
 	svc     *commerce.Service
 	now     atomic.Int64
@@ -62,8 +68,24 @@ func newShop(t *testing.T) *shop {
 	s.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Unix())
 	h := rpctest.New(t, rpctest.Everything)
 	accesspb.RegisterAccessServiceServer(h, s.access)
+	text, err := secret.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := secret.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vault, err := secret.NewVault(keys, s.db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	attempts, err := cache.NewMemoryAt(func() time.Time { return time.Unix(s.now.Load(), 0) })
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := commerce.Config{
-		DB: s.db, Log: rpctest.Log(t), Access: accesspb.NewAccessServiceClient(h.As("commerce")),
+		DB: s.db, Vault: vault, Attempts: attempts, Log: rpctest.Log(t), Access: accesspb.NewAccessServiceClient(h.As("commerce")),
 		PublicURL: "http://stoa.test", DevelopmentPayments: true,
 		Now: func() time.Time { return time.Unix(s.now.Load(), 0) },
 	}
@@ -71,6 +93,10 @@ func newShop(t *testing.T) *shop {
 	s.svc.Register(h)
 	s.client = commercepb.NewCommerceServiceClient(h.As("edge"))
 	s.revenue = commercepb.NewRevenueServiceClient(h.As("edge"))
+	s.catalog = commercepb.NewCatalogServiceClient(h.As("edge"))
+	s.bundles = commercepb.NewBundleServiceClient(h.As("edge"))
+	s.coupons = commercepb.NewCouponServiceClient(h.As("edge"))
+	s.desk = commercepb.NewCheckoutServiceClient(h.As("edge"))
 	return s
 }
 

@@ -27,6 +27,8 @@ func (s *Service) Deliver(ctx context.Context, event proto.Message) error {
 			return s.revenueSplitChanged(ctx, tx, e)
 		case *accesspb.EntitlementGranted:
 			return s.entitlementGranted(ctx, tx, e)
+		case *accesspb.SeatBlockCreated:
+			return s.seatBlockCreated(ctx, tx, e)
 		default:
 			return fmt.Errorf("nobody hears %T", e)
 		}
