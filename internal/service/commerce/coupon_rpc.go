@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +68,7 @@ type couponServer struct {
 func newCoupon(t *commercepb.CouponTerms, path string, now time.Time) (*coupon, error) {
 	c := &coupon{
 		ID: id.New("coupon"), Name: strings.TrimSpace(t.GetName()), Percent: t.GetPercent(), StartsAt: now, MaxUses: t.GetMaxUses(), MaxUsesEach: t.GetMaxUsesEach(),
-		FirstOrderOnly: t.GetFirstOrderOnly(), CourseIDs: slices.Concat([]string{}, t.GetCourseIds()), BundleIDs: slices.Concat([]string{}, t.GetBundleIds()),
+		FirstOrderOnly: t.GetFirstOrderOnly(), CourseIDs: append([]string{}, t.GetCourseIds()...), BundleIDs: append([]string{}, t.GetBundleIds()...),
 		ForSeats: t.GetForSeats(), CreatedAt: now,
 	}
 	if (c.Percent > 0) == (len(t.GetAmounts()) > 0) {

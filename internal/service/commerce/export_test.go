@@ -55,3 +55,9 @@ var (
 func (s *Service) Checkpoint(ctx context.Context) (int, error)   { return s.checkpoint(ctx) }
 func (s *Service) Release(ctx context.Context) (int, error)      { return s.release(ctx) }
 func (s *Service) BookUnbooked(ctx context.Context) (int, error) { return s.bookUnbooked(ctx) }
+
+// SweepQuotes is what Run does each minute.
+func (s *Service) SweepQuotes(ctx context.Context) (int, error) { return s.sweepQuotes(ctx) }
+
+// LetGoLines is what paying lines back does.
+var LetGoLines = letGoLines
