@@ -212,9 +212,15 @@ func (h *bundleServer) courses(ctx context.Context, tx *pg.Tx, b *bundle) (map[s
 	return known, checkBundle(b, known)
 }
 
-// change does something to one of the caller's bundles. What changes nothing but its
-// state changes nothing where it has that already.
-func (h *bundleServer) change(ctx context.Context, tx *pg.Tx, bundleID, action string, do func(b *bundle) error) (*commercepb.Bundle, error) {
+// same reports whether b is nothing new.
+func (b *bundle) same(other *bundle) bool {
+	return b.Title == other.Title && b.Description == other.Description && b.State == other.State &&
+		slices.Equal(b.CourseIDs, other.CourseIDs) && slices.Equal(b.Currencies, other.Currencies) && slices.Equal(b.Amounts, other.Amounts)
+}
+
+// change does something to one of the caller's bundles; do says what, as the audit log
+// has it.
+func (h *bundleServer) change(ctx context.Context, tx *pg.Tx, bundleID string, do func(b *bundle) audit.Entry) (*commercepb.Bundle, error) {
 	me := auth.From(ctx).Account
 	list, err := bundles(ctx, tx, `id = $1 AND owner_id = $2 FOR UPDATE`, bundleID, me)
 	if err != nil {
@@ -228,22 +234,17 @@ func (h *bundleServer) change(ctx context.Context, tx *pg.Tx, bundleID, action s
 		return nil, err
 	}
 	was := *b
-	if err := do(b); err != nil {
-		return nil, err
-	}
-	if b.State == was.State && action != "bundle.changed" {
-		known, err := offers(ctx, tx, b.CourseIDs, h.service.now())
-		tx.Exempt("it is so already")
-		return b.message(known), err
-	}
-	var known map[string]*offer
-	if b.State == bundleWithdrawn && action == "bundle.withdrawn" {
-		known, err = offers(ctx, tx, b.CourseIDs, h.service.now()) // whatever became of them
-	} else {
-		known, err = h.courses(ctx, tx, b)
+	entry := do(b)
+	known, err := h.courses(ctx, tx, b)
+	if entry.Action == "bundle.withdrawn" && known != nil {
+		err = nil // whatever became of its courses
 	}
 	if err != nil {
 		return nil, err
+	}
+	if was.same(b) {
+		tx.Exempt("it is so already")
+		return b.message(known), nil
 	}
 	b.Revision++
 	if _, err := tx.Exec(ctx, `
@@ -251,7 +252,8 @@ func (h *bundleServer) change(ctx context.Context, tx *pg.Tx, bundleID, action s
 		b.ID, b.Title, b.Description, b.CourseIDs, b.Currencies, b.Amounts, b.State, b.Revision); err != nil {
 		return nil, err
 	}
-	return b.message(known), audit.Record(ctx, tx, audit.Entry{Action: action, Object: b.ID, Person: b.OwnerID, Before: was.entry(), After: b.entry()})
+	entry.Object, entry.Person, entry.Before, entry.After = b.ID, b.OwnerID, was.entry(), b.entry()
+	return b.message(known), audit.Record(ctx, tx, entry)
 }
 
 // UpdateBundle implements the contract.
@@ -264,10 +266,10 @@ func (h *bundleServer) UpdateBundle(ctx context.Context, req *commercepb.UpdateB
 		return nil, err
 	}
 	return idempotency.Do(ctx, h.service.DB, req, func(tx *pg.Tx) (*commercepb.Bundle, error) {
-		return h.change(ctx, tx, req.GetBundleId(), "bundle.changed", func(b *bundle) error {
+		return h.change(ctx, tx, req.GetBundleId(), func(b *bundle) audit.Entry {
 			b.Title, b.Description, b.CourseIDs = title, strings.TrimSpace(req.GetDescription()), req.GetCourseIds()
 			b.Currencies, b.Amounts = columns(req.GetPrices())
-			return nil
+			return audit.Entry{Action: "bundle.changed"}
 		})
 	})
 }
@@ -275,9 +277,9 @@ func (h *bundleServer) UpdateBundle(ctx context.Context, req *commercepb.UpdateB
 // PublishBundle implements the contract.
 func (h *bundleServer) PublishBundle(ctx context.Context, req *commercepb.PublishBundleRequest) (*commercepb.Bundle, error) {
 	return idempotency.Do(ctx, h.service.DB, req, func(tx *pg.Tx) (*commercepb.Bundle, error) {
-		return h.change(ctx, tx, req.GetBundleId(), "bundle.published", func(b *bundle) error {
+		return h.change(ctx, tx, req.GetBundleId(), func(b *bundle) audit.Entry {
 			b.State = bundlePublished
-			return nil
+			return audit.Entry{Action: "bundle.published"}
 		})
 	})
 }
@@ -285,9 +287,9 @@ func (h *bundleServer) PublishBundle(ctx context.Context, req *commercepb.Publis
 // WithdrawBundle implements the contract.
 func (h *bundleServer) WithdrawBundle(ctx context.Context, req *commercepb.WithdrawBundleRequest) (*commercepb.Bundle, error) {
 	return idempotency.Do(ctx, h.service.DB, req, func(tx *pg.Tx) (*commercepb.Bundle, error) {
-		return h.change(ctx, tx, req.GetBundleId(), "bundle.withdrawn", func(b *bundle) error {
+		return h.change(ctx, tx, req.GetBundleId(), func(b *bundle) audit.Entry {
 			b.State = bundleWithdrawn
-			return nil
+			return audit.Entry{Action: "bundle.withdrawn"}
 		})
 	})
 }
