@@ -105,14 +105,16 @@ func (b *bundle) forSale(known map[string]*offer) bool {
 	})
 }
 
-func (b *bundle) message(known map[string]*offer) *commercepb.Bundle {
+// message is the bundle as somebody sees it: who is not its owner learns nothing of
+// courses that are not for sale.
+func (b *bundle) message(known map[string]*offer, viewer string) *commercepb.Bundle {
 	m := &commercepb.Bundle{
 		Id: b.ID, OwnerId: b.OwnerID, Title: b.Title, Description: b.Description, Prices: prices(b.Currencies, b.Amounts), State: b.State,
 		ForSale: b.forSale(known), CreatedAt: timestamppb.New(b.CreatedAt), Etag: strconv.FormatInt(b.Revision, 10),
 	}
 	for _, c := range b.CourseIDs {
 		one := &commercepb.BundleCourse{CourseId: c}
-		if o := known[c]; o != nil {
+		if o := known[c]; o.forSale() || o != nil && b.OwnerID == viewer {
 			one.Title = o.Title
 		}
 		m.Courses = append(m.Courses, one)
@@ -188,7 +190,7 @@ func (h *bundleServer) CreateBundle(ctx context.Context, req *commercepb.CreateB
 		if tag.RowsAffected() == 0 {
 			return nil, ErrManyBundles
 		}
-		return b.message(known), audit.Record(ctx, tx, audit.Entry{Action: "bundle.created", Object: b.ID, Person: b.OwnerID, After: b.entry()})
+		return b.message(known, b.OwnerID), audit.Record(ctx, tx, audit.Entry{Action: "bundle.created", Object: b.ID, Person: b.OwnerID, After: b.entry()})
 	})
 }
 
@@ -244,7 +246,7 @@ func (h *bundleServer) change(ctx context.Context, tx *pg.Tx, bundleID string, d
 	}
 	if was.same(b) {
 		tx.Exempt("it is so already")
-		return b.message(known), nil
+		return b.message(known, b.OwnerID), nil
 	}
 	b.Revision++
 	if _, err := tx.Exec(ctx, `
@@ -253,7 +255,7 @@ func (h *bundleServer) change(ctx context.Context, tx *pg.Tx, bundleID string, d
 		return nil, err
 	}
 	entry.Object, entry.Person, entry.Before, entry.After = b.ID, b.OwnerID, was.entry(), b.entry()
-	return b.message(known), audit.Record(ctx, tx, entry)
+	return b.message(known, b.OwnerID), audit.Record(ctx, tx, entry)
 }
 
 // UpdateBundle implements the contract.
@@ -322,7 +324,7 @@ func (h *bundleServer) messages(ctx context.Context, list []*bundle) ([]*commerc
 	}
 	var out []*commercepb.Bundle
 	for _, b := range list {
-		out = append(out, b.message(known))
+		out = append(out, b.message(known, auth.From(ctx).Account))
 	}
 	return out, nil
 }
@@ -351,7 +353,9 @@ func (h *bundleServer) list(ctx context.Context, pageSize int32, cursor, where s
 
 // ListBundles implements the contract.
 func (h *bundleServer) ListBundles(ctx context.Context, req *commercepb.ListBundlesRequest) (*commercepb.ListBundlesResponse, error) {
-	where, args := `state = 'published'`, []any{}
+	where, args := `state = 'published' AND NOT EXISTS (
+		SELECT FROM unnest(course_ids) AS c (course_id) LEFT JOIN product p ON p.course_id = c.course_id
+		WHERE NOT coalesce(p.on_sale AND p.amount > 0 AND p.seller_id = owner_id, false))`, []any{}
 	if owner := req.GetOwnerId(); owner != "" {
 		args = append(args, owner)
 		where += fmt.Sprintf(` AND owner_id = $%d`, 3+len(args))

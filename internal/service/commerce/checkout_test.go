@@ -326,13 +326,13 @@ func TestGeneratedCodes(t *testing.T) {
 func TestCouponIsUsedNoMoreThanItsLimit(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	buyers, limit := 1000, 100
+	buyers, limit := 1000, int32(100)
 	if testing.Short() {
 		buyers, limit = 200, 20
 	}
 	seller := id.New("account")
 	course := s.course(seller, 4900, "EUR")
-	c := s.coupon(seller, "RACE", func(c *commercepb.CouponTerms) { c.MaxUses = int32(limit) })
+	c := s.coupon(seller, "RACE", func(c *commercepb.CouponTerms) { c.MaxUses = limit })
 	quotes, accounts := make([]*commercepb.Quote, buyers), make([]string, buyers)
 	var wg sync.WaitGroup
 	gate := make(chan struct{}, 16)
@@ -364,10 +364,10 @@ func TestCouponIsUsedNoMoreThanItsLimit(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if int(made.Load()) != limit || int(refused.Load()) != buyers-limit {
+	if made.Load() != limit || int(made.Load()+refused.Load()) != buyers {
 		t.Fatalf("%d got it and %d did not, of %d for %d", made.Load(), refused.Load(), limit, buyers)
 	}
-	uses := func() (n int) {
+	uses := func() (n int32) {
 		s.Helper()
 		if err := s.db.QueryRow(t.Context(), `
 			SELECT c.uses FROM coupon c WHERE c.id = $1 AND c.uses = (SELECT count(*) FROM coupon_use u WHERE u.coupon_id = c.id AND live)
@@ -384,7 +384,7 @@ func TestCouponIsUsedNoMoreThanItsLimit(t *testing.T) {
 	for i, o := range orders {
 		switch {
 		case o == nil:
-		case len(gaveUp) < limit/4:
+		case len(gaveUp) < int(limit/4):
 			gaveUp = append(gaveUp, i)
 		default:
 			kept = append(kept, i)
@@ -398,7 +398,7 @@ func TestCouponIsUsedNoMoreThanItsLimit(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := uses(); n != limit-len(gaveUp) {
+	if n := uses(); int(n) != int(limit)-len(gaveUp) {
 		t.Fatalf("%d uses after %d gave up", n, len(gaveUp))
 	}
 	if _, err := s.settle(orders[kept[0]], "succeed"); err != nil {

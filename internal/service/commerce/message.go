@@ -50,13 +50,14 @@ type sale struct {
 	Kind                           string
 	Quantity                       int32
 	CouponOrigin                   string
+	Channel                        string
 }
 
 func (l sale) message() *commercepb.Sale {
 	return &commercepb.Sale{
 		LineId: l.ID, OrderId: l.OrderID, CourseId: l.CourseID, BuyerId: l.BuyerID,
 		Price: &moneypb.Money{Amount: l.Amount, Currency: l.Currency}, PaidAt: timestamppb.New(l.PaidAt),
-		Kind: l.Kind, Quantity: l.Quantity, CouponOrigin: l.CouponOrigin,
+		Kind: l.Kind, Quantity: l.Quantity, CouponOrigin: l.CouponOrigin, Channel: l.Channel,
 	}
 }
 

@@ -66,6 +66,9 @@ type line struct {
 	CouponDiscount int64
 	CouponOrigin   string
 	BundleID       string
+	// What way it came, and by whose link; nobody's in the marketplace.
+	Channel    string
+	ReferrerID string
 	// What the platform keeps of it, in hundredths of a percent, and by which rule;
 	// nil for lines from before there were shares.
 	PlatformShare *int32
@@ -98,7 +101,7 @@ func collectOrders(ctx context.Context, q pg.Querier, rows pgx.Rows, err error) 
 	}
 	rows, err = q.Query(ctx, `
 		SELECT id, order_id, course_id, seller_id, title, amount, fulfilled, platform_share, rule_id,
-			kind, quantity, coalesce(list_amount, amount) AS list_amount, discount, coupon_discount, coupon_origin, bundle_id
+			kind, quantity, coalesce(list_amount, amount) AS list_amount, discount, coupon_discount, coupon_origin, bundle_id, channel, referrer_id
 		FROM order_line WHERE order_id = ANY ($1) ORDER BY order_id, position`, ids)
 	if err != nil {
 		return nil, err
@@ -203,6 +206,9 @@ func (s *Service) CreateOrder(ctx context.Context, req *commercepb.CreateOrderRe
 		if o.Total > 0 && !s.DevelopmentPayments {
 			return nil, ErrPaymentsOff
 		}
+		if err := setChannels(ctx, tx, &o, req.GetReferralCode()); err != nil {
+			return nil, err
+		}
 		if err := setShares(ctx, tx, &o); err != nil {
 			return nil, err
 		}
@@ -273,10 +279,10 @@ func insertOrder(ctx context.Context, tx *pg.Tx, o order, q *quote) error {
 	for i, l := range o.lines {
 		batch.Queue(`
 			INSERT INTO order_line (id, order_id, position, buyer_id, course_id, seller_id, title, amount, platform_share, rule_id,
-				kind, quantity, list_amount, discount, coupon_discount, coupon_origin, bundle_id)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+				kind, quantity, list_amount, discount, coupon_discount, coupon_origin, bundle_id, channel, referrer_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
 			l.ID, o.ID, i, o.BuyerID, l.CourseID, l.SellerID, l.Title, l.Amount, l.PlatformShare, l.RuleID,
-			l.Kind, l.Quantity, l.ListAmount, l.Discount, l.CouponDiscount, l.CouponOrigin, l.BundleID)
+			l.Kind, l.Quantity, l.ListAmount, l.Discount, l.CouponDiscount, l.CouponOrigin, l.BundleID, l.Channel, l.ReferrerID)
 		if l.Kind == lineGift {
 			batch.Queue(`INSERT INTO gift (line_id, order_id, buyer_id, course_id, from_name, note) VALUES ($1, $2, $3, $4, $5, $6)`,
 				l.ID, o.ID, o.BuyerID, l.CourseID, l.note.from, l.note.text)
@@ -411,7 +417,7 @@ func (s *Service) ListSales(ctx context.Context, req *commercepb.ListSalesReques
 	}
 	size := page.Size(req.GetPageSize())
 	rows, err := s.DB.Query(ctx, `
-		SELECT l.id, l.order_id, l.course_id, l.buyer_id, l.amount, o.currency, l.paid_at, l.kind, l.quantity, l.coupon_origin
+		SELECT l.id, l.order_id, l.course_id, l.buyer_id, l.amount, o.currency, l.paid_at, l.kind, l.quantity, l.coupon_origin, l.channel
 		FROM order_line l JOIN orders o ON o.id = l.order_id
 		WHERE l.course_id = $1 AND l.paid_at IS NOT NULL AND (l.paid_at, l.id) < ($2, $3)
 		ORDER BY l.paid_at DESC, l.id DESC LIMIT $4`, req.GetCourseId(), before, last, size+1)

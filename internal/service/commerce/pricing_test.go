@@ -168,7 +168,7 @@ func TestPricing(t *testing.T) {
 			return
 		}
 		couponed++
-		takes := base
+		var takes int64
 		if c.Percent == 0 {
 			takes = min(base, c.Amounts[0])
 		} else {

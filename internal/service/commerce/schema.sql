@@ -254,10 +254,13 @@ CREATE TABLE order_line (
 	coupon_discount bigint NOT NULL DEFAULT 0,
 	coupon_origin text NOT NULL DEFAULT ''::text,
 	bundle_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	channel text NOT NULL DEFAULT 'marketplace'::text,
+	referrer_id text COLLATE "C" NOT NULL DEFAULT ''::text,
 	CONSTRAINT order_line_pkey PRIMARY KEY (id),
 	CONSTRAINT order_line_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders(id),
 	CONSTRAINT order_line_rule FOREIGN KEY (rule_id) REFERENCES revenue_rule(id),
 	CONSTRAINT order_line_amount CHECK ((amount >= 0)),
+	CONSTRAINT order_line_channel CHECK (((channel = ANY (ARRAY['marketplace'::text, 'teacher_link'::text, 'affiliate'::text])) AND ((channel = 'marketplace'::text) = (referrer_id = ''::text)))),
 	CONSTRAINT order_line_discount CHECK (((coupon_discount >= 0) AND (discount >= coupon_discount))),
 	CONSTRAINT order_line_kind CHECK ((kind = ANY (ARRAY['course'::text, 'seats'::text, 'gift'::text]))),
 	CONSTRAINT order_line_list CHECK ((amount = (COALESCE(list_amount, amount) - discount))),
@@ -278,6 +281,7 @@ COMMENT ON COLUMN order_line.list_amount IS 'What it would cost without any redu
 COMMENT ON COLUMN order_line.discount IS 'How much less it is in all: reduction of the course or share of the bundle, and coupon.';
 COMMENT ON COLUMN order_line.coupon_discount IS 'What of the discount is the coupon''s.';
 COMMENT ON COLUMN order_line.coupon_origin IS 'Who gives what the coupon takes: the teacher or the platform; empty without one.';
+COMMENT ON COLUMN order_line.referrer_id IS 'Whose link it was; empty for nobody''s. Personal data of the account.';
 
 CREATE TABLE order_line_share (
 	line_id text COLLATE "C" NOT NULL,
@@ -387,6 +391,15 @@ CREATE TABLE reduction (
 CREATE INDEX reduction_course ON reduction USING btree (course_id, starts_at DESC, id DESC);
 COMMENT ON TABLE reduction IS 'Times in which courses cost less. No two of a course overlap: who adds one locks the product. Personal data of who made it: their id.';
 
+CREATE TABLE referral (
+	account_id text COLLATE "C" NOT NULL,
+	code text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT referral_pkey PRIMARY KEY (account_id),
+	CONSTRAINT referral_code UNIQUE (code)
+);
+COMMENT ON TABLE referral IS 'Codes in links of accounts, by which orders come. Personal data of the account: its id. Kept while the account is.';
+
 CREATE TABLE revenue_rule (
 	id text COLLATE "C" NOT NULL,
 	teacher_id text COLLATE "C" NOT NULL,
@@ -396,14 +409,20 @@ CREATE TABLE revenue_rule (
 	reason text NOT NULL,
 	created_by text COLLATE "C" NOT NULL,
 	created_at timestamp with time zone NOT NULL,
+	channel text NOT NULL DEFAULT ''::text,
+	coupon_origin text NOT NULL DEFAULT ''::text,
 	CONSTRAINT revenue_rule_pkey PRIMARY KEY (id),
+	CONSTRAINT revenue_rule_channel CHECK ((channel = ANY (ARRAY[''::text, 'marketplace'::text, 'teacher_link'::text, 'affiliate'::text]))),
 	CONSTRAINT revenue_rule_dates CHECK (((valid_until IS NULL) OR (valid_until >= valid_from))),
+	CONSTRAINT revenue_rule_origin CHECK ((coupon_origin = ANY (ARRAY[''::text, 'teacher'::text, 'platform'::text]))),
 	CONSTRAINT revenue_rule_share CHECK (((platform_share >= 0) AND (platform_share <= 10000)))
 );
 CREATE INDEX revenue_rule_of ON revenue_rule USING btree (teacher_id, valid_from DESC, id DESC);
 COMMENT ON TABLE revenue_rule IS 'What the platform keeps of sales, for everybody or for a teacher. Personal data of the teacher and of who made it: their ids. Kept as long as the books are.';
 COMMENT ON COLUMN revenue_rule.teacher_id IS 'Whose courses it is for; empty for everybody''s.';
 COMMENT ON COLUMN revenue_rule.platform_share IS 'In hundredths of a percent.';
+COMMENT ON COLUMN revenue_rule.channel IS 'What way orders come that it is for; empty for any.';
+COMMENT ON COLUMN revenue_rule.coupon_origin IS 'Whose coupon lines have that it is for; empty for any, and for none.';
 
 CREATE TABLE revenue_split (
 	course_id text COLLATE "C" NOT NULL,

@@ -51,8 +51,8 @@ type BundleServiceClient interface {
 	WithdrawBundle(ctx context.Context, in *WithdrawBundleRequest, opts ...grpc.CallOption) (*Bundle, error)
 	// Returns a bundle that is published, or one's own. Errors: bundle.not_found (404).
 	GetBundle(ctx context.Context, in *GetBundleRequest, opts ...grpc.CallOption) (*Bundle, error)
-	// Lists published bundles, those that were made last first: of a teacher, with a
-	// course, or all.
+	// Lists bundles that are for sale, those that were made last first: of a teacher, with
+	// a course, or all.
 	ListBundles(ctx context.Context, in *ListBundlesRequest, opts ...grpc.CallOption) (*ListBundlesResponse, error)
 	// Lists the caller's bundles, in every state, those that were made last first.
 	ListMyBundles(ctx context.Context, in *ListMyBundlesRequest, opts ...grpc.CallOption) (*ListMyBundlesResponse, error)
@@ -159,8 +159,8 @@ type BundleServiceServer interface {
 	WithdrawBundle(context.Context, *WithdrawBundleRequest) (*Bundle, error)
 	// Returns a bundle that is published, or one's own. Errors: bundle.not_found (404).
 	GetBundle(context.Context, *GetBundleRequest) (*Bundle, error)
-	// Lists published bundles, those that were made last first: of a teacher, with a
-	// course, or all.
+	// Lists bundles that are for sale, those that were made last first: of a teacher, with
+	// a course, or all.
 	ListBundles(context.Context, *ListBundlesRequest) (*ListBundlesResponse, error)
 	// Lists the caller's bundles, in every state, those that were made last first.
 	ListMyBundles(context.Context, *ListMyBundlesRequest) (*ListMyBundlesResponse, error)

@@ -739,6 +739,89 @@ func (x *PricedItem) GetProblem() string {
 	return ""
 }
 
+// Asks for the caller's referral code.
+type CreateReferralCodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateReferralCodeRequest) Reset() {
+	*x = CreateReferralCodeRequest{}
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateReferralCodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateReferralCodeRequest) ProtoMessage() {}
+
+func (x *CreateReferralCodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateReferralCodeRequest.ProtoReflect.Descriptor instead.
+func (*CreateReferralCodeRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP(), []int{10}
+}
+
+// What links of somebody have.
+type ReferralCode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The code.
+	Code          string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReferralCode) Reset() {
+	*x = ReferralCode{}
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReferralCode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReferralCode) ProtoMessage() {}
+
+func (x *ReferralCode) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReferralCode.ProtoReflect.Descriptor instead.
+func (*ReferralCode) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReferralCode) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
 // Asks for the gifts that the caller has bought.
 type ListMyGiftsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -752,7 +835,7 @@ type ListMyGiftsRequest struct {
 
 func (x *ListMyGiftsRequest) Reset() {
 	*x = ListMyGiftsRequest{}
-	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[10]
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +847,7 @@ func (x *ListMyGiftsRequest) String() string {
 func (*ListMyGiftsRequest) ProtoMessage() {}
 
 func (x *ListMyGiftsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[10]
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +860,7 @@ func (x *ListMyGiftsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMyGiftsRequest.ProtoReflect.Descriptor instead.
 func (*ListMyGiftsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP(), []int{10}
+	return file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListMyGiftsRequest) GetPageSize() int32 {
@@ -807,7 +890,7 @@ type ListMyGiftsResponse struct {
 
 func (x *ListMyGiftsResponse) Reset() {
 	*x = ListMyGiftsResponse{}
-	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[11]
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +902,7 @@ func (x *ListMyGiftsResponse) String() string {
 func (*ListMyGiftsResponse) ProtoMessage() {}
 
 func (x *ListMyGiftsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[11]
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +915,7 @@ func (x *ListMyGiftsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMyGiftsResponse.ProtoReflect.Descriptor instead.
 func (*ListMyGiftsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP(), []int{11}
+	return file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListMyGiftsResponse) GetItems() []*Gift {
@@ -876,7 +959,7 @@ type Gift struct {
 
 func (x *Gift) Reset() {
 	*x = Gift{}
-	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[12]
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -888,7 +971,7 @@ func (x *Gift) String() string {
 func (*Gift) ProtoMessage() {}
 
 func (x *Gift) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[12]
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -901,7 +984,7 @@ func (x *Gift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gift.ProtoReflect.Descriptor instead.
 func (*Gift) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP(), []int{12}
+	return file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Gift) GetLineId() string {
@@ -978,7 +1061,7 @@ type RedeemGiftRequest struct {
 
 func (x *RedeemGiftRequest) Reset() {
 	*x = RedeemGiftRequest{}
-	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[13]
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1073,7 @@ func (x *RedeemGiftRequest) String() string {
 func (*RedeemGiftRequest) ProtoMessage() {}
 
 func (x *RedeemGiftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[13]
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1086,7 @@ func (x *RedeemGiftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedeemGiftRequest.ProtoReflect.Descriptor instead.
 func (*RedeemGiftRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP(), []int{13}
+	return file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RedeemGiftRequest) GetCode() string {
@@ -1030,7 +1113,7 @@ type RedeemedGift struct {
 
 func (x *RedeemedGift) Reset() {
 	*x = RedeemedGift{}
-	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[14]
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1125,7 @@ func (x *RedeemedGift) String() string {
 func (*RedeemedGift) ProtoMessage() {}
 
 func (x *RedeemedGift) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[14]
+	mi := &file_internal_service_commerce_commercepb_checkout_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1138,7 @@ func (x *RedeemedGift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedeemedGift.ProtoReflect.Descriptor instead.
 func (*RedeemedGift) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP(), []int{14}
+	return file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RedeemedGift) GetCourseId() string {
@@ -1149,7 +1232,10 @@ const file_internal_service_commerce_commercepb_checkout_proto_rawDesc = "" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12(\n" +
 	"\x04list\x18\x03 \x01(\v2\x14.stoa.money.v1.MoneyR\x04list\x12*\n" +
 	"\x05price\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x05price\x12\x18\n" +
-	"\aproblem\x18\x05 \x01(\tR\aproblem\"^\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\"\x1b\n" +
+	"\x19CreateReferralCodeRequest\"\"\n" +
+	"\fReferralCode\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\"^\n" +
 	"\x12ListMyGiftsRequest\x12&\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12 \n" +
 	"\x06cursor\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\"d\n" +
@@ -1177,13 +1263,14 @@ const file_internal_service_commerce_commercepb_checkout_proto_rawDesc = "" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12.\n" +
 	"\x04gift\x18\x03 \x01(\v2\x1a.stoa.commerce.v1.GiftNoteR\x04gift\x12;\n" +
 	"\vredeemed_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"redeemedAt2\xd3\x05\n" +
+	"redeemedAt2\xe5\x06\n" +
 	"\x0fCheckoutService\x12s\n" +
 	"\vCreateQuote\x12$.stoa.commerce.v1.CreateQuoteRequest\x1a\x17.stoa.commerce.v1.Quote\"%\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x0f:\x01*\"\n" +
 	"/v1/quotes\x12t\n" +
 	"\bGetQuote\x12!.stoa.commerce.v1.GetQuoteRequest\x1a\x17.stoa.commerce.v1.Quote\",\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/quotes/{quote_id}\x12g\n" +
 	"\aGetCart\x12 .stoa.commerce.v1.GetCartRequest\x1a\x16.stoa.commerce.v1.Cart\"\"\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\r\x12\v/v1/me/cart\x12k\n" +
-	"\aSetCart\x12 .stoa.commerce.v1.SetCartRequest\x1a\x16.stoa.commerce.v1.Cart\"&\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x10:\x01*\x1a\v/v1/me/cart\x12\x7f\n" +
+	"\aSetCart\x12 .stoa.commerce.v1.SetCartRequest\x1a\x16.stoa.commerce.v1.Cart\"&\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x10:\x01*\x1a\v/v1/me/cart\x12\x8f\x01\n" +
+	"\x12CreateReferralCode\x12+.stoa.commerce.v1.CreateReferralCodeRequest\x1a\x1e.stoa.commerce.v1.ReferralCode\",\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x16\"\x14/v1/me/referral-code\x12\x7f\n" +
 	"\vListMyGifts\x12$.stoa.commerce.v1.ListMyGiftsRequest\x1a%.stoa.commerce.v1.ListMyGiftsResponse\"#\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/me/gifts\x12~\n" +
 	"\n" +
 	"RedeemGift\x12#.stoa.commerce.v1.RedeemGiftRequest\x1a\x1e.stoa.commerce.v1.RedeemedGift\"+\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/v1/gifts/redeemB?Z=github.com/stoa-lms/stoa/internal/service/commerce/commercepbb\x06proto3"
@@ -1200,63 +1287,67 @@ func file_internal_service_commerce_commercepb_checkout_proto_rawDescGZIP() []by
 	return file_internal_service_commerce_commercepb_checkout_proto_rawDescData
 }
 
-var file_internal_service_commerce_commercepb_checkout_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_internal_service_commerce_commercepb_checkout_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_internal_service_commerce_commercepb_checkout_proto_goTypes = []any{
-	(*CartItem)(nil),              // 0: stoa.commerce.v1.CartItem
-	(*GiftNote)(nil),              // 1: stoa.commerce.v1.GiftNote
-	(*CreateQuoteRequest)(nil),    // 2: stoa.commerce.v1.CreateQuoteRequest
-	(*GetQuoteRequest)(nil),       // 3: stoa.commerce.v1.GetQuoteRequest
-	(*Quote)(nil),                 // 4: stoa.commerce.v1.Quote
-	(*QuoteLine)(nil),             // 5: stoa.commerce.v1.QuoteLine
-	(*GetCartRequest)(nil),        // 6: stoa.commerce.v1.GetCartRequest
-	(*SetCartRequest)(nil),        // 7: stoa.commerce.v1.SetCartRequest
-	(*Cart)(nil),                  // 8: stoa.commerce.v1.Cart
-	(*PricedItem)(nil),            // 9: stoa.commerce.v1.PricedItem
-	(*ListMyGiftsRequest)(nil),    // 10: stoa.commerce.v1.ListMyGiftsRequest
-	(*ListMyGiftsResponse)(nil),   // 11: stoa.commerce.v1.ListMyGiftsResponse
-	(*Gift)(nil),                  // 12: stoa.commerce.v1.Gift
-	(*RedeemGiftRequest)(nil),     // 13: stoa.commerce.v1.RedeemGiftRequest
-	(*RedeemedGift)(nil),          // 14: stoa.commerce.v1.RedeemedGift
-	(*moneypb.Money)(nil),         // 15: stoa.money.v1.Money
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*CartItem)(nil),                  // 0: stoa.commerce.v1.CartItem
+	(*GiftNote)(nil),                  // 1: stoa.commerce.v1.GiftNote
+	(*CreateQuoteRequest)(nil),        // 2: stoa.commerce.v1.CreateQuoteRequest
+	(*GetQuoteRequest)(nil),           // 3: stoa.commerce.v1.GetQuoteRequest
+	(*Quote)(nil),                     // 4: stoa.commerce.v1.Quote
+	(*QuoteLine)(nil),                 // 5: stoa.commerce.v1.QuoteLine
+	(*GetCartRequest)(nil),            // 6: stoa.commerce.v1.GetCartRequest
+	(*SetCartRequest)(nil),            // 7: stoa.commerce.v1.SetCartRequest
+	(*Cart)(nil),                      // 8: stoa.commerce.v1.Cart
+	(*PricedItem)(nil),                // 9: stoa.commerce.v1.PricedItem
+	(*CreateReferralCodeRequest)(nil), // 10: stoa.commerce.v1.CreateReferralCodeRequest
+	(*ReferralCode)(nil),              // 11: stoa.commerce.v1.ReferralCode
+	(*ListMyGiftsRequest)(nil),        // 12: stoa.commerce.v1.ListMyGiftsRequest
+	(*ListMyGiftsResponse)(nil),       // 13: stoa.commerce.v1.ListMyGiftsResponse
+	(*Gift)(nil),                      // 14: stoa.commerce.v1.Gift
+	(*RedeemGiftRequest)(nil),         // 15: stoa.commerce.v1.RedeemGiftRequest
+	(*RedeemedGift)(nil),              // 16: stoa.commerce.v1.RedeemedGift
+	(*moneypb.Money)(nil),             // 17: stoa.money.v1.Money
+	(*timestamppb.Timestamp)(nil),     // 18: google.protobuf.Timestamp
 }
 var file_internal_service_commerce_commercepb_checkout_proto_depIdxs = []int32{
 	1,  // 0: stoa.commerce.v1.CartItem.gift:type_name -> stoa.commerce.v1.GiftNote
 	0,  // 1: stoa.commerce.v1.CreateQuoteRequest.items:type_name -> stoa.commerce.v1.CartItem
 	5,  // 2: stoa.commerce.v1.Quote.lines:type_name -> stoa.commerce.v1.QuoteLine
-	15, // 3: stoa.commerce.v1.Quote.list_total:type_name -> stoa.money.v1.Money
-	15, // 4: stoa.commerce.v1.Quote.discount:type_name -> stoa.money.v1.Money
-	15, // 5: stoa.commerce.v1.Quote.total:type_name -> stoa.money.v1.Money
-	16, // 6: stoa.commerce.v1.Quote.expires_at:type_name -> google.protobuf.Timestamp
-	15, // 7: stoa.commerce.v1.QuoteLine.list:type_name -> stoa.money.v1.Money
-	15, // 8: stoa.commerce.v1.QuoteLine.reduction:type_name -> stoa.money.v1.Money
-	15, // 9: stoa.commerce.v1.QuoteLine.coupon:type_name -> stoa.money.v1.Money
-	15, // 10: stoa.commerce.v1.QuoteLine.price:type_name -> stoa.money.v1.Money
+	17, // 3: stoa.commerce.v1.Quote.list_total:type_name -> stoa.money.v1.Money
+	17, // 4: stoa.commerce.v1.Quote.discount:type_name -> stoa.money.v1.Money
+	17, // 5: stoa.commerce.v1.Quote.total:type_name -> stoa.money.v1.Money
+	18, // 6: stoa.commerce.v1.Quote.expires_at:type_name -> google.protobuf.Timestamp
+	17, // 7: stoa.commerce.v1.QuoteLine.list:type_name -> stoa.money.v1.Money
+	17, // 8: stoa.commerce.v1.QuoteLine.reduction:type_name -> stoa.money.v1.Money
+	17, // 9: stoa.commerce.v1.QuoteLine.coupon:type_name -> stoa.money.v1.Money
+	17, // 10: stoa.commerce.v1.QuoteLine.price:type_name -> stoa.money.v1.Money
 	0,  // 11: stoa.commerce.v1.SetCartRequest.items:type_name -> stoa.commerce.v1.CartItem
 	9,  // 12: stoa.commerce.v1.Cart.items:type_name -> stoa.commerce.v1.PricedItem
 	0,  // 13: stoa.commerce.v1.PricedItem.item:type_name -> stoa.commerce.v1.CartItem
-	15, // 14: stoa.commerce.v1.PricedItem.list:type_name -> stoa.money.v1.Money
-	15, // 15: stoa.commerce.v1.PricedItem.price:type_name -> stoa.money.v1.Money
-	12, // 16: stoa.commerce.v1.ListMyGiftsResponse.items:type_name -> stoa.commerce.v1.Gift
+	17, // 14: stoa.commerce.v1.PricedItem.list:type_name -> stoa.money.v1.Money
+	17, // 15: stoa.commerce.v1.PricedItem.price:type_name -> stoa.money.v1.Money
+	14, // 16: stoa.commerce.v1.ListMyGiftsResponse.items:type_name -> stoa.commerce.v1.Gift
 	1,  // 17: stoa.commerce.v1.Gift.gift:type_name -> stoa.commerce.v1.GiftNote
-	16, // 18: stoa.commerce.v1.Gift.bought_at:type_name -> google.protobuf.Timestamp
-	16, // 19: stoa.commerce.v1.Gift.redeemed_at:type_name -> google.protobuf.Timestamp
+	18, // 18: stoa.commerce.v1.Gift.bought_at:type_name -> google.protobuf.Timestamp
+	18, // 19: stoa.commerce.v1.Gift.redeemed_at:type_name -> google.protobuf.Timestamp
 	1,  // 20: stoa.commerce.v1.RedeemedGift.gift:type_name -> stoa.commerce.v1.GiftNote
-	16, // 21: stoa.commerce.v1.RedeemedGift.redeemed_at:type_name -> google.protobuf.Timestamp
+	18, // 21: stoa.commerce.v1.RedeemedGift.redeemed_at:type_name -> google.protobuf.Timestamp
 	2,  // 22: stoa.commerce.v1.CheckoutService.CreateQuote:input_type -> stoa.commerce.v1.CreateQuoteRequest
 	3,  // 23: stoa.commerce.v1.CheckoutService.GetQuote:input_type -> stoa.commerce.v1.GetQuoteRequest
 	6,  // 24: stoa.commerce.v1.CheckoutService.GetCart:input_type -> stoa.commerce.v1.GetCartRequest
 	7,  // 25: stoa.commerce.v1.CheckoutService.SetCart:input_type -> stoa.commerce.v1.SetCartRequest
-	10, // 26: stoa.commerce.v1.CheckoutService.ListMyGifts:input_type -> stoa.commerce.v1.ListMyGiftsRequest
-	13, // 27: stoa.commerce.v1.CheckoutService.RedeemGift:input_type -> stoa.commerce.v1.RedeemGiftRequest
-	4,  // 28: stoa.commerce.v1.CheckoutService.CreateQuote:output_type -> stoa.commerce.v1.Quote
-	4,  // 29: stoa.commerce.v1.CheckoutService.GetQuote:output_type -> stoa.commerce.v1.Quote
-	8,  // 30: stoa.commerce.v1.CheckoutService.GetCart:output_type -> stoa.commerce.v1.Cart
-	8,  // 31: stoa.commerce.v1.CheckoutService.SetCart:output_type -> stoa.commerce.v1.Cart
-	11, // 32: stoa.commerce.v1.CheckoutService.ListMyGifts:output_type -> stoa.commerce.v1.ListMyGiftsResponse
-	14, // 33: stoa.commerce.v1.CheckoutService.RedeemGift:output_type -> stoa.commerce.v1.RedeemedGift
-	28, // [28:34] is the sub-list for method output_type
-	22, // [22:28] is the sub-list for method input_type
+	10, // 26: stoa.commerce.v1.CheckoutService.CreateReferralCode:input_type -> stoa.commerce.v1.CreateReferralCodeRequest
+	12, // 27: stoa.commerce.v1.CheckoutService.ListMyGifts:input_type -> stoa.commerce.v1.ListMyGiftsRequest
+	15, // 28: stoa.commerce.v1.CheckoutService.RedeemGift:input_type -> stoa.commerce.v1.RedeemGiftRequest
+	4,  // 29: stoa.commerce.v1.CheckoutService.CreateQuote:output_type -> stoa.commerce.v1.Quote
+	4,  // 30: stoa.commerce.v1.CheckoutService.GetQuote:output_type -> stoa.commerce.v1.Quote
+	8,  // 31: stoa.commerce.v1.CheckoutService.GetCart:output_type -> stoa.commerce.v1.Cart
+	8,  // 32: stoa.commerce.v1.CheckoutService.SetCart:output_type -> stoa.commerce.v1.Cart
+	11, // 33: stoa.commerce.v1.CheckoutService.CreateReferralCode:output_type -> stoa.commerce.v1.ReferralCode
+	13, // 34: stoa.commerce.v1.CheckoutService.ListMyGifts:output_type -> stoa.commerce.v1.ListMyGiftsResponse
+	16, // 35: stoa.commerce.v1.CheckoutService.RedeemGift:output_type -> stoa.commerce.v1.RedeemedGift
+	29, // [29:36] is the sub-list for method output_type
+	22, // [22:29] is the sub-list for method input_type
 	22, // [22:22] is the sub-list for extension type_name
 	22, // [22:22] is the sub-list for extension extendee
 	0,  // [0:22] is the sub-list for field type_name
@@ -1273,7 +1364,7 @@ func file_internal_service_commerce_commercepb_checkout_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_commerce_commercepb_checkout_proto_rawDesc), len(file_internal_service_commerce_commercepb_checkout_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -149,6 +149,27 @@ func local_request_CheckoutService_SetCart_0(ctx context.Context, marshaler runt
 	return msg, metadata, err
 }
 
+func request_CheckoutService_CreateReferralCode_0(ctx context.Context, marshaler runtime.Marshaler, client CheckoutServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq CreateReferralCodeRequest
+		metadata runtime.ServerMetadata
+	)
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.CreateReferralCode(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_CheckoutService_CreateReferralCode_0(ctx context.Context, marshaler runtime.Marshaler, server CheckoutServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq CreateReferralCodeRequest
+		metadata runtime.ServerMetadata
+	)
+	msg, err := server.CreateReferralCode(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 var filter_CheckoutService_ListMyGifts_0 = &utilities.DoubleArray{Encoding: map[string]int{}, Base: []int(nil), Check: []int(nil)}
 
 func request_CheckoutService_ListMyGifts_0(ctx context.Context, marshaler runtime.Marshaler, client CheckoutServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
@@ -296,6 +317,26 @@ func RegisterCheckoutServiceHandlerServer(ctx context.Context, mux *runtime.Serv
 			return
 		}
 		forward_CheckoutService_SetCart_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
+	mux.Handle(http.MethodPost, pattern_CheckoutService_CreateReferralCode_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/stoa.commerce.v1.CheckoutService/CreateReferralCode", runtime.WithHTTPPathPattern("/v1/me/referral-code"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_CheckoutService_CreateReferralCode_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_CheckoutService_CreateReferralCode_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodGet, pattern_CheckoutService_ListMyGifts_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -445,6 +486,23 @@ func RegisterCheckoutServiceHandlerClient(ctx context.Context, mux *runtime.Serv
 		}
 		forward_CheckoutService_SetCart_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_CheckoutService_CreateReferralCode_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/stoa.commerce.v1.CheckoutService/CreateReferralCode", runtime.WithHTTPPathPattern("/v1/me/referral-code"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_CheckoutService_CreateReferralCode_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_CheckoutService_CreateReferralCode_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_CheckoutService_ListMyGifts_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -483,19 +541,21 @@ func RegisterCheckoutServiceHandlerClient(ctx context.Context, mux *runtime.Serv
 }
 
 var (
-	pattern_CheckoutService_CreateQuote_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "quotes"}, ""))
-	pattern_CheckoutService_GetQuote_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "quotes", "quote_id"}, ""))
-	pattern_CheckoutService_GetCart_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "cart"}, ""))
-	pattern_CheckoutService_SetCart_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "cart"}, ""))
-	pattern_CheckoutService_ListMyGifts_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "gifts"}, ""))
-	pattern_CheckoutService_RedeemGift_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "gifts", "redeem"}, ""))
+	pattern_CheckoutService_CreateQuote_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "quotes"}, ""))
+	pattern_CheckoutService_GetQuote_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "quotes", "quote_id"}, ""))
+	pattern_CheckoutService_GetCart_0            = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "cart"}, ""))
+	pattern_CheckoutService_SetCart_0            = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "cart"}, ""))
+	pattern_CheckoutService_CreateReferralCode_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "referral-code"}, ""))
+	pattern_CheckoutService_ListMyGifts_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "gifts"}, ""))
+	pattern_CheckoutService_RedeemGift_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "gifts", "redeem"}, ""))
 )
 
 var (
-	forward_CheckoutService_CreateQuote_0 = runtime.ForwardResponseMessage
-	forward_CheckoutService_GetQuote_0    = runtime.ForwardResponseMessage
-	forward_CheckoutService_GetCart_0     = runtime.ForwardResponseMessage
-	forward_CheckoutService_SetCart_0     = runtime.ForwardResponseMessage
-	forward_CheckoutService_ListMyGifts_0 = runtime.ForwardResponseMessage
-	forward_CheckoutService_RedeemGift_0  = runtime.ForwardResponseMessage
+	forward_CheckoutService_CreateQuote_0        = runtime.ForwardResponseMessage
+	forward_CheckoutService_GetQuote_0           = runtime.ForwardResponseMessage
+	forward_CheckoutService_GetCart_0            = runtime.ForwardResponseMessage
+	forward_CheckoutService_SetCart_0            = runtime.ForwardResponseMessage
+	forward_CheckoutService_CreateReferralCode_0 = runtime.ForwardResponseMessage
+	forward_CheckoutService_ListMyGifts_0        = runtime.ForwardResponseMessage
+	forward_CheckoutService_RedeemGift_0         = runtime.ForwardResponseMessage
 )

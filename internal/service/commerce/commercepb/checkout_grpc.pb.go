@@ -19,12 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CheckoutService_CreateQuote_FullMethodName = "/stoa.commerce.v1.CheckoutService/CreateQuote"
-	CheckoutService_GetQuote_FullMethodName    = "/stoa.commerce.v1.CheckoutService/GetQuote"
-	CheckoutService_GetCart_FullMethodName     = "/stoa.commerce.v1.CheckoutService/GetCart"
-	CheckoutService_SetCart_FullMethodName     = "/stoa.commerce.v1.CheckoutService/SetCart"
-	CheckoutService_ListMyGifts_FullMethodName = "/stoa.commerce.v1.CheckoutService/ListMyGifts"
-	CheckoutService_RedeemGift_FullMethodName  = "/stoa.commerce.v1.CheckoutService/RedeemGift"
+	CheckoutService_CreateQuote_FullMethodName        = "/stoa.commerce.v1.CheckoutService/CreateQuote"
+	CheckoutService_GetQuote_FullMethodName           = "/stoa.commerce.v1.CheckoutService/GetQuote"
+	CheckoutService_GetCart_FullMethodName            = "/stoa.commerce.v1.CheckoutService/GetCart"
+	CheckoutService_SetCart_FullMethodName            = "/stoa.commerce.v1.CheckoutService/SetCart"
+	CheckoutService_CreateReferralCode_FullMethodName = "/stoa.commerce.v1.CheckoutService/CreateReferralCode"
+	CheckoutService_ListMyGifts_FullMethodName        = "/stoa.commerce.v1.CheckoutService/ListMyGifts"
+	CheckoutService_RedeemGift_FullMethodName         = "/stoa.commerce.v1.CheckoutService/RedeemGift"
 )
 
 // CheckoutServiceClient is the client API for CheckoutService service.
@@ -35,7 +36,7 @@ const (
 type CheckoutServiceClient interface {
 	// Says what a cart costs and keeps these prices for 30 minutes, in which CreateOrder
 	// takes them. It holds nothing: a place or a use of a coupon can be gone by then.
-	// Errors: order.course_not_for_sale, order.bundle_not_for_sale,
+	// Errors: order.item, order.course_not_for_sale, order.bundle_not_for_sale,
 	// order.seats_not_for_sale, order.course_free, order.own_course, order.twice,
 	// order.quantity, order.not_in_currency, order.too_large (400),
 	// order.already_enrolled, order.sold_out (409); coupon.invalid (400) for a code that
@@ -50,8 +51,13 @@ type CheckoutServiceClient interface {
 	// one when there is none.
 	GetCart(ctx context.Context, in *GetCartRequest, opts ...grpc.CallOption) (*Cart, error)
 	// Sets what is in the caller's cart. It is kept until it is changed, also after an
-	// order. If-Match is honoured. Errors: order.quantity (400), etag.stale (412).
+	// order. If-Match is honoured. Errors: order.item, order.quantity (400), etag.stale
+	// (412).
 	SetCart(ctx context.Context, in *SetCartRequest, opts ...grpc.CallOption) (*Cart, error)
+	// Returns the caller's referral code, which is made when there is none yet: who comes by
+	// a link with it and orders sends it with the order, and revenue rules for that way
+	// hold.
+	CreateReferralCode(ctx context.Context, in *CreateReferralCodeRequest, opts ...grpc.CallOption) (*ReferralCode, error)
 	// Lists the gifts that the caller has bought, with their codes, newest first.
 	ListMyGifts(ctx context.Context, in *ListMyGiftsRequest, opts ...grpc.CallOption) (*ListMyGiftsResponse, error)
 	// Takes a gift by its code: it gives the caller access to the course, once. The same
@@ -110,6 +116,16 @@ func (c *checkoutServiceClient) SetCart(ctx context.Context, in *SetCartRequest,
 	return out, nil
 }
 
+func (c *checkoutServiceClient) CreateReferralCode(ctx context.Context, in *CreateReferralCodeRequest, opts ...grpc.CallOption) (*ReferralCode, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReferralCode)
+	err := c.cc.Invoke(ctx, CheckoutService_CreateReferralCode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *checkoutServiceClient) ListMyGifts(ctx context.Context, in *ListMyGiftsRequest, opts ...grpc.CallOption) (*ListMyGiftsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListMyGiftsResponse)
@@ -138,7 +154,7 @@ func (c *checkoutServiceClient) RedeemGift(ctx context.Context, in *RedeemGiftRe
 type CheckoutServiceServer interface {
 	// Says what a cart costs and keeps these prices for 30 minutes, in which CreateOrder
 	// takes them. It holds nothing: a place or a use of a coupon can be gone by then.
-	// Errors: order.course_not_for_sale, order.bundle_not_for_sale,
+	// Errors: order.item, order.course_not_for_sale, order.bundle_not_for_sale,
 	// order.seats_not_for_sale, order.course_free, order.own_course, order.twice,
 	// order.quantity, order.not_in_currency, order.too_large (400),
 	// order.already_enrolled, order.sold_out (409); coupon.invalid (400) for a code that
@@ -153,8 +169,13 @@ type CheckoutServiceServer interface {
 	// one when there is none.
 	GetCart(context.Context, *GetCartRequest) (*Cart, error)
 	// Sets what is in the caller's cart. It is kept until it is changed, also after an
-	// order. If-Match is honoured. Errors: order.quantity (400), etag.stale (412).
+	// order. If-Match is honoured. Errors: order.item, order.quantity (400), etag.stale
+	// (412).
 	SetCart(context.Context, *SetCartRequest) (*Cart, error)
+	// Returns the caller's referral code, which is made when there is none yet: who comes by
+	// a link with it and orders sends it with the order, and revenue rules for that way
+	// hold.
+	CreateReferralCode(context.Context, *CreateReferralCodeRequest) (*ReferralCode, error)
 	// Lists the gifts that the caller has bought, with their codes, newest first.
 	ListMyGifts(context.Context, *ListMyGiftsRequest) (*ListMyGiftsResponse, error)
 	// Takes a gift by its code: it gives the caller access to the course, once. The same
@@ -184,6 +205,9 @@ func (UnimplementedCheckoutServiceServer) GetCart(context.Context, *GetCartReque
 }
 func (UnimplementedCheckoutServiceServer) SetCart(context.Context, *SetCartRequest) (*Cart, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetCart not implemented")
+}
+func (UnimplementedCheckoutServiceServer) CreateReferralCode(context.Context, *CreateReferralCodeRequest) (*ReferralCode, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateReferralCode not implemented")
 }
 func (UnimplementedCheckoutServiceServer) ListMyGifts(context.Context, *ListMyGiftsRequest) (*ListMyGiftsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListMyGifts not implemented")
@@ -284,6 +308,24 @@ func _CheckoutService_SetCart_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CheckoutService_CreateReferralCode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateReferralCodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CheckoutServiceServer).CreateReferralCode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CheckoutService_CreateReferralCode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CheckoutServiceServer).CreateReferralCode(ctx, req.(*CreateReferralCodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CheckoutService_ListMyGifts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListMyGiftsRequest)
 	if err := dec(in); err != nil {
@@ -342,6 +384,10 @@ var CheckoutService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetCart",
 			Handler:    _CheckoutService_SetCart_Handler,
+		},
+		{
+			MethodName: "CreateReferralCode",
+			Handler:    _CheckoutService_CreateReferralCode_Handler,
 		},
 		{
 			MethodName: "ListMyGifts",

@@ -474,7 +474,9 @@ type CreateOrderRequest struct {
 	// The courses, 1 to 20, each once; or
 	CourseIds []string `protobuf:"bytes,1,rep,name=course_ids,json=courseIds,proto3" json:"course_ids,omitempty"`
 	// a quote.
-	QuoteId       string `protobuf:"bytes,2,opt,name=quote_id,json=quoteId,proto3" json:"quote_id,omitempty"`
+	QuoteId string `protobuf:"bytes,2,opt,name=quote_id,json=quoteId,proto3" json:"quote_id,omitempty"`
+	// The code of whose link brought the buyer here; one that nobody has counts as none.
+	ReferralCode  string `protobuf:"bytes,3,opt,name=referral_code,json=referralCode,proto3" json:"referral_code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -519,6 +521,13 @@ func (x *CreateOrderRequest) GetCourseIds() []string {
 func (x *CreateOrderRequest) GetQuoteId() string {
 	if x != nil {
 		return x.QuoteId
+	}
+	return ""
+}
+
+func (x *CreateOrderRequest) GetReferralCode() string {
+	if x != nil {
+		return x.ReferralCode
 	}
 	return ""
 }
@@ -864,7 +873,9 @@ type Sale struct {
 	// How many.
 	Quantity int32 `protobuf:"varint,8,opt,name=quantity,proto3" json:"quantity,omitempty"`
 	// Who gave what was paid less by a coupon: "teacher" or "platform"; empty without.
-	CouponOrigin  string `protobuf:"bytes,9,opt,name=coupon_origin,json=couponOrigin,proto3" json:"coupon_origin,omitempty"`
+	CouponOrigin string `protobuf:"bytes,9,opt,name=coupon_origin,json=couponOrigin,proto3" json:"coupon_origin,omitempty"`
+	// What way it came: "marketplace", "teacher_link" or "affiliate".
+	Channel       string `protobuf:"bytes,10,opt,name=channel,proto3" json:"channel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -958,6 +969,13 @@ func (x *Sale) GetQuantity() int32 {
 func (x *Sale) GetCouponOrigin() string {
 	if x != nil {
 		return x.CouponOrigin
+	}
+	return ""
+}
+
+func (x *Sale) GetChannel() string {
+	if x != nil {
+		return x.Channel
 	}
 	return ""
 }
@@ -1193,12 +1211,13 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\bquantity\x18\a \x01(\x05R\bquantity\x12(\n" +
 	"\x04list\x18\b \x01(\v2\x14.stoa.money.v1.MoneyR\x04list\x12'\n" +
 	"\tbundle_id\x18\t \x01(\tB\n" +
-	"\xb2\xd4\x18\x06bundleR\bbundleId\"u\n" +
+	"\xb2\xd4\x18\x06bundleR\bbundleId\"\xa3\x01\n" +
 	"\x12CreateOrderRequest\x129\n" +
 	"\n" +
 	"course_ids\x18\x01 \x03(\tB\x1a\xbaH\r\x92\x01\n" +
 	"\x10\x14\x18\x01\"\x04r\x02\x10\x01\xb2\xd4\x18\x06courseR\tcourseIds\x12$\n" +
-	"\bquote_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05quoteR\aquoteId\"7\n" +
+	"\bquote_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05quoteR\aquoteId\x12,\n" +
+	"\rreferral_code\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18(R\freferralCode\"7\n" +
 	"\x0fGetOrderRequest\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\"]\n" +
 	"\x11ListOrdersRequest\x12&\n" +
@@ -1218,7 +1237,7 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\x11ListSalesResponse\x12,\n" +
 	"\x05items\x18\x01 \x03(\v2\x16.stoa.commerce.v1.SaleR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor\"\xd6\x02\n" +
+	"nextCursor\"\xf0\x02\n" +
 	"\x04Sale\x12!\n" +
 	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12$\n" +
 	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12'\n" +
@@ -1229,7 +1248,9 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\apaid_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\x12\x12\n" +
 	"\x04kind\x18\a \x01(\tR\x04kind\x12\x1a\n" +
 	"\bquantity\x18\b \x01(\x05R\bquantity\x12#\n" +
-	"\rcoupon_origin\x18\t \x01(\tR\fcouponOrigin\"J\n" +
+	"\rcoupon_origin\x18\t \x01(\tR\fcouponOrigin\x12\x18\n" +
+	"\achannel\x18\n" +
+	" \x01(\tR\achannel\"J\n" +
 	"\x1cGetDevelopmentPaymentRequest\x12*\n" +
 	"\n" +
 	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\"\x80\x01\n" +

@@ -216,3 +216,27 @@ CREATE INDEX gift_of_buyer ON gift (buyer_id, bought_at DESC, line_id DESC) WHER
 COMMENT ON TABLE gift IS 'Lines of orders that are gifts. Personal data of the buyer: what they gave and, sealed, what they wrote; of who took it: their id. Kept as the order is.';
 COMMENT ON COLUMN gift.code_hash IS 'A hash of the code, from the payment on.';
 COMMENT ON COLUMN gift.code IS 'Sealed with the key of the buyer, as are from_name and note.';
+
+CREATE TABLE referral (
+	account_id text COLLATE "C" NOT NULL,
+	code text COLLATE "C" NOT NULL,
+	created_at timestamptz NOT NULL,
+	CONSTRAINT referral_pkey PRIMARY KEY (account_id),
+	CONSTRAINT referral_code UNIQUE (code)
+);
+COMMENT ON TABLE referral IS 'Codes in links of accounts, by which orders come. Personal data of the account: its id. Kept while the account is.';
+
+-- What way a line came, and whose link it was.
+ALTER TABLE order_line
+	ADD COLUMN channel text NOT NULL DEFAULT 'marketplace',
+	ADD COLUMN referrer_id text COLLATE "C" NOT NULL DEFAULT '',
+	ADD CONSTRAINT order_line_channel CHECK (channel IN ('marketplace', 'teacher_link', 'affiliate') AND (channel = 'marketplace') = (referrer_id = ''));
+COMMENT ON COLUMN order_line.referrer_id IS 'Whose link it was; empty for nobody''s. Personal data of the account.';
+
+ALTER TABLE revenue_rule
+	ADD COLUMN channel text NOT NULL DEFAULT '',
+	ADD COLUMN coupon_origin text NOT NULL DEFAULT '',
+	ADD CONSTRAINT revenue_rule_channel CHECK (channel IN ('', 'marketplace', 'teacher_link', 'affiliate')),
+	ADD CONSTRAINT revenue_rule_origin CHECK (coupon_origin IN ('', 'teacher', 'platform'));
+COMMENT ON COLUMN revenue_rule.channel IS 'What way orders come that it is for; empty for any.';
+COMMENT ON COLUMN revenue_rule.coupon_origin IS 'Whose coupon lines have that it is for; empty for any, and for none.';
