@@ -17,7 +17,9 @@ func TestCheckout(t *testing.T) {
 			publish(t, teacher, course, 4000)
 			courses = append(courses, course)
 		}
-		money := func(amount int, currency string) map[string]any { return map[string]any{"amount": amount, "currency": currency} }
+		money := func(amount int, currency string) map[string]any {
+			return map[string]any{"amount": amount, "currency": currency}
+		}
 		for _, c := range courses {
 			teacher.do(t, 200, "PUT", "/v1/courses/"+c+"/prices", map[string]any{"base": money(4000, "EUR"), "further": []any{money(600_0, "JPY")}})
 		}
