@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/stoa-lms/stoa/internal/bus"
-	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access"
@@ -111,7 +110,7 @@ var all = []service{
 		if err != nil {
 			return started{}, err
 		}
-		fonts, err := pdf.FindFonts(pdf.FontDirs...)
+		fonts, err := p.fonts()
 		if err != nil {
 			return started{}, err
 		}
@@ -159,8 +158,12 @@ var all = []service{
 		if err != nil {
 			return started{}, err
 		}
+		fonts, err := p.fonts()
+		if err != nil {
+			return started{}, err
+		}
 		s := commerce.New(commerce.Config{
-			DB: db, Log: p.log, Vault: vault, Attempts: p.limiter,
+			DB: db, Log: p.log, Vault: vault, Attempts: p.limiter, Fonts: fonts, Seller: p.seller(),
 			Access:              accesspb.NewAccessServiceClient(p.conn("commerce", "access")),
 			PublicURL:           p.publicURL(),
 			DevelopmentPayments: p.cfg.Payments == "development",

@@ -203,7 +203,7 @@ func TestNothingToPay(t *testing.T) {
 	if q := must[*commercepb.Quote](s)(s.quote(buyer, "EUR", "nearly", item(b))); q.GetTotal().GetAmount() != 0 { // ten cents can't be charged
 		t.Fatalf("quote %v", q)
 	}
-	s.svc.DevelopmentPayments = false // nobody is needed who takes payments
+	s.svc.NoProvider() // nobody is needed who takes payments
 	o := must[*commercepb.Order](s)(s.buy(buyer, must[*commercepb.Quote](s)(s.quote(buyer, "EUR", "all-of-it", item(a), item(b)))))
 	if o.GetState() != "paid" || o.GetTotal().GetAmount() != 0 || o.GetDiscount().GetAmount() != 5900 || o.GetPayUrl() != "" || o.GetPaidAt() == nil {
 		t.Fatalf("order %v", o)

@@ -1,7 +1,7 @@
 // Package commerce sells courses.
 //
 // It owns prices, reductions, bundles, coupons, carts, quotes, gifts, orders and what is
-// known of their payment, rules of what the platform keeps, and the ledger. It answers
+// known of their payment, invoices, rules of what the platform keeps, and the ledger. It answers
 // what courses and carts cost, takes orders, which hold places and uses of coupons, and
 // leads them from awaiting payment through paid to fulfilled, or to cancelled or
 // expired; it gives gifts to who has their codes, books what is paid, and answers what
@@ -23,6 +23,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
@@ -42,10 +43,14 @@ type Config struct {
 	Access accesspb.AccessServiceClient
 	// PublicURL is where browsers reach the platform, without a slash at the end.
 	PublicURL string
-	// Vault seals the codes of gifts and what is written to who gets them.
+	// Vault has the keys with which personal data is sealed.
 	Vault *secret.Vault
 	// Attempts counts wrong codes.
 	Attempts cache.Attempts
+	// Fonts are those of invoices.
+	Fonts *pdf.Fonts
+	// Seller is who issues invoices.
+	Seller Seller
 	// DevelopmentPayments lets the pay page settle payments; no money moves.
 	DevelopmentPayments bool
 	// Now is the clock; nil is [time.Now].
@@ -55,6 +60,8 @@ type Config struct {
 // Service sells courses.
 type Service struct {
 	Config
+	provider Provider      // nil where nothing can be bought
+	work     chan struct{} // that there is something to do
 	commercepb.UnimplementedCommerceServiceServer
 }
 
@@ -67,10 +74,19 @@ var (
 	ErrOpenOrder       = fault.New(fault.Conflict, "order.open_order", "You have an order for one of these courses already. Pay it, or cancel it while it is not paid.")
 	ErrPaymentsOff     = fault.New(fault.Conflict, "order.payments_off", "Nothing can be bought here at present.")
 	ErrPaymentNotFound = fault.New(fault.NotFound, "payment.not_found", "There is no such payment.")
+	ErrInvoiceNotFound = fault.New(fault.NotFound, "invoice.not_found", "You have no such invoice.")
 	ErrRuleNotFound    = fault.New(fault.NotFound, "revenue_rule.not_found", "There is no such rule.")
 	ErrRulePast        = &fault.Error{
 		Kind: fault.Invalid, Code: "revenue_rule.past", Message: "A rule begins now or later.",
 		Fields: []fault.Field{{Path: "valid_from", Code: "revenue_rule.past", Hint: "What was ordered keeps what held then: begin now or later."}},
+	}
+	ErrCountry = &fault.Error{
+		Kind: fault.Invalid, Code: "billing.country", Message: "There is no such country.",
+		Fields: []fault.Field{{Path: "country", Code: "billing.country", Hint: "Two letters of ISO 3166-1, such as DE."}},
+	}
+	ErrReportPeriod = &fault.Error{
+		Kind: fault.Invalid, Code: "tax_report.period", Message: "There is no such time.",
+		Fields: []fault.Field{{Path: "until", Code: "tax_report.period", Hint: "since and until are times as RFC 3339, such as 2026-01-01T00:00:00Z, until the later one."}},
 	}
 	ErrPaymentClosed = fault.New(fault.Conflict, "payment.closed", "The order expired or was cancelled.")
 )
@@ -80,7 +96,11 @@ func New(cfg Config) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Service{Config: cfg}
+	s := &Service{Config: cfg, work: make(chan struct{}, 1)}
+	if cfg.DevelopmentPayments {
+		s.provider = development{s}
+	}
+	return s
 }
 
 // Register adds the service's RPCs.
@@ -91,6 +111,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	commercepb.RegisterBundleServiceServer(r, &bundleServer{service: s})
 	commercepb.RegisterCouponServiceServer(r, &couponServer{service: s})
 	commercepb.RegisterCheckoutServiceServer(r, &checkoutServer{service: s})
+	commercepb.RegisterInvoiceServiceServer(r, &invoiceServer{service: s})
 }
 
 // Handlers returns what it does on others' events.
@@ -118,8 +139,10 @@ func (s *Service) Run(ctx context.Context) error {
 			what string
 			do   func(context.Context) (int, error)
 		}{
+			{"the payment provider could not be asked", s.carryOut},
 			{"orders could not be expired", s.expire},
 			{"sales could not be booked", s.bookUnbooked},
+			{"invoices could not be issued", s.issueInvoices},
 			{"shares could not be released", s.release},
 			{"no checkpoint of the ledger", s.checkpoint},
 			{"old quotes could not be deleted", s.sweepQuotes},
@@ -132,6 +155,7 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-s.work:
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/money/moneypb"
+	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
 	"github.com/stoa-lms/stoa/internal/rpc"
@@ -50,29 +51,28 @@ func (f *fakeAccess) ListEntitled(_ context.Context, req *accesspb.ListEntitledR
 // shop is commerce on a database of its own.
 type shop struct {
 	*testing.T
-	db      *pg.DB
-	client  commercepb.CommerceServiceClient
-	revenue commercepb.RevenueServiceClient
-	catalog commercepb.CatalogServiceClient
-	bundles commercepb.BundleServiceClient
-	coupons commercepb.CouponServiceClient
-	desk    commercepb.CheckoutServiceClient
-	access  *fakeAccess
-	svc     *commerce.Service
-	now     atomic.Int64
+	db       *pg.DB
+	client   commercepb.CommerceServiceClient
+	revenue  commercepb.RevenueServiceClient
+	invoices commercepb.InvoiceServiceClient
+	catalog  commercepb.CatalogServiceClient
+	bundles  commercepb.BundleServiceClient
+	coupons  commercepb.CouponServiceClient
+	desk     commercepb.CheckoutServiceClient
+	access   *fakeAccess
+	svc      *commerce.Service
+	now      atomic.Int64
 }
 
 func newShop(t *testing.T) *shop {
 	t.Helper()
 	s := &shop{T: t, db: pgtest.Open(t, commerce.Schema), access: &fakeAccess{enrolled: map[string]bool{}}}
 	s.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Unix())
-	h := rpctest.New(t, rpctest.Everything)
-	accesspb.RegisterAccessServiceServer(h, s.access)
-	text, err := secret.Generate()
+	keyset, err := secret.Generate()
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := secret.Parse(text)
+	keys, err := secret.Parse(keyset)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,18 +80,27 @@ func newShop(t *testing.T) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
+	fonts, err := pdf.FindFonts(pdf.FontDirs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := rpctest.New(t, rpctest.Everything)
+	accesspb.RegisterAccessServiceServer(h, s.access)
 	attempts, err := cache.NewMemoryAt(func() time.Time { return time.Unix(s.now.Load(), 0) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg := commerce.Config{
-		DB: s.db, Vault: vault, Attempts: attempts, Log: rpctest.Log(t), Access: accesspb.NewAccessServiceClient(h.As("commerce")),
+		DB: s.db, Log: rpctest.Log(t), Vault: vault, Attempts: attempts, Fonts: fonts,
+		Seller:    commerce.Seller{Name: "Stoa Test Ltd", Address: []string{"1 Portico", "Athens"}, TaxID: "EL123456789"},
+		Access:    accesspb.NewAccessServiceClient(h.As("commerce")),
 		PublicURL: "http://stoa.test", DevelopmentPayments: true,
 		Now: func() time.Time { return time.Unix(s.now.Load(), 0) },
 	}
 	s.svc = commerce.New(cfg)
 	s.svc.Register(h)
 	s.client = commercepb.NewCommerceServiceClient(h.As("edge"))
+	s.invoices = commercepb.NewInvoiceServiceClient(h.As("edge"))
 	s.revenue = commercepb.NewRevenueServiceClient(h.As("edge"))
 	s.catalog = commercepb.NewCatalogServiceClient(h.As("edge"))
 	s.bundles = commercepb.NewBundleServiceClient(h.As("edge"))
@@ -455,7 +464,7 @@ func TestNoDevelopmentPaymentsElsewhere(t *testing.T) {
 	s := newShop(t)
 	course := s.course(id.New("account"), 4900, "EUR")
 	_, payment, _ := strings.Cut(s.order(id.New("account"), course).GetPayUrl(), "/pay/")
-	s.svc.DevelopmentPayments = false
+	s.svc.NoProvider()
 	_, err := s.client.CreateOrder(rpctest.Account(t.Context(), id.New("account")), &commercepb.CreateOrderRequest{CourseIds: []string{course}})
 	wantCode(t, err, "order.payments_off")
 	_, err = s.client.GetDevelopmentPayment(t.Context(), &commercepb.GetDevelopmentPaymentRequest{PaymentId: payment})

@@ -323,4 +323,3 @@ func TestCouponIsUsedNoMoreThanItsLimit(t *testing.T) {
 		t.Fatalf("%d uses, of one order that was paid", n)
 	}
 }
-

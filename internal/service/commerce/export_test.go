@@ -56,6 +56,23 @@ func (s *Service) Checkpoint(ctx context.Context) (int, error)   { return s.chec
 func (s *Service) Release(ctx context.Context) (int, error)      { return s.release(ctx) }
 func (s *Service) BookUnbooked(ctx context.Context) (int, error) { return s.bookUnbooked(ctx) }
 
+// NoProvider takes the payment provider away, as where nothing can be bought.
+func (s *Service) NoProvider() { s.provider, s.DevelopmentPayments = nil, false }
+
+// Through has another provider in between.
+func (s *Service) Through(wrap func(Provider) Provider) { s.provider = wrap(s.provider) }
+
+// CarryOut is what Run does when there is something to ask the provider for.
+func (s *Service) CarryOut(ctx context.Context) (int, error) { return s.carryOut(ctx) }
+
+// HeardPayment has the service hear how a payment stands.
+func (s *Service) HeardPayment(ctx context.Context, n PaymentNews) error {
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardPayment(ctx, tx, n) })
+}
+
+// IssueInvoices is what Run does when an order was paid.
+func (s *Service) IssueInvoices(ctx context.Context) (int, error) { return s.issueInvoices(ctx) }
+
 // SweepQuotes is what Run does each minute.
 func (s *Service) SweepQuotes(ctx context.Context) (int, error) { return s.sweepQuotes(ctx) }
 

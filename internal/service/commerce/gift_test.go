@@ -140,4 +140,3 @@ func TestGiftsAreSealed(t *testing.T) {
 		}
 	}
 }
-

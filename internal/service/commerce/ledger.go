@@ -22,6 +22,7 @@ import (
 //	processing     expense    what it has kept for itself
 //	platform       income     the platform's shares
 //	tax            liability  tax that was taken and has to be handed over
+//	buyers         liability  what was paid for nothing and goes back
 //	held:ACCOUNT   liability  shares of a teacher until nobody can ask for a refund
 //	teacher:ACCOUNT liability  shares of a teacher that can be paid out
 const (
@@ -32,6 +33,7 @@ const (
 	accountTax        = "tax"
 	accountProcessing = "processing"
 	accountDisputed   = "disputed"
+	accountBuyers     = "buyers"
 )
 
 // entry is something to book.

@@ -10,14 +10,14 @@ import (
 )
 
 // message is an order as its buyer sees it.
-func (s *Service) message(o order) *commercepb.Order {
+func message(o order) *commercepb.Order {
 	m := &commercepb.Order{
 		Id: o.ID, BuyerId: o.BuyerID, State: o.State, Total: o.total(),
 		CreatedAt: timestamppb.New(o.CreatedAt), ExpiresAt: timestamppb.New(o.ExpiresAt), PaidAt: stamp(o.PaidAt), CouponId: o.CouponID,
 	}
 	list := int64(0)
-	if o.State == awaitingPayment && s.DevelopmentPayments {
-		m.PayUrl = s.PublicURL + "/pay/" + o.PaymentID
+	if o.State == awaitingPayment && o.PayURL != nil {
+		m.PayUrl = *o.PayURL
 	}
 	for _, l := range o.lines {
 		m.Lines = append(m.Lines, &commercepb.OrderLine{

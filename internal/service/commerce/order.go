@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,11 +23,15 @@ import (
 )
 
 // The states of an order. It goes from awaiting payment to paid, cancelled or
-// expired, and from paid to fulfilled.
+// expired, and from paid to fulfilled. What is given back after that makes it partly
+// refunded or refunded; while the buyer's bank wants it back it is disputed.
 const (
 	awaitingPayment = "awaiting_payment"
 	paid            = "paid"
 	fulfilled       = "fulfilled"
+	partlyRefunded  = "partly_refunded"
+	refunded        = "refunded"
+	disputed        = "disputed"
 	cancelled       = "cancelled"
 	expired         = "expired"
 )
@@ -35,18 +40,18 @@ const (
 const payWithin = 24 * time.Hour
 
 type order struct {
-	ID              string
-	BuyerID         string
-	State           string
-	Total           int64
-	Currency        string
-	PaymentID       string
-	PaymentDeclined bool
-	CreatedAt       time.Time
-	ExpiresAt       time.Time
-	PaidAt          *time.Time
-	CouponID        string
-	lines           []line
+	ID        string
+	BuyerID   string
+	State     string
+	Total     int64
+	Currency  string
+	PaymentID string
+	PayURL    *string // where to pay; nil until the provider has said
+	CreatedAt time.Time
+	ExpiresAt time.Time
+	PaidAt    *time.Time
+	CouponID  string
+	lines     []line
 }
 
 type line struct {
@@ -56,6 +61,7 @@ type line struct {
 	SellerID  string
 	Title     string
 	Amount    int64
+	Tax       int64 // what of the amount is tax
 	Fulfilled bool
 	Kind      string
 	Quantity  int32
@@ -80,7 +86,7 @@ type line struct {
 // giftNote is what is written to who gets a gift, sealed.
 type giftNote struct{ from, text []byte }
 
-const orderColumns = `id, buyer_id, state, total, currency, payment_id, payment_declined, created_at, expires_at, paid_at, coupon_id`
+const orderColumns = `id, buyer_id, state, total, currency, payment_id, (SELECT url FROM payment WHERE payment.id = payment_id) AS pay_url, created_at, expires_at, paid_at, coupon_id`
 
 // collectOrders reads orders and all their lines in one more query.
 func collectOrders(ctx context.Context, q pg.Querier, rows pgx.Rows, err error) ([]order, error) {
@@ -100,7 +106,7 @@ func collectOrders(ctx context.Context, q pg.Querier, rows pgx.Rows, err error) 
 		at[o.ID], ids[i] = i, o.ID
 	}
 	rows, err = q.Query(ctx, `
-		SELECT id, order_id, course_id, seller_id, title, amount, fulfilled, platform_share, rule_id,
+		SELECT id, order_id, course_id, seller_id, title, amount, tax, fulfilled, platform_share, rule_id,
 			kind, quantity, coalesce(list_amount, amount) AS list_amount, discount, coupon_discount, coupon_origin, bundle_id, channel, referrer_id
 		FROM order_line WHERE order_id = ANY ($1) ORDER BY order_id, position`, ids)
 	if err != nil {
@@ -132,7 +138,7 @@ func lockOrder(ctx context.Context, tx *pg.Tx, notFound error, where string, arg
 }
 
 // become moves an order to its next state and writes that down.
-func (o *order) become(ctx context.Context, tx *pg.Tx, state, cause string, now time.Time) error {
+func (s *Service) become(ctx context.Context, tx *pg.Tx, o *order, state, cause string, now time.Time) error {
 	was := o.State
 	o.State = state
 	if state == paid {
@@ -148,6 +154,9 @@ func (o *order) become(ctx context.Context, tx *pg.Tx, state, cause string, now 
 		}
 	case cancelled, expired:
 		if err := letGo(ctx, tx, []string{o.ID}); err != nil {
+			return err
+		}
+		if err := s.ask(ctx, tx, callClose, o.PaymentID); err != nil {
 			return err
 		}
 	}
@@ -181,7 +190,7 @@ func (s *Service) CreateOrder(ctx context.Context, req *commercepb.CreateOrderRe
 	if err != nil {
 		return nil, err
 	}
-	return idempotency.Do(ctx, s.DB, req, func(tx *pg.Tx) (*commercepb.Order, error) {
+	placed, err := idempotency.Do(ctx, s.DB, req, func(tx *pg.Tx) (*commercepb.Order, error) {
 		if err := takeTurns(ctx, tx, buyer); err != nil {
 			return nil, err
 		}
@@ -203,7 +212,7 @@ func (s *Service) CreateOrder(ctx context.Context, req *commercepb.CreateOrderRe
 			return nil, err
 		}
 		o.of(q)
-		if o.Total > 0 && !s.DevelopmentPayments {
+		if o.Total > 0 && s.provider == nil {
 			return nil, ErrPaymentsOff
 		}
 		if err := setChannels(ctx, tx, &o, req.GetReferralCode()); err != nil {
@@ -218,13 +227,25 @@ func (s *Service) CreateOrder(ctx context.Context, req *commercepb.CreateOrderRe
 		if err := insertOrder(ctx, tx, o, q); err != nil {
 			return nil, err
 		}
+		begin := s.openPayment
 		if o.Total == 0 {
-			if err := s.pay(ctx, tx, &o, "there is nothing to pay"); err != nil {
-				return nil, err
-			}
+			begin = s.payNothing
 		}
-		return s.message(o), nil
+		if err := begin(ctx, tx, &o); err != nil {
+			return nil, err
+		}
+		return message(o), nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	// Where to pay is not in what was kept for the key: the provider says it after.
+	var payment string
+	if err := s.DB.QueryRow(ctx, `SELECT payment_id FROM orders WHERE id = $1`, placed.GetId()).Scan(&payment); err != nil {
+		return nil, err
+	}
+	s.carryNow(ctx, callCheckout+":"+payment)
+	return s.GetOrder(ctx, &commercepb.GetOrderRequest{OrderId: placed.GetId()})
 }
 
 // of gives a new order what a quote has.
@@ -321,7 +342,7 @@ func (s *Service) GetOrder(ctx context.Context, req *commercepb.GetOrderRequest)
 	if len(orders) == 0 {
 		return nil, ErrOrderNotFound
 	}
-	return s.message(orders[0]), nil
+	return message(orders[0]), nil
 }
 
 // ListOrders implements the contract.
@@ -344,7 +365,7 @@ func (s *Service) ListOrders(ctx context.Context, req *commercepb.ListOrdersRequ
 		res.NextCursor = page.TimeCursor(orders[size-1].CreatedAt, orders[size-1].ID)
 	}
 	for _, o := range orders {
-		res.Items = append(res.Items, s.message(o))
+		res.Items = append(res.Items, message(o))
 	}
 	return res, nil
 }
@@ -357,14 +378,15 @@ func (s *Service) CancelOrder(ctx context.Context, req *commercepb.CancelOrderRe
 			return nil, err
 		}
 		switch o.State {
-		case paid, fulfilled:
-			return nil, ErrAlreadyPaid
+		case cancelled, expired:
 		case awaitingPayment:
-			if err := o.become(ctx, tx, cancelled, "cancelled by the buyer", s.now()); err != nil {
+			if err := s.become(ctx, tx, &o, cancelled, "cancelled by the buyer", s.now()); err != nil {
 				return nil, err
 			}
+		default:
+			return nil, ErrAlreadyPaid
 		}
-		return s.message(o), nil
+		return message(o), nil
 	})
 }
 
@@ -380,6 +402,7 @@ func (s *Service) expire(ctx context.Context) (int, error) {
 			now := s.now()
 			rows, err := tx.Query(ctx, `
 				SELECT `+orderColumns+` FROM orders WHERE state = 'awaiting_payment' AND expires_at <= $1
+					AND NOT EXISTS (SELECT FROM payment p WHERE p.id = orders.payment_id AND p.state = 'processing')
 				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED`, now, expireBatch)
 			orders, err := collectOrders(ctx, tx, rows, err)
 			if err != nil {
@@ -396,7 +419,7 @@ func (s *Service) expire(ctx context.Context) (int, error) {
 				return err
 			}
 			for _, o := range orders {
-				if err := o.become(ctx, tx, expired, "not paid in time", now); err != nil {
+				if err := s.become(ctx, tx, &o, expired, "not paid in time", now); err != nil {
 					return err
 				}
 			}
@@ -440,14 +463,14 @@ func (s *Service) ListSales(ctx context.Context, req *commercepb.ListSalesReques
 }
 
 // pay marks an order paid and tells everybody.
-func (s *Service) pay(ctx context.Context, tx *pg.Tx, o *order, cause string) error {
-	now := s.now()
-	if err := o.become(ctx, tx, paid, cause, now); err != nil {
+func (s *Service) pay(ctx context.Context, tx *pg.Tx, o *order, cause string, now time.Time) error {
+	if err := s.become(ctx, tx, o, paid, cause, now); err != nil {
 		return err
 	}
 	if err := s.bookSales(ctx, tx, now, []*order{o}); err != nil {
 		return err
 	}
+	tx.AfterCommit(s.wake) // there is an invoice to issue
 	if err := s.issueGifts(ctx, tx, o, now); err != nil {
 		return err
 	}
@@ -457,12 +480,25 @@ func (s *Service) pay(ctx context.Context, tx *pg.Tx, o *order, cause string) er
 	return s.fulfilled(ctx, tx, o) // of nothing but gifts
 }
 
+// payNothing marks an order paid for which there is nothing to pay.
+func (s *Service) payNothing(ctx context.Context, tx *pg.Tx, o *order) error {
+	return s.pay(ctx, tx, o, "there is nothing to pay", s.now())
+}
+
 // fulfilled says that all that an order bought can be used.
 func (s *Service) fulfilled(ctx context.Context, tx *pg.Tx, o *order) error {
-	if err := o.become(ctx, tx, fulfilled, "access was given to every course", s.now()); err != nil {
+	if err := s.become(ctx, tx, o, fulfilled, "access was given to every course", s.now()); err != nil {
 		return err
 	}
 	return bus.Publish(ctx, tx, &commercepb.OrderFulfilled{OrderId: o.ID, BuyerId: o.BuyerID})
+}
+
+// label is what a line is called where it is paid and on invoices.
+func (l line) label() string {
+	if l.Quantity > 1 {
+		return l.Title + " × " + strconv.Itoa(int(l.Quantity))
+	}
+	return l.Title
 }
 
 func (o *order) total() *moneypb.Money { return &moneypb.Money{Amount: o.Total, Currency: o.Currency} }

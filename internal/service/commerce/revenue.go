@@ -300,7 +300,7 @@ func (h *revenueServer) ListEarnings(ctx context.Context, req *commercepb.ListEa
 
 // ListLedgerBalances implements the contract.
 func (h *revenueServer) ListLedgerBalances(ctx context.Context, req *commercepb.ListLedgerBalancesRequest) (*commercepb.ListLedgerBalancesResponse, error) {
-	accounts := []string{accountProvider, accountDisputed, accountProcessing, accountPlatform, accountTax}
+	accounts := []string{accountProvider, accountDisputed, accountProcessing, accountPlatform, accountTax, accountBuyers}
 	if teacher := req.GetTeacherId(); teacher != "" {
 		accounts = []string{accountHeld + teacher, accountTeacher + teacher}
 	}

@@ -16,6 +16,8 @@ import (
 const (
 	kindSale    = "sale"    // what a buyer paid, to the platform and to teachers whose shares are held
 	kindRelease = "release" // a line's shares, from held to what can be paid out
+	kindFee     = "fee"     // what the provider keeps of a payment
+	kindSurplus = "surplus" // what was paid for nothing, to go back
 )
 
 // holdFor is how long the teachers' shares of a sale are held: as long as buyers may
@@ -23,7 +25,7 @@ const (
 const holdFor = 30 * 24 * time.Hour
 
 // saleEntry is a paid order as it is booked: what the provider has got, against the
-// platform's share of each line and those of its teachers in what is left.
+// tax, the platform's share of each line and those of its teachers in what is left.
 func saleEntry(o *order) (entry, error) {
 	e := entry{Key: kindSale + ":" + o.ID, Kind: kindSale, Order: o.ID}
 	for _, l := range o.lines {
@@ -33,6 +35,7 @@ func saleEntry(o *order) (entry, error) {
 		}
 		e.Postings = append(e.Postings,
 			posting{Account: accountProvider, Currency: o.Currency, Amount: l.Amount, Line: l.ID},
+			posting{Account: accountTax, Currency: o.Currency, Amount: -l.Tax, Line: l.ID},
 			posting{Account: accountPlatform, Currency: o.Currency, Amount: -platform, Line: l.ID})
 		for _, t := range teachers {
 			e.Postings = append(e.Postings, posting{Account: accountHeld + t.AccountID, Currency: o.Currency, Amount: -t.amount, Line: l.ID})
@@ -47,14 +50,14 @@ type teacherAmount struct {
 	amount int64
 }
 
-// parts divides a line: first between the platform and its teachers, then what is left
-// among these.
+// parts divides what is left of a line without its tax: first between the platform and
+// its teachers, then what these get among them.
 func (l line) parts() (platform int64, teachers []teacherAmount, err error) {
 	keeps := defaultPlatformShare
 	if l.PlatformShare != nil {
 		keeps = *l.PlatformShare
 	}
-	two, err := share(l.Amount, []int64{int64(keeps), int64(allShares - keeps)})
+	two, err := share(l.Amount-l.Tax, []int64{int64(keeps), int64(allShares - keeps)})
 	if err != nil {
 		return 0, nil, err
 	}

@@ -1,6 +1,15 @@
 -- What the migrations make of the schema "commerce". Generated; do not edit:
 -- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
 
+CREATE TABLE billing_details (
+	account_id text COLLATE "C" NOT NULL,
+	sealed bytea NOT NULL,
+	revision bigint NOT NULL,
+	updated_at timestamp with time zone NOT NULL,
+	CONSTRAINT billing_details_pkey PRIMARY KEY (account_id)
+);
+COMMENT ON TABLE billing_details IS 'What buyers want to have on their invoices. Personal data, sealed with the key of the person.';
+
 CREATE TABLE bundle (
 	id text COLLATE "C" NOT NULL,
 	owner_id text COLLATE "C" NOT NULL,
@@ -106,6 +115,48 @@ CREATE TABLE course_place (
 COMMENT ON TABLE course_place IS 'Courses of which a number can be sold. No personal data.';
 COMMENT ON COLUMN course_place.taken IS 'The quantities of the live order lines of the course, counted under the lock of this row by who holds the product for share.';
 
+CREATE TABLE development_object (
+	id text COLLATE "C" NOT NULL,
+	kind text NOT NULL,
+	payment_id text COLLATE "C",
+	account text COLLATE "C",
+	amount bigint NOT NULL DEFAULT 0,
+	currency text NOT NULL DEFAULT ''::text,
+	state text NOT NULL,
+	reversed bigint NOT NULL DEFAULT 0,
+	CONSTRAINT development_object_pkey PRIMARY KEY (id),
+	CONSTRAINT development_object_payment FOREIGN KEY (payment_id) REFERENCES development_payment(id),
+	CONSTRAINT development_object_kind CHECK ((kind = ANY (ARRAY['refund'::text, 'dispute'::text, 'transfer'::text, 'reversal'::text, 'account'::text]))),
+	CONSTRAINT development_object_reversed CHECK (((reversed >= 0) AND (reversed <= amount)))
+);
+CREATE UNIQUE INDEX development_object_dispute ON development_object USING btree (payment_id) WHERE (kind = 'dispute'::text);
+COMMENT ON TABLE development_object IS 'Refunds, disputes, transfers, their reversals and teachers'' accounts at the development provider. Personal data of teachers: their ids in account.';
+
+CREATE TABLE development_payment (
+	id text COLLATE "C" NOT NULL,
+	amount bigint NOT NULL,
+	currency text NOT NULL,
+	state text NOT NULL,
+	refunded bigint NOT NULL DEFAULT 0,
+	CONSTRAINT development_payment_pkey PRIMARY KEY (id),
+	CONSTRAINT development_payment_refunded CHECK (((refunded >= 0) AND (refunded <= amount))),
+	CONSTRAINT development_payment_state CHECK ((state = ANY (ARRAY['open'::text, 'processing'::text, 'declined'::text, 'succeeded'::text, 'closed'::text])))
+);
+COMMENT ON TABLE development_payment IS 'Payments at the development provider. No personal data.';
+
+CREATE TABLE development_transaction (
+	id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	kind text NOT NULL,
+	ref text COLLATE "C" NOT NULL,
+	amount bigint NOT NULL,
+	fee bigint NOT NULL DEFAULT 0,
+	currency text NOT NULL,
+	at timestamp with time zone NOT NULL,
+	CONSTRAINT development_transaction_pkey PRIMARY KEY (id),
+	CONSTRAINT development_transaction_once UNIQUE (kind, ref)
+);
+COMMENT ON TABLE development_transaction IS 'What moved the balance at the development provider. No personal data.';
+
 CREATE TABLE gift (
 	line_id text COLLATE "C" NOT NULL,
 	order_id text COLLATE "C" NOT NULL,
@@ -129,12 +180,58 @@ COMMENT ON TABLE gift IS 'Lines of orders that are gifts. Personal data of the b
 COMMENT ON COLUMN gift.code_hash IS 'A hash of the code, from the payment on.';
 COMMENT ON COLUMN gift.code IS 'Sealed with the key of the buyer, as are from_name and note.';
 
+CREATE TABLE invoice (
+	id text COLLATE "C" NOT NULL,
+	series text COLLATE "C" NOT NULL,
+	"position" bigint NOT NULL,
+	kind text NOT NULL,
+	order_id text COLLATE "C" NOT NULL,
+	refund_id text COLLATE "C",
+	corrects text COLLATE "C",
+	buyer_id text COLLATE "C" NOT NULL,
+	country text COLLATE "C" NOT NULL DEFAULT ''::text,
+	issued_at timestamp with time zone NOT NULL,
+	currency text NOT NULL,
+	total bigint NOT NULL,
+	tax bigint NOT NULL,
+	lines jsonb NOT NULL,
+	seller jsonb NOT NULL,
+	buyer bytea,
+	CONSTRAINT invoice_pkey PRIMARY KEY (id),
+	CONSTRAINT invoice_number UNIQUE (series, "position"),
+	CONSTRAINT invoice_corrects FOREIGN KEY (corrects) REFERENCES invoice(id),
+	CONSTRAINT invoice_order FOREIGN KEY (order_id) REFERENCES orders(id),
+	CONSTRAINT invoice_credit_note CHECK (((kind = 'credit_note'::text) = (refund_id IS NOT NULL))),
+	CONSTRAINT invoice_kind CHECK ((kind = ANY (ARRAY['invoice'::text, 'credit_note'::text]))),
+	CONSTRAINT invoice_tax CHECK (((tax >= 0) AND (tax <= total)))
+);
+CREATE INDEX invoice_buyer ON invoice USING btree (buyer_id, issued_at DESC, id DESC);
+CREATE INDEX invoice_issued ON invoice USING btree (issued_at, id);
+CREATE UNIQUE INDEX invoice_once ON invoice USING btree (order_id) WHERE (kind = 'invoice'::text);
+CREATE UNIQUE INDEX invoice_refund_once ON invoice USING btree (refund_id) WHERE (kind = 'credit_note'::text);
+CREATE OR REPLACE FUNCTION invoice_only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION '% only grows', TG_TABLE_NAME USING ERRCODE = 'restrict_violation', CONSTRAINT = 'invoice_only_grows';
+END $function$;
+CREATE TRIGGER invoice_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON invoice FOR EACH STATEMENT EXECUTE FUNCTION invoice_only_grows();
+COMMENT ON TABLE invoice IS 'Invoices and credit notes as they were issued. Rows are added, never changed or deleted. Personal data of the buyer: the id, the country and, sealed with a key that outlives the account, name and address. Kept as long as the law asks for books.';
+
+CREATE TABLE invoice_series (
+	series text COLLATE "C" NOT NULL,
+	last bigint NOT NULL,
+	CONSTRAINT invoice_series_pkey PRIMARY KEY (series)
+);
+COMMENT ON TABLE invoice_series IS 'The last number of each series of invoices. No personal data.';
+
 CREATE TABLE ledger_account (
 	account text COLLATE "C" NOT NULL,
 	currency text COLLATE "C" NOT NULL,
 	CONSTRAINT ledger_account_pkey PRIMARY KEY (account, currency),
 	CONSTRAINT ledger_account_currency CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-	CONSTRAINT ledger_account_known CHECK ((account ~ '^(provider|disputed|processing|platform|tax|(held|teacher):account_[0-9a-hjkmnp-tv-z]{26})$'::text))
+	CONSTRAINT ledger_account_known CHECK ((account ~ '^(provider|disputed|processing|platform|tax|buyers|(held|teacher):account_[0-9a-hjkmnp-tv-z]{26})$'::text))
 );
 COMMENT ON TABLE ledger_account IS 'The accounts of the ledger that were ever posted to. Personal data of teachers: their ids in the names of accounts. Kept as long as the law asks for books.';
 
@@ -247,6 +344,7 @@ CREATE TABLE order_line (
 	rule_id text COLLATE "C",
 	held_until timestamp with time zone,
 	released boolean NOT NULL DEFAULT false,
+	tax bigint NOT NULL DEFAULT 0,
 	kind text NOT NULL DEFAULT 'course'::text,
 	quantity integer NOT NULL DEFAULT 1,
 	list_amount bigint,
@@ -266,7 +364,8 @@ CREATE TABLE order_line (
 	CONSTRAINT order_line_list CHECK ((amount = (COALESCE(list_amount, amount) - discount))),
 	CONSTRAINT order_line_origin CHECK ((coupon_origin = ANY (ARRAY[''::text, 'teacher'::text, 'platform'::text]))),
 	CONSTRAINT order_line_platform_share CHECK (((platform_share >= 0) AND (platform_share <= 10000))),
-	CONSTRAINT order_line_quantity CHECK ((((quantity >= 1) AND (quantity <= 5000)) AND ((quantity = 1) OR (kind = 'seats'::text))))
+	CONSTRAINT order_line_quantity CHECK ((((quantity >= 1) AND (quantity <= 5000)) AND ((quantity = 1) OR (kind = 'seats'::text)))),
+	CONSTRAINT order_line_tax CHECK (((tax >= 0) AND (tax <= amount)))
 );
 CREATE INDEX order_line_held ON order_line USING btree (held_until) WHERE ((NOT released) AND (held_until IS NOT NULL));
 CREATE UNIQUE INDEX order_line_live ON order_line USING btree (buyer_id, course_id) WHERE (live AND (kind = 'course'::text));
@@ -277,6 +376,7 @@ COMMENT ON TABLE order_line IS 'Lines of orders. buyer_id and seller_id are pers
 COMMENT ON COLUMN order_line.platform_share IS 'In hundredths of a percent, as it stood when it was ordered; null for lines from before there were shares.';
 COMMENT ON COLUMN order_line.rule_id IS 'The rule that says so; null for what holds without one.';
 COMMENT ON COLUMN order_line.held_until IS 'When the teachers'' shares can be paid out; null until it is booked.';
+COMMENT ON COLUMN order_line.tax IS 'What of the amount is tax, as the provider said when it was paid.';
 COMMENT ON COLUMN order_line.list_amount IS 'What it would cost without any reduction; null for lines from before there were reductions, which is the amount.';
 COMMENT ON COLUMN order_line.discount IS 'How much less it is in all: reduction of the course or share of the bundle, and coupon.';
 COMMENT ON COLUMN order_line.coupon_discount IS 'What of the discount is the coupon''s.';
@@ -299,7 +399,8 @@ CREATE TABLE order_transition (
 	happened_at timestamp with time zone NOT NULL,
 	state text NOT NULL,
 	cause text NOT NULL,
-	CONSTRAINT order_transition_pkey PRIMARY KEY (order_id, state),
+	id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	CONSTRAINT order_transition_pkey PRIMARY KEY (order_id, id),
 	CONSTRAINT order_transition_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders(id)
 );
 COMMENT ON TABLE order_transition IS 'The history of orders; no personal data of its own.';
@@ -316,19 +417,52 @@ CREATE TABLE orders (
 	expires_at timestamp with time zone NOT NULL,
 	paid_at timestamp with time zone,
 	booked boolean NOT NULL DEFAULT false,
+	invoiced boolean NOT NULL DEFAULT false,
 	coupon_id text COLLATE "C" NOT NULL DEFAULT ''::text,
 	CONSTRAINT orders_pkey PRIMARY KEY (id),
 	CONSTRAINT orders_payment UNIQUE (payment_id),
-	CONSTRAINT orders_paid CHECK (((state = ANY (ARRAY['paid'::text, 'fulfilled'::text])) = (paid_at IS NOT NULL))),
-	CONSTRAINT orders_state CHECK ((state = ANY (ARRAY['awaiting_payment'::text, 'paid'::text, 'fulfilled'::text, 'cancelled'::text, 'expired'::text]))),
+	CONSTRAINT orders_paid CHECK (((state = ANY (ARRAY['paid'::text, 'fulfilled'::text, 'partly_refunded'::text, 'refunded'::text, 'disputed'::text])) = (paid_at IS NOT NULL))),
+	CONSTRAINT orders_state CHECK ((state = ANY (ARRAY['awaiting_payment'::text, 'paid'::text, 'fulfilled'::text, 'partly_refunded'::text, 'refunded'::text, 'disputed'::text, 'cancelled'::text, 'expired'::text]))),
 	CONSTRAINT orders_total CHECK ((total >= 0))
 );
 CREATE INDEX orders_buyer ON orders USING btree (buyer_id, created_at DESC, id DESC);
 CREATE INDEX orders_expiry ON orders USING btree (expires_at) WHERE (state = 'awaiting_payment'::text);
 CREATE INDEX orders_to_book ON orders USING btree (id) WHERE ((paid_at IS NOT NULL) AND (NOT booked));
+CREATE INDEX orders_to_invoice ON orders USING btree (paid_at, id) WHERE ((paid_at IS NOT NULL) AND (NOT invoiced));
 COMMENT ON TABLE orders IS 'Orders. buyer_id is personal data of the buyer, kept for the time that tax law asks for.';
 COMMENT ON COLUMN orders.booked IS 'Whether the sale is in the ledger.';
+COMMENT ON COLUMN orders.invoiced IS 'Whether there is an invoice.';
 COMMENT ON COLUMN orders.coupon_id IS 'The coupon that it uses; empty for none.';
+
+CREATE TABLE payment (
+	id text COLLATE "C" NOT NULL,
+	order_id text COLLATE "C" NOT NULL,
+	provider text NOT NULL,
+	ref text COLLATE "C",
+	url text,
+	state text NOT NULL,
+	declined boolean NOT NULL DEFAULT false,
+	amount bigint NOT NULL,
+	currency text NOT NULL,
+	received bigint,
+	fee bigint,
+	surplus boolean NOT NULL DEFAULT false,
+	created_at timestamp with time zone NOT NULL,
+	updated_at timestamp with time zone NOT NULL,
+	CONSTRAINT payment_pkey PRIMARY KEY (id),
+	CONSTRAINT payment_order UNIQUE (order_id),
+	CONSTRAINT payment_ref UNIQUE (provider, ref),
+	CONSTRAINT payment_order_known FOREIGN KEY (order_id) REFERENCES orders(id),
+	CONSTRAINT payment_received CHECK (((state = 'succeeded'::text) = (received IS NOT NULL))),
+	CONSTRAINT payment_state CHECK ((state = ANY (ARRAY['open'::text, 'processing'::text, 'succeeded'::text, 'closed'::text])))
+);
+CREATE INDEX payment_surplus ON payment USING btree (id) WHERE surplus;
+COMMENT ON TABLE payment IS 'How orders are paid. No personal data of its own: what a provider knows of the buyer is not kept.';
+COMMENT ON COLUMN payment.ref IS 'What the provider calls it; null until it has been told.';
+COMMENT ON COLUMN payment.declined IS 'Whether a try to pay was declined; another may succeed.';
+COMMENT ON COLUMN payment.received IS 'What was paid, in minor units.';
+COMMENT ON COLUMN payment.fee IS 'What the provider kept of it; null while that is not known.';
+COMMENT ON COLUMN payment.surplus IS 'Whether nothing is sold for it, since the order had ended or something else was paid than asked: it goes back.';
 
 CREATE TABLE product (
 	course_id text COLLATE "C" NOT NULL,
@@ -356,6 +490,26 @@ CREATE TABLE product_price (
 	CONSTRAINT product_price_amount CHECK ((amount > 0))
 );
 COMMENT ON TABLE product_price IS 'Prices of courses in further currencies. Who changes them locks the product. No personal data.';
+
+CREATE TABLE provider_call (
+	id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	key text COLLATE "C" NOT NULL,
+	kind text NOT NULL,
+	object_id text COLLATE "C" NOT NULL,
+	state text NOT NULL DEFAULT 'waiting'::text,
+	attempts integer NOT NULL DEFAULT 0,
+	next_at timestamp with time zone NOT NULL,
+	problem text NOT NULL DEFAULT ''::text,
+	created_at timestamp with time zone NOT NULL,
+	done_at timestamp with time zone,
+	CONSTRAINT provider_call_pkey PRIMARY KEY (id),
+	CONSTRAINT provider_call_once UNIQUE (key),
+	CONSTRAINT provider_call_state CHECK ((state = ANY (ARRAY['waiting'::text, 'done'::text, 'refused'::text])))
+);
+CREATE INDEX provider_call_due ON provider_call USING btree (next_at, id) WHERE (state = 'waiting'::text);
+COMMENT ON TABLE provider_call IS 'What the payment provider is asked for, written in the transaction that wants it and carried out after. No personal data.';
+COMMENT ON COLUMN provider_call.key IS 'The key under which the provider does it once.';
+COMMENT ON COLUMN provider_call.next_at IS 'When it is tried next; while it is tried, when somebody else may try.';
 
 CREATE TABLE quote (
 	id text COLLATE "C" NOT NULL,

@@ -211,13 +211,15 @@ type Order struct {
 	// Who buys.
 	BuyerId string `protobuf:"bytes,2,opt,name=buyer_id,json=buyerId,proto3" json:"buyer_id,omitempty"`
 	// "awaiting_payment", then "paid", then "fulfilled" once access is given; or
-	// "cancelled" or "expired".
+	// "cancelled" or "expired". Later "partly_refunded", "refunded", or "disputed"
+	// while the buyer's bank wants the money back.
 	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	// What is bought.
 	Lines []*OrderLine `protobuf:"bytes,4,rep,name=lines,proto3" json:"lines,omitempty"`
 	// What is to be paid in all.
 	Total *moneypb.Money `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
-	// Where to pay, while it awaits payment.
+	// Where to pay, while it awaits payment. Empty for the moment in which the
+	// payment provider has not answered yet: ask for the order again.
 	PayUrl string `protobuf:"bytes,6,opt,name=pay_url,json=payUrl,proto3" json:"pay_url,omitempty"`
 	// When it was placed.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
@@ -1031,7 +1033,8 @@ type SettleDevelopmentPaymentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The payment.
 	PaymentId string `protobuf:"bytes,1,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
-	// "succeed" pays, "decline" leaves the order awaiting payment.
+	// "succeed" pays, "decline" leaves the order awaiting payment, "later" has the
+	// payment take its time, as a bank transfer does: settle it again then.
 	Outcome       string `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1088,7 +1091,8 @@ type DevelopmentPayment struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The order it pays.
 	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
-	// "open", "succeeded", "declined" (may be tried again) or "closed".
+	// "open", "processing" after "later", "succeeded", "declined" (may be tried
+	// again) or "closed".
 	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	// What is to be paid.
 	Total *moneypb.Money `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
@@ -1253,11 +1257,11 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	" \x01(\tR\achannel\"J\n" +
 	"\x1cGetDevelopmentPaymentRequest\x12*\n" +
 	"\n" +
-	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\"\x80\x01\n" +
+	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\"\x87\x01\n" +
 	"\x1fSettleDevelopmentPaymentRequest\x12*\n" +
 	"\n" +
-	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\x121\n" +
-	"\aoutcome\x18\x02 \x01(\tB\x17\xbaH\x14r\x12R\asucceedR\adeclineR\aoutcome\"\xb1\x01\n" +
+	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\x128\n" +
+	"\aoutcome\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19R\asucceedR\adeclineR\x05laterR\aoutcome\"\xb1\x01\n" +
 	"\x12DevelopmentPayment\x12\x1b\n" +
 	"\x02id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\x02id\x12$\n" +
 	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12\x14\n" +

@@ -1,0 +1,231 @@
+package commerce
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/pg"
+)
+
+// The states of a payment.
+const (
+	paymentOpen       = "open"
+	paymentProcessing = "processing" // it takes days, and may still fail
+	paymentDeclined   = "declined"   // in news only: open, and may be tried again
+	paymentSucceeded  = "succeeded"
+	paymentClosed     = "closed"
+)
+
+// payment is how an order is paid.
+type payment struct {
+	ID       string
+	OrderID  string
+	Provider string
+	Ref      *string
+	URL      *string
+	State    string
+	Declined bool
+	Amount   int64
+	Currency string
+	Received *int64
+	Fee      *int64
+	Surplus  bool
+}
+
+const paymentColumns = `id, order_id, provider, ref, url, state, declined, amount, currency, received, fee, surplus`
+
+func paymentOf(ctx context.Context, q pg.Querier, where string, arg any) (payment, error) {
+	rows, err := q.Query(ctx, `SELECT `+paymentColumns+` FROM payment WHERE `+where, arg)
+	if err != nil {
+		return payment{}, err
+	}
+	p, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[payment])
+	if pg.NoRows(err) {
+		return payment{}, ErrPaymentNotFound
+	}
+	if err != nil {
+		return payment{}, fmt.Errorf("payment: %w", err)
+	}
+	return p, nil
+}
+
+// openPayment begins the payment of an order that is placed in tx.
+func (s *Service) openPayment(ctx context.Context, tx *pg.Tx, o *order) error {
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO payment (id, order_id, provider, state, amount, currency, created_at, updated_at) VALUES ($1, $2, $3, 'open', $4, $5, $6, $6)`,
+		o.PaymentID, o.ID, s.provider.Name(), o.Total, o.Currency, o.CreatedAt); err != nil {
+		return err
+	}
+	return s.ask(ctx, tx, callCheckout, o.PaymentID)
+}
+
+// carryCheckout has the provider make the page of a payment.
+func (s *Service) carryCheckout(ctx context.Context, c call) error {
+	p, err := paymentOf(ctx, s.DB, `id = $1`, c.ObjectID)
+	if err != nil {
+		return err
+	}
+	rows, err := s.DB.Query(ctx, `SELECT `+orderColumns+` FROM orders WHERE id = $1`, p.OrderID)
+	orders, err := collectOrders(ctx, s.DB, rows, err)
+	if err != nil {
+		return err
+	}
+	o := orders[0]
+	want := Checkout{
+		PaymentID: p.ID, OrderID: o.ID, Amount: p.Amount, Currency: p.Currency, ExpiresAt: o.ExpiresAt,
+		ReturnURL: s.PublicURL + "/orders/" + o.ID,
+	}
+	for _, l := range o.lines {
+		want.Lines = append(want.Lines, CheckoutLine{LineID: l.ID, Title: l.label(), Amount: l.Amount})
+	}
+	ref, url, err := s.provider.Checkout(ctx, c.Key, want)
+	if err != nil {
+		return err
+	}
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error {
+		o, err := lockOrder(ctx, tx, ErrOrderNotFound, `id = $1`, p.OrderID)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE payment SET ref = $2, url = $3, updated_at = $4 WHERE id = $1`, p.ID, ref, url, s.now()); err != nil {
+			return err
+		}
+		if o.State != awaitingPayment {
+			// It ended meanwhile, when there was nothing to close.
+			if err := s.ask(ctx, tx, callClose, p.ID); err != nil {
+				return err
+			}
+		}
+		tx.Exempt("where to pay is a secret of the buyer")
+		return s.done(ctx, tx, c)
+	})
+}
+
+// carryClose has nobody pay an order that has ended.
+func (s *Service) carryClose(ctx context.Context, c call) error {
+	p, err := paymentOf(ctx, s.DB, `id = $1`, c.ObjectID)
+	if err != nil {
+		return err
+	}
+	if p.Ref == nil {
+		// It has no page yet; who makes it closes it.
+		return s.DB.InTx(ctx, func(tx *pg.Tx) error {
+			tx.Exempt("nothing is to be closed")
+			_, err := tx.Exec(ctx, `DELETE FROM provider_call WHERE key = $1`, c.Key)
+			return err
+		})
+	}
+	news, err := s.provider.CloseCheckout(ctx, c.Key, *p.Ref)
+	if err != nil {
+		return err
+	}
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error {
+		if err := s.heardPayment(ctx, tx, news); err != nil {
+			return err
+		}
+		tx.Exempt("what is heard is recorded where it changes something")
+		return s.done(ctx, tx, c)
+	})
+}
+
+// heardPayment takes in how a payment stands, in whatever order news comes.
+func (s *Service) heardPayment(ctx context.Context, tx *pg.Tx, n PaymentNews) error {
+	// The order is locked before its payment, by everybody.
+	o, err := lockOrder(ctx, tx, ErrPaymentNotFound, `payment_id = $1`, n.PaymentID)
+	if err != nil {
+		return err
+	}
+	p, err := paymentOf(ctx, tx, `id = $1`, n.PaymentID)
+	if err != nil {
+		return err
+	}
+	switch {
+	case p.State == paymentSucceeded:
+		return s.heardFee(ctx, tx, &o, &p, n) // nothing else is news after that
+	case n.State == paymentSucceeded:
+		return s.heardPaid(ctx, tx, &o, &p, n)
+	case p.State == paymentClosed, n.State == p.State && (n.State != paymentDeclined || p.Declined):
+		tx.Exempt("no news")
+		return nil
+	}
+	state, declined := n.State, p.Declined
+	if state == paymentDeclined {
+		state, declined = paymentOpen, true
+	}
+	if state == p.State && declined == p.Declined {
+		tx.Exempt("no news")
+		return nil
+	}
+	if _, err := tx.Exec(ctx, `UPDATE payment SET state = $2, declined = $3, updated_at = $4 WHERE id = $1`, p.ID, state, declined, s.now()); err != nil {
+		return err
+	}
+	return audit.Record(ctx, tx, audit.Entry{Action: "payment.changed", Object: p.ID, Person: o.BuyerID, After: map[string]any{"state": n.State}})
+}
+
+// heardPaid takes in that a payment has succeeded: the order is paid by it, or, when that
+// has ended or another amount was paid, the money is the buyer's and goes back.
+func (s *Service) heardPaid(ctx context.Context, tx *pg.Tx, o *order, p *payment, n PaymentNews) error {
+	now := s.now()
+	p.State, p.Received = paymentSucceeded, &n.Received
+	p.Surplus = o.State != awaitingPayment || n.Received != p.Amount || n.Currency != p.Currency
+	if _, err := tx.Exec(ctx, `UPDATE payment SET state = 'succeeded', received = $2, surplus = $3, updated_at = $4 WHERE id = $1`, p.ID, n.Received, p.Surplus, now); err != nil {
+		return err
+	}
+	if p.Surplus {
+		if err := s.bookSurplus(ctx, tx, now, o, p, n); err != nil {
+			return err
+		}
+		if err := audit.Record(ctx, tx, audit.Entry{
+			Action: "payment.surplus", Object: p.ID, Person: o.BuyerID,
+			After: map[string]any{"received": n.Received, "currency": n.Currency, "order_state": o.State},
+		}); err != nil {
+			return err
+		}
+		return s.heardFee(ctx, tx, o, p, n)
+	}
+	for i := range o.lines {
+		l := &o.lines[i]
+		if l.Tax = min(max(n.Tax[l.ID], 0), l.Amount); l.Tax == 0 {
+			continue
+		}
+		if _, err := tx.Exec(ctx, `UPDATE order_line SET tax = $2 WHERE id = $1`, l.ID, l.Tax); err != nil {
+			return err
+		}
+	}
+	if err := s.pay(ctx, tx, o, "paid at the "+p.Provider+" provider", now); err != nil {
+		return err
+	}
+	return s.heardFee(ctx, tx, o, p, n)
+}
+
+// bookSurplus books what was paid for nothing: it is the buyer's.
+func (s *Service) bookSurplus(ctx context.Context, tx *pg.Tx, now time.Time, o *order, p *payment, n PaymentNews) error {
+	return book(ctx, tx, now, entry{Key: kindSurplus + ":" + p.ID, Kind: kindSurplus, Order: o.ID, Postings: []posting{
+		{Account: accountProvider, Currency: n.Currency, Amount: n.Received},
+		{Account: accountBuyers, Currency: n.Currency, Amount: -n.Received},
+	}})
+}
+
+// heardFee books what the provider keeps of a payment, once it is known.
+func (s *Service) heardFee(ctx context.Context, tx *pg.Tx, o *order, p *payment, n PaymentNews) error {
+	if p.Fee != nil || n.Fee == nil {
+		tx.Exempt("no news")
+		return nil
+	}
+	if _, err := tx.Exec(ctx, `UPDATE payment SET fee = $2, updated_at = $3 WHERE id = $1`, p.ID, *n.Fee, s.now()); err != nil {
+		return err
+	}
+	if *n.Fee != 0 {
+		if err := book(ctx, tx, s.now(), entry{Key: kindFee + ":" + p.ID, Kind: kindFee, Order: o.ID, Postings: []posting{
+			{Account: accountProcessing, Currency: n.Currency, Amount: *n.Fee},
+			{Account: accountProvider, Currency: n.Currency, Amount: -*n.Fee},
+		}}); err != nil {
+			return err
+		}
+	}
+	return audit.Record(ctx, tx, audit.Entry{Action: "payment.fee_known", Object: p.ID, Person: o.BuyerID, After: map[string]any{"fee": *n.Fee, "currency": n.Currency}})
+}
