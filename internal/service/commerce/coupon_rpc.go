@@ -181,7 +181,21 @@ func (h *couponServer) CreateMyCoupon(ctx context.Context, req *commercepb.Creat
 		return nil, err
 	}
 	c.Origin, c.TeacherID = originTeacher, auth.From(ctx).Account
-	return idempotency.Do(ctx, h.service.DB, req, func(tx *pg.Tx) (*commercepb.Coupon, error) { return h.create(ctx, tx, c, req.GetCode()) })
+	// That a code is taken says that there is one: who makes coupons to find codes is
+	// counted as who tries them.
+	guesses := "coupon:" + c.TeacherID
+	if req.GetCode() != "" {
+		if err := h.service.guessing(ctx, guesses, "coupon.rate"); err != nil {
+			return nil, err
+		}
+	}
+	out, err := idempotency.Do(ctx, h.service.DB, req, func(tx *pg.Tx) (*commercepb.Coupon, error) { return h.create(ctx, tx, c, req.GetCode()) })
+	if fault.CodeOf(err) == "coupon.code_taken" {
+		if err := h.service.missed(ctx, guesses); err != nil {
+			return nil, err
+		}
+	}
+	return out, err
 }
 
 // CreateCoupon implements the contract.

@@ -172,6 +172,15 @@ func TestCodesAreNotGuessed(t *testing.T) {
 	s.pass(2 * time.Minute)
 	must[*commercepb.Quote](s)(s.quote(guesser, "EUR", "GOOD", item(course)))
 
+	// Nor by making coupons.
+	finder := id.New("account")
+	for range 10 {
+		_, err := s.coupons.CreateMyCoupon(s.as(finder), &commercepb.CreateMyCouponRequest{Terms: &commercepb.CouponTerms{Name: "x", Percent: 5}, Code: "good"})
+		wantCode(t, err, "coupon.code_taken")
+	}
+	_, err = s.coupons.CreateMyCoupon(s.as(finder), &commercepb.CreateMyCouponRequest{Terms: &commercepb.CouponTerms{Name: "x", Percent: 5}, Code: "another"})
+	wantCode(t, err, "coupon.rate")
+
 	for i := range 10 {
 		_, err := s.desk.RedeemGift(s.as(guesser), &commercepb.RedeemGiftRequest{Code: fmt.Sprint("GUESS", i)})
 		wantCode(t, err, "gift.invalid")

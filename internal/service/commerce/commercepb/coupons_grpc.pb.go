@@ -40,7 +40,7 @@ type CouponServiceClient interface {
 	// Makes a coupon for the caller's own courses, with a code or without any yet.
 	// Errors: coupon.reduction (400), coupon.window (400), coupon.products (400),
 	// price.currency (400), coupon.code (400), coupon.code_taken (409), coupon.too_many
-	// (409).
+	// (409), coupon.rate (429) after many codes that were taken.
 	CreateMyCoupon(ctx context.Context, in *CreateMyCouponRequest, opts ...grpc.CallOption) (*Coupon, error)
 	// Lists the caller's coupons, those that were made last first.
 	ListMyCoupons(ctx context.Context, in *ListMyCouponsRequest, opts ...grpc.CallOption) (*ListMyCouponsResponse, error)
@@ -184,7 +184,7 @@ type CouponServiceServer interface {
 	// Makes a coupon for the caller's own courses, with a code or without any yet.
 	// Errors: coupon.reduction (400), coupon.window (400), coupon.products (400),
 	// price.currency (400), coupon.code (400), coupon.code_taken (409), coupon.too_many
-	// (409).
+	// (409), coupon.rate (429) after many codes that were taken.
 	CreateMyCoupon(context.Context, *CreateMyCouponRequest) (*Coupon, error)
 	// Lists the caller's coupons, those that were made last first.
 	ListMyCoupons(context.Context, *ListMyCouponsRequest) (*ListMyCouponsResponse, error)
