@@ -31,14 +31,14 @@ func drawWorld(t *rapid.T) world {
 		amount := price(base, "price")
 		o := &offer{product: product{CourseID: course, OnSale: true, SellerID: &seller, Title: course, Amount: &amount, Currency: &base}}
 		for _, c := range w.currencies {
-			if c != base && rapid.Bool().Draw(t, "further") {
+			if c != base && rapid.IntRange(0, 9).Draw(t, "further") > 0 {
 				o.FurtherCurrencies, o.FurtherAmounts = append(o.FurtherCurrencies, c), append(o.FurtherAmounts, price(c, "further price"))
 			}
 			if rapid.Bool().Draw(t, "reduced") { // also above the price
 				o.ReducedCurrencies, o.ReducedAmounts = append(o.ReducedCurrencies, c), append(o.ReducedAmounts, price(c, "reduced price"))
 			}
 			each := price(c, "seat")
-			for _, from := range rapid.SampledFrom([][]int32{nil, {1}, {1, 5, 20}}).Draw(t, "tiers") {
+			for _, from := range rapid.SampledFrom([][]int32{{1, 5, 20}, {1, 5, 20}, {1}, {1}, nil}).Draw(t, "tiers") {
 				o.SeatCurrencies, o.SeatFroms, o.SeatAmounts = append(o.SeatCurrencies, c), append(o.SeatFroms, from), append(o.SeatAmounts, each)
 				each = rapid.Int64Range(leastCharge(c), each).Draw(t, "seat of a larger tier")
 			}
@@ -67,7 +67,7 @@ func drawWorld(t *rapid.T) world {
 }
 
 func (w world) draw(t *rapid.T) []wanted {
-	list := make([]wanted, rapid.IntRange(1, 8).Draw(t, "items"))
+	list := make([]wanted, rapid.IntRange(1, 5).Draw(t, "items"))
 	for i := range list {
 		if len(w.sets) > 0 && rapid.IntRange(0, 3).Draw(t, "what") == 0 {
 			list[i] = wanted{BundleID: rapid.SampledFrom(w.sets).Draw(t, "bundle"), Kind: lineCourse, Quantity: 1}
@@ -128,8 +128,9 @@ func (w world) naive(item wanted, currency string) int64 {
 // takes what it says and only of what it is for.
 func TestPricing(t *testing.T) {
 	t.Parallel()
-	priced, couponed := 0, 0
+	carts, priced, couponed := 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
+		carts++
 		w := drawWorld(t)
 		cart, currency := w.draw(t), rapid.SampledFrom(w.currencies).Draw(t, "currency")
 		lines, err := w.price(cart, currency)
@@ -189,9 +190,10 @@ func TestPricing(t *testing.T) {
 			t.Fatalf("%d %s can't be charged", total, currency)
 		}
 	})
-	if priced < 20 || couponed < 5 {
-		t.Fatalf("only %d carts had a price, and %d a coupon", priced, couponed)
+	if carts >= 100 && (priced*10 < carts || couponed*20 < carts) { // fewer say nothing
+		t.Fatalf("of %d carts only %d had a price, and %d a coupon", carts, priced, couponed)
 	}
+	t.Logf("of %d carts %d had a price, and %d a coupon", carts, priced, couponed)
 }
 
 func checkLines(t *rapid.T, lines []priced, total int64) {
