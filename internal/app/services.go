@@ -163,9 +163,10 @@ var all = []service{
 			return started{}, err
 		}
 		s := commerce.New(commerce.Config{
-			DB: db, Log: p.log, Vault: vault, Fonts: fonts, Seller: p.seller(),
+			DB: db, Log: p.log, Vault: vault, Attempts: p.limiter, Fonts: fonts, Seller: p.seller(),
 			Access:              accesspb.NewAccessServiceClient(p.conn("commerce", "access")),
 			Entitlements:        accesspb.NewEntitlementServiceClient(p.conn("commerce", "access")),
+			Seats:               accesspb.NewSeatServiceClient(p.conn("commerce", "access")),
 			PublicURL:           p.publicURL(),
 			DevelopmentPayments: p.cfg.Payments == "development",
 		})

@@ -15,11 +15,11 @@
 // It sends EntitlementGranted, EntitlementRevoked, EnrollmentStarted,
 // EnrollmentEnded, EnrollmentResumed, CourseOwnerChanged, CourseRoleChanged,
 // AccommodationChanged, CohortChanged, CohortMembershipChanged, GroupChanged,
-// GroupMembershipChanged, WaitlistOffered, WaitlistOfferExpired and
+// GroupMembershipChanged, WaitlistOffered, WaitlistOfferExpired, SeatBlockCreated and
 // InvitationMailRequested.
 //
-// It hears CoursePublished and CourseUnpublished of courses, PriceSet and
-// OrderPaid of commerce, and AccountCreated and AccountUpdated of identity.
+// It hears CoursePublished and CourseUnpublished of courses, PriceSet, OrderPaid and
+// GiftRedeemed of commerce, and AccountCreated and AccountUpdated of identity.
 //
 // It calls nobody.
 package access

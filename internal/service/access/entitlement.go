@@ -23,6 +23,7 @@ import (
 const (
 	sourceFree   = "free"
 	sourceOrder  = "order"
+	sourceGift   = "gift"
 	sourceManual = "manual"
 )
 

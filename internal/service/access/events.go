@@ -19,7 +19,7 @@ import (
 // twice, late and in any order: each keeps the newest it has heard.
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
-		bus.Copy(s.coursePublished), bus.Copy(s.courseUnpublished), bus.Copy(s.priceSet), bus.On(s.orderPaid),
+		bus.Copy(s.coursePublished), bus.Copy(s.courseUnpublished), bus.Copy(s.priceSet), bus.On(s.orderPaid), bus.On(s.giftRedeemed),
 		bus.Copy(s.accountCreated), bus.Copy(s.accountUpdated),
 	}
 }
@@ -58,7 +58,8 @@ func (s *Service) priceSet(ctx context.Context, tx *pg.Tx, event *commercepb.Pri
 	return nil
 }
 
-// orderPaid gives the buyer access to what each line bought, once.
+// orderPaid gives the buyer what each line bought, once: access to the course, or seats of
+// it to give out. A gift gives nothing until somebody takes it.
 func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, event *commercepb.OrderPaid) error {
 	// From the payment on, but not from a moment that this process's clock has
 	// yet to reach: what is granted now can be used now.
@@ -66,15 +67,47 @@ func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, event *commercepb.Or
 	if paid := event.GetPaidAt(); paid.IsValid() && paid.AsTime().Before(starts) {
 		starts = paid.AsTime().Truncate(time.Microsecond)
 	}
-	list := make([]entitlement, 0, len(event.GetLines()))
+	var list []entitlement
+	var blocks []seatBlock
 	for _, line := range event.GetLines() {
-		list = append(list, entitlement{
-			AccountID: event.GetBuyerId(), CourseID: line.GetCourseId(),
-			Source: sourceOrder, SourceID: line.GetLineId(), StartsAt: starts,
-		})
+		switch line.GetKind() {
+		case "", "course":
+			list = append(list, entitlement{
+				AccountID: event.GetBuyerId(), CourseID: line.GetCourseId(),
+				Source: sourceOrder, SourceID: line.GetLineId(), StartsAt: starts,
+			})
+		case "seats":
+			block, err := s.newSeatBlock(ctx, seatBlock{
+				CourseID: line.GetCourseId(), HolderID: event.GetBuyerId(), SourceID: line.GetLineId(), Seats: max(line.GetQuantity(), 1),
+			}, &starts, nil, nil, "")
+			if err != nil {
+				return fmt.Errorf("order paid: %w", err)
+			}
+			blocks = append(blocks, block)
+		}
 	}
 	if _, err := s.grant(ctx, tx, list); err != nil {
 		return fmt.Errorf("order paid: %w", err)
+	}
+	if len(blocks) == 0 {
+		return nil
+	}
+	if err := s.makeSeatBlocks(ctx, tx, blocks); err != nil {
+		return fmt.Errorf("order paid: %w", err)
+	}
+	return nil
+}
+
+// giftRedeemed gives who took a gift access to the course, once.
+func (s *Service) giftRedeemed(ctx context.Context, tx *pg.Tx, event *commercepb.GiftRedeemed) error {
+	starts := s.now()
+	if at := event.GetRedeemedAt(); at.IsValid() && at.AsTime().Before(starts) {
+		starts = at.AsTime().Truncate(time.Microsecond)
+	}
+	if _, err := s.grant(ctx, tx, []entitlement{{
+		AccountID: event.GetAccountId(), CourseID: event.GetCourseId(), Source: sourceGift, SourceID: event.GetLineId(), StartsAt: starts,
+	}}); err != nil {
+		return fmt.Errorf("gift redeemed: %w", err)
 	}
 	return nil
 }

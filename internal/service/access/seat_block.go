@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
@@ -158,10 +159,16 @@ func (s *Service) makeSeatBlocks(ctx context.Context, tx *pg.Tx, list []seatBloc
 		return fmt.Errorf("make blocks of seats: %w", err)
 	}
 	entries := make([]audit.Entry, len(made))
+	var events []proto.Message
 	for i, b := range made {
 		entries[i] = audit.Entry{Action: "seat_block.created", Object: b.ID, Course: b.CourseID, Person: b.HolderID, After: b.entry()}
+		if b.SourceID != "" { // who sold them waits for it
+			events = append(events, &accesspb.SeatBlockCreated{
+				BlockId: b.ID, CourseId: b.CourseID, HolderId: b.HolderID, SourceId: b.SourceID, Seats: b.Seats,
+			})
+		}
 	}
-	return audit.Record(ctx, tx, entries...)
+	return tell(ctx, tx, entries, events)
 }
 
 // changeSeatBlock writes the number of seats and the rules of a block, which is

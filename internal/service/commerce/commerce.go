@@ -1,13 +1,15 @@
 // Package commerce sells courses.
 //
-// It owns prices, orders and what is known of their payment, invoices, rules of what
-// the platform keeps, and the ledger. It answers what a course costs, takes orders and
-// leads them from awaiting payment through paid to fulfilled, or to cancelled or
-// expired; it books what is paid, and answers what teachers have earned. It sends
-// PriceSet, OrderPaid and OrderFulfilled. It hears courses.CoursePublished and
-// CourseUnpublished (what may be sold), RevenueSplitChanged (how teachers share) and
-// access.EntitlementGranted (what was fulfilled). It calls access, to refuse selling
-// what somebody has, and to compare what was paid with who has access.
+// It owns prices, reductions, bundles, coupons, carts, quotes, gifts, orders and what is
+// known of their payment, invoices, rules of what the platform keeps, and the ledger. It
+// answers what courses and carts cost, takes orders, which hold places and uses of coupons,
+// and leads them from awaiting payment through paid to fulfilled, or to cancelled or
+// expired; it gives gifts to who has their codes, books what is paid, and answers what
+// teachers have earned. It sends PriceSet, OrderPaid, OrderFulfilled and GiftRedeemed. It
+// hears courses.CoursePublished and CourseUnpublished (what may be sold),
+// RevenueSplitChanged (how teachers share) and access.EntitlementGranted and
+// SeatBlockCreated (what was fulfilled). It calls access, to refuse selling what somebody
+// has, and to compare what was paid with who has access.
 package commerce
 
 import (
@@ -19,6 +21,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -38,12 +41,15 @@ type Config struct {
 	DB     *pg.DB
 	Log    *slog.Logger
 	Access accesspb.AccessServiceClient
-	// Entitlements are the grants of access.
+	// Entitlements and Seats are what access gives.
 	Entitlements accesspb.EntitlementServiceClient
+	Seats        accesspb.SeatServiceClient
 	// PublicURL is where browsers reach the platform, without a slash at the end.
 	PublicURL string
 	// Vault has the keys with which personal data is sealed.
 	Vault *secret.Vault
+	// Attempts counts wrong codes.
+	Attempts cache.Attempts
 	// Fonts are those of invoices.
 	Fonts *pdf.Fonts
 	// Seller is who issues invoices.
@@ -108,6 +114,10 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	commercepb.RegisterCommerceServiceServer(r, s)
 	commercepb.RegisterRevenueServiceServer(r, &revenueServer{service: s})
 	commercepb.RegisterReconcileServiceServer(r, &reconcileServer{service: s})
+	commercepb.RegisterCatalogServiceServer(r, &catalogServer{service: s})
+	commercepb.RegisterBundleServiceServer(r, &bundleServer{service: s})
+	commercepb.RegisterCouponServiceServer(r, &couponServer{service: s})
+	commercepb.RegisterCheckoutServiceServer(r, &checkoutServer{service: s})
 	commercepb.RegisterInvoiceServiceServer(r, &invoiceServer{service: s})
 }
 
@@ -118,6 +128,7 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.courseUnpublished),
 		bus.Copy(s.revenueSplitChanged),
 		bus.On(s.entitlementGranted),
+		bus.On(s.seatBlockCreated),
 	}
 }
 
@@ -125,8 +136,8 @@ func (s *Service) Handlers() []bus.Handler {
 const sweepEvery = time.Minute
 
 // Run does what time brings: it expires orders that were not paid in time, books what
-// is not booked, lets go of shares that were held, and makes checkpoints of the ledger,
-// until ctx ends.
+// is not booked, lets go of shares that were held, makes checkpoints of the ledger and
+// deletes old quotes, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -142,6 +153,7 @@ func (s *Service) Run(ctx context.Context) error {
 			{"shares could not be released", s.release},
 			{"orders, ledger, access and the payment provider could not be compared", s.reconcile},
 			{"no checkpoint of the ledger", s.checkpoint},
+			{"old quotes could not be deleted", s.sweepQuotes},
 		} {
 			if _, err := task.do(ctx); err != nil && ctx.Err() == nil {
 				s.Log.WarnContext(ctx, task.what, "error", err.Error())

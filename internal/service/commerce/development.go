@@ -246,7 +246,7 @@ func (p developmentPayment) page(o *order) *commercepb.DevelopmentPayment {
 		m.State = paymentClosed
 	}
 	for _, l := range o.lines {
-		m.Titles = append(m.Titles, l.Title)
+		m.Titles = append(m.Titles, l.label())
 	}
 	return m
 }

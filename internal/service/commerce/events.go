@@ -4,10 +4,8 @@ import (
 	"context"
 
 	"github.com/stoa-lms/stoa/internal/audit"
-	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
-	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
@@ -38,8 +36,19 @@ func (s *Service) entitlementGranted(ctx context.Context, tx *pg.Tx, e *accesspb
 	if e.GetSource() != "order" {
 		return nil
 	}
+	return s.fulfil(ctx, tx, e.GetSourceId(), e.GetCourseId(), map[string]any{"entitlement_id": e.GetEntitlementId()})
+}
+
+// seatBlockCreated marks the line whose seats can be given out.
+func (s *Service) seatBlockCreated(ctx context.Context, tx *pg.Tx, e *accesspb.SeatBlockCreated) error {
+	return s.fulfil(ctx, tx, e.GetSourceId(), e.GetCourseId(), map[string]any{"block_id": e.GetBlockId()})
+}
+
+// fulfil marks a line of which what was bought can be used, and the order once all its
+// lines are.
+func (s *Service) fulfil(ctx context.Context, tx *pg.Tx, lineID, courseID string, after map[string]any) error {
 	var orderID string
-	err := tx.QueryRow(ctx, `SELECT order_id FROM order_line WHERE id = $1`, e.GetSourceId()).Scan(&orderID)
+	err := tx.QueryRow(ctx, `SELECT order_id FROM order_line WHERE id = $1`, lineID).Scan(&orderID)
 	if pg.NoRows(err) {
 		return nil // a line of nobody we know gives nothing to mark
 	}
@@ -52,24 +61,20 @@ func (s *Service) entitlementGranted(ctx context.Context, tx *pg.Tx, e *accesspb
 	}
 	open := 0
 	for _, l := range o.lines {
-		if !l.Fulfilled && l.ID != e.GetSourceId() {
+		if !l.Fulfilled && l.ID != lineID {
 			open++
 		}
 	}
-	if _, err := tx.Exec(ctx, `UPDATE order_line SET fulfilled = true WHERE id = $1`, e.GetSourceId()); err != nil {
+	if _, err := tx.Exec(ctx, `UPDATE order_line SET fulfilled = true WHERE id = $1`, lineID); err != nil {
 		return err
 	}
 	if err := audit.Record(ctx, tx, audit.Entry{
-		Action: "order_line.fulfilled", Object: e.GetSourceId(), Course: e.GetCourseId(), Person: o.BuyerID,
-		After: map[string]any{"entitlement_id": e.GetEntitlementId()},
+		Action: "order_line.fulfilled", Object: lineID, Course: courseID, Person: o.BuyerID, After: after,
 	}); err != nil {
 		return err
 	}
 	if open > 0 || o.State != paid {
 		return nil
 	}
-	if err := s.become(ctx, tx, &o, fulfilled, "access was given to every course", s.now()); err != nil {
-		return err
-	}
-	return bus.Publish(ctx, tx, &commercepb.OrderFulfilled{OrderId: o.ID, BuyerId: o.BuyerID})
+	return s.fulfilled(ctx, tx, &o)
 }

@@ -27,6 +27,8 @@ func (s *Service) Deliver(ctx context.Context, event proto.Message) error {
 			return s.revenueSplitChanged(ctx, tx, e)
 		case *accesspb.EntitlementGranted:
 			return s.entitlementGranted(ctx, tx, e)
+		case *accesspb.SeatBlockCreated:
+			return s.seatBlockCreated(ctx, tx, e)
 		default:
 			return fmt.Errorf("nobody hears %T", e)
 		}
@@ -73,3 +75,9 @@ func (s *Service) IssueInvoices(ctx context.Context) (int, error) { return s.iss
 
 // Reconcile is what Run does each minute.
 func (s *Service) Reconcile(ctx context.Context) (int, error) { return s.reconcile(ctx) }
+
+// SweepQuotes is what Run does each minute.
+func (s *Service) SweepQuotes(ctx context.Context) (int, error) { return s.sweepQuotes(ctx) }
+
+// LetGoLines is what paying lines back does.
+var LetGoLines = letGoLines

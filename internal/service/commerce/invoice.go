@@ -125,7 +125,7 @@ func invoiceOf(o *order) invoice {
 	for _, l := range o.lines {
 		i.Total += l.Amount
 		i.Tax += l.Tax
-		i.Lines = append(i.Lines, invoiceLine{Title: l.Title, Amount: l.Amount, Tax: l.Tax})
+		i.Lines = append(i.Lines, invoiceLine{Title: l.label(), Amount: l.Amount, Tax: l.Tax})
 	}
 	return i
 }

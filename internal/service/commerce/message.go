@@ -13,17 +13,20 @@ import (
 func message(o order) *commercepb.Order {
 	m := &commercepb.Order{
 		Id: o.ID, BuyerId: o.BuyerID, State: o.State, Total: o.total(),
-		CreatedAt: timestamppb.New(o.CreatedAt), ExpiresAt: timestamppb.New(o.ExpiresAt), PaidAt: stamp(o.PaidAt),
+		CreatedAt: timestamppb.New(o.CreatedAt), ExpiresAt: timestamppb.New(o.ExpiresAt), PaidAt: stamp(o.PaidAt), CouponId: o.CouponID,
 	}
+	list := int64(0)
 	if o.State == awaitingPayment && o.PayURL != nil {
 		m.PayUrl = *o.PayURL
 	}
 	for _, l := range o.lines {
 		m.Lines = append(m.Lines, &commercepb.OrderLine{
-			Id: l.ID, CourseId: l.CourseID, Title: l.Title, Fulfilled: l.Fulfilled,
-			Price: &moneypb.Money{Amount: l.Amount, Currency: o.Currency},
+			Id: l.ID, CourseId: l.CourseID, Title: l.Title, Fulfilled: l.Fulfilled, Kind: l.Kind, Quantity: l.Quantity, BundleId: l.BundleID,
+			Price: &moneypb.Money{Amount: l.Amount, Currency: o.Currency}, List: &moneypb.Money{Amount: l.ListAmount, Currency: o.Currency},
 		})
+		list += l.ListAmount
 	}
+	m.ListTotal, m.Discount = &moneypb.Money{Amount: list, Currency: o.Currency}, &moneypb.Money{Amount: list - o.Total, Currency: o.Currency}
 	return m
 }
 
@@ -32,7 +35,7 @@ func (o *order) paidEvent() *commercepb.OrderPaid {
 	for _, l := range o.lines {
 		e.Lines = append(e.Lines, &commercepb.PaidLine{
 			LineId: l.ID, CourseId: l.CourseID, SellerId: l.SellerID, Title: l.Title,
-			Price: &moneypb.Money{Amount: l.Amount, Currency: o.Currency},
+			Price: &moneypb.Money{Amount: l.Amount, Currency: o.Currency}, Kind: l.Kind, Quantity: l.Quantity, BundleId: l.BundleID,
 		})
 	}
 	return e
@@ -44,12 +47,17 @@ type sale struct {
 	Amount                         int64
 	Currency                       string
 	PaidAt                         time.Time
+	Kind                           string
+	Quantity                       int32
+	CouponOrigin                   string
+	Channel                        string
 }
 
 func (l sale) message() *commercepb.Sale {
 	return &commercepb.Sale{
 		LineId: l.ID, OrderId: l.OrderID, CourseId: l.CourseID, BuyerId: l.BuyerID,
 		Price: &moneypb.Money{Amount: l.Amount, Currency: l.Currency}, PaidAt: timestamppb.New(l.PaidAt),
+		Kind: l.Kind, Quantity: l.Quantity, CouponOrigin: l.CouponOrigin, Channel: l.Channel,
 	}
 }
 

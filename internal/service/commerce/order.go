@@ -2,6 +2,7 @@ package commerce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,7 +19,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/money/moneypb"
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
-	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 )
 
@@ -50,6 +50,7 @@ type order struct {
 	CreatedAt time.Time
 	ExpiresAt time.Time
 	PaidAt    *time.Time
+	CouponID  string
 	lines     []line
 }
 
@@ -62,14 +63,30 @@ type line struct {
 	Amount    int64
 	Tax       int64 // what of the amount is tax
 	Fulfilled bool
+	Kind      string
+	Quantity  int32
+	// What it would cost without any reduction, how much less it is, and what of that is
+	// the coupon's, whose origin is written down.
+	ListAmount     int64
+	Discount       int64
+	CouponDiscount int64
+	CouponOrigin   string
+	BundleID       string
+	// What way it came, and by whose link; nobody's in the marketplace.
+	Channel    string
+	ReferrerID string
 	// What the platform keeps of it, in hundredths of a percent, and by which rule;
 	// nil for lines from before there were shares.
 	PlatformShare *int32
 	RuleID        *string
 	shares        []teacherShare // of what is left; none is the seller's alone
+	note          giftNote       // of a gift that is about to be ordered
 }
 
-const orderColumns = `id, buyer_id, state, total, currency, payment_id, (SELECT url FROM payment WHERE payment.id = payment_id) AS pay_url, created_at, expires_at, paid_at`
+// giftNote is what is written to who gets a gift, sealed.
+type giftNote struct{ from, text []byte }
+
+const orderColumns = `id, buyer_id, state, total, currency, payment_id, (SELECT url FROM payment WHERE payment.id = payment_id) AS pay_url, created_at, expires_at, paid_at, coupon_id`
 
 // collectOrders reads orders and all their lines in one more query.
 func collectOrders(ctx context.Context, q pg.Querier, rows pgx.Rows, err error) ([]order, error) {
@@ -89,7 +106,8 @@ func collectOrders(ctx context.Context, q pg.Querier, rows pgx.Rows, err error) 
 		at[o.ID], ids[i] = i, o.ID
 	}
 	rows, err = q.Query(ctx, `
-		SELECT id, order_id, course_id, seller_id, title, amount, tax, fulfilled, platform_share, rule_id
+		SELECT id, order_id, course_id, seller_id, title, amount, tax, fulfilled, platform_share, rule_id,
+			kind, quantity, coalesce(list_amount, amount) AS list_amount, discount, coupon_discount, coupon_origin, bundle_id, channel, referrer_id
 		FROM order_line WHERE order_id = ANY ($1) ORDER BY order_id, position`, ids)
 	if err != nil {
 		return nil, err
@@ -135,7 +153,7 @@ func (s *Service) become(ctx context.Context, tx *pg.Tx, o *order, state, cause 
 			return err
 		}
 	case cancelled, expired:
-		if _, err := tx.Exec(ctx, `UPDATE order_line SET live = false WHERE order_id = $1`, o.ID); err != nil {
+		if err := letGo(ctx, tx, []string{o.ID}); err != nil {
 			return err
 		}
 		if err := s.ask(ctx, tx, callClose, o.PaymentID); err != nil {
@@ -154,17 +172,26 @@ func (s *Service) become(ctx context.Context, tx *pg.Tx, o *order, state, cause 
 
 // CreateOrder implements the contract.
 func (s *Service) CreateOrder(ctx context.Context, req *commercepb.CreateOrderRequest) (*commercepb.Order, error) {
-	if s.provider == nil {
-		return nil, ErrPaymentsOff
+	if (req.GetQuoteId() == "") == (len(req.GetCourseIds()) == 0) {
+		return nil, fault.InvalidField("course_ids", "order.nothing", "Name a quote, or courses.")
 	}
 	buyer := auth.From(ctx).Account
-	has, err := s.Access.ListEntitled(ctx, &accesspb.ListEntitledRequest{AccountId: buyer, CourseIds: req.GetCourseIds()})
+	courses := req.GetCourseIds()
+	if req.GetQuoteId() != "" {
+		q, err := oneQuote(ctx, s.DB, `id = $1 AND buyer_id = $2`, req.GetQuoteId(), buyer)
+		if err != nil && !errors.Is(err, ErrQuoteNotFound) { // a call that is repeated may come when it is gone
+			return nil, err
+		}
+		if q != nil {
+			courses, _ = q.names()
+		}
+	}
+	has, err := s.entitled(ctx, buyer, courses)
 	if err != nil {
 		return nil, err
 	}
 	placed, err := idempotency.Do(ctx, s.DB, req, func(tx *pg.Tx) (*commercepb.Order, error) {
-		found, err := products(ctx, tx, req.GetCourseIds(), "FOR SHARE")
-		if err != nil {
+		if err := takeTurns(ctx, tx, buyer); err != nil {
 			return nil, err
 		}
 		now := s.now()
@@ -172,25 +199,39 @@ func (s *Service) CreateOrder(ctx context.Context, req *commercepb.CreateOrderRe
 			ID: id.New("order"), BuyerID: buyer, State: awaitingPayment, PaymentID: id.New("payment"),
 			CreatedAt: now, ExpiresAt: now.Add(payWithin),
 		}
-		for i, course := range req.GetCourseIds() {
-			p, ok := found[course]
-			if err := sellable(p, ok, buyer, slices.Contains(has.GetCourseIds(), course), i); err != nil {
-				return nil, err
-			}
-			if o.Currency != "" && o.Currency != *p.Currency {
-				return nil, ErrMixedCurrencies
-			}
-			o.Currency = *p.Currency
-			o.Total += *p.Amount
-			o.lines = append(o.lines, line{ID: id.New("line"), OrderID: o.ID, CourseID: course, SellerID: *p.SellerID, Title: p.Title, Amount: *p.Amount})
+		var q *quote
+		var err error
+		path := func(i int) string { return itemPath("course_ids", i) }
+		if req.GetQuoteId() == "" {
+			q, err = s.quoteCourses(ctx, tx, req.GetCourseIds(), buyer, has, now)
+		} else {
+			path = quotePath
+			q, err = s.quoted(ctx, tx, req.GetQuoteId(), buyer, has, now)
+		}
+		if err != nil {
+			return nil, err
+		}
+		o.of(q)
+		if o.Total > 0 && s.provider == nil {
+			return nil, ErrPaymentsOff
+		}
+		if err := setChannels(ctx, tx, &o, req.GetReferralCode()); err != nil {
+			return nil, err
 		}
 		if err := setShares(ctx, tx, &o); err != nil {
 			return nil, err
 		}
-		if err := insertOrder(ctx, tx, o); err != nil {
+		if err := takePlaces(ctx, tx, o.lines, path); err != nil {
 			return nil, err
 		}
-		if err := s.openPayment(ctx, tx, &o); err != nil {
+		if err := insertOrder(ctx, tx, o, q); err != nil {
+			return nil, err
+		}
+		begin := s.openPayment
+		if o.Total == 0 {
+			begin = s.payNothing
+		}
+		if err := begin(ctx, tx, &o); err != nil {
 			return nil, err
 		}
 		return message(o), nil
@@ -207,44 +248,77 @@ func (s *Service) CreateOrder(ctx context.Context, req *commercepb.CreateOrderRe
 	return s.GetOrder(ctx, &commercepb.GetOrderRequest{OrderId: placed.GetId()})
 }
 
-// sellable says why a product can't be ordered.
-func sellable(p product, known bool, buyer string, entitled bool, i int) error {
-	path := "course_ids[" + strconv.Itoa(i) + "]"
-	told := func(kind fault.Kind, code, text string) error {
-		return &fault.Error{Kind: kind, Code: code, Message: text, Fields: []fault.Field{{Path: path, Code: code, Hint: text}}}
-	}
-	switch {
-	case !known || !p.OnSale || p.Amount == nil || p.SellerID == nil:
-		return told(fault.Invalid, "order.course_not_for_sale", "There is no such course for sale.")
-	case *p.SellerID == buyer:
-		return told(fault.Invalid, "order.own_course", "This course is your own.")
-	case entitled:
-		return told(fault.Conflict, "order.already_enrolled", "You are enrolled in this course already.")
-	case *p.Amount == 0:
-		return told(fault.Invalid, "order.course_free", "This course is free: enroll in it without an order.")
-	default:
-		return nil
+// of gives a new order what a quote has.
+func (o *order) of(q *quote) {
+	o.Currency, o.CouponID = q.Currency, q.CouponID
+	for _, p := range q.lines {
+		l := line{
+			ID: id.New("line"), OrderID: o.ID, CourseID: p.CourseID, SellerID: p.SellerID, Title: p.Title, Amount: p.amount(), Kind: p.Kind, Quantity: p.Quantity,
+			ListAmount: p.List, Discount: p.Reduction + p.Coupon, CouponDiscount: p.Coupon, CouponOrigin: p.Origin, BundleID: p.BundleID,
+			note: giftNote{p.FromName, p.Note},
+		}
+		o.Total += l.Amount
+		o.lines = append(o.lines, l)
 	}
 }
 
-func insertOrder(ctx context.Context, tx *pg.Tx, o order) error {
+// quoteCourses prices courses that are ordered without a quote, all in the base currency
+// of the first. Their products are locked.
+func (s *Service) quoteCourses(ctx context.Context, tx *pg.Tx, courses []string, buyer string, entitled []string, now time.Time) (*quote, error) {
+	if err := lockProducts(ctx, tx, courses, "FOR SHARE"); err != nil {
+		return nil, err
+	}
+	list := make([]wanted, len(courses))
+	for i, c := range courses {
+		list[i] = wanted{CourseID: c, Kind: lineCourse, Quantity: 1}
+	}
+	on, err := s.shelfOf(ctx, tx, buyer, list, entitled, now, "course_ids")
+	if err != nil {
+		return nil, err
+	}
+	q := &quote{Currency: on.currency(list[0])}
+	if q.lines, err = on.price(list, q.Currency); fault.CodeOf(err) == "order.not_in_currency" {
+		return nil, ErrMixedCurrencies
+	}
+	return q, err
+}
+
+// insertOrder writes an order that is made of a quote, and takes its use of a coupon.
+func insertOrder(ctx context.Context, tx *pg.Tx, o order, q *quote) error {
+	if q.Code != "" { // before the order is there that would be the buyer's first
+		if err := useCoupon(ctx, tx, q.CouponID, q.Code, o.BuyerID); err != nil {
+			return err
+		}
+	}
 	if _, err := tx.Exec(ctx, `
-		INSERT INTO orders (id, buyer_id, state, total, currency, payment_id, created_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		o.ID, o.BuyerID, o.State, o.Total, o.Currency, o.PaymentID, o.CreatedAt, o.ExpiresAt); err != nil {
+		INSERT INTO orders (id, buyer_id, state, total, currency, payment_id, created_at, expires_at, coupon_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		o.ID, o.BuyerID, o.State, o.Total, o.Currency, o.PaymentID, o.CreatedAt, o.ExpiresAt, o.CouponID); err != nil {
 		return err
 	}
 	batch := &pgx.Batch{}
 	for i, l := range o.lines {
 		batch.Queue(`
-			INSERT INTO order_line (id, order_id, position, buyer_id, course_id, seller_id, title, amount, platform_share, rule_id)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-			l.ID, o.ID, i, o.BuyerID, l.CourseID, l.SellerID, l.Title, l.Amount, l.PlatformShare, l.RuleID)
+			INSERT INTO order_line (id, order_id, position, buyer_id, course_id, seller_id, title, amount, platform_share, rule_id,
+				kind, quantity, list_amount, discount, coupon_discount, coupon_origin, bundle_id, channel, referrer_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
+			l.ID, o.ID, i, o.BuyerID, l.CourseID, l.SellerID, l.Title, l.Amount, l.PlatformShare, l.RuleID,
+			l.Kind, l.Quantity, l.ListAmount, l.Discount, l.CouponDiscount, l.CouponOrigin, l.BundleID, l.Channel, l.ReferrerID)
+		if l.Kind == lineGift {
+			batch.Queue(`INSERT INTO gift (line_id, order_id, buyer_id, course_id, from_name, note) VALUES ($1, $2, $3, $4, $5, $6)`,
+				l.ID, o.ID, o.BuyerID, l.CourseID, l.note.from, l.note.text)
+		}
 		for n, t := range l.shares {
 			batch.Queue(`INSERT INTO order_line_share (line_id, position, account_id, basis_points) VALUES ($1, $2, $3, $4)`, l.ID, n, t.AccountID, t.BasisPoints)
 		}
 	}
 	batch.Queue(`INSERT INTO order_transition (order_id, happened_at, state, cause) VALUES ($1, $2, $3, 'placed by the buyer')`, o.ID, o.CreatedAt, o.State)
+	if q.Code != "" {
+		batch.Queue(`INSERT INTO coupon_use (order_id, coupon_id, code, buyer_id) VALUES ($1, $2, $3, $4)`, o.ID, q.CouponID, q.Code, o.BuyerID)
+	}
+	if q.ID != "" {
+		batch.Queue(`UPDATE quote SET order_id = $2 WHERE id = $1`, q.ID, o.ID)
+	}
 	err := tx.SendBatch(ctx, batch).Close()
 	if pg.Violates(err, "order_line_live") {
 		return ErrOpenOrder
@@ -254,7 +328,7 @@ func insertOrder(ctx context.Context, tx *pg.Tx, o order) error {
 	}
 	return audit.Record(ctx, tx, audit.Entry{
 		Action: "order.created", Object: o.ID, Person: o.BuyerID,
-		After: map[string]any{"state": o.State, "total": o.Total, "currency": o.Currency, "lines": len(o.lines)},
+		After: map[string]any{"state": o.State, "total": o.Total, "currency": o.Currency, "lines": len(o.lines), "coupon_id": o.CouponID},
 	})
 }
 
@@ -334,7 +408,16 @@ func (s *Service) expire(ctx context.Context) (int, error) {
 			if err != nil {
 				return err
 			}
-			n = len(orders)
+			if n = len(orders); n == 0 {
+				return nil
+			}
+			ids := make([]string, n)
+			for i, o := range orders {
+				ids[i] = o.ID
+			}
+			if err := letGo(ctx, tx, ids); err != nil { // of all at once: in one order of locks
+				return err
+			}
 			for _, o := range orders {
 				if err := s.become(ctx, tx, &o, expired, "not paid in time", now); err != nil {
 					return err
@@ -357,7 +440,7 @@ func (s *Service) ListSales(ctx context.Context, req *commercepb.ListSalesReques
 	}
 	size := page.Size(req.GetPageSize())
 	rows, err := s.DB.Query(ctx, `
-		SELECT l.id, l.order_id, l.course_id, l.buyer_id, l.amount, o.currency, l.paid_at
+		SELECT l.id, l.order_id, l.course_id, l.buyer_id, l.amount, o.currency, l.paid_at, l.kind, l.quantity, l.coupon_origin, l.channel
 		FROM order_line l JOIN orders o ON o.id = l.order_id
 		WHERE l.course_id = $1 AND l.paid_at IS NOT NULL AND (l.paid_at, l.id) < ($2, $3)
 		ORDER BY l.paid_at DESC, l.id DESC LIMIT $4`, req.GetCourseId(), before, last, size+1)
@@ -388,7 +471,34 @@ func (s *Service) pay(ctx context.Context, tx *pg.Tx, o *order, cause string, no
 		return err
 	}
 	tx.AfterCommit(s.wake) // there is an invoice to issue
-	return bus.Publish(ctx, tx, o.paidEvent())
+	if err := s.issueGifts(ctx, tx, o, now); err != nil {
+		return err
+	}
+	if err := bus.Publish(ctx, tx, o.paidEvent()); err != nil || slices.ContainsFunc(o.lines, func(l line) bool { return !l.Fulfilled }) {
+		return err
+	}
+	return s.fulfilled(ctx, tx, o) // of nothing but gifts
+}
+
+// payNothing marks an order paid for which there is nothing to pay.
+func (s *Service) payNothing(ctx context.Context, tx *pg.Tx, o *order) error {
+	return s.pay(ctx, tx, o, "there is nothing to pay", s.now())
+}
+
+// fulfilled says that all that an order bought can be used.
+func (s *Service) fulfilled(ctx context.Context, tx *pg.Tx, o *order) error {
+	if err := s.become(ctx, tx, o, fulfilled, "access was given to every course", s.now()); err != nil {
+		return err
+	}
+	return bus.Publish(ctx, tx, &commercepb.OrderFulfilled{OrderId: o.ID, BuyerId: o.BuyerID})
+}
+
+// label is what a line is called where it is paid and on invoices.
+func (l line) label() string {
+	if l.Quantity > 1 {
+		return l.Title + " × " + strconv.Itoa(int(l.Quantity))
+	}
+	return l.Title
 }
 
 func (o *order) total() *moneypb.Money { return &moneypb.Money{Amount: o.Total, Currency: o.Currency} }

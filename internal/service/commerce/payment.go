@@ -80,7 +80,7 @@ func (s *Service) carryCheckout(ctx context.Context, c call) error {
 		ReturnURL: s.PublicURL + "/orders/" + o.ID,
 	}
 	for _, l := range o.lines {
-		want.Lines = append(want.Lines, CheckoutLine{LineID: l.ID, Title: l.Title, Amount: l.Amount})
+		want.Lines = append(want.Lines, CheckoutLine{LineID: l.ID, Title: l.label(), Amount: l.Amount})
 	}
 	ref, url, err := s.provider.Checkout(ctx, c.Key, want)
 	if err != nil {

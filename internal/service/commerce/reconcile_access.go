@@ -16,30 +16,48 @@ import (
 type comparedLine struct {
 	ID        string
 	CourseID  string
-	BuyerID   string
-	PaidAt    *time.Time
+	AccountID string     // who has access by it
+	Since     *time.Time // from when on; nil while they have none
 	Live      bool
 	Fulfilled bool
+	Quantity  int32
 }
 
-const comparedColumns = `id, course_id, buyer_id, paid_at, live, fulfilled`
+// lines that give access to who bought them, and gifts that do to who took them.
+var (
+	boughtLines = `
+		SELECT id, course_id, buyer_id AS account_id, paid_at AS since, live, fulfilled, quantity FROM order_line
+		WHERE kind = 'course' AND id > $1 ORDER BY id LIMIT $2`
+	giftLines = `
+		SELECT l.id, l.course_id, coalesce(g.redeemed_by, '') AS account_id, g.redeemed_at AS since, l.live, true AS fulfilled, l.quantity
+		FROM order_line l JOIN gift g ON g.line_id = l.id WHERE l.kind = 'gift' AND l.id > $1 ORDER BY l.id LIMIT $2`
+)
 
 // grantBatch bounds how much is given or ended at once, as access does.
 const grantBatch = 100
 
-// reconcileAccess compares a page of lines with the grants that access has of them. Both
-// are in the order of the lines' ids.
-func (s *Service) reconcileAccess(ctx context.Context, after string) (stepResult, error) {
+// reconcileBought and reconcileGifts compare lines with the grants that access has of them.
+func (s *Service) reconcileBought(ctx context.Context, after string) (stepResult, error) {
+	return s.reconcileAccess(ctx, after, "order", boughtLines)
+}
+
+func (s *Service) reconcileGifts(ctx context.Context, after string) (stepResult, error) {
+	return s.reconcileAccess(ctx, after, "gift", giftLines)
+}
+
+// reconcileAccess compares a page of lines with the grants of a source. Both are in the
+// order of the lines' ids.
+func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string) (stepResult, error) {
 	settled := s.now().Add(-settleWithin)
 	// The grants first: who has access by a line at this moment has paid before, so that
 	// the line, read after, says so.
 	got, err := s.Entitlements.ListSourceGrants(ctx, &accesspb.ListSourceGrantsRequest{
-		Source: "order", AfterSourceId: after, AfterCourseId: behindAll, PageSize: reconcilePage,
+		Source: source, AfterSourceId: after, AfterCourseId: behindAll, PageSize: reconcilePage,
 	})
 	if err != nil {
 		return stepResult{}, err
 	}
-	rows, err := s.DB.Query(ctx, `SELECT `+comparedColumns+` FROM order_line WHERE id > $1 ORDER BY id LIMIT $2`, after, reconcilePage)
+	rows, err := s.DB.Query(ctx, sql, after, reconcilePage)
 	if err != nil {
 		return stepResult{}, err
 	}
@@ -72,9 +90,9 @@ func (s *Service) reconcileAccess(ctx context.Context, after string) (stepResult
 		res.compared++
 		g := granted[l.ID]
 		delete(granted, l.ID)
-		due := l.PaidAt != nil && l.Live
+		due := l.Since != nil && l.Live
 		switch {
-		case due && l.PaidAt.After(settled): // it may be on its way
+		case due && l.Since.After(settled): // it may be on its way
 		case due && g == nil, due && !g.GetRevoked() && !l.Fulfilled:
 			give = append(give, l)
 		case due && g.GetRevoked():
@@ -88,14 +106,14 @@ func (s *Service) reconcileAccess(ctx context.Context, after string) (stepResult
 			res.findings = append(res.findings, finding{Kind: accessUnknownLine, Object: id, Detail: "There is access to " + g.GetCourseId() + " by a line that is no order's."})
 		}
 	}
-	healed, err := s.giveAccess(ctx, give)
+	healed, err := s.giveAccess(ctx, source, give)
 	if err != nil {
 		return stepResult{}, err
 	}
 	res.findings = append(res.findings, healed...)
 	for len(end) > 0 {
 		some := end[:min(len(end), grantBatch)]
-		if _, err := s.Entitlements.RevokeEntitlements(ctx, &accesspb.RevokeEntitlementsRequest{Source: "order", SourceIds: some, Reason: "reconciled: the line is not paid"}); err != nil {
+		if _, err := s.Entitlements.RevokeEntitlements(ctx, &accesspb.RevokeEntitlementsRequest{Source: source, SourceIds: some, Reason: "reconciled: the line is not paid"}); err != nil {
 			return stepResult{}, err
 		}
 		for _, id := range some {
@@ -112,15 +130,33 @@ const behindAll = "course_7zzzzzzzzzzzzzzzzzzzzzzzzz"
 // healUnfulfilled gives access by lines that are paid and should have given it by now.
 func (s *Service) healUnfulfilled(ctx context.Context) (int, error) {
 	rows, err := s.DB.Query(ctx, `
-		SELECT `+comparedColumns+` FROM order_line WHERE paid_at < $1 AND NOT fulfilled AND live ORDER BY paid_at, id LIMIT $2`, s.now().Add(-settleWithin), reconcilePage)
+		SELECT id, course_id, buyer_id AS account_id, paid_at AS since, live, fulfilled, quantity, kind FROM order_line
+		WHERE paid_at < $1 AND NOT fulfilled AND live AND kind <> 'gift' ORDER BY paid_at, id LIMIT $2`, s.now().Add(-settleWithin), reconcilePage)
 	if err != nil {
 		return 0, err
 	}
-	lines, err := pgx.CollectRows(rows, pgx.RowToStructByName[comparedLine])
+	type unfulfilled struct {
+		comparedLine
+		Kind string
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowToStructByName[unfulfilled])
 	if err != nil {
 		return 0, fmt.Errorf("lines: %w", err)
 	}
-	findings, err := s.giveAccess(ctx, lines)
+	var courses, seats []comparedLine
+	for _, l := range lines {
+		if l.Kind == "seats" {
+			seats = append(seats, l.comparedLine)
+		} else {
+			courses = append(courses, l.comparedLine)
+		}
+	}
+	findings, err := s.giveAccess(ctx, "order", courses)
+	if err == nil {
+		var more []finding
+		more, err = s.giveSeats(ctx, seats)
+		findings = append(findings, more...)
+	}
 	if len(findings) > 0 {
 		if failed := s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.report(ctx, tx, findings) }); failed != nil {
 			return 0, failed
@@ -130,27 +166,48 @@ func (s *Service) healUnfulfilled(ctx context.Context) (int, error) {
 }
 
 // giveAccess has access give what lines have paid for, and marks them.
-func (s *Service) giveAccess(ctx context.Context, lines []comparedLine) (findings []finding, err error) {
-	for len(lines) > 0 {
-		some := lines[:min(len(lines), grantBatch)]
-		lines = lines[len(some):]
+func (s *Service) giveAccess(ctx context.Context, source string, lines []comparedLine) (findings []finding, err error) {
+	return s.give(ctx, lines, func(some []comparedLine) error {
 		req := &accesspb.GrantEntitlementsRequest{}
 		for _, l := range some {
 			req.Grants = append(req.Grants, &accesspb.GrantEntitlementsRequest_Grant{
-				CourseId: l.CourseID, AccountId: l.BuyerID, Source: "order", SourceId: l.ID, StartsAt: timestamppb.New(*l.PaidAt),
+				CourseId: l.CourseID, AccountId: l.AccountID, Source: source, SourceId: l.ID, StartsAt: timestamppb.New(*l.Since),
 			})
 		}
-		if _, err := s.Entitlements.GrantEntitlements(ctx, req); err != nil {
+		_, err := s.Entitlements.GrantEntitlements(ctx, req)
+		return err
+	})
+}
+
+// giveSeats has access make the blocks of seats that lines have paid for, and marks them.
+func (s *Service) giveSeats(ctx context.Context, lines []comparedLine) (findings []finding, err error) {
+	return s.give(ctx, lines, func(some []comparedLine) error {
+		req := &accesspb.GrantSeatBlocksRequest{}
+		for _, l := range some {
+			req.Grants = append(req.Grants, &accesspb.GrantSeatBlocksRequest_Grant{
+				CourseId: l.CourseID, HolderId: l.AccountID, SourceId: l.ID, Seats: l.Quantity, StartsAt: timestamppb.New(*l.Since),
+			})
+		}
+		_, err := s.Seats.GrantSeatBlocks(ctx, req)
+		return err
+	})
+}
+
+func (s *Service) give(ctx context.Context, lines []comparedLine, ask func([]comparedLine) error) (findings []finding, err error) {
+	for len(lines) > 0 {
+		some := lines[:min(len(lines), grantBatch)]
+		lines = lines[len(some):]
+		if err := ask(some); err != nil {
 			return findings, err
 		}
 		for _, l := range some {
-			if err := s.DB.InTx(ctx, func(tx *pg.Tx) error {
-				return s.entitlementGranted(ctx, tx, &accesspb.EntitlementGranted{AccountId: l.BuyerID, CourseId: l.CourseID, Source: "order", SourceId: l.ID})
-			}); err != nil {
-				return findings, err
+			if !l.Fulfilled {
+				if err := s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.fulfil(ctx, tx, l.ID, l.CourseID, nil) }); err != nil {
+					return findings, err
+				}
 			}
 			findings = append(findings, finding{
-				Kind: paidWithoutAccess, Object: l.ID, Detail: "It was paid at " + l.PaidAt.UTC().Format(time.RFC3339) + " and gave no access.", Healed: true,
+				Kind: paidWithoutAccess, Object: l.ID, Detail: "It gave no access, which was due at " + l.Since.UTC().Format(time.RFC3339) + ".", Healed: true,
 			})
 		}
 	}

@@ -26,7 +26,8 @@ type fakeGrants struct {
 	accesspb.UnimplementedEntitlementServiceServer
 	mu     sync.Mutex
 	grants map[string]*accesspb.SourceGrant
-	sorted []string // the lines, when there are as many as grants
+	gifts  map[string]bool // those of the source gift; all others are of order
+	sorted []string        // the lines, when there are as many as grants
 	away   bool
 	lists  int
 }
@@ -36,6 +37,7 @@ func (f *fakeGrants) GrantEntitlements(_ context.Context, req *accesspb.GrantEnt
 	defer f.mu.Unlock()
 	for _, g := range req.GetGrants() {
 		if f.grants[g.GetSourceId()] == nil {
+			f.gifts[g.GetSourceId()] = g.GetSource() == "gift"
 			f.grants[g.GetSourceId()] = &accesspb.SourceGrant{SourceId: g.GetSourceId(), CourseId: g.GetCourseId(), AccountId: g.GetAccountId(), EntitlementId: id.New("entitlement")}
 		}
 	}
@@ -67,8 +69,13 @@ func (f *fakeGrants) ListSourceGrants(_ context.Context, req *accesspb.ListSourc
 	if same {
 		at++
 	}
-	for _, id := range f.sorted[at:min(len(f.sorted), at+int(req.GetPageSize()))] {
-		res.Grants = append(res.Grants, f.grants[id])
+	for _, id := range f.sorted[at:] {
+		if len(res.GetGrants()) == int(req.GetPageSize()) {
+			break
+		}
+		if f.gifts[id] == (req.GetSource() == "gift") {
+			res.Grants = append(res.Grants, f.grants[id])
+		}
 	}
 	return res, nil
 }
@@ -315,8 +322,8 @@ func TestReconcileGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := s.grants.lists - lists; n != 3 {
-		t.Errorf("access was asked for %d pages in a day, want 3", n)
+	if n := s.grants.lists - lists; n != 4 {
+		t.Errorf("access was asked for %d pages in a day, want 4", n)
 	}
 }
 
@@ -348,6 +355,50 @@ func (s *shop) manyOrders(n int) {
 		for _, l := range lines {
 			s.grants.give(l, course)
 		}
+	}
+}
+
+// fakeSeats are the blocks of seats that access has made.
+type fakeSeats struct {
+	accesspb.UnimplementedSeatServiceServer
+	mu     sync.Mutex
+	blocks map[string]int32
+}
+
+func (f *fakeSeats) GrantSeatBlocks(_ context.Context, req *accesspb.GrantSeatBlocksRequest) (*accesspb.GrantSeatBlocksResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, g := range req.GetGrants() {
+		f.blocks[g.GetSourceId()] = g.GetSeats()
+	}
+	return &accesspb.GrantSeatBlocksResponse{}, nil
+}
+
+// Seats and gifts, too, are given within minutes.
+func TestSeatsAndGiftsReconciled(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	buyer, seller, order := id.New("account"), id.New("account"), id.New("order")
+	course := s.course(seller, 4000, "EUR")
+	s.exec(`INSERT INTO orders (id, buyer_id, state, total, currency, payment_id, created_at, expires_at) SELECT $1, $2, 'awaiting_payment', 1, 'EUR', $3, now(), now()`, order, buyer, id.New("payment"))
+	s.exec(`UPDATE orders SET total = 24000, state = 'paid', paid_at = '2026-03-01 11:00Z', booked = true, invoiced = true WHERE id = $1`, order)
+	for line, kind := range map[string]string{"line_seats": "seats", "line_gift": "gift"} {
+		quantity := map[string]int{"seats": 5, "gift": 1}[kind]
+		s.exec(`INSERT INTO order_line (id, order_id, position, buyer_id, course_id, seller_id, title, amount, paid_at, kind, quantity, fulfilled)
+			VALUES ($1, $9, $2, $3, $4, $5, 'A course', 4000, '2026-03-01 11:00Z', $6, $7, $8)`, line, quantity, buyer, course, seller, kind, quantity, kind == "gift", order)
+	}
+	taker := id.New("account")
+	s.exec(`INSERT INTO gift (line_id, order_id, buyer_id, course_id, code_hash, code, bought_at, redeemed_by, redeemed_at)
+		VALUES ('line_gift', $4, $1, $2, 'x', 'x', '2026-03-01 11:00Z', $3, '2026-03-01 11:30Z')`, buyer, course, taker, order)
+	s.reconciled("")
+	if n := s.seats.blocks["line_seats"]; n != 5 {
+		t.Errorf("%d seats, want 5", n)
+	}
+	if g := s.grants.grants["line_gift"]; g.GetAccountId() != taker || g.GetCourseId() != course {
+		t.Errorf("the gift gave %v", g)
+	}
+	if got := s.get(buyer, order); got.GetState() != "fulfilled" {
+		t.Errorf("order %v", got)
 	}
 }
 

@@ -56,22 +56,24 @@ func (s *Service) revenueSplitChanged(ctx context.Context, tx *pg.Tx, e *courses
 // setShares writes into the lines of an order that is placed what holds now: what the
 // platform keeps, and how teachers share the rest.
 func setShares(ctx context.Context, q pg.Querier, o *order) error {
-	var courses, sellers []string
+	var courses, sellers, channels, origins []string
 	for _, l := range o.lines {
 		courses, sellers = append(courses, l.CourseID), append(sellers, l.SellerID)
+		channels, origins = append(channels, l.Channel), append(origins, l.CouponOrigin)
 	}
 	rows, err := q.Query(ctx, `
 		SELECT r.id, r.platform_share, coalesce(s.account_ids, '{}'), coalesce(s.basis_points, '{}')
-		FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS l (course_id, seller_id, n)
+		FROM unnest($1::text[], $2::text[], $4::text[], $5::text[]) WITH ORDINALITY AS l (course_id, seller_id, channel, coupon_origin, n)
 		LEFT JOIN LATERAL (
 			SELECT id, platform_share FROM revenue_rule
-			WHERE teacher_id IN ('', l.seller_id) AND valid_from <= $3 AND (valid_until IS NULL OR valid_until > $3)
-			ORDER BY teacher_id DESC, valid_from DESC, id DESC LIMIT 1
+			WHERE teacher_id IN ('', l.seller_id) AND channel IN ('', l.channel) AND coupon_origin IN ('', l.coupon_origin)
+				AND valid_from <= $3 AND (valid_until IS NULL OR valid_until > $3)
+			ORDER BY teacher_id DESC, channel DESC, coupon_origin DESC, valid_from DESC, id DESC LIMIT 1 -- what is empty comes last
 		) r ON true
 		LEFT JOIN LATERAL (
 			SELECT account_ids, basis_points FROM revenue_split WHERE course_id = l.course_id AND valid_from <= $3 ORDER BY version DESC LIMIT 1
 		) s ON true
-		ORDER BY l.n`, courses, sellers, o.CreatedAt)
+		ORDER BY l.n`, courses, sellers, o.CreatedAt, channels, origins)
 	if err != nil {
 		return err
 	}
@@ -110,14 +112,17 @@ type revenueRule struct {
 	Reason        string
 	CreatedBy     string
 	CreatedAt     time.Time
+	Channel       string
+	CouponOrigin  string
 }
 
-const revenueRuleColumns = `id, teacher_id, platform_share, valid_from, valid_until, reason, created_by, created_at`
+const revenueRuleColumns = `id, teacher_id, platform_share, valid_from, valid_until, reason, created_by, created_at, channel, coupon_origin`
 
 func (r revenueRule) message() *commercepb.RevenueRule {
 	return &commercepb.RevenueRule{
 		Id: r.ID, TeacherId: r.TeacherID, PlatformShare: r.PlatformShare, ValidFrom: timestamppb.New(r.ValidFrom), ValidUntil: stamp(r.ValidUntil),
 		Reason: r.Reason, CreatedAt: timestamppb.New(r.CreatedAt), CreatedBy: r.CreatedBy,
+		Channel: r.Channel, CouponOrigin: r.CouponOrigin,
 	}
 }
 
@@ -127,7 +132,7 @@ func (h *revenueServer) CreateRevenueRule(ctx context.Context, req *commercepb.C
 		now := h.service.now()
 		r := revenueRule{
 			ID: id.New("rule"), TeacherID: req.GetTeacherId(), PlatformShare: req.GetPlatformShare(), ValidFrom: now,
-			Reason: req.GetReason(), CreatedBy: auth.From(ctx).Account, CreatedAt: now,
+			Reason: req.GetReason(), CreatedBy: auth.From(ctx).Account, CreatedAt: now, Channel: req.GetChannel(), CouponOrigin: req.GetCouponOrigin(),
 		}
 		if req.GetValidFrom() != nil {
 			if r.ValidFrom = req.GetValidFrom().AsTime().Truncate(time.Microsecond); r.ValidFrom.Before(now) {
@@ -135,13 +140,14 @@ func (h *revenueServer) CreateRevenueRule(ctx context.Context, req *commercepb.C
 			}
 		}
 		if _, err := tx.Exec(ctx, `
-			INSERT INTO revenue_rule (id, teacher_id, platform_share, valid_from, reason, created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			r.ID, r.TeacherID, r.PlatformShare, r.ValidFrom, r.Reason, r.CreatedBy, r.CreatedAt); err != nil {
+			INSERT INTO revenue_rule (id, teacher_id, platform_share, valid_from, reason, created_by, created_at, channel, coupon_origin)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			r.ID, r.TeacherID, r.PlatformShare, r.ValidFrom, r.Reason, r.CreatedBy, r.CreatedAt, r.Channel, r.CouponOrigin); err != nil {
 			return nil, err
 		}
 		return r.message(), audit.Record(ctx, tx, audit.Entry{
 			Action: "revenue_rule.created", Object: r.ID, Person: r.TeacherID,
-			After: map[string]any{"platform_share": r.PlatformShare, "valid_from": r.ValidFrom},
+			After: map[string]any{"platform_share": r.PlatformShare, "valid_from": r.ValidFrom, "channel": r.Channel, "coupon_origin": r.CouponOrigin},
 		})
 	})
 }

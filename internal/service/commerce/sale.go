@@ -84,13 +84,17 @@ func (s *Service) bookSales(ctx context.Context, tx *pg.Tx, now time.Time, order
 	if err := withShares(ctx, tx, orders); err != nil {
 		return err
 	}
-	entries, ids := make([]entry, len(orders)), make([]string, len(orders))
+	var entries []entry
+	ids := make([]string, len(orders))
 	for i, o := range orders {
-		var err error
-		if entries[i], err = saleEntry(o); err != nil {
+		ids[i] = o.ID
+		e, err := saleEntry(o)
+		if err != nil {
 			return err
 		}
-		ids[i] = o.ID
+		if o.Total > 0 { // of nothing nothing is booked
+			entries = append(entries, e)
+		}
 	}
 	if err := book(ctx, tx, now, entries...); err != nil {
 		return err

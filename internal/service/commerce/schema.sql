@@ -10,6 +10,111 @@ CREATE TABLE billing_details (
 );
 COMMENT ON TABLE billing_details IS 'What buyers want to have on their invoices. Personal data, sealed with the key of the person.';
 
+CREATE TABLE bundle (
+	id text COLLATE "C" NOT NULL,
+	owner_id text COLLATE "C" NOT NULL,
+	title text NOT NULL,
+	description text NOT NULL,
+	course_ids text[] NOT NULL,
+	currencies text[] NOT NULL,
+	amounts bigint[] NOT NULL,
+	state text NOT NULL,
+	revision bigint NOT NULL DEFAULT 1,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT bundle_pkey PRIMARY KEY (id),
+	CONSTRAINT bundle_courses CHECK (((cardinality(course_ids) >= 2) AND (cardinality(course_ids) <= 20))),
+	CONSTRAINT bundle_prices CHECK (((cardinality(currencies) = cardinality(amounts)) AND (cardinality(currencies) > 0))),
+	CONSTRAINT bundle_state CHECK ((state = ANY (ARRAY['draft'::text, 'published'::text, 'withdrawn'::text])))
+);
+CREATE INDEX bundle_list ON bundle USING btree (created_at DESC, id DESC) WHERE (state = 'published'::text);
+CREATE INDEX bundle_owner ON bundle USING btree (owner_id, created_at DESC, id DESC);
+CREATE INDEX bundle_with_course ON bundle USING gin (course_ids) WHERE (state = 'published'::text);
+COMMENT ON TABLE bundle IS 'Courses that are sold together. owner_id is personal data of the teacher, kept as long as orders name the bundle.';
+
+CREATE TABLE cart (
+	account_id text COLLATE "C" NOT NULL,
+	items jsonb NOT NULL,
+	currency text NOT NULL,
+	revision bigint NOT NULL,
+	updated_at timestamp with time zone NOT NULL,
+	CONSTRAINT cart_pkey PRIMARY KEY (account_id)
+);
+COMMENT ON TABLE cart IS 'Carts. Personal data of the account: what they mean to buy, and sealed what they write to who gets a gift. Kept until they empty it.';
+
+CREATE TABLE coupon (
+	id text COLLATE "C" NOT NULL,
+	origin text NOT NULL,
+	teacher_id text COLLATE "C" NOT NULL,
+	name text NOT NULL,
+	percent integer NOT NULL,
+	currencies text[] NOT NULL,
+	amounts bigint[] NOT NULL,
+	minimum_currencies text[] NOT NULL,
+	minimums bigint[] NOT NULL,
+	starts_at timestamp with time zone NOT NULL,
+	ends_at timestamp with time zone,
+	max_uses integer NOT NULL,
+	max_uses_each integer NOT NULL,
+	first_order_only boolean NOT NULL,
+	course_ids text[] NOT NULL,
+	bundle_ids text[] NOT NULL,
+	for_seats boolean NOT NULL,
+	uses integer NOT NULL DEFAULT 0,
+	codes integer NOT NULL DEFAULT 0,
+	ended_at timestamp with time zone,
+	created_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT coupon_pkey PRIMARY KEY (id),
+	CONSTRAINT coupon_amounts CHECK ((cardinality(currencies) = cardinality(amounts))),
+	CONSTRAINT coupon_minimums CHECK ((cardinality(minimum_currencies) = cardinality(minimums))),
+	CONSTRAINT coupon_origin CHECK (((origin = 'platform'::text) OR ((origin = 'teacher'::text) AND (teacher_id <> ''::text)))),
+	CONSTRAINT coupon_percent CHECK ((((percent >= 0) AND (percent <= 100)) AND ((percent > 0) = (cardinality(amounts) = 0)))),
+	CONSTRAINT coupon_uses CHECK (((uses >= 0) AND ((max_uses = 0) OR (uses <= max_uses))))
+);
+CREATE INDEX coupon_of_platform ON coupon USING btree (created_at DESC, id DESC) WHERE (origin = 'platform'::text);
+CREATE INDEX coupon_of_teacher ON coupon USING btree (teacher_id, created_at DESC, id DESC) WHERE (origin = 'teacher'::text);
+COMMENT ON TABLE coupon IS 'Coupons. Personal data of the teacher and of who made it: their ids. Kept as long as orders name the coupon.';
+COMMENT ON COLUMN coupon.teacher_id IS 'Whose courses it is for; empty for everybody''s.';
+COMMENT ON COLUMN coupon.uses IS 'Its uses that are live, counted under the lock of this row.';
+
+CREATE TABLE coupon_code (
+	code text COLLATE "C" NOT NULL,
+	coupon_id text COLLATE "C" NOT NULL,
+	max_uses integer NOT NULL,
+	uses integer NOT NULL DEFAULT 0,
+	CONSTRAINT coupon_code_pkey PRIMARY KEY (code),
+	CONSTRAINT coupon_code_coupon FOREIGN KEY (coupon_id) REFERENCES coupon(id),
+	CONSTRAINT coupon_code_uses CHECK (((uses >= 0) AND ((max_uses = 0) OR (uses <= max_uses))))
+);
+CREATE INDEX coupon_code_list ON coupon_code USING btree (coupon_id, code);
+COMMENT ON TABLE coupon_code IS 'Codes of coupons, in capitals. No personal data.';
+
+CREATE TABLE coupon_use (
+	order_id text COLLATE "C" NOT NULL,
+	coupon_id text COLLATE "C" NOT NULL,
+	code text COLLATE "C" NOT NULL,
+	buyer_id text COLLATE "C" NOT NULL,
+	live boolean NOT NULL DEFAULT true,
+	CONSTRAINT coupon_use_pkey PRIMARY KEY (order_id),
+	CONSTRAINT coupon_use_code FOREIGN KEY (code) REFERENCES coupon_code(code),
+	CONSTRAINT coupon_use_order FOREIGN KEY (order_id) REFERENCES orders(id)
+);
+CREATE INDEX coupon_use_buyer ON coupon_use USING btree (coupon_id, buyer_id) WHERE live;
+COMMENT ON TABLE coupon_use IS 'Which orders use which coupon. buyer_id is personal data of the buyer, kept as the order is.';
+COMMENT ON COLUMN coupon_use.live IS 'False once the order was cancelled or expired.';
+
+CREATE TABLE course_place (
+	course_id text COLLATE "C" NOT NULL,
+	places integer NOT NULL,
+	taken bigint NOT NULL,
+	CONSTRAINT course_place_pkey PRIMARY KEY (course_id),
+	CONSTRAINT course_place_product FOREIGN KEY (course_id) REFERENCES product(course_id),
+	CONSTRAINT course_place_places CHECK (((places >= 1) AND (places <= 1000000))),
+	CONSTRAINT course_place_taken CHECK ((taken >= 0))
+);
+COMMENT ON TABLE course_place IS 'Courses of which a number can be sold. No personal data.';
+COMMENT ON COLUMN course_place.taken IS 'The quantities of the live order lines of the course, counted under the lock of this row by who holds the product for share.';
+
 CREATE TABLE development_object (
 	id text COLLATE "C" NOT NULL,
 	kind text NOT NULL,
@@ -51,6 +156,29 @@ CREATE TABLE development_transaction (
 	CONSTRAINT development_transaction_once UNIQUE (kind, ref)
 );
 COMMENT ON TABLE development_transaction IS 'What moved the balance at the development provider. No personal data.';
+
+CREATE TABLE gift (
+	line_id text COLLATE "C" NOT NULL,
+	order_id text COLLATE "C" NOT NULL,
+	buyer_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	from_name bytea,
+	note bytea,
+	code_hash bytea,
+	code bytea,
+	bought_at timestamp with time zone,
+	redeemed_by text COLLATE "C",
+	redeemed_at timestamp with time zone,
+	CONSTRAINT gift_pkey PRIMARY KEY (line_id),
+	CONSTRAINT gift_code UNIQUE (code_hash),
+	CONSTRAINT gift_line FOREIGN KEY (line_id) REFERENCES order_line(id),
+	CONSTRAINT gift_bought CHECK ((((code_hash IS NULL) = (code IS NULL)) AND ((code_hash IS NULL) = (bought_at IS NULL)))),
+	CONSTRAINT gift_redeemed CHECK ((((redeemed_by IS NULL) = (redeemed_at IS NULL)) AND ((redeemed_by IS NULL) OR (code_hash IS NOT NULL))))
+);
+CREATE INDEX gift_of_buyer ON gift USING btree (buyer_id, bought_at DESC, line_id DESC) WHERE (bought_at IS NOT NULL);
+COMMENT ON TABLE gift IS 'Lines of orders that are gifts. Personal data of the buyer: what they gave and, sealed, what they wrote; of who took it: their id. Kept as the order is.';
+COMMENT ON COLUMN gift.code_hash IS 'A hash of the code, from the payment on.';
+COMMENT ON COLUMN gift.code IS 'Sealed with the key of the buyer, as are from_name and note.';
 
 CREATE TABLE invoice (
 	id text COLLATE "C" NOT NULL,
@@ -237,16 +365,32 @@ CREATE TABLE order_line (
 	held_until timestamp with time zone,
 	released boolean NOT NULL DEFAULT false,
 	tax bigint NOT NULL DEFAULT 0,
+	kind text NOT NULL DEFAULT 'course'::text,
+	quantity integer NOT NULL DEFAULT 1,
+	list_amount bigint,
+	discount bigint NOT NULL DEFAULT 0,
+	coupon_discount bigint NOT NULL DEFAULT 0,
+	coupon_origin text NOT NULL DEFAULT ''::text,
+	bundle_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	channel text NOT NULL DEFAULT 'marketplace'::text,
+	referrer_id text COLLATE "C" NOT NULL DEFAULT ''::text,
 	CONSTRAINT order_line_pkey PRIMARY KEY (id),
 	CONSTRAINT order_line_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders(id),
 	CONSTRAINT order_line_rule FOREIGN KEY (rule_id) REFERENCES revenue_rule(id),
-	CONSTRAINT order_line_amount CHECK ((amount > 0)),
+	CONSTRAINT order_line_amount CHECK ((amount >= 0)),
+	CONSTRAINT order_line_channel CHECK (((channel = ANY (ARRAY['marketplace'::text, 'teacher_link'::text, 'affiliate'::text])) AND ((channel = 'marketplace'::text) = (referrer_id = ''::text)))),
+	CONSTRAINT order_line_discount CHECK (((coupon_discount >= 0) AND (discount >= coupon_discount))),
+	CONSTRAINT order_line_kind CHECK ((kind = ANY (ARRAY['course'::text, 'seats'::text, 'gift'::text]))),
+	CONSTRAINT order_line_list CHECK ((amount = (COALESCE(list_amount, amount) - discount))),
+	CONSTRAINT order_line_origin CHECK ((coupon_origin = ANY (ARRAY[''::text, 'teacher'::text, 'platform'::text]))),
 	CONSTRAINT order_line_platform_share CHECK (((platform_share >= 0) AND (platform_share <= 10000))),
+	CONSTRAINT order_line_quantity CHECK ((((quantity >= 1) AND (quantity <= 5000)) AND ((quantity = 1) OR (kind = 'seats'::text)))),
 	CONSTRAINT order_line_tax CHECK (((tax >= 0) AND (tax <= amount)))
 );
 CREATE INDEX order_line_held ON order_line USING btree (held_until) WHERE ((NOT released) AND (held_until IS NOT NULL));
-CREATE UNIQUE INDEX order_line_live ON order_line USING btree (buyer_id, course_id) WHERE live;
+CREATE UNIQUE INDEX order_line_live ON order_line USING btree (buyer_id, course_id) WHERE (live AND (kind = 'course'::text));
 CREATE INDEX order_line_order ON order_line USING btree (order_id, "position");
+CREATE INDEX order_line_places ON order_line USING btree (course_id) INCLUDE (quantity) WHERE live;
 CREATE INDEX order_line_sales ON order_line USING btree (course_id, paid_at DESC, id DESC) WHERE (paid_at IS NOT NULL);
 CREATE INDEX order_line_unfulfilled ON order_line USING btree (paid_at, id) WHERE ((paid_at IS NOT NULL) AND (NOT fulfilled));
 COMMENT ON TABLE order_line IS 'Lines of orders. buyer_id and seller_id are personal data, kept as the order is.';
@@ -254,6 +398,11 @@ COMMENT ON COLUMN order_line.platform_share IS 'In hundredths of a percent, as i
 COMMENT ON COLUMN order_line.rule_id IS 'The rule that says so; null for what holds without one.';
 COMMENT ON COLUMN order_line.held_until IS 'When the teachers'' shares can be paid out; null until it is booked.';
 COMMENT ON COLUMN order_line.tax IS 'What of the amount is tax, as the provider said when it was paid.';
+COMMENT ON COLUMN order_line.list_amount IS 'What it would cost without any reduction; null for lines from before there were reductions, which is the amount.';
+COMMENT ON COLUMN order_line.discount IS 'How much less it is in all: reduction of the course or share of the bundle, and coupon.';
+COMMENT ON COLUMN order_line.coupon_discount IS 'What of the discount is the coupon''s.';
+COMMENT ON COLUMN order_line.coupon_origin IS 'Who gives what the coupon takes: the teacher or the platform; empty without one.';
+COMMENT ON COLUMN order_line.referrer_id IS 'Whose link it was; empty for nobody''s. Personal data of the account.';
 
 CREATE TABLE order_line_share (
 	line_id text COLLATE "C" NOT NULL,
@@ -290,11 +439,12 @@ CREATE TABLE orders (
 	paid_at timestamp with time zone,
 	booked boolean NOT NULL DEFAULT false,
 	invoiced boolean NOT NULL DEFAULT false,
+	coupon_id text COLLATE "C" NOT NULL DEFAULT ''::text,
 	CONSTRAINT orders_pkey PRIMARY KEY (id),
 	CONSTRAINT orders_payment UNIQUE (payment_id),
 	CONSTRAINT orders_paid CHECK (((state = ANY (ARRAY['paid'::text, 'fulfilled'::text, 'partly_refunded'::text, 'refunded'::text, 'disputed'::text])) = (paid_at IS NOT NULL))),
 	CONSTRAINT orders_state CHECK ((state = ANY (ARRAY['awaiting_payment'::text, 'paid'::text, 'fulfilled'::text, 'partly_refunded'::text, 'refunded'::text, 'disputed'::text, 'cancelled'::text, 'expired'::text]))),
-	CONSTRAINT orders_total CHECK ((total > 0))
+	CONSTRAINT orders_total CHECK ((total >= 0))
 );
 CREATE INDEX orders_buyer ON orders USING btree (buyer_id, created_at DESC, id DESC);
 CREATE INDEX orders_expiry ON orders USING btree (expires_at) WHERE (state = 'awaiting_payment'::text);
@@ -303,6 +453,7 @@ CREATE INDEX orders_to_invoice ON orders USING btree (paid_at, id) WHERE ((paid_
 COMMENT ON TABLE orders IS 'Orders. buyer_id is personal data of the buyer, kept for the time that tax law asks for.';
 COMMENT ON COLUMN orders.booked IS 'Whether the sale is in the ledger.';
 COMMENT ON COLUMN orders.invoiced IS 'Whether there is an invoice.';
+COMMENT ON COLUMN orders.coupon_id IS 'The coupon that it uses; empty for none.';
 
 CREATE TABLE payment (
 	id text COLLATE "C" NOT NULL,
@@ -350,6 +501,16 @@ CREATE TABLE product (
 	CONSTRAINT product_price CHECK ((((amount IS NULL) = (currency IS NULL)) AND ((amount IS NULL) = (priced_at IS NULL))))
 );
 COMMENT ON TABLE product IS 'Published courses and their prices. seller_id is personal data of the teacher, kept while the course is.';
+
+CREATE TABLE product_price (
+	course_id text COLLATE "C" NOT NULL,
+	currency text COLLATE "C" NOT NULL,
+	amount bigint NOT NULL,
+	CONSTRAINT product_price_pkey PRIMARY KEY (course_id, currency),
+	CONSTRAINT product_price_product FOREIGN KEY (course_id) REFERENCES product(course_id),
+	CONSTRAINT product_price_amount CHECK ((amount > 0))
+);
+COMMENT ON TABLE product_price IS 'Prices of courses in further currencies. Who changes them locks the product. No personal data.';
 
 CREATE TABLE provider_balance (
 	provider text NOT NULL,
@@ -401,6 +562,23 @@ CREATE TABLE provider_transaction (
 CREATE INDEX provider_transaction_unmatched ON provider_transaction USING btree (provider, id) WHERE (NOT matched);
 COMMENT ON TABLE provider_transaction IS 'What moved the balance at the payment provider, as it says. No personal data.';
 
+CREATE TABLE quote (
+	id text COLLATE "C" NOT NULL,
+	buyer_id text COLLATE "C" NOT NULL,
+	currency text NOT NULL,
+	total bigint NOT NULL,
+	coupon_id text COLLATE "C" NOT NULL,
+	code text COLLATE "C" NOT NULL,
+	lines jsonb NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	expires_at timestamp with time zone NOT NULL,
+	order_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	CONSTRAINT quote_pkey PRIMARY KEY (id),
+	CONSTRAINT quote_total CHECK ((total >= 0))
+);
+CREATE INDEX quote_expiry ON quote USING btree (expires_at);
+COMMENT ON TABLE quote IS 'What carts cost, for a while. Personal data of the buyer: what they mean to buy, and sealed what they write to who gets a gift. Deleted a day after they expire.';
+
 CREATE TABLE reconciliation (
 	id text COLLATE "C" NOT NULL,
 	state text NOT NULL,
@@ -422,6 +600,32 @@ CREATE UNIQUE INDEX reconciliation_one ON reconciliation USING btree (state) WHE
 COMMENT ON TABLE reconciliation IS 'Passes that compare orders, the ledger, access and the payment provider. Personal data: the id of who asked.';
 COMMENT ON COLUMN reconciliation.after IS 'How far the step has come: who goes on begins behind it.';
 
+CREATE TABLE reduction (
+	id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	starts_at timestamp with time zone NOT NULL,
+	ends_at timestamp with time zone NOT NULL,
+	currencies text[] NOT NULL,
+	amounts bigint[] NOT NULL,
+	created_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT reduction_pkey PRIMARY KEY (id),
+	CONSTRAINT reduction_product FOREIGN KEY (course_id) REFERENCES product(course_id),
+	CONSTRAINT reduction_prices CHECK (((cardinality(currencies) = cardinality(amounts)) AND (cardinality(currencies) > 0))),
+	CONSTRAINT reduction_window CHECK ((ends_at >= starts_at))
+);
+CREATE INDEX reduction_course ON reduction USING btree (course_id, starts_at DESC, id DESC);
+COMMENT ON TABLE reduction IS 'Times in which courses cost less. No two of a course overlap: who adds one locks the product. Personal data of who made it: their id.';
+
+CREATE TABLE referral (
+	account_id text COLLATE "C" NOT NULL,
+	code text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT referral_pkey PRIMARY KEY (account_id),
+	CONSTRAINT referral_code UNIQUE (code)
+);
+COMMENT ON TABLE referral IS 'Codes in links of accounts, by which orders come. Personal data of the account: its id. Kept while the account is.';
+
 CREATE TABLE revenue_rule (
 	id text COLLATE "C" NOT NULL,
 	teacher_id text COLLATE "C" NOT NULL,
@@ -431,14 +635,20 @@ CREATE TABLE revenue_rule (
 	reason text NOT NULL,
 	created_by text COLLATE "C" NOT NULL,
 	created_at timestamp with time zone NOT NULL,
+	channel text NOT NULL DEFAULT ''::text,
+	coupon_origin text NOT NULL DEFAULT ''::text,
 	CONSTRAINT revenue_rule_pkey PRIMARY KEY (id),
+	CONSTRAINT revenue_rule_channel CHECK ((channel = ANY (ARRAY[''::text, 'marketplace'::text, 'teacher_link'::text, 'affiliate'::text]))),
 	CONSTRAINT revenue_rule_dates CHECK (((valid_until IS NULL) OR (valid_until >= valid_from))),
+	CONSTRAINT revenue_rule_origin CHECK ((coupon_origin = ANY (ARRAY[''::text, 'teacher'::text, 'platform'::text]))),
 	CONSTRAINT revenue_rule_share CHECK (((platform_share >= 0) AND (platform_share <= 10000)))
 );
 CREATE INDEX revenue_rule_of ON revenue_rule USING btree (teacher_id, valid_from DESC, id DESC);
 COMMENT ON TABLE revenue_rule IS 'What the platform keeps of sales, for everybody or for a teacher. Personal data of the teacher and of who made it: their ids. Kept as long as the books are.';
 COMMENT ON COLUMN revenue_rule.teacher_id IS 'Whose courses it is for; empty for everybody''s.';
 COMMENT ON COLUMN revenue_rule.platform_share IS 'In hundredths of a percent.';
+COMMENT ON COLUMN revenue_rule.channel IS 'What way orders come that it is for; empty for any.';
+COMMENT ON COLUMN revenue_rule.coupon_origin IS 'Whose coupon lines have that it is for; empty for any, and for none.';
 
 CREATE TABLE revenue_split (
 	course_id text COLLATE "C" NOT NULL,
@@ -450,3 +660,15 @@ CREATE TABLE revenue_split (
 	CONSTRAINT revenue_split_pairs CHECK (((cardinality(account_ids) = cardinality(basis_points)) AND (cardinality(account_ids) > 0)))
 );
 COMMENT ON TABLE revenue_split IS 'How teachers share what a course earns: a copy of what courses says. Personal data of the teachers: their ids. Kept as long as the books are.';
+
+CREATE TABLE seat_price (
+	course_id text COLLATE "C" NOT NULL,
+	currency text COLLATE "C" NOT NULL,
+	from_quantity integer NOT NULL,
+	amount bigint NOT NULL,
+	CONSTRAINT seat_price_pkey PRIMARY KEY (course_id, currency, from_quantity),
+	CONSTRAINT seat_price_product FOREIGN KEY (course_id) REFERENCES product(course_id),
+	CONSTRAINT seat_price_amount CHECK ((amount > 0)),
+	CONSTRAINT seat_price_from CHECK (((from_quantity >= 1) AND (from_quantity <= 5000)))
+);
+COMMENT ON TABLE seat_price IS 'What a seat of a course costs, by how many are bought. Who changes them locks the product. No personal data.';

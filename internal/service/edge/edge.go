@@ -437,6 +437,18 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{commercepb.File_internal_service_commerce_commercepb_revenue_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterRevenueServiceHandlerClient(ctx, g, commercepb.NewRevenueServiceClient(e.Conns["commerce"]))
 		}},
+		{commercepb.File_internal_service_commerce_commercepb_catalog_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterCatalogServiceHandlerClient(ctx, g, commercepb.NewCatalogServiceClient(e.Conns["commerce"]))
+		}},
+		{commercepb.File_internal_service_commerce_commercepb_bundles_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterBundleServiceHandlerClient(ctx, g, commercepb.NewBundleServiceClient(e.Conns["commerce"]))
+		}},
+		{commercepb.File_internal_service_commerce_commercepb_coupons_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterCouponServiceHandlerClient(ctx, g, commercepb.NewCouponServiceClient(e.Conns["commerce"]))
+		}},
+		{commercepb.File_internal_service_commerce_commercepb_checkout_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterCheckoutServiceHandlerClient(ctx, g, commercepb.NewCheckoutServiceClient(e.Conns["commerce"]))
+		}},
 		{discoverypb.File_internal_service_discovery_discoverypb_discovery_proto, func(g *runtime.ServeMux) error {
 			return discoverypb.RegisterDiscoveryServiceHandlerClient(ctx, g, discoverypb.NewDiscoveryServiceClient(e.Conns["discovery"]))
 		}},

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/id"
@@ -86,10 +87,14 @@ func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, e *commercepb.OrderP
 	}
 	var notes []note
 	for _, l := range e.GetLines() {
-		paid.Lines = append(paid.Lines, line{Course: l.GetTitle(), Amount: format(l.GetPrice())})
+		title := l.GetTitle()
+		if l.GetQuantity() > 1 {
+			title = fmt.Sprintf("%s × %d", title, l.GetQuantity())
+		}
+		paid.Lines = append(paid.Lines, line{Course: title, Amount: format(l.GetPrice())})
 		notes = append(notes, note{
 			to: who[l.GetSellerId()], kind: sale, about: l.GetLineId(), courseID: l.GetCourseId(),
-			facts: facts{Course: l.GetTitle(), Amount: format(l.GetPrice())},
+			facts: facts{Course: title, Amount: format(l.GetPrice())},
 		})
 	}
 	bought := note{to: buyer, kind: receipt, about: e.GetOrderId(), facts: paid}

@@ -174,6 +174,14 @@ func TestOrderPaid(t *testing.T) {
 		t.Errorf("an order of one: %v", got)
 	}
 
+	seats := &commercepb.OrderPaid{OrderId: id.New("order"), BuyerId: ana, Total: eur(2000), PaidAt: timestamppb.New(may), Lines: []*commercepb.PaidLine{l(zeno, "Rhetoric", 2000)}}
+	seats.Lines[0].Kind, seats.Lines[0].Quantity = "seats", 20
+	w.pass(1)
+	hear(w, w.service.orderPaid, seats)
+	if got := shorten(zeno); got[short{"sale", "You sold Rhetoric × 20", "The price was EUR 20.00.", seats.GetLines()[0].GetCourseId()}] != 1 {
+		t.Errorf("seats: %v", got)
+	}
+
 	single.Lines[0].SellerId = id.New("account")
 	if err := try(w, w.service.orderPaid, single); err == nil {
 		t.Error("an unknown seller passed")

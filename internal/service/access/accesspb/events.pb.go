@@ -1360,6 +1360,88 @@ func (x *GroupMembershipChanged) GetVersion() int64 {
 	return 0
 }
 
+// Somebody holds seats of a course that they were sold.
+type SeatBlockCreated struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The block of seats.
+	BlockId string `protobuf:"bytes,1,opt,name=block_id,json=blockId,proto3" json:"block_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Who gives them out.
+	HolderId string `protobuf:"bytes,3,opt,name=holder_id,json=holderId,proto3" json:"holder_id,omitempty"`
+	// The order line.
+	SourceId string `protobuf:"bytes,4,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
+	// How many there are.
+	Seats         int32 `protobuf:"varint,5,opt,name=seats,proto3" json:"seats,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeatBlockCreated) Reset() {
+	*x = SeatBlockCreated{}
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeatBlockCreated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeatBlockCreated) ProtoMessage() {}
+
+func (x *SeatBlockCreated) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_events_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeatBlockCreated.ProtoReflect.Descriptor instead.
+func (*SeatBlockCreated) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_events_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SeatBlockCreated) GetBlockId() string {
+	if x != nil {
+		return x.BlockId
+	}
+	return ""
+}
+
+func (x *SeatBlockCreated) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *SeatBlockCreated) GetHolderId() string {
+	if x != nil {
+		return x.HolderId
+	}
+	return ""
+}
+
+func (x *SeatBlockCreated) GetSourceId() string {
+	if x != nil {
+		return x.SourceId
+	}
+	return ""
+}
+
+func (x *SeatBlockCreated) GetSeats() int32 {
+	if x != nil {
+		return x.Seats
+	}
+	return 0
+}
+
 var File_internal_service_access_accesspb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
@@ -1502,7 +1584,14 @@ const file_internal_service_access_accesspb_events_proto_rawDesc = "" +
 	"\n" +
 	"account_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x16\n" +
 	"\x06member\x18\x04 \x01(\bR\x06member\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\x03R\aversionB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
+	"\aversion\x18\x05 \x01(\x03R\aversion\"\xbe\x01\n" +
+	"\x10SeatBlockCreated\x12$\n" +
+	"\bblock_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05blockR\ablockId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12(\n" +
+	"\tholder_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\bholderId\x12\x1b\n" +
+	"\tsource_id\x18\x04 \x01(\tR\bsourceId\x12\x14\n" +
+	"\x05seats\x18\x05 \x01(\x05R\x05seatsB;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
 
 var (
 	file_internal_service_access_accesspb_events_proto_rawDescOnce sync.Once
@@ -1516,7 +1605,7 @@ func file_internal_service_access_accesspb_events_proto_rawDescGZIP() []byte {
 	return file_internal_service_access_accesspb_events_proto_rawDescData
 }
 
-var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_internal_service_access_accesspb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_internal_service_access_accesspb_events_proto_goTypes = []any{
 	(*EntitlementGranted)(nil),      // 0: stoa.access.v1.EntitlementGranted
 	(*EnrollmentStarted)(nil),       // 1: stoa.access.v1.EnrollmentStarted
@@ -1534,18 +1623,19 @@ var file_internal_service_access_accesspb_events_proto_goTypes = []any{
 	(*CourseRoleChanged)(nil),       // 13: stoa.access.v1.CourseRoleChanged
 	(*GroupChanged)(nil),            // 14: stoa.access.v1.GroupChanged
 	(*GroupMembershipChanged)(nil),  // 15: stoa.access.v1.GroupMembershipChanged
-	(*timestamppb.Timestamp)(nil),   // 16: google.protobuf.Timestamp
+	(*SeatBlockCreated)(nil),        // 16: stoa.access.v1.SeatBlockCreated
+	(*timestamppb.Timestamp)(nil),   // 17: google.protobuf.Timestamp
 }
 var file_internal_service_access_accesspb_events_proto_depIdxs = []int32{
-	16, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
-	16, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
-	16, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
-	16, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
-	16, // 4: stoa.access.v1.CohortChanged.starts_at:type_name -> google.protobuf.Timestamp
-	16, // 5: stoa.access.v1.CohortChanged.ends_at:type_name -> google.protobuf.Timestamp
-	16, // 6: stoa.access.v1.WaitlistOffered.ends_at:type_name -> google.protobuf.Timestamp
-	16, // 7: stoa.access.v1.InvitationMail.expires_at:type_name -> google.protobuf.Timestamp
-	16, // 8: stoa.access.v1.CourseRoleChanged.expires_at:type_name -> google.protobuf.Timestamp
+	17, // 0: stoa.access.v1.EntitlementGranted.starts_at:type_name -> google.protobuf.Timestamp
+	17, // 1: stoa.access.v1.EntitlementGranted.ends_at:type_name -> google.protobuf.Timestamp
+	17, // 2: stoa.access.v1.EnrollmentStarted.enrolled_at:type_name -> google.protobuf.Timestamp
+	17, // 3: stoa.access.v1.EntitlementRevoked.revoked_at:type_name -> google.protobuf.Timestamp
+	17, // 4: stoa.access.v1.CohortChanged.starts_at:type_name -> google.protobuf.Timestamp
+	17, // 5: stoa.access.v1.CohortChanged.ends_at:type_name -> google.protobuf.Timestamp
+	17, // 6: stoa.access.v1.WaitlistOffered.ends_at:type_name -> google.protobuf.Timestamp
+	17, // 7: stoa.access.v1.InvitationMail.expires_at:type_name -> google.protobuf.Timestamp
+	17, // 8: stoa.access.v1.CourseRoleChanged.expires_at:type_name -> google.protobuf.Timestamp
 	9,  // [9:9] is the sub-list for method output_type
 	9,  // [9:9] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
@@ -1564,7 +1654,7 @@ func file_internal_service_access_accesspb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_access_accesspb_events_proto_rawDesc), len(file_internal_service_access_accesspb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -226,7 +226,13 @@ type Order struct {
 	// When it expires unless it is paid.
 	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// When it was paid; absent before.
-	PaidAt        *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=paid_at,json=paidAt,proto3" json:"paid_at,omitempty"`
+	PaidAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=paid_at,json=paidAt,proto3" json:"paid_at,omitempty"`
+	// What all of it would cost without any reduction.
+	ListTotal *moneypb.Money `protobuf:"bytes,10,opt,name=list_total,json=listTotal,proto3" json:"list_total,omitempty"`
+	// How much less it is: reductions, bundles and coupon.
+	Discount *moneypb.Money `protobuf:"bytes,11,opt,name=discount,proto3" json:"discount,omitempty"`
+	// The coupon that it uses; empty for none.
+	CouponId      string `protobuf:"bytes,12,opt,name=coupon_id,json=couponId,proto3" json:"coupon_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -324,6 +330,27 @@ func (x *Order) GetPaidAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Order) GetListTotal() *moneypb.Money {
+	if x != nil {
+		return x.ListTotal
+	}
+	return nil
+}
+
+func (x *Order) GetDiscount() *moneypb.Money {
+	if x != nil {
+		return x.Discount
+	}
+	return nil
+}
+
+func (x *Order) GetCouponId() string {
+	if x != nil {
+		return x.CouponId
+	}
+	return ""
+}
+
 // One course of an order.
 type OrderLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -335,8 +362,17 @@ type OrderLine struct {
 	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
 	// The price when it was ordered.
 	Price *moneypb.Money `protobuf:"bytes,4,opt,name=price,proto3" json:"price,omitempty"`
-	// Whether access was given.
-	Fulfilled     bool `protobuf:"varint,5,opt,name=fulfilled,proto3" json:"fulfilled,omitempty"`
+	// Whether access was given: to the buyer, to seats that they can give out, or to who
+	// has the code of a gift.
+	Fulfilled bool `protobuf:"varint,5,opt,name=fulfilled,proto3" json:"fulfilled,omitempty"`
+	// "course" for the buyer, "seats" for a team, or "gift".
+	Kind string `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"`
+	// How many.
+	Quantity int32 `protobuf:"varint,7,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// What it would cost without any reduction.
+	List *moneypb.Money `protobuf:"bytes,8,opt,name=list,proto3" json:"list,omitempty"`
+	// The bundle that it was bought with; empty for none.
+	BundleId      string `protobuf:"bytes,9,opt,name=bundle_id,json=bundleId,proto3" json:"bundle_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -406,11 +442,43 @@ func (x *OrderLine) GetFulfilled() bool {
 	return false
 }
 
+func (x *OrderLine) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *OrderLine) GetQuantity() int32 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+func (x *OrderLine) GetList() *moneypb.Money {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *OrderLine) GetBundleId() string {
+	if x != nil {
+		return x.BundleId
+	}
+	return ""
+}
+
 // What to order.
 type CreateOrderRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The courses, 1 to 20, each once.
-	CourseIds     []string `protobuf:"bytes,1,rep,name=course_ids,json=courseIds,proto3" json:"course_ids,omitempty"`
+	// The courses, 1 to 20, each once; or
+	CourseIds []string `protobuf:"bytes,1,rep,name=course_ids,json=courseIds,proto3" json:"course_ids,omitempty"`
+	// a quote.
+	QuoteId string `protobuf:"bytes,2,opt,name=quote_id,json=quoteId,proto3" json:"quote_id,omitempty"`
+	// The code of whose link brought the buyer here; one that nobody has counts as none.
+	ReferralCode  string `protobuf:"bytes,3,opt,name=referral_code,json=referralCode,proto3" json:"referral_code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -450,6 +518,20 @@ func (x *CreateOrderRequest) GetCourseIds() []string {
 		return x.CourseIds
 	}
 	return nil
+}
+
+func (x *CreateOrderRequest) GetQuoteId() string {
+	if x != nil {
+		return x.QuoteId
+	}
+	return ""
+}
+
+func (x *CreateOrderRequest) GetReferralCode() string {
+	if x != nil {
+		return x.ReferralCode
+	}
+	return ""
 }
 
 // Names an order.
@@ -787,7 +869,15 @@ type Sale struct {
 	// What was paid for the line.
 	Price *moneypb.Money `protobuf:"bytes,5,opt,name=price,proto3" json:"price,omitempty"`
 	// When it was paid.
-	PaidAt        *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=paid_at,json=paidAt,proto3" json:"paid_at,omitempty"`
+	PaidAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=paid_at,json=paidAt,proto3" json:"paid_at,omitempty"`
+	// "course", "seats" or "gift".
+	Kind string `protobuf:"bytes,7,opt,name=kind,proto3" json:"kind,omitempty"`
+	// How many.
+	Quantity int32 `protobuf:"varint,8,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// Who gave what was paid less by a coupon: "teacher" or "platform"; empty without.
+	CouponOrigin string `protobuf:"bytes,9,opt,name=coupon_origin,json=couponOrigin,proto3" json:"coupon_origin,omitempty"`
+	// What way it came: "marketplace", "teacher_link" or "affiliate".
+	Channel       string `protobuf:"bytes,10,opt,name=channel,proto3" json:"channel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -862,6 +952,34 @@ func (x *Sale) GetPaidAt() *timestamppb.Timestamp {
 		return x.PaidAt
 	}
 	return nil
+}
+
+func (x *Sale) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Sale) GetQuantity() int32 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+func (x *Sale) GetCouponOrigin() string {
+	if x != nil {
+		return x.CouponOrigin
+	}
+	return ""
+}
+
+func (x *Sale) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
 }
 
 // Names a payment at the development provider.
@@ -1067,7 +1185,7 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\x05price\x18\x02 \x01(\v2\x14.stoa.money.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x05price\":\n" +
 	"\x0fGetPriceRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
-	"\xb2\xd4\x18\x06courseR\bcourseId\"\x83\x03\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\"\x93\x04\n" +
 	"\x05Order\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\x02id\x12&\n" +
 	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x12\x14\n" +
@@ -1079,17 +1197,31 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x123\n" +
-	"\apaid_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\"\xae\x01\n" +
+	"\apaid_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\x123\n" +
+	"\n" +
+	"list_total\x18\n" +
+	" \x01(\v2\x14.stoa.money.v1.MoneyR\tlistTotal\x120\n" +
+	"\bdiscount\x18\v \x01(\v2\x14.stoa.money.v1.MoneyR\bdiscount\x12'\n" +
+	"\tcoupon_id\x18\f \x01(\tB\n" +
+	"\xb2\xd4\x18\x06couponR\bcouponId\"\xb1\x02\n" +
 	"\tOrderLine\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x02id\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x14\n" +
 	"\x05title\x18\x03 \x01(\tR\x05title\x12*\n" +
 	"\x05price\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x05price\x12\x1c\n" +
-	"\tfulfilled\x18\x05 \x01(\bR\tfulfilled\"Q\n" +
-	"\x12CreateOrderRequest\x12;\n" +
+	"\tfulfilled\x18\x05 \x01(\bR\tfulfilled\x12\x12\n" +
+	"\x04kind\x18\x06 \x01(\tR\x04kind\x12\x1a\n" +
+	"\bquantity\x18\a \x01(\x05R\bquantity\x12(\n" +
+	"\x04list\x18\b \x01(\v2\x14.stoa.money.v1.MoneyR\x04list\x12'\n" +
+	"\tbundle_id\x18\t \x01(\tB\n" +
+	"\xb2\xd4\x18\x06bundleR\bbundleId\"\xa3\x01\n" +
+	"\x12CreateOrderRequest\x129\n" +
 	"\n" +
-	"course_ids\x18\x01 \x03(\tB\x1c\xbaH\x0f\x92\x01\f\b\x01\x10\x14\x18\x01\"\x04r\x02\x10\x01\xb2\xd4\x18\x06courseR\tcourseIds\"7\n" +
+	"course_ids\x18\x01 \x03(\tB\x1a\xbaH\r\x92\x01\n" +
+	"\x10\x14\x18\x01\"\x04r\x02\x10\x01\xb2\xd4\x18\x06courseR\tcourseIds\x12$\n" +
+	"\bquote_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05quoteR\aquoteId\x12,\n" +
+	"\rreferral_code\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18(R\freferralCode\"7\n" +
 	"\x0fGetOrderRequest\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\"]\n" +
 	"\x11ListOrdersRequest\x12&\n" +
@@ -1109,7 +1241,7 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\x11ListSalesResponse\x12,\n" +
 	"\x05items\x18\x01 \x03(\v2\x16.stoa.commerce.v1.SaleR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor\"\x81\x02\n" +
+	"nextCursor\"\xf0\x02\n" +
 	"\x04Sale\x12!\n" +
 	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12$\n" +
 	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12'\n" +
@@ -1117,7 +1249,12 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
 	"\bbuyer_id\x18\x04 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x12*\n" +
 	"\x05price\x18\x05 \x01(\v2\x14.stoa.money.v1.MoneyR\x05price\x123\n" +
-	"\apaid_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\"J\n" +
+	"\apaid_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\x12\x12\n" +
+	"\x04kind\x18\a \x01(\tR\x04kind\x12\x1a\n" +
+	"\bquantity\x18\b \x01(\x05R\bquantity\x12#\n" +
+	"\rcoupon_origin\x18\t \x01(\tR\fcouponOrigin\x12\x18\n" +
+	"\achannel\x18\n" +
+	" \x01(\tR\achannel\"J\n" +
 	"\x1cGetDevelopmentPaymentRequest\x12*\n" +
 	"\n" +
 	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\"\x87\x01\n" +
@@ -1188,35 +1325,38 @@ var file_internal_service_commerce_commercepb_commerce_proto_depIdxs = []int32{
 	17, // 5: stoa.commerce.v1.Order.created_at:type_name -> google.protobuf.Timestamp
 	17, // 6: stoa.commerce.v1.Order.expires_at:type_name -> google.protobuf.Timestamp
 	17, // 7: stoa.commerce.v1.Order.paid_at:type_name -> google.protobuf.Timestamp
-	16, // 8: stoa.commerce.v1.OrderLine.price:type_name -> stoa.money.v1.Money
-	3,  // 9: stoa.commerce.v1.ListOrdersResponse.items:type_name -> stoa.commerce.v1.Order
-	12, // 10: stoa.commerce.v1.ListSalesResponse.items:type_name -> stoa.commerce.v1.Sale
-	16, // 11: stoa.commerce.v1.Sale.price:type_name -> stoa.money.v1.Money
-	17, // 12: stoa.commerce.v1.Sale.paid_at:type_name -> google.protobuf.Timestamp
-	16, // 13: stoa.commerce.v1.DevelopmentPayment.total:type_name -> stoa.money.v1.Money
-	1,  // 14: stoa.commerce.v1.CommerceService.SetPrice:input_type -> stoa.commerce.v1.SetPriceRequest
-	2,  // 15: stoa.commerce.v1.CommerceService.GetPrice:input_type -> stoa.commerce.v1.GetPriceRequest
-	5,  // 16: stoa.commerce.v1.CommerceService.CreateOrder:input_type -> stoa.commerce.v1.CreateOrderRequest
-	6,  // 17: stoa.commerce.v1.CommerceService.GetOrder:input_type -> stoa.commerce.v1.GetOrderRequest
-	7,  // 18: stoa.commerce.v1.CommerceService.ListOrders:input_type -> stoa.commerce.v1.ListOrdersRequest
-	9,  // 19: stoa.commerce.v1.CommerceService.CancelOrder:input_type -> stoa.commerce.v1.CancelOrderRequest
-	10, // 20: stoa.commerce.v1.CommerceService.ListSales:input_type -> stoa.commerce.v1.ListSalesRequest
-	13, // 21: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:input_type -> stoa.commerce.v1.GetDevelopmentPaymentRequest
-	14, // 22: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:input_type -> stoa.commerce.v1.SettleDevelopmentPaymentRequest
-	0,  // 23: stoa.commerce.v1.CommerceService.SetPrice:output_type -> stoa.commerce.v1.Price
-	0,  // 24: stoa.commerce.v1.CommerceService.GetPrice:output_type -> stoa.commerce.v1.Price
-	3,  // 25: stoa.commerce.v1.CommerceService.CreateOrder:output_type -> stoa.commerce.v1.Order
-	3,  // 26: stoa.commerce.v1.CommerceService.GetOrder:output_type -> stoa.commerce.v1.Order
-	8,  // 27: stoa.commerce.v1.CommerceService.ListOrders:output_type -> stoa.commerce.v1.ListOrdersResponse
-	3,  // 28: stoa.commerce.v1.CommerceService.CancelOrder:output_type -> stoa.commerce.v1.Order
-	11, // 29: stoa.commerce.v1.CommerceService.ListSales:output_type -> stoa.commerce.v1.ListSalesResponse
-	15, // 30: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
-	15, // 31: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
-	23, // [23:32] is the sub-list for method output_type
-	14, // [14:23] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	16, // 8: stoa.commerce.v1.Order.list_total:type_name -> stoa.money.v1.Money
+	16, // 9: stoa.commerce.v1.Order.discount:type_name -> stoa.money.v1.Money
+	16, // 10: stoa.commerce.v1.OrderLine.price:type_name -> stoa.money.v1.Money
+	16, // 11: stoa.commerce.v1.OrderLine.list:type_name -> stoa.money.v1.Money
+	3,  // 12: stoa.commerce.v1.ListOrdersResponse.items:type_name -> stoa.commerce.v1.Order
+	12, // 13: stoa.commerce.v1.ListSalesResponse.items:type_name -> stoa.commerce.v1.Sale
+	16, // 14: stoa.commerce.v1.Sale.price:type_name -> stoa.money.v1.Money
+	17, // 15: stoa.commerce.v1.Sale.paid_at:type_name -> google.protobuf.Timestamp
+	16, // 16: stoa.commerce.v1.DevelopmentPayment.total:type_name -> stoa.money.v1.Money
+	1,  // 17: stoa.commerce.v1.CommerceService.SetPrice:input_type -> stoa.commerce.v1.SetPriceRequest
+	2,  // 18: stoa.commerce.v1.CommerceService.GetPrice:input_type -> stoa.commerce.v1.GetPriceRequest
+	5,  // 19: stoa.commerce.v1.CommerceService.CreateOrder:input_type -> stoa.commerce.v1.CreateOrderRequest
+	6,  // 20: stoa.commerce.v1.CommerceService.GetOrder:input_type -> stoa.commerce.v1.GetOrderRequest
+	7,  // 21: stoa.commerce.v1.CommerceService.ListOrders:input_type -> stoa.commerce.v1.ListOrdersRequest
+	9,  // 22: stoa.commerce.v1.CommerceService.CancelOrder:input_type -> stoa.commerce.v1.CancelOrderRequest
+	10, // 23: stoa.commerce.v1.CommerceService.ListSales:input_type -> stoa.commerce.v1.ListSalesRequest
+	13, // 24: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:input_type -> stoa.commerce.v1.GetDevelopmentPaymentRequest
+	14, // 25: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:input_type -> stoa.commerce.v1.SettleDevelopmentPaymentRequest
+	0,  // 26: stoa.commerce.v1.CommerceService.SetPrice:output_type -> stoa.commerce.v1.Price
+	0,  // 27: stoa.commerce.v1.CommerceService.GetPrice:output_type -> stoa.commerce.v1.Price
+	3,  // 28: stoa.commerce.v1.CommerceService.CreateOrder:output_type -> stoa.commerce.v1.Order
+	3,  // 29: stoa.commerce.v1.CommerceService.GetOrder:output_type -> stoa.commerce.v1.Order
+	8,  // 30: stoa.commerce.v1.CommerceService.ListOrders:output_type -> stoa.commerce.v1.ListOrdersResponse
+	3,  // 31: stoa.commerce.v1.CommerceService.CancelOrder:output_type -> stoa.commerce.v1.Order
+	11, // 32: stoa.commerce.v1.CommerceService.ListSales:output_type -> stoa.commerce.v1.ListSalesResponse
+	15, // 33: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
+	15, // 34: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
+	26, // [26:35] is the sub-list for method output_type
+	17, // [17:26] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_commerce_commercepb_commerce_proto_init() }

@@ -38,16 +38,21 @@ const (
 //
 // Prices, orders and payments.
 type CommerceServiceClient interface {
-	// Sets what a course costs; zero makes it free. Orders placed before keep
-	// their price. If-Match is honoured. Errors: price.currency (400), price.range
+	// Sets the base price of a course, the one that holds where no currency is asked for;
+	// zero makes it free in all currencies. Orders placed before keep their price. If-Match is honoured. Errors: price.currency (400), price.range
 	// (400), etag.stale (412).
 	SetPrice(ctx context.Context, in *SetPriceRequest, opts ...grpc.CallOption) (*Price, error)
 	// Returns what a course costs. Errors: price.not_set (404).
 	GetPrice(ctx context.Context, in *GetPriceRequest, opts ...grpc.CallOption) (*Price, error)
-	// Places an order for courses at their prices of this moment, to be paid
-	// within a day. Errors: order.course_not_for_sale, order.course_free,
-	// order.own_course, order.mixed_currencies (400), order.already_enrolled,
-	// order.open_order, order.payments_off (409).
+	// Places an order, to be paid within a day: of a quote at its prices, or of courses
+	// at their prices of this moment. It holds its places and its use of a coupon until
+	// it is paid, cancelled or expired. What costs nothing is paid at once. Errors:
+	// order.nothing (400) where both or neither are named; order.course_not_for_sale,
+	// order.bundle_not_for_sale, order.course_free, order.own_course,
+	// order.mixed_currencies, order.twice (400), order.already_enrolled,
+	// order.open_order, order.sold_out, order.payments_off (409); quote.not_found (404),
+	// quote.expired, quote.used, coupon.used_up, coupon.used_by_you, coupon.first_order
+	// (409).
 	CreateOrder(ctx context.Context, in *CreateOrderRequest, opts ...grpc.CallOption) (*Order, error)
 	// Returns one of the caller's orders. Errors: order.not_found (404).
 	GetOrder(ctx context.Context, in *GetOrderRequest, opts ...grpc.CallOption) (*Order, error)
@@ -172,16 +177,21 @@ func (c *commerceServiceClient) SettleDevelopmentPayment(ctx context.Context, in
 //
 // Prices, orders and payments.
 type CommerceServiceServer interface {
-	// Sets what a course costs; zero makes it free. Orders placed before keep
-	// their price. If-Match is honoured. Errors: price.currency (400), price.range
+	// Sets the base price of a course, the one that holds where no currency is asked for;
+	// zero makes it free in all currencies. Orders placed before keep their price. If-Match is honoured. Errors: price.currency (400), price.range
 	// (400), etag.stale (412).
 	SetPrice(context.Context, *SetPriceRequest) (*Price, error)
 	// Returns what a course costs. Errors: price.not_set (404).
 	GetPrice(context.Context, *GetPriceRequest) (*Price, error)
-	// Places an order for courses at their prices of this moment, to be paid
-	// within a day. Errors: order.course_not_for_sale, order.course_free,
-	// order.own_course, order.mixed_currencies (400), order.already_enrolled,
-	// order.open_order, order.payments_off (409).
+	// Places an order, to be paid within a day: of a quote at its prices, or of courses
+	// at their prices of this moment. It holds its places and its use of a coupon until
+	// it is paid, cancelled or expired. What costs nothing is paid at once. Errors:
+	// order.nothing (400) where both or neither are named; order.course_not_for_sale,
+	// order.bundle_not_for_sale, order.course_free, order.own_course,
+	// order.mixed_currencies, order.twice (400), order.already_enrolled,
+	// order.open_order, order.sold_out, order.payments_off (409); quote.not_found (404),
+	// quote.expired, quote.used, coupon.used_up, coupon.used_by_you, coupon.first_order
+	// (409).
 	CreateOrder(context.Context, *CreateOrderRequest) (*Order, error)
 	// Returns one of the caller's orders. Errors: order.not_found (404).
 	GetOrder(context.Context, *GetOrderRequest) (*Order, error)

@@ -32,7 +32,9 @@ type PriceSet struct {
 	// The price; zero is free.
 	Price *moneypb.Money `protobuf:"bytes,2,opt,name=price,proto3" json:"price,omitempty"`
 	// Grows with each change, so that an older one that comes later can be told.
-	Version       int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Version int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// What it costs in other currencies.
+	Further       []*moneypb.Money `protobuf:"bytes,4,rep,name=further,proto3" json:"further,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -86,6 +88,13 @@ func (x *PriceSet) GetVersion() int64 {
 		return x.Version
 	}
 	return 0
+}
+
+func (x *PriceSet) GetFurther() []*moneypb.Money {
+	if x != nil {
+		return x.Further
+	}
+	return nil
 }
 
 // An order was paid.
@@ -182,7 +191,14 @@ type PaidLine struct {
 	// The course's title when it was ordered.
 	Title string `protobuf:"bytes,4,opt,name=title,proto3" json:"title,omitempty"`
 	// What was paid for it.
-	Price         *moneypb.Money `protobuf:"bytes,5,opt,name=price,proto3" json:"price,omitempty"`
+	Price *moneypb.Money `protobuf:"bytes,5,opt,name=price,proto3" json:"price,omitempty"`
+	// "course" for the buyer, which empty means too, "seats" for a team, or "gift" for who
+	// takes it by its code.
+	Kind string `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"`
+	// How many; zero means one.
+	Quantity int32 `protobuf:"varint,7,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// The bundle that it was bought with; empty for none.
+	BundleId      string `protobuf:"bytes,8,opt,name=bundle_id,json=bundleId,proto3" json:"bundle_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +268,27 @@ func (x *PaidLine) GetPrice() *moneypb.Money {
 	return nil
 }
 
+func (x *PaidLine) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *PaidLine) GetQuantity() int32 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+func (x *PaidLine) GetBundleId() string {
+	if x != nil {
+		return x.BundleId
+	}
+	return ""
+}
+
 // All that a paid order bought can be used.
 type OrderFulfilled struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -307,32 +344,128 @@ func (x *OrderFulfilled) GetBuyerId() string {
 	return ""
 }
 
+// Somebody has taken a gift.
+type GiftRedeemed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The order line that it was bought by.
+	LineId string `protobuf:"bytes,1,opt,name=line_id,json=lineId,proto3" json:"line_id,omitempty"`
+	// The order.
+	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,3,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Who has taken it.
+	AccountId string `protobuf:"bytes,4,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// When.
+	RedeemedAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=redeemed_at,json=redeemedAt,proto3" json:"redeemed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiftRedeemed) Reset() {
+	*x = GiftRedeemed{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiftRedeemed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiftRedeemed) ProtoMessage() {}
+
+func (x *GiftRedeemed) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiftRedeemed.ProtoReflect.Descriptor instead.
+func (*GiftRedeemed) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GiftRedeemed) GetLineId() string {
+	if x != nil {
+		return x.LineId
+	}
+	return ""
+}
+
+func (x *GiftRedeemed) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *GiftRedeemed) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *GiftRedeemed) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *GiftRedeemed) GetRedeemedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RedeemedAt
+	}
+	return nil
+}
+
 var File_internal_service_commerce_commercepb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\n" +
-	"1internal/service/commerce/commercepb/events.proto\x12\x10stoa.commerce.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a\"internal/money/moneypb/money.proto\"y\n" +
+	"1internal/service/commerce/commercepb/events.proto\x12\x10stoa.commerce.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a\"internal/money/moneypb/money.proto\"\xa9\x01\n" +
 	"\bPriceSet\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
 	"\x05price\x18\x02 \x01(\v2\x14.stoa.money.v1.MoneyR\x05price\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\x03R\aversion\"\xec\x01\n" +
+	"\aversion\x18\x03 \x01(\x03R\aversion\x12.\n" +
+	"\afurther\x18\x04 \x03(\v2\x14.stoa.money.v1.MoneyR\afurther\"\xec\x01\n" +
 	"\tOrderPaid\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12&\n" +
 	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x120\n" +
 	"\x05lines\x18\x03 \x03(\v2\x1a.stoa.commerce.v1.PaidLineR\x05lines\x12*\n" +
 	"\x05total\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x05total\x123\n" +
-	"\apaid_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\"\xc2\x01\n" +
+	"\apaid_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\"\x9b\x02\n" +
 	"\bPaidLine\x12!\n" +
 	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12(\n" +
 	"\tseller_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\bsellerId\x12\x14\n" +
 	"\x05title\x18\x04 \x01(\tR\x05title\x12*\n" +
-	"\x05price\x18\x05 \x01(\v2\x14.stoa.money.v1.MoneyR\x05price\"^\n" +
+	"\x05price\x18\x05 \x01(\v2\x14.stoa.money.v1.MoneyR\x05price\x12\x12\n" +
+	"\x04kind\x18\x06 \x01(\tR\x04kind\x12\x1a\n" +
+	"\bquantity\x18\a \x01(\x05R\bquantity\x12'\n" +
+	"\tbundle_id\x18\b \x01(\tB\n" +
+	"\xb2\xd4\x18\x06bundleR\bbundleId\"^\n" +
 	"\x0eOrderFulfilled\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12&\n" +
-	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerIdB?Z=github.com/stoa-lms/stoa/internal/service/commerce/commercepbb\x06proto3"
+	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\"\xe9\x01\n" +
+	"\fGiftRedeemed\x12!\n" +
+	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12$\n" +
+	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12'\n" +
+	"\tcourse_id\x18\x03 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
+	"\n" +
+	"account_id\x18\x04 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12;\n" +
+	"\vredeemed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"redeemedAtB?Z=github.com/stoa-lms/stoa/internal/service/commerce/commercepbb\x06proto3"
 
 var (
 	file_internal_service_commerce_commercepb_events_proto_rawDescOnce sync.Once
@@ -346,26 +479,29 @@ func file_internal_service_commerce_commercepb_events_proto_rawDescGZIP() []byte
 	return file_internal_service_commerce_commercepb_events_proto_rawDescData
 }
 
-var file_internal_service_commerce_commercepb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_internal_service_commerce_commercepb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_internal_service_commerce_commercepb_events_proto_goTypes = []any{
 	(*PriceSet)(nil),              // 0: stoa.commerce.v1.PriceSet
 	(*OrderPaid)(nil),             // 1: stoa.commerce.v1.OrderPaid
 	(*PaidLine)(nil),              // 2: stoa.commerce.v1.PaidLine
 	(*OrderFulfilled)(nil),        // 3: stoa.commerce.v1.OrderFulfilled
-	(*moneypb.Money)(nil),         // 4: stoa.money.v1.Money
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*GiftRedeemed)(nil),          // 4: stoa.commerce.v1.GiftRedeemed
+	(*moneypb.Money)(nil),         // 5: stoa.money.v1.Money
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_internal_service_commerce_commercepb_events_proto_depIdxs = []int32{
-	4, // 0: stoa.commerce.v1.PriceSet.price:type_name -> stoa.money.v1.Money
-	2, // 1: stoa.commerce.v1.OrderPaid.lines:type_name -> stoa.commerce.v1.PaidLine
-	4, // 2: stoa.commerce.v1.OrderPaid.total:type_name -> stoa.money.v1.Money
-	5, // 3: stoa.commerce.v1.OrderPaid.paid_at:type_name -> google.protobuf.Timestamp
-	4, // 4: stoa.commerce.v1.PaidLine.price:type_name -> stoa.money.v1.Money
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	5, // 0: stoa.commerce.v1.PriceSet.price:type_name -> stoa.money.v1.Money
+	5, // 1: stoa.commerce.v1.PriceSet.further:type_name -> stoa.money.v1.Money
+	2, // 2: stoa.commerce.v1.OrderPaid.lines:type_name -> stoa.commerce.v1.PaidLine
+	5, // 3: stoa.commerce.v1.OrderPaid.total:type_name -> stoa.money.v1.Money
+	6, // 4: stoa.commerce.v1.OrderPaid.paid_at:type_name -> google.protobuf.Timestamp
+	5, // 5: stoa.commerce.v1.PaidLine.price:type_name -> stoa.money.v1.Money
+	6, // 6: stoa.commerce.v1.GiftRedeemed.redeemed_at:type_name -> google.protobuf.Timestamp
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_commerce_commercepb_events_proto_init() }
@@ -379,7 +515,7 @@ func file_internal_service_commerce_commercepb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_commerce_commercepb_events_proto_rawDesc), len(file_internal_service_commerce_commercepb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

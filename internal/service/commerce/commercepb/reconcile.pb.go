@@ -115,7 +115,8 @@ type Reconciliation struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// "running" or "done".
 	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
-	// What it compares at present: "access", "orders" or "provider"; "done" at the end.
+	// What it compares at present: "access", "gifts", "orders" or "provider"; "done" at
+	// the end.
 	Step string `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
 	// How many things it has compared.
 	Compared int64 `protobuf:"varint,4,opt,name=compared,proto3" json:"compared,omitempty"`

@@ -44,7 +44,13 @@ type RevenueRule struct {
 	// When it was made.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// Who made it.
-	CreatedBy     string `protobuf:"bytes,8,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	CreatedBy string `protobuf:"bytes,8,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	// What way orders come that it is for: "marketplace", "teacher_link" or "affiliate";
+	// empty for any.
+	Channel string `protobuf:"bytes,9,opt,name=channel,proto3" json:"channel,omitempty"`
+	// Whose coupon lines have that it is for: "teacher" or "platform"; empty for any, and
+	// for none.
+	CouponOrigin  string `protobuf:"bytes,10,opt,name=coupon_origin,json=couponOrigin,proto3" json:"coupon_origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -135,6 +141,20 @@ func (x *RevenueRule) GetCreatedBy() string {
 	return ""
 }
 
+func (x *RevenueRule) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *RevenueRule) GetCouponOrigin() string {
+	if x != nil {
+		return x.CouponOrigin
+	}
+	return ""
+}
+
 // A rule to make.
 type CreateRevenueRuleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -145,7 +165,13 @@ type CreateRevenueRuleRequest struct {
 	// From when on; now when absent.
 	ValidFrom *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=valid_from,json=validFrom,proto3" json:"valid_from,omitempty"`
 	// Why, for those who look it up later.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What way orders come that it is for: "marketplace" without a link of anybody,
+	// "teacher_link" by one of who owns the course or shares in it, "affiliate" by one
+	// of somebody else; empty for any.
+	Channel string `protobuf:"bytes,5,opt,name=channel,proto3" json:"channel,omitempty"`
+	// Whose coupon a line has to have: "teacher" or "platform"; empty for any, and for none.
+	CouponOrigin  string `protobuf:"bytes,6,opt,name=coupon_origin,json=couponOrigin,proto3" json:"coupon_origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -204,6 +230,20 @@ func (x *CreateRevenueRuleRequest) GetValidFrom() *timestamppb.Timestamp {
 func (x *CreateRevenueRuleRequest) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *CreateRevenueRuleRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *CreateRevenueRuleRequest) GetCouponOrigin() string {
+	if x != nil {
+		return x.CouponOrigin
 	}
 	return ""
 }
@@ -873,7 +913,7 @@ var File_internal_service_commerce_commercepb_revenue_proto protoreflect.FileDes
 
 const file_internal_service_commerce_commercepb_revenue_proto_rawDesc = "" +
 	"\n" +
-	"2internal/service/commerce/commercepb/revenue.proto\x12\x10stoa.commerce.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a\"internal/money/moneypb/money.proto\"\xf1\x02\n" +
+	"2internal/service/commerce/commercepb/revenue.proto\x12\x10stoa.commerce.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a\"internal/money/moneypb/money.proto\"\xb0\x03\n" +
 	"\vRevenueRule\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04ruleR\x02id\x12*\n" +
 	"\n" +
@@ -887,7 +927,10 @@ const file_internal_service_commerce_commercepb_revenue_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12*\n" +
 	"\n" +
-	"created_by\x18\b \x01(\tB\v\xb2\xd4\x18\aaccountR\tcreatedBy\"\xd8\x01\n" +
+	"created_by\x18\b \x01(\tB\v\xb2\xd4\x18\aaccountR\tcreatedBy\x12\x18\n" +
+	"\achannel\x18\t \x01(\tR\achannel\x12#\n" +
+	"\rcoupon_origin\x18\n" +
+	" \x01(\tR\fcouponOrigin\"\xe2\x02\n" +
 	"\x18CreateRevenueRuleRequest\x12*\n" +
 	"\n" +
 	"teacher_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\tteacherId\x121\n" +
@@ -896,7 +939,9 @@ const file_internal_service_commerce_commercepb_revenue_proto_rawDesc = "" +
 	"\n" +
 	"valid_from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tvalidFrom\x12\"\n" +
 	"\x06reason\x18\x04 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\":\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\x12G\n" +
+	"\achannel\x18\x05 \x01(\tB-\xbaH*r(R\x00R\vmarketplaceR\fteacher_linkR\taffiliateR\achannel\x12?\n" +
+	"\rcoupon_origin\x18\x06 \x01(\tB\x1a\xbaH\x17r\x15R\x00R\ateacherR\bplatformR\fcouponOrigin\":\n" +
 	"\x15EndRevenueRuleRequest\x12!\n" +
 	"\arule_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04ruleR\x06ruleId\"\x8f\x01\n" +
 	"\x17ListRevenueRulesRequest\x12*\n" +

@@ -34,8 +34,10 @@ const (
 // Who gets what of sales, and what of it is in the ledger.
 type RevenueServiceClient interface {
 	// Says what the platform keeps of what is ordered from a moment on: of everybody's
-	// courses, or of those of one teacher, which goes before. Of several that hold the
-	// one that began last counts. Orders placed before keep what held then. Errors:
+	// courses, or of those of one teacher, which goes before; of what comes by any way, or
+	// by one, which goes before; with whosever coupon, or with one of the teacher's or the
+	// platform's, which goes before. Of several that are alike the one that began last
+	// counts. Orders placed before keep what held then. Errors:
 	// revenue_rule.past (400) when it begins before now.
 	CreateRevenueRule(ctx context.Context, in *CreateRevenueRuleRequest, opts ...grpc.CallOption) (*RevenueRule, error)
 	// Ends a rule now; one that has not begun never does. Ending again changes nothing.
@@ -128,8 +130,10 @@ func (c *revenueServiceClient) ListLedgerBalances(ctx context.Context, in *ListL
 // Who gets what of sales, and what of it is in the ledger.
 type RevenueServiceServer interface {
 	// Says what the platform keeps of what is ordered from a moment on: of everybody's
-	// courses, or of those of one teacher, which goes before. Of several that hold the
-	// one that began last counts. Orders placed before keep what held then. Errors:
+	// courses, or of those of one teacher, which goes before; of what comes by any way, or
+	// by one, which goes before; with whosever coupon, or with one of the teacher's or the
+	// platform's, which goes before. Of several that are alike the one that began last
+	// counts. Orders placed before keep what held then. Errors:
 	// revenue_rule.past (400) when it begins before now.
 	CreateRevenueRule(context.Context, *CreateRevenueRuleRequest) (*RevenueRule, error)
 	// Ends a rule now; one that has not begun never does. Ending again changes nothing.
