@@ -18,8 +18,8 @@
 // GroupMembershipChanged, WaitlistOffered, WaitlistOfferExpired and
 // InvitationMailRequested.
 //
-// It hears CoursePublished and CourseUnpublished of courses, PriceSet and
-// OrderPaid of commerce, and AccountCreated and AccountUpdated of identity.
+// It hears CoursePublished and CourseUnpublished of courses, PriceSet, OrderPaid and
+// LinesRefunded of commerce, and AccountCreated and AccountUpdated of identity.
 //
 // It calls nobody.
 package access

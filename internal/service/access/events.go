@@ -19,7 +19,7 @@ import (
 // twice, late and in any order: each keeps the newest it has heard.
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
-		bus.Copy(s.coursePublished), bus.Copy(s.courseUnpublished), bus.Copy(s.priceSet), bus.On(s.orderPaid),
+		bus.Copy(s.coursePublished), bus.Copy(s.courseUnpublished), bus.Copy(s.priceSet), bus.On(s.orderPaid), bus.On(s.linesRefunded),
 		bus.Copy(s.accountCreated), bus.Copy(s.accountUpdated),
 	}
 }

@@ -67,3 +67,20 @@ func (s *Service) CarryOut(ctx context.Context) (int, error) { return s.carryOut
 func (s *Service) HeardPayment(ctx context.Context, n PaymentNews) error {
 	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardPayment(ctx, tx, n) })
 }
+
+// HeardRefund, HeardDispute and HeardAccount are HeardPayment for those.
+func (s *Service) HeardRefund(ctx context.Context, n RefundNews) error {
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardRefund(ctx, tx, n) })
+}
+
+func (s *Service) HeardDispute(ctx context.Context, n DisputeNews) error {
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardDispute(ctx, tx, n) })
+}
+
+func (s *Service) HeardAccount(ctx context.Context, n AccountNews) error {
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardAccount(ctx, tx, n) })
+}
+
+// MonthlyRuns and PayOut are what Run does each minute.
+func (s *Service) MonthlyRuns(ctx context.Context) (int, error) { return s.monthlyRuns(ctx) }
+func (s *Service) PayOut(ctx context.Context) (int, error)      { return s.payOut(ctx) }
