@@ -84,3 +84,6 @@ func (s *Service) HeardAccount(ctx context.Context, n AccountNews) error {
 // MonthlyRuns and PayOut are what Run does each minute.
 func (s *Service) MonthlyRuns(ctx context.Context) (int, error) { return s.monthlyRuns(ctx) }
 func (s *Service) PayOut(ctx context.Context) (int, error)      { return s.payOut(ctx) }
+
+// Provider is who takes payments.
+func (s *Service) Provider() Provider { return s.provider }
