@@ -64,7 +64,7 @@ func TestRefundOfGiftAndSeats(t *testing.T) {
 	t.Parallel()
 	m := newTeam(t, 2, func(*accesspb.CreateSeatBlockRequest) {})
 	_, member := m.fill("zeno")
-	friend := m.env.person(t)
+	friend := m.person(t)
 	order := orderOf(m.holder, m.clock.Now(), m.courseID, m.courseID)
 	exec(t, m.db, `UPDATE seat_block SET source_id = $2 WHERE id = $1`, m.block, order.GetLines()[0].GetLineId())
 	if _, err := m.sales().GrantEntitlements(t.Context(), &accesspb.GrantEntitlementsRequest{Grants: []*accesspb.GrantEntitlementsRequest_Grant{

@@ -37,9 +37,9 @@ func (s *shop) earns(amount int64, teachers ...string) (orders []*commercepb.Ord
 	return orders
 }
 
-func (s *shop) begins(currency, month string) *commercepb.PayoutRun {
+func (s *shop) begins(month string) *commercepb.PayoutRun {
 	s.Helper()
-	r, err := s.payouts.CreatePayoutRun(s.staff(), &commercepb.CreatePayoutRunRequest{Currency: currency, Month: month})
+	r, err := s.payouts.CreatePayoutRun(s.staff(), &commercepb.CreatePayoutRunRequest{Currency: "EUR", Month: month})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -110,8 +110,8 @@ func TestPayout(t *testing.T) {
 			t.Errorf("%v, want %s", err, code)
 		}
 	}
-	run := s.begins("EUR", "2026-05")
-	if again := s.begins("EUR", "2026-05"); again.GetId() != run.GetId() {
+	run := s.begins("2026-05")
+	if again := s.begins("2026-05"); again.GetId() != run.GetId() {
 		t.Errorf("two runs of a month: %v, %v", run, again)
 	}
 	if n := s.paysOut(); n != 3 {
@@ -145,7 +145,7 @@ func TestPayout(t *testing.T) {
 	s.releases(1)
 	s.gaveBack(held)
 	s.earns(2000, ada)
-	s.begins("EUR", "")
+	s.begins("")
 	if n := s.paysOut(); n != 1 {
 		t.Fatalf("%d payouts, want 1", n)
 	}
@@ -177,7 +177,7 @@ func TestDebtIsCarried(t *testing.T) {
 	s := newShop(t)
 	ada := s.payee()
 	orders := s.earns(10_000, ada, ada)
-	s.begins("EUR", "")
+	s.begins("")
 	s.paysOut()
 	s.carryOut(1)
 	s.gaveBack(orders[0])
@@ -185,12 +185,12 @@ func TestDebtIsCarried(t *testing.T) {
 		t.Errorf("%v", e)
 	}
 	s.now.Add(1)
-	s.begins("EUR", "")
+	s.begins("")
 	if n := s.paysOut(); n != 0 {
 		t.Errorf("%d payouts of a debt", n)
 	}
 	s.earns(12_000, ada)
-	s.begins("EUR", "")
+	s.begins("")
 	s.paysOut()
 	s.carryOut(1)
 	if p := s.paidTo(ada)[0]; p.GetAmount().GetAmount() != 1400 {
@@ -208,9 +208,9 @@ func TestRunsAtOnce(t *testing.T) {
 		teachers[i] = s.payee()
 	}
 	orders := s.earns(10_000, teachers...)
-	s.begins("EUR", "2026-03")
-	s.begins("EUR", "2026-04")
-	s.begins("EUR", "")
+	s.begins("2026-03")
+	s.begins("2026-04")
+	s.begins("")
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -249,7 +249,7 @@ func TestPayoutSurvivesFailures(t *testing.T) {
 	u := s.unreliableMoney()
 	ada, ben := s.payee(), s.payee()
 	s.earns(10_000, ada, ben)
-	s.begins("EUR", "2026-03")
+	s.begins("2026-03")
 	s.paysOut()
 	u.before.Store(2)
 	u.after.Store(2)
@@ -263,7 +263,7 @@ func TestPayoutSurvivesFailures(t *testing.T) {
 
 	// What the provider refuses can be paid out again.
 	s.earns(1000, ada)
-	s.begins("EUR", "")
+	s.begins("")
 	s.paysOut()
 	u.refuse.Store(true)
 	s.carryOut(1)
@@ -275,7 +275,7 @@ func TestPayoutSurvivesFailures(t *testing.T) {
 	wantCode(t, err, "payout.not_paid")
 	u.refuse.Store(false)
 	s.now.Add(1)
-	s.begins("EUR", "")
+	s.begins("")
 	s.paysOut()
 	s.carryOut(1)
 	p = s.paidTo(ada)[0]
@@ -323,7 +323,7 @@ func TestRunGoesOn(t *testing.T) {
 		ada, ben = ben, ada
 	}
 	s.earns(10_000, ada, ben)
-	run := s.begins("EUR", "2026-03")
+	run := s.begins("2026-03")
 	// As after a kill in the middle: the first was paid, and more has come since.
 	if _, err := s.db.Exec(t.Context(), `UPDATE payout_run SET through = $2 WHERE id = $1`, run.GetId(), ada); err != nil {
 		t.Fatal(err)
@@ -388,7 +388,7 @@ func TestPayoutAccount(t *testing.T) {
 		t.Fatalf("%v, %v", a, err)
 	}
 	s.earns(10_000, ada)
-	s.begins("EUR", "")
+	s.begins("")
 	if n := s.paysOut(); n != 0 {
 		t.Errorf("%d payouts to an account that is not ready", n)
 	}

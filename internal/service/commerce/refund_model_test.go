@@ -145,8 +145,19 @@ func (h *history) run() {
 		name string
 		do   func()
 	}{
-		{"buy", h.buy}, {"refund", h.refund}, {"refund", h.refund}, {"refund", h.refund}, {"by hand", h.byHand}, {"dispute", h.dispute}, {"dispute", h.dispute}, {"surplus", h.surplus},
-		{"release", h.release}, {"pay out", h.payOut}, {"reverse", h.reverse}, {"carry out", h.carryOut}, {"hear", h.hear},
+		{"buy", h.buy},
+		{"refund", h.refund},
+		{"refund", h.refund},
+		{"refund", h.refund},
+		{"by hand", h.byHand},
+		{"dispute", h.dispute},
+		{"dispute", h.dispute},
+		{"surplus", h.surplus},
+		{"release", h.release},
+		{"pay out", h.payOut},
+		{"reverse", h.reverse},
+		{"carry out", h.carryOut},
+		{"hear", h.hear},
 	}
 	for range rapid.IntRange(3, 20).Draw(h.T, "steps") {
 		step := steps[h.pick(len(steps), "step")]
@@ -235,7 +246,7 @@ func (h *history) release() {
 
 func (h *history) payOut() {
 	h.shop.now.Add(1)
-	h.shop.begins("EUR", "")
+	h.shop.begins("")
 	h.shop.paysOut()
 }
 

@@ -177,16 +177,16 @@ func TestRefundInParts(t *testing.T) {
 	s := newShop(t)
 	for range 15 {
 		ada, ben, cleo, buyer := id.New("account"), id.New("account"), id.New("account"), id.New("account")
-		course := s.course(ada, 50+rand.Int64N(3000), "EUR")
+		course := s.course(ada, 50+rand.Int64N(3000), "EUR") //nolint:gosec // chance, not secrecy
 		s.deliver(&coursespb.RevenueSplitChanged{CourseId: course, Version: 1, ValidFrom: timestamppb.New(s.svc.Now()), Shares: []*coursespb.RevenueShare{
 			{AccountId: ada, BasisPoints: 3334}, {AccountId: ben, BasisPoints: 3333}, {AccountId: cleo, BasisPoints: 3333},
 		}})
 		o := s.order(buyer, course)
 		line, total := o.GetLines()[0].GetId(), o.GetTotal().GetAmount()
-		s.paysTaxed(o, rand.Int64N(total/3))
+		s.paysTaxed(o, rand.Int64N(total/3)) //nolint:gosec // chance, not secrecy
 		left := total
 		for left > 0 {
-			amount := min(left, 1+rand.Int64N(total/2))
+			amount := min(left, 1+rand.Int64N(total/2)) //nolint:gosec // chance, not secrecy
 			left -= amount
 			r := s.gaveBack(o, &commercepb.LineToRefund{LineId: line, Amount: amount})
 			if r.GetLines()[0].GetAmount().GetAmount() != amount {
