@@ -701,3 +701,37 @@ func TestRefundBeforeFulfilment(t *testing.T) {
 	}
 	s.wantState(buyer, o, "partly_refunded")
 }
+
+// What is given back by hand is not of what one of ours is about to give back.
+func TestRefundByHandBesidesOneOnItsWay(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	u := s.unreliableMoney()
+	buyer := id.New("account")
+	o := s.paidOrder(buyer, s.course(id.New("account"), 3000, "EUR"), s.course(id.New("account"), 1000, "EUR"))
+	u.after.Store(1) // given back, but nobody here knows
+	if r, err := s.giveBack(o, &commercepb.LineToRefund{LineId: o.GetLines()[0].GetId()}); err != nil || r.GetState() != "pending" {
+		t.Fatalf("%v, %v", r, err)
+	}
+	n, err := u.Provider.Refund(t.Context(), "by hand", commerce.RefundRequest{PaymentRef: paymentOf(o), Amount: 500, Currency: "EUR"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.svc.HeardRefund(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	lines := func() (out [2]int64) {
+		for i, l := range o.GetLines() {
+			out[i] = s.count(`SELECT refunded FROM order_line WHERE id = $1`, l.GetId())
+		}
+		return out
+	}
+	if diff := cmp.Diff([2]int64{0, 500}, lines()); diff != "" {
+		t.Error(diff)
+	}
+	s.carryOut(3600)
+	if diff := cmp.Diff([2]int64{3000, 500}, lines()); diff != "" {
+		t.Error(diff)
+	}
+	s.agrees()
+}
