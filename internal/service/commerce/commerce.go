@@ -1,14 +1,14 @@
 // Package commerce sells courses.
 //
 // It owns prices, orders and what is known of their payment, refunds and disputes,
-// rules of what the platform keeps, the ledger, and payouts to teachers. It answers
+// invoices, rules of what the platform keeps, the ledger, and payouts to teachers. It answers
 // what a course costs, takes orders and leads them from awaiting payment through paid
 // to fulfilled, or to cancelled or expired; it gives back what was paid, books what is
 // paid and given back, answers what teachers have earned, and pays them. It sends
 // PriceSet, OrderPaid, OrderFulfilled and LinesRefunded. It hears courses.CoursePublished and
 // CourseUnpublished (what may be sold), RevenueSplitChanged (how teachers share) and
 // access.EntitlementGranted (what was fulfilled). It calls access, to refuse selling
-// what somebody has.
+// what somebody has, and to compare what was paid with who has access.
 package commerce
 
 import (
@@ -21,7 +21,9 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 )
@@ -37,8 +39,16 @@ type Config struct {
 	DB     *pg.DB
 	Log    *slog.Logger
 	Access accesspb.AccessServiceClient
+	// Entitlements are the grants of access.
+	Entitlements accesspb.EntitlementServiceClient
 	// PublicURL is where browsers reach the platform, without a slash at the end.
 	PublicURL string
+	// Vault has the keys with which personal data is sealed.
+	Vault *secret.Vault
+	// Fonts are those of invoices.
+	Fonts *pdf.Fonts
+	// Seller is who issues invoices.
+	Seller Seller
 	// DevelopmentPayments lets the pay page settle payments; no money moves.
 	DevelopmentPayments bool
 	// PayoutDay is on which day of the month teachers are paid, the last one at most;
@@ -54,23 +64,35 @@ type Config struct {
 type Service struct {
 	Config
 	provider Provider      // nil where nothing can be bought
-	calls    chan struct{} // that there is something to ask the provider for
+	work     chan struct{} // that there is something to do
 	commercepb.UnimplementedCommerceServiceServer
 }
 
 // The errors it tells.
 var (
-	ErrPriceNotSet     = fault.New(fault.NotFound, "price.not_set", "This course has no price yet.")
-	ErrOrderNotFound   = fault.New(fault.NotFound, "order.not_found", "You have no such order.")
-	ErrAlreadyPaid     = fault.New(fault.Conflict, "order.already_paid", "The order is paid.")
-	ErrMixedCurrencies = fault.New(fault.Invalid, "order.mixed_currencies", "The courses are sold in different currencies. Order them one by one.")
-	ErrOpenOrder       = fault.New(fault.Conflict, "order.open_order", "You have an order for one of these courses already. Pay it, or cancel it while it is not paid.")
-	ErrPaymentsOff     = fault.New(fault.Conflict, "order.payments_off", "Nothing can be bought here at present.")
-	ErrPaymentNotFound = fault.New(fault.NotFound, "payment.not_found", "There is no such payment.")
-	ErrRuleNotFound    = fault.New(fault.NotFound, "revenue_rule.not_found", "There is no such rule.")
-	ErrRulePast        = &fault.Error{
+	ErrPriceNotSet            = fault.New(fault.NotFound, "price.not_set", "This course has no price yet.")
+	ErrOrderNotFound          = fault.New(fault.NotFound, "order.not_found", "You have no such order.")
+	ErrAlreadyPaid            = fault.New(fault.Conflict, "order.already_paid", "The order is paid.")
+	ErrMixedCurrencies        = fault.New(fault.Invalid, "order.mixed_currencies", "The courses are sold in different currencies. Order them one by one.")
+	ErrOpenOrder              = fault.New(fault.Conflict, "order.open_order", "You have an order for one of these courses already. Pay it, or cancel it while it is not paid.")
+	ErrPaymentsOff            = fault.New(fault.Conflict, "order.payments_off", "Nothing can be bought here at present.")
+	ErrPaymentNotFound        = fault.New(fault.NotFound, "payment.not_found", "There is no such payment.")
+	ErrInvoiceNotFound        = fault.New(fault.NotFound, "invoice.not_found", "You have no such invoice.")
+	ErrReconciliationNotFound = fault.New(fault.NotFound, "reconciliation.not_found", "There is no such pass.")
+	ErrMismatchNotFound       = fault.New(fault.NotFound, "mismatch.not_found", "There is no such mismatch.")
+	ErrMismatchEnded          = fault.New(fault.Conflict, "mismatch.ended", "It has ended by itself.")
+	ErrRuleNotFound           = fault.New(fault.NotFound, "revenue_rule.not_found", "There is no such rule.")
+	ErrRulePast               = &fault.Error{
 		Kind: fault.Invalid, Code: "revenue_rule.past", Message: "A rule begins now or later.",
 		Fields: []fault.Field{{Path: "valid_from", Code: "revenue_rule.past", Hint: "What was ordered keeps what held then: begin now or later."}},
+	}
+	ErrCountry = &fault.Error{
+		Kind: fault.Invalid, Code: "billing.country", Message: "There is no such country.",
+		Fields: []fault.Field{{Path: "country", Code: "billing.country", Hint: "Two letters of ISO 3166-1, such as DE."}},
+	}
+	ErrReportPeriod = &fault.Error{
+		Kind: fault.Invalid, Code: "tax_report.period", Message: "There is no such time.",
+		Fields: []fault.Field{{Path: "until", Code: "tax_report.period", Hint: "since and until are times as RFC 3339, such as 2026-01-01T00:00:00Z, until the later one."}},
 	}
 	ErrPaymentClosed  = fault.New(fault.Conflict, "payment.closed", "The order expired or was cancelled.")
 	ErrPaymentOutcome = fault.New(fault.Conflict, "payment.outcome", "This can't become of the payment as it stands.")
@@ -101,7 +123,7 @@ func New(cfg Config) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Service{Config: cfg, calls: make(chan struct{}, 1)}
+	s := &Service{Config: cfg, work: make(chan struct{}, 1)}
 	if cfg.DevelopmentPayments {
 		s.provider = development{s}
 	}
@@ -114,6 +136,8 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	commercepb.RegisterRevenueServiceServer(r, &revenueServer{service: s})
 	commercepb.RegisterRefundServiceServer(r, &refundServer{Service: s})
 	commercepb.RegisterPayoutServiceServer(r, &payoutServer{Service: s})
+	commercepb.RegisterReconcileServiceServer(r, &reconcileServer{service: s})
+	commercepb.RegisterInvoiceServiceServer(r, &invoiceServer{service: s})
 }
 
 // Handlers returns what it does on others' events.
@@ -143,9 +167,11 @@ func (s *Service) Run(ctx context.Context) error {
 			{"the payment provider could not be asked", s.carryOut},
 			{"orders could not be expired", s.expire},
 			{"sales could not be booked", s.bookUnbooked},
+			{"invoices could not be issued", s.issueInvoices},
 			{"shares could not be released", s.release},
 			{"runs of payouts could not be begun", s.monthlyRuns},
 			{"teachers could not be paid", s.payOut},
+			{"orders, ledger, access and the payment provider could not be compared", s.reconcile},
 			{"no checkpoint of the ledger", s.checkpoint},
 		} {
 			if _, err := task.do(ctx); err != nil && ctx.Err() == nil {
@@ -156,7 +182,7 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		case <-s.calls:
+		case <-s.work:
 		}
 	}
 }

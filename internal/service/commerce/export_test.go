@@ -87,3 +87,9 @@ func (s *Service) PayOut(ctx context.Context) (int, error)      { return s.payOu
 
 // Provider is who takes payments.
 func (s *Service) Provider() Provider { return s.provider }
+
+// IssueInvoices is what Run does when an order was paid.
+func (s *Service) IssueInvoices(ctx context.Context) (int, error) { return s.issueInvoices(ctx) }
+
+// Reconcile is what Run does each minute.
+func (s *Service) Reconcile(ctx context.Context) (int, error) { return s.reconcile(ctx) }

@@ -65,7 +65,7 @@ func (s *Service) beginRun(ctx context.Context, tx *pg.Tx, currency, period, by 
 	if err != nil {
 		return payoutRun{}, err
 	}
-	tx.AfterCommit(s.wakeCalls)
+	tx.AfterCommit(s.wake)
 	if tag.RowsAffected() == 0 {
 		tx.Exempt("it has begun")
 		return list[0], nil

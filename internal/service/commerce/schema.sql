@@ -1,6 +1,15 @@
 -- What the migrations make of the schema "commerce". Generated; do not edit:
 -- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
 
+CREATE TABLE billing_details (
+	account_id text COLLATE "C" NOT NULL,
+	sealed bytea NOT NULL,
+	revision bigint NOT NULL,
+	updated_at timestamp with time zone NOT NULL,
+	CONSTRAINT billing_details_pkey PRIMARY KEY (account_id)
+);
+COMMENT ON TABLE billing_details IS 'What buyers want to have on their invoices. Personal data, sealed with the key of the person.';
+
 CREATE TABLE development_object (
 	id text COLLATE "C" NOT NULL,
 	kind text NOT NULL,
@@ -82,6 +91,52 @@ CREATE TABLE dispute_line (
 	CONSTRAINT dispute_line_line FOREIGN KEY (line_id) REFERENCES order_line(id)
 );
 COMMENT ON TABLE dispute_line IS 'What of disputes that were lost is of which line. No personal data of its own.';
+
+CREATE TABLE invoice (
+	id text COLLATE "C" NOT NULL,
+	series text COLLATE "C" NOT NULL,
+	"position" bigint NOT NULL,
+	kind text NOT NULL,
+	order_id text COLLATE "C" NOT NULL,
+	refund_id text COLLATE "C",
+	corrects text COLLATE "C",
+	buyer_id text COLLATE "C" NOT NULL,
+	country text COLLATE "C" NOT NULL DEFAULT ''::text,
+	issued_at timestamp with time zone NOT NULL,
+	currency text NOT NULL,
+	total bigint NOT NULL,
+	tax bigint NOT NULL,
+	lines jsonb NOT NULL,
+	seller jsonb NOT NULL,
+	buyer bytea,
+	CONSTRAINT invoice_pkey PRIMARY KEY (id),
+	CONSTRAINT invoice_number UNIQUE (series, "position"),
+	CONSTRAINT invoice_corrects FOREIGN KEY (corrects) REFERENCES invoice(id),
+	CONSTRAINT invoice_order FOREIGN KEY (order_id) REFERENCES orders(id),
+	CONSTRAINT invoice_credit_note CHECK (((kind = 'credit_note'::text) = (refund_id IS NOT NULL))),
+	CONSTRAINT invoice_kind CHECK ((kind = ANY (ARRAY['invoice'::text, 'credit_note'::text]))),
+	CONSTRAINT invoice_tax CHECK (((tax >= 0) AND (tax <= total)))
+);
+CREATE INDEX invoice_buyer ON invoice USING btree (buyer_id, issued_at DESC, id DESC);
+CREATE INDEX invoice_issued ON invoice USING btree (issued_at, id);
+CREATE UNIQUE INDEX invoice_once ON invoice USING btree (order_id) WHERE (kind = 'invoice'::text);
+CREATE UNIQUE INDEX invoice_refund_once ON invoice USING btree (refund_id) WHERE (kind = 'credit_note'::text);
+CREATE OR REPLACE FUNCTION invoice_only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION '% only grows', TG_TABLE_NAME USING ERRCODE = 'restrict_violation', CONSTRAINT = 'invoice_only_grows';
+END $function$;
+CREATE TRIGGER invoice_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON invoice FOR EACH STATEMENT EXECUTE FUNCTION invoice_only_grows();
+COMMENT ON TABLE invoice IS 'Invoices and credit notes as they were issued. Rows are added, never changed or deleted. Personal data of the buyer: the id, the country and, sealed with a key that outlives the account, name and address. Kept as long as the law asks for books.';
+
+CREATE TABLE invoice_series (
+	series text COLLATE "C" NOT NULL,
+	last bigint NOT NULL,
+	CONSTRAINT invoice_series_pkey PRIMARY KEY (series)
+);
+COMMENT ON TABLE invoice_series IS 'The last number of each series of invoices. No personal data.';
 
 CREATE TABLE ledger_account (
 	account text COLLATE "C" NOT NULL,
@@ -185,6 +240,26 @@ END $function$;
 CREATE TRIGGER ledger_posting_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON ledger_posting FOR EACH STATEMENT EXECUTE FUNCTION ledger_only_grows();
 COMMENT ON TABLE ledger_posting IS 'The amounts of entries, in minor units: debits above zero, credits below. Those of an entry sum to zero in each currency. Rows are added, never changed or deleted. Personal data of teachers: their ids in the names of accounts.';
 
+CREATE TABLE mismatch (
+	id text COLLATE "C" NOT NULL,
+	kind text NOT NULL,
+	object_id text COLLATE "C" NOT NULL,
+	detail text NOT NULL,
+	cure text NOT NULL,
+	state text NOT NULL,
+	found_at timestamp with time zone NOT NULL,
+	seen_at timestamp with time zone NOT NULL,
+	ended_at timestamp with time zone,
+	ended_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	reason text NOT NULL DEFAULT ''::text,
+	CONSTRAINT mismatch_pkey PRIMARY KEY (id),
+	CONSTRAINT mismatch_ended CHECK (((state = 'open'::text) = (ended_at IS NULL))),
+	CONSTRAINT mismatch_state CHECK ((state = ANY (ARRAY['open'::text, 'healed'::text, 'gone'::text, 'dismissed'::text])))
+);
+CREATE INDEX mismatch_newest ON mismatch USING btree (found_at DESC, id DESC);
+CREATE UNIQUE INDEX mismatch_open ON mismatch USING btree (kind, object_id) WHERE (state = ANY (ARRAY['open'::text, 'dismissed'::text]));
+COMMENT ON TABLE mismatch IS 'What did not agree. Personal data: the id of who dismissed it; the objects are orders, lines and payments.';
+
 CREATE TABLE order_line (
 	id text COLLATE "C" NOT NULL,
 	order_id text COLLATE "C" NOT NULL,
@@ -220,6 +295,7 @@ CREATE INDEX order_line_held ON order_line USING btree (held_until) WHERE ((NOT 
 CREATE UNIQUE INDEX order_line_live ON order_line USING btree (buyer_id, course_id) WHERE live;
 CREATE INDEX order_line_order ON order_line USING btree (order_id, "position");
 CREATE INDEX order_line_sales ON order_line USING btree (course_id, paid_at DESC, id DESC) WHERE (paid_at IS NOT NULL);
+CREATE INDEX order_line_unfulfilled ON order_line USING btree (paid_at, id) WHERE ((paid_at IS NOT NULL) AND (NOT fulfilled));
 COMMENT ON TABLE order_line IS 'Lines of orders. buyer_id and seller_id are personal data, kept as the order is.';
 COMMENT ON COLUMN order_line.platform_share IS 'In hundredths of a percent, as it stood when it was ordered; null for lines from before there were shares.';
 COMMENT ON COLUMN order_line.rule_id IS 'The rule that says so; null for what holds without one.';
@@ -265,6 +341,7 @@ CREATE TABLE orders (
 	expires_at timestamp with time zone NOT NULL,
 	paid_at timestamp with time zone,
 	booked boolean NOT NULL DEFAULT false,
+	invoiced boolean NOT NULL DEFAULT false,
 	CONSTRAINT orders_pkey PRIMARY KEY (id),
 	CONSTRAINT orders_payment UNIQUE (payment_id),
 	CONSTRAINT orders_paid CHECK (((state = ANY (ARRAY['paid'::text, 'fulfilled'::text, 'partly_refunded'::text, 'refunded'::text, 'disputed'::text])) = (paid_at IS NOT NULL))),
@@ -274,8 +351,10 @@ CREATE TABLE orders (
 CREATE INDEX orders_buyer ON orders USING btree (buyer_id, created_at DESC, id DESC);
 CREATE INDEX orders_expiry ON orders USING btree (expires_at) WHERE (state = 'awaiting_payment'::text);
 CREATE INDEX orders_to_book ON orders USING btree (id) WHERE ((paid_at IS NOT NULL) AND (NOT booked));
+CREATE INDEX orders_to_invoice ON orders USING btree (paid_at, id) WHERE ((paid_at IS NOT NULL) AND (NOT invoiced));
 COMMENT ON TABLE orders IS 'Orders. buyer_id is personal data of the buyer, kept for the time that tax law asks for.';
 COMMENT ON COLUMN orders.booked IS 'Whether the sale is in the ledger.';
+COMMENT ON COLUMN orders.invoiced IS 'Whether there is an invoice.';
 
 CREATE TABLE payment (
 	id text COLLATE "C" NOT NULL,
@@ -396,6 +475,14 @@ CREATE TABLE product (
 );
 COMMENT ON TABLE product IS 'Published courses and their prices. seller_id is personal data of the teacher, kept while the course is.';
 
+CREATE TABLE provider_balance (
+	provider text NOT NULL,
+	currency text NOT NULL,
+	amount bigint NOT NULL,
+	CONSTRAINT provider_balance_pkey PRIMARY KEY (provider, currency)
+);
+COMMENT ON TABLE provider_balance IS 'The sums of its transactions. No personal data.';
+
 CREATE TABLE provider_call (
 	id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
 	key text COLLATE "C" NOT NULL,
@@ -415,6 +502,49 @@ CREATE INDEX provider_call_due ON provider_call USING btree (next_at, id) WHERE 
 COMMENT ON TABLE provider_call IS 'What the payment provider is asked for, written in the transaction that wants it and carried out after. No personal data.';
 COMMENT ON COLUMN provider_call.key IS 'The key under which the provider does it once.';
 COMMENT ON COLUMN provider_call.next_at IS 'When it is tried next; while it is tried, when somebody else may try.';
+
+CREATE TABLE provider_cursor (
+	provider text NOT NULL,
+	cursor text NOT NULL,
+	CONSTRAINT provider_cursor_pkey PRIMARY KEY (provider)
+);
+COMMENT ON TABLE provider_cursor IS 'Up to where its transactions were read. No personal data.';
+
+CREATE TABLE provider_transaction (
+	provider text NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	kind text NOT NULL,
+	ref text COLLATE "C" NOT NULL,
+	amount bigint NOT NULL,
+	fee bigint NOT NULL,
+	currency text NOT NULL,
+	at timestamp with time zone NOT NULL,
+	matched boolean NOT NULL DEFAULT false,
+	CONSTRAINT provider_transaction_pkey PRIMARY KEY (provider, id)
+);
+CREATE INDEX provider_transaction_unmatched ON provider_transaction USING btree (provider, id) WHERE (NOT matched);
+COMMENT ON TABLE provider_transaction IS 'What moved the balance at the payment provider, as it says. No personal data.';
+
+CREATE TABLE reconciliation (
+	id text COLLATE "C" NOT NULL,
+	state text NOT NULL,
+	step text NOT NULL,
+	after text COLLATE "C" NOT NULL DEFAULT ''::text,
+	compared bigint NOT NULL DEFAULT 0,
+	found bigint NOT NULL DEFAULT 0,
+	healed bigint NOT NULL DEFAULT 0,
+	problem text NOT NULL DEFAULT ''::text,
+	asked_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	lease_until timestamp with time zone NOT NULL,
+	finished_at timestamp with time zone,
+	CONSTRAINT reconciliation_pkey PRIMARY KEY (id),
+	CONSTRAINT reconciliation_state CHECK ((state = ANY (ARRAY['running'::text, 'done'::text])))
+);
+CREATE INDEX reconciliation_newest ON reconciliation USING btree (created_at DESC, id DESC);
+CREATE UNIQUE INDEX reconciliation_one ON reconciliation USING btree (state) WHERE (state = 'running'::text);
+COMMENT ON TABLE reconciliation IS 'Passes that compare orders, the ledger, access and the payment provider. Personal data: the id of who asked.';
+COMMENT ON COLUMN reconciliation.after IS 'How far the step has come: who goes on begins behind it.';
 
 CREATE TABLE refund (
 	id text COLLATE "C" NOT NULL,
