@@ -155,6 +155,9 @@ func (s *Service) score(ctx context.Context, tx *pg.Tx, list []*attempt, cause s
 	if err := s.issueMissing(ctx, tx, list); err != nil {
 		return err
 	}
+	if err := dropOldMarkers(ctx, tx, list, results); err != nil {
+		return err
+	}
 	if err := s.noteAnswerFiles(ctx, tx, list, results); err != nil {
 		return err
 	}

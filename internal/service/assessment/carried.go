@@ -47,14 +47,16 @@ type carrying struct {
 	called     map[string]string                        // categories
 	questions  []*assessmentpb.ExportActivitiesResponse // in the order to send
 	versions   map[questionKey]string                   // what questions are called
+	sent       map[string]bool                          // questions, as they are called
+	rubrics    carriedRubrics
 	bytes      int
 }
 
 // ExportActivities implements assessmentpb.CarryServiceServer.
 func (h *carryServer) ExportActivities(req *assessmentpb.ExportActivitiesRequest, stream grpc.ServerStreamingServer[assessmentpb.ExportActivitiesResponse]) error {
 	ctx, s := stream.Context(), h.service
-	c := &carrying{courseID: req.GetCourseId(), called: map[string]string{}, versions: map[questionKey]string{}}
-	for _, step := range []func(context.Context, *carrying, *assessmentpb.ExportActivitiesRequest) error{s.readCarried, s.carryCategories, s.carryQuestions} {
+	c := &carrying{courseID: req.GetCourseId(), called: map[string]string{}, versions: map[questionKey]string{}, sent: map[string]bool{}}
+	for _, step := range []func(context.Context, *carrying, *assessmentpb.ExportActivitiesRequest) error{s.readCarried, s.carryCategories, s.carryQuestions, s.carryRubrics} {
 		if err := step(ctx, c, req); err != nil {
 			return err
 		}
@@ -71,10 +73,16 @@ func (h *carryServer) ExportActivities(req *assessmentpb.ExportActivitiesRequest
 			return err
 		}
 	}
+	for _, r := range c.rubrics.list {
+		if err := stream.Send(&assessmentpb.ExportActivitiesResponse{Carried: &assessmentpb.ExportActivitiesResponse_Rubric{Rubric: r}}); err != nil {
+			return err
+		}
+	}
 	for i, z := range c.quizzes {
+		uses := c.usesOf(z.ID, c.drafts[i].settings)
 		settings, leftOut := c.settings(c.drafts[i].settings)
 		if err := stream.Send(&assessmentpb.ExportActivitiesResponse{MediaCourseId: c.courseID, LeftOut: leftOut, Carried: &assessmentpb.ExportActivitiesResponse_Quiz{
-			Quiz: &assessmentpb.CarriedQuiz{QuizId: z.ID, Title: z.Title, Published: z.Version > 0 && z.Revision == z.PublishedRevision && leftOut == 0, Settings: settings},
+			Quiz: &assessmentpb.CarriedQuiz{QuizId: z.ID, Title: z.Title, Published: z.Version > 0 && z.Revision == z.PublishedRevision && leftOut == 0, Settings: settings, Rubrics: uses},
 		}}); err != nil {
 			return err
 		}
@@ -85,9 +93,15 @@ func (h *carryServer) ExportActivities(req *assessmentpb.ExportActivitiesRequest
 			return err
 		}
 		onlyOwn(settings.ProtoReflect())
-		if err := stream.Send(&assessmentpb.ExportActivitiesResponse{MediaCourseId: c.courseID, Carried: &assessmentpb.ExportActivitiesResponse_Assignment{
-			Assignment: &assessmentpb.CarriedAssignment{AssignmentId: a.ID, Title: a.Title, Published: a.Version > 0 && a.Revision == a.PublishedRevision, Settings: settings},
-		}}); err != nil {
+		one := &assessmentpb.CarriedAssignment{AssignmentId: a.ID, Title: a.Title, Published: a.Version > 0 && a.Revision == a.PublishedRevision, Settings: settings}
+		for _, u := range c.rubrics.uses[a.ID] {
+			if u.Purpose == purposePeers {
+				one.PeerRubricId = u.RubricID
+			} else {
+				one.RubricId = u.RubricID
+			}
+		}
+		if err := stream.Send(&assessmentpb.ExportActivitiesResponse{MediaCourseId: c.courseID, Carried: &assessmentpb.ExportActivitiesResponse_Assignment{Assignment: one}}); err != nil {
 			return err
 		}
 	}
@@ -254,7 +268,7 @@ func (c *carrying) carry(q bankQuestion, asked int32, named bool, once map[strin
 		if q.Version != q.Current {
 			in = ""
 		}
-		once[called] = true
+		once[called], c.sent[called] = true, true
 		c.versions[key] = called
 		if c.bytes += len(q.Body); c.bytes > maxCarriedBytes || len(c.questions) >= maxCarriedQuestions {
 			return ErrCarriedTooLarge

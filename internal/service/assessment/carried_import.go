@@ -32,6 +32,8 @@ type carriedIn struct {
 	known       map[string]bool      // questions that there are
 	quizzes     []carriedQuiz
 	assignments []carriedAssignment
+	rubrics     map[string]*rubric      // that there are
+	marked      map[rubricTarget]string // by which of them
 	media       []string
 	count       int
 	bytes       int
@@ -82,7 +84,7 @@ func (h *carryServer) ImportActivities(stream grpc.ClientStreamingServer[assessm
 	if err != nil {
 		return err
 	}
-	c := &carriedIn{head: first.GetHead(), questions: map[string][]written{}, inCategory: map[string]bool{}, known: map[string]bool{}}
+	c := &carriedIn{head: first.GetHead(), questions: map[string][]written{}, inCategory: map[string]bool{}, known: map[string]bool{}, rubrics: map[string]*rubric{}, marked: map[rubricTarget]string{}}
 	for {
 		req, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -147,7 +149,17 @@ func (c *carriedIn) take(req *assessmentpb.ImportActivitiesRequest) error {
 		for _, text := range quizInstructions(d.settings) {
 			c.media = append(c.media, question.MediaIn(text)...)
 		}
+		for i, use := range req.GetQuiz().GetRubrics() {
+			field := fmt.Sprintf("rubrics[%d]", i)
+			if !c.known[use.GetQuestionId()] {
+				c.add(path, field+".question_id", "question.not_found", "There is no such question.")
+				continue
+			}
+			c.attachIn(path, field+".rubric_id", rubricTarget{id: req.GetQuiz().GetQuizId(), question: use.GetQuestionId()}, use.GetRubricId())
+		}
 		c.quizzes = append(c.quizzes, carriedQuiz{req.GetQuiz(), path, d})
+	case req.GetRubric() != nil:
+		return c.takeRubric(path, req.GetRubric())
 	case req.GetAssignment() != nil:
 		settings, err := checkedSettings(req.GetAssignment().GetSettings())
 		if err != nil {
@@ -157,6 +169,9 @@ func (c *carriedIn) take(req *assessmentpb.ImportActivitiesRequest) error {
 			c.add(path, "settings.group.group_ids", "archive.ref", "Groups are of their own course alone.")
 		}
 		c.media = append(c.media, question.MediaIn(settings.GetInstructions())...)
+		assignmentID := req.GetAssignment().GetAssignmentId()
+		c.attachIn(path, "rubric_id", rubricTarget{id: assignmentID}, req.GetAssignment().GetRubricId())
+		c.attachIn(path, "peer_rubric_id", rubricTarget{id: assignmentID, purpose: purposePeers}, req.GetAssignment().GetPeerRubricId())
 		c.assignments = append(c.assignments, carriedAssignment{req.GetAssignment(), settings})
 	default:
 		c.add(path, "", "field.required", "Say what it is, once.")
@@ -285,8 +300,11 @@ func (s *Service) storeCarried(ctx context.Context, c *carriedIn) error {
 				return err
 			}
 		}
+		if err := s.storeRubrics(ctx, tx, c); err != nil {
+			return err
+		}
 		return audit.Record(ctx, tx, audit.Entry{Action: "activities.imported", Object: courseID, Course: courseID, After: map[string]any{
-			"quizzes": len(c.quizzes), "assignments": len(c.assignments), "questions": c.count, "categories": len(c.categories),
+			"quizzes": len(c.quizzes), "assignments": len(c.assignments), "questions": c.count, "categories": len(c.categories), "rubrics": len(c.rubrics),
 		}})
 	})
 }
@@ -319,6 +337,7 @@ func (s *Service) stage(ctx context.Context, tx *pg.Tx, courseID string) error {
 func dropStaged(ctx context.Context, tx *pg.Tx, courseID string) error {
 	const quizzes, assignments, questions = `(SELECT id FROM quiz WHERE course_id = $1)`, `(SELECT id FROM assignment WHERE course_id = $1)`, `(SELECT id FROM question WHERE course_id = $1)`
 	for _, sql := range []string{
+		`DELETE FROM rubric_use WHERE course_id = $1`, `DELETE FROM rubric_version WHERE rubric_id IN (SELECT id FROM rubric WHERE course_id = $1)`, `DELETE FROM rubric WHERE course_id = $1`,
 		`DELETE FROM quiz_question WHERE quiz_id IN ` + quizzes, `DELETE FROM quiz_category WHERE quiz_id IN ` + quizzes,
 		`DELETE FROM quiz_version WHERE quiz_id IN ` + quizzes, `DELETE FROM quiz WHERE course_id = $1`,
 		`DELETE FROM assignment_version WHERE assignment_id IN ` + assignments, `DELETE FROM assignment WHERE course_id = $1`,
@@ -359,7 +378,7 @@ func (s *Service) activitiesImported(ctx context.Context, tx *pg.Tx, e *coursesp
 		) AS n WHERE c.id = n.id`, from, to, maxCategories+1); err != nil {
 		return fmt.Errorf("names of categories: %w", err)
 	}
-	for _, table := range []string{"question_category", "question", "quiz", "assignment"} {
+	for _, table := range []string{"question_category", "question", "quiz", "assignment", "rubric", "rubric_use"} {
 		if _, err := tx.Exec(ctx, `UPDATE `+table+` SET course_id = $2 WHERE course_id = $1`, from, to); err != nil {
 			return fmt.Errorf("move staged activities: %w", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,10 +81,16 @@ func called(list []*assessmentpb.ExportActivitiesResponse) []*assessmentpb.Impor
 					slot.GetDraw().CategoryId = name(slot.GetDraw().GetCategoryId())
 				}
 			})
+			for _, use := range z.GetRubrics() {
+				use.QuestionId, use.RubricId = name(use.GetQuestionId()), name(use.GetRubricId())
+			}
 			req.Carried = &assessmentpb.ImportActivitiesRequest_Quiz{Quiz: z}
+		case one.GetRubric() != nil:
+			one.GetRubric().RubricId = name(one.GetRubric().GetRubricId())
+			req.Carried = &assessmentpb.ImportActivitiesRequest_Rubric{Rubric: one.GetRubric()}
 		default:
 			a := one.GetAssignment()
-			a.AssignmentId = name(a.GetAssignmentId())
+			a.AssignmentId, a.RubricId, a.PeerRubricId = name(a.GetAssignmentId()), name(a.GetRubricId()), name(a.GetPeerRubricId())
 			req.Carried = &assessmentpb.ImportActivitiesRequest_Assignment{Assignment: a}
 		}
 		out = append(out, req)
@@ -226,6 +233,151 @@ func TestCarried(t *testing.T) {
 	hear(w.world, w.service.activitiesImported, &coursespb.ActivitiesImported{StagingCourseId: w.course})
 	if count(w.course) != "2 1 4 3" {
 		t.Errorf("of the course there are %s", count(w.course))
+	}
+}
+
+// Rubrics are taken along in the version that is published, with what is marked by them,
+// and are what they were.
+func TestCarriedRubrics(t *testing.T) {
+	t.Parallel()
+	w, quizzes, assignments := carriedWorld(t)
+	ctx := w.as(w.teacher)
+	rubrics := assessmentpb.NewRubricServiceClient(w.harness.As("edge"))
+	guide := func(title string) *assessmentpb.RubricContent {
+		return &assessmentpb.RubricContent{Kind: "guide", Comments: []string{"Well said."}, Criteria: []*assessmentpb.RubricCriterion{
+			{Key: "a", Title: title, Description: "What it says.", MaxPoints: "7.5", MarkerNotes: "Be fair."}, {Key: "b", Title: "Style", MaxPoints: "2.5"},
+		}}
+	}
+	published := func(title string) string {
+		r := must(rubrics.CreateRubric(ctx, &assessmentpb.CreateRubricRequest{CourseId: w.course, Title: title, Content: guide(title)}))(t)
+		must(rubrics.PublishRubric(ctx, &assessmentpb.PublishRubricRequest{CourseId: w.course, RubricId: r.GetId()}))(t)
+		return r.GetId()
+	}
+	essays, peers := published("Essays"), published("Peers")
+	must(rubrics.UpdateRubric(ctx, &assessmentpb.UpdateRubricRequest{CourseId: w.course, RubricId: essays, Title: "Essays", Content: guide("Not yet published")}))(t)
+	use := func(req *assessmentpb.AttachRubricRequest) {
+		t.Helper()
+		req.CourseId = w.course
+		must(rubrics.AttachRubric(ctx, req))(t)
+	}
+	first := w.carried(w.course, quizzes, assignments)
+	asIs, drawn := first[3].GetQuestion().GetQuestionId(), first[5].GetQuestion().GetQuestionId()
+	for _, one := range []struct{ quiz, question string }{{quizzes[0], asIs}, {quizzes[0], drawn}, {quizzes[1], asIs}} {
+		use(&assessmentpb.AttachRubricRequest{QuizId: one.quiz, QuestionId: one.question, RubricId: essays})
+	}
+	use(&assessmentpb.AttachRubricRequest{AssignmentId: assignments[0], RubricId: essays})
+	use(&assessmentpb.AttachRubricRequest{AssignmentId: assignments[0], RubricId: peers, Purpose: "peer_review"})
+	// marked tells by what is marked what is taken along, by what all is called.
+	marked := func(list []*assessmentpb.ExportActivitiesResponse) []string {
+		var out []string
+		called := map[string]string{"": ""}
+		for _, one := range list {
+			called[one.GetQuestion().GetQuestionId()] = one.GetQuestion().GetContent().GetPrompt()
+			if r := one.GetRubric(); r != nil {
+				called[r.GetRubricId()] = r.GetTitle() + ": " + r.GetContent().GetCriteria()[0].GetTitle()
+			}
+			for _, u := range one.GetQuiz().GetRubrics() {
+				out = append(out, called[u.GetQuestionId()]+" "+called[u.GetRubricId()])
+			}
+			if a := one.GetAssignment(); a != nil {
+				out = append(out, called[a.GetRubricId()], called[a.GetPeerRubricId()])
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
+	first = w.carried(w.course, quizzes, assignments)
+	// The second quiz asks the question as it was, which is another one in an archive.
+	want := []string{"As it is? Essays: Essays", "As it was? Essays: Essays", "Drawn? Essays: Essays", "Essays: Essays", "Peers: Peers"}
+	if diff := cmp.Diff(want, marked(first)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	staging, there := id.New("course"), w.bank.course(w.teacher)
+	head := &assessmentpb.ImportActivitiesHead{CourseId: staging, MediaCourseId: staging, AccountId: id.New("account")}
+	var list []*assessmentpb.ImportActivitiesRequest
+	for range 2 { // the second try in place of the first
+		list = called(first)
+		if f, err := w.takeIn(head, list); err != nil || len(f) != 0 {
+			t.Fatal(f, err)
+		}
+	}
+	hear(w.world, w.service.activitiesImported, &coursespb.ActivitiesImported{StagingCourseId: staging, CourseId: there})
+	var made, works []string
+	for _, one := range list {
+		if z := one.GetQuiz(); z != nil {
+			made = append(made, z.GetQuizId())
+		}
+		if a := one.GetAssignment(); a != nil {
+			works = append(works, a.GetAssignmentId())
+		}
+	}
+	second := w.carried(there, made, works)
+	if diff := cmp.Diff(want, marked(second)); diff != "" {
+		t.Errorf("taken along once more (-want +got):\n%s", diff)
+	}
+	content := func(list []*assessmentpb.ExportActivitiesResponse) []*assessmentpb.RubricContent {
+		var out []*assessmentpb.RubricContent
+		for _, one := range list {
+			if r := one.GetRubric(); r != nil {
+				out = append(out, r.GetContent())
+			}
+		}
+		slices.SortFunc(out, func(a, b *assessmentpb.RubricContent) int {
+			return strings.Compare(a.GetCriteria()[0].GetTitle(), b.GetCriteria()[0].GetTitle())
+		})
+		return out
+	}
+	if diff := cmp.Diff(content(first), content(second), protocmp.Transform()); diff != "" || len(content(second)) != 2 {
+		t.Errorf("rubrics (-want +got):\n%s", diff)
+	}
+	if res := must(rubrics.ListRubrics(ctx, &assessmentpb.ListRubricsRequest{CourseId: there}))(t); len(res.GetItems()) != 2 || res.GetItems()[0].GetVersion() != 1 || res.GetItems()[0].GetChanged() {
+		t.Errorf("there are %v", res)
+	}
+	for name, c := range map[string]struct {
+		change func(*assessmentpb.ImportActivitiesRequest)
+		want   string
+	}{
+		"no such rubric": {func(r *assessmentpb.ImportActivitiesRequest) {
+			if r.GetAssignment() != nil {
+				r.GetAssignment().RubricId = id.New("rubric")
+			}
+		}, "rubric_id rubric.not_found"},
+		"no such question": {func(r *assessmentpb.ImportActivitiesRequest) {
+			if len(r.GetQuiz().GetRubrics()) == 1 {
+				r.GetQuiz().GetRubrics()[0].QuestionId = id.New("question")
+			}
+		}, "rubrics[0].question_id question.not_found"},
+		"a question twice": {func(r *assessmentpb.ImportActivitiesRequest) {
+			if u := r.GetQuiz().GetRubrics(); len(u) == 2 {
+				u[1].QuestionId = u[0].GetQuestionId()
+			}
+		}, "rubrics[1].rubric_id archive.id_twice"},
+		"a rubric that can't be": {func(r *assessmentpb.ImportActivitiesRequest) {
+			if r.GetRubric() != nil {
+				r.GetRubric().GetContent().GetCriteria()[1].Key = "a"
+			}
+		}, "content.criteria[1].key rubric.key_twice"},
+	} {
+		list, staging := called(first), id.New("course")
+		for _, one := range list {
+			c.change(one)
+		}
+		f, err := w.takeIn(&assessmentpb.ImportActivitiesHead{CourseId: staging, MediaCourseId: staging, AccountId: id.New("account")}, list)
+		if err != nil || len(f) == 0 || f[0].GetField()+" "+f[0].GetCode() != c.want || f[0].GetHint() == "" {
+			t.Errorf("%s: %v, %v; want %s", name, f, err, c.want)
+		}
+		if n := w.query(`SELECT count(*)::text FROM rubric WHERE course_id = $1`, staging)[0]; n != "0" {
+			t.Errorf("%s: %s rubrics are there", name, n)
+		}
+	}
+	// Of an import of which nothing comes.
+	head.CourseId = id.New("course")
+	if f, err := w.takeIn(head, called(first)); err != nil || len(f) != 0 {
+		t.Fatal(f, err)
+	}
+	hear(w.world, w.service.activitiesImported, &coursespb.ActivitiesImported{StagingCourseId: head.GetCourseId()})
+	if n := w.query(`SELECT concat_ws(' ', (SELECT count(*) FROM rubric WHERE course_id = $1), (SELECT count(*) FROM rubric_use WHERE course_id = $1))`, head.GetCourseId())[0]; n != "0 0" {
+		t.Errorf("of nothing there are %s", n)
 	}
 }
 

@@ -34,10 +34,15 @@ var (
 	ErrNoProctoring        = fault.New(fault.Conflict, "exam.no_proctoring", "No outside service watches this exam.")
 	ErrExamEventsRate      = fault.New(fault.Exhausted, "exam_events.rate", "Too many events. Send them again when Retry-After says.")
 	ErrLockdownKeyNotFound = fault.New(fault.NotFound, "lockdown_key.not_found", "The quiz has no such key.")
-	ErrLockdownKeys        = fault.New(fault.Conflict, "lockdown_key.too_many", "A quiz has at most %d keys of lock-down browsers.", maxLockdownKeys)
-	ErrProctorReport       = fault.New(fault.NotFound, "proctor_report.not_found", "There is no such attempt, or the signature is not right.")
-	ErrProctorReportStale  = fault.New(fault.Invalid, "proctor_report.stale", "The report is older than five minutes, or from the future.")
-	ErrProctorReports      = fault.New(fault.Conflict, "proctor_report.too_many", "An attempt has at most %d reports.", maxProctorReports)
+	ErrLockdownKeyLast     = fault.New(fault.Conflict, "lockdown_key.last", "It is the last key of a quiz that lets in lock-down browsers alone: without it nobody could take it. Add another one first, or publish the quiz without lockdown.")
+	ErrLockdownKeyless     = &fault.Error{
+		Kind: fault.Invalid, Code: "quiz.no_lockdown_key", Message: "The quiz lets in lock-down browsers alone, and knows none: nobody could take it.",
+		Fields: []fault.Field{{Path: "settings.exam.lockdown", Code: "quiz.no_lockdown_key", Hint: "Add a key of the lock-down browser to the quiz first, or set lockdown to false."}},
+	}
+	ErrLockdownKeys       = fault.New(fault.Conflict, "lockdown_key.too_many", "A quiz has at most %d keys of lock-down browsers.", maxLockdownKeys)
+	ErrProctorReport      = fault.New(fault.NotFound, "proctor_report.not_found", "There is no such attempt, or the signature is not right.")
+	ErrProctorReportStale = fault.New(fault.Invalid, "proctor_report.stale", "The report is older than five minutes, or from the future.")
+	ErrProctorReports     = fault.New(fault.Conflict, "proctor_report.too_many", "An attempt has at most %d reports.", maxProctorReports)
 )
 
 // examServer answers about exams.

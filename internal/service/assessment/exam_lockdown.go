@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -358,6 +359,11 @@ func (h *examServer) ListLockdownKeys(ctx context.Context, req *assessmentpb.Lis
 func (h *examServer) DeleteLockdownKey(ctx context.Context, req *assessmentpb.DeleteLockdownKeyRequest) (*emptypb.Empty, error) {
 	s := h.service
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*emptypb.Empty, error) {
+		if err := lockQuizOf(ctx, tx, req.GetCourseId(), req.GetQuizId()); errors.Is(err, ErrQuizNotFound) {
+			return nil, ErrLockdownKeyNotFound
+		} else if err != nil {
+			return nil, err
+		}
 		var scheme string
 		err := tx.QueryRow(ctx, `
 			DELETE FROM lockdown_key k USING quiz z WHERE k.id = $1 AND k.quiz_id = $2 AND z.id = k.quiz_id AND z.course_id = $3 AND z.deleted_at IS NULL RETURNING k.scheme`,
@@ -368,9 +374,32 @@ func (h *examServer) DeleteLockdownKey(ctx context.Context, req *assessmentpb.De
 		if err != nil {
 			return nil, fmt.Errorf("delete key: %w", err)
 		}
+		if err := s.keepLastKey(ctx, tx, req.GetQuizId()); err != nil {
+			return nil, err
+		}
 		tx.AfterCommit(func() { s.exams.keys.Invalidate(req.GetQuizId()) })
 		return &emptypb.Empty{}, audit.Record(ctx, tx, audit.Entry{
 			Action: "lockdown_key.deleted", Object: req.GetKeyId(), Course: req.GetCourseId(), Before: map[string]any{"quiz": req.GetQuizId(), "scheme": scheme},
 		})
 	})
+}
+
+// keepLastKey refuses that a locked quiz has no key any more where what is published of
+// it demands one.
+func (s *Service) keepLastKey(ctx context.Context, tx *pg.Tx, quizID string) error {
+	var left, version int32
+	if err := tx.QueryRow(ctx, `SELECT (SELECT count(*) FROM lockdown_key WHERE quiz_id = $1), version FROM quiz WHERE id = $1`, quizID).Scan(&left, &version); err != nil {
+		return fmt.Errorf("count keys: %w", err)
+	}
+	if left > 0 || version == 0 {
+		return nil
+	}
+	published, err := s.quizVersion(ctx, tx, quizID, version)
+	if err != nil {
+		return err
+	}
+	if published.Settings.GetExam().GetLockdown() {
+		return ErrLockdownKeyLast
+	}
+	return nil
 }

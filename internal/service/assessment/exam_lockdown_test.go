@@ -2,13 +2,17 @@ package assessment
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
@@ -193,6 +197,75 @@ func TestLockdown(t *testing.T) {
 	if err := calls["get"](h.as(account)); err != nil {
 		t.Errorf("what is over: %v", err)
 	}
+}
+
+// Nobody is locked out by mistake: a quiz that lets in lock-down browsers alone has a key
+// when it is published, and as long as it is.
+func TestLockdownNeedsKey(t *testing.T) {
+	t.Parallel()
+	h := openHall(t, watched(nil))
+	quizzes := assessmentpb.NewQuizServiceClient(h.harness.As("edge"))
+	settings := quizOf(&assessmentpb.QuizSettings{Exam: &assessmentpb.ExamSettings{Lockdown: true}}, []string{h.addQuestion(h.course, choiceQuestion(9))})
+	for _, slot := range settings.GetSections()[0].GetSlots() {
+		slot.GetQuestion().Version = 0
+	}
+	z, err := quizzes.CreateQuiz(h.proctor, &assessmentpb.CreateQuizRequest{CourseId: h.course, Title: "Final", Settings: settings})
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func() error {
+		return second(quizzes.PublishQuiz(h.proctor, &assessmentpb.PublishQuizRequest{CourseId: h.course, QuizId: z.GetId()}))
+	}
+	err = publish()
+	expect(t, "without a key", codeOf(nil, err), "quiz.no_lockdown_key")
+	if e, ok := errors.AsType[*fault.Error](err); !ok || len(e.Fields) != 1 || e.Fields[0].Path != "settings.exam.lockdown" || e.Fields[0].Hint == "" {
+		t.Errorf("without a key: %v", err)
+	}
+	add := func() string {
+		t.Helper()
+		k, err := h.exams.CreateLockdownKey(h.proctor, &assessmentpb.CreateLockdownKeyRequest{CourseId: h.course, QuizId: z.GetId(), Scheme: schemeHMAC, Key: strings.Repeat("k", 32)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k.GetId()
+	}
+	remove := func(key string) string {
+		_, err := h.exams.DeleteLockdownKey(h.proctor, &assessmentpb.DeleteLockdownKeyRequest{CourseId: h.course, QuizId: z.GetId(), KeyId: key})
+		if err == nil {
+			return ""
+		}
+		return fault.CodeOf(err)
+	}
+	expect(t, "the last key of a draft", remove(add()), "")
+	one := add()
+	if err := publish(); err != nil {
+		t.Fatalf("with a key: %v", err)
+	}
+	expect(t, "the last key", remove(one), "lockdown_key.last")
+	// Of two that are deleted at once, one stays.
+	two := add()
+	codes := make([]string, 2)
+	var wg sync.WaitGroup
+	for i, key := range []string{one, two} {
+		wg.Go(func() { codes[i] = remove(key) })
+	}
+	wg.Wait()
+	slices.Sort(codes)
+	if diff := cmp.Diff([]string{"", "lockdown_key.last"}, codes); diff != "" {
+		t.Errorf("both at once (-want +got):\n%s", diff)
+	}
+	settings.Exam.Lockdown = false
+	if _, err := quizzes.UpdateQuiz(h.proctor, &assessmentpb.UpdateQuizRequest{CourseId: h.course, QuizId: z.GetId(), Settings: settings}); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish(); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := h.exams.ListLockdownKeys(h.proctor, &assessmentpb.ListLockdownKeysRequest{CourseId: h.course, QuizId: z.GetId()})
+	if err != nil || len(keys.GetItems()) != 1 {
+		t.Fatalf("keys: %v, %v", keys, err)
+	}
+	expect(t, "the last key of a quiz for all browsers", remove(keys.GetItems()[0].GetId()), "")
 }
 
 // Keys of which a call was made twice are kept once, and the memory of the call does not

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/question"
@@ -151,7 +152,13 @@ func (h *markingServer) marked(ctx context.Context, course, attempt string, slot
 		return nil, err
 	}
 	out.Result = results[slot]
-	return out, nil
+	set, g, err := s.givenToAnswer(ctx, s.db, m)
+	if err != nil || set == nil {
+		return out, err
+	}
+	out.Etag = m.etagOfTwo(g, auth.From(ctx).Account)
+	out.TwoMarks, err = g.twoMarks(ctx, s.db)
+	return out, err
 }
 
 // ListAnswerMarks implements [assessmentpb.MarkingServiceServer].

@@ -121,13 +121,19 @@ func (s *Service) claimNext(ctx context.Context, tx *pg.Tx, req *assessmentpb.Cl
 	if !fault.Is(err, fault.NotFound) {
 		return "", 0, err
 	}
+	markers, err := s.markersAt(ctx, tx, req.GetCourseId(), req.GetItemId())
+	if err != nil {
+		return "", 0, err
+	}
 	for pass := " SKIP LOCKED"; ; {
 		err := tx.QueryRow(ctx, `
 			SELECT q.attempt_id, q.slot FROM attempt a JOIN attempt_question q ON q.attempt_id = a.id
 			WHERE a.course_id = $1 AND a.item_id = $2 AND NOT a.preview AND a.state IN ('submitted', 'graded') AND q.state = 'needs_marking' AND ($3 = '' OR q.question_id = $3)
-				AND NOT EXISTS (SELECT FROM marking_claim c WHERE c.target_id = q.attempt_id AND c.slot = q.slot AND c.expires_at > $4)
+				AND NOT EXISTS (SELECT FROM answer_given_marker g WHERE $5 > 1 AND g.attempt_id = q.attempt_id AND g.slot = q.slot AND g.account_id = $6)
+				AND (SELECT count(*) FROM marking_claim c WHERE c.target_id = q.attempt_id AND c.slot = q.slot AND c.expires_at > $4)
+					+ CASE WHEN $5 > 1 THEN `+answerGivenSQL+` ELSE 0 END < $5
 			ORDER BY `+queueOrder(req.GetOrder())+` LIMIT 1 FOR NO KEY UPDATE OF q`+pass,
-			req.GetCourseId(), req.GetItemId(), req.GetQuestionId(), s.time()).Scan(&attempt, &slot)
+			req.GetCourseId(), req.GetItemId(), req.GetQuestionId(), s.time(), markers, who).Scan(&attempt, &slot)
 		switch {
 		case pg.NoRows(err) && pass == "":
 			return "", 0, ErrMarkingNothingLeft
@@ -138,7 +144,7 @@ func (s *Service) claimNext(ctx context.Context, tx *pg.Tx, req *assessmentpb.Cl
 			return "", 0, fmt.Errorf("next to mark: %w", err)
 		}
 		// The statement may have begun before somebody claimed it: then this finds it.
-		taken, err := s.take(ctx, tx, req.GetCourseId(), attempt, slot, 1, who)
+		taken, err := s.takeAnswer(ctx, tx, req.GetCourseId(), attempt, slot, markers, who)
 		if err != nil || taken {
 			return attempt, slot, err
 		}
@@ -169,21 +175,6 @@ func (c *claim) message() *assessmentpb.MarkingClaim {
 	return &assessmentpb.MarkingClaim{AccountId: c.AccountID, ExpiresAt: timestamppb.New(c.ExpiresAt)}
 }
 
-// free refuses to have an answer marked that somebody else holds. Its row is locked.
-func (s *Service) free(ctx context.Context, tx *pg.Tx, attempt string, slot int32, who string) error {
-	var c claim
-	err := tx.QueryRow(ctx, `SELECT account_id, expires_at FROM marking_claim WHERE target_id = $1 AND slot = $2`, attempt, slot).Scan(&c.AccountID, &c.ExpiresAt)
-	switch {
-	case pg.NoRows(err):
-		return nil
-	case err != nil:
-		return fmt.Errorf("read claim: %w", err)
-	case c.AccountID != who && c.ExpiresAt.After(s.time()):
-		return ErrMarkingClaimed
-	}
-	return nil
-}
-
 // ClaimAnswer implements [assessmentpb.MarkingServiceServer].
 func (h *markingServer) ClaimAnswer(ctx context.Context, req *assessmentpb.ClaimAnswerRequest) (*assessmentpb.MarkingClaim, error) {
 	s, who := h.service, auth.From(ctx).Account
@@ -209,7 +200,11 @@ func (h *markingServer) ClaimAnswer(ctx context.Context, req *assessmentpb.Claim
 		if err := s.holdOne(ctx, tx, req.GetCourseId(), who, a.ID, req.GetSlot()); err != nil {
 			return nil, err
 		}
-		taken, err := s.take(ctx, tx, req.GetCourseId(), a.ID, req.GetSlot(), 1, who)
+		set, err := s.quizNow(ctx, tx, a.QuizID)
+		if err != nil {
+			return nil, err
+		}
+		taken, err := s.takeAnswer(ctx, tx, req.GetCourseId(), a.ID, req.GetSlot(), markersOfQuiz(set), who)
 		if err != nil {
 			return nil, err
 		}

@@ -205,13 +205,24 @@ func (h *markingServer) mark(ctx context.Context, tx *pg.Tx, req *assessmentpb.M
 	if err != nil {
 		return err
 	}
-	if err := s.free(ctx, tx, a.ID, req.GetSlot(), who); err != nil {
+	set, g, err := s.givenToAnswer(ctx, tx, m)
+	if err != nil {
 		return err
+	}
+	if set != nil && g.both() {
+		return ErrMarkingBothGiven
+	}
+	if err := s.freeAnswer(ctx, tx, a.ID, req.GetSlot(), markersOfQuiz(set), who); err != nil {
+		return err
+	}
+	one := *given
+	one.AttemptID, one.Slot, one.AccountID, one.MarkedAt = a.ID, req.GetSlot(), who, s.time()
+	if set != nil {
+		return s.markAsOneOfTwo(ctx, tx, m, set, g, &one, req.GetRubric())
 	}
 	if err := m.match(ctx); err != nil {
 		return err
 	}
-	one := *given
 	if req.GetRubric() != nil {
 		if err := m.byRubric(ctx, tx, &one, req.GetRubric()); err != nil {
 			return err
@@ -221,7 +232,6 @@ func (h *markingServer) mark(ctx context.Context, tx *pg.Tx, req *assessmentpb.M
 	if err != nil {
 		return err
 	}
-	one.AttemptID, one.Slot, one.AccountID, one.MarkedAt = a.ID, req.GetSlot(), who, s.time()
 	if err := s.appendMark(ctx, tx, a, &one); err != nil {
 		return err
 	}

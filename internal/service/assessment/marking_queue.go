@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
@@ -22,25 +21,26 @@ const maxCounts = 1000
 // GetMarkingSummary implements [assessmentpb.MarkingServiceServer].
 func (h *markingServer) GetMarkingSummary(ctx context.Context, req *assessmentpb.GetMarkingSummaryRequest) (*assessmentpb.GetMarkingSummaryResponse, error) {
 	rows, err := h.service.db.Query(ctx, `
-		SELECT n.item_id, coalesce(p.title, ''), n.question_id, coalesce(v.title, ''), n.to_mark, n.claimed, n.marked
+		SELECT n.item_id, coalesce(p.title, ''), n.question_id, coalesce(v.title, ''), n.to_mark, n.claimed, n.marked, n.to_agree
 		FROM (
-			SELECT a.item_id, q.question_id, count(*) FILTER (WHERE q.state = 'needs_marking') AS to_mark, count(*) FILTER (WHERE q.state = 'marked') AS marked,
-				count(*) FILTER (WHERE q.state = 'needs_marking' AND c.expires_at > $3) AS claimed
+			SELECT a.item_id, q.question_id, count(*) FILTER (WHERE q.state = 'needs_marking' AND o.given < 2) AS to_mark, count(*) FILTER (WHERE q.state = 'marked') AS marked,
+				count(*) FILTER (WHERE q.state = 'needs_marking' AND o.given < 2 AND o.held) AS claimed, count(*) FILTER (WHERE q.state = 'needs_marking' AND o.given = 2) AS to_agree
 			FROM attempt a JOIN attempt_question q ON q.attempt_id = a.id AND q.state IN ('needs_marking', 'marked')
-				LEFT JOIN marking_claim c ON c.target_id = q.attempt_id AND c.slot = q.slot
+				CROSS JOIN LATERAL (SELECT `+answerGivenSQL+` AS given,
+					EXISTS (SELECT FROM marking_claim c WHERE c.target_id = q.attempt_id AND c.slot = q.slot AND c.expires_at > $3) AS held) AS o
 			WHERE a.course_id = $1 AND ($2 = '' OR a.item_id = $2) AND NOT a.preview AND a.state IN ('submitted', 'graded')
 			GROUP BY a.item_id, q.question_id
 			ORDER BY count(*) FILTER (WHERE q.state = 'needs_marking') = 0, a.item_id, q.question_id LIMIT $4
 		) AS n
 		LEFT JOIN placement p ON p.course_id = $1 AND p.item_id = n.item_id
 		LEFT JOIN question z ON z.id = n.question_id LEFT JOIN question_version v ON v.question_id = z.id AND v.version = z.version
-		ORDER BY n.to_mark = 0, n.item_id, n.question_id`, req.GetCourseId(), req.GetItemId(), h.service.time(), maxCounts)
+		ORDER BY n.to_mark + n.to_agree = 0, n.item_id, n.question_id`, req.GetCourseId(), req.GetItemId(), h.service.time(), maxCounts)
 	if err != nil {
 		return nil, fmt.Errorf("count what is to be marked: %w", err)
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*assessmentpb.MarkingCount, error) {
 		m := &assessmentpb.MarkingCount{}
-		return m, row.Scan(&m.ItemId, &m.ItemTitle, &m.QuestionId, &m.QuestionTitle, &m.ToMark, &m.Claimed, &m.Marked)
+		return m, row.Scan(&m.ItemId, &m.ItemTitle, &m.QuestionId, &m.QuestionTitle, &m.ToMark, &m.Claimed, &m.Marked, &m.ToAgree)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("count what is to be marked: %w", err)
@@ -63,14 +63,22 @@ func (h *markingServer) ListMarkingQueue(ctx context.Context, req *assessmentpb.
 	if !fault.Is(err, fault.NotFound) {
 		return nil, err
 	}
-	states := []string{"needs_marking"}
-	switch req.GetState() {
-	case "to_agree": // answers are marked by one
+	markers, err := h.service.markersAt(ctx, h.service.db, req.GetCourseId(), req.GetItemId())
+	if err != nil {
+		return nil, err
+	}
+	states, which := []string{"needs_marking"}, ``
+	switch {
+	case req.GetState() == "to_agree" && markers == 1:
 		return &assessmentpb.ListMarkingQueueResponse{}, nil
-	case "marked":
+	case req.GetState() == "to_agree":
+		which = ` AND ` + answerGivenSQL + ` = 2`
+	case req.GetState() == "marked":
 		states = []string{"marked"}
-	case "all":
+	case req.GetState() == "all":
 		states = []string{"needs_marking", "marked"}
+	case markers > 1:
+		which = ` AND ` + answerGivenSQL + ` < 2`
 	}
 	values, err := page.Values(req.GetCursor(), 3)
 	if err != nil {
@@ -90,7 +98,7 @@ func (h *markingServer) ListMarkingQueue(ctx context.Context, req *assessmentpb.
 	size := page.Size(req.GetPageSize())
 	list, err := h.service.queued(ctx, `
 		a.course_id = $1 AND a.item_id = $2 AND NOT a.preview AND a.state IN ('submitted', 'graded') AND q.state IN ('needs_marking', 'marked') AND q.state = ANY ($3)
-		AND ($4 = '' OR q.question_id = $4) AND `+behind, ` ORDER BY `+queueOrder(req.GetOrder())+` LIMIT $8`,
+		AND ($4 = '' OR q.question_id = $4)`+which+` AND `+behind, ` ORDER BY `+queueOrder(req.GetOrder())+` LIMIT $8`,
 		req.GetCourseId(), req.GetItemId(), states, req.GetQuestionId(), question, attempt, slot, size+1)
 	if err != nil {
 		return nil, err
@@ -108,20 +116,27 @@ func (h *markingServer) ListMarkingQueue(ctx context.Context, req *assessmentpb.
 // the same few statements for any number of them.
 func (s *Service) queued(ctx context.Context, where, order string, args ...any) ([]*assessmentpb.QueuedAnswer, error) {
 	rows, err := s.db.Query(ctx, `
-		SELECT q.attempt_id, q.slot, q.question_id, v.title, a.account_id, a.number, a.submitted_at, q.state, q.points::text, q.max_points::text, c.account_id, c.expires_at
+		SELECT q.attempt_id, q.slot, q.question_id, v.title, a.account_id, a.number, a.submitted_at, q.state, q.points::text, q.max_points::text,
+			c.account_id, c.expires_at, d.account_id, d.expires_at, a.quiz_id
 		FROM attempt a JOIN attempt_question q ON q.attempt_id = a.id
 			JOIN question_version v ON v.question_id = q.question_id AND v.version = q.question_version
-			LEFT JOIN marking_claim c ON c.target_id = q.attempt_id AND c.slot = q.slot
+			LEFT JOIN marking_claim c ON c.target_id = q.attempt_id AND c.slot = q.slot AND c.part = 1
+			LEFT JOIN marking_claim d ON d.target_id = q.attempt_id AND d.slot = q.slot AND d.part = 2
 		WHERE `+where+order, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list answers: %w", err)
 	}
 	now := s.time()
+	var quizzes []string
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*assessmentpb.QueuedAnswer, error) {
 		m := &assessmentpb.QueuedAnswer{}
-		var submitted, until *time.Time
-		var points, by *string
-		err := row.Scan(&m.AttemptId, &m.Slot, &m.QuestionId, &m.QuestionTitle, &m.AccountId, &m.Number, &submitted, &m.State, &points, &m.MaxPoints, &by, &until)
+		var submitted *time.Time
+		var until [2]*time.Time
+		var by [2]*string
+		var points *string
+		var quizID string
+		err := row.Scan(&m.AttemptId, &m.Slot, &m.QuestionId, &m.QuestionTitle, &m.AccountId, &m.Number, &submitted, &m.State, &points, &m.MaxPoints, &by[0], &until[0], &by[1], &until[1], &quizID)
+		quizzes = append(quizzes, quizID)
 		m.SubmittedAt, m.MaxPoints, m.Points = stampOf(submitted), decimal(m.GetMaxPoints()), decimal(orNothing(points))
 		switch m.GetState() {
 		case "needs_marking":
@@ -129,13 +144,22 @@ func (s *Service) queued(ctx context.Context, where, order string, args ...any) 
 		default:
 			m.State = "marked"
 		}
-		if by != nil && until.After(now) {
-			m.Claim = &assessmentpb.MarkingClaim{AccountId: *by, ExpiresAt: timestamppb.New(*until)}
+		for i := range by {
+			switch {
+			case by[i] == nil || !until[i].After(now):
+			case m.Claim == nil:
+				m.Claim = (&claim{*by[i], *until[i]}).message()
+			default:
+				m.OtherClaim = (&claim{*by[i], *until[i]}).message()
+			}
 		}
 		return m, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list answers: %w", err)
+	}
+	if err := s.fillAnswersGiven(ctx, list, quizzes); err != nil {
+		return nil, err
 	}
 	ids := make([]string, len(list))
 	for i, m := range list {

@@ -122,21 +122,38 @@ func (g *given) own(who string) *givenRow {
 // etag changes with each mark that somebody may know of: until both have marked it, with
 // their own alone, so that one can save though the other has.
 func (g *given) etag(v handed, two bool, who string) string {
-	seq := int32(0)
-	switch {
-	case two && g.both():
-		seq = g.last
-	case two:
-		if own := g.own(who); own != nil {
-			seq = own.Seq
-		}
-	case g.part[partSettled] != nil:
-		seq = g.part[partSettled].Seq
-	}
+	seq := g.seen(two, who)
 	if seq == 0 {
 		return fmt.Sprint(v.MarkRevision)
 	}
 	return fmt.Sprintf("%d.%d", v.MarkRevision, seq)
+}
+
+// seen returns the number of the newest mark that somebody may know of, 0 for none.
+func (g *given) seen(two bool, who string) int32 {
+	switch {
+	case two && g.both():
+		return g.last
+	case two:
+		if own := g.own(who); own != nil {
+			return own.Seq
+		}
+	case g.part[partSettled] != nil:
+		return g.part[partSettled].Seq
+	}
+	return 0
+}
+
+// nextPart returns which of the two somebody is who gives a mark, and whether they have
+// given one before.
+func (g *given) nextPart(who string) (part int32, again bool) {
+	if own := g.own(who); own != nil {
+		return own.Part, true
+	}
+	if g.part[1] != nil {
+		return 2, false
+	}
+	return 1, false
 }
 
 // match holds a mark to If-Match: who brings none may not mark what somebody else has
@@ -164,28 +181,37 @@ func heldTo(ctx context.Context, etag, by string, at *time.Time, now time.Time) 
 
 // give notes a mark of a part of a locked version.
 func (s *Service) give(ctx context.Context, tx *pg.Tx, v handed, g *given, part int32, m givenMark, reason string) error {
-	if g.last >= maxMarks {
-		return ErrMarkingFull
-	}
-	comments, err := m.remarks()
+	row, err := g.add(part, m, reason, s.time())
 	if err != nil {
 		return err
-	}
-	rubric, err := m.choices()
-	if err != nil {
-		return err
-	}
-	g.last++
-	row := &givenRow{Seq: g.last, Part: part, AccountID: m.by, Comment: m.comment, Comments: comments, Rubric: rubric, Reason: reason, GivenAt: s.time()}
-	if m.points != nil {
-		row.Points = new(m.points.String())
 	}
 	if _, err := tx.Exec(ctx, `INSERT INTO given_mark (submission_id, number, `+givenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		v.SubmissionID, v.Number, row.Seq, row.Part, row.AccountID, row.Points, row.Comment, row.Comments, row.Rubric, row.Reason, row.GivenAt); err != nil {
 		return fmt.Errorf("store given mark: %w", err)
 	}
-	g.part[part] = row
 	return nil
+}
+
+// add makes a mark of a part the newest one, and returns its row.
+func (g *given) add(part int32, m givenMark, reason string, at time.Time) (*givenRow, error) {
+	if g.last >= maxMarks {
+		return nil, ErrMarkingFull
+	}
+	comments, err := m.remarks()
+	if err != nil {
+		return nil, err
+	}
+	rubric, err := m.choices()
+	if err != nil {
+		return nil, err
+	}
+	g.last++
+	row := &givenRow{Seq: g.last, Part: part, AccountID: m.by, Comment: m.comment, Comments: comments, Rubric: rubric, Reason: reason, GivenAt: at}
+	if m.points != nil {
+		row.Points = new(m.points.String())
+	}
+	g.part[part] = row
+	return row, nil
 }
 
 // markedByStaff gives a mark of the caller's to a locked version, by what the assignment
@@ -212,21 +238,14 @@ func (s *Service) markedByStaff(ctx context.Context, tx *pg.Tx, w *work, v hande
 		}
 		return s.endOwnClaim(ctx, tx, w, v, m)
 	}
-	own := g.own(m.by)
+	part, again := g.nextPart(m.by)
 	if m.points == nil {
 		return markFault("points", "Send points, percent or a rubric: each of two gives a mark.")
 	}
 	if err := rpc.Match(ctx, g.etag(v, true, m.by)); err != nil {
 		return err
 	}
-	part := int32(1)
-	switch {
-	case own != nil:
-		part = own.Part
-	case g.part[1] != nil:
-		part = 2
-	}
-	if own == nil {
+	if !again {
 		if _, err := tx.Exec(ctx, `INSERT INTO given_marker (submission_id, number, part, account_id) VALUES ($1, $2, $3, $4)`, w.ID, v.Number, part, m.by); err != nil {
 			return fmt.Errorf("store marker: %w", err)
 		}
@@ -255,6 +274,15 @@ func (s *Service) endOwnClaim(ctx context.Context, tx *pg.Tx, w *work, v handed,
 // agreement returns what two who have marked a version agree on, nil where they are too
 // far apart: their marks may differ by a part of the version's points. It is exact.
 func (s *Service) agreement(ctx context.Context, q pg.Querier, v handed, as *assignmentVersion, g *given) (*givenMark, error) {
+	most, err := exact.Parse(v.MaxPoints)
+	if err != nil {
+		return nil, err
+	}
+	return g.agreement(ctx, q, most, as.Settings.GetTwoMarkers())
+}
+
+// agreement returns what two agree on by a rule, nil where they are too far apart.
+func (g *given) agreement(ctx context.Context, q pg.Querier, most exact.Number, rule *assessmentpb.TwoMarkers) (*givenMark, error) {
 	a, err := g.part[1].mark()
 	if err != nil {
 		return nil, err
@@ -263,11 +291,6 @@ func (s *Service) agreement(ctx context.Context, q pg.Querier, v handed, as *ass
 	if err != nil {
 		return nil, err
 	}
-	most, err := exact.Parse(v.MaxPoints)
-	if err != nil {
-		return nil, err
-	}
-	rule := as.Settings.GetTwoMarkers()
 	points, agree := agreedPoints(*a.points, *b.points, most, orElse(rule.GetTolerancePercent(), defaultTolerance), rule.GetAgreed() == "higher")
 	if !agree {
 		return nil, nil //nolint:nilnil // they do not

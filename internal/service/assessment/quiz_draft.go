@@ -100,6 +100,18 @@ func (d draft) check(bad *quizFields) {
 	if set.GetOvertime() == "grace" && set.GetGraceSeconds() == 0 {
 		bad.add("settings.grace_seconds", "quiz.grace_missing", "Say how long the period of grace is.")
 	}
+	if !set.GetDoubleMarking() {
+		set.TwoMarkers = nil
+	} else {
+		if set.GetTwoMarkers() == nil {
+			set.TwoMarkers = &assessmentpb.TwoMarkers{}
+		}
+		two := set.GetTwoMarkers()
+		two.TolerancePercent, two.Agreed = orElse(two.GetTolerancePercent(), defaultTolerance), orElse(two.GetAgreed(), "mean")
+		if p, err := exact.Parse(two.GetTolerancePercent()); err != nil || p.Cmp(exact.Int(100)) > 0 {
+			bad.add("settings.two_markers.tolerance_percent", "number.range", "It is from 0 to 100.")
+		}
+	}
 	checkPoints(bad, "settings.max_points", set.GetMaxPoints(), false)
 	if p, err := exact.Parse(set.GetPassPercent()); set.GetPassPercent() != "" && (err != nil || p.Cmp(exact.Int(100)) > 0) {
 		bad.add("settings.pass_percent", "number.range", "It is from 0 to 100.")

@@ -158,7 +158,7 @@ func (s *Service) standingAt(ctx context.Context, courseID, accountID string, it
 	out := map[string]*standing{}
 	for _, it := range res.GetItems() {
 		st := &standing{
-			accountID: accountID, enrolled: true, state: it.GetState(), reasons: it.GetReasons(), opensAt: momentOf(it.GetOpensAt()),
+			accountID: accountID, enrolled: !res.GetNotEnrolled(), state: it.GetState(), reasons: it.GetReasons(), opensAt: momentOf(it.GetOpensAt()),
 			closesAt: earlier(momentOf(it.GetClosesAt()), momentOf(it.GetUntil())), due: momentOf(it.GetDue()),
 		}
 		st.ease(eased[accountID])

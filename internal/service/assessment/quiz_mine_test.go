@@ -1,6 +1,7 @@
 package assessment
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -52,6 +53,17 @@ func TestMyQuiz(t *testing.T) {
 	same(want)
 	w.around.say(ana, itemOpen(func(it *itemAccess) { it.Until = timestamppb.New(closes) }))
 	want.OpensAt, want.Refusal, want.CanStart = nil, nil, true
+	same(want)
+	// Access has let them in, and learning is about to hear it.
+	w.around.say(ana, itemOpen(func(it *itemAccess) { it.Enrolled, it.Until = false, timestamppb.New(closes) }))
+	want.CanStart, want.Refusal = false, &assessmentpb.StartRefusal{Code: "attempt.enrolling", Message: ErrAttemptEnrolling.Message}
+	same(want)
+	_, err := w.attempts.StartAttempt(w.as(ana), &assessmentpb.StartAttemptRequest{CourseId: w.course, ItemId: w.item})
+	if e, ok := errors.AsType[*fault.Error](fault.FromStatus(err)); !ok || e.Code != "attempt.enrolling" || e.Kind != fault.Unavailable || e.Retry != time.Second {
+		t.Errorf("StartAttempt: %v", err)
+	}
+	w.around.say(ana, itemOpen(func(it *itemAccess) { it.Until = timestamppb.New(closes) }))
+	want.CanStart, want.Refusal = true, nil
 	same(want)
 	one, err := w.service.admit(t.Context(), w.course, w.item, ana, "")
 	if err != nil {

@@ -3,6 +3,7 @@ package assessment
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
+	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
 func TestRefuse(t *testing.T) {
@@ -44,7 +46,7 @@ func TestRefuse(t *testing.T) {
 		want     []string
 	}{
 		"open":         {&open, &assessmentpb.QuizSettings{}, done(50, hour(0)), nil},
-		"not enrolled": {with(func(s *standing) { s.enrolled = false }), two, nil, []string{"attempt.not_found"}},
+		"not enrolled": {with(func(s *standing) { s.enrolled = false }), two, nil, []string{"attempt.enrolling"}},
 		"hidden":       {with(func(s *standing) { s.state, s.opensAt = "hidden", hour(1) }), two, nil, []string{"attempt.not_found"}},
 		"not there":    {with(func(s *standing) { s.state = "absent" }), two, nil, []string{"attempt.not_found"}},
 		"locked": {
@@ -316,6 +318,96 @@ func TestPreparedAhead(t *testing.T) {
 	other := w.create(settings)
 	w.place(other.GetId(), nil)
 	expect(map[string]string{})
+}
+
+// Who has a window of their own finds an attempt that was made ahead, as all others do;
+// nobody else is looked at for it.
+func TestPreparedAheadOfOwnWindows(t *testing.T) {
+	t.Parallel()
+	w := newQuizWorld(t)
+	quizID := w.placed(&assessmentpb.QuizSettings{Sections: []*assessmentpb.QuizSection{section(asked(w.question("One")))}})
+	cohort, others := ids("account", prepareBatch+5), ids("account", 3)
+	late, gone := id.New("account"), id.New("account")
+	w.enroll(append(append(slices.Clone(cohort), others...), late, gone)...)
+	opens := w.now().Add(time.Hour)
+	for _, account := range others { // open to them by the rules of the course, some day
+		w.around.say(account, &itemAccess{Enrolled: true, State: "locked"})
+	}
+	for _, account := range append(slices.Clone(cohort), gone) {
+		w.around.opensFor(w.course, w.item, account, opens)
+	}
+	w.around.opensFor(w.course, w.item, late, opens.Add(10*time.Minute))
+	hear(w.world, w.service.enrollmentEnded, &accesspb.EnrollmentEnded{CourseId: w.course, AccountId: gone, Version: 2})
+	prepared := func() int {
+		t.Helper()
+		if n := w.query(`SELECT account_id FROM attempt WHERE account_id = ANY ($1)`, append(others, gone)); len(n) > 0 {
+			t.Errorf("made ahead for %v", n)
+		}
+		return len(w.query(`SELECT a.id FROM attempt a JOIN attempt_question q ON q.attempt_id = a.id WHERE a.state = 'prepared' AND a.account_id = ANY ($1)`, append(slices.Clone(cohort), late)))
+	}
+	expect := func(what string, want int) {
+		t.Helper()
+		if n := prepared(); n != want {
+			t.Errorf("%s: %d are made, want %d", what, n, want)
+		}
+	}
+	away := func(is bool) {
+		t.Helper()
+		w.around.setAway(is)
+		if _, err := w.service.schedulePreparations(t.Context()); (err != nil) != is {
+			t.Errorf("away is %t: %v", is, err)
+		}
+	}
+	w.work()
+	expect("an hour before", 0)
+	w.later(45 * time.Minute)
+	w.work()
+	expect("15 minutes before", len(cohort))
+	if n := w.around.asked; n != 2 {
+		t.Errorf("asked %d times how it stands for somebody, want once for each batch", n)
+	}
+	// Learning is away: what is known goes on, and what the course says is found.
+	away(true)
+	if left := w.query(`SELECT concat_ws(' ', item_id = $1, own) FROM quiz_preparation`, w.item); len(left) != 1 || left[0] != "t t" {
+		t.Errorf("while learning is away: %v", left)
+	}
+	away(false)
+	w.later(10 * time.Minute)
+	w.work()
+	expect("the last one too", len(cohort)+1)
+	w.later(4 * time.Minute)
+	w.work() // what was asked is fresh
+	w.later(time.Minute)
+	before := w.around.asked
+	for _, account := range cohort[:3] {
+		if _, err := w.service.admit(t.Context(), w.course, w.item, account, ""); err != nil {
+			t.Errorf("admitted: %v", err)
+		}
+	}
+	if n := w.around.asked - before; n != 0 {
+		t.Errorf("asked %d times for those who begin", n)
+	}
+	// One moves: it is made anew when theirs is near.
+	w.around.opensFor(w.course, w.item, cohort[5], w.now().Add(time.Hour))
+	hear(w.world, w.service.deadlinesChanged, &learningpb.DeadlinesChanged{CourseId: w.course, AccountIds: cohort[5:6]})
+	w.work()
+	expect("one is moved", len(cohort))
+	// The course says a moment as well: all are looked at, learning or not.
+	away(true)
+	w.place(quizID, new(w.now().Add(12*time.Minute)))
+	if _, err := w.service.schedulePreparations(t.Context()); err == nil {
+		t.Error("learning is away, and nobody says so")
+	}
+	if left := w.query(`SELECT concat_ws(' ', own, after_id = '') FROM quiz_preparation`); len(left) != 1 || left[0] != "f t" {
+		t.Errorf("by the course: %v", left)
+	}
+	away(false)
+	w.place(quizID, nil)
+	w.later(20 * time.Minute)
+	w.work()
+	if left := w.query(`SELECT item_id FROM quiz_preparation`); len(left) > 0 {
+		t.Errorf("still prepared: %v", left)
+	}
 }
 
 // A batch that dies is taken up by another, and what is done twice is there once.

@@ -57,6 +57,15 @@ func (s *Service) publishQuiz(ctx context.Context, tx *pg.Tx, z *quiz, message s
 	if err != nil {
 		return false, err
 	}
+	if d.settings.GetExam().GetLockdown() {
+		var keyed bool
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM lockdown_key WHERE quiz_id = $1)`, z.ID).Scan(&keyed); err != nil {
+			return false, fmt.Errorf("keys of quiz: %w", err)
+		}
+		if !keyed {
+			return false, ErrLockdownKeyless
+		}
+	}
 	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(d.settings)
 	if err != nil {
 		return false, err

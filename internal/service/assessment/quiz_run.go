@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
 const (
@@ -25,6 +27,10 @@ const (
 	prepareLease = 30 * time.Second
 	// prepareBatch is for how many people attempts are made in one transaction.
 	prepareBatch = 250
+	// openingsPage is how many windows learning is asked for at a time, and maxOpenings
+	// for how many items attempts are made ahead of windows that some have of their own.
+	openingsPage = 1000
+	maxOpenings  = 50_000
 )
 
 // wakePreparing has what is to be prepared looked at.
@@ -60,23 +66,67 @@ func (s *Service) keepPreparing(ctx context.Context) {
 }
 
 // schedulePreparations notes the quizzes whose window opens soon, and forgets those
-// whose window has opened or does not open soon any more. There is nothing more of it.
+// whose window has opened or does not open soon any more: windows that courses set, for
+// all those enrolled, and windows that some have of their own, which learning knows.
+// Where learning does not answer, what it said last holds. There is nothing more of it.
 func (s *Service) schedulePreparations(ctx context.Context) (bool, error) {
 	now := s.time()
-	return false, s.db.InTx(ctx, func(tx *pg.Tx) error {
+	after, until := now.Add(-prepareAfter), now.Add(prepareAhead)
+	own, away := s.ownOpenings(ctx, after, until)
+	err := s.db.InTx(ctx, func(tx *pg.Tx) error {
 		tx.Exempt("a mark of the worker for itself")
 		_, err := tx.Exec(ctx, `
-			WITH opening AS (
-				SELECT course_id, item_id, opens_at FROM placement
-				WHERE present AND kind = 'quiz' AND ref <> '' AND opens_at > $2 AND opens_at <= $3
+			WITH own AS (
+				SELECT p.course_id, p.item_id, o.opens_at FROM unnest($4::text[], $5::text[], $6::timestamptz[]) AS o (course_id, item_id, opens_at)
+				JOIN placement p ON p.course_id = o.course_id AND p.item_id = o.item_id AND p.kind = 'quiz' AND p.ref <> ''
+				UNION ALL
+				SELECT course_id, item_id, opens_at FROM quiz_preparation WHERE $7 AND own AND opens_at > $2
+			), opening AS (
+				SELECT course_id, item_id, min(opens_at) AS opens_at, bool_and(own) AS own FROM (
+					SELECT course_id, item_id, opens_at, false AS own FROM placement
+					WHERE present AND kind = 'quiz' AND ref <> '' AND opens_at > $2 AND opens_at <= $3
+					UNION ALL
+					SELECT course_id, item_id, opens_at, true FROM own) AS o GROUP BY course_id, item_id
 			), gone AS (
 				DELETE FROM quiz_preparation p WHERE NOT EXISTS (SELECT FROM opening o WHERE o.course_id = p.course_id AND o.item_id = p.item_id)
 			)
-			INSERT INTO quiz_preparation AS p (course_id, item_id, opens_at, next_at) SELECT course_id, item_id, opens_at, $1 FROM opening ORDER BY course_id, item_id
-			ON CONFLICT ON CONSTRAINT quiz_preparation_pkey DO UPDATE SET opens_at = EXCLUDED.opens_at, next_at = EXCLUDED.next_at, after_id = ''
-			WHERE p.opens_at <> EXCLUDED.opens_at`, now, now.Add(-prepareAfter), now.Add(prepareAhead))
+			INSERT INTO quiz_preparation AS p (course_id, item_id, opens_at, own, next_at) SELECT course_id, item_id, opens_at, own, $1 FROM opening ORDER BY course_id, item_id
+			ON CONFLICT ON CONSTRAINT quiz_preparation_pkey DO UPDATE SET opens_at = EXCLUDED.opens_at, own = EXCLUDED.own, next_at = EXCLUDED.next_at, after_id = ''
+			WHERE p.opens_at <> EXCLUDED.opens_at OR p.own <> EXCLUDED.own`, now, after, until, own.courses, own.items, own.opens, away != nil)
 		return err
 	})
+	if err == nil && away != nil {
+		err = fmt.Errorf("windows of their own: %w", away)
+	}
+	return false, err
+}
+
+// ownOpenings are items that open, each with the first moment at which it does.
+type ownOpenings struct {
+	courses, items []string
+	opens          []time.Time
+}
+
+// ownOpenings asks learning which items become available to anybody in a span of time.
+func (s *Service) ownOpenings(ctx context.Context, after, until time.Time) (ownOpenings, error) {
+	var out ownOpenings
+	seen := map[[2]string]bool{}
+	req := &learningpb.ListOpeningsRequest{After: timestamppb.New(after), Until: timestamppb.New(until), PageSize: openingsPage}
+	for {
+		res, err := s.items.ListOpenings(ctx, req)
+		if err != nil {
+			return ownOpenings{}, err
+		}
+		for _, o := range res.GetItems() { // the earliest first
+			if key := [2]string{o.GetCourseId(), o.GetItemId()}; !seen[key] {
+				seen[key] = true
+				out.courses, out.items, out.opens = append(out.courses, key[0]), append(out.items, key[1]), append(out.opens, o.GetAvailableFrom().AsTime())
+			}
+		}
+		if req.Cursor = res.GetNextCursor(); req.GetCursor() == "" || len(out.items) >= maxOpenings {
+			return out, nil
+		}
+	}
 }
 
 // preparation is the next work on a quiz whose window opens soon.
@@ -84,6 +134,7 @@ type preparation struct {
 	CourseID string
 	ItemID   string
 	AfterID  string
+	Own      bool
 }
 
 // prepareNext makes attempts for the next of those enrolled at a quiz whose window
@@ -95,17 +146,15 @@ func (s *Service) prepareNext(ctx context.Context) (bool, error) {
 	if err != nil || p == nil {
 		return false, err
 	}
-	rows, err := s.db.Query(ctx, `
-		SELECT account_id FROM enrollment WHERE course_id = $1 AND account_id > $2 AND live ORDER BY account_id LIMIT $3`, p.CourseID, p.AfterID, prepareBatch)
+	accounts, last, err := s.preparedFor(ctx, p, now)
 	if err != nil {
-		return false, fmt.Errorf("who is enrolled: %w", err)
+		return false, err
 	}
-	accounts, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return false, fmt.Errorf("who is enrolled: %w", err)
+	if last == "" {
+		return true, s.leavePreparation(ctx, *p, "", now.Add(prepareRound), nil)
 	}
 	if len(accounts) == 0 {
-		return true, s.leavePreparation(ctx, *p, "", now.Add(prepareRound), nil)
+		return true, s.leavePreparation(ctx, *p, last, now, nil)
 	}
 	o, version, err := s.openingOf(ctx, p.CourseID, p.ItemID, "")
 	if fault.Is(err, fault.NotFound) { // nothing is published of it yet
@@ -127,7 +176,7 @@ func (s *Service) prepareNext(ctx context.Context) (bool, error) {
 			others = append(others, st.accountID)
 		}
 	}
-	return true, s.leavePreparation(ctx, *p, accounts[len(accounts)-1], now, func(tx *pg.Tx) error {
+	return true, s.leavePreparation(ctx, *p, last, now, func(tx *pg.Tx) error {
 		if err := dropPrepared(ctx, tx, `quiz_id = $1 AND item_id = $2 AND account_id = ANY ($3) AND NOT preview`, o.QuizID, p.ItemID, others); err != nil {
 			return err
 		}
@@ -140,6 +189,42 @@ func (s *Service) prepareNext(ctx context.Context) (bool, error) {
 		}
 		return s.prepare(ctx, tx, version, p.ItemID, soon)
 	})
+}
+
+// preparedFor returns the next who are looked at of those enrolled: all of them, or of a
+// window of their own those whom it opens for. The second result is how far that is,
+// empty where there are no more.
+func (s *Service) preparedFor(ctx context.Context, p *preparation, now time.Time) ([]string, string, error) {
+	var of []string // all when nil
+	if p.Own {
+		res, err := s.items.ListOpeningAccounts(ctx, &learningpb.ListOpeningAccountsRequest{
+			CourseId: p.CourseID, ItemId: p.ItemID, After: timestamppb.New(now.Add(-prepareAfter)), Until: timestamppb.New(now.Add(prepareAhead)),
+			PageSize: prepareBatch, AfterAccountId: p.AfterID,
+		})
+		if err != nil {
+			return nil, "", err
+		}
+		if of = res.GetAccountIds(); len(of) == 0 {
+			return nil, "", nil
+		}
+	}
+	rows, err := s.db.Query(ctx, `
+		SELECT account_id FROM enrollment WHERE course_id = $1 AND account_id > $2 AND live AND ($4::text[] IS NULL OR account_id = ANY ($4)) ORDER BY account_id LIMIT $3`,
+		p.CourseID, p.AfterID, prepareBatch, of)
+	if err != nil {
+		return nil, "", fmt.Errorf("who is enrolled: %w", err)
+	}
+	accounts, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, "", fmt.Errorf("who is enrolled: %w", err)
+	}
+	switch {
+	case of != nil:
+		return accounts, of[len(of)-1], nil
+	case len(accounts) == 0:
+		return nil, "", nil
+	}
+	return accounts, accounts[len(accounts)-1], nil
 }
 
 // beginsBy reports whether somebody may begin now, or by a moment.
@@ -163,7 +248,7 @@ func (s *Service) takePreparation(ctx context.Context, now time.Time) (*preparat
 		rows, err := tx.Query(ctx, `
 			UPDATE quiz_preparation p SET next_at = $2 FROM (
 				SELECT course_id, item_id FROM quiz_preparation WHERE next_at <= $1 ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED) AS due
-			WHERE p.course_id = due.course_id AND p.item_id = due.item_id RETURNING p.course_id, p.item_id, p.after_id`, now, now.Add(prepareLease))
+			WHERE p.course_id = due.course_id AND p.item_id = due.item_id RETURNING p.course_id, p.item_id, p.after_id, p.own`, now, now.Add(prepareLease))
 		if err != nil {
 			return fmt.Errorf("next preparation: %w", err)
 		}

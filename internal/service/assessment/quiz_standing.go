@@ -17,11 +17,14 @@ import (
 
 // Errors of beginning an attempt.
 var (
-	ErrAttemptLocked   = fault.New(fault.Forbidden, "attempt.locked", "This quiz is not open to you yet.")
-	ErrAttemptClosed   = fault.New(fault.Conflict, "attempt.closed", "This quiz is closed for you.")
-	ErrAttemptNoneLeft = fault.New(fault.Conflict, "attempt.none_left", "You have no attempt left.")
-	ErrAttemptTooSoon  = fault.New(fault.Conflict, "attempt.too_soon", "Your next attempt can't begin yet.")
-	ErrAttemptNetwork  = fault.New(fault.Forbidden, "attempt.network", "This quiz can be taken from certain networks alone, and you are in none of them.")
+	ErrAttemptLocked    = fault.New(fault.Forbidden, "attempt.locked", "This quiz is not open to you yet.")
+	ErrAttemptClosed    = fault.New(fault.Conflict, "attempt.closed", "This quiz is closed for you.")
+	ErrAttemptNoneLeft  = fault.New(fault.Conflict, "attempt.none_left", "You have no attempt left.")
+	ErrAttemptTooSoon   = fault.New(fault.Conflict, "attempt.too_soon", "Your next attempt can't begin yet.")
+	ErrAttemptEnrolling = &fault.Error{
+		Kind: fault.Unavailable, Code: "attempt.enrolling", Message: "You have only just been enrolled, and this quiz is about to know. Try again.", Retry: time.Second,
+	}
+	ErrAttemptNetwork = fault.New(fault.Forbidden, "attempt.network", "This quiz can be taken from certain networks alone, and you are in none of them.")
 )
 
 // standing is how a quiz at an item stands for somebody: what learning says of the
@@ -143,7 +146,11 @@ func (b begun) ended() time.Time {
 // pure. Attempts are those that were begun, by their numbers. Password and network are
 // looked at apart.
 func (st *standing) refuse(settings *assessmentpb.QuizSettings, attempts []begun, now time.Time) *fault.Error {
-	if !st.enrolled || st.state == "hidden" || st.state == "absent" {
+	// Access let them in: learning is about to hear it.
+	if !st.enrolled {
+		return ErrAttemptEnrolling
+	}
+	if st.state == "hidden" || st.state == "absent" {
 		return ErrAttemptNotFound
 	}
 	w := st.window()

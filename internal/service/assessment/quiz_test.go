@@ -2,6 +2,7 @@ package assessment
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,6 +54,64 @@ type around struct {
 	items map[string]*learningpb.ItemAccess // by account; open to whom it does not name
 	eases map[string][]*accesspb.Ease
 	asked int
+	opens map[string]time.Time // by account, of the item that is asked for
+	at    *learningpb.Opening  // the course and the item of opens
+	away  bool                 // nobody answers about them
+}
+
+// ListOpenings tells each moment on a page of its own.
+func (a *around) ListOpenings(_ context.Context, req *learningpb.ListOpeningsRequest, _ ...grpc.CallOption) (*learningpb.ListOpeningsResponse, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.away {
+		return nil, fault.New(fault.Unavailable, "unavailable", "A part of Stoa does not answer. Try again.")
+	}
+	var at []time.Time
+	for _, t := range a.opens {
+		if t.After(req.GetAfter().AsTime()) && !t.After(req.GetUntil().AsTime()) && t.Format(time.RFC3339) > req.GetCursor() {
+			at = append(at, t)
+		}
+	}
+	out := &learningpb.ListOpeningsResponse{}
+	if len(at) > 0 {
+		first := slices.MinFunc(at, time.Time.Compare)
+		o := proto.CloneOf(a.at)
+		o.AvailableFrom = timestamppb.New(first)
+		lesson := &learningpb.Opening{CourseId: o.GetCourseId(), ItemId: id.New("lesson"), AvailableFrom: o.GetAvailableFrom()}
+		out.Items, out.NextCursor = []*learningpb.Opening{o, lesson}, first.Format(time.RFC3339)
+	}
+	return out, nil
+}
+
+func (a *around) ListOpeningAccounts(_ context.Context, req *learningpb.ListOpeningAccountsRequest, _ ...grpc.CallOption) (*learningpb.ListOpeningAccountsResponse, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := &learningpb.ListOpeningAccountsResponse{}
+	for account, t := range a.opens {
+		if t.After(req.GetAfter().AsTime()) && !t.After(req.GetUntil().AsTime()) && account > req.GetAfterAccountId() && req.GetItemId() == a.at.GetItemId() {
+			out.AccountIds = append(out.AccountIds, account)
+		}
+	}
+	slices.Sort(out.GetAccountIds())
+	if n := int(req.GetPageSize()); len(out.GetAccountIds()) > n {
+		out.AccountIds = out.GetAccountIds()[:n]
+	}
+	return out, nil
+}
+
+// opensFor has learning say from when the quiz is available to somebody.
+func (a *around) opensFor(course, item, account string, at time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.at = &learningpb.Opening{CourseId: course, ItemId: item}
+	a.opens[account] = at
+	a.items[account] = &learningpb.ItemAccess{Enrolled: true, State: "locked", OpensAt: timestamppb.New(at)}
+}
+
+func (a *around) setAway(away bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.away = away
 }
 
 func (a *around) ListItemAccess(_ context.Context, req *learningpb.ListItemAccessRequest, _ ...grpc.CallOption) (*learningpb.ListItemAccessResponse, error) {
@@ -75,6 +134,9 @@ func (a *around) CheckItems(_ context.Context, req *learningpb.CheckItemsRequest
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := &learningpb.CheckItemsResponse{}
+	if it := a.items[req.GetAccountId()]; it != nil {
+		out.NotEnrolled = !it.GetEnrolled()
+	}
 	for _, itemID := range req.GetItemIds() {
 		st := &learningpb.ItemState{ItemId: itemID, State: "open"}
 		if it := a.items[req.GetAccountId()]; it != nil {
@@ -98,7 +160,7 @@ func (a *around) ListAccommodations(_ context.Context, req *accesspb.ListAccommo
 }
 
 func newAround() *around {
-	return &around{items: map[string]*learningpb.ItemAccess{}, eases: map[string][]*accesspb.Ease{}}
+	return &around{items: map[string]*learningpb.ItemAccess{}, eases: map[string][]*accesspb.Ease{}, opens: map[string]time.Time{}}
 }
 
 // say has learning say how the quiz stands for somebody.

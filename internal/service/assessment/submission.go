@@ -21,6 +21,9 @@ var (
 	ErrSubmissionNoneLeft  = fault.New(fault.Conflict, "submission.none_left", "You have handed in as often as you may.")
 	ErrSubmissionNoGroup   = fault.New(fault.Conflict, "submission.no_group", "Groups hand in together here, and you are in none of them.")
 	ErrSubmissionGroups    = fault.New(fault.Conflict, "submission.several_groups", "Groups hand in together here, and you are in more than one of them.")
+	ErrSubmissionEnrolling = &fault.Error{
+		Kind: fault.Unavailable, Code: "submission.enrolling", Message: "You have only just been enrolled, and this assignment is about to know. Try again.", Retry: time.Second,
+	}
 	ErrSubmissionNothing   = fault.New(fault.NotFound, "submission.nothing", "Nothing was handed in.")
 	ErrSubmissionNotFound  = fault.New(fault.NotFound, "submission.not_found", "The course has no such submission.")
 	ErrSubmissionNoDraft   = fault.New(fault.NotFound, "submission.no_draft", "There is no draft.")
@@ -316,7 +319,10 @@ func attemptsFor(settings *assessmentpb.AssignmentSettings, st *standing, w *wor
 // refuseSubmission returns why somebody may not hand in at a moment, nil where they may.
 // What came at the very moment it is due or closes is in time. It is pure.
 func refuseSubmission(settings *assessmentpb.AssignmentSettings, st *standing, w *work, used int, now time.Time) *fault.Error {
-	if !st.enrolled || st.state == "hidden" || st.state == "absent" {
+	if !st.enrolled {
+		return ErrSubmissionEnrolling
+	}
+	if st.state == "hidden" || st.state == "absent" {
 		return ErrAssignmentNotFound
 	}
 	if closes := closesFor(settings, st); closes != nil && now.After(*closes) {

@@ -53,7 +53,10 @@ func (s *Service) prepareWork(ctx context.Context, courseID, itemID string, arri
 		return nil, err
 	}
 	// Who may not know of it is told before anything else is.
-	if st := own[0]; !st.enrolled || st.state == "hidden" || st.state == "absent" {
+	switch st := own[0]; {
+	case !st.enrolled: // access let them in: learning is about to hear it
+		return nil, ErrSubmissionEnrolling
+	case st.state == "hidden" || st.state == "absent":
 		return nil, ErrAssignmentNotFound
 	}
 	r.standings[account] = own[0]

@@ -199,7 +199,7 @@ func TestArchiveOfCaptions(t *testing.T) {
 	if err := holds("media.json", v); err != nil {
 		t.Error(err)
 	}
-	if holds("stoa.json", map[string]any{"format": "stoa-course", "version": 4, "origin": c, "files": []any{}}) == nil {
+	if holds("stoa.json", map[string]any{"format": "stoa-course", "version": 5, "origin": c, "files": []any{}}) == nil {
 		t.Error("a version that there is not is accepted")
 	}
 }

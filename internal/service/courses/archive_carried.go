@@ -22,14 +22,16 @@ import (
 const (
 	categoriesFolder  = "categories"
 	questionsFolder   = "questions"
+	rubricsFolder     = "rubrics"
 	quizzesFolder     = "quizzes"
 	assignmentsFolder = "assignments"
 )
 
 // carriedFile is a file of the archive that assessment has the contents of.
 type carriedFile struct {
-	path string
-	text []byte
+	path    string
+	text    []byte
+	version int // of the format that has such
 }
 
 // readCarried asks for the quizzes and assignments that activities of the course show,
@@ -155,6 +157,9 @@ func (e *export) nameCarried(carried []*assessmentpb.ExportActivitiesResponse) e
 	if err := e.nameQuestions(carried, names); err != nil {
 		return err
 	}
+	if err := e.nameRubrics(carried, names); err != nil {
+		return err
+	}
 	for _, one := range carried {
 		var m proto.Message
 		var path string
@@ -166,11 +171,13 @@ func (e *export) nameCarried(carried []*assessmentpb.ExportActivitiesResponse) e
 				e.found.warn(one.GetQuiz().GetQuizId(), "settings.sections", "copy.questions", "Questions that it asks are in no bank of the course any more, and are left out.")
 			}
 			renameSettings(z.GetSettings(), nil, e.refs.media, func(id string) string { return names[id] })
+			z.Rubrics = names.uses(z)
 			m, path = z, quizzesFolder+"/"+z.GetQuizId()
 		case one.GetAssignment() != nil:
 			a := proto.CloneOf(one.GetAssignment())
 			a.AssignmentId = names.give("assignment", a.GetAssignmentId())
 			renameSettings(nil, a.GetSettings(), e.refs.media, nil)
+			a.RubricId, a.PeerRubricId = names[a.GetRubricId()], names[a.GetPeerRubricId()]
 			m, path = a, assignmentsFolder+"/"+a.GetAssignmentId()
 		default:
 			continue
@@ -184,10 +191,60 @@ func (e *export) nameCarried(carried []*assessmentpb.ExportActivitiesResponse) e
 
 func (e *export) addCarried(path string, m proto.Message) error {
 	text, err := archiveJSON(m)
+	version := carriedVersion
+	if _, is := m.(*assessmentpb.CarriedRubric); is {
+		version = rubricsVersion
+	}
 	if err == nil {
-		e.carried = append(e.carried, carriedFile{path + ".json", text})
+		e.carried = append(e.carried, carriedFile{path + ".json", text, version})
 	}
 	return err
+}
+
+// uses returns by what the questions of a quiz are marked, in the order of their names.
+func (n carriedNames) uses(z *assessmentpb.CarriedQuiz) []*assessmentpb.CarriedRubricUse {
+	var out []*assessmentpb.CarriedRubricUse
+	for _, use := range z.GetRubrics() {
+		out = append(out, &assessmentpb.CarriedRubricUse{QuestionId: n[use.GetQuestionId()], RubricId: n[use.GetRubricId()]})
+	}
+	slices.SortFunc(out, func(a, b *assessmentpb.CarriedRubricUse) int { return byCount(a.GetQuestionId(), b.GetQuestionId()) })
+	return out
+}
+
+// byCount orders names that were given by their numbers.
+func byCount(a, b string) int {
+	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+}
+
+// nameRubrics adds the rubrics in the order in which quizzes and assignments are marked
+// by them, in a quiz by the names of its questions.
+func (e *export) nameRubrics(carried []*assessmentpb.ExportActivitiesResponse, names carriedNames) error {
+	rubrics := map[string]*assessmentpb.CarriedRubric{}
+	var order []string
+	for _, one := range carried {
+		if r := one.GetRubric(); r != nil {
+			rubrics[r.GetRubricId()] = r
+		}
+		uses := slices.Clone(one.GetQuiz().GetRubrics())
+		slices.SortFunc(uses, func(a, b *assessmentpb.CarriedRubricUse) int {
+			return byCount(names[a.GetQuestionId()], names[b.GetQuestionId()])
+		})
+		for _, use := range uses {
+			order = append(order, use.GetRubricId())
+		}
+		order = append(order, one.GetAssignment().GetRubricId(), one.GetAssignment().GetPeerRubricId())
+	}
+	for _, rubricID := range order {
+		if rubrics[rubricID] == nil || names[rubricID] != "" {
+			continue
+		}
+		r := proto.CloneOf(rubrics[rubricID])
+		r.RubricId = names.give("rubric", rubricID)
+		if err := e.addCarried(rubricsFolder+"/"+r.GetRubricId(), r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // nameCategories adds the categories in the order of their paths.

@@ -29,16 +29,16 @@ const (
 
 // carriedPlan is what quizzes and assignments of an archive ask.
 type carriedPlan struct {
-	paths  []string // categories, questions, quizzes, assignments: in this order
+	paths  []string // categories, questions, rubrics, quizzes, assignments: in this order
 	list   []*assessmentpb.ImportActivitiesRequest
 	ids    map[string]string // by their names in the archive
 	placed map[string]bool   // quizzes and assignments that activities show, by their ids
-	used   map[string]bool   // questions and categories that quizzes name, by their names
+	used   map[string]bool   // questions, categories and rubrics that are named, by their names
 }
 
 // carriedFolders are the kinds of what is taken along, in the order of what they name.
 var carriedFolders = []struct{ folder, kind string }{
-	{categoriesFolder, "category"}, {questionsFolder, "question"}, {quizzesFolder, "quiz"}, {assignmentsFolder, "assignment"},
+	{categoriesFolder, "category"}, {questionsFolder, "question"}, {rubricsFolder, "rubric"}, {quizzesFolder, "quiz"}, {assignmentsFolder, "assignment"},
 }
 
 // readCarried finds the files of what quizzes and assignments ask.
@@ -61,6 +61,10 @@ func (p *archivePlan) readCarried() {
 				return
 			}
 			found = append(found, name)
+		}
+		if kind.folder == rubricsFolder && len(found) > 0 && p.version < rubricsVersion {
+			p.note.addField(manifestFile, "version", "archive.version", "Rubrics are of version "+strconv.Itoa(rubricsVersion)+" of the format.")
+			return
 		}
 		p.carried.paths = append(p.carried.paths, found...)
 	}
@@ -85,6 +89,9 @@ func (p *archivePlan) headCarried() {
 		case questionsFolder:
 			q := &assessmentpb.CarriedQuestion{}
 			m, req.Carried = q, &assessmentpb.ImportActivitiesRequest_Question{Question: q}
+		case rubricsFolder:
+			r := &assessmentpb.CarriedRubric{}
+			m, req.Carried = r, &assessmentpb.ImportActivitiesRequest_Rubric{Rubric: r}
 		case quizzesFolder:
 			z := &assessmentpb.CarriedQuiz{}
 			m, req.Carried = z, &assessmentpb.ImportActivitiesRequest_Quiz{Quiz: z}
@@ -116,6 +123,8 @@ func carriedID(req *assessmentpb.ImportActivitiesRequest) (kind, field string, a
 		return "category", "category_id", &req.GetCategory().CategoryId
 	case req.GetQuestion() != nil:
 		return "question", "question_id", &req.GetQuestion().QuestionId
+	case req.GetRubric() != nil:
+		return "rubric", "rubric_id", &req.GetRubric().RubricId
 	case req.GetQuiz() != nil:
 		return "quiz", "quiz_id", &req.GetQuiz().QuizId
 	default:
@@ -177,7 +186,9 @@ func (p *archivePlan) requests(to target) []*assessmentpb.ImportActivitiesReques
 				q.Content = asks.WithMedia(q.GetContent(), to.refs.media)
 				p.checkShown(req.GetPath(), q, to)
 			}
+		case req.GetRubric() != nil:
 		default:
+			p.requestMarked(req, named)
 			for _, text := range instructions(req.GetQuiz().GetSettings(), req.GetAssignment().GetSettings()) {
 				files = append(files, asks.NamesIn(*text)...)
 			}
@@ -200,6 +211,23 @@ func (p *archivePlan) requests(to target) []*assessmentpb.ImportActivitiesReques
 		}
 	}
 	return out
+}
+
+// requestMarked has what is marked by rubrics name them as they are called there.
+func (p *archivePlan) requestMarked(req *assessmentpb.ImportActivitiesRequest, named func(want, field, local string) string) {
+	rubric := func(field string, at *string) {
+		p.carried.used[*at] = *at != ""
+		*at = named("rubric", field, *at)
+	}
+	for i, use := range req.GetQuiz().GetRubrics() {
+		field := "rubrics[" + strconv.Itoa(i) + "]"
+		use.QuestionId = named("question", field+".question_id", use.GetQuestionId())
+		rubric(field+".rubric_id", &use.RubricId)
+	}
+	if a := req.GetAssignment(); a != nil {
+		rubric("rubric_id", &a.RubricId)
+		rubric("peer_rubric_id", &a.PeerRubricId)
+	}
 }
 
 // unprefixed takes the name of what is sent out of the paths of fields.
@@ -264,6 +292,8 @@ func (p *archivePlan) noteUnasked() {
 		switch {
 		case one.GetQuestion() != nil:
 			used = p.carried.used[*local] || p.carried.used[one.GetQuestion().GetCategoryId()]
+		case one.GetRubric() != nil:
+			used = p.carried.used[*local]
 		case one.GetCategory() == nil:
 			used = p.carried.placed[p.carried.ids[*local]]
 		}

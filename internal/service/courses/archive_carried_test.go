@@ -76,6 +76,8 @@ func (c *carrier) ImportActivities(stream grpc.ClientStreamingServer[assessmentp
 			}
 		case req.GetQuiz() != nil:
 			one.Carried = &assessmentpb.ExportActivitiesResponse_Quiz{Quiz: req.GetQuiz()}
+		case req.GetRubric() != nil:
+			one.Carried = &assessmentpb.ExportActivitiesResponse_Rubric{Rubric: req.GetRubric()}
 		default:
 			one.Carried = &assessmentpb.ExportActivitiesResponse_Assignment{Assignment: req.GetAssignment()}
 		}
@@ -240,6 +242,79 @@ func TestArchiveCarries(t *testing.T) {
 	}
 	if i := f.imported(to, first, false); i.GetState() != "failed" || i.GetCode() != "course_import.permission" {
 		t.Errorf("without the permission: %v", i)
+	}
+}
+
+// TestArchiveCarriesRubrics: rubrics come along, and what is marked by them; archives of
+// before there were any are read as ever.
+func TestArchiveCarriesRubrics(t *testing.T) {
+	t.Parallel()
+	f, c, course := carrying(t)
+	before := f.export(course, 0)
+	guide := func(title string) *assessmentpb.ExportActivitiesResponse {
+		return &assessmentpb.ExportActivitiesResponse{Carried: &assessmentpb.ExportActivitiesResponse_Rubric{Rubric: &assessmentpb.CarriedRubric{
+			RubricId: id.New("rubric"), Title: title, Content: &assessmentpb.RubricContent{Kind: "guide", Criteria: []*assessmentpb.RubricCriterion{{Key: "a", Title: "Reasons", MaxPoints: "10", MarkerNotes: "Be fair."}}},
+		}}}
+	}
+	essay, peers, drawn := guide("Essays"), guide("Peers"), guide("Answers")
+	has := c.has[course]
+	quiz, assignment := has[5].GetQuiz(), has[6].GetAssignment()
+	asked, third := has[4].GetQuestion().GetQuestionId(), has[2].GetQuestion().GetQuestionId()
+	use := func(question string, rubric *assessmentpb.ExportActivitiesResponse) *assessmentpb.CarriedRubricUse {
+		return &assessmentpb.CarriedRubricUse{QuestionId: question, RubricId: rubric.GetRubric().GetRubricId()}
+	}
+	quiz.Rubrics = []*assessmentpb.CarriedRubricUse{use(third, drawn), use(asked, essay)}
+	assignment.RubricId, assignment.PeerRubricId = essay.GetRubric().GetRubricId(), peers.GetRubric().GetRubricId()
+	c.has[course] = slices.Concat(has[:5], []*assessmentpb.ExportActivitiesResponse{peers, drawn, essay}, has[5:])
+
+	first := f.export(course, 0)
+	files := unzipped(t, first)
+	for name, want := range map[string]string{
+		"rubrics/rubric-1.json": `"title": "Essays"`, "rubrics/rubric-2.json": `"title": "Answers"`, "rubrics/rubric-3.json": `"title": "Peers"`,
+		"quizzes/quiz-1.json":           "\"rubrics\": [\n    {\n      \"question_id\": \"question-1\",\n      \"rubric_id\": \"rubric-1\"\n    },\n    {\n      \"question_id\": \"question-3\",\n      \"rubric_id\": \"rubric-2\"",
+		"assignments/assignment-1.json": "\"peer_rubric_id\": \"rubric-3\",\n  \"rubric_id\": \"rubric-1\"", "stoa.json": `"version": 4`,
+	} {
+		if !strings.Contains(files[name], want) {
+			t.Errorf("%s has not %s:\n%s", name, want, files[name])
+		}
+	}
+	i := f.imported("", first, false)
+	if i.GetState() != "done" || i.GetErrors() != 0 {
+		t.Fatalf("import: %v", i)
+	}
+	if second := f.export(i.GetCourseId(), 0); !bytes.Equal(first, second) {
+		t.Errorf("another archive comes of what was imported (-first +second):\n%s", cmp.Diff(files, unzipped(t, second)))
+	}
+	if i := f.imported("", before, false); i.GetState() != "done" || !strings.Contains(unzipped(t, before)["stoa.json"], `"version": 3`) {
+		t.Errorf("one of before: %v", i)
+	}
+	change := func(name, from, to string) map[string]string {
+		m := maps.Clone(files)
+		m[name] = strings.Replace(m[name], from, to, 1)
+		return m
+	}
+	for name, one := range map[string]struct {
+		files   map[string]string
+		version int
+		want    string
+	}{
+		"version 3":               {files, 3, "stoa.json version archive.version"},
+		"no such rubric":          {change("quizzes/quiz-1.json", `"rubric-1"`, `"rubric-9"`), 4, "quizzes/quiz-1.json rubrics[0].rubric_id archive.ref"},
+		"no rubric":               {change("assignments/assignment-1.json", `"rubric-3"`, `"question-1"`), 4, "assignments/assignment-1.json peer_rubric_id archive.ref"},
+		"no such question":        {change("quizzes/quiz-1.json", `"question_id": "question-3"`, `"question_id": "question-7"`), 4, "quizzes/quiz-1.json rubrics[1].question_id archive.ref"},
+		"one that marks nothing":  {change("assignments/assignment-1.json", `"rubric-3"`, `"rubric-1"`), 4, "rubrics/rubric-3.json  archive.file_unused"},
+		"a key that there is not": {change("rubrics/rubric-1.json", `"title": "Essays"`, `"version": "Essays"`), 4, "rubrics/rubric-1.json version archive.key"},
+		"a limit":                 {change("rubrics/rubric-1.json", `"guide"`, `"song"`), 4, "rubrics/rubric-1.json content.kind "},
+	} {
+		i := f.imported("", sealedAs(t, one.version, without(one.files, "stoa.json"), zip.Store), false)
+		if i.GetState() != "failed" || len(i.GetFindings()) == 0 {
+			t.Errorf("%s: %v", name, i)
+			continue
+		}
+		g := i.GetFindings()[0]
+		if got := g.GetPath() + " " + g.GetField() + " " + g.GetCode(); !strings.HasPrefix(got, one.want) || g.GetHint() == "" {
+			t.Errorf("%s: %s, want %s", name, got, one.want)
+		}
 	}
 }
 

@@ -219,7 +219,7 @@ func (s *Service) writeArchive(ctx context.Context, e *export, to io.Writer) err
 		return err
 	}
 	for _, f := range e.carried {
-		w.version = carriedVersion
+		w.version = max(w.version, f.version)
 		if err := w.put(f.path, f.text); err != nil {
 			return err
 		}

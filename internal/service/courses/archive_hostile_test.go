@@ -113,7 +113,7 @@ func TestArchiveRefused(t *testing.T) {
 		want  string // path, field and code of the first finding
 	}{
 		"another format":  {with(func(m map[string]string) { m["stoa.json"] = `{"format": "zip", "version": 1}` }), "stoa.json format archive.format"},
-		"another version": {with(func(m map[string]string) { m["stoa.json"] = `{"format": "stoa-course", "version": 4, "pages": []}` }), "stoa.json version archive.version"},
+		"another version": {with(func(m map[string]string) { m["stoa.json"] = `{"format": "stoa-course", "version": 5, "pages": []}` }), "stoa.json version archive.version"},
 		"a file that is not listed": {with(func(m map[string]string) {
 			m["stoa.json"] = `{"format": "stoa-course", "version": 1, "origin": "course_01h455vb4pex5vsknk084sn02q"}`
 		}), "course.json  archive.file_extra"},

@@ -114,8 +114,8 @@ func (p *archivePlan) readManifest() bool {
 		case head.GetFormat() != archiveFormat:
 			p.note.addField(manifestFile, "format", "archive.format", "This is no archive of a course.")
 			return false
-		case head.GetVersion() < firstVersion || head.GetVersion() > carriedVersion:
-			p.note.addField(manifestFile, "version", "archive.version", "It is of version "+strconv.Itoa(int(head.GetVersion()))+" of the format; this program reads "+strconv.Itoa(firstVersion)+" to "+strconv.Itoa(carriedVersion)+".")
+		case head.GetVersion() < firstVersion || head.GetVersion() > newestVersion:
+			p.note.addField(manifestFile, "version", "archive.version", "It is of version "+strconv.Itoa(int(head.GetVersion()))+" of the format; this program reads "+strconv.Itoa(firstVersion)+" to "+strconv.Itoa(newestVersion)+".")
 			return false
 		}
 	}

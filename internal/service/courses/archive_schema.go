@@ -29,6 +29,7 @@ var archived = []struct {
 	{activityFile, &coursespb.ArchiveActivity{}, []string{"id", "kind", "title"}},
 	{"category.json", &assessmentpb.CarriedCategory{}, nil},
 	{"question.json", &assessmentpb.CarriedQuestion{}, nil},
+	{"rubric.json", &assessmentpb.CarriedRubric{}, nil},
 	{"quiz.json", &assessmentpb.CarriedQuiz{}, nil},
 	{"assignment.json", &assessmentpb.CarriedAssignment{}, nil},
 }
@@ -58,7 +59,7 @@ func archiveSchema() (*structpb.Struct, error) {
 	return structpb.NewStruct(map[string]any{
 		"$schema":     "https://json-schema.org/draft/2020-12/schema",
 		"title":       "The JSON files of an archive of a course",
-		"description": "Each file is held to the schema of its name in $defs; those in categories, questions, quizzes and assignments to category.json, question.json, quiz.json and assignment.json. What names something names it as it is called within the archive.",
+		"description": "Each file is held to the schema of its name in $defs; those in categories, questions, rubrics, quizzes and assignments to category.json, question.json, rubric.json, quiz.json and assignment.json. What names something names it as it is called within the archive.",
 		"anyOf":       files,
 		"$defs":       g.defs,
 	})

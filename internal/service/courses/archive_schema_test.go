@@ -20,7 +20,7 @@ func compiled(t *testing.T, schema map[string]any) func(file string, v any) erro
 		t.Fatal(err)
 	}
 	files := map[string]*jsonschema.Schema{}
-	for _, file := range []string{"stoa.json", "course.json", "media.json", "module.json", "lesson.json", "activity.json", "category.json", "question.json", "quiz.json", "assignment.json"} {
+	for _, file := range []string{"stoa.json", "course.json", "media.json", "module.json", "lesson.json", "activity.json", "category.json", "question.json", "rubric.json", "quiz.json", "assignment.json"} {
 		files[file] = must(c.Compile("archive.json#/$defs/" + file))
 	}
 	return func(file string, v any) error { return files[file].Validate(v) }

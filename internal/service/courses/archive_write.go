@@ -27,6 +27,8 @@ const (
 	firstVersion    = 1
 	captionsVersion = 2
 	carriedVersion  = 3 // with what quizzes and assignments ask
+	rubricsVersion  = 4 // with the rubrics by which they are marked
+	newestVersion   = rubricsVersion
 )
 
 // archiveWriter writes an archive. The same files in the same order are the same

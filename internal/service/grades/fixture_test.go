@@ -146,6 +146,16 @@ func (w *world) ListItemAccess(context.Context, *learningpb.ListItemAccessReques
 	panic("not asked for")
 }
 
+// ListOpenings is nothing that grades asks for either.
+func (w *world) ListOpenings(context.Context, *learningpb.ListOpeningsRequest, ...grpc.CallOption) (*learningpb.ListOpeningsResponse, error) {
+	panic("not asked for")
+}
+
+// ListOpeningAccounts is nothing that grades asks for either.
+func (w *world) ListOpeningAccounts(context.Context, *learningpb.ListOpeningAccountsRequest, ...grpc.CallOption) (*learningpb.ListOpeningAccountsResponse, error) {
+	panic("not asked for")
+}
+
 // hear runs a handler in a transaction of its own, as the bus does.
 func hear[E proto.Message](w *world, handle func(context.Context, *pg.Tx, E) error, events ...E) {
 	w.t.Helper()

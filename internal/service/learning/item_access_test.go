@@ -97,6 +97,9 @@ func TestItemAccess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if res.GetNotEnrolled() {
+		t.Error("said not to be enrolled")
+	}
 	want := []*learningpb.ItemState{{ItemId: r.q1, State: "open", Due: timestamppb.New(due), Until: timestamppb.New(until)}}
 	if diff := cmp.Diff(want, res.GetItems(), protocmp.Transform()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

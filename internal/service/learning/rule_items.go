@@ -27,7 +27,7 @@ func (r *itemServer) CheckItems(ctx context.Context, req *learningpb.CheckItemsR
 		return &learningpb.CheckItemsResponse{}, err
 	}
 	p := list[0]
-	out := &learningpb.CheckItemsResponse{Version: p.version.number}
+	out := &learningpb.CheckItemsResponse{Version: p.version.number, NotEnrolled: p.facts.EnrolledAt.IsZero()}
 	asked := setOf(req.GetItemIds())
 	for _, it := range p.version.items {
 		if len(asked) > 0 && !asked[it.GetId()] || req.GetHiddenOnly() && !it.chain.CanHide() {

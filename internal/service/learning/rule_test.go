@@ -338,7 +338,7 @@ func TestLearnerOutline(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	states, err := r.items.CheckItems(t.Context(), &learningpb.CheckItemsRequest{CourseId: r.course, AccountId: id.New("account"), HiddenOnly: true})
-	if err != nil || len(states.GetItems()) != 2 || states.GetItems()[0].GetItemId() != r.m2 {
+	if err != nil || len(states.GetItems()) != 2 || states.GetItems()[0].GetItemId() != r.m2 || !states.GetNotEnrolled() {
 		t.Errorf("hidden from a stranger: %v, %v", states, err)
 	}
 }

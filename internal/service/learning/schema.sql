@@ -270,6 +270,7 @@ CREATE TABLE effective_deadline (
 ) WITH (fillfactor=85);
 CREATE INDEX effective_deadline_due ON effective_deadline USING btree (account_id, due, course_id, item_id) WHERE (due IS NOT NULL);
 CREATE INDEX effective_deadline_item ON effective_deadline USING btree (course_id, item_id, account_id);
+CREATE INDEX effective_deadline_opening ON effective_deadline USING btree (available_from, course_id, item_id) WHERE (available_from IS NOT NULL);
 COMMENT ON TABLE effective_deadline IS 'When an item can be worked on for each learner, for the items of the version they see that have a schedule or an override. Made of the schedules, the overrides and what access told; can be made anew at any time. Personal data of the account. Kept as long as the account.';
 COMMENT ON COLUMN effective_deadline.due_source IS 'What says so, as of the other two: empty for nothing, course, person, due, or the id of a group or a cohort.';
 COMMENT ON COLUMN effective_deadline.extra_days IS 'By how many days due and until are eased, which is in them.';

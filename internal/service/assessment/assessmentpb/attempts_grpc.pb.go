@@ -72,7 +72,8 @@ type AttemptServiceClient interface {
 	// Begins an attempt at the quiz of an item, or returns the one that is in progress.
 	// Errors: attempt.not_found (404) where the item is no quiz that can be taken,
 	// attempt.closed (409), attempt.none_left (409), attempt.too_soon (409) with when,
-	// attempt.password (403), attempt.network (403), attempt.locked (403).
+	// attempt.password (403), attempt.network (403), attempt.locked (403),
+	// attempt.enrolling (503) with Retry-After for a moment after somebody was enrolled.
 	StartAttempt(ctx context.Context, in *StartAttemptRequest, opts ...grpc.CallOption) (*Attempt, error)
 	// Returns an attempt of the caller: its questions as far as they are open, what was
 	// answered, how much time is left, and what of each client was acknowledged. Of an
@@ -341,7 +342,8 @@ type AttemptServiceServer interface {
 	// Begins an attempt at the quiz of an item, or returns the one that is in progress.
 	// Errors: attempt.not_found (404) where the item is no quiz that can be taken,
 	// attempt.closed (409), attempt.none_left (409), attempt.too_soon (409) with when,
-	// attempt.password (403), attempt.network (403), attempt.locked (403).
+	// attempt.password (403), attempt.network (403), attempt.locked (403),
+	// attempt.enrolling (503) with Retry-After for a moment after somebody was enrolled.
 	StartAttempt(context.Context, *StartAttemptRequest) (*Attempt, error)
 	// Returns an attempt of the caller: its questions as far as they are open, what was
 	// answered, how much time is left, and what of each client was acknowledged. Of an

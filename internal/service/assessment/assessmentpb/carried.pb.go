@@ -171,7 +171,9 @@ type CarriedQuiz struct {
 	// Whether its draft is what is published.
 	Published bool `protobuf:"varint,3,opt,name=published,proto3" json:"published,omitempty"`
 	// Its draft.
-	Settings      *QuizSettings `protobuf:"bytes,4,opt,name=settings,proto3" json:"settings,omitempty"`
+	Settings *QuizSettings `protobuf:"bytes,4,opt,name=settings,proto3" json:"settings,omitempty"`
+	// The rubrics by which its questions are marked, at most one for each question.
+	Rubrics       []*CarriedRubricUse `protobuf:"bytes,5,rep,name=rubrics,proto3" json:"rubrics,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -234,6 +236,132 @@ func (x *CarriedQuiz) GetSettings() *QuizSettings {
 	return nil
 }
 
+func (x *CarriedQuiz) GetRubrics() []*CarriedRubricUse {
+	if x != nil {
+		return x.Rubrics
+	}
+	return nil
+}
+
+// A rubric or a marking guide, as it is published.
+type CarriedRubric struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rubric.
+	RubricId string `protobuf:"bytes,1,opt,name=rubric_id,json=rubricId,proto3" json:"rubric_id,omitempty"`
+	// What it is called, 1 to 200 characters.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// What it says.
+	Content       *RubricContent `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CarriedRubric) Reset() {
+	*x = CarriedRubric{}
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CarriedRubric) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CarriedRubric) ProtoMessage() {}
+
+func (x *CarriedRubric) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CarriedRubric.ProtoReflect.Descriptor instead.
+func (*CarriedRubric) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CarriedRubric) GetRubricId() string {
+	if x != nil {
+		return x.RubricId
+	}
+	return ""
+}
+
+func (x *CarriedRubric) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *CarriedRubric) GetContent() *RubricContent {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+// That a question of a quiz is marked by a rubric.
+type CarriedRubricUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The question.
+	QuestionId string `protobuf:"bytes,1,opt,name=question_id,json=questionId,proto3" json:"question_id,omitempty"`
+	// The rubric.
+	RubricId      string `protobuf:"bytes,2,opt,name=rubric_id,json=rubricId,proto3" json:"rubric_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CarriedRubricUse) Reset() {
+	*x = CarriedRubricUse{}
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CarriedRubricUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CarriedRubricUse) ProtoMessage() {}
+
+func (x *CarriedRubricUse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CarriedRubricUse.ProtoReflect.Descriptor instead.
+func (*CarriedRubricUse) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CarriedRubricUse) GetQuestionId() string {
+	if x != nil {
+		return x.QuestionId
+	}
+	return ""
+}
+
+func (x *CarriedRubricUse) GetRubricId() string {
+	if x != nil {
+		return x.RubricId
+	}
+	return ""
+}
+
 // An assignment.
 type CarriedAssignment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -244,14 +372,18 @@ type CarriedAssignment struct {
 	// Whether its draft is what is published.
 	Published bool `protobuf:"varint,3,opt,name=published,proto3" json:"published,omitempty"`
 	// Its draft.
-	Settings      *AssignmentSettings `protobuf:"bytes,4,opt,name=settings,proto3" json:"settings,omitempty"`
+	Settings *AssignmentSettings `protobuf:"bytes,4,opt,name=settings,proto3" json:"settings,omitempty"`
+	// The rubric by which staff marks it; none when empty.
+	RubricId string `protobuf:"bytes,5,opt,name=rubric_id,json=rubricId,proto3" json:"rubric_id,omitempty"`
+	// The rubric by which students review each other's work; none when empty.
+	PeerRubricId  string `protobuf:"bytes,6,opt,name=peer_rubric_id,json=peerRubricId,proto3" json:"peer_rubric_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CarriedAssignment) Reset() {
 	*x = CarriedAssignment{}
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[3]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -263,7 +395,7 @@ func (x *CarriedAssignment) String() string {
 func (*CarriedAssignment) ProtoMessage() {}
 
 func (x *CarriedAssignment) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[3]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -276,7 +408,7 @@ func (x *CarriedAssignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CarriedAssignment.ProtoReflect.Descriptor instead.
 func (*CarriedAssignment) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CarriedAssignment) GetAssignmentId() string {
@@ -307,6 +439,20 @@ func (x *CarriedAssignment) GetSettings() *AssignmentSettings {
 	return nil
 }
 
+func (x *CarriedAssignment) GetRubricId() string {
+	if x != nil {
+		return x.RubricId
+	}
+	return ""
+}
+
+func (x *CarriedAssignment) GetPeerRubricId() string {
+	if x != nil {
+		return x.PeerRubricId
+	}
+	return ""
+}
+
 // Names what to take along.
 type ExportActivitiesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -322,7 +468,7 @@ type ExportActivitiesRequest struct {
 
 func (x *ExportActivitiesRequest) Reset() {
 	*x = ExportActivitiesRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[4]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -334,7 +480,7 @@ func (x *ExportActivitiesRequest) String() string {
 func (*ExportActivitiesRequest) ProtoMessage() {}
 
 func (x *ExportActivitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[4]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -347,7 +493,7 @@ func (x *ExportActivitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportActivitiesRequest.ProtoReflect.Descriptor instead.
 func (*ExportActivitiesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ExportActivitiesRequest) GetCourseId() string {
@@ -386,6 +532,7 @@ type ExportActivitiesResponse struct {
 	//	*ExportActivitiesResponse_Question
 	//	*ExportActivitiesResponse_Quiz
 	//	*ExportActivitiesResponse_Assignment
+	//	*ExportActivitiesResponse_Rubric
 	Carried       isExportActivitiesResponse_Carried `protobuf_oneof:"carried"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -393,7 +540,7 @@ type ExportActivitiesResponse struct {
 
 func (x *ExportActivitiesResponse) Reset() {
 	*x = ExportActivitiesResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[5]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -405,7 +552,7 @@ func (x *ExportActivitiesResponse) String() string {
 func (*ExportActivitiesResponse) ProtoMessage() {}
 
 func (x *ExportActivitiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[5]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -418,7 +565,7 @@ func (x *ExportActivitiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportActivitiesResponse.ProtoReflect.Descriptor instead.
 func (*ExportActivitiesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ExportActivitiesResponse) GetMediaCourseId() string {
@@ -478,6 +625,15 @@ func (x *ExportActivitiesResponse) GetAssignment() *CarriedAssignment {
 	return nil
 }
 
+func (x *ExportActivitiesResponse) GetRubric() *CarriedRubric {
+	if x != nil {
+		if x, ok := x.Carried.(*ExportActivitiesResponse_Rubric); ok {
+			return x.Rubric
+		}
+	}
+	return nil
+}
+
 type isExportActivitiesResponse_Carried interface {
 	isExportActivitiesResponse_Carried()
 }
@@ -502,6 +658,11 @@ type ExportActivitiesResponse_Assignment struct {
 	Assignment *CarriedAssignment `protobuf:"bytes,6,opt,name=assignment,proto3,oneof"`
 }
 
+type ExportActivitiesResponse_Rubric struct {
+	// A rubric.
+	Rubric *CarriedRubric `protobuf:"bytes,7,opt,name=rubric,proto3,oneof"`
+}
+
 func (*ExportActivitiesResponse_Category) isExportActivitiesResponse_Carried() {}
 
 func (*ExportActivitiesResponse_Question) isExportActivitiesResponse_Carried() {}
@@ -509,6 +670,8 @@ func (*ExportActivitiesResponse_Question) isExportActivitiesResponse_Carried() {
 func (*ExportActivitiesResponse_Quiz) isExportActivitiesResponse_Carried() {}
 
 func (*ExportActivitiesResponse_Assignment) isExportActivitiesResponse_Carried() {}
+
+func (*ExportActivitiesResponse_Rubric) isExportActivitiesResponse_Carried() {}
 
 // Something to take in.
 type ImportActivitiesRequest struct {
@@ -524,6 +687,7 @@ type ImportActivitiesRequest struct {
 	//	*ImportActivitiesRequest_Question
 	//	*ImportActivitiesRequest_Quiz
 	//	*ImportActivitiesRequest_Assignment
+	//	*ImportActivitiesRequest_Rubric
 	Carried       isImportActivitiesRequest_Carried `protobuf_oneof:"carried"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -531,7 +695,7 @@ type ImportActivitiesRequest struct {
 
 func (x *ImportActivitiesRequest) Reset() {
 	*x = ImportActivitiesRequest{}
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[6]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +707,7 @@ func (x *ImportActivitiesRequest) String() string {
 func (*ImportActivitiesRequest) ProtoMessage() {}
 
 func (x *ImportActivitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[6]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +720,7 @@ func (x *ImportActivitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportActivitiesRequest.ProtoReflect.Descriptor instead.
 func (*ImportActivitiesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ImportActivitiesRequest) GetPath() string {
@@ -618,6 +782,15 @@ func (x *ImportActivitiesRequest) GetAssignment() *CarriedAssignment {
 	return nil
 }
 
+func (x *ImportActivitiesRequest) GetRubric() *CarriedRubric {
+	if x != nil {
+		if x, ok := x.Carried.(*ImportActivitiesRequest_Rubric); ok {
+			return x.Rubric
+		}
+	}
+	return nil
+}
+
 type isImportActivitiesRequest_Carried interface {
 	isImportActivitiesRequest_Carried()
 }
@@ -647,6 +820,11 @@ type ImportActivitiesRequest_Assignment struct {
 	Assignment *CarriedAssignment `protobuf:"bytes,6,opt,name=assignment,proto3,oneof"`
 }
 
+type ImportActivitiesRequest_Rubric struct {
+	// A rubric, before what is marked by it.
+	Rubric *CarriedRubric `protobuf:"bytes,7,opt,name=rubric,proto3,oneof"`
+}
+
 func (*ImportActivitiesRequest_Head) isImportActivitiesRequest_Carried() {}
 
 func (*ImportActivitiesRequest_Category) isImportActivitiesRequest_Carried() {}
@@ -656,6 +834,8 @@ func (*ImportActivitiesRequest_Question) isImportActivitiesRequest_Carried() {}
 func (*ImportActivitiesRequest_Quiz) isImportActivitiesRequest_Carried() {}
 
 func (*ImportActivitiesRequest_Assignment) isImportActivitiesRequest_Carried() {}
+
+func (*ImportActivitiesRequest_Rubric) isImportActivitiesRequest_Carried() {}
 
 // Where quizzes and assignments go that are taken in.
 type ImportActivitiesHead struct {
@@ -674,7 +854,7 @@ type ImportActivitiesHead struct {
 
 func (x *ImportActivitiesHead) Reset() {
 	*x = ImportActivitiesHead{}
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[7]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +866,7 @@ func (x *ImportActivitiesHead) String() string {
 func (*ImportActivitiesHead) ProtoMessage() {}
 
 func (x *ImportActivitiesHead) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[7]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +879,7 @@ func (x *ImportActivitiesHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportActivitiesHead.ProtoReflect.Descriptor instead.
 func (*ImportActivitiesHead) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{7}
+	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ImportActivitiesHead) GetCourseId() string {
@@ -741,7 +921,7 @@ type ImportActivitiesResponse struct {
 
 func (x *ImportActivitiesResponse) Reset() {
 	*x = ImportActivitiesResponse{}
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[8]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +933,7 @@ func (x *ImportActivitiesResponse) String() string {
 func (*ImportActivitiesResponse) ProtoMessage() {}
 
 func (x *ImportActivitiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[8]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +946,7 @@ func (x *ImportActivitiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportActivitiesResponse.ProtoReflect.Descriptor instead.
 func (*ImportActivitiesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{8}
+	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ImportActivitiesResponse) GetFindings() []*CarriedFinding {
@@ -793,7 +973,7 @@ type CarriedFinding struct {
 
 func (x *CarriedFinding) Reset() {
 	*x = CarriedFinding{}
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[9]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +985,7 @@ func (x *CarriedFinding) String() string {
 func (*CarriedFinding) ProtoMessage() {}
 
 func (x *CarriedFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[9]
+	mi := &file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +998,7 @@ func (x *CarriedFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CarriedFinding.ProtoReflect.Descriptor instead.
 func (*CarriedFinding) Descriptor() ([]byte, []int) {
-	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{9}
+	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CarriedFinding) GetPath() string {
@@ -853,7 +1033,7 @@ var File_internal_service_assessment_assessmentpb_carried_proto protoreflect.Fil
 
 const file_internal_service_assessment_assessmentpb_carried_proto_rawDesc = "" +
 	"\n" +
-	"6internal/service/assessment/assessmentpb/carried.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\"internal/auth/authpb/options.proto\x1a+internal/question/questionpb/question.proto\x1a:internal/service/assessment/assessmentpb/assignments.proto\x1a6internal/service/assessment/assessmentpb/quizzes.proto\"\x95\x01\n" +
+	"6internal/service/assessment/assessmentpb/carried.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\"internal/auth/authpb/options.proto\x1a+internal/question/questionpb/question.proto\x1a:internal/service/assessment/assessmentpb/assignments.proto\x1a6internal/service/assessment/assessmentpb/quizzes.proto\x1a6internal/service/assessment/assessmentpb/rubrics.proto\"\x95\x01\n" +
 	"\x0fCarriedCategory\x124\n" +
 	"\vcategory_id\x18\x01 \x01(\tB\x13\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\bcategoryR\n" +
 	"categoryId\x12)\n" +
@@ -867,24 +1047,37 @@ const file_internal_service_assessment_assessmentpb_carried_proto_rawDesc = "" +
 	"categoryId\x12$\n" +
 	"\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n" +
 	"\x10\x14\"\x06r\x04\x10\x01\x182R\x04tags\x12C\n" +
-	"\acontent\x18\x04 \x01(\v2!.stoa.question.v1.QuestionContentB\x06\xbaH\x03\xc8\x01\x01R\acontent\"\xb9\x01\n" +
+	"\acontent\x18\x04 \x01(\v2!.stoa.question.v1.QuestionContentB\x06\xbaH\x03\xc8\x01\x01R\acontent\"\x84\x02\n" +
 	"\vCarriedQuiz\x12(\n" +
 	"\aquiz_id\x18\x01 \x01(\tB\x0f\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\x04quizR\x06quizId\x12$\n" +
 	"\x05title\x18\x02 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SR\x05title\x12\x1c\n" +
 	"\tpublished\x18\x03 \x01(\bR\tpublished\x12<\n" +
-	"\bsettings\x18\x04 \x01(\v2 .stoa.assessment.v1.QuizSettingsR\bsettings\"\xd7\x01\n" +
+	"\bsettings\x18\x04 \x01(\v2 .stoa.assessment.v1.QuizSettingsR\bsettings\x12I\n" +
+	"\arubrics\x18\x05 \x03(\v2$.stoa.assessment.v1.CarriedRubricUseB\t\xbaH\x06\x92\x01\x03\x10\x90NR\arubrics\"\xaa\x01\n" +
+	"\rCarriedRubric\x12.\n" +
+	"\trubric_id\x18\x01 \x01(\tB\x11\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\x06rubricR\brubricId\x12$\n" +
+	"\x05title\x18\x02 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SR\x05title\x12C\n" +
+	"\acontent\x18\x03 \x01(\v2!.stoa.assessment.v1.RubricContentB\x06\xbaH\x03\xc8\x01\x01R\acontent\"x\n" +
+	"\x10CarriedRubricUse\x124\n" +
+	"\vquestion_id\x18\x01 \x01(\tB\x13\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\bquestionR\n" +
+	"questionId\x12.\n" +
+	"\trubric_id\x18\x02 \x01(\tB\x11\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\x06rubricR\brubricId\"\xb2\x02\n" +
 	"\x11CarriedAssignment\x12:\n" +
 	"\rassignment_id\x18\x01 \x01(\tB\x15\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\n" +
 	"assignmentR\fassignmentId\x12$\n" +
 	"\x05title\x18\x02 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\xc8\x012\x02\\SR\x05title\x12\x1c\n" +
 	"\tpublished\x18\x03 \x01(\bR\tpublished\x12B\n" +
-	"\bsettings\x18\x04 \x01(\v2&.stoa.assessment.v1.AssignmentSettingsR\bsettings\"\xb4\x01\n" +
+	"\bsettings\x18\x04 \x01(\v2&.stoa.assessment.v1.AssignmentSettingsR\bsettings\x12'\n" +
+	"\trubric_id\x18\x05 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06rubricR\brubricId\x120\n" +
+	"\x0epeer_rubric_id\x18\x06 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06rubricR\fpeerRubricId\"\xb4\x01\n" +
 	"\x17ExportActivitiesRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12.\n" +
 	"\bquiz_ids\x18\x02 \x03(\tB\x13\xbaH\b\x92\x01\x05\x10\x90N\x18\x01\xb2\xd4\x18\x04quizR\aquizIds\x12@\n" +
 	"\x0eassignment_ids\x18\x03 \x03(\tB\x19\xbaH\b\x92\x01\x05\x10\x90N\x18\x01\xb2\xd4\x18\n" +
-	"assignmentR\rassignmentIds\"\xfa\x02\n" +
+	"assignmentR\rassignmentIds\"\xb7\x03\n" +
 	"\x18ExportActivitiesResponse\x122\n" +
 	"\x0fmedia_course_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\rmediaCourseId\x12\x19\n" +
@@ -894,8 +1087,9 @@ const file_internal_service_assessment_assessmentpb_carried_proto_rawDesc = "" +
 	"\x04quiz\x18\x05 \x01(\v2\x1f.stoa.assessment.v1.CarriedQuizH\x00R\x04quiz\x12G\n" +
 	"\n" +
 	"assignment\x18\x06 \x01(\v2%.stoa.assessment.v1.CarriedAssignmentH\x00R\n" +
-	"assignmentB\t\n" +
-	"\acarried\"\x8f\x03\n" +
+	"assignment\x12;\n" +
+	"\x06rubric\x18\a \x01(\v2!.stoa.assessment.v1.CarriedRubricH\x00R\x06rubricB\t\n" +
+	"\acarried\"\xcc\x03\n" +
 	"\x17ImportActivitiesRequest\x12\x1c\n" +
 	"\x04path\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x90\x03R\x04path\x12>\n" +
 	"\x04head\x18\x02 \x01(\v2(.stoa.assessment.v1.ImportActivitiesHeadH\x00R\x04head\x12A\n" +
@@ -904,7 +1098,8 @@ const file_internal_service_assessment_assessmentpb_carried_proto_rawDesc = "" +
 	"\x04quiz\x18\x05 \x01(\v2\x1f.stoa.assessment.v1.CarriedQuizH\x00R\x04quiz\x12G\n" +
 	"\n" +
 	"assignment\x18\x06 \x01(\v2%.stoa.assessment.v1.CarriedAssignmentH\x00R\n" +
-	"assignmentB\x10\n" +
+	"assignment\x12;\n" +
+	"\x06rubric\x18\a \x01(\v2!.stoa.assessment.v1.CarriedRubricH\x00R\x06rubricB\x10\n" +
 	"\acarried\x12\x05\xbaH\x02\b\x01\"\xcd\x01\n" +
 	"\x14ImportActivitiesHead\x12.\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\x11\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\x06courseR\bcourseId\x129\n" +
@@ -935,45 +1130,52 @@ func file_internal_service_assessment_assessmentpb_carried_proto_rawDescGZIP() [
 	return file_internal_service_assessment_assessmentpb_carried_proto_rawDescData
 }
 
-var file_internal_service_assessment_assessmentpb_carried_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_internal_service_assessment_assessmentpb_carried_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_internal_service_assessment_assessmentpb_carried_proto_goTypes = []any{
 	(*CarriedCategory)(nil),            // 0: stoa.assessment.v1.CarriedCategory
 	(*CarriedQuestion)(nil),            // 1: stoa.assessment.v1.CarriedQuestion
 	(*CarriedQuiz)(nil),                // 2: stoa.assessment.v1.CarriedQuiz
-	(*CarriedAssignment)(nil),          // 3: stoa.assessment.v1.CarriedAssignment
-	(*ExportActivitiesRequest)(nil),    // 4: stoa.assessment.v1.ExportActivitiesRequest
-	(*ExportActivitiesResponse)(nil),   // 5: stoa.assessment.v1.ExportActivitiesResponse
-	(*ImportActivitiesRequest)(nil),    // 6: stoa.assessment.v1.ImportActivitiesRequest
-	(*ImportActivitiesHead)(nil),       // 7: stoa.assessment.v1.ImportActivitiesHead
-	(*ImportActivitiesResponse)(nil),   // 8: stoa.assessment.v1.ImportActivitiesResponse
-	(*CarriedFinding)(nil),             // 9: stoa.assessment.v1.CarriedFinding
-	(*questionpb.QuestionContent)(nil), // 10: stoa.question.v1.QuestionContent
-	(*QuizSettings)(nil),               // 11: stoa.assessment.v1.QuizSettings
-	(*AssignmentSettings)(nil),         // 12: stoa.assessment.v1.AssignmentSettings
+	(*CarriedRubric)(nil),              // 3: stoa.assessment.v1.CarriedRubric
+	(*CarriedRubricUse)(nil),           // 4: stoa.assessment.v1.CarriedRubricUse
+	(*CarriedAssignment)(nil),          // 5: stoa.assessment.v1.CarriedAssignment
+	(*ExportActivitiesRequest)(nil),    // 6: stoa.assessment.v1.ExportActivitiesRequest
+	(*ExportActivitiesResponse)(nil),   // 7: stoa.assessment.v1.ExportActivitiesResponse
+	(*ImportActivitiesRequest)(nil),    // 8: stoa.assessment.v1.ImportActivitiesRequest
+	(*ImportActivitiesHead)(nil),       // 9: stoa.assessment.v1.ImportActivitiesHead
+	(*ImportActivitiesResponse)(nil),   // 10: stoa.assessment.v1.ImportActivitiesResponse
+	(*CarriedFinding)(nil),             // 11: stoa.assessment.v1.CarriedFinding
+	(*questionpb.QuestionContent)(nil), // 12: stoa.question.v1.QuestionContent
+	(*QuizSettings)(nil),               // 13: stoa.assessment.v1.QuizSettings
+	(*RubricContent)(nil),              // 14: stoa.assessment.v1.RubricContent
+	(*AssignmentSettings)(nil),         // 15: stoa.assessment.v1.AssignmentSettings
 }
 var file_internal_service_assessment_assessmentpb_carried_proto_depIdxs = []int32{
-	10, // 0: stoa.assessment.v1.CarriedQuestion.content:type_name -> stoa.question.v1.QuestionContent
-	11, // 1: stoa.assessment.v1.CarriedQuiz.settings:type_name -> stoa.assessment.v1.QuizSettings
-	12, // 2: stoa.assessment.v1.CarriedAssignment.settings:type_name -> stoa.assessment.v1.AssignmentSettings
-	0,  // 3: stoa.assessment.v1.ExportActivitiesResponse.category:type_name -> stoa.assessment.v1.CarriedCategory
-	1,  // 4: stoa.assessment.v1.ExportActivitiesResponse.question:type_name -> stoa.assessment.v1.CarriedQuestion
-	2,  // 5: stoa.assessment.v1.ExportActivitiesResponse.quiz:type_name -> stoa.assessment.v1.CarriedQuiz
-	3,  // 6: stoa.assessment.v1.ExportActivitiesResponse.assignment:type_name -> stoa.assessment.v1.CarriedAssignment
-	7,  // 7: stoa.assessment.v1.ImportActivitiesRequest.head:type_name -> stoa.assessment.v1.ImportActivitiesHead
-	0,  // 8: stoa.assessment.v1.ImportActivitiesRequest.category:type_name -> stoa.assessment.v1.CarriedCategory
-	1,  // 9: stoa.assessment.v1.ImportActivitiesRequest.question:type_name -> stoa.assessment.v1.CarriedQuestion
-	2,  // 10: stoa.assessment.v1.ImportActivitiesRequest.quiz:type_name -> stoa.assessment.v1.CarriedQuiz
-	3,  // 11: stoa.assessment.v1.ImportActivitiesRequest.assignment:type_name -> stoa.assessment.v1.CarriedAssignment
-	9,  // 12: stoa.assessment.v1.ImportActivitiesResponse.findings:type_name -> stoa.assessment.v1.CarriedFinding
-	4,  // 13: stoa.assessment.v1.CarryService.ExportActivities:input_type -> stoa.assessment.v1.ExportActivitiesRequest
-	6,  // 14: stoa.assessment.v1.CarryService.ImportActivities:input_type -> stoa.assessment.v1.ImportActivitiesRequest
-	5,  // 15: stoa.assessment.v1.CarryService.ExportActivities:output_type -> stoa.assessment.v1.ExportActivitiesResponse
-	8,  // 16: stoa.assessment.v1.CarryService.ImportActivities:output_type -> stoa.assessment.v1.ImportActivitiesResponse
-	15, // [15:17] is the sub-list for method output_type
-	13, // [13:15] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	12, // 0: stoa.assessment.v1.CarriedQuestion.content:type_name -> stoa.question.v1.QuestionContent
+	13, // 1: stoa.assessment.v1.CarriedQuiz.settings:type_name -> stoa.assessment.v1.QuizSettings
+	4,  // 2: stoa.assessment.v1.CarriedQuiz.rubrics:type_name -> stoa.assessment.v1.CarriedRubricUse
+	14, // 3: stoa.assessment.v1.CarriedRubric.content:type_name -> stoa.assessment.v1.RubricContent
+	15, // 4: stoa.assessment.v1.CarriedAssignment.settings:type_name -> stoa.assessment.v1.AssignmentSettings
+	0,  // 5: stoa.assessment.v1.ExportActivitiesResponse.category:type_name -> stoa.assessment.v1.CarriedCategory
+	1,  // 6: stoa.assessment.v1.ExportActivitiesResponse.question:type_name -> stoa.assessment.v1.CarriedQuestion
+	2,  // 7: stoa.assessment.v1.ExportActivitiesResponse.quiz:type_name -> stoa.assessment.v1.CarriedQuiz
+	5,  // 8: stoa.assessment.v1.ExportActivitiesResponse.assignment:type_name -> stoa.assessment.v1.CarriedAssignment
+	3,  // 9: stoa.assessment.v1.ExportActivitiesResponse.rubric:type_name -> stoa.assessment.v1.CarriedRubric
+	9,  // 10: stoa.assessment.v1.ImportActivitiesRequest.head:type_name -> stoa.assessment.v1.ImportActivitiesHead
+	0,  // 11: stoa.assessment.v1.ImportActivitiesRequest.category:type_name -> stoa.assessment.v1.CarriedCategory
+	1,  // 12: stoa.assessment.v1.ImportActivitiesRequest.question:type_name -> stoa.assessment.v1.CarriedQuestion
+	2,  // 13: stoa.assessment.v1.ImportActivitiesRequest.quiz:type_name -> stoa.assessment.v1.CarriedQuiz
+	5,  // 14: stoa.assessment.v1.ImportActivitiesRequest.assignment:type_name -> stoa.assessment.v1.CarriedAssignment
+	3,  // 15: stoa.assessment.v1.ImportActivitiesRequest.rubric:type_name -> stoa.assessment.v1.CarriedRubric
+	11, // 16: stoa.assessment.v1.ImportActivitiesResponse.findings:type_name -> stoa.assessment.v1.CarriedFinding
+	6,  // 17: stoa.assessment.v1.CarryService.ExportActivities:input_type -> stoa.assessment.v1.ExportActivitiesRequest
+	8,  // 18: stoa.assessment.v1.CarryService.ImportActivities:input_type -> stoa.assessment.v1.ImportActivitiesRequest
+	7,  // 19: stoa.assessment.v1.CarryService.ExportActivities:output_type -> stoa.assessment.v1.ExportActivitiesResponse
+	10, // 20: stoa.assessment.v1.CarryService.ImportActivities:output_type -> stoa.assessment.v1.ImportActivitiesResponse
+	19, // [19:21] is the sub-list for method output_type
+	17, // [17:19] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_carried_proto_init() }
@@ -983,18 +1185,21 @@ func file_internal_service_assessment_assessmentpb_carried_proto_init() {
 	}
 	file_internal_service_assessment_assessmentpb_assignments_proto_init()
 	file_internal_service_assessment_assessmentpb_quizzes_proto_init()
-	file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[5].OneofWrappers = []any{
+	file_internal_service_assessment_assessmentpb_rubrics_proto_init()
+	file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[7].OneofWrappers = []any{
 		(*ExportActivitiesResponse_Category)(nil),
 		(*ExportActivitiesResponse_Question)(nil),
 		(*ExportActivitiesResponse_Quiz)(nil),
 		(*ExportActivitiesResponse_Assignment)(nil),
+		(*ExportActivitiesResponse_Rubric)(nil),
 	}
-	file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[6].OneofWrappers = []any{
+	file_internal_service_assessment_assessmentpb_carried_proto_msgTypes[8].OneofWrappers = []any{
 		(*ImportActivitiesRequest_Head)(nil),
 		(*ImportActivitiesRequest_Category)(nil),
 		(*ImportActivitiesRequest_Question)(nil),
 		(*ImportActivitiesRequest_Quiz)(nil),
 		(*ImportActivitiesRequest_Assignment)(nil),
+		(*ImportActivitiesRequest_Rubric)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1002,7 +1207,7 @@ func file_internal_service_assessment_assessmentpb_carried_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_assessment_assessmentpb_carried_proto_rawDesc), len(file_internal_service_assessment_assessmentpb_carried_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

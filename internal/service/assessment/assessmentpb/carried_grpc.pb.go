@@ -33,6 +33,7 @@ type CarryServiceClient interface {
 	// Sends quizzes and assignments of a course as their drafts are, with the questions
 	// that they ask or may draw, once each. Categories come first, parents before what is
 	// in them, then questions, those that are asked in the order in which they are, then
+	// the rubrics by which they are marked, as they are published, then
 	// quizzes and assignments in the order in which they are named. What is not there is
 	// left out, and so is what only this course has: groups, and passwords. Errors:
 	// activities.too_large (400) for more than 10,000 questions, or 64 MiB of them.
@@ -95,6 +96,7 @@ type CarryServiceServer interface {
 	// Sends quizzes and assignments of a course as their drafts are, with the questions
 	// that they ask or may draw, once each. Categories come first, parents before what is
 	// in them, then questions, those that are asked in the order in which they are, then
+	// the rubrics by which they are marked, as they are published, then
 	// quizzes and assignments in the order in which they are named. What is not there is
 	// left out, and so is what only this course has: groups, and passwords. Errors:
 	// activities.too_large (400) for more than 10,000 questions, or 64 MiB of them.

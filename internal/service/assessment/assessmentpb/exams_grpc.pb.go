@@ -114,7 +114,8 @@ type ExamServiceClient interface {
 	CreateLockdownKey(ctx context.Context, in *CreateLockdownKeyRequest, opts ...grpc.CallOption) (*LockdownKey, error)
 	// Lists the keys of a quiz, without the keys themselves. Errors: quiz.not_found (404).
 	ListLockdownKeys(ctx context.Context, in *ListLockdownKeysRequest, opts ...grpc.CallOption) (*ListLockdownKeysResponse, error)
-	// Deletes a key. Errors: lockdown_key.not_found (404).
+	// Deletes a key. Errors: lockdown_key.not_found (404), lockdown_key.last (409): what is
+	// published of the quiz lets in lock-down browsers alone, and there is no other key.
 	DeleteLockdownKey(ctx context.Context, in *DeleteLockdownKeyRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Reports what the client of an attempt of the caller has noted. It needs no
 	// Idempotency-Key: an event is known by its client_id and client_seq. What the exam
@@ -435,7 +436,8 @@ type ExamServiceServer interface {
 	CreateLockdownKey(context.Context, *CreateLockdownKeyRequest) (*LockdownKey, error)
 	// Lists the keys of a quiz, without the keys themselves. Errors: quiz.not_found (404).
 	ListLockdownKeys(context.Context, *ListLockdownKeysRequest) (*ListLockdownKeysResponse, error)
-	// Deletes a key. Errors: lockdown_key.not_found (404).
+	// Deletes a key. Errors: lockdown_key.not_found (404), lockdown_key.last (409): what is
+	// published of the quiz lets in lock-down browsers alone, and there is no other key.
 	DeleteLockdownKey(context.Context, *DeleteLockdownKeyRequest) (*emptypb.Empty, error)
 	// Reports what the client of an attempt of the caller has noted. It needs no
 	// Idempotency-Key: an event is known by its client_id and client_seq. What the exam

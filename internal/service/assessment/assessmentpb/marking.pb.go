@@ -413,7 +413,9 @@ type MarkedAnswer struct {
 	// Of ClaimNext: whether the caller held it already.
 	Held bool `protobuf:"varint,9,opt,name=held,proto3" json:"held,omitempty"`
 	// The submission, where it is one, with its version that is to be marked.
-	Submission    *Submission `protobuf:"bytes,10,opt,name=submission,proto3" json:"submission,omitempty"`
+	Submission *Submission `protobuf:"bytes,10,opt,name=submission,proto3" json:"submission,omitempty"`
+	// Of an answer that two mark: how that stands.
+	TwoMarks      *TwoMarks `protobuf:"bytes,11,opt,name=two_marks,json=twoMarks,proto3" json:"two_marks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -518,12 +520,19 @@ func (x *MarkedAnswer) GetSubmission() *Submission {
 	return nil
 }
 
+func (x *MarkedAnswer) GetTwoMarks() *TwoMarks {
+	if x != nil {
+		return x.TwoMarks
+	}
+	return nil
+}
+
 // A mark.
 type AnswerMark struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its number in the log of the attempt.
 	Seq int64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
-	// Who gave it.
+	// Who gave it; empty where two agreed by themselves.
 	MarkedBy string `protobuf:"bytes,2,opt,name=marked_by,json=markedBy,proto3" json:"marked_by,omitempty"`
 	// When.
 	MarkedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=marked_at,json=markedAt,proto3" json:"marked_at,omitempty"`
@@ -1754,6 +1763,179 @@ func (x *ListGivenMarksResponse) GetItems() []*GivenMark {
 	return nil
 }
 
+// What is settled: points, a fraction or a rubric.
+type SettleAnswerMarkRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The attempt.
+	AttemptId string `protobuf:"bytes,2,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	// The question in it, 1 to 1,000.
+	Slot int32 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
+	// As in MarkAnswer.
+	Points string `protobuf:"bytes,4,opt,name=points,proto3" json:"points,omitempty"`
+	// As in MarkAnswer.
+	Fraction string `protobuf:"bytes,5,opt,name=fraction,proto3" json:"fraction,omitempty"`
+	// As in MarkAnswer.
+	Rubric *RubricMarks `protobuf:"bytes,6,opt,name=rubric,proto3" json:"rubric,omitempty"`
+	// What the student is told, Markdown, at most 20,000 characters.
+	Comment string `protobuf:"bytes,7,opt,name=comment,proto3" json:"comment,omitempty"`
+	// Why, at most 1,000 characters; for staff.
+	Reason        string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleAnswerMarkRequest) Reset() {
+	*x = SettleAnswerMarkRequest{}
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleAnswerMarkRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleAnswerMarkRequest) ProtoMessage() {}
+
+func (x *SettleAnswerMarkRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleAnswerMarkRequest.ProtoReflect.Descriptor instead.
+func (*SettleAnswerMarkRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_marking_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SettleAnswerMarkRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *SettleAnswerMarkRequest) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *SettleAnswerMarkRequest) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *SettleAnswerMarkRequest) GetPoints() string {
+	if x != nil {
+		return x.Points
+	}
+	return ""
+}
+
+func (x *SettleAnswerMarkRequest) GetFraction() string {
+	if x != nil {
+		return x.Fraction
+	}
+	return ""
+}
+
+func (x *SettleAnswerMarkRequest) GetRubric() *RubricMarks {
+	if x != nil {
+		return x.Rubric
+	}
+	return nil
+}
+
+func (x *SettleAnswerMarkRequest) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *SettleAnswerMarkRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Names an answer whose given marks to list.
+type ListGivenAnswerMarksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The attempt.
+	AttemptId string `protobuf:"bytes,2,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	// The question in it, 1 to 1,000.
+	Slot          int32 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGivenAnswerMarksRequest) Reset() {
+	*x = ListGivenAnswerMarksRequest{}
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGivenAnswerMarksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGivenAnswerMarksRequest) ProtoMessage() {}
+
+func (x *ListGivenAnswerMarksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_marking_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGivenAnswerMarksRequest.ProtoReflect.Descriptor instead.
+func (*ListGivenAnswerMarksRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_marking_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListGivenAnswerMarksRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ListGivenAnswerMarksRequest) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *ListGivenAnswerMarksRequest) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
 var File_internal_service_assessment_assessmentpb_marking_proto protoreflect.FileDescriptor
 
 const file_internal_service_assessment_assessmentpb_marking_proto_rawDesc = "" +
@@ -1801,7 +1983,7 @@ const file_internal_service_assessment_assessmentpb_marking_proto_rawDesc = "" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x129\n" +
 	"\n" +
-	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xee\x03\n" +
+	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xa9\x04\n" +
 	"\fMarkedAnswer\x120\n" +
 	"\x02of\x18\x01 \x01(\v2 .stoa.assessment.v1.QueuedAnswerR\x02of\x122\n" +
 	"\x04view\x18\x02 \x01(\v2\x1e.stoa.question.v1.QuestionViewR\x04view\x120\n" +
@@ -1815,7 +1997,8 @@ const file_internal_service_assessment_assessmentpb_marking_proto_rawDesc = "" +
 	"\n" +
 	"submission\x18\n" +
 	" \x01(\v2\x1e.stoa.assessment.v1.SubmissionR\n" +
-	"submission\"\xbe\x02\n" +
+	"submission\x129\n" +
+	"\ttwo_marks\x18\v \x01(\v2\x1c.stoa.assessment.v1.TwoMarksR\btwoMarks\"\xbe\x02\n" +
 	"\n" +
 	"AnswerMark\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\x12(\n" +
@@ -1930,7 +2113,26 @@ const file_internal_service_assessment_assessmentpb_marking_proto_rawDesc = "" +
 	"submissionR\fsubmissionId\x12\x1f\n" +
 	"\x06number\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\x06number\"M\n" +
 	"\x16ListGivenMarksResponse\x123\n" +
-	"\x05items\x18\x01 \x03(\v2\x1d.stoa.assessment.v1.GivenMarkR\x05items2\x9a\x12\n" +
+	"\x05items\x18\x01 \x03(\v2\x1d.stoa.assessment.v1.GivenMarkR\x05items\"\x9c\x03\n" +
+	"\x17SettleAnswerMarkRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
+	"\n" +
+	"attempt_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aattemptR\tattemptId\x12\x1e\n" +
+	"\x04slot\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x01R\x04slot\x12=\n" +
+	"\x06points\x18\x04 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,7}(\\.[0-9]{1,6})?)?$R\x06points\x12M\n" +
+	"\bfraction\x18\x05 \x01(\tB1\xbaH.r,2*^([0-9]{1,7}(\\.[0-9]{1,6}|/[0-9]{1,7})?)?$R\bfraction\x127\n" +
+	"\x06rubric\x18\x06 \x01(\v2\x1f.stoa.assessment.v1.RubricMarksR\x06rubric\x12#\n" +
+	"\acomment\x18\a \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\acomment\x12 \n" +
+	"\x06reason\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\"\x92\x01\n" +
+	"\x1bListGivenAnswerMarksRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
+	"\n" +
+	"attempt_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aattemptR\tattemptId\x12\x1e\n" +
+	"\x04slot\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x01R\x04slot2\xca\x15\n" +
 	"\x0eMarkingService\x12\xb0\x01\n" +
 	"\x11GetMarkingSummary\x12,.stoa.assessment.v1.GetMarkingSummaryRequest\x1a-.stoa.assessment.v1.GetMarkingSummaryResponse\">\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02!\x12\x1f/v1/courses/{course_id}/marking\x12\xbd\x01\n" +
 	"\x10ListMarkingQueue\x12+.stoa.assessment.v1.ListMarkingQueueRequest\x1a,.stoa.assessment.v1.ListMarkingQueueResponse\"N\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x021\x12//v1/courses/{course_id}/items/{item_id}/marking\x12\xab\x01\n" +
@@ -1940,7 +2142,9 @@ const file_internal_service_assessment_assessmentpb_marking_proto_rawDesc = "" +
 	"\x0fGetMarkedAnswer\x12*.stoa.assessment.v1.GetMarkedAnswerRequest\x1a .stoa.assessment.v1.MarkedAnswer\"[\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02>\x12</v1/courses/{course_id}/attempts/{attempt_id}/answers/{slot}\x12\xcd\x01\n" +
 	"\x0fListAnswerMarks\x12*.stoa.assessment.v1.ListAnswerMarksRequest\x1a+.stoa.assessment.v1.ListAnswerMarksResponse\"a\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02D\x12B/v1/courses/{course_id}/attempts/{attempt_id}/answers/{slot}/marks\x12\xbb\x01\n" +
 	"\n" +
-	"MarkAnswer\x12%.stoa.assessment.v1.MarkAnswerRequest\x1a .stoa.assessment.v1.MarkedAnswer\"d\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02G:\x01*\"B/v1/courses/{course_id}/attempts/{attempt_id}/answers/{slot}/marks\x12\xbc\x01\n" +
+	"MarkAnswer\x12%.stoa.assessment.v1.MarkAnswerRequest\x1a .stoa.assessment.v1.MarkedAnswer\"d\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02G:\x01*\"B/v1/courses/{course_id}/attempts/{attempt_id}/answers/{slot}/marks\x12\xce\x01\n" +
+	"\x10SettleAnswerMark\x12+.stoa.assessment.v1.SettleAnswerMarkRequest\x1a .stoa.assessment.v1.MarkedAnswer\"k\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02N:\x01*\x1aI/v1/courses/{course_id}/attempts/{attempt_id}/answers/{slot}/settled-mark\x12\xdc\x01\n" +
+	"\x14ListGivenAnswerMarks\x12/.stoa.assessment.v1.ListGivenAnswerMarksRequest\x1a*.stoa.assessment.v1.ListGivenMarksResponse\"g\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02J\x12H/v1/courses/{course_id}/attempts/{attempt_id}/answers/{slot}/given-marks\x12\xbc\x01\n" +
 	"\x0fClaimSubmission\x12*.stoa.assessment.v1.ClaimSubmissionRequest\x1a .stoa.assessment.v1.MarkingClaim\"[\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02>:\x01*\"9/v1/courses/{course_id}/submissions/{submission_id}/claim\x12\xbd\x01\n" +
 	"\x16ReleaseSubmissionClaim\x121.stoa.assessment.v1.ReleaseSubmissionClaimRequest\x1a\x16.google.protobuf.Empty\"X\xaa\xd4\x18\x13\b\x04\x12\x0fsubmission.mark\x82\xd3\xe4\x93\x02;*9/v1/courses/{course_id}/submissions/{submission_id}/claim\x12\xc9\x01\n" +
 	"\n" +
@@ -1959,7 +2163,7 @@ func file_internal_service_assessment_assessmentpb_marking_proto_rawDescGZIP() [
 	return file_internal_service_assessment_assessmentpb_marking_proto_rawDescData
 }
 
-var file_internal_service_assessment_assessmentpb_marking_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_internal_service_assessment_assessmentpb_marking_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_internal_service_assessment_assessmentpb_marking_proto_goTypes = []any{
 	(*MarkingCount)(nil),                  // 0: stoa.assessment.v1.MarkingCount
 	(*QueuedAnswer)(nil),                  // 1: stoa.assessment.v1.QueuedAnswer
@@ -1982,69 +2186,78 @@ var file_internal_service_assessment_assessmentpb_marking_proto_goTypes = []any{
 	(*SettleMarkRequest)(nil),             // 18: stoa.assessment.v1.SettleMarkRequest
 	(*ListGivenMarksRequest)(nil),         // 19: stoa.assessment.v1.ListGivenMarksRequest
 	(*ListGivenMarksResponse)(nil),        // 20: stoa.assessment.v1.ListGivenMarksResponse
-	(*timestamppb.Timestamp)(nil),         // 21: google.protobuf.Timestamp
-	(*questionpb.QuestionView)(nil),       // 22: stoa.question.v1.QuestionView
-	(*questionpb.Answer)(nil),             // 23: stoa.question.v1.Answer
-	(*questionpb.Outcome)(nil),            // 24: stoa.question.v1.Outcome
-	(*RubricVersion)(nil),                 // 25: stoa.assessment.v1.RubricVersion
-	(*RubricResult)(nil),                  // 26: stoa.assessment.v1.RubricResult
-	(*Submission)(nil),                    // 27: stoa.assessment.v1.Submission
-	(*RubricMarks)(nil),                   // 28: stoa.assessment.v1.RubricMarks
-	(*InlineComment)(nil),                 // 29: stoa.assessment.v1.InlineComment
-	(*GivenMark)(nil),                     // 30: stoa.assessment.v1.GivenMark
-	(*emptypb.Empty)(nil),                 // 31: google.protobuf.Empty
+	(*SettleAnswerMarkRequest)(nil),       // 21: stoa.assessment.v1.SettleAnswerMarkRequest
+	(*ListGivenAnswerMarksRequest)(nil),   // 22: stoa.assessment.v1.ListGivenAnswerMarksRequest
+	(*timestamppb.Timestamp)(nil),         // 23: google.protobuf.Timestamp
+	(*questionpb.QuestionView)(nil),       // 24: stoa.question.v1.QuestionView
+	(*questionpb.Answer)(nil),             // 25: stoa.question.v1.Answer
+	(*questionpb.Outcome)(nil),            // 26: stoa.question.v1.Outcome
+	(*RubricVersion)(nil),                 // 27: stoa.assessment.v1.RubricVersion
+	(*RubricResult)(nil),                  // 28: stoa.assessment.v1.RubricResult
+	(*Submission)(nil),                    // 29: stoa.assessment.v1.Submission
+	(*TwoMarks)(nil),                      // 30: stoa.assessment.v1.TwoMarks
+	(*RubricMarks)(nil),                   // 31: stoa.assessment.v1.RubricMarks
+	(*InlineComment)(nil),                 // 32: stoa.assessment.v1.InlineComment
+	(*GivenMark)(nil),                     // 33: stoa.assessment.v1.GivenMark
+	(*emptypb.Empty)(nil),                 // 34: google.protobuf.Empty
 }
 var file_internal_service_assessment_assessmentpb_marking_proto_depIdxs = []int32{
-	21, // 0: stoa.assessment.v1.QueuedAnswer.submitted_at:type_name -> google.protobuf.Timestamp
+	23, // 0: stoa.assessment.v1.QueuedAnswer.submitted_at:type_name -> google.protobuf.Timestamp
 	2,  // 1: stoa.assessment.v1.QueuedAnswer.claim:type_name -> stoa.assessment.v1.MarkingClaim
 	2,  // 2: stoa.assessment.v1.QueuedAnswer.other_claim:type_name -> stoa.assessment.v1.MarkingClaim
-	21, // 3: stoa.assessment.v1.MarkingClaim.expires_at:type_name -> google.protobuf.Timestamp
+	23, // 3: stoa.assessment.v1.MarkingClaim.expires_at:type_name -> google.protobuf.Timestamp
 	1,  // 4: stoa.assessment.v1.MarkedAnswer.of:type_name -> stoa.assessment.v1.QueuedAnswer
-	22, // 5: stoa.assessment.v1.MarkedAnswer.view:type_name -> stoa.question.v1.QuestionView
-	23, // 6: stoa.assessment.v1.MarkedAnswer.answer:type_name -> stoa.question.v1.Answer
-	24, // 7: stoa.assessment.v1.MarkedAnswer.outcome:type_name -> stoa.question.v1.Outcome
-	25, // 8: stoa.assessment.v1.MarkedAnswer.rubric:type_name -> stoa.assessment.v1.RubricVersion
-	26, // 9: stoa.assessment.v1.MarkedAnswer.result:type_name -> stoa.assessment.v1.RubricResult
+	24, // 5: stoa.assessment.v1.MarkedAnswer.view:type_name -> stoa.question.v1.QuestionView
+	25, // 6: stoa.assessment.v1.MarkedAnswer.answer:type_name -> stoa.question.v1.Answer
+	26, // 7: stoa.assessment.v1.MarkedAnswer.outcome:type_name -> stoa.question.v1.Outcome
+	27, // 8: stoa.assessment.v1.MarkedAnswer.rubric:type_name -> stoa.assessment.v1.RubricVersion
+	28, // 9: stoa.assessment.v1.MarkedAnswer.result:type_name -> stoa.assessment.v1.RubricResult
 	4,  // 10: stoa.assessment.v1.MarkedAnswer.marks:type_name -> stoa.assessment.v1.AnswerMark
-	27, // 11: stoa.assessment.v1.MarkedAnswer.submission:type_name -> stoa.assessment.v1.Submission
-	21, // 12: stoa.assessment.v1.AnswerMark.marked_at:type_name -> google.protobuf.Timestamp
-	28, // 13: stoa.assessment.v1.AnswerMark.rubric:type_name -> stoa.assessment.v1.RubricMarks
-	0,  // 14: stoa.assessment.v1.GetMarkingSummaryResponse.items:type_name -> stoa.assessment.v1.MarkingCount
-	1,  // 15: stoa.assessment.v1.ListMarkingQueueResponse.items:type_name -> stoa.assessment.v1.QueuedAnswer
-	4,  // 16: stoa.assessment.v1.ListAnswerMarksResponse.items:type_name -> stoa.assessment.v1.AnswerMark
-	28, // 17: stoa.assessment.v1.MarkAnswerRequest.rubric:type_name -> stoa.assessment.v1.RubricMarks
-	28, // 18: stoa.assessment.v1.SettleMarkRequest.rubric:type_name -> stoa.assessment.v1.RubricMarks
-	29, // 19: stoa.assessment.v1.SettleMarkRequest.comments:type_name -> stoa.assessment.v1.InlineComment
-	30, // 20: stoa.assessment.v1.ListGivenMarksResponse.items:type_name -> stoa.assessment.v1.GivenMark
-	5,  // 21: stoa.assessment.v1.MarkingService.GetMarkingSummary:input_type -> stoa.assessment.v1.GetMarkingSummaryRequest
-	7,  // 22: stoa.assessment.v1.MarkingService.ListMarkingQueue:input_type -> stoa.assessment.v1.ListMarkingQueueRequest
-	9,  // 23: stoa.assessment.v1.MarkingService.ClaimNext:input_type -> stoa.assessment.v1.ClaimNextRequest
-	10, // 24: stoa.assessment.v1.MarkingService.ClaimAnswer:input_type -> stoa.assessment.v1.ClaimAnswerRequest
-	11, // 25: stoa.assessment.v1.MarkingService.ReleaseClaim:input_type -> stoa.assessment.v1.ReleaseClaimRequest
-	12, // 26: stoa.assessment.v1.MarkingService.GetMarkedAnswer:input_type -> stoa.assessment.v1.GetMarkedAnswerRequest
-	13, // 27: stoa.assessment.v1.MarkingService.ListAnswerMarks:input_type -> stoa.assessment.v1.ListAnswerMarksRequest
-	15, // 28: stoa.assessment.v1.MarkingService.MarkAnswer:input_type -> stoa.assessment.v1.MarkAnswerRequest
-	16, // 29: stoa.assessment.v1.MarkingService.ClaimSubmission:input_type -> stoa.assessment.v1.ClaimSubmissionRequest
-	17, // 30: stoa.assessment.v1.MarkingService.ReleaseSubmissionClaim:input_type -> stoa.assessment.v1.ReleaseSubmissionClaimRequest
-	18, // 31: stoa.assessment.v1.MarkingService.SettleMark:input_type -> stoa.assessment.v1.SettleMarkRequest
-	19, // 32: stoa.assessment.v1.MarkingService.ListGivenMarks:input_type -> stoa.assessment.v1.ListGivenMarksRequest
-	6,  // 33: stoa.assessment.v1.MarkingService.GetMarkingSummary:output_type -> stoa.assessment.v1.GetMarkingSummaryResponse
-	8,  // 34: stoa.assessment.v1.MarkingService.ListMarkingQueue:output_type -> stoa.assessment.v1.ListMarkingQueueResponse
-	3,  // 35: stoa.assessment.v1.MarkingService.ClaimNext:output_type -> stoa.assessment.v1.MarkedAnswer
-	2,  // 36: stoa.assessment.v1.MarkingService.ClaimAnswer:output_type -> stoa.assessment.v1.MarkingClaim
-	31, // 37: stoa.assessment.v1.MarkingService.ReleaseClaim:output_type -> google.protobuf.Empty
-	3,  // 38: stoa.assessment.v1.MarkingService.GetMarkedAnswer:output_type -> stoa.assessment.v1.MarkedAnswer
-	14, // 39: stoa.assessment.v1.MarkingService.ListAnswerMarks:output_type -> stoa.assessment.v1.ListAnswerMarksResponse
-	3,  // 40: stoa.assessment.v1.MarkingService.MarkAnswer:output_type -> stoa.assessment.v1.MarkedAnswer
-	2,  // 41: stoa.assessment.v1.MarkingService.ClaimSubmission:output_type -> stoa.assessment.v1.MarkingClaim
-	31, // 42: stoa.assessment.v1.MarkingService.ReleaseSubmissionClaim:output_type -> google.protobuf.Empty
-	27, // 43: stoa.assessment.v1.MarkingService.SettleMark:output_type -> stoa.assessment.v1.Submission
-	20, // 44: stoa.assessment.v1.MarkingService.ListGivenMarks:output_type -> stoa.assessment.v1.ListGivenMarksResponse
-	33, // [33:45] is the sub-list for method output_type
-	21, // [21:33] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	29, // 11: stoa.assessment.v1.MarkedAnswer.submission:type_name -> stoa.assessment.v1.Submission
+	30, // 12: stoa.assessment.v1.MarkedAnswer.two_marks:type_name -> stoa.assessment.v1.TwoMarks
+	23, // 13: stoa.assessment.v1.AnswerMark.marked_at:type_name -> google.protobuf.Timestamp
+	31, // 14: stoa.assessment.v1.AnswerMark.rubric:type_name -> stoa.assessment.v1.RubricMarks
+	0,  // 15: stoa.assessment.v1.GetMarkingSummaryResponse.items:type_name -> stoa.assessment.v1.MarkingCount
+	1,  // 16: stoa.assessment.v1.ListMarkingQueueResponse.items:type_name -> stoa.assessment.v1.QueuedAnswer
+	4,  // 17: stoa.assessment.v1.ListAnswerMarksResponse.items:type_name -> stoa.assessment.v1.AnswerMark
+	31, // 18: stoa.assessment.v1.MarkAnswerRequest.rubric:type_name -> stoa.assessment.v1.RubricMarks
+	31, // 19: stoa.assessment.v1.SettleMarkRequest.rubric:type_name -> stoa.assessment.v1.RubricMarks
+	32, // 20: stoa.assessment.v1.SettleMarkRequest.comments:type_name -> stoa.assessment.v1.InlineComment
+	33, // 21: stoa.assessment.v1.ListGivenMarksResponse.items:type_name -> stoa.assessment.v1.GivenMark
+	31, // 22: stoa.assessment.v1.SettleAnswerMarkRequest.rubric:type_name -> stoa.assessment.v1.RubricMarks
+	5,  // 23: stoa.assessment.v1.MarkingService.GetMarkingSummary:input_type -> stoa.assessment.v1.GetMarkingSummaryRequest
+	7,  // 24: stoa.assessment.v1.MarkingService.ListMarkingQueue:input_type -> stoa.assessment.v1.ListMarkingQueueRequest
+	9,  // 25: stoa.assessment.v1.MarkingService.ClaimNext:input_type -> stoa.assessment.v1.ClaimNextRequest
+	10, // 26: stoa.assessment.v1.MarkingService.ClaimAnswer:input_type -> stoa.assessment.v1.ClaimAnswerRequest
+	11, // 27: stoa.assessment.v1.MarkingService.ReleaseClaim:input_type -> stoa.assessment.v1.ReleaseClaimRequest
+	12, // 28: stoa.assessment.v1.MarkingService.GetMarkedAnswer:input_type -> stoa.assessment.v1.GetMarkedAnswerRequest
+	13, // 29: stoa.assessment.v1.MarkingService.ListAnswerMarks:input_type -> stoa.assessment.v1.ListAnswerMarksRequest
+	15, // 30: stoa.assessment.v1.MarkingService.MarkAnswer:input_type -> stoa.assessment.v1.MarkAnswerRequest
+	21, // 31: stoa.assessment.v1.MarkingService.SettleAnswerMark:input_type -> stoa.assessment.v1.SettleAnswerMarkRequest
+	22, // 32: stoa.assessment.v1.MarkingService.ListGivenAnswerMarks:input_type -> stoa.assessment.v1.ListGivenAnswerMarksRequest
+	16, // 33: stoa.assessment.v1.MarkingService.ClaimSubmission:input_type -> stoa.assessment.v1.ClaimSubmissionRequest
+	17, // 34: stoa.assessment.v1.MarkingService.ReleaseSubmissionClaim:input_type -> stoa.assessment.v1.ReleaseSubmissionClaimRequest
+	18, // 35: stoa.assessment.v1.MarkingService.SettleMark:input_type -> stoa.assessment.v1.SettleMarkRequest
+	19, // 36: stoa.assessment.v1.MarkingService.ListGivenMarks:input_type -> stoa.assessment.v1.ListGivenMarksRequest
+	6,  // 37: stoa.assessment.v1.MarkingService.GetMarkingSummary:output_type -> stoa.assessment.v1.GetMarkingSummaryResponse
+	8,  // 38: stoa.assessment.v1.MarkingService.ListMarkingQueue:output_type -> stoa.assessment.v1.ListMarkingQueueResponse
+	3,  // 39: stoa.assessment.v1.MarkingService.ClaimNext:output_type -> stoa.assessment.v1.MarkedAnswer
+	2,  // 40: stoa.assessment.v1.MarkingService.ClaimAnswer:output_type -> stoa.assessment.v1.MarkingClaim
+	34, // 41: stoa.assessment.v1.MarkingService.ReleaseClaim:output_type -> google.protobuf.Empty
+	3,  // 42: stoa.assessment.v1.MarkingService.GetMarkedAnswer:output_type -> stoa.assessment.v1.MarkedAnswer
+	14, // 43: stoa.assessment.v1.MarkingService.ListAnswerMarks:output_type -> stoa.assessment.v1.ListAnswerMarksResponse
+	3,  // 44: stoa.assessment.v1.MarkingService.MarkAnswer:output_type -> stoa.assessment.v1.MarkedAnswer
+	3,  // 45: stoa.assessment.v1.MarkingService.SettleAnswerMark:output_type -> stoa.assessment.v1.MarkedAnswer
+	20, // 46: stoa.assessment.v1.MarkingService.ListGivenAnswerMarks:output_type -> stoa.assessment.v1.ListGivenMarksResponse
+	2,  // 47: stoa.assessment.v1.MarkingService.ClaimSubmission:output_type -> stoa.assessment.v1.MarkingClaim
+	34, // 48: stoa.assessment.v1.MarkingService.ReleaseSubmissionClaim:output_type -> google.protobuf.Empty
+	29, // 49: stoa.assessment.v1.MarkingService.SettleMark:output_type -> stoa.assessment.v1.Submission
+	20, // 50: stoa.assessment.v1.MarkingService.ListGivenMarks:output_type -> stoa.assessment.v1.ListGivenMarksResponse
+	37, // [37:51] is the sub-list for method output_type
+	23, // [23:37] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_marking_proto_init() }
@@ -2061,7 +2274,7 @@ func file_internal_service_assessment_assessmentpb_marking_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_assessment_assessmentpb_marking_proto_rawDesc), len(file_internal_service_assessment_assessmentpb_marking_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

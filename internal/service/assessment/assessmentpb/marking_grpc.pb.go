@@ -28,6 +28,8 @@ const (
 	MarkingService_GetMarkedAnswer_FullMethodName        = "/stoa.assessment.v1.MarkingService/GetMarkedAnswer"
 	MarkingService_ListAnswerMarks_FullMethodName        = "/stoa.assessment.v1.MarkingService/ListAnswerMarks"
 	MarkingService_MarkAnswer_FullMethodName             = "/stoa.assessment.v1.MarkingService/MarkAnswer"
+	MarkingService_SettleAnswerMark_FullMethodName       = "/stoa.assessment.v1.MarkingService/SettleAnswerMark"
+	MarkingService_ListGivenAnswerMarks_FullMethodName   = "/stoa.assessment.v1.MarkingService/ListGivenAnswerMarks"
 	MarkingService_ClaimSubmission_FullMethodName        = "/stoa.assessment.v1.MarkingService/ClaimSubmission"
 	MarkingService_ReleaseSubmissionClaim_FullMethodName = "/stoa.assessment.v1.MarkingService/ReleaseSubmissionClaim"
 	MarkingService_SettleMark_FullMethodName             = "/stoa.assessment.v1.MarkingService/SettleMark"
@@ -46,6 +48,12 @@ const (
 // back, ClaimNext returns it again, so that a mark that could not be saved is not
 // passed over. A claim that has run out still is its grader's until another one takes
 // the answer.
+//
+// Two. Where the quiz says double_marking, two mark each answer that people mark, neither
+// of whom is told what the other gave before both have. Their marks are none of the
+// attempt yet: it gets one mark, which they agree on where theirs are near enough, and
+// which is settled by somebody otherwise. An answer that was changed since, in an attempt
+// that went on, is marked by two anew.
 //
 // Names. Where the quiz says anonymous_marking, graders are told a pseudonym instead of
 // the account, for all attempts of somebody at an item the same one, until all of them
@@ -80,9 +88,21 @@ type MarkingServiceClient interface {
 	// attempt.running (409), marking.claimed (409) where somebody else holds it,
 	// marking.nothing (409) where there is nothing to mark, marking.full (409) at 1,000
 	// marks, etag.stale (412), etag.required (412) where it is marked already and no
-	// If-Match was sent, mark.range, mark.reason, mark.twice and mark.empty (400),
+	// If-Match was sent, marking.both_given (409) where two mark it and both have, mark.two
+	// (400) where they do and no points come of it, mark.range, mark.reason, mark.twice and mark.empty (400),
 	// rubric.not_attached and rubric.outdated (409), rubric.marks_invalid (400).
 	MarkAnswer(ctx context.Context, in *MarkAnswerRequest, opts ...grpc.CallOption) (*MarkedAnswer, error)
+	// Settles the mark of an answer that two have marked: by one of them, who sees both
+	// marks by then, or by a third. It can be settled anew. Errors: answer.not_found (404),
+	// attempt.running (409), marking.not_two (409) where not two mark it, marking.not_both
+	// (409) while not both have, marking.full (409), etag.stale and etag.required (412),
+	// mark.range, mark.twice and mark.two (400), rubric.not_attached and rubric.outdated
+	// (409), rubric.marks_invalid (400).
+	SettleAnswerMark(ctx context.Context, in *SettleAnswerMarkRequest, opts ...grpc.CallOption) (*MarkedAnswer, error)
+	// Lists the marks that two gave to an answer as it is now, and how they were settled,
+	// newest first, at most 100 and 2 MiB of them; the caller's own alone until both have
+	// marked it. Errors: answer.not_found (404), attempt.running (409).
+	ListGivenAnswerMarks(ctx context.Context, in *ListGivenAnswerMarksRequest, opts ...grpc.CallOption) (*ListGivenMarksResponse, error)
 	// Claims a submission for the caller, or holds it for another 10 minutes. It is marked
 	// with SubmissionService.MarkSubmission. Where two mark it, two can hold it. Errors:
 	// submission.not_found (404), marking.claimed (409) where somebody else holds it,
@@ -192,6 +212,26 @@ func (c *markingServiceClient) MarkAnswer(ctx context.Context, in *MarkAnswerReq
 	return out, nil
 }
 
+func (c *markingServiceClient) SettleAnswerMark(ctx context.Context, in *SettleAnswerMarkRequest, opts ...grpc.CallOption) (*MarkedAnswer, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MarkedAnswer)
+	err := c.cc.Invoke(ctx, MarkingService_SettleAnswerMark_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *markingServiceClient) ListGivenAnswerMarks(ctx context.Context, in *ListGivenAnswerMarksRequest, opts ...grpc.CallOption) (*ListGivenMarksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListGivenMarksResponse)
+	err := c.cc.Invoke(ctx, MarkingService_ListGivenAnswerMarks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *markingServiceClient) ClaimSubmission(ctx context.Context, in *ClaimSubmissionRequest, opts ...grpc.CallOption) (*MarkingClaim, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(MarkingClaim)
@@ -245,6 +285,12 @@ func (c *markingServiceClient) ListGivenMarks(ctx context.Context, in *ListGiven
 // passed over. A claim that has run out still is its grader's until another one takes
 // the answer.
 //
+// Two. Where the quiz says double_marking, two mark each answer that people mark, neither
+// of whom is told what the other gave before both have. Their marks are none of the
+// attempt yet: it gets one mark, which they agree on where theirs are near enough, and
+// which is settled by somebody otherwise. An answer that was changed since, in an attempt
+// that went on, is marked by two anew.
+//
 // Names. Where the quiz says anonymous_marking, graders are told a pseudonym instead of
 // the account, for all attempts of somebody at an item the same one, until all of them
 // are graded and their grade is posted.
@@ -278,9 +324,21 @@ type MarkingServiceServer interface {
 	// attempt.running (409), marking.claimed (409) where somebody else holds it,
 	// marking.nothing (409) where there is nothing to mark, marking.full (409) at 1,000
 	// marks, etag.stale (412), etag.required (412) where it is marked already and no
-	// If-Match was sent, mark.range, mark.reason, mark.twice and mark.empty (400),
+	// If-Match was sent, marking.both_given (409) where two mark it and both have, mark.two
+	// (400) where they do and no points come of it, mark.range, mark.reason, mark.twice and mark.empty (400),
 	// rubric.not_attached and rubric.outdated (409), rubric.marks_invalid (400).
 	MarkAnswer(context.Context, *MarkAnswerRequest) (*MarkedAnswer, error)
+	// Settles the mark of an answer that two have marked: by one of them, who sees both
+	// marks by then, or by a third. It can be settled anew. Errors: answer.not_found (404),
+	// attempt.running (409), marking.not_two (409) where not two mark it, marking.not_both
+	// (409) while not both have, marking.full (409), etag.stale and etag.required (412),
+	// mark.range, mark.twice and mark.two (400), rubric.not_attached and rubric.outdated
+	// (409), rubric.marks_invalid (400).
+	SettleAnswerMark(context.Context, *SettleAnswerMarkRequest) (*MarkedAnswer, error)
+	// Lists the marks that two gave to an answer as it is now, and how they were settled,
+	// newest first, at most 100 and 2 MiB of them; the caller's own alone until both have
+	// marked it. Errors: answer.not_found (404), attempt.running (409).
+	ListGivenAnswerMarks(context.Context, *ListGivenAnswerMarksRequest) (*ListGivenMarksResponse, error)
 	// Claims a submission for the caller, or holds it for another 10 minutes. It is marked
 	// with SubmissionService.MarkSubmission. Where two mark it, two can hold it. Errors:
 	// submission.not_found (404), marking.claimed (409) where somebody else holds it,
@@ -333,6 +391,12 @@ func (UnimplementedMarkingServiceServer) ListAnswerMarks(context.Context, *ListA
 }
 func (UnimplementedMarkingServiceServer) MarkAnswer(context.Context, *MarkAnswerRequest) (*MarkedAnswer, error) {
 	return nil, status.Error(codes.Unimplemented, "method MarkAnswer not implemented")
+}
+func (UnimplementedMarkingServiceServer) SettleAnswerMark(context.Context, *SettleAnswerMarkRequest) (*MarkedAnswer, error) {
+	return nil, status.Error(codes.Unimplemented, "method SettleAnswerMark not implemented")
+}
+func (UnimplementedMarkingServiceServer) ListGivenAnswerMarks(context.Context, *ListGivenAnswerMarksRequest) (*ListGivenMarksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListGivenAnswerMarks not implemented")
 }
 func (UnimplementedMarkingServiceServer) ClaimSubmission(context.Context, *ClaimSubmissionRequest) (*MarkingClaim, error) {
 	return nil, status.Error(codes.Unimplemented, "method ClaimSubmission not implemented")
@@ -511,6 +575,42 @@ func _MarkingService_MarkAnswer_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MarkingService_SettleAnswerMark_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SettleAnswerMarkRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MarkingServiceServer).SettleAnswerMark(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MarkingService_SettleAnswerMark_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MarkingServiceServer).SettleAnswerMark(ctx, req.(*SettleAnswerMarkRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MarkingService_ListGivenAnswerMarks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListGivenAnswerMarksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MarkingServiceServer).ListGivenAnswerMarks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MarkingService_ListGivenAnswerMarks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MarkingServiceServer).ListGivenAnswerMarks(ctx, req.(*ListGivenAnswerMarksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _MarkingService_ClaimSubmission_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ClaimSubmissionRequest)
 	if err := dec(in); err != nil {
@@ -621,6 +721,14 @@ var MarkingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "MarkAnswer",
 			Handler:    _MarkingService_MarkAnswer_Handler,
+		},
+		{
+			MethodName: "SettleAnswerMark",
+			Handler:    _MarkingService_SettleAnswerMark_Handler,
+		},
+		{
+			MethodName: "ListGivenAnswerMarks",
+			Handler:    _MarkingService_ListGivenAnswerMarks_Handler,
 		},
 		{
 			MethodName: "ClaimSubmission",

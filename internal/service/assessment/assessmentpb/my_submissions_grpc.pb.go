@@ -57,7 +57,8 @@ type MySubmissionServiceClient interface {
 	// submission.locked (403), submission.closed (409), submission.none_left (409),
 	// submission.no_group and submission.several_groups (409), submission.kind (400) for
 	// what the assignment does not take, submission.too_many_files and
-	// submission.file_refused (400), media.not_found (400).
+	// submission.file_refused (400), media.not_found (400), submission.enrolling (503) with
+	// Retry-After for a moment after somebody was enrolled.
 	SaveDraft(ctx context.Context, in *SaveDraftRequest, opts ...grpc.CallOption) (*SubmissionDraft, error)
 	// Throws the draft away, with the files that nothing else has. Errors:
 	// assignment.not_found (404), submission.no_draft (404), etag.stale and etag.required
@@ -68,7 +69,8 @@ type MySubmissionServiceClient interface {
 	// submission.locked (403), submission.closed (409), submission.none_left (409),
 	// submission.no_group and submission.several_groups (409), submission.no_draft (409),
 	// submission.incomplete (400) with what is missing or too much,
-	// submission.file_refused (400), submission.statement_required (400).
+	// submission.file_refused (400), submission.statement_required (400),
+	// submission.enrolling (503) as with SaveDraft.
 	SubmitAssignment(ctx context.Context, in *SubmitAssignmentRequest, opts ...grpc.CallOption) (*MySubmission, error)
 	// Takes back what was handed in last, where the assignment allows it, it is not due
 	// yet and nobody has marked it. It becomes the draft where there is none. Errors:
@@ -186,7 +188,8 @@ type MySubmissionServiceServer interface {
 	// submission.locked (403), submission.closed (409), submission.none_left (409),
 	// submission.no_group and submission.several_groups (409), submission.kind (400) for
 	// what the assignment does not take, submission.too_many_files and
-	// submission.file_refused (400), media.not_found (400).
+	// submission.file_refused (400), media.not_found (400), submission.enrolling (503) with
+	// Retry-After for a moment after somebody was enrolled.
 	SaveDraft(context.Context, *SaveDraftRequest) (*SubmissionDraft, error)
 	// Throws the draft away, with the files that nothing else has. Errors:
 	// assignment.not_found (404), submission.no_draft (404), etag.stale and etag.required
@@ -197,7 +200,8 @@ type MySubmissionServiceServer interface {
 	// submission.locked (403), submission.closed (409), submission.none_left (409),
 	// submission.no_group and submission.several_groups (409), submission.no_draft (409),
 	// submission.incomplete (400) with what is missing or too much,
-	// submission.file_refused (400), submission.statement_required (400).
+	// submission.file_refused (400), submission.statement_required (400),
+	// submission.enrolling (503) as with SaveDraft.
 	SubmitAssignment(context.Context, *SubmitAssignmentRequest) (*MySubmission, error)
 	// Takes back what was handed in last, where the assignment allows it, it is not due
 	// yet and nobody has marked it. It becomes the draft where there is none. Errors:

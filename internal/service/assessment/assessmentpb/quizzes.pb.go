@@ -392,8 +392,13 @@ type QuizSettings struct {
 	// Whether graders see pseudonyms instead of accounts until grades are posted. That of
 	// the version published last counts for all attempts.
 	AnonymousMarking bool `protobuf:"varint,20,opt,name=anonymous_marking,json=anonymousMarking,proto3" json:"anonymous_marking,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Whether two mark what people mark, each without seeing the other's marks. That of the
+	// version published last counts for all attempts.
+	DoubleMarking bool `protobuf:"varint,21,opt,name=double_marking,json=doubleMarking,proto3" json:"double_marking,omitempty"`
+	// How two agree, where double_marking is set.
+	TwoMarkers    *TwoMarkers `protobuf:"bytes,22,opt,name=two_markers,json=twoMarkers,proto3" json:"two_markers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *QuizSettings) Reset() {
@@ -557,6 +562,20 @@ func (x *QuizSettings) GetAnonymousMarking() bool {
 		return x.AnonymousMarking
 	}
 	return false
+}
+
+func (x *QuizSettings) GetDoubleMarking() bool {
+	if x != nil {
+		return x.DoubleMarking
+	}
+	return false
+}
+
+func (x *QuizSettings) GetTwoMarkers() *TwoMarkers {
+	if x != nil {
+		return x.TwoMarkers
+	}
+	return nil
 }
 
 // A part of a quiz.
@@ -1930,7 +1949,7 @@ var File_internal_service_assessment_assessmentpb_quizzes_proto protoreflect.Fil
 
 const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\n" +
-	"6internal/service/assessment/assessmentpb/quizzes.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\"\x8b\x04\n" +
+	"6internal/service/assessment/assessmentpb/quizzes.proto\x12\x12stoa.assessment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a:internal/service/assessment/assessmentpb/assignments.proto\"\x8b\x04\n" +
 	"\x04Quiz\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04quizR\x02id\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -1959,7 +1978,7 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"\bsettings\x18\x04 \x01(\v2 .stoa.assessment.v1.QuizSettingsR\bsettings\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12.\n" +
 	"\fpublished_by\x18\x06 \x01(\tB\v\xb2\xd4\x18\aaccountR\vpublishedBy\x12=\n" +
-	"\fpublished_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\"\xf3\b\n" +
+	"\fpublished_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\"\xdb\t\n" +
 	"\fQuizSettings\x12-\n" +
 	"\finstructions\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\finstructions\x12E\n" +
 	"\bsections\x18\x02 \x03(\v2\x1f.stoa.assessment.v1.QuizSectionB\b\xbaH\x05\x92\x01\x02\x102R\bsections\x12O\n" +
@@ -1987,7 +2006,10 @@ const file_internal_service_assessment_assessmentpb_quizzes_proto_rawDesc = "" +
 	"max_points\x18\x11 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,7}(\\.[0-9]{1,6})?)?$R\tmaxPoints\x12H\n" +
 	"\fpass_percent\x18\x12 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,3}(\\.[0-9]{1,4})?)?$R\vpassPercent\x12)\n" +
 	"\x10shuffle_sections\x18\x13 \x01(\bR\x0fshuffleSections\x12+\n" +
-	"\x11anonymous_marking\x18\x14 \x01(\bR\x10anonymousMarkingJ\x04\b\r\x10\x0e\"\xb5\x01\n" +
+	"\x11anonymous_marking\x18\x14 \x01(\bR\x10anonymousMarking\x12%\n" +
+	"\x0edouble_marking\x18\x15 \x01(\bR\rdoubleMarking\x12?\n" +
+	"\vtwo_markers\x18\x16 \x01(\v2\x1e.stoa.assessment.v1.TwoMarkersR\n" +
+	"twoMarkersJ\x04\b\r\x10\x0e\"\xb5\x01\n" +
 	"\vQuizSection\x12\x1e\n" +
 	"\x05title\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\x12-\n" +
 	"\finstructions\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\finstructions\x12\x18\n" +
@@ -2152,7 +2174,8 @@ var file_internal_service_assessment_assessmentpb_quizzes_proto_goTypes = []any{
 	(*CopyQuizRequest)(nil),          // 21: stoa.assessment.v1.CopyQuizRequest
 	(*QuizCopy)(nil),                 // 22: stoa.assessment.v1.QuizCopy
 	(*timestamppb.Timestamp)(nil),    // 23: google.protobuf.Timestamp
-	(*emptypb.Empty)(nil),            // 24: google.protobuf.Empty
+	(*TwoMarkers)(nil),               // 24: stoa.assessment.v1.TwoMarkers
+	(*emptypb.Empty)(nil),            // 25: google.protobuf.Empty
 }
 var file_internal_service_assessment_assessmentpb_quizzes_proto_depIdxs = []int32{
 	3,  // 0: stoa.assessment.v1.Quiz.settings:type_name -> stoa.assessment.v1.QuizSettings
@@ -2164,42 +2187,43 @@ var file_internal_service_assessment_assessmentpb_quizzes_proto_depIdxs = []int3
 	4,  // 6: stoa.assessment.v1.QuizSettings.sections:type_name -> stoa.assessment.v1.QuizSection
 	8,  // 7: stoa.assessment.v1.QuizSettings.review:type_name -> stoa.assessment.v1.ReviewMatrix
 	10, // 8: stoa.assessment.v1.QuizSettings.exam:type_name -> stoa.assessment.v1.ExamSettings
-	5,  // 9: stoa.assessment.v1.QuizSection.slots:type_name -> stoa.assessment.v1.QuizSlot
-	6,  // 10: stoa.assessment.v1.QuizSlot.question:type_name -> stoa.assessment.v1.FixedQuestion
-	7,  // 11: stoa.assessment.v1.QuizSlot.draw:type_name -> stoa.assessment.v1.QuestionDraw
-	6,  // 12: stoa.assessment.v1.QuestionDraw.drawn_from:type_name -> stoa.assessment.v1.FixedQuestion
-	9,  // 13: stoa.assessment.v1.ReviewMatrix.during:type_name -> stoa.assessment.v1.ReviewParts
-	9,  // 14: stoa.assessment.v1.ReviewMatrix.after:type_name -> stoa.assessment.v1.ReviewParts
-	9,  // 15: stoa.assessment.v1.ReviewMatrix.later:type_name -> stoa.assessment.v1.ReviewParts
-	9,  // 16: stoa.assessment.v1.ReviewMatrix.closed:type_name -> stoa.assessment.v1.ReviewParts
-	3,  // 17: stoa.assessment.v1.CreateQuizRequest.settings:type_name -> stoa.assessment.v1.QuizSettings
-	0,  // 18: stoa.assessment.v1.ListQuizzesResponse.items:type_name -> stoa.assessment.v1.Quiz
-	3,  // 19: stoa.assessment.v1.UpdateQuizRequest.settings:type_name -> stoa.assessment.v1.QuizSettings
-	2,  // 20: stoa.assessment.v1.ListQuizVersionsResponse.items:type_name -> stoa.assessment.v1.QuizVersion
-	0,  // 21: stoa.assessment.v1.QuizCopy.quiz:type_name -> stoa.assessment.v1.Quiz
-	11, // 22: stoa.assessment.v1.QuizService.CreateQuiz:input_type -> stoa.assessment.v1.CreateQuizRequest
-	12, // 23: stoa.assessment.v1.QuizService.ListQuizzes:input_type -> stoa.assessment.v1.ListQuizzesRequest
-	14, // 24: stoa.assessment.v1.QuizService.GetQuiz:input_type -> stoa.assessment.v1.GetQuizRequest
-	15, // 25: stoa.assessment.v1.QuizService.UpdateQuiz:input_type -> stoa.assessment.v1.UpdateQuizRequest
-	16, // 26: stoa.assessment.v1.QuizService.PublishQuiz:input_type -> stoa.assessment.v1.PublishQuizRequest
-	17, // 27: stoa.assessment.v1.QuizService.DeleteQuiz:input_type -> stoa.assessment.v1.DeleteQuizRequest
-	18, // 28: stoa.assessment.v1.QuizService.ListQuizVersions:input_type -> stoa.assessment.v1.ListQuizVersionsRequest
-	20, // 29: stoa.assessment.v1.QuizService.GetQuizVersion:input_type -> stoa.assessment.v1.GetQuizVersionRequest
-	21, // 30: stoa.assessment.v1.QuizService.CopyQuiz:input_type -> stoa.assessment.v1.CopyQuizRequest
-	0,  // 31: stoa.assessment.v1.QuizService.CreateQuiz:output_type -> stoa.assessment.v1.Quiz
-	13, // 32: stoa.assessment.v1.QuizService.ListQuizzes:output_type -> stoa.assessment.v1.ListQuizzesResponse
-	0,  // 33: stoa.assessment.v1.QuizService.GetQuiz:output_type -> stoa.assessment.v1.Quiz
-	0,  // 34: stoa.assessment.v1.QuizService.UpdateQuiz:output_type -> stoa.assessment.v1.Quiz
-	0,  // 35: stoa.assessment.v1.QuizService.PublishQuiz:output_type -> stoa.assessment.v1.Quiz
-	24, // 36: stoa.assessment.v1.QuizService.DeleteQuiz:output_type -> google.protobuf.Empty
-	19, // 37: stoa.assessment.v1.QuizService.ListQuizVersions:output_type -> stoa.assessment.v1.ListQuizVersionsResponse
-	2,  // 38: stoa.assessment.v1.QuizService.GetQuizVersion:output_type -> stoa.assessment.v1.QuizVersion
-	22, // 39: stoa.assessment.v1.QuizService.CopyQuiz:output_type -> stoa.assessment.v1.QuizCopy
-	31, // [31:40] is the sub-list for method output_type
-	22, // [22:31] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	24, // 9: stoa.assessment.v1.QuizSettings.two_markers:type_name -> stoa.assessment.v1.TwoMarkers
+	5,  // 10: stoa.assessment.v1.QuizSection.slots:type_name -> stoa.assessment.v1.QuizSlot
+	6,  // 11: stoa.assessment.v1.QuizSlot.question:type_name -> stoa.assessment.v1.FixedQuestion
+	7,  // 12: stoa.assessment.v1.QuizSlot.draw:type_name -> stoa.assessment.v1.QuestionDraw
+	6,  // 13: stoa.assessment.v1.QuestionDraw.drawn_from:type_name -> stoa.assessment.v1.FixedQuestion
+	9,  // 14: stoa.assessment.v1.ReviewMatrix.during:type_name -> stoa.assessment.v1.ReviewParts
+	9,  // 15: stoa.assessment.v1.ReviewMatrix.after:type_name -> stoa.assessment.v1.ReviewParts
+	9,  // 16: stoa.assessment.v1.ReviewMatrix.later:type_name -> stoa.assessment.v1.ReviewParts
+	9,  // 17: stoa.assessment.v1.ReviewMatrix.closed:type_name -> stoa.assessment.v1.ReviewParts
+	3,  // 18: stoa.assessment.v1.CreateQuizRequest.settings:type_name -> stoa.assessment.v1.QuizSettings
+	0,  // 19: stoa.assessment.v1.ListQuizzesResponse.items:type_name -> stoa.assessment.v1.Quiz
+	3,  // 20: stoa.assessment.v1.UpdateQuizRequest.settings:type_name -> stoa.assessment.v1.QuizSettings
+	2,  // 21: stoa.assessment.v1.ListQuizVersionsResponse.items:type_name -> stoa.assessment.v1.QuizVersion
+	0,  // 22: stoa.assessment.v1.QuizCopy.quiz:type_name -> stoa.assessment.v1.Quiz
+	11, // 23: stoa.assessment.v1.QuizService.CreateQuiz:input_type -> stoa.assessment.v1.CreateQuizRequest
+	12, // 24: stoa.assessment.v1.QuizService.ListQuizzes:input_type -> stoa.assessment.v1.ListQuizzesRequest
+	14, // 25: stoa.assessment.v1.QuizService.GetQuiz:input_type -> stoa.assessment.v1.GetQuizRequest
+	15, // 26: stoa.assessment.v1.QuizService.UpdateQuiz:input_type -> stoa.assessment.v1.UpdateQuizRequest
+	16, // 27: stoa.assessment.v1.QuizService.PublishQuiz:input_type -> stoa.assessment.v1.PublishQuizRequest
+	17, // 28: stoa.assessment.v1.QuizService.DeleteQuiz:input_type -> stoa.assessment.v1.DeleteQuizRequest
+	18, // 29: stoa.assessment.v1.QuizService.ListQuizVersions:input_type -> stoa.assessment.v1.ListQuizVersionsRequest
+	20, // 30: stoa.assessment.v1.QuizService.GetQuizVersion:input_type -> stoa.assessment.v1.GetQuizVersionRequest
+	21, // 31: stoa.assessment.v1.QuizService.CopyQuiz:input_type -> stoa.assessment.v1.CopyQuizRequest
+	0,  // 32: stoa.assessment.v1.QuizService.CreateQuiz:output_type -> stoa.assessment.v1.Quiz
+	13, // 33: stoa.assessment.v1.QuizService.ListQuizzes:output_type -> stoa.assessment.v1.ListQuizzesResponse
+	0,  // 34: stoa.assessment.v1.QuizService.GetQuiz:output_type -> stoa.assessment.v1.Quiz
+	0,  // 35: stoa.assessment.v1.QuizService.UpdateQuiz:output_type -> stoa.assessment.v1.Quiz
+	0,  // 36: stoa.assessment.v1.QuizService.PublishQuiz:output_type -> stoa.assessment.v1.Quiz
+	25, // 37: stoa.assessment.v1.QuizService.DeleteQuiz:output_type -> google.protobuf.Empty
+	19, // 38: stoa.assessment.v1.QuizService.ListQuizVersions:output_type -> stoa.assessment.v1.ListQuizVersionsResponse
+	2,  // 39: stoa.assessment.v1.QuizService.GetQuizVersion:output_type -> stoa.assessment.v1.QuizVersion
+	22, // 40: stoa.assessment.v1.QuizService.CopyQuiz:output_type -> stoa.assessment.v1.QuizCopy
+	32, // [32:41] is the sub-list for method output_type
+	23, // [23:32] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_quizzes_proto_init() }
@@ -2207,6 +2231,7 @@ func file_internal_service_assessment_assessmentpb_quizzes_proto_init() {
 	if File_internal_service_assessment_assessmentpb_quizzes_proto != nil {
 		return
 	}
+	file_internal_service_assessment_assessmentpb_assignments_proto_init()
 	file_internal_service_assessment_assessmentpb_quizzes_proto_msgTypes[5].OneofWrappers = []any{
 		(*QuizSlot_Question)(nil),
 		(*QuizSlot_Draw)(nil),

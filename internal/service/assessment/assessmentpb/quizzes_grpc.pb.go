@@ -58,7 +58,8 @@ type QuizServiceClient interface {
 	// draw from. Attempts that run go on as they began; how grades are made of attempts
 	// and what is shown of them follows this version for all. Errors: quiz.not_found
 	// (404), etag.stale (412), quiz.invalid, question.not_found and quiz.empty (400),
-	// quiz.pool_too_small and quiz.pool_too_large (400) with the draws.
+	// quiz.pool_too_small and quiz.pool_too_large (400) with the draws,
+	// quiz.no_lockdown_key (400): it lets in lock-down browsers alone and has no key of one.
 	PublishQuiz(ctx context.Context, in *PublishQuizRequest, opts ...grpc.CallOption) (*Quiz, error)
 	// Deletes a quiz that nobody has begun. Errors: quiz.not_found (404), quiz.begun
 	// (409), quiz.placed (409) where the published course shows it.
@@ -204,7 +205,8 @@ type QuizServiceServer interface {
 	// draw from. Attempts that run go on as they began; how grades are made of attempts
 	// and what is shown of them follows this version for all. Errors: quiz.not_found
 	// (404), etag.stale (412), quiz.invalid, question.not_found and quiz.empty (400),
-	// quiz.pool_too_small and quiz.pool_too_large (400) with the draws.
+	// quiz.pool_too_small and quiz.pool_too_large (400) with the draws,
+	// quiz.no_lockdown_key (400): it lets in lock-down browsers alone and has no key of one.
 	PublishQuiz(context.Context, *PublishQuizRequest) (*Quiz, error)
 	// Deletes a quiz that nobody has begun. Errors: quiz.not_found (404), quiz.begun
 	// (409), quiz.placed (409) where the published course shows it.

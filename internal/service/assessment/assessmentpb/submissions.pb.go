@@ -460,7 +460,7 @@ func (x *TwoMarks) GetMarks() []*GivenMark {
 // A mark that the one that counts is made of.
 type GivenMark struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its number among those of the version.
+	// Its number among those of the version, or of the answer.
 	Seq int32 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	// "marker" (of one of two), or "settled" (what the staff gives in the end).
 	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`

@@ -29,7 +29,7 @@ type ArchiveManifest struct {
 	// "stoa-course".
 	Format string `protobuf:"bytes,1,opt,name=format,proto3" json:"format,omitempty"`
 	// The version of the format: 1, or 2 where there are captions, or 3 where there is
-	// what quizzes and assignments ask.
+	// what quizzes and assignments ask, or 4 where there are rubrics.
 	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// The id of the course that it was first exported of.
 	Origin string `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
@@ -823,11 +823,12 @@ var File_internal_service_courses_coursespb_archive_files_proto protoreflect.Fil
 
 const file_internal_service_courses_coursespb_archive_files_proto_rawDesc = "" +
 	"\n" +
-	"6internal/service/courses/coursespb/archive_files.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a(internal/release/releasepb/release.proto\x1a0internal/service/courses/coursespb/content.proto\x1a0internal/service/courses/coursespb/courses.proto\x1a0internal/service/courses/coursespb/grading.proto\"\xda\x01\n" +
+	"6internal/service/courses/coursespb/archive_files.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a(internal/release/releasepb/release.proto\x1a0internal/service/courses/coursespb/content.proto\x1a0internal/service/courses/coursespb/courses.proto\x1a0internal/service/courses/coursespb/grading.proto\"\xdc\x01\n" +
 	"\x0fArchiveManifest\x12*\n" +
 	"\x06format\x18\x01 \x01(\tB\x12\xbaH\x0fr\r\n" +
-	"\vstoa-courseR\x06format\x12%\n" +
-	"\aversion\x18\x02 \x01(\x05B\v\xbaH\b\x1a\x060\x010\x020\x03R\aversion\x124\n" +
+	"\vstoa-courseR\x06format\x12'\n" +
+	"\aversion\x18\x02 \x01(\x05B\r\xbaH\n" +
+	"\x1a\b0\x010\x020\x030\x04R\aversion\x124\n" +
 	"\x06origin\x18\x03 \x01(\tB\x1c\xbaH\x19r\x172\x15^course_[0-9a-z]{26}$R\x06origin\x12>\n" +
 	"\x05files\x18\x04 \x03(\v2\x1c.stoa.courses.v1.ArchiveFileB\n" +
 	"\xbaH\a\x92\x01\x04\x10\xc0\x9a\fR\x05files\"y\n" +

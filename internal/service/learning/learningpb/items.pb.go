@@ -113,7 +113,9 @@ type CheckItemsResponse struct {
 	// In the order of the course.
 	Items []*ItemState `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	// The version of the course that they see.
-	Version       int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Whether nothing is known here of their taking the course, or they take it no more.
+	NotEnrolled   bool `protobuf:"varint,3,opt,name=not_enrolled,json=notEnrolled,proto3" json:"not_enrolled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -160,6 +162,13 @@ func (x *CheckItemsResponse) GetVersion() int32 {
 		return x.Version
 	}
 	return 0
+}
+
+func (x *CheckItemsResponse) GetNotEnrolled() bool {
+	if x != nil {
+		return x.NotEnrolled
+	}
+	return false
 }
 
 // How an item stands for somebody.
@@ -862,6 +871,335 @@ func (x *ItemImpact) GetAccountIds() []string {
 	return nil
 }
 
+// Asks what opens in a span of time.
+type ListOpeningsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Later than this.
+	After *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	// Not later than this, which is at most a day after.
+	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// How many to list, 1,000 at most; 20 when 0.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_cursor of the page before.
+	Cursor        string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOpeningsRequest) Reset() {
+	*x = ListOpeningsRequest{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOpeningsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOpeningsRequest) ProtoMessage() {}
+
+func (x *ListOpeningsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOpeningsRequest.ProtoReflect.Descriptor instead.
+func (*ListOpeningsRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListOpeningsRequest) GetAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *ListOpeningsRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *ListOpeningsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListOpeningsRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+// What opens.
+type ListOpeningsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By time, course and item.
+	Items []*Opening `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// Empty on the last page.
+	NextCursor    string `protobuf:"bytes,2,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOpeningsResponse) Reset() {
+	*x = ListOpeningsResponse{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOpeningsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOpeningsResponse) ProtoMessage() {}
+
+func (x *ListOpeningsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOpeningsResponse.ProtoReflect.Descriptor instead.
+func (*ListOpeningsResponse) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListOpeningsResponse) GetItems() []*Opening {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *ListOpeningsResponse) GetNextCursor() string {
+	if x != nil {
+		return x.NextCursor
+	}
+	return ""
+}
+
+// A moment at which an item becomes available to somebody.
+type Opening struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The item.
+	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// The moment.
+	AvailableFrom *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=available_from,json=availableFrom,proto3" json:"available_from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Opening) Reset() {
+	*x = Opening{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Opening) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Opening) ProtoMessage() {}
+
+func (x *Opening) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Opening.ProtoReflect.Descriptor instead.
+func (*Opening) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Opening) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *Opening) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *Opening) GetAvailableFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AvailableFrom
+	}
+	return nil
+}
+
+// Asks to whom an item opens in a span of time.
+type ListOpeningAccountsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The course.
+	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The item.
+	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
+	// Later than this.
+	After *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// Not later than this, which is at most a day after.
+	Until *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	// How many to list, 1,000 at most; 20 when 0.
+	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Those whose ids come after this one; all when empty.
+	AfterAccountId string `protobuf:"bytes,6,opt,name=after_account_id,json=afterAccountId,proto3" json:"after_account_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ListOpeningAccountsRequest) Reset() {
+	*x = ListOpeningAccountsRequest{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOpeningAccountsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOpeningAccountsRequest) ProtoMessage() {}
+
+func (x *ListOpeningAccountsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOpeningAccountsRequest.ProtoReflect.Descriptor instead.
+func (*ListOpeningAccountsRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListOpeningAccountsRequest) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *ListOpeningAccountsRequest) GetItemId() string {
+	if x != nil {
+		return x.ItemId
+	}
+	return ""
+}
+
+func (x *ListOpeningAccountsRequest) GetAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *ListOpeningAccountsRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *ListOpeningAccountsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListOpeningAccountsRequest) GetAfterAccountId() string {
+	if x != nil {
+		return x.AfterAccountId
+	}
+	return ""
+}
+
+// To whom it opens.
+type ListOpeningAccountsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most as many as were asked for; fewer are the last ones.
+	AccountIds    []string `protobuf:"bytes,1,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOpeningAccountsResponse) Reset() {
+	*x = ListOpeningAccountsResponse{}
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOpeningAccountsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOpeningAccountsResponse) ProtoMessage() {}
+
+func (x *ListOpeningAccountsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_learning_learningpb_items_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOpeningAccountsResponse.ProtoReflect.Descriptor instead.
+func (*ListOpeningAccountsResponse) Descriptor() ([]byte, []int) {
+	return file_internal_service_learning_learningpb_items_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListOpeningAccountsResponse) GetAccountIds() []string {
+	if x != nil {
+		return x.AccountIds
+	}
+	return nil
+}
+
 var File_internal_service_learning_learningpb_items_proto protoreflect.FileDescriptor
 
 const file_internal_service_learning_learningpb_items_proto_rawDesc = "" +
@@ -876,10 +1214,11 @@ const file_internal_service_learning_learningpb_items_proto_rawDesc = "" +
 	"\vhidden_only\x18\x04 \x01(\bR\n" +
 	"hiddenOnly\x12\x1d\n" +
 	"\n" +
-	"with_times\x18\x05 \x01(\bR\twithTimes\"a\n" +
+	"with_times\x18\x05 \x01(\bR\twithTimes\"\x84\x01\n" +
 	"\x12CheckItemsResponse\x121\n" +
 	"\x05items\x18\x01 \x03(\v2\x1b.stoa.learning.v1.ItemStateR\x05items\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x05R\aversion\"\xa4\x02\n" +
+	"\aversion\x18\x02 \x01(\x05R\aversion\x12!\n" +
+	"\fnot_enrolled\x18\x03 \x01(\bR\vnotEnrolled\"\xa4\x02\n" +
 	"\tItemState\x12\x17\n" +
 	"\aitem_id\x18\x01 \x01(\tR\x06itemId\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
@@ -934,12 +1273,41 @@ const file_internal_service_learning_learningpb_items_proto_rawDesc = "" +
 	"\x06change\x18\x02 \x01(\tR\x06change\x12\x1a\n" +
 	"\blearners\x18\x03 \x01(\x05R\blearners\x12,\n" +
 	"\vaccount_ids\x18\x04 \x03(\tB\v\xb2\xd4\x18\aaccountR\n" +
-	"accountIds2\xc5\x02\n" +
+	"accountIds\"\xd4\x01\n" +
+	"\x13ListOpeningsRequest\x128\n" +
+	"\x05after\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05after\x128\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05until\x12'\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12 \n" +
+	"\x06cursor\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x90\x03R\x06cursor\"h\n" +
+	"\x14ListOpeningsResponse\x12/\n" +
+	"\x05items\x18\x01 \x03(\v2\x19.stoa.learning.v1.OpeningR\x05items\x12\x1f\n" +
+	"\vnext_cursor\x18\x02 \x01(\tR\n" +
+	"nextCursor\"\x8e\x01\n" +
+	"\aOpening\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x17\n" +
+	"\aitem_id\x18\x02 \x01(\tR\x06itemId\x12A\n" +
+	"\x0eavailable_from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\ravailableFrom\"\xbd\x02\n" +
+	"\x1aListOpeningAccountsRequest\x12'\n" +
+	"\tcourse_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\"\n" +
+	"\aitem_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x128\n" +
+	"\x05after\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05after\x128\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05until\x12'\n" +
+	"\tpage_size\x18\x05 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x125\n" +
+	"\x10after_account_id\x18\x06 \x01(\tB\v\xb2\xd4\x18\aaccountR\x0eafterAccountId\"K\n" +
+	"\x1bListOpeningAccountsResponse\x12,\n" +
+	"\vaccount_ids\x18\x01 \x03(\tB\v\xb2\xd4\x18\aaccountR\n" +
+	"accountIds2\xa8\x04\n" +
 	"\vItemService\x12_\n" +
 	"\n" +
 	"CheckItems\x12#.stoa.learning.v1.CheckItemsRequest\x1a$.stoa.learning.v1.CheckItemsResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12k\n" +
 	"\x0eListItemAccess\x12'.stoa.learning.v1.ListItemAccessRequest\x1a(.stoa.learning.v1.ListItemAccessResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12h\n" +
-	"\rMeasureImpact\x12&.stoa.learning.v1.MeasureImpactRequest\x1a'.stoa.learning.v1.MeasureImpactResponse\"\x06\xaa\xd4\x18\x02\b\x05B?Z=github.com/stoa-lms/stoa/internal/service/learning/learningpbb\x06proto3"
+	"\rMeasureImpact\x12&.stoa.learning.v1.MeasureImpactRequest\x1a'.stoa.learning.v1.MeasureImpactResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12e\n" +
+	"\fListOpenings\x12%.stoa.learning.v1.ListOpeningsRequest\x1a&.stoa.learning.v1.ListOpeningsResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12z\n" +
+	"\x13ListOpeningAccounts\x12,.stoa.learning.v1.ListOpeningAccountsRequest\x1a-.stoa.learning.v1.ListOpeningAccountsResponse\"\x06\xaa\xd4\x18\x02\b\x05B?Z=github.com/stoa-lms/stoa/internal/service/learning/learningpbb\x06proto3"
 
 var (
 	file_internal_service_learning_learningpb_items_proto_rawDescOnce sync.Once
@@ -953,53 +1321,68 @@ func file_internal_service_learning_learningpb_items_proto_rawDescGZIP() []byte 
 	return file_internal_service_learning_learningpb_items_proto_rawDescData
 }
 
-var file_internal_service_learning_learningpb_items_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_internal_service_learning_learningpb_items_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_internal_service_learning_learningpb_items_proto_goTypes = []any{
-	(*CheckItemsRequest)(nil),      // 0: stoa.learning.v1.CheckItemsRequest
-	(*CheckItemsResponse)(nil),     // 1: stoa.learning.v1.CheckItemsResponse
-	(*ItemState)(nil),              // 2: stoa.learning.v1.ItemState
-	(*ListItemAccessRequest)(nil),  // 3: stoa.learning.v1.ListItemAccessRequest
-	(*ListItemAccessResponse)(nil), // 4: stoa.learning.v1.ListItemAccessResponse
-	(*ItemAccess)(nil),             // 5: stoa.learning.v1.ItemAccess
-	(*MeasureImpactRequest)(nil),   // 6: stoa.learning.v1.MeasureImpactRequest
-	(*ItemSchedules)(nil),          // 7: stoa.learning.v1.ItemSchedules
-	(*OwnSchedule)(nil),            // 8: stoa.learning.v1.OwnSchedule
-	(*ItemRules)(nil),              // 9: stoa.learning.v1.ItemRules
-	(*MeasureImpactResponse)(nil),  // 10: stoa.learning.v1.MeasureImpactResponse
-	(*ItemImpact)(nil),             // 11: stoa.learning.v1.ItemImpact
-	(*timestamppb.Timestamp)(nil),  // 12: google.protobuf.Timestamp
-	(*releasepb.Schedule)(nil),     // 13: stoa.release.v1.Schedule
-	(*releasepb.Rule)(nil),         // 14: stoa.release.v1.Rule
+	(*CheckItemsRequest)(nil),           // 0: stoa.learning.v1.CheckItemsRequest
+	(*CheckItemsResponse)(nil),          // 1: stoa.learning.v1.CheckItemsResponse
+	(*ItemState)(nil),                   // 2: stoa.learning.v1.ItemState
+	(*ListItemAccessRequest)(nil),       // 3: stoa.learning.v1.ListItemAccessRequest
+	(*ListItemAccessResponse)(nil),      // 4: stoa.learning.v1.ListItemAccessResponse
+	(*ItemAccess)(nil),                  // 5: stoa.learning.v1.ItemAccess
+	(*MeasureImpactRequest)(nil),        // 6: stoa.learning.v1.MeasureImpactRequest
+	(*ItemSchedules)(nil),               // 7: stoa.learning.v1.ItemSchedules
+	(*OwnSchedule)(nil),                 // 8: stoa.learning.v1.OwnSchedule
+	(*ItemRules)(nil),                   // 9: stoa.learning.v1.ItemRules
+	(*MeasureImpactResponse)(nil),       // 10: stoa.learning.v1.MeasureImpactResponse
+	(*ItemImpact)(nil),                  // 11: stoa.learning.v1.ItemImpact
+	(*ListOpeningsRequest)(nil),         // 12: stoa.learning.v1.ListOpeningsRequest
+	(*ListOpeningsResponse)(nil),        // 13: stoa.learning.v1.ListOpeningsResponse
+	(*Opening)(nil),                     // 14: stoa.learning.v1.Opening
+	(*ListOpeningAccountsRequest)(nil),  // 15: stoa.learning.v1.ListOpeningAccountsRequest
+	(*ListOpeningAccountsResponse)(nil), // 16: stoa.learning.v1.ListOpeningAccountsResponse
+	(*timestamppb.Timestamp)(nil),       // 17: google.protobuf.Timestamp
+	(*releasepb.Schedule)(nil),          // 18: stoa.release.v1.Schedule
+	(*releasepb.Rule)(nil),              // 19: stoa.release.v1.Rule
 }
 var file_internal_service_learning_learningpb_items_proto_depIdxs = []int32{
 	2,  // 0: stoa.learning.v1.CheckItemsResponse.items:type_name -> stoa.learning.v1.ItemState
-	12, // 1: stoa.learning.v1.ItemState.opens_at:type_name -> google.protobuf.Timestamp
-	12, // 2: stoa.learning.v1.ItemState.closes_at:type_name -> google.protobuf.Timestamp
-	12, // 3: stoa.learning.v1.ItemState.due:type_name -> google.protobuf.Timestamp
-	12, // 4: stoa.learning.v1.ItemState.until:type_name -> google.protobuf.Timestamp
+	17, // 1: stoa.learning.v1.ItemState.opens_at:type_name -> google.protobuf.Timestamp
+	17, // 2: stoa.learning.v1.ItemState.closes_at:type_name -> google.protobuf.Timestamp
+	17, // 3: stoa.learning.v1.ItemState.due:type_name -> google.protobuf.Timestamp
+	17, // 4: stoa.learning.v1.ItemState.until:type_name -> google.protobuf.Timestamp
 	5,  // 5: stoa.learning.v1.ListItemAccessResponse.items:type_name -> stoa.learning.v1.ItemAccess
-	12, // 6: stoa.learning.v1.ItemAccess.opens_at:type_name -> google.protobuf.Timestamp
-	12, // 7: stoa.learning.v1.ItemAccess.closes_at:type_name -> google.protobuf.Timestamp
-	12, // 8: stoa.learning.v1.ItemAccess.available_from:type_name -> google.protobuf.Timestamp
-	12, // 9: stoa.learning.v1.ItemAccess.due:type_name -> google.protobuf.Timestamp
-	12, // 10: stoa.learning.v1.ItemAccess.until:type_name -> google.protobuf.Timestamp
+	17, // 6: stoa.learning.v1.ItemAccess.opens_at:type_name -> google.protobuf.Timestamp
+	17, // 7: stoa.learning.v1.ItemAccess.closes_at:type_name -> google.protobuf.Timestamp
+	17, // 8: stoa.learning.v1.ItemAccess.available_from:type_name -> google.protobuf.Timestamp
+	17, // 9: stoa.learning.v1.ItemAccess.due:type_name -> google.protobuf.Timestamp
+	17, // 10: stoa.learning.v1.ItemAccess.until:type_name -> google.protobuf.Timestamp
 	9,  // 11: stoa.learning.v1.MeasureImpactRequest.changed:type_name -> stoa.learning.v1.ItemRules
 	7,  // 12: stoa.learning.v1.MeasureImpactRequest.rescheduled:type_name -> stoa.learning.v1.ItemSchedules
 	8,  // 13: stoa.learning.v1.ItemSchedules.way:type_name -> stoa.learning.v1.OwnSchedule
-	13, // 14: stoa.learning.v1.OwnSchedule.schedule:type_name -> stoa.release.v1.Schedule
-	14, // 15: stoa.learning.v1.ItemRules.rules:type_name -> stoa.release.v1.Rule
+	18, // 14: stoa.learning.v1.OwnSchedule.schedule:type_name -> stoa.release.v1.Schedule
+	19, // 15: stoa.learning.v1.ItemRules.rules:type_name -> stoa.release.v1.Rule
 	11, // 16: stoa.learning.v1.MeasureImpactResponse.items:type_name -> stoa.learning.v1.ItemImpact
-	0,  // 17: stoa.learning.v1.ItemService.CheckItems:input_type -> stoa.learning.v1.CheckItemsRequest
-	3,  // 18: stoa.learning.v1.ItemService.ListItemAccess:input_type -> stoa.learning.v1.ListItemAccessRequest
-	6,  // 19: stoa.learning.v1.ItemService.MeasureImpact:input_type -> stoa.learning.v1.MeasureImpactRequest
-	1,  // 20: stoa.learning.v1.ItemService.CheckItems:output_type -> stoa.learning.v1.CheckItemsResponse
-	4,  // 21: stoa.learning.v1.ItemService.ListItemAccess:output_type -> stoa.learning.v1.ListItemAccessResponse
-	10, // 22: stoa.learning.v1.ItemService.MeasureImpact:output_type -> stoa.learning.v1.MeasureImpactResponse
-	20, // [20:23] is the sub-list for method output_type
-	17, // [17:20] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	17, // 17: stoa.learning.v1.ListOpeningsRequest.after:type_name -> google.protobuf.Timestamp
+	17, // 18: stoa.learning.v1.ListOpeningsRequest.until:type_name -> google.protobuf.Timestamp
+	14, // 19: stoa.learning.v1.ListOpeningsResponse.items:type_name -> stoa.learning.v1.Opening
+	17, // 20: stoa.learning.v1.Opening.available_from:type_name -> google.protobuf.Timestamp
+	17, // 21: stoa.learning.v1.ListOpeningAccountsRequest.after:type_name -> google.protobuf.Timestamp
+	17, // 22: stoa.learning.v1.ListOpeningAccountsRequest.until:type_name -> google.protobuf.Timestamp
+	0,  // 23: stoa.learning.v1.ItemService.CheckItems:input_type -> stoa.learning.v1.CheckItemsRequest
+	3,  // 24: stoa.learning.v1.ItemService.ListItemAccess:input_type -> stoa.learning.v1.ListItemAccessRequest
+	6,  // 25: stoa.learning.v1.ItemService.MeasureImpact:input_type -> stoa.learning.v1.MeasureImpactRequest
+	12, // 26: stoa.learning.v1.ItemService.ListOpenings:input_type -> stoa.learning.v1.ListOpeningsRequest
+	15, // 27: stoa.learning.v1.ItemService.ListOpeningAccounts:input_type -> stoa.learning.v1.ListOpeningAccountsRequest
+	1,  // 28: stoa.learning.v1.ItemService.CheckItems:output_type -> stoa.learning.v1.CheckItemsResponse
+	4,  // 29: stoa.learning.v1.ItemService.ListItemAccess:output_type -> stoa.learning.v1.ListItemAccessResponse
+	10, // 30: stoa.learning.v1.ItemService.MeasureImpact:output_type -> stoa.learning.v1.MeasureImpactResponse
+	13, // 31: stoa.learning.v1.ItemService.ListOpenings:output_type -> stoa.learning.v1.ListOpeningsResponse
+	16, // 32: stoa.learning.v1.ItemService.ListOpeningAccounts:output_type -> stoa.learning.v1.ListOpeningAccountsResponse
+	28, // [28:33] is the sub-list for method output_type
+	23, // [23:28] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_learning_learningpb_items_proto_init() }
@@ -1013,7 +1396,7 @@ func file_internal_service_learning_learningpb_items_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_learning_learningpb_items_proto_rawDesc), len(file_internal_service_learning_learningpb_items_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,9 +19,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ItemService_CheckItems_FullMethodName     = "/stoa.learning.v1.ItemService/CheckItems"
-	ItemService_ListItemAccess_FullMethodName = "/stoa.learning.v1.ItemService/ListItemAccess"
-	ItemService_MeasureImpact_FullMethodName  = "/stoa.learning.v1.ItemService/MeasureImpact"
+	ItemService_CheckItems_FullMethodName          = "/stoa.learning.v1.ItemService/CheckItems"
+	ItemService_ListItemAccess_FullMethodName      = "/stoa.learning.v1.ItemService/ListItemAccess"
+	ItemService_MeasureImpact_FullMethodName       = "/stoa.learning.v1.ItemService/MeasureImpact"
+	ItemService_ListOpenings_FullMethodName        = "/stoa.learning.v1.ItemService/ListOpenings"
+	ItemService_ListOpeningAccounts_FullMethodName = "/stoa.learning.v1.ItemService/ListOpeningAccounts"
 )
 
 // ItemServiceClient is the client API for ItemService service.
@@ -41,6 +43,14 @@ type ItemServiceClient interface {
 	// or for whom one that is open now would be closed. Those whose cohort is pinned
 	// are not touched and do not count.
 	MeasureImpact(ctx context.Context, in *MeasureImpactRequest, opts ...grpc.CallOption) (*MeasureImpactResponse, error)
+	// Lists which items of which courses become available to anybody in a span of time,
+	// by their effective dates: each moment of an item once, for however many people,
+	// the earliest first. What it costs grows with what is listed alone. Error:
+	// request.invalid (400) with openings.span: the span is longer than a day.
+	ListOpenings(ctx context.Context, in *ListOpeningsRequest, opts ...grpc.CallOption) (*ListOpeningsResponse, error)
+	// Lists to whom one item becomes available in a span of time, by their effective
+	// dates, in the order of their ids. Error: request.invalid (400) with openings.span.
+	ListOpeningAccounts(ctx context.Context, in *ListOpeningAccountsRequest, opts ...grpc.CallOption) (*ListOpeningAccountsResponse, error)
 }
 
 type itemServiceClient struct {
@@ -81,6 +91,26 @@ func (c *itemServiceClient) MeasureImpact(ctx context.Context, in *MeasureImpact
 	return out, nil
 }
 
+func (c *itemServiceClient) ListOpenings(ctx context.Context, in *ListOpeningsRequest, opts ...grpc.CallOption) (*ListOpeningsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListOpeningsResponse)
+	err := c.cc.Invoke(ctx, ItemService_ListOpenings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *itemServiceClient) ListOpeningAccounts(ctx context.Context, in *ListOpeningAccountsRequest, opts ...grpc.CallOption) (*ListOpeningAccountsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListOpeningAccountsResponse)
+	err := c.cc.Invoke(ctx, ItemService_ListOpeningAccounts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ItemServiceServer is the server API for ItemService service.
 // All implementations must embed UnimplementedItemServiceServer
 // for forward compatibility.
@@ -98,6 +128,14 @@ type ItemServiceServer interface {
 	// or for whom one that is open now would be closed. Those whose cohort is pinned
 	// are not touched and do not count.
 	MeasureImpact(context.Context, *MeasureImpactRequest) (*MeasureImpactResponse, error)
+	// Lists which items of which courses become available to anybody in a span of time,
+	// by their effective dates: each moment of an item once, for however many people,
+	// the earliest first. What it costs grows with what is listed alone. Error:
+	// request.invalid (400) with openings.span: the span is longer than a day.
+	ListOpenings(context.Context, *ListOpeningsRequest) (*ListOpeningsResponse, error)
+	// Lists to whom one item becomes available in a span of time, by their effective
+	// dates, in the order of their ids. Error: request.invalid (400) with openings.span.
+	ListOpeningAccounts(context.Context, *ListOpeningAccountsRequest) (*ListOpeningAccountsResponse, error)
 	mustEmbedUnimplementedItemServiceServer()
 }
 
@@ -116,6 +154,12 @@ func (UnimplementedItemServiceServer) ListItemAccess(context.Context, *ListItemA
 }
 func (UnimplementedItemServiceServer) MeasureImpact(context.Context, *MeasureImpactRequest) (*MeasureImpactResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method MeasureImpact not implemented")
+}
+func (UnimplementedItemServiceServer) ListOpenings(context.Context, *ListOpeningsRequest) (*ListOpeningsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListOpenings not implemented")
+}
+func (UnimplementedItemServiceServer) ListOpeningAccounts(context.Context, *ListOpeningAccountsRequest) (*ListOpeningAccountsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListOpeningAccounts not implemented")
 }
 func (UnimplementedItemServiceServer) mustEmbedUnimplementedItemServiceServer() {}
 func (UnimplementedItemServiceServer) testEmbeddedByValue()                     {}
@@ -192,6 +236,42 @@ func _ItemService_MeasureImpact_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ItemService_ListOpenings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListOpeningsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ItemServiceServer).ListOpenings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ItemService_ListOpenings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ItemServiceServer).ListOpenings(ctx, req.(*ListOpeningsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ItemService_ListOpeningAccounts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListOpeningAccountsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ItemServiceServer).ListOpeningAccounts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ItemService_ListOpeningAccounts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ItemServiceServer).ListOpeningAccounts(ctx, req.(*ListOpeningAccountsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ItemService_ServiceDesc is the grpc.ServiceDesc for ItemService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -210,6 +290,14 @@ var ItemService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "MeasureImpact",
 			Handler:    _ItemService_MeasureImpact_Handler,
+		},
+		{
+			MethodName: "ListOpenings",
+			Handler:    _ItemService_ListOpenings_Handler,
+		},
+		{
+			MethodName: "ListOpeningAccounts",
+			Handler:    _ItemService_ListOpeningAccounts_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
