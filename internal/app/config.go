@@ -88,9 +88,11 @@ type Config struct {
 	SellerAddress string `help:"The address of the company for invoices, its lines parted by semicolons, at most 6." env:"STOA_SELLER_ADDRESS"`
 	SellerTaxID   string `help:"The tax number of the company for invoices, such as a VAT id." env:"STOA_SELLER_TAX_ID"`
 
-	Payments string `help:"How orders are paid: development (a pay page on which no money moves) or none, which takes no orders." default:"development" env:"STOA_PAYMENTS"`
-	Review   string `name:"course-review" help:"Whether moderators approve a course before it comes into the marketplace for the first time: off or required." default:"off" env:"STOA_COURSE_REVIEW"`
-	Demo     Bool   `help:"Load the demo school." default:"false" env:"STOA_DEMO"`
+	Payments      string `help:"How orders are paid: development (a pay page on which no money moves) or none, which takes no orders." default:"development" env:"STOA_PAYMENTS"`
+	PayoutDay     Int    `name:"payout-day" help:"Day of the month on which teachers are paid what they have; the last day in months that are shorter. Only when staff say so when 0." default:"0" env:"STOA_PAYOUT_DAY"`
+	PayoutMinimum Int    `name:"payout-minimum" help:"Units of a currency that a teacher must have to be paid." default:"10" env:"STOA_PAYOUT_MINIMUM"`
+	Review        string `name:"course-review" help:"Whether moderators approve a course before it comes into the marketplace for the first time: off or required." default:"off" env:"STOA_COURSE_REVIEW"`
+	Demo          Bool   `help:"Load the demo school." default:"false" env:"STOA_DEMO"`
 
 	EmbedHosts string `help:"Hosts whose pages lessons may show in frames, with commas. www.youtube-nocookie.com and player.vimeo.com stand for YouTube and Vimeo with all their forms of addresses. None when empty." default:"www.youtube-nocookie.com,player.vimeo.com,www.geogebra.org,www.desmos.com,codepen.io,phet.colorado.edu" env:"STOA_EMBED_HOSTS"`
 
@@ -196,6 +198,7 @@ func (c *Config) Faults(services []string) []string {
 		"STOA_MEDIA_COURSE_QUOTA": c.MediaCourseQuota.err, "STOA_MEDIA_ACCOUNT_QUOTA": c.MediaAccountQuota.err, "STOA_SUBMISSION_QUOTA": c.SubmissionQuota.err,
 		"STOA_MEDIA_COURSE_UPLOADS": c.MediaCourseUploads.err, "STOA_MEDIA_ACCOUNT_UPLOADS": c.MediaAccountUploads.err,
 		"STOA_MEDIA_UPLOAD_LIFETIME": c.MediaUploadLifetime.err,
+		"STOA_PAYOUT_DAY":            c.PayoutDay.err, "STOA_PAYOUT_MINIMUM": c.PayoutMinimum.err,
 	} {
 		if err != nil {
 			add(setting, "%v", err)
@@ -208,6 +211,12 @@ func (c *Config) Faults(services []string) []string {
 	}
 	oneOf("STOA_PROFILE", c.Profile, development, production)
 	oneOf("STOA_PAYMENTS", c.Payments, "development", "none")
+	if c.PayoutDay.V > 31 {
+		add("STOA_PAYOUT_DAY", "the days of a month are 1 to 31; 0 is none")
+	}
+	if c.PayoutMinimum.V > 1_000_000 {
+		add("STOA_PAYOUT_MINIMUM", "at most 1000000 units")
+	}
 	oneOf("STOA_COURSE_REVIEW", cmp.Or(c.Review, "off"), "off", "required")
 	oneOf("STOA_LOG_FORMAT", c.LogFormat, "text", "json")
 	oneOf("STOA_LOG_LEVEL", c.LogLevel, "debug", "info", "warn", "error")

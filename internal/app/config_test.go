@@ -66,7 +66,11 @@ func TestFaults(t *testing.T) {
 		"all services": {func(*Config) {}, Names(), nil},
 		"profile":      {func(c *Config) { c.Profile = "prod" }, nil, []string{"STOA_PROFILE"}},
 		"payments":     {func(c *Config) { c.Payments = "gold" }, nil, []string{"STOA_PAYMENTS"}},
-		"log":          {func(c *Config) { c.LogFormat, c.LogLevel = "xml", "loud" }, nil, []string{"STOA_LOG_FORMAT", "STOA_LOG_LEVEL"}},
+		"payouts": {func(c *Config) {
+			set(t, &c.PayoutDay, "32")
+			set(t, &c.PayoutMinimum, "lots")
+		}, nil, []string{"STOA_PAYOUT_DAY", "STOA_PAYOUT_MINIMUM"}},
+		"log": {func(c *Config) { c.LogFormat, c.LogLevel = "xml", "loud" }, nil, []string{"STOA_LOG_FORMAT", "STOA_LOG_LEVEL"}},
 		"numbers": {func(c *Config) {
 			set(t, &c.Connections, "many")
 			set(t, &c.RateLimit, "-1")

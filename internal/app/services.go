@@ -169,6 +169,8 @@ var all = []service{
 			Seats:               accesspb.NewSeatServiceClient(p.conn("commerce", "access")),
 			PublicURL:           p.publicURL(),
 			DevelopmentPayments: p.cfg.Payments == "development",
+			PayoutDay:           int(p.cfg.PayoutDay.V),
+			PayoutMinimum:       p.cfg.PayoutMinimum.V,
 		})
 		s.Register(p.server)
 		return started{s.Handlers(), s.Run}, nil

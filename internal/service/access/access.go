@@ -19,7 +19,7 @@
 // InvitationMailRequested.
 //
 // It hears CoursePublished and CourseUnpublished of courses, PriceSet, OrderPaid and
-// GiftRedeemed of commerce, and AccountCreated and AccountUpdated of identity.
+// GiftRedeemed and LinesRefunded of commerce, and AccountCreated and AccountUpdated of identity.
 //
 // It calls nobody.
 package access

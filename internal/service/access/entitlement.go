@@ -98,9 +98,26 @@ func (e entitlement) entry() map[string]any {
 }
 
 // grant writes the entitlements that are not in the ledger yet, has the
-// enrollments follow, and says both. It returns those that are new.
+// enrollments follow, and says both. It returns those that are new. What was paid for
+// and given back gives nothing any more.
 func (s *Service) grant(ctx context.Context, tx *pg.Tx, list []entitlement) ([]entitlement, error) {
 	now := s.now()
+	var sold []string
+	for _, one := range list {
+		if one.Source == sourceOrder || one.Source == sourceGift {
+			sold = append(sold, one.SourceID)
+		}
+	}
+	ended, err := endedSources(ctx, tx, sold)
+	if err != nil {
+		return nil, err
+	}
+	if len(ended) > 0 {
+		tx.Exempt("what was given back gives nothing")
+		list = slices.DeleteFunc(slices.Clone(list), func(e entitlement) bool {
+			return (e.Source == sourceOrder || e.Source == sourceGift) && slices.Contains(ended, e.SourceID)
+		})
+	}
 	batch := make([]entitlement, len(list))
 	for i, one := range list {
 		one.ID, one.GrantedBy = id.New("entitlement"), actor(ctx)

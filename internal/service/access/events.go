@@ -20,6 +20,7 @@ import (
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished), bus.Copy(s.courseUnpublished), bus.Copy(s.priceSet), bus.On(s.orderPaid), bus.On(s.giftRedeemed),
+		bus.On(s.linesRefunded),
 		bus.Copy(s.accountCreated), bus.Copy(s.accountUpdated),
 	}
 }

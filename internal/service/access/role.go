@@ -29,10 +29,13 @@ const (
 	mediaRead         = "media.read"         // see all files of a course, used or not
 	priceEdit         = "price.edit"         // say what a course costs
 	saleList          = "sale.list"          // see what was sold of a course
+	saleRefund        = "sale.refund"        // give back what was paid for a course
 	deadlineSet       = "deadline.override"  // say other deadlines for some who take a course
 	revenueSplit      = "revenue.split"      // say how what a course earns is shared
 	revenueEdit       = "revenue.edit"       // say what the platform keeps of sales
 	couponManage      = "coupon.manage"      // make coupons of the platform, and end anybody's
+	refundManage      = "refund.manage"      // give back what was paid for any order, and see what is disputed
+	payoutManage      = "payout.manage"      // pay teachers
 	ledgerRead        = "ledger.read"        // see what the accounts of the ledger have, and whose shares are what
 	ledgerReconcile   = "ledger.reconcile"   // have orders, the ledger, access and the payment provider compared
 	courseReview      = "course.review"      // review courses before they come into the marketplace
@@ -70,7 +73,7 @@ const (
 // permissions are all there are.
 var permissions = []string{
 	meRead, meWrite,
-	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit, revenueEdit, couponManage, ledgerRead, ledgerReconcile, courseReview,
+	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, saleRefund, revenueSplit, revenueEdit, refundManage, payoutManage, couponManage, ledgerRead, ledgerReconcile, courseReview,
 	assessmentTake, assessmentEdit, questionRead, questionEdit, submissionRead, submissionMark, examProctor, gradeRead, gradeEdit, gradePost,
 	enrollmentList, enrollmentManage, accommodationRead, accommodationGrant,
 	roleList, roleGrant, roleDefine, accessExplain,
@@ -112,13 +115,13 @@ var roles = map[string]role{
 	roleMember:  {scope: onPlatform, implicit: true, permissions: []string{meRead, meWrite, courseCreate}},
 	roleAdmin:   {scope: onPlatform, permissions: permissions},
 	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, courseReview, lessonRead, mediaRead, accountRead, accountSuspend, templatePublish}},
-	"finance":   {scope: onPlatform, permissions: []string{courseView, saleList, revenueEdit, couponManage, ledgerRead, ledgerReconcile}},
+	"finance":   {scope: onPlatform, permissions: []string{courseView, saleList, saleRefund, revenueEdit, refundManage, payoutManage, couponManage, ledgerRead, ledgerReconcile}},
 	"support": {scope: onPlatform, permissions: []string{
 		courseView, lessonRead, enrollmentList, enrollmentManage, progressList, accommodationRead, roleList, accessExplain, accountRead,
 	}},
 
 	roleOwner: {scope: onCourse, permissions: []string{
-		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit,
+		courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, saleRefund, revenueSplit,
 		assessmentEdit, questionRead, questionEdit, submissionRead, submissionMark, examProctor, gradeRead, gradeEdit, gradePost,
 		enrollmentList, enrollmentManage, accommodationRead, accommodationGrant, roleList, roleGrant, roleDefine, accessExplain,
 	}},

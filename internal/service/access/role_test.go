@@ -96,7 +96,7 @@ func TestRolesCoverContracts(t *testing.T) {
 }
 
 // ofPlatform are the permissions that mean something on the platform only.
-var ofPlatform = []string{meRead, meWrite, courseCreate, courseReview, revenueEdit, couponManage, ledgerRead, ledgerReconcile, accountRead, accountSuspend, serviceAccountManage, auditRead, templatePublish}
+var ofPlatform = []string{meRead, meWrite, courseCreate, courseReview, revenueEdit, refundManage, payoutManage, couponManage, ledgerRead, ledgerReconcile, accountRead, accountSuspend, serviceAccountManage, auditRead, templatePublish}
 
 func TestOwnerHasAllOfACourse(t *testing.T) {
 	t.Parallel()
@@ -109,7 +109,7 @@ func TestOwnerHasAllOfACourse(t *testing.T) {
 		}
 	}
 	without := slices.DeleteFunc(slices.Clone(roles[roleOwner].permissions), func(p string) bool {
-		return p == priceEdit || p == revenueSplit || p == courseTransfer || p == roleDefine
+		return p == priceEdit || p == saleRefund || p == revenueSplit || p == courseTransfer || p == roleDefine
 	})
 	slices.Sort(without)
 	same(t, slices.Sorted(slices.Values(roles[roleCoTeacher].permissions)), without)

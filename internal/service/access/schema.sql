@@ -157,6 +157,14 @@ COMMENT ON COLUMN email_invitation.seat_id IS 'The seat that it offers; empty fo
 COMMENT ON COLUMN email_invitation.access_from IS 'When access by it begins; null for when it is accepted.';
 COMMENT ON COLUMN email_invitation.access_ends IS 'When access by it ends; null for no end, and where access_days says when.';
 
+CREATE TABLE ended_source (
+	source_id text COLLATE "C" NOT NULL,
+	reason text NOT NULL,
+	ended_at timestamp with time zone NOT NULL,
+	CONSTRAINT ended_source_pkey PRIMARY KEY (source_id)
+);
+COMMENT ON TABLE ended_source IS 'Order lines that were given back: what they gave has ended, and what comes later by them is not given. No personal data.';
+
 CREATE TABLE enrollment (
 	id text COLLATE "C" NOT NULL,
 	account_id text COLLATE "C" NOT NULL,

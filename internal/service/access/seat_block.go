@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -131,8 +132,21 @@ func (s *Service) newSeatBlock(ctx context.Context, b seatBlock, starts, ends *t
 	return b, nil
 }
 
-// makeSeatBlocks writes the blocks that are not there yet.
+// makeSeatBlocks writes the blocks that are not there yet, but none for what was given
+// back.
 func (s *Service) makeSeatBlocks(ctx context.Context, tx *pg.Tx, list []seatBlock) error {
+	sold := make([]string, len(list))
+	for i, b := range list {
+		sold[i] = b.SourceID
+	}
+	gone, err := endedSources(ctx, tx, sold)
+	if err != nil {
+		return err
+	}
+	if len(gone) > 0 {
+		tx.Exempt("what was given back gives nothing")
+		list = slices.DeleteFunc(slices.Clone(list), func(b seatBlock) bool { return slices.Contains(gone, b.SourceID) })
+	}
 	var (
 		ids, courses, holders, sources []string
 		seats, after, most             []int32

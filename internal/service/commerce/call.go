@@ -18,6 +18,10 @@ import (
 const (
 	callCheckout = "checkout" // a payment gets its page
 	callClose    = "close"    // a payment can't be paid any more
+	callRefund   = "refund"   // some of a payment is given back
+	callAccount  = "account"  // a teacher gets an account to be paid to
+	callTransfer = "transfer" // a payout is handed over
+	callReversal = "reversal" // a payout is taken back
 )
 
 // call is something to ask the provider for.
@@ -36,6 +40,10 @@ func (s *Service) carriers() map[string]carrier {
 	return map[string]carrier{
 		callCheckout: {s.carryCheckout, nil},
 		callClose:    {s.carryClose, nil},
+		callRefund:   {s.carryRefund, s.refundRefused},
+		callAccount:  {s.carryAccount, nil},
+		callTransfer: {s.carryTransfer, s.transferRefused},
+		callReversal: {s.carryReversal, s.reversalRefused},
 	}
 }
 

@@ -1,12 +1,13 @@
 // Package commerce sells courses.
 //
 // It owns prices, reductions, bundles, coupons, carts, quotes, gifts, orders and what is
-// known of their payment, invoices, rules of what the platform keeps, and the ledger. It
-// answers what courses and carts cost, takes orders, which hold places and uses of coupons,
-// and leads them from awaiting payment through paid to fulfilled, or to cancelled or
-// expired; it gives gifts to who has their codes, books what is paid, and answers what
-// teachers have earned. It sends PriceSet, OrderPaid, OrderFulfilled and GiftRedeemed. It
-// hears courses.CoursePublished and CourseUnpublished (what may be sold),
+// known of their payment, refunds and disputes, invoices, rules of what the platform keeps,
+// the ledger, and payouts to teachers. It answers what courses and carts cost, takes orders,
+// which hold places and uses of coupons, and leads them from awaiting payment through paid
+// to fulfilled, or to cancelled or expired; it gives gifts to who has their codes, gives
+// back what was paid, books what is paid and given back, answers what teachers have earned,
+// and pays them. It sends PriceSet, OrderPaid, OrderFulfilled, GiftRedeemed and
+// LinesRefunded. It hears courses.CoursePublished and CourseUnpublished (what may be sold),
 // RevenueSplitChanged (how teachers share) and access.EntitlementGranted and
 // SeatBlockCreated (what was fulfilled). It calls access, to refuse selling what somebody
 // has, and to compare what was paid with who has access.
@@ -56,6 +57,11 @@ type Config struct {
 	Seller Seller
 	// DevelopmentPayments lets the pay page settle payments; no money moves.
 	DevelopmentPayments bool
+	// PayoutDay is on which day of the month teachers are paid, the last one at most;
+	// zero only when staff say so.
+	PayoutDay int
+	// PayoutMinimum is how many units of a currency a teacher has to have.
+	PayoutMinimum int64
 	// Now is the clock; nil is [time.Now].
 	Now func() time.Time
 }
@@ -94,7 +100,28 @@ var (
 		Kind: fault.Invalid, Code: "tax_report.period", Message: "There is no such time.",
 		Fields: []fault.Field{{Path: "until", Code: "tax_report.period", Hint: "since and until are times as RFC 3339, such as 2026-01-01T00:00:00Z, until the later one."}},
 	}
-	ErrPaymentClosed = fault.New(fault.Conflict, "payment.closed", "The order expired or was cancelled.")
+	ErrPaymentClosed  = fault.New(fault.Conflict, "payment.closed", "The order expired or was cancelled.")
+	ErrPaymentOutcome = fault.New(fault.Conflict, "payment.outcome", "This can't become of the payment as it stands.")
+
+	ErrOrderUnknown    = fault.New(fault.NotFound, "order.not_found", "There is no such order.")
+	ErrSaleNotFound    = fault.New(fault.NotFound, "sale.not_found", "The course has no such sale.")
+	ErrRefundNotFound  = fault.New(fault.NotFound, "refund.not_found", "There is no such refund.")
+	ErrRefundNotPaid   = fault.New(fault.Conflict, "refund.not_paid", "The order is not paid.")
+	ErrRefundNothing   = fault.New(fault.Conflict, "refund.nothing_left", "All of it is given back already, or on its way.")
+	ErrRefundDisputed  = fault.New(fault.Conflict, "refund.disputed", "The buyer's bank wants the money back. Nothing can be given back until that is settled.")
+	ErrRefundNotOwed   = fault.New(fault.Conflict, "refund.not_owed", "Nothing of this refund is owed to the buyer.")
+	ErrRequestNotFound = fault.New(fault.NotFound, "refund_request.not_found", "There is no such request.")
+	ErrRequestTooLate  = fault.New(fault.Conflict, "refund_request.too_late", "Money can be asked back within 30 days after it was paid.")
+	ErrRequestOpen     = fault.New(fault.Conflict, "refund_request.open", "You have asked for this already.")
+	ErrRequestDecided  = fault.New(fault.Conflict, "refund_request.decided", "The request is decided.")
+	ErrDisputeNotFound = fault.New(fault.NotFound, "dispute.not_found", "There is no such dispute.")
+
+	ErrPayoutsOff            = fault.New(fault.Conflict, "payout.off", "Nobody can be paid here at present.")
+	ErrPayoutNotFound        = fault.New(fault.NotFound, "payout.not_found", "There is no such payout.")
+	ErrPayoutNotPaid         = fault.New(fault.Conflict, "payout.not_paid", "The payout was not paid, so that it can't be taken back.")
+	ErrPayoutRunNotFound     = fault.New(fault.NotFound, "payout_run.not_found", "There is no such run.")
+	ErrPayoutAccountNotFound = fault.New(fault.NotFound, "payout_account.not_found", "You have no account to be paid to yet.")
+	ErrPayoutAccountNotReady = fault.New(fault.Conflict, "payout_account.not_ready", "The payment provider is making your account. Try again in a moment.")
 )
 
 // New returns the service.
@@ -113,6 +140,8 @@ func New(cfg Config) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	commercepb.RegisterCommerceServiceServer(r, s)
 	commercepb.RegisterRevenueServiceServer(r, &revenueServer{service: s})
+	commercepb.RegisterRefundServiceServer(r, &refundServer{Service: s})
+	commercepb.RegisterPayoutServiceServer(r, &payoutServer{Service: s})
 	commercepb.RegisterReconcileServiceServer(r, &reconcileServer{service: s})
 	commercepb.RegisterCatalogServiceServer(r, &catalogServer{service: s})
 	commercepb.RegisterBundleServiceServer(r, &bundleServer{service: s})
@@ -136,8 +165,8 @@ func (s *Service) Handlers() []bus.Handler {
 const sweepEvery = time.Minute
 
 // Run does what time brings: it expires orders that were not paid in time, books what
-// is not booked, lets go of shares that were held, makes checkpoints of the ledger and
-// deletes old quotes, until ctx ends.
+// is not booked, lets go of shares that were held, pays teachers, makes checkpoints of the
+// ledger and deletes old quotes, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -150,7 +179,10 @@ func (s *Service) Run(ctx context.Context) error {
 			{"orders could not be expired", s.expire},
 			{"sales could not be booked", s.bookUnbooked},
 			{"invoices could not be issued", s.issueInvoices},
+			{"credit notes could not be issued", s.issueCreditNotes},
 			{"shares could not be released", s.release},
+			{"runs of payouts could not be begun", s.monthlyRuns},
+			{"teachers could not be paid", s.payOut},
 			{"orders, ledger, access and the payment provider could not be compared", s.reconcile},
 			{"no checkpoint of the ledger", s.checkpoint},
 			{"old quotes could not be deleted", s.sweepQuotes},

@@ -2,6 +2,7 @@ package commerce_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,6 +55,8 @@ type shop struct {
 	db        *pg.DB
 	client    commercepb.CommerceServiceClient
 	revenue   commercepb.RevenueServiceClient
+	refunds   commercepb.RefundServiceClient
+	payouts   commercepb.PayoutServiceClient
 	invoices  commercepb.InvoiceServiceClient
 	access    *fakeAccess
 	grants    *fakeGrants
@@ -113,6 +116,8 @@ func newShop(t testing.TB) *shop {
 	s.bundles = commercepb.NewBundleServiceClient(h.As("edge"))
 	s.coupons = commercepb.NewCouponServiceClient(h.As("edge"))
 	s.desk = commercepb.NewCheckoutServiceClient(h.As("edge"))
+	s.refunds = commercepb.NewRefundServiceClient(h.As("edge"))
+	s.payouts = commercepb.NewPayoutServiceClient(h.As("edge"))
 	return s
 }
 
@@ -478,4 +483,10 @@ func TestNoDevelopmentPaymentsElsewhere(t *testing.T) {
 	wantCode(t, err, "payment.not_found")
 	_, err = s.client.SettleDevelopmentPayment(t.Context(), &commercepb.SettleDevelopmentPaymentRequest{PaymentId: payment, Outcome: "succeed"})
 	wantCode(t, err, "payment.not_found")
+}
+
+// hasField reports whether an error says this of a field.
+func hasField(err error, code string) bool {
+	var told *fault.Error
+	return errors.As(err, &told) && len(told.Fields) > 0 && told.Fields[0].Code == code
 }

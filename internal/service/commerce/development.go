@@ -9,6 +9,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/idempotency"
+	"github.com/stoa-lms/stoa/internal/money/moneypb"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 )
@@ -42,6 +43,7 @@ type developmentPayment struct {
 	Currency string
 	State    string
 	Refunded int64
+	Dispute  string
 }
 
 func (p developmentPayment) news() PaymentNews {
@@ -56,7 +58,7 @@ func (p developmentPayment) news() PaymentNews {
 func (p developmentPayment) fee() int64 { return p.Amount * developmentFee / int64(allShares) }
 
 func developmentPaymentOf(ctx context.Context, q pg.Querier, id, lock string) (developmentPayment, error) {
-	rows, err := q.Query(ctx, `SELECT id, amount, currency, state, refunded FROM development_payment WHERE id = $1 `+lock, id)
+	rows, err := q.Query(ctx, `SELECT id, amount, currency, state, refunded, dispute FROM development_payment WHERE id = $1 `+lock, id)
 	if err != nil {
 		return developmentPayment{}, err
 	}
@@ -103,26 +105,31 @@ func (d development) move(ctx context.Context, tx *pg.Tx, t Transaction) error {
 func (d development) Refund(ctx context.Context, key string, r RefundRequest) (n RefundNews, err error) {
 	err = d.DB.InTx(ctx, func(tx *pg.Tx) error {
 		tx.Exempt("the provider's own books")
-		p, err := developmentPaymentOf(ctx, tx, r.PaymentRef, "FOR UPDATE")
-		if err != nil {
-			return err
-		}
-		n = RefundNews{RefundID: r.RefundID, Ref: key, PaymentID: p.ID, Amount: r.Amount, Currency: r.Currency, State: "succeeded"}
-		made, err := tx.Exec(ctx, `
-			INSERT INTO development_object (id, kind, payment_id, account, amount, currency, state) VALUES ($1, 'refund', $2, $3, $4, $5, 'succeeded')
-			ON CONFLICT DO NOTHING`, key, p.ID, r.RefundID, r.Amount, r.Currency)
-		if err != nil || made.RowsAffected() == 0 {
-			return err
-		}
-		if p.State != paymentSucceeded || r.Currency != p.Currency || r.Amount <= 0 || r.Amount > p.Amount-p.Refunded {
-			return fault.New(fault.Invalid, "refund.refused", "There is not that much to give back.")
-		}
-		if _, err := tx.Exec(ctx, `UPDATE development_payment SET refunded = refunded + $2 WHERE id = $1`, p.ID, r.Amount); err != nil {
-			return err
-		}
-		return d.move(ctx, tx, Transaction{Kind: "refund", Ref: key, Amount: -r.Amount, Currency: r.Currency})
+		n, err = d.refundIn(ctx, tx, key, r)
+		return err
 	})
 	return n, err
+}
+
+func (d development) refundIn(ctx context.Context, tx *pg.Tx, key string, r RefundRequest) (RefundNews, error) {
+	p, err := developmentPaymentOf(ctx, tx, r.PaymentRef, "FOR UPDATE")
+	if err != nil {
+		return RefundNews{}, err
+	}
+	n := RefundNews{RefundID: r.RefundID, Ref: key, PaymentID: p.ID, Amount: r.Amount, Currency: r.Currency, State: refundSucceeded}
+	made, err := tx.Exec(ctx, `
+		INSERT INTO development_object (id, kind, payment_id, account, amount, currency, state) VALUES ($1, 'refund', $2, $3, $4, $5, 'succeeded')
+		ON CONFLICT DO NOTHING`, key, p.ID, r.RefundID, r.Amount, r.Currency)
+	if err != nil || made.RowsAffected() == 0 {
+		return n, err
+	}
+	if p.State != paymentSucceeded || p.Dispute == disputeOpen || r.Currency != p.Currency || r.Amount <= 0 || r.Amount > p.Amount-p.Refunded {
+		return n, fault.New(fault.Invalid, "refund.refused", "There is not that much to give back.")
+	}
+	if _, err := tx.Exec(ctx, `UPDATE development_payment SET refunded = refunded + $2 WHERE id = $1`, p.ID, r.Amount); err != nil {
+		return n, err
+	}
+	return n, d.move(ctx, tx, Transaction{Kind: "refund", Ref: key, Amount: -r.Amount, Currency: r.Currency})
 }
 
 type developmentObject struct {
@@ -241,7 +248,9 @@ func (d development) Transactions(ctx context.Context, after string) (list []Tra
 
 // page is the pay page of a payment.
 func (p developmentPayment) page(o *order) *commercepb.DevelopmentPayment {
-	m := &commercepb.DevelopmentPayment{Id: p.ID, OrderId: o.ID, Total: o.total(), State: p.State}
+	m := &commercepb.DevelopmentPayment{
+		Id: p.ID, OrderId: o.ID, Total: o.total(), State: p.State, Dispute: p.Dispute, Refunded: &moneypb.Money{Amount: p.Refunded, Currency: p.Currency},
+	}
 	if o.State == cancelled || o.State == expired {
 		m.State = paymentClosed
 	}
@@ -284,13 +293,20 @@ func (s *Service) SettleDevelopmentPayment(ctx context.Context, req *commercepb.
 			return nil, err
 		}
 		if p.State == paymentSucceeded {
-			tx.Exempt("it is paid")
-			return p.page(&o), nil
+			if err := d.settlePaid(ctx, tx, p, req.GetOutcome()); err != nil {
+				return nil, err
+			}
+			p, err = developmentPaymentOf(ctx, tx, p.ID, "")
+			return p.page(&o), err
 		}
 		if p.State == paymentClosed || o.State != awaitingPayment || !s.now().Before(o.ExpiresAt) && p.State != paymentProcessing {
 			return nil, ErrPaymentClosed
 		}
-		p.State = map[string]string{"succeed": paymentSucceeded, "decline": paymentDeclined, "later": paymentProcessing}[req.GetOutcome()]
+		state, ok := map[string]string{"succeed": paymentSucceeded, "decline": paymentDeclined, "later": paymentProcessing}[req.GetOutcome()]
+		if !ok {
+			return nil, ErrPaymentOutcome
+		}
+		p.State = state
 		if _, err := tx.Exec(ctx, `UPDATE development_payment SET state = $2 WHERE id = $1`, p.ID, p.State); err != nil {
 			return nil, err
 		}

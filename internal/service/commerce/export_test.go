@@ -70,6 +70,26 @@ func (s *Service) HeardPayment(ctx context.Context, n PaymentNews) error {
 	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardPayment(ctx, tx, n) })
 }
 
+// HeardRefund, HeardDispute and HeardAccount are HeardPayment for those.
+func (s *Service) HeardRefund(ctx context.Context, n RefundNews) error {
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardRefund(ctx, tx, n) })
+}
+
+func (s *Service) HeardDispute(ctx context.Context, n DisputeNews) error {
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardDispute(ctx, tx, n) })
+}
+
+func (s *Service) HeardAccount(ctx context.Context, n AccountNews) error {
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardAccount(ctx, tx, n) })
+}
+
+// MonthlyRuns and PayOut are what Run does each minute.
+func (s *Service) MonthlyRuns(ctx context.Context) (int, error) { return s.monthlyRuns(ctx) }
+func (s *Service) PayOut(ctx context.Context) (int, error)      { return s.payOut(ctx) }
+
+// Provider is who takes payments.
+func (s *Service) Provider() Provider { return s.provider }
+
 // IssueInvoices is what Run does when an order was paid.
 func (s *Service) IssueInvoices(ctx context.Context) (int, error) { return s.issueInvoices(ctx) }
 
@@ -81,3 +101,6 @@ func (s *Service) SweepQuotes(ctx context.Context) (int, error) { return s.sweep
 
 // LetGoLines is what paying lines back does.
 var LetGoLines = letGoLines
+
+// IssueCreditNotes is what Run does when something was given back.
+func (s *Service) IssueCreditNotes(ctx context.Context) (int, error) { return s.issueCreditNotes(ctx) }

@@ -120,6 +120,83 @@ func (s *Service) issueInvoices(ctx context.Context) (int, error) {
 	}
 }
 
+// issueCreditNotes issues credit notes for what was given back of orders that have an
+// invoice, by a refund or a dispute that was lost, and returns how many things it looked at.
+func (s *Service) issueCreditNotes(ctx context.Context) (int, error) {
+	total := 0
+	for _, of := range []struct{ table, done string }{{"refund", "booked"}, {"dispute", "state = 'lost'"}} {
+		for {
+			n := 0
+			err := s.DB.InTx(ctx, func(tx *pg.Tx) error {
+				rows, err := tx.Query(ctx, `
+					SELECT r.id, r.order_id, r.currency, coalesce(i.id, ''), o.buyer_id
+					FROM `+of.table+` r JOIN orders o ON o.id = r.order_id LEFT JOIN invoice i ON i.order_id = o.id AND i.kind = 'invoice'
+					WHERE r.`+of.done+` AND NOT r.credited AND (o.invoiced OR o.paid_at IS NULL) ORDER BY r.id LIMIT $1 FOR UPDATE OF r SKIP LOCKED`, invoiceBatch)
+				if err != nil {
+					return err
+				}
+				type back struct{ ID, OrderID, Currency, InvoiceID, BuyerID string }
+				backs, err := pgx.CollectRows(rows, pgx.RowToStructByPos[back])
+				if n = len(backs); err != nil || n == 0 {
+					return err
+				}
+				ids := make([]string, n)
+				for i, b := range backs {
+					ids[i] = b.ID
+				}
+				rows, err = tx.Query(ctx, `
+					SELECT b.`+of.table+`_id, l.title, b.amount, b.tax FROM `+of.table+`_line b JOIN order_line l ON l.id = b.line_id
+					WHERE b.`+of.table+`_id = ANY ($1) AND b.amount > 0 ORDER BY l.order_id, l.position`, ids)
+				if err != nil {
+					return err
+				}
+				lines := map[string][]invoiceLine{}
+				var (
+					id   string
+					line invoiceLine
+				)
+				if _, err := pgx.ForEachRow(rows, []any{&id, &line.Title, &line.Amount, &line.Tax}, func() error {
+					lines[id] = append(lines[id], line)
+					return nil
+				}); err != nil {
+					return fmt.Errorf("lines given back: %w", err)
+				}
+				var list []invoice
+				for _, b := range backs {
+					// What was paid for nothing had no invoice.
+					if b.InvoiceID != "" && len(lines[b.ID]) > 0 {
+						list = append(list, creditNote(b.ID, b.OrderID, b.InvoiceID, b.BuyerID, b.Currency, lines[b.ID]))
+					}
+				}
+				if err := s.issue(ctx, tx, kindCreditNote, list); err != nil {
+					return err
+				}
+				if _, err := tx.Exec(ctx, `UPDATE `+of.table+` SET credited = true WHERE id = ANY ($1)`, ids); err != nil {
+					return err
+				}
+				return audit.Record(ctx, tx, audit.Entry{Action: "invoice.issued", After: map[string]any{"credit_notes": len(list)}})
+			})
+			total += n
+			if err != nil {
+				return total, err
+			}
+			if n < invoiceBatch {
+				break
+			}
+		}
+	}
+	return total, nil
+}
+
+func creditNote(of, order, corrects, buyer, currency string, lines []invoiceLine) invoice {
+	i := invoice{ID: id.New("invoice"), Kind: kindCreditNote, OrderID: order, RefundID: &of, Corrects: &corrects, BuyerID: buyer, Currency: currency, Lines: lines}
+	for _, l := range lines {
+		i.Total += l.Amount
+		i.Tax += l.Tax
+	}
+	return i
+}
+
 func invoiceOf(o *order) invoice {
 	i := invoice{ID: id.New("invoice"), Kind: kindInvoice, OrderID: o.ID, BuyerID: o.BuyerID, Currency: o.Currency}
 	for _, l := range o.lines {

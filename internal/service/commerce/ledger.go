@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,11 +26,13 @@ import (
 //	buyers         liability  what was paid for nothing and goes back
 //	held:ACCOUNT   liability  shares of a teacher until nobody can ask for a refund
 //	teacher:ACCOUNT liability  shares of a teacher that can be paid out
+//	payable:ACCOUNT liability  what is on its way to a teacher
 const (
 	accountProvider   = "provider"
 	accountPlatform   = "platform"
 	accountHeld       = "held:"
 	accountTeacher    = "teacher:"
+	accountPayable    = "payable:"
 	accountTax        = "tax"
 	accountProcessing = "processing"
 	accountDisputed   = "disputed"
@@ -55,6 +58,9 @@ type posting struct {
 // book books entries, those of which the key is not booked yet. Postings of the same account, currency and line are put together, and those of
 // nothing left out.
 func book(ctx context.Context, tx *pg.Tx, at time.Time, entries ...entry) error {
+	if err := lockTeachers(ctx, tx, entries); err != nil {
+		return err
+	}
 	keys, kinds, orders := make([]string, len(entries)), make([]string, len(entries)), make([]string, len(entries))
 	for i, e := range entries {
 		keys[i], kinds[i], orders[i] = e.Key, e.Kind, e.Order
@@ -115,6 +121,40 @@ func book(ctx context.Context, tx *pg.Tx, at time.Time, entries ...entry) error 
 		p.entries, p.positions, p.accounts, p.currencies, p.amounts, p.lines)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("ledger postings: %w", err)
+	}
+	return nil
+}
+
+// lockTeachers keeps others from booking on the accounts from which the teachers of
+// entries are paid, until tx ends. So what is booked on one becomes visible in the order of
+// the entries' ids: a statement up to an id is of all that is before it, for ever.
+func lockTeachers(ctx context.Context, tx *pg.Tx, entries []entry) error {
+	var accounts, currencies []string
+	for _, e := range entries {
+		for _, p := range e.Postings {
+			if strings.HasPrefix(p.Account, accountTeacher) {
+				accounts, currencies = append(accounts, p.Account), append(currencies, p.Currency)
+			}
+		}
+	}
+	if len(accounts) == 0 {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO ledger_account (account, currency)
+		SELECT DISTINCT account, currency FROM unnest($1::text[], $2::text[]) AS a (account, currency)
+		WHERE NOT EXISTS (SELECT FROM ledger_account l WHERE l.account = a.account AND l.currency = a.currency) ORDER BY account, currency
+		ON CONFLICT DO NOTHING`, accounts, currencies); err != nil {
+		return fmt.Errorf("ledger accounts: %w", err)
+	}
+	return lockAccounts(ctx, tx, accounts)
+}
+
+// lockAccounts is lockTeachers for accounts.
+func lockAccounts(ctx context.Context, tx *pg.Tx, accounts []string) error {
+	_, err := tx.Exec(ctx, `SELECT FROM ledger_account WHERE account = ANY ($1) ORDER BY account, currency FOR NO KEY UPDATE`, accounts)
+	if err != nil {
+		return fmt.Errorf("ledger accounts: %w", err)
 	}
 	return nil
 }

@@ -22,9 +22,10 @@ type LedgerReport struct {
 }
 
 // VerifyLedger proves that each entry and each currency sums to zero, that no entry is
-// empty, that checkpoints are the sums of the postings before them, and that each paid
-// order is booked at what was paid. It looks at one moment of the ledger, reads all of
-// it, and holds up nobody.
+// empty, that checkpoints are the sums of the postings before them, that each paid
+// order is booked at what was paid, each line at what was given back of it, refunds,
+// disputes and payouts as they stand, and that the statements of teachers leave nothing
+// out. It looks at one moment of the ledger, reads all of it, and holds up nobody.
 func VerifyLedger(ctx context.Context, db *pg.DB) (r LedgerReport, err error) {
 	err = db.InTx(ctx, func(tx *pg.Tx) error {
 		tx.Exempt("nothing is written")
@@ -56,6 +57,55 @@ func VerifyLedger(ctx context.Context, db *pg.DB) (r LedgerReport, err error) {
 				LEFT JOIN ledger_entry e ON e.order_id = o.id AND e.kind = 'sale'
 				LEFT JOIN ledger_posting p ON p.entry_id = e.id AND p.account = 'provider' AND p.currency = o.currency
 				WHERE o.paid_at IS NOT NULL GROUP BY o.id HAVING coalesce(sum(p.amount), 0) <> o.total ORDER BY o.id LIMIT 1`},
+			{"of line %[1]s %[2]s", `
+				SELECT l.id, l.refunded || ' was given back, but ' || coalesce(b.amount, 0) || ' is booked'
+				FROM order_line l
+				LEFT JOIN (
+					SELECT p.line_id, -sum(p.amount) AS amount FROM ledger_entry e JOIN ledger_posting p ON p.entry_id = e.id
+					WHERE e.kind IN ('refund', 'dispute_lost') AND p.account IN ('provider', 'disputed') AND p.line_id IS NOT NULL GROUP BY p.line_id
+				) b ON b.line_id = l.id
+				WHERE l.refunded <> coalesce(b.amount, 0) ORDER BY l.id LIMIT 1`},
+			{"line %[1]s has shares of %[2]s", `
+				SELECT l.id, -sum(s.amount) || ', but ' || l.amount - l.refunded || ' is left of it'
+				FROM (
+					SELECT line_id, regexp_replace(account, '^(held|teacher):', '') AS who, sum(amount) AS amount
+					FROM ledger_posting WHERE line_id IS NOT NULL AND account NOT IN ('provider', 'disputed') GROUP BY line_id, who
+				) s JOIN order_line l ON l.id = s.line_id
+				GROUP BY l.id HAVING -sum(s.amount) <> l.amount - l.refunded OR l.refunded = l.amount AND bool_or(s.amount <> 0) ORDER BY l.id LIMIT 1`},
+			{"line %[1]s has %[2]s", `
+				SELECT l.id, l.reserved || ' reserved, but refunds on their way are of ' || coalesce(sum(r.amount), 0)
+				FROM order_line l LEFT JOIN (SELECT line_id, n.amount FROM refund_line n JOIN refund r ON r.id = n.refund_id WHERE r.state = 'pending') r ON r.line_id = l.id
+				GROUP BY l.id HAVING l.reserved <> coalesce(sum(r.amount), 0) ORDER BY l.id LIMIT 1`},
+			{"refund %[1]s is of %[2]s", `
+				SELECT r.id, r.amount || ' ' || r.currency || ' and ' || r.state || ', but ' || coalesce(sum(-p.amount), 0) || ' is booked'
+				FROM refund r LEFT JOIN ledger_entry e ON e.key IN ('refund:' || r.id, 'refund_failed:' || r.id)
+				LEFT JOIN ledger_posting p ON p.entry_id = e.id AND p.account = 'provider' AND p.currency = r.currency
+				GROUP BY r.id HAVING coalesce(sum(-p.amount), 0) <> CASE WHEN r.state = 'succeeded' THEN r.amount ELSE 0 END ORDER BY r.id LIMIT 1`},
+			{"in %[1]s disputes are open of %[2]s", `
+				SELECT currency, sum(amount) FILTER (WHERE of = 'dispute') || ', but ' || sum(amount) FILTER (WHERE of = 'ledger') || ' is booked'
+				FROM (
+					SELECT 'dispute' AS of, currency, amount FROM dispute WHERE state = 'open'
+					UNION ALL SELECT 'ledger', currency, amount FROM ledger_posting WHERE account = 'disputed'
+				) b GROUP BY currency HAVING coalesce(sum(amount) FILTER (WHERE of = 'dispute'), 0) <> coalesce(sum(amount) FILTER (WHERE of = 'ledger'), 0) ORDER BY currency LIMIT 1`},
+			{"payout %[1]s is %[2]s", `
+				SELECT o.id, o.state || ' with ' || o.amount || ' ' || o.currency || ', but booked is ' || coalesce(string_agg(e.kind || ' ' || p.amount, ', ' ORDER BY e.id), 'nothing')
+				FROM payout o
+				LEFT JOIN ledger_entry e ON e.key IN ('payable:' || o.id, 'payout:' || o.id, 'payout_failed:' || o.id, 'payout_reversal:' || o.id)
+				LEFT JOIN ledger_posting p ON p.entry_id = e.id AND p.amount > 0 AND p.currency = o.currency
+				GROUP BY o.id HAVING bool_or(p.amount IS DISTINCT FROM o.amount) OR string_agg(e.kind, ',' ORDER BY e.id) IS DISTINCT FROM CASE o.state
+					WHEN 'on_its_way' THEN 'payable' WHEN 'failed' THEN 'payable,payout_failed' WHEN 'reversed' THEN 'payable,payout,payout_reversal' ELSE 'payable,payout' END
+				ORDER BY o.id LIMIT 1`},
+			{"the statement of payout %[1]s %[2]s", `
+				SELECT o.id, 'goes from ' || o.opening || ' to ' || o.closing || ', but its lines make ' || coalesce(p.amount, 0)
+				FROM (
+					SELECT *, coalesce(lag(through_entry) OVER one, 0) AS before, coalesce(lag(closing) OVER one, 0) AS closed
+					FROM payout WINDOW one AS (PARTITION BY teacher_id, currency ORDER BY through_entry)
+				) o
+				CROSS JOIN LATERAL (
+					SELECT -sum(p.amount) AS amount FROM ledger_posting p
+					WHERE p.account = 'teacher:' || o.teacher_id AND p.currency = o.currency AND p.entry_id > o.after_entry AND p.entry_id <= o.through_entry
+				) p
+				WHERE o.after_entry <> o.before OR o.opening <> o.closed OR o.closing <> o.opening + coalesce(p.amount, 0) ORDER BY o.id LIMIT 1`},
 		} {
 			var what, more string
 			err := tx.QueryRow(ctx, check.sql).Scan(&what, &more)

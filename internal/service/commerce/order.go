@@ -141,7 +141,7 @@ func lockOrder(ctx context.Context, tx *pg.Tx, notFound error, where string, arg
 func (s *Service) become(ctx context.Context, tx *pg.Tx, o *order, state, cause string, now time.Time) error {
 	was := o.State
 	o.State = state
-	if state == paid {
+	if state == paid && o.PaidAt == nil {
 		o.PaidAt = &now
 	}
 	if _, err := tx.Exec(ctx, `UPDATE orders SET state = $2, paid_at = $3 WHERE id = $1`, o.ID, o.State, o.PaidAt); err != nil {
@@ -149,7 +149,7 @@ func (s *Service) become(ctx context.Context, tx *pg.Tx, o *order, state, cause 
 	}
 	switch state {
 	case paid:
-		if _, err := tx.Exec(ctx, `UPDATE order_line SET paid_at = $2 WHERE order_id = $1`, o.ID, now); err != nil {
+		if _, err := tx.Exec(ctx, `UPDATE order_line SET paid_at = $2 WHERE order_id = $1`, o.ID, *o.PaidAt); err != nil {
 			return err
 		}
 	case cancelled, expired:

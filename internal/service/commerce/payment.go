@@ -179,6 +179,9 @@ func (s *Service) heardPaid(ctx context.Context, tx *pg.Tx, o *order, p *payment
 		if err := s.bookSurplus(ctx, tx, now, o, p, n); err != nil {
 			return err
 		}
+		if _, err := s.giveBack(ctx, tx, o, n.Received, n.Currency, ""); err != nil {
+			return err
+		}
 		if err := audit.Record(ctx, tx, audit.Entry{
 			Action: "payment.surplus", Object: p.ID, Person: o.BuyerID,
 			After: map[string]any{"received": n.Received, "currency": n.Currency, "order_state": o.State},

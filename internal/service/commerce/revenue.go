@@ -211,7 +211,7 @@ func (h *revenueServer) ListRevenueRules(ctx context.Context, req *commercepb.Li
 // GetEarnings implements the contract.
 func (h *revenueServer) GetEarnings(ctx context.Context, _ *commercepb.GetEarningsRequest) (*commercepb.Earnings, error) {
 	me := auth.From(ctx).Account
-	list, err := balances(ctx, h.service.DB, []string{accountHeld + me, accountTeacher + me})
+	list, err := balances(ctx, h.service.DB, []string{accountHeld + me, accountTeacher + me, accountPayable + me})
 	if err != nil {
 		return nil, err
 	}
@@ -221,12 +221,15 @@ func (h *revenueServer) GetEarnings(ctx context.Context, _ *commercepb.GetEarnin
 		n := len(res.Items)
 		if n == 0 || res.Items[n-1].GetHeld().GetCurrency() != b.Currency {
 			none := func() *moneypb.Money { return &moneypb.Money{Currency: b.Currency} }
-			res.Items = append(res.Items, &commercepb.CurrencyEarnings{Held: none(), Available: none()})
+			res.Items = append(res.Items, &commercepb.CurrencyEarnings{Held: none(), Available: none(), Payable: none()})
 			n++
 		}
 		to := res.Items[n-1].GetAvailable()
-		if b.Account == accountHeld+me {
+		switch b.Account {
+		case accountHeld + me:
 			to = res.Items[n-1].GetHeld()
+		case accountPayable + me:
+			to = res.Items[n-1].GetPayable()
 		}
 		to.Amount = -b.Amount // what is owed is a credit
 	}
@@ -259,7 +262,7 @@ func (h *revenueServer) ListEarnings(ctx context.Context, req *commercepb.ListEa
 			ORDER BY p.entry_id DESC, p.position DESC LIMIT $4
 		) p
 		JOIN ledger_entry e ON e.id = p.entry_id LEFT JOIN order_line l ON l.id = p.line_id
-		ORDER BY p.entry_id DESC, p.position DESC`, []string{accountHeld + me, accountTeacher + me}, before, position, size+1)
+		ORDER BY p.entry_id DESC, p.position DESC`, []string{accountHeld + me, accountTeacher + me, accountPayable + me}, before, position, size+1)
 	if err != nil {
 		return nil, err
 	}
@@ -287,8 +290,11 @@ func (h *revenueServer) ListEarnings(ctx context.Context, req *commercepb.ListEa
 	}
 	for _, r := range list {
 		account := "available"
-		if r.Account == accountHeld+me {
+		switch r.Account {
+		case accountHeld + me:
 			account = "held"
+		case accountPayable + me:
+			account = "payable"
 		}
 		res.Items = append(res.Items, &commercepb.Earning{
 			Kind: r.Kind, BookedAt: timestamppb.New(r.BookedAt), LineId: r.LineID, CourseId: r.CourseID, Title: r.Title,
@@ -302,7 +308,7 @@ func (h *revenueServer) ListEarnings(ctx context.Context, req *commercepb.ListEa
 func (h *revenueServer) ListLedgerBalances(ctx context.Context, req *commercepb.ListLedgerBalancesRequest) (*commercepb.ListLedgerBalancesResponse, error) {
 	accounts := []string{accountProvider, accountDisputed, accountProcessing, accountPlatform, accountTax, accountBuyers}
 	if teacher := req.GetTeacherId(); teacher != "" {
-		accounts = []string{accountHeld + teacher, accountTeacher + teacher}
+		accounts = []string{accountHeld + teacher, accountTeacher + teacher, accountPayable + teacher}
 	}
 	list, err := balances(ctx, h.service.DB, accounts)
 	if err != nil {

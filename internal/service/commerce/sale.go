@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -167,8 +168,9 @@ func (s *Service) bookUnbooked(ctx context.Context) (int, error) {
 	}
 }
 
-// release books what was held of lines to what can be paid out, once nobody can ask for
-// it back, and returns of how many lines.
+// release books what is still held of lines to what can be paid out, once nobody can ask
+// for it back, and returns of how many lines. What is disputed, about to be given back or
+// asked back waits until that is settled.
 func (s *Service) release(ctx context.Context) (int, error) {
 	total := 0
 	for {
@@ -176,11 +178,17 @@ func (s *Service) release(ctx context.Context) (int, error) {
 		err := s.DB.InTx(ctx, func(tx *pg.Tx) error {
 			now := s.now()
 			rows, err := tx.Query(ctx, `
-				SELECT id, order_id FROM order_line WHERE held_until <= $1 AND NOT released ORDER BY held_until, id LIMIT $2 FOR UPDATE SKIP LOCKED`, now, bookBatch)
+				SELECT id, order_id, held_again FROM order_line l
+				WHERE held_until <= $1 AND NOT released AND NOT frozen AND reserved = 0
+					AND NOT EXISTS (SELECT FROM refund_request r WHERE r.line_id = l.id AND r.state = 'open')
+				ORDER BY held_until, id LIMIT $2 FOR UPDATE OF l SKIP LOCKED`, now, bookBatch)
 			if err != nil {
 				return err
 			}
-			type held struct{ ID, OrderID string }
+			type held struct {
+				ID, OrderID string
+				Again       int
+			}
 			lines, err := pgx.CollectRows(rows, pgx.RowToStructByPos[held])
 			if n = len(lines); err != nil || n == 0 {
 				return err
@@ -188,6 +196,9 @@ func (s *Service) release(ctx context.Context) (int, error) {
 			ids, entries := make([]string, n), make([]entry, n)
 			for i, l := range lines {
 				ids[i], entries[i] = l.ID, entry{Key: kindRelease + ":" + l.ID, Kind: kindRelease, Order: l.OrderID}
+				if l.Again > 0 { // it was released before, and held again
+					entries[i].Key += ":" + strconv.Itoa(l.Again)
+				}
 			}
 			// What is still held of each line, whatever it was made of.
 			rows, err = tx.Query(ctx, `

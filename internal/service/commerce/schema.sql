@@ -138,7 +138,9 @@ CREATE TABLE development_payment (
 	currency text NOT NULL,
 	state text NOT NULL,
 	refunded bigint NOT NULL DEFAULT 0,
+	dispute text NOT NULL DEFAULT ''::text,
 	CONSTRAINT development_payment_pkey PRIMARY KEY (id),
+	CONSTRAINT development_payment_dispute CHECK ((dispute = ANY (ARRAY[''::text, 'open'::text, 'won'::text, 'lost'::text]))),
 	CONSTRAINT development_payment_refunded CHECK (((refunded >= 0) AND (refunded <= amount))),
 	CONSTRAINT development_payment_state CHECK ((state = ANY (ARRAY['open'::text, 'processing'::text, 'declined'::text, 'succeeded'::text, 'closed'::text])))
 );
@@ -156,6 +158,47 @@ CREATE TABLE development_transaction (
 	CONSTRAINT development_transaction_once UNIQUE (kind, ref)
 );
 COMMENT ON TABLE development_transaction IS 'What moved the balance at the development provider. No personal data.';
+
+CREATE TABLE dispute (
+	id text COLLATE "C" NOT NULL,
+	order_id text COLLATE "C" NOT NULL,
+	payment_id text COLLATE "C" NOT NULL,
+	ref text COLLATE "C" NOT NULL,
+	state text NOT NULL,
+	amount bigint NOT NULL,
+	currency text NOT NULL,
+	fee bigint NOT NULL,
+	reason text NOT NULL,
+	due_by timestamp with time zone,
+	opened_at timestamp with time zone NOT NULL,
+	settled_at timestamp with time zone,
+	credited boolean NOT NULL DEFAULT false,
+	CONSTRAINT dispute_pkey PRIMARY KEY (id),
+	CONSTRAINT dispute_ref UNIQUE (payment_id, ref),
+	CONSTRAINT dispute_order FOREIGN KEY (order_id) REFERENCES orders(id),
+	CONSTRAINT dispute_payment FOREIGN KEY (payment_id) REFERENCES payment(id),
+	CONSTRAINT dispute_amount CHECK (((amount > 0) AND (fee >= 0))),
+	CONSTRAINT dispute_settled CHECK (((state = 'open'::text) = (settled_at IS NULL))),
+	CONSTRAINT dispute_state CHECK ((state = ANY (ARRAY['open'::text, 'won'::text, 'lost'::text])))
+);
+CREATE INDEX dispute_list ON dispute USING btree (opened_at DESC, id DESC);
+CREATE INDEX dispute_of_order ON dispute USING btree (order_id);
+CREATE INDEX dispute_to_credit ON dispute USING btree (id) WHERE ((state = 'lost'::text) AND (NOT credited));
+COMMENT ON TABLE dispute IS 'Payments that the buyer''s bank wants back. No personal data of its own.';
+COMMENT ON COLUMN dispute.fee IS 'What the provider takes for it, whatever comes of it.';
+COMMENT ON COLUMN dispute.due_by IS 'Until when evidence can be given at the provider.';
+COMMENT ON COLUMN dispute.credited IS 'Whether there is a credit note for one that was lost.';
+
+CREATE TABLE dispute_line (
+	dispute_id text COLLATE "C" NOT NULL,
+	line_id text COLLATE "C" NOT NULL,
+	amount bigint NOT NULL,
+	tax bigint NOT NULL,
+	CONSTRAINT dispute_line_pkey PRIMARY KEY (dispute_id, line_id),
+	CONSTRAINT dispute_line_dispute FOREIGN KEY (dispute_id) REFERENCES dispute(id),
+	CONSTRAINT dispute_line_line FOREIGN KEY (line_id) REFERENCES order_line(id)
+);
+COMMENT ON TABLE dispute_line IS 'What of disputes that were lost is of which line. No personal data of its own.';
 
 CREATE TABLE gift (
 	line_id text COLLATE "C" NOT NULL,
@@ -231,7 +274,7 @@ CREATE TABLE ledger_account (
 	currency text COLLATE "C" NOT NULL,
 	CONSTRAINT ledger_account_pkey PRIMARY KEY (account, currency),
 	CONSTRAINT ledger_account_currency CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-	CONSTRAINT ledger_account_known CHECK ((account ~ '^(provider|disputed|processing|platform|tax|buyers|(held|teacher):account_[0-9a-hjkmnp-tv-z]{26})$'::text))
+	CONSTRAINT ledger_account_known CHECK ((account ~ '^(provider|disputed|processing|platform|tax|buyers|(held|teacher|payable):account_[0-9a-hjkmnp-tv-z]{26})$'::text))
 );
 COMMENT ON TABLE ledger_account IS 'The accounts of the ledger that were ever posted to. Personal data of teachers: their ids in the names of accounts. Kept as long as the law asks for books.';
 
@@ -374,6 +417,11 @@ CREATE TABLE order_line (
 	bundle_id text COLLATE "C" NOT NULL DEFAULT ''::text,
 	channel text NOT NULL DEFAULT 'marketplace'::text,
 	referrer_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	refunded bigint NOT NULL DEFAULT 0,
+	reserved bigint NOT NULL DEFAULT 0,
+	access_ended boolean NOT NULL DEFAULT false,
+	frozen boolean NOT NULL DEFAULT false,
+	held_again integer NOT NULL DEFAULT 0,
 	CONSTRAINT order_line_pkey PRIMARY KEY (id),
 	CONSTRAINT order_line_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders(id),
 	CONSTRAINT order_line_rule FOREIGN KEY (rule_id) REFERENCES revenue_rule(id),
@@ -385,6 +433,8 @@ CREATE TABLE order_line (
 	CONSTRAINT order_line_origin CHECK ((coupon_origin = ANY (ARRAY[''::text, 'teacher'::text, 'platform'::text]))),
 	CONSTRAINT order_line_platform_share CHECK (((platform_share >= 0) AND (platform_share <= 10000))),
 	CONSTRAINT order_line_quantity CHECK ((((quantity >= 1) AND (quantity <= 5000)) AND ((quantity = 1) OR (kind = 'seats'::text)))),
+	CONSTRAINT order_line_refunded CHECK (((refunded >= 0) AND (refunded <= amount))),
+	CONSTRAINT order_line_reserved CHECK ((reserved >= 0)),
 	CONSTRAINT order_line_tax CHECK (((tax >= 0) AND (tax <= amount)))
 );
 CREATE INDEX order_line_held ON order_line USING btree (held_until) WHERE ((NOT released) AND (held_until IS NOT NULL));
@@ -403,6 +453,11 @@ COMMENT ON COLUMN order_line.discount IS 'How much less it is in all: reduction 
 COMMENT ON COLUMN order_line.coupon_discount IS 'What of the discount is the coupon''s.';
 COMMENT ON COLUMN order_line.coupon_origin IS 'Who gives what the coupon takes: the teacher or the platform; empty without one.';
 COMMENT ON COLUMN order_line.referrer_id IS 'Whose link it was; empty for nobody''s. Personal data of the account.';
+COMMENT ON COLUMN order_line.refunded IS 'What of the amount was given back, or lost in a dispute.';
+COMMENT ON COLUMN order_line.reserved IS 'What of the amount refunds on their way will give back.';
+COMMENT ON COLUMN order_line.access_ended IS 'Whether what the line gave was ended by a refund or a dispute.';
+COMMENT ON COLUMN order_line.frozen IS 'Whether its shares are held because the payment is disputed.';
+COMMENT ON COLUMN order_line.held_again IS 'How often shares that were released were held again.';
 
 CREATE TABLE order_line_share (
 	line_id text COLLATE "C" NOT NULL,
@@ -484,6 +539,78 @@ COMMENT ON COLUMN payment.declined IS 'Whether a try to pay was declined; anothe
 COMMENT ON COLUMN payment.received IS 'What was paid, in minor units.';
 COMMENT ON COLUMN payment.fee IS 'What the provider kept of it; null while that is not known.';
 COMMENT ON COLUMN payment.surplus IS 'Whether nothing is sold for it, since the order had ended or something else was paid than asked: it goes back.';
+
+CREATE TABLE payout (
+	id text COLLATE "C" NOT NULL,
+	run_id text COLLATE "C" NOT NULL,
+	teacher_id text COLLATE "C" NOT NULL,
+	currency text COLLATE "C" NOT NULL,
+	period text COLLATE "C" NOT NULL,
+	state text NOT NULL DEFAULT 'on_its_way'::text,
+	amount bigint NOT NULL,
+	opening bigint NOT NULL,
+	closing bigint NOT NULL,
+	after_entry bigint NOT NULL,
+	through_entry bigint NOT NULL,
+	ref text COLLATE "C",
+	problem text NOT NULL DEFAULT ''::text,
+	created_at timestamp with time zone NOT NULL,
+	paid_at timestamp with time zone,
+	CONSTRAINT payout_pkey PRIMARY KEY (id),
+	CONSTRAINT payout_after UNIQUE (teacher_id, currency, after_entry),
+	CONSTRAINT payout_once UNIQUE (teacher_id, currency, period),
+	CONSTRAINT payout_account FOREIGN KEY (teacher_id) REFERENCES payout_account(teacher_id),
+	CONSTRAINT payout_run FOREIGN KEY (run_id) REFERENCES payout_run(id),
+	CONSTRAINT payout_amount CHECK ((amount > 0)),
+	CONSTRAINT payout_entries CHECK ((after_entry < through_entry)),
+	CONSTRAINT payout_state CHECK ((state = ANY (ARRAY['on_its_way'::text, 'paid'::text, 'failed'::text, 'reversing'::text, 'reversed'::text])))
+);
+CREATE INDEX payout_list ON payout USING btree (created_at DESC, id DESC);
+CREATE INDEX payout_of_run ON payout USING btree (run_id, id);
+CREATE INDEX payout_of_teacher ON payout USING btree (teacher_id, created_at DESC, id DESC);
+CREATE INDEX payout_statement ON payout USING btree (teacher_id, currency, through_entry DESC);
+COMMENT ON TABLE payout IS 'What teachers were paid, and which postings of the ledger it covers. Personal data of teachers: what they were paid. Kept as the books are.';
+COMMENT ON COLUMN payout.opening IS 'What they had before the first posting of the statement.';
+COMMENT ON COLUMN payout.closing IS 'What they have after the last, which is the payout.';
+COMMENT ON COLUMN payout.after_entry IS 'The statement has the postings of the teacher''s account after this entry, to through_entry.';
+COMMENT ON COLUMN payout.problem IS 'Why it failed, or could not be taken back.';
+
+CREATE TABLE payout_account (
+	teacher_id text COLLATE "C" NOT NULL,
+	provider text NOT NULL,
+	ref text COLLATE "C",
+	ready boolean NOT NULL DEFAULT false,
+	requirements text[] NOT NULL DEFAULT '{}'::text[],
+	created_at timestamp with time zone NOT NULL,
+	updated_at timestamp with time zone NOT NULL,
+	CONSTRAINT payout_account_pkey PRIMARY KEY (teacher_id),
+	CONSTRAINT payout_account_ref UNIQUE (provider, ref),
+	CONSTRAINT payout_account_ready CHECK (((NOT ready) OR (ref IS NOT NULL)))
+);
+COMMENT ON TABLE payout_account IS 'Where teachers are paid, as the provider says. Personal data of teachers: that they have an account there, and what is still asked of them; who they are and where their money goes is known to the provider alone.';
+COMMENT ON COLUMN payout_account.ref IS 'What the provider calls it; null until it has been told.';
+
+CREATE TABLE payout_run (
+	id text COLLATE "C" NOT NULL,
+	currency text COLLATE "C" NOT NULL,
+	period text COLLATE "C" NOT NULL,
+	state text NOT NULL DEFAULT 'running'::text,
+	through text COLLATE "C" NOT NULL DEFAULT ''::text,
+	payouts integer NOT NULL DEFAULT 0,
+	amount bigint NOT NULL DEFAULT 0,
+	created_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	done_at timestamp with time zone,
+	CONSTRAINT payout_run_pkey PRIMARY KEY (id),
+	CONSTRAINT payout_run_once UNIQUE (period, currency),
+	CONSTRAINT payout_run_amount CHECK (((payouts >= 0) AND (amount >= 0))),
+	CONSTRAINT payout_run_state CHECK (((state = ANY (ARRAY['running'::text, 'done'::text])) AND ((state = 'done'::text) = (done_at IS NOT NULL))))
+);
+CREATE INDEX payout_run_list ON payout_run USING btree (created_at DESC, id DESC);
+CREATE INDEX payout_run_running ON payout_run USING btree (created_at, id) WHERE (state = 'running'::text);
+COMMENT ON TABLE payout_run IS 'Runs that pay teachers what they have in a currency. Personal data of who began it: their id. Kept as the books are.';
+COMMENT ON COLUMN payout_run.period IS 'The month, as 2026-03, or the moment of one that was wanted besides.';
+COMMENT ON COLUMN payout_run.through IS 'Up to which teacher it has come.';
 
 CREATE TABLE product (
 	course_id text COLLATE "C" NOT NULL,
@@ -625,6 +752,83 @@ CREATE TABLE referral (
 	CONSTRAINT referral_code UNIQUE (code)
 );
 COMMENT ON TABLE referral IS 'Codes in links of accounts, by which orders come. Personal data of the account: its id. Kept while the account is.';
+
+CREATE TABLE refund (
+	id text COLLATE "C" NOT NULL,
+	order_id text COLLATE "C" NOT NULL,
+	payment_id text COLLATE "C" NOT NULL,
+	source text NOT NULL,
+	state text NOT NULL,
+	amount bigint NOT NULL,
+	currency text NOT NULL,
+	reason text NOT NULL,
+	note text NOT NULL,
+	ends_access boolean NOT NULL,
+	ref text COLLATE "C",
+	fail_reason text NOT NULL DEFAULT ''::text,
+	booked boolean NOT NULL DEFAULT false,
+	requested_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	settled_at timestamp with time zone,
+	credited boolean NOT NULL DEFAULT false,
+	CONSTRAINT refund_pkey PRIMARY KEY (id),
+	CONSTRAINT refund_ref UNIQUE (payment_id, ref),
+	CONSTRAINT refund_order FOREIGN KEY (order_id) REFERENCES orders(id),
+	CONSTRAINT refund_payment FOREIGN KEY (payment_id) REFERENCES payment(id),
+	CONSTRAINT refund_amount CHECK ((amount >= 0)),
+	CONSTRAINT refund_settled CHECK (((state = 'pending'::text) = (settled_at IS NULL))),
+	CONSTRAINT refund_source CHECK ((source = ANY (ARRAY['staff'::text, 'teacher'::text, 'request'::text, 'surplus'::text, 'provider'::text]))),
+	CONSTRAINT refund_state CHECK ((state = ANY (ARRAY['pending'::text, 'succeeded'::text, 'failed'::text])))
+);
+CREATE INDEX refund_list ON refund USING btree (created_at DESC, id DESC);
+CREATE INDEX refund_list_of_state ON refund USING btree (state, created_at DESC, id DESC) WHERE (state <> 'succeeded'::text);
+CREATE INDEX refund_of_order ON refund USING btree (order_id, created_at, id);
+CREATE INDEX refund_to_credit ON refund USING btree (id) WHERE (booked AND (NOT credited));
+COMMENT ON TABLE refund IS 'What was or will be given back of payments. Personal data of who asked for it: their id, and what staff wrote in note. Kept as the books are.';
+COMMENT ON COLUMN refund.source IS 'Who wanted it; "surplus" for what was paid for nothing, "provider" for what was given back there by hand.';
+COMMENT ON COLUMN refund.ref IS 'What the provider calls it; null until it has been told.';
+COMMENT ON COLUMN refund.booked IS 'Whether it is in the ledger: it succeeded, though it may have failed after that.';
+COMMENT ON COLUMN refund.credited IS 'Whether there is a credit note, or none is due.';
+
+CREATE TABLE refund_line (
+	refund_id text COLLATE "C" NOT NULL,
+	line_id text COLLATE "C" NOT NULL,
+	amount bigint NOT NULL,
+	tax bigint NOT NULL DEFAULT 0,
+	CONSTRAINT refund_line_pkey PRIMARY KEY (refund_id, line_id),
+	CONSTRAINT refund_line_line FOREIGN KEY (line_id) REFERENCES order_line(id),
+	CONSTRAINT refund_line_refund FOREIGN KEY (refund_id) REFERENCES refund(id),
+	CONSTRAINT refund_line_amount CHECK ((amount >= 0))
+);
+CREATE INDEX refund_line_of_line ON refund_line USING btree (line_id);
+COMMENT ON TABLE refund_line IS 'What of refunds is for which line: what was asked for, and once it has succeeded what was booked. No personal data of its own.';
+COMMENT ON COLUMN refund_line.tax IS 'What of the amount is tax, once it has succeeded.';
+
+CREATE TABLE refund_request (
+	id text COLLATE "C" NOT NULL,
+	order_id text COLLATE "C" NOT NULL,
+	line_id text COLLATE "C" NOT NULL,
+	course_id text COLLATE "C" NOT NULL,
+	buyer_id text COLLATE "C" NOT NULL,
+	state text NOT NULL,
+	reason text NOT NULL,
+	answer text NOT NULL DEFAULT ''::text,
+	refund_id text COLLATE "C",
+	created_at timestamp with time zone NOT NULL,
+	decided_at timestamp with time zone,
+	decided_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	CONSTRAINT refund_request_pkey PRIMARY KEY (id),
+	CONSTRAINT refund_request_line FOREIGN KEY (line_id) REFERENCES order_line(id),
+	CONSTRAINT refund_request_order FOREIGN KEY (order_id) REFERENCES orders(id),
+	CONSTRAINT refund_request_refund FOREIGN KEY (refund_id) REFERENCES refund(id),
+	CONSTRAINT refund_request_decided CHECK (((state = 'open'::text) = (decided_at IS NULL))),
+	CONSTRAINT refund_request_state CHECK ((state = ANY (ARRAY['open'::text, 'approved'::text, 'declined'::text, 'void'::text])))
+);
+CREATE INDEX refund_request_list ON refund_request USING btree (created_at DESC, id DESC);
+CREATE INDEX refund_request_of_course ON refund_request USING btree (course_id, created_at DESC, id DESC);
+CREATE INDEX refund_request_of_order ON refund_request USING btree (order_id, created_at, id);
+CREATE UNIQUE INDEX refund_request_open ON refund_request USING btree (line_id) WHERE (state = 'open'::text);
+COMMENT ON TABLE refund_request IS 'Buyers who ask for their money back, for one line each. Personal data of the buyer: their id and what they wrote in reason; of who decided: their id and answer. Kept as the order is.';
 
 CREATE TABLE revenue_rule (
 	id text COLLATE "C" NOT NULL,

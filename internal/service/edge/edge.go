@@ -449,6 +449,12 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{commercepb.File_internal_service_commerce_commercepb_checkout_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCheckoutServiceHandlerClient(ctx, g, commercepb.NewCheckoutServiceClient(e.Conns["commerce"]))
 		}},
+		{commercepb.File_internal_service_commerce_commercepb_refund_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterRefundServiceHandlerClient(ctx, g, commercepb.NewRefundServiceClient(e.Conns["commerce"]))
+		}},
+		{commercepb.File_internal_service_commerce_commercepb_payout_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterPayoutServiceHandlerClient(ctx, g, commercepb.NewPayoutServiceClient(e.Conns["commerce"]))
+		}},
 		{discoverypb.File_internal_service_discovery_discoverypb_discovery_proto, func(g *runtime.ServeMux) error {
 			return discoverypb.RegisterDiscoveryServiceHandlerClient(ctx, g, discoverypb.NewDiscoveryServiceClient(e.Conns["discovery"]))
 		}},

@@ -1034,7 +1034,9 @@ type SettleDevelopmentPaymentRequest struct {
 	// The payment.
 	PaymentId string `protobuf:"bytes,1,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
 	// "succeed" pays, "decline" leaves the order awaiting payment, "later" has the
-	// payment take its time, as a bank transfer does: settle it again then.
+	// payment take its time, as a bank transfer does: settle it again then. Of what is
+	// paid, "refund" gives back what is left as by hand at the provider, "dispute" has
+	// the buyer's bank want it back, which "win_dispute" and "lose_dispute" settle.
 	Outcome       string `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1097,7 +1099,11 @@ type DevelopmentPayment struct {
 	// What is to be paid.
 	Total *moneypb.Money `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
 	// What is bought: the titles of the courses.
-	Titles        []string `protobuf:"bytes,5,rep,name=titles,proto3" json:"titles,omitempty"`
+	Titles []string `protobuf:"bytes,5,rep,name=titles,proto3" json:"titles,omitempty"`
+	// "open", "won" or "lost" once it was disputed; empty before.
+	Dispute string `protobuf:"bytes,6,opt,name=dispute,proto3" json:"dispute,omitempty"`
+	// What of it was given back.
+	Refunded      *moneypb.Money `protobuf:"bytes,7,opt,name=refunded,proto3" json:"refunded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1163,6 +1169,20 @@ func (x *DevelopmentPayment) GetTotal() *moneypb.Money {
 func (x *DevelopmentPayment) GetTitles() []string {
 	if x != nil {
 		return x.Titles
+	}
+	return nil
+}
+
+func (x *DevelopmentPayment) GetDispute() string {
+	if x != nil {
+		return x.Dispute
+	}
+	return ""
+}
+
+func (x *DevelopmentPayment) GetRefunded() *moneypb.Money {
+	if x != nil {
+		return x.Refunded
 	}
 	return nil
 }
@@ -1257,17 +1277,19 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	" \x01(\tR\achannel\"J\n" +
 	"\x1cGetDevelopmentPaymentRequest\x12*\n" +
 	"\n" +
-	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\"\x87\x01\n" +
+	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\"\xb3\x01\n" +
 	"\x1fSettleDevelopmentPaymentRequest\x12*\n" +
 	"\n" +
-	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\x128\n" +
-	"\aoutcome\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19R\asucceedR\adeclineR\x05laterR\aoutcome\"\xb1\x01\n" +
+	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\x12d\n" +
+	"\aoutcome\x18\x02 \x01(\tBJ\xbaHGrER\asucceedR\adeclineR\x05laterR\x06refundR\adisputeR\vwin_disputeR\flose_disputeR\aoutcome\"\xfd\x01\n" +
 	"\x12DevelopmentPayment\x12\x1b\n" +
 	"\x02id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\x02id\x12$\n" +
 	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12*\n" +
 	"\x05total\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x05total\x12\x16\n" +
-	"\x06titles\x18\x05 \x03(\tR\x06titles2\xee\t\n" +
+	"\x06titles\x18\x05 \x03(\tR\x06titles\x12\x18\n" +
+	"\adispute\x18\x06 \x01(\tR\adispute\x120\n" +
+	"\brefunded\x18\a \x01(\v2\x14.stoa.money.v1.MoneyR\brefunded2\xee\t\n" +
 	"\x0fCommerceService\x12\x82\x01\n" +
 	"\bSetPrice\x12!.stoa.commerce.v1.SetPriceRequest\x1a\x17.stoa.commerce.v1.Price\":\xaa\xd4\x18\x0e\b\x04\x12\n" +
 	"price.edit\x82\xd3\xe4\x93\x02\":\x01*\x1a\x1d/v1/courses/{course_id}/price\x12\x80\x01\n" +
@@ -1334,29 +1356,30 @@ var file_internal_service_commerce_commercepb_commerce_proto_depIdxs = []int32{
 	16, // 14: stoa.commerce.v1.Sale.price:type_name -> stoa.money.v1.Money
 	17, // 15: stoa.commerce.v1.Sale.paid_at:type_name -> google.protobuf.Timestamp
 	16, // 16: stoa.commerce.v1.DevelopmentPayment.total:type_name -> stoa.money.v1.Money
-	1,  // 17: stoa.commerce.v1.CommerceService.SetPrice:input_type -> stoa.commerce.v1.SetPriceRequest
-	2,  // 18: stoa.commerce.v1.CommerceService.GetPrice:input_type -> stoa.commerce.v1.GetPriceRequest
-	5,  // 19: stoa.commerce.v1.CommerceService.CreateOrder:input_type -> stoa.commerce.v1.CreateOrderRequest
-	6,  // 20: stoa.commerce.v1.CommerceService.GetOrder:input_type -> stoa.commerce.v1.GetOrderRequest
-	7,  // 21: stoa.commerce.v1.CommerceService.ListOrders:input_type -> stoa.commerce.v1.ListOrdersRequest
-	9,  // 22: stoa.commerce.v1.CommerceService.CancelOrder:input_type -> stoa.commerce.v1.CancelOrderRequest
-	10, // 23: stoa.commerce.v1.CommerceService.ListSales:input_type -> stoa.commerce.v1.ListSalesRequest
-	13, // 24: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:input_type -> stoa.commerce.v1.GetDevelopmentPaymentRequest
-	14, // 25: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:input_type -> stoa.commerce.v1.SettleDevelopmentPaymentRequest
-	0,  // 26: stoa.commerce.v1.CommerceService.SetPrice:output_type -> stoa.commerce.v1.Price
-	0,  // 27: stoa.commerce.v1.CommerceService.GetPrice:output_type -> stoa.commerce.v1.Price
-	3,  // 28: stoa.commerce.v1.CommerceService.CreateOrder:output_type -> stoa.commerce.v1.Order
-	3,  // 29: stoa.commerce.v1.CommerceService.GetOrder:output_type -> stoa.commerce.v1.Order
-	8,  // 30: stoa.commerce.v1.CommerceService.ListOrders:output_type -> stoa.commerce.v1.ListOrdersResponse
-	3,  // 31: stoa.commerce.v1.CommerceService.CancelOrder:output_type -> stoa.commerce.v1.Order
-	11, // 32: stoa.commerce.v1.CommerceService.ListSales:output_type -> stoa.commerce.v1.ListSalesResponse
-	15, // 33: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
-	15, // 34: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
-	26, // [26:35] is the sub-list for method output_type
-	17, // [17:26] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	16, // 17: stoa.commerce.v1.DevelopmentPayment.refunded:type_name -> stoa.money.v1.Money
+	1,  // 18: stoa.commerce.v1.CommerceService.SetPrice:input_type -> stoa.commerce.v1.SetPriceRequest
+	2,  // 19: stoa.commerce.v1.CommerceService.GetPrice:input_type -> stoa.commerce.v1.GetPriceRequest
+	5,  // 20: stoa.commerce.v1.CommerceService.CreateOrder:input_type -> stoa.commerce.v1.CreateOrderRequest
+	6,  // 21: stoa.commerce.v1.CommerceService.GetOrder:input_type -> stoa.commerce.v1.GetOrderRequest
+	7,  // 22: stoa.commerce.v1.CommerceService.ListOrders:input_type -> stoa.commerce.v1.ListOrdersRequest
+	9,  // 23: stoa.commerce.v1.CommerceService.CancelOrder:input_type -> stoa.commerce.v1.CancelOrderRequest
+	10, // 24: stoa.commerce.v1.CommerceService.ListSales:input_type -> stoa.commerce.v1.ListSalesRequest
+	13, // 25: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:input_type -> stoa.commerce.v1.GetDevelopmentPaymentRequest
+	14, // 26: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:input_type -> stoa.commerce.v1.SettleDevelopmentPaymentRequest
+	0,  // 27: stoa.commerce.v1.CommerceService.SetPrice:output_type -> stoa.commerce.v1.Price
+	0,  // 28: stoa.commerce.v1.CommerceService.GetPrice:output_type -> stoa.commerce.v1.Price
+	3,  // 29: stoa.commerce.v1.CommerceService.CreateOrder:output_type -> stoa.commerce.v1.Order
+	3,  // 30: stoa.commerce.v1.CommerceService.GetOrder:output_type -> stoa.commerce.v1.Order
+	8,  // 31: stoa.commerce.v1.CommerceService.ListOrders:output_type -> stoa.commerce.v1.ListOrdersResponse
+	3,  // 32: stoa.commerce.v1.CommerceService.CancelOrder:output_type -> stoa.commerce.v1.Order
+	11, // 33: stoa.commerce.v1.CommerceService.ListSales:output_type -> stoa.commerce.v1.ListSalesResponse
+	15, // 34: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
+	15, // 35: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
+	27, // [27:36] is the sub-list for method output_type
+	18, // [18:27] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_commerce_commercepb_commerce_proto_init() }

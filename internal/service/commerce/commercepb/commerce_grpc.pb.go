@@ -69,7 +69,7 @@ type CommerceServiceClient interface {
 	// Does what a button of the development provider's pay page says, for who
 	// brings its address. Paying a paid one changes nothing. Errors:
 	// payment.not_found (404), payment.closed (409) for an order that expired or
-	// was cancelled.
+	// was cancelled, payment.outcome (409) for what can't become of it as it stands.
 	SettleDevelopmentPayment(ctx context.Context, in *SettleDevelopmentPaymentRequest, opts ...grpc.CallOption) (*DevelopmentPayment, error)
 }
 
@@ -208,7 +208,7 @@ type CommerceServiceServer interface {
 	// Does what a button of the development provider's pay page says, for who
 	// brings its address. Paying a paid one changes nothing. Errors:
 	// payment.not_found (404), payment.closed (409) for an order that expired or
-	// was cancelled.
+	// was cancelled, payment.outcome (409) for what can't become of it as it stands.
 	SettleDevelopmentPayment(context.Context, *SettleDevelopmentPaymentRequest) (*DevelopmentPayment, error)
 	mustEmbedUnimplementedCommerceServiceServer()
 }

@@ -426,6 +426,189 @@ func (x *GiftRedeemed) GetRedeemedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// Money was given back for lines of an order, or a dispute of it was lost.
+type LinesRefunded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The order.
+	OrderId string `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// Who bought.
+	BuyerId string `protobuf:"bytes,2,opt,name=buyer_id,json=buyerId,proto3" json:"buyer_id,omitempty"`
+	// Of which lines.
+	Lines []*LineRefund `protobuf:"bytes,3,rep,name=lines,proto3" json:"lines,omitempty"`
+	// The refund; empty for a dispute.
+	RefundId string `protobuf:"bytes,4,opt,name=refund_id,json=refundId,proto3" json:"refund_id,omitempty"`
+	// The dispute; empty for a refund.
+	DisputeId string `protobuf:"bytes,5,opt,name=dispute_id,json=disputeId,proto3" json:"dispute_id,omitempty"`
+	// When.
+	RefundedAt    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=refunded_at,json=refundedAt,proto3" json:"refunded_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinesRefunded) Reset() {
+	*x = LinesRefunded{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinesRefunded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinesRefunded) ProtoMessage() {}
+
+func (x *LinesRefunded) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinesRefunded.ProtoReflect.Descriptor instead.
+func (*LinesRefunded) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LinesRefunded) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *LinesRefunded) GetBuyerId() string {
+	if x != nil {
+		return x.BuyerId
+	}
+	return ""
+}
+
+func (x *LinesRefunded) GetLines() []*LineRefund {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *LinesRefunded) GetRefundId() string {
+	if x != nil {
+		return x.RefundId
+	}
+	return ""
+}
+
+func (x *LinesRefunded) GetDisputeId() string {
+	if x != nil {
+		return x.DisputeId
+	}
+	return ""
+}
+
+func (x *LinesRefunded) GetRefundedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RefundedAt
+	}
+	return nil
+}
+
+// What was given back of a line.
+type LineRefund struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The line.
+	LineId string `protobuf:"bytes,1,opt,name=line_id,json=lineId,proto3" json:"line_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// What the line is of: "course", "seats" or "gift".
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// How much, this time.
+	Amount *moneypb.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Whether all that was paid for it is given back by now.
+	Full bool `protobuf:"varint,5,opt,name=full,proto3" json:"full,omitempty"`
+	// Whether what the line gave ends. Once it has, it has for good: also where a grant
+	// comes only after this.
+	AccessEnds    bool `protobuf:"varint,6,opt,name=access_ends,json=accessEnds,proto3" json:"access_ends,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LineRefund) Reset() {
+	*x = LineRefund{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LineRefund) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LineRefund) ProtoMessage() {}
+
+func (x *LineRefund) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LineRefund.ProtoReflect.Descriptor instead.
+func (*LineRefund) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LineRefund) GetLineId() string {
+	if x != nil {
+		return x.LineId
+	}
+	return ""
+}
+
+func (x *LineRefund) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *LineRefund) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *LineRefund) GetAmount() *moneypb.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *LineRefund) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *LineRefund) GetAccessEnds() bool {
+	if x != nil {
+		return x.AccessEnds
+	}
+	return false
+}
+
 var File_internal_service_commerce_commercepb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
@@ -465,7 +648,27 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\n" +
 	"account_id\x18\x04 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12;\n" +
 	"\vredeemed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"redeemedAtB?Z=github.com/stoa-lms/stoa/internal/service/commerce/commercepbb\x06proto3"
+	"redeemedAt\"\xa3\x02\n" +
+	"\rLinesRefunded\x12$\n" +
+	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12&\n" +
+	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x122\n" +
+	"\x05lines\x18\x03 \x03(\v2\x1c.stoa.commerce.v1.LineRefundR\x05lines\x12'\n" +
+	"\trefund_id\x18\x04 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06refundR\brefundId\x12*\n" +
+	"\n" +
+	"dispute_id\x18\x05 \x01(\tB\v\xb2\xd4\x18\adisputeR\tdisputeId\x12;\n" +
+	"\vrefunded_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"refundedAt\"\xcf\x01\n" +
+	"\n" +
+	"LineRefund\x12!\n" +
+	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12,\n" +
+	"\x06amount\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\x12\x12\n" +
+	"\x04full\x18\x05 \x01(\bR\x04full\x12\x1f\n" +
+	"\vaccess_ends\x18\x06 \x01(\bR\n" +
+	"accessEndsB?Z=github.com/stoa-lms/stoa/internal/service/commerce/commercepbb\x06proto3"
 
 var (
 	file_internal_service_commerce_commercepb_events_proto_rawDescOnce sync.Once
@@ -479,29 +682,34 @@ func file_internal_service_commerce_commercepb_events_proto_rawDescGZIP() []byte
 	return file_internal_service_commerce_commercepb_events_proto_rawDescData
 }
 
-var file_internal_service_commerce_commercepb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_internal_service_commerce_commercepb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_internal_service_commerce_commercepb_events_proto_goTypes = []any{
 	(*PriceSet)(nil),              // 0: stoa.commerce.v1.PriceSet
 	(*OrderPaid)(nil),             // 1: stoa.commerce.v1.OrderPaid
 	(*PaidLine)(nil),              // 2: stoa.commerce.v1.PaidLine
 	(*OrderFulfilled)(nil),        // 3: stoa.commerce.v1.OrderFulfilled
 	(*GiftRedeemed)(nil),          // 4: stoa.commerce.v1.GiftRedeemed
-	(*moneypb.Money)(nil),         // 5: stoa.money.v1.Money
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*LinesRefunded)(nil),         // 5: stoa.commerce.v1.LinesRefunded
+	(*LineRefund)(nil),            // 6: stoa.commerce.v1.LineRefund
+	(*moneypb.Money)(nil),         // 7: stoa.money.v1.Money
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_internal_service_commerce_commercepb_events_proto_depIdxs = []int32{
-	5, // 0: stoa.commerce.v1.PriceSet.price:type_name -> stoa.money.v1.Money
-	5, // 1: stoa.commerce.v1.PriceSet.further:type_name -> stoa.money.v1.Money
-	2, // 2: stoa.commerce.v1.OrderPaid.lines:type_name -> stoa.commerce.v1.PaidLine
-	5, // 3: stoa.commerce.v1.OrderPaid.total:type_name -> stoa.money.v1.Money
-	6, // 4: stoa.commerce.v1.OrderPaid.paid_at:type_name -> google.protobuf.Timestamp
-	5, // 5: stoa.commerce.v1.PaidLine.price:type_name -> stoa.money.v1.Money
-	6, // 6: stoa.commerce.v1.GiftRedeemed.redeemed_at:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	7,  // 0: stoa.commerce.v1.PriceSet.price:type_name -> stoa.money.v1.Money
+	7,  // 1: stoa.commerce.v1.PriceSet.further:type_name -> stoa.money.v1.Money
+	2,  // 2: stoa.commerce.v1.OrderPaid.lines:type_name -> stoa.commerce.v1.PaidLine
+	7,  // 3: stoa.commerce.v1.OrderPaid.total:type_name -> stoa.money.v1.Money
+	8,  // 4: stoa.commerce.v1.OrderPaid.paid_at:type_name -> google.protobuf.Timestamp
+	7,  // 5: stoa.commerce.v1.PaidLine.price:type_name -> stoa.money.v1.Money
+	8,  // 6: stoa.commerce.v1.GiftRedeemed.redeemed_at:type_name -> google.protobuf.Timestamp
+	6,  // 7: stoa.commerce.v1.LinesRefunded.lines:type_name -> stoa.commerce.v1.LineRefund
+	8,  // 8: stoa.commerce.v1.LinesRefunded.refunded_at:type_name -> google.protobuf.Timestamp
+	7,  // 9: stoa.commerce.v1.LineRefund.amount:type_name -> stoa.money.v1.Money
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_commerce_commercepb_events_proto_init() }
@@ -515,7 +723,7 @@ func file_internal_service_commerce_commercepb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_commerce_commercepb_events_proto_rawDesc), len(file_internal_service_commerce_commercepb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

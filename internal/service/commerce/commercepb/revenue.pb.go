@@ -502,7 +502,9 @@ type CurrencyEarnings struct {
 	// What can't be paid out yet, since buyers may still ask for their money back.
 	Held *moneypb.Money `protobuf:"bytes,1,opt,name=held,proto3" json:"held,omitempty"`
 	// What can be paid out; below zero where more was given back than is there.
-	Available     *moneypb.Money `protobuf:"bytes,2,opt,name=available,proto3" json:"available,omitempty"`
+	Available *moneypb.Money `protobuf:"bytes,2,opt,name=available,proto3" json:"available,omitempty"`
+	// What is on its way to the caller.
+	Payable       *moneypb.Money `protobuf:"bytes,3,opt,name=payable,proto3" json:"payable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -547,6 +549,13 @@ func (x *CurrencyEarnings) GetHeld() *moneypb.Money {
 func (x *CurrencyEarnings) GetAvailable() *moneypb.Money {
 	if x != nil {
 		return x.Available
+	}
+	return nil
+}
+
+func (x *CurrencyEarnings) GetPayable() *moneypb.Money {
+	if x != nil {
+		return x.Payable
 	}
 	return nil
 }
@@ -664,7 +673,9 @@ func (x *ListEarningsResponse) GetNextCursor() string {
 // Something that was booked for a teacher.
 type Earning struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "sale": a share of a sale, held at first; "release": from held to available.
+	// "sale": a share of a sale, held at first; "release": from held to available;
+	// "refund", "dispute", "dispute_lost", "payable", "payout" and so on, as docs/ledger.md
+	// has them.
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	// When it was booked.
 	BookedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=booked_at,json=bookedAt,proto3" json:"booked_at,omitempty"`
@@ -674,7 +685,7 @@ type Earning struct {
 	CourseId string `protobuf:"bytes,4,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
 	// The course's title when it was ordered.
 	Title string `protobuf:"bytes,5,opt,name=title,proto3" json:"title,omitempty"`
-	// "held" or "available": what it adds to.
+	// "held", "available" or "payable": what it adds to.
 	Account string `protobuf:"bytes,6,opt,name=account,proto3" json:"account,omitempty"`
 	// How much; below zero takes.
 	Amount        *moneypb.Money `protobuf:"bytes,7,opt,name=amount,proto3" json:"amount,omitempty"`
@@ -856,8 +867,8 @@ func (x *ListLedgerBalancesResponse) GetItems() []*LedgerBalance {
 // What an account of the ledger has in a currency.
 type LedgerBalance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "provider", "disputed", "processing", "platform", "tax", "buyers", or "held" and "teacher"
-	// for a teacher's.
+	// "provider", "disputed", "processing", "platform", "tax", "buyers", or "held", "teacher"
+	// and "payable" for a teacher's.
 	Account string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	// Debits above zero, credits below: what is owed to somebody is below zero.
 	Balance       *moneypb.Money `protobuf:"bytes,2,opt,name=balance,proto3" json:"balance,omitempty"`
@@ -955,10 +966,11 @@ const file_internal_service_commerce_commercepb_revenue_proto_rawDesc = "" +
 	"nextCursor\"\x14\n" +
 	"\x12GetEarningsRequest\"D\n" +
 	"\bEarnings\x128\n" +
-	"\x05items\x18\x01 \x03(\v2\".stoa.commerce.v1.CurrencyEarningsR\x05items\"p\n" +
+	"\x05items\x18\x01 \x03(\v2\".stoa.commerce.v1.CurrencyEarningsR\x05items\"\xa0\x01\n" +
 	"\x10CurrencyEarnings\x12(\n" +
 	"\x04held\x18\x01 \x01(\v2\x14.stoa.money.v1.MoneyR\x04held\x122\n" +
-	"\tavailable\x18\x02 \x01(\v2\x14.stoa.money.v1.MoneyR\tavailable\"_\n" +
+	"\tavailable\x18\x02 \x01(\v2\x14.stoa.money.v1.MoneyR\tavailable\x12.\n" +
+	"\apayable\x18\x03 \x01(\v2\x14.stoa.money.v1.MoneyR\apayable\"_\n" +
 	"\x13ListEarningsRequest\x12&\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12 \n" +
 	"\x06cursor\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\"h\n" +
@@ -1031,28 +1043,29 @@ var file_internal_service_commerce_commercepb_revenue_proto_depIdxs = []int32{
 	7,  // 5: stoa.commerce.v1.Earnings.items:type_name -> stoa.commerce.v1.CurrencyEarnings
 	15, // 6: stoa.commerce.v1.CurrencyEarnings.held:type_name -> stoa.money.v1.Money
 	15, // 7: stoa.commerce.v1.CurrencyEarnings.available:type_name -> stoa.money.v1.Money
-	10, // 8: stoa.commerce.v1.ListEarningsResponse.items:type_name -> stoa.commerce.v1.Earning
-	14, // 9: stoa.commerce.v1.Earning.booked_at:type_name -> google.protobuf.Timestamp
-	15, // 10: stoa.commerce.v1.Earning.amount:type_name -> stoa.money.v1.Money
-	13, // 11: stoa.commerce.v1.ListLedgerBalancesResponse.items:type_name -> stoa.commerce.v1.LedgerBalance
-	15, // 12: stoa.commerce.v1.LedgerBalance.balance:type_name -> stoa.money.v1.Money
-	1,  // 13: stoa.commerce.v1.RevenueService.CreateRevenueRule:input_type -> stoa.commerce.v1.CreateRevenueRuleRequest
-	2,  // 14: stoa.commerce.v1.RevenueService.EndRevenueRule:input_type -> stoa.commerce.v1.EndRevenueRuleRequest
-	3,  // 15: stoa.commerce.v1.RevenueService.ListRevenueRules:input_type -> stoa.commerce.v1.ListRevenueRulesRequest
-	5,  // 16: stoa.commerce.v1.RevenueService.GetEarnings:input_type -> stoa.commerce.v1.GetEarningsRequest
-	8,  // 17: stoa.commerce.v1.RevenueService.ListEarnings:input_type -> stoa.commerce.v1.ListEarningsRequest
-	11, // 18: stoa.commerce.v1.RevenueService.ListLedgerBalances:input_type -> stoa.commerce.v1.ListLedgerBalancesRequest
-	0,  // 19: stoa.commerce.v1.RevenueService.CreateRevenueRule:output_type -> stoa.commerce.v1.RevenueRule
-	0,  // 20: stoa.commerce.v1.RevenueService.EndRevenueRule:output_type -> stoa.commerce.v1.RevenueRule
-	4,  // 21: stoa.commerce.v1.RevenueService.ListRevenueRules:output_type -> stoa.commerce.v1.ListRevenueRulesResponse
-	6,  // 22: stoa.commerce.v1.RevenueService.GetEarnings:output_type -> stoa.commerce.v1.Earnings
-	9,  // 23: stoa.commerce.v1.RevenueService.ListEarnings:output_type -> stoa.commerce.v1.ListEarningsResponse
-	12, // 24: stoa.commerce.v1.RevenueService.ListLedgerBalances:output_type -> stoa.commerce.v1.ListLedgerBalancesResponse
-	19, // [19:25] is the sub-list for method output_type
-	13, // [13:19] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	15, // 8: stoa.commerce.v1.CurrencyEarnings.payable:type_name -> stoa.money.v1.Money
+	10, // 9: stoa.commerce.v1.ListEarningsResponse.items:type_name -> stoa.commerce.v1.Earning
+	14, // 10: stoa.commerce.v1.Earning.booked_at:type_name -> google.protobuf.Timestamp
+	15, // 11: stoa.commerce.v1.Earning.amount:type_name -> stoa.money.v1.Money
+	13, // 12: stoa.commerce.v1.ListLedgerBalancesResponse.items:type_name -> stoa.commerce.v1.LedgerBalance
+	15, // 13: stoa.commerce.v1.LedgerBalance.balance:type_name -> stoa.money.v1.Money
+	1,  // 14: stoa.commerce.v1.RevenueService.CreateRevenueRule:input_type -> stoa.commerce.v1.CreateRevenueRuleRequest
+	2,  // 15: stoa.commerce.v1.RevenueService.EndRevenueRule:input_type -> stoa.commerce.v1.EndRevenueRuleRequest
+	3,  // 16: stoa.commerce.v1.RevenueService.ListRevenueRules:input_type -> stoa.commerce.v1.ListRevenueRulesRequest
+	5,  // 17: stoa.commerce.v1.RevenueService.GetEarnings:input_type -> stoa.commerce.v1.GetEarningsRequest
+	8,  // 18: stoa.commerce.v1.RevenueService.ListEarnings:input_type -> stoa.commerce.v1.ListEarningsRequest
+	11, // 19: stoa.commerce.v1.RevenueService.ListLedgerBalances:input_type -> stoa.commerce.v1.ListLedgerBalancesRequest
+	0,  // 20: stoa.commerce.v1.RevenueService.CreateRevenueRule:output_type -> stoa.commerce.v1.RevenueRule
+	0,  // 21: stoa.commerce.v1.RevenueService.EndRevenueRule:output_type -> stoa.commerce.v1.RevenueRule
+	4,  // 22: stoa.commerce.v1.RevenueService.ListRevenueRules:output_type -> stoa.commerce.v1.ListRevenueRulesResponse
+	6,  // 23: stoa.commerce.v1.RevenueService.GetEarnings:output_type -> stoa.commerce.v1.Earnings
+	9,  // 24: stoa.commerce.v1.RevenueService.ListEarnings:output_type -> stoa.commerce.v1.ListEarningsResponse
+	12, // 25: stoa.commerce.v1.RevenueService.ListLedgerBalances:output_type -> stoa.commerce.v1.ListLedgerBalancesResponse
+	20, // [20:26] is the sub-list for method output_type
+	14, // [14:20] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_commerce_commercepb_revenue_proto_init() }
