@@ -14,6 +14,7 @@ import (
 	"context"
 	"embed"
 	"log/slog"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -40,6 +41,8 @@ type Config struct {
 	PublicURL string
 	// DevelopmentPayments lets the pay page settle payments; no money moves.
 	DevelopmentPayments bool
+	// Stripe is the connection to Stripe; nil is none.
+	Stripe *StripeConfig
 	// Now is the clock; nil is [time.Now].
 	Now func() time.Time
 }
@@ -49,6 +52,8 @@ type Service struct {
 	Config
 	provider Provider      // nil where nothing can be bought
 	calls    chan struct{} // that there is something to ask the provider for
+	told     chan struct{} // that the provider has told something
+	hearers  hearers
 	commercepb.UnimplementedCommerceServiceServer
 }
 
@@ -66,7 +71,11 @@ var (
 		Kind: fault.Invalid, Code: "revenue_rule.past", Message: "A rule begins now or later.",
 		Fields: []fault.Field{{Path: "valid_from", Code: "revenue_rule.past", Hint: "What was ordered keeps what held then: begin now or later."}},
 	}
-	ErrPaymentClosed = fault.New(fault.Conflict, "payment.closed", "The order expired or was cancelled.")
+	ErrEventNotFound  = fault.New(fault.NotFound, "payment_event.not_found", "There is no such provider here.")
+	ErrEventSignature = fault.New(fault.Invalid, "payment_event.signature", "The signature is not of this body, or not by a secret that is known here.")
+	ErrEventStale     = fault.New(fault.Invalid, "payment_event.stale", "The signature is not of the last minutes.")
+	ErrEventInvalid   = fault.New(fault.Invalid, "payment_event.invalid", "This is no event.")
+	ErrPaymentClosed  = fault.New(fault.Conflict, "payment.closed", "The order expired or was cancelled.")
 )
 
 // New returns the service.
@@ -74,8 +83,11 @@ func New(cfg Config) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Service{Config: cfg, calls: make(chan struct{}, 1)}
-	if cfg.DevelopmentPayments {
+	s := &Service{Config: cfg, calls: make(chan struct{}, 1), told: make(chan struct{}, 1)}
+	switch {
+	case cfg.Stripe != nil:
+		s.provider = NewStripe(*cfg.Stripe)
+	case cfg.DevelopmentPayments:
 		s.provider = development{s}
 	}
 	return s
@@ -85,6 +97,7 @@ func New(cfg Config) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	commercepb.RegisterCommerceServiceServer(r, s)
 	commercepb.RegisterRevenueServiceServer(r, &revenueServer{service: s})
+	commercepb.RegisterEventServiceServer(r, &eventServer{service: s})
 }
 
 // Handlers returns what it does on others' events.
@@ -100,10 +113,13 @@ func (s *Service) Handlers() []bus.Handler {
 // sweepEvery is how often that is looked for.
 const sweepEvery = time.Minute
 
-// Run does what time brings: it expires orders that were not paid in time, books what
+// Run does what time brings: it takes in what the payment provider tells, expires orders that were not paid in time, books what
 // is not booked, lets go of shares that were held, and makes checkpoints of the ledger,
 // until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	var telling sync.WaitGroup
+	telling.Go(func() { s.tell(ctx) })
+	defer telling.Wait()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {

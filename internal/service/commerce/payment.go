@@ -56,8 +56,8 @@ func paymentOf(ctx context.Context, q pg.Querier, where string, arg any) (paymen
 // openPayment begins the payment of an order that is placed in tx.
 func (s *Service) openPayment(ctx context.Context, tx *pg.Tx, o *order) error {
 	if _, err := tx.Exec(ctx, `
-		INSERT INTO payment (id, order_id, provider, state, amount, currency, created_at, updated_at) VALUES ($1, $2, $3, 'open', $4, $5, $6, $6)`,
-		o.PaymentID, o.ID, s.provider.Name(), o.Total, o.Currency, o.CreatedAt); err != nil {
+		INSERT INTO payment (id, order_id, provider, state, amount, currency, created_at, updated_at, next_look) VALUES ($1, $2, $3, 'open', $4, $5, $6, $6, $7)`,
+		o.PaymentID, o.ID, s.provider.Name(), o.Total, o.Currency, o.CreatedAt, o.CreatedAt.Add(firstLook)); err != nil {
 		return err
 	}
 	return s.ask(ctx, tx, callCheckout, o.PaymentID)
@@ -172,7 +172,7 @@ func (s *Service) heardPaid(ctx context.Context, tx *pg.Tx, o *order, p *payment
 	now := s.now()
 	p.State, p.Received = paymentSucceeded, &n.Received
 	p.Surplus = o.State != awaitingPayment || n.Received != p.Amount || n.Currency != p.Currency
-	if _, err := tx.Exec(ctx, `UPDATE payment SET state = 'succeeded', received = $2, surplus = $3, updated_at = $4 WHERE id = $1`, p.ID, n.Received, p.Surplus, now); err != nil {
+	if _, err := tx.Exec(ctx, `UPDATE payment SET state = 'succeeded', received = $2, surplus = $3, updated_at = $4, looked = 0, next_look = $4::timestamptz + interval '1 minute' WHERE id = $1`, p.ID, n.Received, p.Surplus, now); err != nil {
 		return err
 	}
 	if p.Surplus {
