@@ -155,8 +155,12 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{commerce.Schema, new(commerce.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
+		stripe, err := p.cfg.Stripe()
+		if err != nil {
+			return started{}, err
+		}
 		s := commerce.New(commerce.Config{
-			DB: db, Log: p.log,
+			DB: db, Log: p.log, Stripe: stripe,
 			Access:              accesspb.NewAccessServiceClient(p.conn("commerce", "access")),
 			PublicURL:           p.publicURL(),
 			DevelopmentPayments: p.cfg.Payments == "development",

@@ -99,7 +99,7 @@ func (s *Service) heard(ctx context.Context, tx *pg.Tx, n News) error {
 }
 
 // errNotOurs is of events about what the platform has nothing to do with.
-var errNotOurs = fault.New(fault.NotFound, "payment_event.not_ours", "This is not of this platform.")
+var errNotOurs = fault.New(fault.NotFound, "payment_event.not_ours", "This does not concern the platform.")
 
 // The states of an event.
 const (

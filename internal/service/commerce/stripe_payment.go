@@ -177,7 +177,7 @@ func (s *Stripe) Refund(ctx context.Context, key string, r RefundRequest) (Refun
 	if session.PaymentIntent == nil {
 		return RefundNews{}, fault.New(fault.Invalid, "payment.provider_refused", "stripe: nothing was paid in %s", r.PaymentRef)
 	}
-	if session.Currency != stripe.Currency(strings.ToLower(r.Currency)) {
+	if session.Currency != "" && session.Currency != stripe.Currency(strings.ToLower(r.Currency)) {
 		return RefundNews{}, fault.New(fault.Invalid, "payment.provider_refused", "stripe: %s was paid in %s", r.PaymentRef, session.Currency)
 	}
 	expand := []*string{new("payment_intent")}

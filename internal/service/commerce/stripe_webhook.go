@@ -3,7 +3,6 @@ package commerce
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -163,6 +162,3 @@ func (s *Stripe) Events(ctx context.Context, since time.Time, after string) ([]E
 	}
 	return list, nil
 }
-
-// errNoTeller is told to operators.
-var errNoTeller = errors.New("there is no provider that tells: set STOA_PAYMENTS=stripe")
