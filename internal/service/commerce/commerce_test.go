@@ -51,12 +51,19 @@ type shop struct {
 	db      *pg.DB
 	client  commercepb.CommerceServiceClient
 	revenue commercepb.RevenueServiceClient
+	events  commercepb.EventServiceClient
 	access  *fakeAccess
 	svc     *commerce.Service
 	now     atomic.Int64
 }
 
 func newShop(t *testing.T) *shop {
+	t.Helper()
+	return openShop(t, func(*shop, *commerce.Config) {})
+}
+
+// openShop is [newShop] with other settings.
+func openShop(t *testing.T, change func(*shop, *commerce.Config)) *shop {
 	t.Helper()
 	s := &shop{T: t, db: pgtest.Open(t, commerce.Schema), access: &fakeAccess{enrolled: map[string]bool{}}}
 	s.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Unix())
@@ -67,9 +74,11 @@ func newShop(t *testing.T) *shop {
 		PublicURL: "http://stoa.test", DevelopmentPayments: true,
 		Now: func() time.Time { return time.Unix(s.now.Load(), 0) },
 	}
+	change(s, &cfg)
 	s.svc = commerce.New(cfg)
 	s.svc.Register(h)
 	s.client = commercepb.NewCommerceServiceClient(h.As("edge"))
+	s.events = commercepb.NewEventServiceClient(h.As("edge"))
 	s.revenue = commercepb.NewRevenueServiceClient(h.As("edge"))
 	return s
 }

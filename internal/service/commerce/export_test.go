@@ -67,3 +67,20 @@ func (s *Service) CarryOut(ctx context.Context) (int, error) { return s.carryOut
 func (s *Service) HeardPayment(ctx context.Context, n PaymentNews) error {
 	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardPayment(ctx, tx, n) })
 }
+
+// HearEvents, LookAtPayments and SweepEvents are what Run does with what the provider tells.
+func (s *Service) HearEvents(ctx context.Context) (int, error)     { return s.hearEvents(ctx) }
+func (s *Service) LookAtPayments(ctx context.Context) (int, error) { return s.lookAtPayments(ctx) }
+func (s *Service) SweepEvents(ctx context.Context) (int, error)    { return s.sweepEvents(ctx) }
+
+// Hearers has news other than of payments taken in, by who is not nil.
+func (s *Service) Hearers(
+	refund func(context.Context, *pg.Tx, RefundNews) error,
+	dispute func(context.Context, *pg.Tx, DisputeNews) error,
+	account func(context.Context, *pg.Tx, AccountNews) error,
+) {
+	s.hearers = hearers{refund, dispute, account}
+}
+
+// MaxEventTries is how often an event is tried.
+const MaxEventTries = maxEventTries

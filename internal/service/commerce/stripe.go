@@ -133,12 +133,12 @@ func stripePasses(e *stripe.Error) bool {
 }
 
 // stripeOnce does a write under a key. Stripe answers a key for a day as it did first,
-// failures too, so one that may pass is asked under another key for the next hour: what
+// failures too, so one that may pass is asked under another key each minute: what
 // is written carries our ids, and is looked for before or is worth nothing twice.
 func stripeOnce[T any](key string, write func(key *string) (T, error)) (T, error) {
 	v, err := write(&key)
 	if e, ok := errors.AsType[*stripe.Error](err); ok && stripePasses(e) && e.LastResponse != nil && e.LastResponse.Header.Get("Idempotent-Replayed") == "true" {
-		key += "/" + time.Now().UTC().Format("2006010215")
+		key += "/" + time.Now().UTC().Format("200601021504")
 		v, err = write(&key)
 	}
 	return v, stripeFault(err)
