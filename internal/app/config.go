@@ -85,6 +85,10 @@ type Config struct {
 	SMTPURL  string `name:"smtp-url" help:"Mail server, as smtp://user:password@host:587, which must offer STARTTLS, or smtps://; smtp+plain:// for one on the same machine. Mails are held when empty." env:"STOA_SMTP_URL"`
 	MailFrom string `help:"Sender of mails, as Stoa <no-reply@learn.example.org>. Needed with STOA_SMTP_URL." env:"STOA_MAIL_FROM"`
 
+	SellerName    string `help:"Who sells, as invoices say it: the name of the company. STOA_ISSUER_NAME when empty." env:"STOA_SELLER_NAME"`
+	SellerAddress string `help:"The address of the company for invoices, its lines parted by semicolons, at most 6." env:"STOA_SELLER_ADDRESS"`
+	SellerTaxID   string `help:"The tax number of the company for invoices, such as a VAT id." env:"STOA_SELLER_TAX_ID"`
+
 	Payments string `help:"How orders are paid: stripe, development (a pay page on which no money moves) or none, which takes no orders." default:"development" env:"STOA_PAYMENTS"`
 	Review   string `name:"course-review" help:"Whether moderators approve a course before it comes into the marketplace for the first time: off or required." default:"off" env:"STOA_COURSE_REVIEW"`
 	Demo     Bool   `help:"Load the demo school." default:"false" env:"STOA_DEMO"`
@@ -317,6 +321,13 @@ func (c *Config) Faults(services []string) []string {
 	}
 	if len(c.IssuerName) > 200 || !utf8.ValidString(c.IssuerName) {
 		add("STOA_ISSUER_NAME", "is longer than 200 bytes, or no text")
+	}
+	for _, t := range []struct{ name, text string }{
+		{"STOA_SELLER_NAME", c.SellerName}, {"STOA_SELLER_ADDRESS", c.SellerAddress}, {"STOA_SELLER_TAX_ID", c.SellerTaxID},
+	} {
+		if len(t.text) > 500 || !utf8.ValidString(t.text) || strings.Count(t.text, ";") > 6 {
+			add(t.name, "is longer than 500 bytes or 6 lines, or no text")
+		}
 	}
 	if _, err := c.mailer(); err != nil {
 		add("STOA_SMTP_URL", "%v", err)

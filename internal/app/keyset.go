@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type keysetFile struct {
 
 	mu     sync.Mutex
 	loaded stamp
+	text   []byte // what was read then
 }
 
 // stamp tells one version of a file from the next.
@@ -147,15 +149,26 @@ func (f *keysetFile) reload(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	text, err := f.read(ctx)
+	if err == nil {
+		err = f.keys.Replace(text)
+	}
 	if err != nil {
+		f.text = nil // the next that can be read is news
 		return false, err
 	}
-	if err := f.keys.Replace(text); err != nil {
-		return false, err
+	changed := !bytes.Equal(text, f.text)
+	f.text = text
+	// Files tell time in ticks: one that has just changed may change once more and tell
+	// the same. It is read again until that is over.
+	if f.loaded = now; time.Since(now.changed) < fileTick {
+		f.loaded = stamp{}
 	}
-	f.loaded = now
-	return true, nil
+	return changed, nil
 }
+
+// fileTick is longer than any file system takes from one time to the next: FAT takes
+// two seconds.
+const fileTick = 3 * time.Second
 
 // watch reloads the file when it changes, until ctx ends.
 func (f *keysetFile) watch(ctx context.Context, log *slog.Logger, every time.Duration) {

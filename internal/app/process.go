@@ -25,11 +25,13 @@ import (
 	"github.com/stoa-lms/stoa/internal/bus/amqp"
 	"github.com/stoa-lms/stoa/internal/cache"
 	"github.com/stoa-lms/stoa/internal/idempotency"
+	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/embedded"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/commerce"
 )
 
 // process is what the services of one process share.
@@ -54,6 +56,8 @@ type process struct {
 	members  []bus.Member
 	runs     []func(context.Context) error
 	web      net.Listener // the edge's, nil without an edge
+
+	fonts func() (*pdf.Fonts, error) // those of documents, found once
 
 	mu     sync.Mutex
 	dialed map[[2]string]*grpc.ClientConn
@@ -141,10 +145,25 @@ func (p *process) issuerName() string {
 	return "Stoa"
 }
 
+// seller is who issues invoices.
+func (p *process) seller() commerce.Seller {
+	s := commerce.Seller{Name: p.cfg.SellerName, TaxID: p.cfg.SellerTaxID}
+	if s.Name == "" {
+		s.Name = p.issuerName()
+	}
+	for line := range strings.SplitSeq(p.cfg.SellerAddress, ";") {
+		if line = strings.TrimSpace(line); line != "" {
+			s.Address = append(s.Address, line)
+		}
+	}
+	return s
+}
+
 // newProcess opens what the services share. Nothing of it waits for a server
 // that is away, but for the embedded database.
 func newProcess(ctx context.Context, cfg Config, log *slog.Logger, local []string) (_ *process, err error) {
 	p := &process{cfg: cfg, log: log, local: local, dialed: map[[2]string]*grpc.ClientConn{}}
+	p.fonts = sync.OnceValues(func() (*pdf.Fonts, error) { return pdf.FindFonts(pdf.FontDirs...) })
 	defer func() {
 		if err != nil {
 			p.close()

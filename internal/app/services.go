@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/stoa-lms/stoa/internal/bus"
-	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access"
@@ -111,7 +110,7 @@ var all = []service{
 		if err != nil {
 			return started{}, err
 		}
-		fonts, err := pdf.FindFonts(pdf.FontDirs...)
+		fonts, err := p.fonts()
 		if err != nil {
 			return started{}, err
 		}
@@ -155,12 +154,20 @@ var all = []service{
 		return started{s.Handlers(), s.Run}, nil
 	}},
 	{commerce.Schema, new(commerce.Service).Handlers, func(p *process, db *pg.DB) (started, error) {
+		vault, err := secret.NewVault(p.secrets, db)
+		if err != nil {
+			return started{}, err
+		}
+		fonts, err := p.fonts()
+		if err != nil {
+			return started{}, err
+		}
 		stripe, err := p.cfg.Stripe()
 		if err != nil {
 			return started{}, err
 		}
 		s := commerce.New(commerce.Config{
-			DB: db, Log: p.log, Stripe: stripe,
+			DB: db, Log: p.log, Vault: vault, Fonts: fonts, Seller: p.seller(), Stripe: stripe,
 			Access:              accesspb.NewAccessServiceClient(p.conn("commerce", "access")),
 			PublicURL:           p.publicURL(),
 			DevelopmentPayments: p.cfg.Payments == "development",

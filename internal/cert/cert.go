@@ -110,5 +110,10 @@ func (f *File[T]) read() error {
 		return fmt.Errorf("%s: %w", f.paths[0], err)
 	}
 	f.value, f.stamps, f.told = value, stamps, ""
+	// Files tell time in ticks, on FAT of two seconds: one that has just changed may change
+	// once more and tell the same. It is read again until that is over.
+	if slices.ContainsFunc(stamps, func(s stamp) bool { return time.Since(s.changed) < 3*time.Second }) {
+		f.stamps = nil
+	}
 	return nil
 }

@@ -165,6 +165,7 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 	maps.Copy(routes, questionRoutes())
 	maps.Copy(routes, submissionRoutes())
 	maps.Copy(routes, gradebookRoutes())
+	maps.Copy(routes, invoiceRoutes())
 	return routes
 }
 

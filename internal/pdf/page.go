@@ -35,6 +35,7 @@ type Page struct {
 	shaper        shaping.HarfbuzzShaper
 	content       bytes.Buffer
 	elements      []element // by their marks
+	tables, rows  int       // how many were begun
 	fonts         []*drawnFont
 	drawn         map[drawnKey]*drawnGlyph
 }
@@ -46,6 +47,8 @@ type element struct {
 	alt    string
 	link   string
 	box    [4]float64
+	table  int // the table and the row that it is a cell of; 0 for none
+	row    int
 }
 
 // New returns an empty page of a size in points.
@@ -69,14 +72,26 @@ func RightToLeft(lang string) bool {
 	}
 }
 
-// Text is a paragraph or a heading.
+// Align says where the lines of a text begin or end.
+type Align int
+
+// Where the lines of a text are: each in the middle, or all from a left or up to a
+// right side.
+const (
+	Middle Align = iota
+	Left
+	Right
+)
+
+// Text is a paragraph, a heading or a cell of a table.
 type Text struct {
-	Role     string // "H1", "H2" or "P"
+	Role     string // "H1", "H2" or "P"; in a row of a table "TH" for a column's heading, or "TD"
 	Text     string
 	Size     float64 // of its letters
 	MinSize  float64 // down to which it is made smaller to fit
 	MaxLines int
-	X, Y     float64 // the middle of its top, from the left and from the bottom
+	Align    Align
+	X, Y     float64 // its top, in the middle or at the side of Align, from the left and from the bottom
 	Width    float64
 	Gray     float64 // 0 is black
 	Link     string  // where it leads; empty for nowhere
@@ -85,7 +100,7 @@ type Text struct {
 // leading is the distance of lines as a multiple of the size of letters.
 const leading = 1.35
 
-// Text sets a text in the middle of its box and returns the height that it takes.
+// Text sets a text into its box and returns the height that it takes.
 // One with nothing in it that can be printed takes none. A script for which
 // there is no font is a [MissingFontError].
 func (p *Page) Text(t Text) (float64, error) {
@@ -94,12 +109,23 @@ func (p *Page) Text(t Text) (float64, error) {
 		return 0, err
 	}
 	s := p.fit(t, text)
-	p.begin(element{role: t.Role, actual: Clean(t.Text), link: t.Link})
+	e := element{role: t.Role, actual: Clean(t.Text), link: t.Link}
+	if t.Role == "TH" || t.Role == "TD" {
+		e.table, e.row = p.tables, p.rows
+	}
+	p.begin(e)
 	fmt.Fprintf(&p.content, "%s g BT\n", num(t.Gray))
 	left, right := p.width, 0.0
 	for i, line := range s.lines {
 		w := fromFixed(width(line))
 		x := t.X - w/2
+		switch t.Align {
+		case Left:
+			x = t.X
+		case Right:
+			x = t.X - w
+		case Middle:
+		}
 		left, right = min(left, x), max(right, x+w)
 		y := t.Y - s.size*(1+leading*float64(i))
 		for _, run := range place(line, s.text, s.dir) {
@@ -142,6 +168,12 @@ func (p *Page) draw(run placed, c cluster, x, y, size float64) {
 func (p *Page) put(g *drawnGlyph, x, y, size float64) {
 	fmt.Fprintf(&p.content, "/%s %s Tf 1 0 0 1 %s %s Tm <%02x> Tj\n", g.font.name, num(size), num(x), num(y), g.code)
 }
+
+// Table begins a table: the cells that follow are of its rows.
+func (p *Page) Table() { p.tables++ }
+
+// Row begins a row of a table. Its cells are texts of the roles "TH" and "TD".
+func (p *Page) Row() { p.rows++ }
 
 // Squares draws a square picture of black and white squares, such as a QR code,
 // with its lower left corner at x and y, and says in alt what it shows.

@@ -91,6 +91,13 @@ func (w *writer) stream(number int, dict string, content []byte) {
 	w.object(number, fmt.Sprintf("<<%s/Filter/FlateDecode/Length %d>>\nstream\n%s\nendstream", dict, packed.Len(), packed.Bytes()))
 }
 
+// group is a table with its rows, or a row with its cells.
+type group struct {
+	id, number int
+	rows       []*group
+	cells      []string
+}
+
 func ref(number int) string { return strconv.Itoa(number) + " 0 R" }
 
 // Bytes returns the document.
@@ -106,10 +113,25 @@ func (p *Page) Bytes() []byte {
 		w.font(n, f)
 	}
 	var kids, marks, annotations, links strings.Builder
+	var tables []*group
 	for mark, e := range p.elements {
 		n := w.next()
 		marked := n
-		kid := fmt.Sprintf("<</Type/StructElem/S/%s/P %s/Pg %s", e.role, ref(document), ref(page))
+		parent := document
+		if e.table > 0 {
+			if len(tables) == 0 || tables[len(tables)-1].id != e.table {
+				tables = append(tables, &group{id: e.table, number: w.next()})
+				fmt.Fprintf(&kids, "%s ", ref(tables[len(tables)-1].number))
+			}
+			table := tables[len(tables)-1]
+			if len(table.rows) == 0 || table.rows[len(table.rows)-1].id != e.row {
+				table.rows = append(table.rows, &group{id: e.row, number: w.next()})
+			}
+			row := table.rows[len(table.rows)-1]
+			row.cells = append(row.cells, ref(n))
+			parent = row.number
+		}
+		kid := fmt.Sprintf("<</Type/StructElem/S/%s/P %s/Pg %s", e.role, ref(parent), ref(page))
 		switch {
 		case e.link != "":
 			link, annotation := w.next(), w.next()
@@ -123,11 +145,23 @@ func (p *Page) Bytes() []byte {
 			fmt.Fprintf(&links, "%d %s ", key, ref(link))
 		case e.alt != "":
 			w.object(n, fmt.Sprintf("%s/Alt %s/A<</O/Layout/BBox%s/Placement/Block>>/K %d>>", kid, text16(e.alt), box(e.box), mark))
+		case e.role == "TH":
+			w.object(n, fmt.Sprintf("%s/ActualText %s/A<</O/Table/Scope/Column>>/K %d>>", kid, text16(e.actual), mark))
 		default:
 			w.object(n, fmt.Sprintf("%s/ActualText %s/K %d>>", kid, text16(e.actual), mark))
 		}
-		fmt.Fprintf(&kids, "%s ", ref(n))
+		if e.table == 0 {
+			fmt.Fprintf(&kids, "%s ", ref(n))
+		}
 		fmt.Fprintf(&marks, "%s ", ref(marked))
+	}
+	for _, t := range tables {
+		rows := make([]string, len(t.rows))
+		for i, r := range t.rows {
+			rows[i] = ref(r.number)
+			w.object(r.number, fmt.Sprintf("<</Type/StructElem/S/TR/P %s/K[%s]>>", ref(t.number), strings.Join(r.cells, " ")))
+		}
+		w.object(t.number, fmt.Sprintf("<</Type/StructElem/S/Table/P %s/K[%s]>>", ref(document), strings.Join(rows, " ")))
 	}
 	w.object(catalog, fmt.Sprintf("<</Type/Catalog/Pages %s/Lang %s/MarkInfo<</Marked true>>/StructTreeRoot %s/Metadata %s/ViewerPreferences<</DisplayDocTitle true%s>>>>",
 		ref(pages), literal(p.meta.Language), ref(root), ref(meta), p.reading()))

@@ -36,6 +36,8 @@ var byHand = map[string]string{
 	"/stoa.grades.v1.GradeTransferService/ExportMyGrades":         "GET /v1/me/courses/{course_id}/grades/export",
 	"/stoa.grades.v1.GradeTransferService/UploadGradeImport":      "POST /v1/courses/{course_id}/gradebook/imports",
 	"/stoa.audit.v1.AuditService/ExportEntries":                   "GET /v1/audit/export",
+	"/stoa.commerce.v1.InvoiceService/DownloadInvoice":            "GET /v1/me/invoices/{invoice_id}/pdf",
+	"/stoa.commerce.v1.InvoiceService/ExportTaxReport":            "GET /v1/invoices/tax-report",
 	"/stoa.media.v1.AvatarService/UploadAvatar":                   "PUT /v1/me/avatar",
 	"/stoa.media.v1.AvatarService/DownloadAvatar":                 "GET /v1/avatars/{avatar_id}",
 	"/stoa.media.v1.UploadService/CreateUpload":                   "POST /v1/courses/{course_id}/uploads",

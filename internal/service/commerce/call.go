@@ -62,7 +62,7 @@ func (s *Service) askAs(ctx context.Context, tx *pg.Tx, key, kind, object string
 	_, err := tx.Exec(ctx, `
 		INSERT INTO provider_call (key, kind, object_id, next_at, created_at) VALUES ($1, $2, $3, $4, $4)
 		ON CONFLICT ON CONSTRAINT provider_call_once DO NOTHING`, key, kind, object, s.now())
-	tx.AfterCommit(s.wakeCalls)
+	tx.AfterCommit(s.wake)
 	return err
 }
 
@@ -72,9 +72,10 @@ func (s *Service) done(ctx context.Context, tx *pg.Tx, c call) error {
 	return err
 }
 
-func (s *Service) wakeCalls() {
+// wake has [Service.Run] look at once.
+func (s *Service) wake() {
 	select {
-	case s.calls <- struct{}{}:
+	case s.work <- struct{}{}:
 	default:
 	}
 }
@@ -101,7 +102,7 @@ func (s *Service) carryOut(ctx context.Context) (int, error) {
 // somebody else does: the key makes that it is done once. What goes wrong, and what has
 // failed before, is left to [carryOut].
 func (s *Service) carryNow(ctx context.Context, key string) {
-	calls, err := s.claim(ctx, `key = $3 AND created_at <= $1 AND attempts < 5 FOR UPDATE`, key)
+	calls, err := s.claim(ctx, `key = $3 AND created_at <= $1 AND problem = '' FOR UPDATE`, key)
 	for _, c := range calls {
 		err = s.carry(ctx, c)
 	}

@@ -1,7 +1,7 @@
 // Package commerce sells courses.
 //
-// It owns prices, orders and what is known of their payment, rules of what the
-// platform keeps, and the ledger. It answers what a course costs, takes orders and
+// It owns prices, orders and what is known of their payment, invoices, rules of what
+// the platform keeps, and the ledger. It answers what a course costs, takes orders and
 // leads them from awaiting payment through paid to fulfilled, or to cancelled or
 // expired; it books what is paid, and answers what teachers have earned. It sends
 // PriceSet, OrderPaid and OrderFulfilled. It hears courses.CoursePublished and
@@ -21,7 +21,9 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 )
@@ -39,6 +41,12 @@ type Config struct {
 	Access accesspb.AccessServiceClient
 	// PublicURL is where browsers reach the platform, without a slash at the end.
 	PublicURL string
+	// Vault has the keys with which personal data is sealed.
+	Vault *secret.Vault
+	// Fonts are those of invoices.
+	Fonts *pdf.Fonts
+	// Seller is who issues invoices.
+	Seller Seller
 	// DevelopmentPayments lets the pay page settle payments; no money moves.
 	DevelopmentPayments bool
 	// Stripe is the connection to Stripe; nil is none.
@@ -51,7 +59,7 @@ type Config struct {
 type Service struct {
 	Config
 	provider Provider      // nil where nothing can be bought
-	calls    chan struct{} // that there is something to ask the provider for
+	work     chan struct{} // that there is something to do
 	told     chan struct{} // that the provider has told something
 	hearers  hearers
 	commercepb.UnimplementedCommerceServiceServer
@@ -66,6 +74,7 @@ var (
 	ErrOpenOrder       = fault.New(fault.Conflict, "order.open_order", "You have an order for one of these courses already. Pay it, or cancel it while it is not paid.")
 	ErrPaymentsOff     = fault.New(fault.Conflict, "order.payments_off", "Nothing can be bought here at present.")
 	ErrPaymentNotFound = fault.New(fault.NotFound, "payment.not_found", "There is no such payment.")
+	ErrInvoiceNotFound = fault.New(fault.NotFound, "invoice.not_found", "You have no such invoice.")
 	ErrRuleNotFound    = fault.New(fault.NotFound, "revenue_rule.not_found", "There is no such rule.")
 	ErrRulePast        = &fault.Error{
 		Kind: fault.Invalid, Code: "revenue_rule.past", Message: "A rule begins now or later.",
@@ -75,7 +84,15 @@ var (
 	ErrEventSignature = fault.New(fault.Invalid, "payment_event.signature", "The signature is not of this body, or not by a secret that is known here.")
 	ErrEventStale     = fault.New(fault.Invalid, "payment_event.stale", "The signature is not of the last minutes.")
 	ErrEventInvalid   = fault.New(fault.Invalid, "payment_event.invalid", "This is no event.")
-	ErrPaymentClosed  = fault.New(fault.Conflict, "payment.closed", "The order expired or was cancelled.")
+	ErrCountry        = &fault.Error{
+		Kind: fault.Invalid, Code: "billing.country", Message: "There is no such country.",
+		Fields: []fault.Field{{Path: "country", Code: "billing.country", Hint: "Two letters of ISO 3166-1, such as DE."}},
+	}
+	ErrReportPeriod = &fault.Error{
+		Kind: fault.Invalid, Code: "tax_report.period", Message: "There is no such time.",
+		Fields: []fault.Field{{Path: "until", Code: "tax_report.period", Hint: "since and until are times as RFC 3339, such as 2026-01-01T00:00:00Z, until the later one."}},
+	}
+	ErrPaymentClosed = fault.New(fault.Conflict, "payment.closed", "The order expired or was cancelled.")
 )
 
 // New returns the service.
@@ -83,7 +100,7 @@ func New(cfg Config) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Service{Config: cfg, calls: make(chan struct{}, 1), told: make(chan struct{}, 1)}
+	s := &Service{Config: cfg, work: make(chan struct{}, 1), told: make(chan struct{}, 1)}
 	switch {
 	case cfg.Stripe != nil:
 		s.provider = NewStripe(*cfg.Stripe)
@@ -98,6 +115,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	commercepb.RegisterCommerceServiceServer(r, s)
 	commercepb.RegisterRevenueServiceServer(r, &revenueServer{service: s})
 	commercepb.RegisterEventServiceServer(r, &eventServer{service: s})
+	commercepb.RegisterInvoiceServiceServer(r, &invoiceServer{service: s})
 }
 
 // Handlers returns what it does on others' events.
@@ -130,6 +148,7 @@ func (s *Service) Run(ctx context.Context) error {
 			{"the payment provider could not be asked", s.carryOut},
 			{"orders could not be expired", s.expire},
 			{"sales could not be booked", s.bookUnbooked},
+			{"invoices could not be issued", s.issueInvoices},
 			{"shares could not be released", s.release},
 			{"no checkpoint of the ledger", s.checkpoint},
 		} {
@@ -141,7 +160,7 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		case <-s.calls:
+		case <-s.work:
 		}
 	}
 }

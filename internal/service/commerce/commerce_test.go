@@ -16,10 +16,12 @@ import (
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/money/moneypb"
+	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/pgtest"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
+	"github.com/stoa-lms/stoa/internal/secret"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
@@ -48,13 +50,14 @@ func (f *fakeAccess) ListEntitled(_ context.Context, req *accesspb.ListEntitledR
 // shop is commerce on a database of its own.
 type shop struct {
 	*testing.T
-	db      *pg.DB
-	client  commercepb.CommerceServiceClient
-	revenue commercepb.RevenueServiceClient
-	events  commercepb.EventServiceClient
-	access  *fakeAccess
-	svc     *commerce.Service
-	now     atomic.Int64
+	db       *pg.DB
+	client   commercepb.CommerceServiceClient
+	revenue  commercepb.RevenueServiceClient
+	invoices commercepb.InvoiceServiceClient
+	events   commercepb.EventServiceClient
+	access   *fakeAccess
+	svc      *commerce.Service
+	now      atomic.Int64
 }
 
 func newShop(t *testing.T) *shop {
@@ -67,10 +70,28 @@ func openShop(t *testing.T, change func(*shop, *commerce.Config)) *shop {
 	t.Helper()
 	s := &shop{T: t, db: pgtest.Open(t, commerce.Schema), access: &fakeAccess{enrolled: map[string]bool{}}}
 	s.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Unix())
+	keyset, err := secret.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := secret.Parse(keyset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vault, err := secret.NewVault(keys, s.db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fonts, err := pdf.FindFonts(pdf.FontDirs...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	h := rpctest.New(t, rpctest.Everything)
 	accesspb.RegisterAccessServiceServer(h, s.access)
 	cfg := commerce.Config{
-		DB: s.db, Log: rpctest.Log(t), Access: accesspb.NewAccessServiceClient(h.As("commerce")),
+		DB: s.db, Log: rpctest.Log(t), Vault: vault, Fonts: fonts,
+		Seller:    commerce.Seller{Name: "Stoa Test Ltd", Address: []string{"1 Portico", "Athens"}, TaxID: "EL123456789"},
+		Access:    accesspb.NewAccessServiceClient(h.As("commerce")),
 		PublicURL: "http://stoa.test", DevelopmentPayments: true,
 		Now: func() time.Time { return time.Unix(s.now.Load(), 0) },
 	}
@@ -79,6 +100,7 @@ func openShop(t *testing.T, change func(*shop, *commerce.Config)) *shop {
 	s.svc.Register(h)
 	s.client = commercepb.NewCommerceServiceClient(h.As("edge"))
 	s.events = commercepb.NewEventServiceClient(h.As("edge"))
+	s.invoices = commercepb.NewInvoiceServiceClient(h.As("edge"))
 	s.revenue = commercepb.NewRevenueServiceClient(h.As("edge"))
 	return s
 }

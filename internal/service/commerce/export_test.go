@@ -84,3 +84,6 @@ func (s *Service) Hearers(
 
 // MaxEventTries is how often an event is tried.
 const MaxEventTries = maxEventTries
+
+// IssueInvoices is what Run does when an order was paid.
+func (s *Service) IssueInvoices(ctx context.Context) (int, error) { return s.issueInvoices(ctx) }

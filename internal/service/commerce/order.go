@@ -387,6 +387,7 @@ func (s *Service) pay(ctx context.Context, tx *pg.Tx, o *order, cause string, no
 	if err := s.bookSales(ctx, tx, now, []*order{o}); err != nil {
 		return err
 	}
+	tx.AfterCommit(s.wake) // there is an invoice to issue
 	return bus.Publish(ctx, tx, o.paidEvent())
 }
 

@@ -1,6 +1,15 @@
 -- What the migrations make of the schema "commerce". Generated; do not edit:
 -- bin/testservers -only postgres -- go test ./internal/app -run TestSchemaDumps -update
 
+CREATE TABLE billing_details (
+	account_id text COLLATE "C" NOT NULL,
+	sealed bytea NOT NULL,
+	revision bigint NOT NULL,
+	updated_at timestamp with time zone NOT NULL,
+	CONSTRAINT billing_details_pkey PRIMARY KEY (account_id)
+);
+COMMENT ON TABLE billing_details IS 'What buyers want to have on their invoices. Personal data, sealed with the key of the person.';
+
 CREATE TABLE development_object (
 	id text COLLATE "C" NOT NULL,
 	kind text NOT NULL,
@@ -42,6 +51,52 @@ CREATE TABLE development_transaction (
 	CONSTRAINT development_transaction_once UNIQUE (kind, ref)
 );
 COMMENT ON TABLE development_transaction IS 'What moved the balance at the development provider. No personal data.';
+
+CREATE TABLE invoice (
+	id text COLLATE "C" NOT NULL,
+	series text COLLATE "C" NOT NULL,
+	"position" bigint NOT NULL,
+	kind text NOT NULL,
+	order_id text COLLATE "C" NOT NULL,
+	refund_id text COLLATE "C",
+	corrects text COLLATE "C",
+	buyer_id text COLLATE "C" NOT NULL,
+	country text COLLATE "C" NOT NULL DEFAULT ''::text,
+	issued_at timestamp with time zone NOT NULL,
+	currency text NOT NULL,
+	total bigint NOT NULL,
+	tax bigint NOT NULL,
+	lines jsonb NOT NULL,
+	seller jsonb NOT NULL,
+	buyer bytea,
+	CONSTRAINT invoice_pkey PRIMARY KEY (id),
+	CONSTRAINT invoice_number UNIQUE (series, "position"),
+	CONSTRAINT invoice_corrects FOREIGN KEY (corrects) REFERENCES invoice(id),
+	CONSTRAINT invoice_order FOREIGN KEY (order_id) REFERENCES orders(id),
+	CONSTRAINT invoice_credit_note CHECK (((kind = 'credit_note'::text) = (refund_id IS NOT NULL))),
+	CONSTRAINT invoice_kind CHECK ((kind = ANY (ARRAY['invoice'::text, 'credit_note'::text]))),
+	CONSTRAINT invoice_tax CHECK (((tax >= 0) AND (tax <= total)))
+);
+CREATE INDEX invoice_buyer ON invoice USING btree (buyer_id, issued_at DESC, id DESC);
+CREATE INDEX invoice_issued ON invoice USING btree (issued_at, id);
+CREATE UNIQUE INDEX invoice_once ON invoice USING btree (order_id) WHERE (kind = 'invoice'::text);
+CREATE UNIQUE INDEX invoice_refund_once ON invoice USING btree (refund_id) WHERE (kind = 'credit_note'::text);
+CREATE OR REPLACE FUNCTION invoice_only_grows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+	RAISE EXCEPTION '% only grows', TG_TABLE_NAME USING ERRCODE = 'restrict_violation', CONSTRAINT = 'invoice_only_grows';
+END $function$;
+CREATE TRIGGER invoice_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON invoice FOR EACH STATEMENT EXECUTE FUNCTION invoice_only_grows();
+COMMENT ON TABLE invoice IS 'Invoices and credit notes as they were issued. Rows are added, never changed or deleted. Personal data of the buyer: the id, the country and, sealed with a key that outlives the account, name and address. Kept as long as the law asks for books.';
+
+CREATE TABLE invoice_series (
+	series text COLLATE "C" NOT NULL,
+	last bigint NOT NULL,
+	CONSTRAINT invoice_series_pkey PRIMARY KEY (series)
+);
+COMMENT ON TABLE invoice_series IS 'The last number of each series of invoices. No personal data.';
 
 CREATE TABLE ledger_account (
 	account text COLLATE "C" NOT NULL,
@@ -213,6 +268,7 @@ CREATE TABLE orders (
 	expires_at timestamp with time zone NOT NULL,
 	paid_at timestamp with time zone,
 	booked boolean NOT NULL DEFAULT false,
+	invoiced boolean NOT NULL DEFAULT false,
 	CONSTRAINT orders_pkey PRIMARY KEY (id),
 	CONSTRAINT orders_payment UNIQUE (payment_id),
 	CONSTRAINT orders_paid CHECK (((state = ANY (ARRAY['paid'::text, 'fulfilled'::text, 'partly_refunded'::text, 'refunded'::text, 'disputed'::text])) = (paid_at IS NOT NULL))),
@@ -222,8 +278,10 @@ CREATE TABLE orders (
 CREATE INDEX orders_buyer ON orders USING btree (buyer_id, created_at DESC, id DESC);
 CREATE INDEX orders_expiry ON orders USING btree (expires_at) WHERE (state = 'awaiting_payment'::text);
 CREATE INDEX orders_to_book ON orders USING btree (id) WHERE ((paid_at IS NOT NULL) AND (NOT booked));
+CREATE INDEX orders_to_invoice ON orders USING btree (paid_at, id) WHERE ((paid_at IS NOT NULL) AND (NOT invoiced));
 COMMENT ON TABLE orders IS 'Orders. buyer_id is personal data of the buyer, kept for the time that tax law asks for.';
 COMMENT ON COLUMN orders.booked IS 'Whether the sale is in the ledger.';
+COMMENT ON COLUMN orders.invoiced IS 'Whether there is an invoice.';
 
 CREATE TABLE payment (
 	id text COLLATE "C" NOT NULL,
@@ -240,6 +298,8 @@ CREATE TABLE payment (
 	surplus boolean NOT NULL DEFAULT false,
 	created_at timestamp with time zone NOT NULL,
 	updated_at timestamp with time zone NOT NULL,
+	looked integer NOT NULL DEFAULT 0,
+	next_look timestamp with time zone NOT NULL DEFAULT '-infinity'::timestamp with time zone,
 	CONSTRAINT payment_pkey PRIMARY KEY (id),
 	CONSTRAINT payment_order UNIQUE (order_id),
 	CONSTRAINT payment_ref UNIQUE (provider, ref),
@@ -247,6 +307,7 @@ CREATE TABLE payment (
 	CONSTRAINT payment_received CHECK (((state = 'succeeded'::text) = (received IS NOT NULL))),
 	CONSTRAINT payment_state CHECK ((state = ANY (ARRAY['open'::text, 'processing'::text, 'succeeded'::text, 'closed'::text])))
 );
+CREATE INDEX payment_look ON payment USING btree (provider, next_look) WHERE ((ref IS NOT NULL) AND ((state = ANY (ARRAY['open'::text, 'processing'::text])) OR ((state = 'succeeded'::text) AND (fee IS NULL))));
 CREATE INDEX payment_surplus ON payment USING btree (id) WHERE surplus;
 COMMENT ON TABLE payment IS 'How orders are paid. No personal data of its own: what a provider knows of the buyer is not kept.';
 COMMENT ON COLUMN payment.ref IS 'What the provider calls it; null until it has been told.';
@@ -254,6 +315,8 @@ COMMENT ON COLUMN payment.declined IS 'Whether a try to pay was declined; anothe
 COMMENT ON COLUMN payment.received IS 'What was paid, in minor units.';
 COMMENT ON COLUMN payment.fee IS 'What the provider kept of it; null while that is not known.';
 COMMENT ON COLUMN payment.surplus IS 'Whether nothing is sold for it, since the order had ended or something else was paid than asked: it goes back.';
+COMMENT ON COLUMN payment.looked IS 'How often the provider was asked how it stands.';
+COMMENT ON COLUMN payment.next_look IS 'When it is asked next, while the payment is not over or its fee not known.';
 
 CREATE TABLE product (
 	course_id text COLLATE "C" NOT NULL,
@@ -291,6 +354,33 @@ CREATE INDEX provider_call_due ON provider_call USING btree (next_at, id) WHERE 
 COMMENT ON TABLE provider_call IS 'What the payment provider is asked for, written in the transaction that wants it and carried out after. No personal data.';
 COMMENT ON COLUMN provider_call.key IS 'The key under which the provider does it once.';
 COMMENT ON COLUMN provider_call.next_at IS 'When it is tried next; while it is tried, when somebody else may try.';
+
+CREATE TABLE provider_event (
+	provider text NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	type text NOT NULL,
+	object_id text COLLATE "C" NOT NULL,
+	account text COLLATE "C" NOT NULL,
+	happened_at timestamp with time zone NOT NULL,
+	received_at timestamp with time zone NOT NULL,
+	body bytea,
+	state text NOT NULL DEFAULT 'waiting'::text,
+	attempts integer NOT NULL DEFAULT 0,
+	next_at timestamp with time zone NOT NULL,
+	problem text NOT NULL DEFAULT ''::text,
+	done_at timestamp with time zone,
+	CONSTRAINT provider_event_pkey PRIMARY KEY (provider, id),
+	CONSTRAINT provider_event_state CHECK ((state = ANY (ARRAY['waiting'::text, 'done'::text, 'ignored'::text, 'parked'::text])))
+);
+CREATE INDEX provider_event_body ON provider_event USING btree (received_at) WHERE (body IS NOT NULL);
+CREATE INDEX provider_event_due ON provider_event USING btree (next_at) WHERE (state = 'waiting'::text);
+CREATE INDEX provider_event_parked ON provider_event USING btree (received_at) WHERE (state = 'parked'::text);
+CREATE INDEX provider_event_received ON provider_event USING btree (received_at);
+COMMENT ON TABLE provider_event IS 'What the payment provider told, once each. Nothing of it is believed: what it is about is looked up at the provider.';
+COMMENT ON COLUMN provider_event.object_id IS 'What it is about, as the provider calls it.';
+COMMENT ON COLUMN provider_event.account IS 'The teacher''s account at the provider in which it happened; empty for the platform''s own.';
+COMMENT ON COLUMN provider_event.body IS 'As it came, for whoever asks what was told; null when it was looked up or its time is over. Personal data of buyers: what the provider knows of who paid. Deleted after 90 days.';
+COMMENT ON COLUMN provider_event.next_at IS 'When it is tried next; while it is tried, when somebody else may try.';
 
 CREATE TABLE revenue_rule (
 	id text COLLATE "C" NOT NULL,

@@ -96,6 +96,7 @@ type Edge struct {
 	notify     notifypb.NotifyServiceClient
 	tokens     *otter.Cache[string, auth.Principal]
 	audit      auditpb.AuditServiceClient
+	invoices   commercepb.InvoiceServiceClient
 	imports    accesspb.ImportServiceClient
 	accounts   identitypb.AccountServiceClient
 	factors    identitypb.FactorServiceClient
@@ -155,6 +156,7 @@ func New(cfg Config) (*Edge, error) {
 		payments:     commercepb.NewEventServiceClient(cfg.Conns["commerce"]),
 		notify:       notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
 		tokens:       tokens,
+		invoices:     commercepb.NewInvoiceServiceClient(cfg.Conns["commerce"]),
 		audit:        auditpb.NewAuditServiceClient(cfg.Conns["audit"]),
 		imports:      accesspb.NewImportServiceClient(cfg.Conns["access"]),
 		accounts:     identitypb.NewAccountServiceClient(cfg.Conns["identity"]),
@@ -226,6 +228,8 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("POST /v1/courses/{course_id}/gradebook/imports", e.importGrades)
 	mux.HandleFunc("GET /v1/me/courses/{course_id}/grades/export", e.exportMyGrades)
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
+	mux.HandleFunc("GET /v1/me/invoices/{invoice_id}/pdf", e.downloadInvoice)
+	mux.HandleFunc("GET /v1/invoices/tax-report", e.exportTaxReport)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("GET /v1/media/{media_id}/parts/{token}/{part...}", e.downloadPart)
 	mux.HandleFunc("PUT /v1/me/avatar", e.putAvatar)
@@ -426,6 +430,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_commerce_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCommerceServiceHandlerClient(ctx, g, e.commerce)
+		}},
+		{commercepb.File_internal_service_commerce_commercepb_invoice_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterInvoiceServiceHandlerClient(ctx, g, e.invoices)
 		}},
 		{commercepb.File_internal_service_commerce_commercepb_revenue_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterRevenueServiceHandlerClient(ctx, g, commercepb.NewRevenueServiceClient(e.Conns["commerce"]))
