@@ -105,6 +105,20 @@ func (s *Service) carryCheckout(ctx context.Context, c call) error {
 	})
 }
 
+// checkoutRefused closes the payment of an order that has ended, when it gets no page.
+// The buyer of one that has not may give it up.
+func (s *Service) checkoutRefused(ctx context.Context, tx *pg.Tx, c call, _ string) error {
+	o, err := lockOrder(ctx, tx, ErrOrderNotFound, `payment_id = $1`, c.ObjectID)
+	if err != nil {
+		return err
+	}
+	if o.State == awaitingPayment {
+		tx.Exempt("nothing changes by it")
+		return nil
+	}
+	return s.heardPayment(ctx, tx, PaymentNews{PaymentID: c.ObjectID, State: paymentClosed})
+}
+
 // carryClose has nobody pay an order that has ended.
 func (s *Service) carryClose(ctx context.Context, c call) error {
 	p, err := paymentOf(ctx, s.DB, `id = $1`, c.ObjectID)
@@ -112,11 +126,21 @@ func (s *Service) carryClose(ctx context.Context, c call) error {
 		return err
 	}
 	if p.Ref == nil {
-		// It has no page yet; who makes it closes it.
+		// It has no page yet; who makes it closes it, unless it was refused.
 		return s.DB.InTx(ctx, func(tx *pg.Tx) error {
+			if _, err := lockOrder(ctx, tx, ErrOrderNotFound, `id = $1`, p.OrderID); err != nil {
+				return err
+			}
 			tx.Exempt("nothing is to be closed")
-			_, err := tx.Exec(ctx, `DELETE FROM provider_call WHERE key = $1`, c.Key)
-			return err
+			if _, err := tx.Exec(ctx, `DELETE FROM provider_call WHERE key = $1`, c.Key); err != nil {
+				return err
+			}
+			var refused bool
+			err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM provider_call WHERE key = $1 AND state = 'refused')`, callCheckout+":"+p.ID).Scan(&refused)
+			if err != nil || !refused {
+				return err
+			}
+			return s.heardPayment(ctx, tx, PaymentNews{PaymentID: p.ID, State: paymentClosed})
 		})
 	}
 	news, err := s.provider.CloseCheckout(ctx, c.Key, *p.Ref)
