@@ -1,6 +1,6 @@
 // Package commerce sells courses.
 //
-// It owns prices, orders and what is known of their payment, invoices, rules of what
+// It owns prices, orders, what is known of their payment and what the payment provider told, invoices, rules of what
 // the platform keeps, and the ledger. It answers what a course costs, takes orders and
 // leads them from awaiting payment through paid to fulfilled, or to cancelled or
 // expired; it books what is paid, and answers what teachers have earned. It sends

@@ -59,7 +59,10 @@ const (
 func NewStripe(cfg StripeConfig) *Stripe {
 	backend := &stripe.BackendConfig{
 		EnableTelemetry: new(false),
-		HTTPClient:      &http.Client{Timeout: stripeTimeout},
+		HTTPClient: &http.Client{
+			Timeout:       stripeTimeout,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
 		// What fails is told where it is decided what comes of it.
 		LeveledLogger: &stripe.LeveledLogger{Level: stripe.LevelNull},
 		// Who asks tries again, and knows when.
