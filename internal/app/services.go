@@ -169,6 +169,7 @@ var all = []service{
 		s := commerce.New(commerce.Config{
 			DB: db, Log: p.log, Vault: vault, Fonts: fonts, Seller: p.seller(), Stripe: stripe,
 			Access:              accesspb.NewAccessServiceClient(p.conn("commerce", "access")),
+			Entitlements:        accesspb.NewEntitlementServiceClient(p.conn("commerce", "access")),
 			PublicURL:           p.publicURL(),
 			DevelopmentPayments: p.cfg.Payments == "development",
 		})

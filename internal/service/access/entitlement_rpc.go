@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/auth"
@@ -176,4 +177,27 @@ func (s *Service) RevokeEntitlements(ctx context.Context, req *accesspb.RevokeEn
 		revoked, err := s.revoke(ctx, tx, req.GetReason(), `source = $4 AND source_id = ANY($5)`, req.GetSource(), req.GetSourceIds())
 		return &accesspb.RevokeEntitlementsResponse{Revoked: int32(len(revoked))}, err //nolint:gosec // at most some hundreds
 	})
+}
+
+// ListSourceGrants implements accesspb.EntitlementServiceServer.
+func (s *Service) ListSourceGrants(ctx context.Context, req *accesspb.ListSourceGrantsRequest) (*accesspb.ListSourceGrantsResponse, error) {
+	rows, err := s.db.Query(ctx, `
+		SELECT source_id, course_id, account_id, id, revoked_at IS NOT NULL FROM entitlement
+		WHERE source = $1 AND source_id <> '' AND (source_id, course_id) > ($2, $3) ORDER BY source_id, course_id LIMIT $4`,
+		req.GetSource(), req.GetAfterSourceId(), req.GetAfterCourseId(), req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	out := &accesspb.ListSourceGrantsResponse{}
+	var g accesspb.SourceGrant
+	_, err = pgx.ForEachRow(rows, []any{&g.SourceId, &g.CourseId, &g.AccountId, &g.EntitlementId, &g.Revoked}, func() error {
+		out.Grants = append(out.Grants, &accesspb.SourceGrant{
+			SourceId: g.GetSourceId(), CourseId: g.GetCourseId(), AccountId: g.GetAccountId(), EntitlementId: g.GetEntitlementId(), Revoked: g.GetRevoked(),
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("grants of %s: %w", req.GetSource(), err)
+	}
+	return out, nil
 }

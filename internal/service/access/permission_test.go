@@ -52,7 +52,7 @@ func TestResolvePermissions(t *testing.T) {
 		{subject{grader, ""}, []string{courseCreate, meRead, meWrite}},
 		{subject{admin, ""}, all},
 		{subject{admin, unknown}, all},
-		{subject{finance, published}, []string{courseCreate, courseView, ledgerRead, meRead, meWrite, revenueEdit, saleList}},
+		{subject{finance, published}, []string{courseCreate, courseView, ledgerRead, ledgerReconcile, meRead, meWrite, revenueEdit, saleList}},
 		{subject{stranger, published}, []string{courseCreate, courseView, meRead, meWrite}}, // asked twice
 	}
 	req := &accesspb.ResolvePermissionsRequest{}

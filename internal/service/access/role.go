@@ -33,6 +33,7 @@ const (
 	revenueSplit      = "revenue.split"      // say how what a course earns is shared
 	revenueEdit       = "revenue.edit"       // say what the platform keeps of sales
 	ledgerRead        = "ledger.read"        // see what the accounts of the ledger have, and whose shares are what
+	ledgerReconcile   = "ledger.reconcile"   // have orders, the ledger, access and the payment provider compared
 	courseReview      = "course.review"      // review courses before they come into the marketplace
 	progressEdit      = "progress.edit"      // mark items as done for those who take a course
 
@@ -68,7 +69,7 @@ const (
 // permissions are all there are.
 var permissions = []string{
 	meRead, meWrite,
-	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit, revenueEdit, ledgerRead, courseReview,
+	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, revenueSplit, revenueEdit, ledgerRead, ledgerReconcile, courseReview,
 	assessmentTake, assessmentEdit, questionRead, questionEdit, submissionRead, submissionMark, examProctor, gradeRead, gradeEdit, gradePost,
 	enrollmentList, enrollmentManage, accommodationRead, accommodationGrant,
 	roleList, roleGrant, roleDefine, accessExplain,
@@ -110,7 +111,7 @@ var roles = map[string]role{
 	roleMember:  {scope: onPlatform, implicit: true, permissions: []string{meRead, meWrite, courseCreate}},
 	roleAdmin:   {scope: onPlatform, permissions: permissions},
 	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, courseReview, lessonRead, mediaRead, accountRead, accountSuspend, templatePublish}},
-	"finance":   {scope: onPlatform, permissions: []string{courseView, saleList, revenueEdit, ledgerRead}},
+	"finance":   {scope: onPlatform, permissions: []string{courseView, saleList, revenueEdit, ledgerRead, ledgerReconcile}},
 	"support": {scope: onPlatform, permissions: []string{
 		courseView, lessonRead, enrollmentList, enrollmentManage, progressList, accommodationRead, roleList, accessExplain, accountRead,
 	}},

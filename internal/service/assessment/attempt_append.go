@@ -324,7 +324,7 @@ func (b *batch) response(received time.Time) *assessmentpb.AppendAnswersResponse
 	a := b.attempt
 	res := &assessmentpb.AppendAnswersResponse{
 		Verdicts: b.told, Client: b.client.message(), ServerTime: timestamppb.New(received),
-		State: a.State, ExpiresAt: stamp(a.ExpiresAt), Revision: a.Revision, Page: a.Page,
+		State: veiledState(a.State), ExpiresAt: stamp(a.ExpiresAt), Revision: a.Revision, Page: a.Page,
 	}
 	for _, c := range a.Clients {
 		if c.ID != b.client.ID {

@@ -157,6 +157,17 @@ func TestClockOfTheClient(t *testing.T) {
 	if a := st.get(); a.GetRemainingMs() != 600_000 {
 		t.Errorf("%d ms left", a.GetRemainingMs())
 	}
+	// That it was given in time by a clock of one's own is no reason.
+	w.later(10*time.Minute + time.Second)
+	for client, off := range map[string]time.Duration{laptop: 24 * time.Hour, phone: -24 * time.Hour} {
+		op := pick(2, 1, "b")
+		op.ClientTime = timestamppb.New(w.now().Add(off))
+		expect(t, "when the time is over", st.verdicts(client, op), "too_late")
+	}
+	w.end()
+	if a := st.get(); !a.GetSubmittedAt().AsTime().Equal(st.attempt.GetExpiresAt().AsTime()) || st.given(1) != "a" {
+		t.Errorf("submitted: %v", a)
+	}
 }
 
 func TestNotTaken(t *testing.T) {

@@ -232,7 +232,7 @@ func (h *attemptServer) ListMyAttempts(ctx context.Context, req *assessmentpb.Li
 		one.Reviewable = !a.running() && review.GetAttempt()
 		res.Items = append(res.Items, one)
 	}
-	return res, nil
+	return res, veil(ctx, s.db, list, reviews, res.GetItems())
 }
 
 // ListAttempts implements [assessmentpb.AttemptServiceServer].
@@ -321,7 +321,9 @@ func (h *attemptServer) ListAttemptStates(ctx context.Context, req *assessmentpb
 		ids[i], revisions[i], notices[i] = k.GetAttemptId(), k.GetRevision(), k.GetNotices()
 	}
 	rows, err := s.db.Query(ctx, `
-		SELECT a.id, a.state, a.expires_at, a.grace_until, a.paused_at, extract(epoch FROM a.extra_time)::int, a.revision, a.last_seq, a.account_id, k.revision <> a.revision, k.notices
+		SELECT a.id, CASE WHEN a.state = 'graded' AND `+veiledSQL+` THEN 'submitted' ELSE a.state END, a.expires_at, a.grace_until, a.paused_at,
+			extract(epoch FROM a.extra_time)::int, a.revision, CASE WHEN a.state = 'in_progress' THEN a.last_seq ELSE `+shownSeqSQL+` END, a.account_id,
+			k.revision <> a.revision, k.notices
 		FROM unnest($1::text[], $2::bigint[], $3::int[]) AS k (id, revision, notices) JOIN attempt a ON a.id = k.id AND a.state <> 'prepared'`, ids, revisions, notices)
 	if err != nil {
 		return nil, fmt.Errorf("states of attempts: %w", err)

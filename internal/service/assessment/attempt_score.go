@@ -146,7 +146,8 @@ func (s *Service) score(ctx context.Context, tx *pg.Tx, list []*attempt, cause s
 		return fmt.Errorf("store scores: %w", err)
 	}
 	if _, err := tx.Exec(ctx, `
-		UPDATE attempt a SET state = n.state, points = n.points::numeric, answered = n.answered, scored_at = $4, score_after = NULL, revision = revision + 1,
+		UPDATE attempt a SET state = n.state, points = n.points::numeric, answered = n.answered, scored_at = $4, score_after = NULL,
+			revision = revision + CASE WHEN a.points IS NULL OR NOT `+veiledSQL+` THEN 1 ELSE 0 END, -- or it would tell of a mark
 			graded_at = CASE WHEN n.state = 'graded' THEN coalesce(graded_at, $4) END
 		FROM unnest($1::text[], $2::text[], $3::text[], $5::bytea[]) AS n (id, state, points, answered) WHERE a.id = n.id`, ids, states, points, now, answered); err != nil {
 		return fmt.Errorf("store scores: %w", err)
@@ -276,6 +277,16 @@ func (s *Service) rebuildAs(ctx context.Context, q pg.Querier, list []*attempt, 
 		out[a.ID] = r
 	}
 	return out, nil
+}
+
+// unmarked is the state of a question of an attempt that is over without what people have
+// marked of it.
+func (q *questionResult) unmarked() (question.State, error) {
+	steps, err := q.done.engineSteps()
+	if err != nil {
+		return question.State{}, err
+	}
+	return q.in.Fold(q.rules, append(steps, question.Step{Kind: question.StepFinish}))
 }
 
 // deriveGuarded is derive, whose panic is a fault of one attempt and of no other.

@@ -110,10 +110,11 @@ func (b *batch) outcome(o *sent, v *assessmentpb.OperationVerdict) error {
 		return nil
 	}
 	if b.review == nil {
-		var err error
-		if b.review, err = b.service.reviewOf(b.ctx, b.tx, b.attempt); err != nil {
+		shown, err := b.service.reviewOf(b.ctx, b.tx, b.attempt)
+		if err != nil {
 			return err
 		}
+		b.review = shown.ReviewParts
 	}
 	v.Outcome = tellable(st.in, st.rules, st.state, b.review)
 	return nil

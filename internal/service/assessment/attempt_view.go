@@ -66,13 +66,16 @@ func (s *Service) view(ctx context.Context, q pg.Querier, a *attempt, page int32
 	}
 	over := !a.running()
 	// While it runs a review shows only of what is checked.
-	review := &assessmentpb.ReviewParts{}
+	shown := reviewShown{ReviewParts: &assessmentpb.ReviewParts{}}
 	if over || slices.ContainsFunc(l.slots, func(sl slotLayout) bool { return sl.steps() }) {
-		if review, err = s.reviewOf(ctx, q, a); err != nil {
+		if shown, err = s.reviewOf(ctx, q, a); err != nil {
 			return nil, err
 		}
 	}
-	out := s.summary(a, over && review.GetMarks())
+	out := s.summary(a, over && shown.GetMarks())
+	if err := veil(ctx, q, []*attempt{a}, map[string]reviewShown{a.ID: shown}, []*assessmentpb.Attempt{out}); err != nil {
+		return nil, err
+	}
 	described(out, l)
 	for _, c := range a.Clients {
 		out.Clients = append(out.Clients, c.message())
@@ -80,18 +83,18 @@ func (s *Service) view(ctx context.Context, q pg.Querier, a *attempt, page int32
 	if out.Notices, err = readNotices(ctx, q, a); err != nil {
 		return nil, err
 	}
-	out.Reviewable = over && review.GetAttempt()
-	if a.PausedAt != nil || over && !review.GetAttempt() {
+	out.Reviewable = over && shown.GetAttempt()
+	if a.PausedAt != nil || over && !shown.GetAttempt() {
 		return out, nil
 	}
 	if over {
-		return out, s.viewOver(ctx, q, a, l, review, page, out)
+		return out, s.viewOver(ctx, q, a, l, shown, page, out)
 	}
-	return out, s.viewRunning(ctx, q, a, l, review, page, out)
+	return out, s.viewRunning(ctx, q, a, l, shown, page, out)
 }
 
 // viewRunning adds the questions that are open.
-func (s *Service) viewRunning(ctx context.Context, q pg.Querier, a *attempt, l *layout, review *assessmentpb.ReviewParts, page int32, out *assessmentpb.Attempt) error {
+func (s *Service) viewRunning(ctx context.Context, q pg.Querier, a *attempt, l *layout, shown reviewShown, page int32, out *assessmentpb.Attempt) error {
 	done := map[int32]*folded{}
 	if a.LastSeq > 0 {
 		all, err := readSteps(ctx, q, []string{a.ID})
@@ -126,7 +129,7 @@ func (s *Service) viewRunning(ctx context.Context, q pg.Querier, a *attempt, l *
 			if err != nil {
 				return err
 			}
-			v.Outcome = tellable(in, rules, state, review)
+			v.Outcome = tellable(in, rules, state, shown.ReviewParts)
 			v.Open = v.Open && !state.Ended()
 		}
 		out.Questions = append(out.Questions, v)
@@ -135,18 +138,18 @@ func (s *Service) viewRunning(ctx context.Context, q pg.Querier, a *attempt, l *
 }
 
 // viewOver adds all questions of an attempt that is over, with what may be told.
-func (s *Service) viewOver(ctx context.Context, q pg.Querier, a *attempt, l *layout, review *assessmentpb.ReviewParts, page int32, out *assessmentpb.Attempt) error {
+func (s *Service) viewOver(ctx context.Context, q pg.Querier, a *attempt, l *layout, shown reviewShown, page int32, out *assessmentpb.Attempt) error {
 	results, err := s.rebuild(ctx, q, []*attempt{a})
 	if err != nil {
 		return err
 	}
 	var rubrics map[int32]*assessmentpb.RubricResult
-	if review.GetFeedback() {
-		if rubrics, err = rubricResults(ctx, q, a.ID, review.GetMarks()); err != nil {
+	if shown.GetFeedback() {
+		if rubrics, err = rubricResults(ctx, q, a.ID, shown.GetMarks()); err != nil {
 			return err
 		}
 	}
-	rekeys, err := rekeysOf(ctx, q, a, review.GetMarks())
+	rekeys, err := rekeysOf(ctx, q, a, shown.GetMarks())
 	if err != nil {
 		return err
 	}
@@ -161,7 +164,13 @@ func (s *Service) viewOver(ctx context.Context, q pg.Querier, a *attempt, l *lay
 		}
 		v := sl.view(in, r.done)
 		v.MaxPoints, v.Rekeys = r.rules.MaxPoints.String(), rekeys[r.slot]
-		v.Outcome, v.Rubric = tellable(r.in, r.rules, r.state, review), rubrics[r.slot]
+		state := r.state
+		if !shown.posted {
+			if state, err = r.unmarked(); err != nil {
+				return err
+			}
+		}
+		v.Outcome, v.Rubric = tellable(r.in, r.rules, state, shown.ReviewParts), rubrics[r.slot]
 		out.Questions = append(out.Questions, v)
 	}
 	return nil

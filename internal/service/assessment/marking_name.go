@@ -15,9 +15,7 @@ import (
 // hiddenSQL is whether an attempt, as a, is of somebody who is not named to graders where
 // answers are marked anonymously: until all that they have submitted at the item is
 // graded, and their grade posted.
-const hiddenSQL = `(NOT coalesce((
-		SELECT p.posted FROM posting p WHERE p.course_id = a.course_id AND p.item_id = a.item_id AND p.account_id IN ('', a.account_id)
-		ORDER BY p.version DESC, p.account_id DESC LIMIT 1), true)
+const hiddenSQL = `(` + unpostedSQL + `
 	OR EXISTS (SELECT FROM attempt o WHERE o.item_id = a.item_id AND o.account_id = a.account_id AND o.state = 'submitted' AND NOT o.preview))`
 
 // pseudonyms returns what the students of attempts are called to graders; those that

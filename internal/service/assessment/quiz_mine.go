@@ -266,6 +266,9 @@ func (a myAttempt) message(matrix *assessmentpb.ReviewMatrix, st *standing, post
 	out := &assessmentpb.MyAttempt{
 		Id: a.ID, Number: a.Number, State: a.State, StartedAt: stampOf(a.StartedAt), SubmittedAt: stampOf(a.SubmittedAt), Shown: shownParts(matrix, r, now),
 	}
+	if !r.posted {
+		out.State = veiledState(a.State)
+	}
 	if out.GetShown().GetMarks() && a.State == stateGraded && a.Points != nil {
 		out.Points, out.MaxPoints = trimmed(*a.Points), trimmed(a.MaxPoints)
 	}

@@ -74,11 +74,12 @@ func TestMyQuiz(t *testing.T) {
 	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: w.course, ItemId: w.item, Policy: "manual", Version: 1})
 	hidden := proto.CloneOf(want)
 	hidden.Points, hidden.PointsOf, hidden.MyAttempts[0].Points, hidden.MyAttempts[0].MaxPoints, hidden.MyAttempts[0].Shown = "", "", "", "", partsOf(1)
+	hidden.MyAttempts[0].State = "submitted" // nor that it is graded
 	same(hidden)
 	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: w.course, ItemId: w.item, Policy: "automatic", Posted: true, Version: 2})
 	same(want)
 	w.later(2 * time.Minute) // the matrix shows nothing while it is open
-	hidden.MyAttempts[0].Shown = partsOf(0)
+	hidden.MyAttempts[0].State, hidden.MyAttempts[0].Shown = "graded", partsOf(0)
 	same(hidden)
 	w.later(3 * time.Hour)
 	closed := get()

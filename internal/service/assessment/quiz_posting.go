@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 )
 
@@ -55,4 +56,57 @@ func postedTo(ctx context.Context, q pg.Querier, courseID string, items []string
 		return nil, fmt.Errorf("read postings: %w", err)
 	}
 	return out, nil
+}
+
+// unpostedSQL is whether the grade of an attempt, as a, is not posted, as [postedTo] has it.
+const unpostedSQL = `NOT coalesce((
+		SELECT p.posted FROM posting p WHERE p.course_id = a.course_id AND p.item_id = a.item_id AND p.account_id IN ('', a.account_id)
+		ORDER BY p.account_id DESC LIMIT 1), true)`
+
+// veiledSQL is whether the student of an attempt, as a, may not know that it is marked.
+const veiledSQL = `(NOT a.preview AND (a.withheld OR ` + unpostedSQL + `))`
+
+// shownSeqSQL is the number of the last operation of an attempt that is over, as a, that
+// its student knows of: not of marks.
+const shownSeqSQL = `coalesce((SELECT o.seq FROM answer_operation o WHERE o.attempt_id = a.id AND o.kind <> 'mark' ORDER BY o.seq DESC LIMIT 1), 0)`
+
+// veil has attempts be told to their students without what the staff has done to those
+// that are over: no mark is counted in the log, and where the grade is not posted, it is
+// as if nobody had marked yet.
+func veil(ctx context.Context, q pg.Querier, list []*attempt, reviews map[string]reviewShown, told []*assessmentpb.Attempt) error {
+	over := map[string]*assessmentpb.Attempt{}
+	var ids []string
+	for i, a := range list {
+		if a.running() {
+			continue
+		}
+		over[a.ID], ids = told[i], append(ids, a.ID)
+		if !reviews[a.ID].posted {
+			told[i].State, told[i].Scored = veiledState(a.State), a.Points != nil
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := q.Query(ctx, `SELECT a.id, `+shownSeqSQL+` FROM attempt a WHERE a.id = ANY ($1)`, ids)
+	if err != nil {
+		return fmt.Errorf("read last operations: %w", err)
+	}
+	var attemptID string
+	var seq int64
+	if _, err := pgx.ForEachRow(rows, []any{&attemptID, &seq}, func() error {
+		over[attemptID].LastSeq = seq
+		return nil
+	}); err != nil {
+		return fmt.Errorf("read last operations: %w", err)
+	}
+	return nil
+}
+
+// veiledState is the state of an attempt to who may not know whether it is marked.
+func veiledState(state string) string {
+	if state == stateGraded {
+		return stateSubmitted
+	}
+	return state
 }

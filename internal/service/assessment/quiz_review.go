@@ -58,8 +58,15 @@ func shownParts(matrix *assessmentpb.ReviewMatrix, r reviewed, now time.Time) *a
 	return out
 }
 
+// reviewShown is what may be shown of an attempt.
+type reviewShown struct {
+	*assessmentpb.ReviewParts
+
+	posted bool // whether its student may know that it is marked
+}
+
 // reviewOf is reviewsOf one attempt.
-func (s *Service) reviewOf(ctx context.Context, q pg.Querier, a *attempt) (*assessmentpb.ReviewParts, error) {
+func (s *Service) reviewOf(ctx context.Context, q pg.Querier, a *attempt) (reviewShown, error) {
 	list, err := s.reviewsOf(ctx, q, []*attempt{a})
 	return list[a.ID], err
 }
@@ -68,7 +75,7 @@ func (s *Service) reviewOf(ctx context.Context, q pg.Querier, a *attempt) (*asse
 // versions of their quizzes that were published last. Of attempts that are over it may
 // ask learning when the quiz closes: not in a transaction. It takes one statement, and
 // two and one call for each course.
-func (s *Service) reviewsOf(ctx context.Context, q pg.Querier, list []*attempt) (map[string]*assessmentpb.ReviewParts, error) {
+func (s *Service) reviewsOf(ctx context.Context, q pg.Querier, list []*attempt) (map[string]reviewShown, error) {
 	matrices, err := s.matricesOf(ctx, q, list)
 	if err != nil {
 		return nil, err
@@ -77,7 +84,7 @@ func (s *Service) reviewsOf(ctx context.Context, q pg.Querier, list []*attempt) 
 	for _, a := range list {
 		byCourse[a.CourseID] = append(byCourse[a.CourseID], a)
 	}
-	now, out := s.time(), make(map[string]*assessmentpb.ReviewParts, len(list))
+	now, out := s.time(), make(map[string]reviewShown, len(list))
 	for courseID, attempts := range byCourse {
 		var items, asked []string
 		for _, a := range attempts {
@@ -101,7 +108,7 @@ func (s *Service) reviewsOf(ctx context.Context, q pg.Querier, list []*attempt) 
 			if at, ok := closes[a.ItemID]; ok {
 				r.closesAt = at
 			}
-			out[a.ID] = shownParts(matrices[a.ID], r, now)
+			out[a.ID] = reviewShown{shownParts(matrices[a.ID], r, now), r.posted}
 		}
 	}
 	return out, nil

@@ -7,7 +7,7 @@
 // PriceSet, OrderPaid and OrderFulfilled. It hears courses.CoursePublished and
 // CourseUnpublished (what may be sold), RevenueSplitChanged (how teachers share) and
 // access.EntitlementGranted (what was fulfilled). It calls access, to refuse selling
-// what somebody has.
+// what somebody has, and to compare what was paid with who has access.
 package commerce
 
 import (
@@ -39,6 +39,8 @@ type Config struct {
 	DB     *pg.DB
 	Log    *slog.Logger
 	Access accesspb.AccessServiceClient
+	// Entitlements are the grants of access.
+	Entitlements accesspb.EntitlementServiceClient
 	// PublicURL is where browsers reach the platform, without a slash at the end.
 	PublicURL string
 	// Vault has the keys with which personal data is sealed.
@@ -67,16 +69,19 @@ type Service struct {
 
 // The errors it tells.
 var (
-	ErrPriceNotSet     = fault.New(fault.NotFound, "price.not_set", "This course has no price yet.")
-	ErrOrderNotFound   = fault.New(fault.NotFound, "order.not_found", "You have no such order.")
-	ErrAlreadyPaid     = fault.New(fault.Conflict, "order.already_paid", "The order is paid.")
-	ErrMixedCurrencies = fault.New(fault.Invalid, "order.mixed_currencies", "The courses are sold in different currencies. Order them one by one.")
-	ErrOpenOrder       = fault.New(fault.Conflict, "order.open_order", "You have an order for one of these courses already. Pay it, or cancel it while it is not paid.")
-	ErrPaymentsOff     = fault.New(fault.Conflict, "order.payments_off", "Nothing can be bought here at present.")
-	ErrPaymentNotFound = fault.New(fault.NotFound, "payment.not_found", "There is no such payment.")
-	ErrInvoiceNotFound = fault.New(fault.NotFound, "invoice.not_found", "You have no such invoice.")
-	ErrRuleNotFound    = fault.New(fault.NotFound, "revenue_rule.not_found", "There is no such rule.")
-	ErrRulePast        = &fault.Error{
+	ErrPriceNotSet            = fault.New(fault.NotFound, "price.not_set", "This course has no price yet.")
+	ErrOrderNotFound          = fault.New(fault.NotFound, "order.not_found", "You have no such order.")
+	ErrAlreadyPaid            = fault.New(fault.Conflict, "order.already_paid", "The order is paid.")
+	ErrMixedCurrencies        = fault.New(fault.Invalid, "order.mixed_currencies", "The courses are sold in different currencies. Order them one by one.")
+	ErrOpenOrder              = fault.New(fault.Conflict, "order.open_order", "You have an order for one of these courses already. Pay it, or cancel it while it is not paid.")
+	ErrPaymentsOff            = fault.New(fault.Conflict, "order.payments_off", "Nothing can be bought here at present.")
+	ErrPaymentNotFound        = fault.New(fault.NotFound, "payment.not_found", "There is no such payment.")
+	ErrInvoiceNotFound        = fault.New(fault.NotFound, "invoice.not_found", "You have no such invoice.")
+	ErrReconciliationNotFound = fault.New(fault.NotFound, "reconciliation.not_found", "There is no such pass.")
+	ErrMismatchNotFound       = fault.New(fault.NotFound, "mismatch.not_found", "There is no such mismatch.")
+	ErrMismatchEnded          = fault.New(fault.Conflict, "mismatch.ended", "It has ended by itself.")
+	ErrRuleNotFound           = fault.New(fault.NotFound, "revenue_rule.not_found", "There is no such rule.")
+	ErrRulePast               = &fault.Error{
 		Kind: fault.Invalid, Code: "revenue_rule.past", Message: "A rule begins now or later.",
 		Fields: []fault.Field{{Path: "valid_from", Code: "revenue_rule.past", Hint: "What was ordered keeps what held then: begin now or later."}},
 	}
@@ -115,6 +120,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	commercepb.RegisterCommerceServiceServer(r, s)
 	commercepb.RegisterRevenueServiceServer(r, &revenueServer{service: s})
 	commercepb.RegisterEventServiceServer(r, &eventServer{service: s})
+	commercepb.RegisterReconcileServiceServer(r, &reconcileServer{service: s})
 	commercepb.RegisterInvoiceServiceServer(r, &invoiceServer{service: s})
 }
 
@@ -150,6 +156,7 @@ func (s *Service) Run(ctx context.Context) error {
 			{"sales could not be booked", s.bookUnbooked},
 			{"invoices could not be issued", s.issueInvoices},
 			{"shares could not be released", s.release},
+			{"orders, ledger, access and the payment provider could not be compared", s.reconcile},
 			{"no checkpoint of the ledger", s.checkpoint},
 		} {
 			if _, err := task.do(ctx); err != nil && ctx.Err() == nil {

@@ -49,26 +49,28 @@ func (f *fakeAccess) ListEntitled(_ context.Context, req *accesspb.ListEntitledR
 
 // shop is commerce on a database of its own.
 type shop struct {
-	*testing.T
-	db       *pg.DB
-	client   commercepb.CommerceServiceClient
-	revenue  commercepb.RevenueServiceClient
-	invoices commercepb.InvoiceServiceClient
-	events   commercepb.EventServiceClient
-	access   *fakeAccess
-	svc      *commerce.Service
-	now      atomic.Int64
+	testing.TB
+	db        *pg.DB
+	client    commercepb.CommerceServiceClient
+	revenue   commercepb.RevenueServiceClient
+	invoices  commercepb.InvoiceServiceClient
+	events    commercepb.EventServiceClient
+	access    *fakeAccess
+	grants    *fakeGrants
+	reconcile commercepb.ReconcileServiceClient
+	svc       *commerce.Service
+	now       atomic.Int64
 }
 
-func newShop(t *testing.T) *shop {
+func newShop(t testing.TB) *shop {
 	t.Helper()
 	return openShop(t, func(*shop, *commerce.Config) {})
 }
 
 // openShop is [newShop] with other settings.
-func openShop(t *testing.T, change func(*shop, *commerce.Config)) *shop {
+func openShop(t testing.TB, change func(*shop, *commerce.Config)) *shop {
 	t.Helper()
-	s := &shop{T: t, db: pgtest.Open(t, commerce.Schema), access: &fakeAccess{enrolled: map[string]bool{}}}
+	s := &shop{TB: t, db: pgtest.Open(t, commerce.Schema), access: &fakeAccess{enrolled: map[string]bool{}}, grants: &fakeGrants{grants: map[string]*accesspb.SourceGrant{}}}
 	s.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Unix())
 	keyset, err := secret.Generate()
 	if err != nil {
@@ -88,11 +90,13 @@ func openShop(t *testing.T, change func(*shop, *commerce.Config)) *shop {
 	}
 	h := rpctest.New(t, rpctest.Everything)
 	accesspb.RegisterAccessServiceServer(h, s.access)
+	accesspb.RegisterEntitlementServiceServer(h, s.grants)
 	cfg := commerce.Config{
 		DB: s.db, Log: rpctest.Log(t), Vault: vault, Fonts: fonts,
-		Seller:    commerce.Seller{Name: "Stoa Test Ltd", Address: []string{"1 Portico", "Athens"}, TaxID: "EL123456789"},
-		Access:    accesspb.NewAccessServiceClient(h.As("commerce")),
-		PublicURL: "http://stoa.test", DevelopmentPayments: true,
+		Seller:       commerce.Seller{Name: "Stoa Test Ltd", Address: []string{"1 Portico", "Athens"}, TaxID: "EL123456789"},
+		Access:       accesspb.NewAccessServiceClient(h.As("commerce")),
+		Entitlements: accesspb.NewEntitlementServiceClient(h.As("commerce")),
+		PublicURL:    "http://stoa.test", DevelopmentPayments: true,
 		Now: func() time.Time { return time.Unix(s.now.Load(), 0) },
 	}
 	change(s, &cfg)
@@ -100,6 +104,7 @@ func openShop(t *testing.T, change func(*shop, *commerce.Config)) *shop {
 	s.svc.Register(h)
 	s.client = commercepb.NewCommerceServiceClient(h.As("edge"))
 	s.events = commercepb.NewEventServiceClient(h.As("edge"))
+	s.reconcile = commercepb.NewReconcileServiceClient(h.As("edge"))
 	s.invoices = commercepb.NewInvoiceServiceClient(h.As("edge"))
 	s.revenue = commercepb.NewRevenueServiceClient(h.As("edge"))
 	return s

@@ -226,7 +226,7 @@ func (d development) Transactions(ctx context.Context, after string) (list []Tra
 			return nil, "", fmt.Errorf("the provider's cursor %q: %w", after, err)
 		}
 	}
-	rows, err := d.DB.Query(ctx, `SELECT id::text, kind, ref, amount, fee, currency, at FROM development_transaction WHERE id > $1 ORDER BY id LIMIT 100`, from)
+	rows, err := d.DB.Query(ctx, `SELECT id::text, kind, ref, amount, fee, currency, at FROM development_transaction t WHERE id > $1 ORDER BY t.id LIMIT 100`, from)
 	if err != nil {
 		return nil, "", err
 	}

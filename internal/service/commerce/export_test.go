@@ -87,3 +87,6 @@ const MaxEventTries = maxEventTries
 
 // IssueInvoices is what Run does when an order was paid.
 func (s *Service) IssueInvoices(ctx context.Context) (int, error) { return s.issueInvoices(ctx) }
+
+// Reconcile is what Run does each minute.
+func (s *Service) Reconcile(ctx context.Context) (int, error) { return s.reconcile(ctx) }

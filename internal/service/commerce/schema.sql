@@ -200,6 +200,26 @@ END $function$;
 CREATE TRIGGER ledger_posting_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON ledger_posting FOR EACH STATEMENT EXECUTE FUNCTION ledger_only_grows();
 COMMENT ON TABLE ledger_posting IS 'The amounts of entries, in minor units: debits above zero, credits below. Those of an entry sum to zero in each currency. Rows are added, never changed or deleted. Personal data of teachers: their ids in the names of accounts.';
 
+CREATE TABLE mismatch (
+	id text COLLATE "C" NOT NULL,
+	kind text NOT NULL,
+	object_id text COLLATE "C" NOT NULL,
+	detail text NOT NULL,
+	cure text NOT NULL,
+	state text NOT NULL,
+	found_at timestamp with time zone NOT NULL,
+	seen_at timestamp with time zone NOT NULL,
+	ended_at timestamp with time zone,
+	ended_by text COLLATE "C" NOT NULL DEFAULT ''::text,
+	reason text NOT NULL DEFAULT ''::text,
+	CONSTRAINT mismatch_pkey PRIMARY KEY (id),
+	CONSTRAINT mismatch_ended CHECK (((state = 'open'::text) = (ended_at IS NULL))),
+	CONSTRAINT mismatch_state CHECK ((state = ANY (ARRAY['open'::text, 'healed'::text, 'gone'::text, 'dismissed'::text])))
+);
+CREATE INDEX mismatch_newest ON mismatch USING btree (found_at DESC, id DESC);
+CREATE UNIQUE INDEX mismatch_open ON mismatch USING btree (kind, object_id) WHERE (state = ANY (ARRAY['open'::text, 'dismissed'::text]));
+COMMENT ON TABLE mismatch IS 'What did not agree. Personal data: the id of who dismissed it; the objects are orders, lines and payments.';
+
 CREATE TABLE order_line (
 	id text COLLATE "C" NOT NULL,
 	order_id text COLLATE "C" NOT NULL,
@@ -228,6 +248,7 @@ CREATE INDEX order_line_held ON order_line USING btree (held_until) WHERE ((NOT 
 CREATE UNIQUE INDEX order_line_live ON order_line USING btree (buyer_id, course_id) WHERE live;
 CREATE INDEX order_line_order ON order_line USING btree (order_id, "position");
 CREATE INDEX order_line_sales ON order_line USING btree (course_id, paid_at DESC, id DESC) WHERE (paid_at IS NOT NULL);
+CREATE INDEX order_line_unfulfilled ON order_line USING btree (paid_at, id) WHERE ((paid_at IS NOT NULL) AND (NOT fulfilled));
 COMMENT ON TABLE order_line IS 'Lines of orders. buyer_id and seller_id are personal data, kept as the order is.';
 COMMENT ON COLUMN order_line.platform_share IS 'In hundredths of a percent, as it stood when it was ordered; null for lines from before there were shares.';
 COMMENT ON COLUMN order_line.rule_id IS 'The rule that says so; null for what holds without one.';
@@ -335,6 +356,14 @@ CREATE TABLE product (
 );
 COMMENT ON TABLE product IS 'Published courses and their prices. seller_id is personal data of the teacher, kept while the course is.';
 
+CREATE TABLE provider_balance (
+	provider text NOT NULL,
+	currency text NOT NULL,
+	amount bigint NOT NULL,
+	CONSTRAINT provider_balance_pkey PRIMARY KEY (provider, currency)
+);
+COMMENT ON TABLE provider_balance IS 'The sums of its transactions. No personal data.';
+
 CREATE TABLE provider_call (
 	id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
 	key text COLLATE "C" NOT NULL,
@@ -354,6 +383,13 @@ CREATE INDEX provider_call_due ON provider_call USING btree (next_at, id) WHERE 
 COMMENT ON TABLE provider_call IS 'What the payment provider is asked for, written in the transaction that wants it and carried out after. No personal data.';
 COMMENT ON COLUMN provider_call.key IS 'The key under which the provider does it once.';
 COMMENT ON COLUMN provider_call.next_at IS 'When it is tried next; while it is tried, when somebody else may try.';
+
+CREATE TABLE provider_cursor (
+	provider text NOT NULL,
+	cursor text NOT NULL,
+	CONSTRAINT provider_cursor_pkey PRIMARY KEY (provider)
+);
+COMMENT ON TABLE provider_cursor IS 'Up to where its transactions were read. No personal data.';
 
 CREATE TABLE provider_event (
 	provider text NOT NULL,
@@ -381,6 +417,42 @@ COMMENT ON COLUMN provider_event.object_id IS 'What it is about, as the provider
 COMMENT ON COLUMN provider_event.account IS 'The teacher''s account at the provider in which it happened; empty for the platform''s own.';
 COMMENT ON COLUMN provider_event.body IS 'As it came, for whoever asks what was told; null when it was looked up or its time is over. Personal data of buyers: what the provider knows of who paid. Deleted after 90 days.';
 COMMENT ON COLUMN provider_event.next_at IS 'When it is tried next; while it is tried, when somebody else may try.';
+
+CREATE TABLE provider_transaction (
+	provider text NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	kind text NOT NULL,
+	ref text COLLATE "C" NOT NULL,
+	amount bigint NOT NULL,
+	fee bigint NOT NULL,
+	currency text NOT NULL,
+	at timestamp with time zone NOT NULL,
+	matched boolean NOT NULL DEFAULT false,
+	CONSTRAINT provider_transaction_pkey PRIMARY KEY (provider, id)
+);
+CREATE INDEX provider_transaction_unmatched ON provider_transaction USING btree (provider, id) WHERE (NOT matched);
+COMMENT ON TABLE provider_transaction IS 'What moved the balance at the payment provider, as it says. No personal data.';
+
+CREATE TABLE reconciliation (
+	id text COLLATE "C" NOT NULL,
+	state text NOT NULL,
+	step text NOT NULL,
+	after text COLLATE "C" NOT NULL DEFAULT ''::text,
+	compared bigint NOT NULL DEFAULT 0,
+	found bigint NOT NULL DEFAULT 0,
+	healed bigint NOT NULL DEFAULT 0,
+	problem text NOT NULL DEFAULT ''::text,
+	asked_by text COLLATE "C" NOT NULL,
+	created_at timestamp with time zone NOT NULL,
+	lease_until timestamp with time zone NOT NULL,
+	finished_at timestamp with time zone,
+	CONSTRAINT reconciliation_pkey PRIMARY KEY (id),
+	CONSTRAINT reconciliation_state CHECK ((state = ANY (ARRAY['running'::text, 'done'::text])))
+);
+CREATE INDEX reconciliation_newest ON reconciliation USING btree (created_at DESC, id DESC);
+CREATE UNIQUE INDEX reconciliation_one ON reconciliation USING btree (state) WHERE (state = 'running'::text);
+COMMENT ON TABLE reconciliation IS 'Passes that compare orders, the ledger, access and the payment provider. Personal data: the id of who asked.';
+COMMENT ON COLUMN reconciliation.after IS 'How far the step has come: who goes on begins behind it.';
 
 CREATE TABLE revenue_rule (
 	id text COLLATE "C" NOT NULL,

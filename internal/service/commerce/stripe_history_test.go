@@ -61,7 +61,9 @@ func (h *history) any() *commercepb.Order {
 	return h.orders[h.rand.IntN(len(h.orders))]
 }
 
-func (h *history) note(format string, args ...any) { h.log = append(h.log, fmt.Sprintf(format, args...)) }
+func (h *history) note(format string, args ...any) {
+	h.log = append(h.log, fmt.Sprintf(format, args...))
+}
 
 // step does something.
 func (h *history) step() {

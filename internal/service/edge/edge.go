@@ -434,6 +434,9 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{commercepb.File_internal_service_commerce_commercepb_invoice_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterInvoiceServiceHandlerClient(ctx, g, e.invoices)
 		}},
+		{commercepb.File_internal_service_commerce_commercepb_reconcile_proto, func(g *runtime.ServeMux) error {
+			return commercepb.RegisterReconcileServiceHandlerClient(ctx, g, commercepb.NewReconcileServiceClient(e.Conns["commerce"]))
+		}},
 		{commercepb.File_internal_service_commerce_commercepb_revenue_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterRevenueServiceHandlerClient(ctx, g, commercepb.NewRevenueServiceClient(e.Conns["commerce"]))
 		}},

@@ -157,10 +157,10 @@ func peak() (stop func() uint64) {
 	return func() uint64 { close(done); <-stopped; return most.Load() }
 }
 
-// BenchmarkExport sends 10,000 and 1,000,000 marks: what it keeps of them in memory
+// BenchmarkExport sends 10,000, 100,000 and 1,000,000 marks: what it keeps of them in memory
 // should not grow with them.
 func BenchmarkExport(b *testing.B) {
-	for _, students := range []int{100, 10_000} {
+	for _, students := range []int{100, 1_000, 10_000} {
 		w := newWorld(b)
 		w.crowd(students, 100)
 		for _, format := range []string{"csv", "xlsx"} {

@@ -821,6 +821,208 @@ func (x *RevokeEntitlementsResponse) GetRevoked() int32 {
 	return 0
 }
 
+// Asks for the grants of a source.
+type ListSourceGrantsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The source.
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// Only those behind this source_id and course_id, in their order by bytes: those of
+	// the last grant of the page before, or empty.
+	AfterSourceId string `protobuf:"bytes,2,opt,name=after_source_id,json=afterSourceId,proto3" json:"after_source_id,omitempty"`
+	// As after_source_id.
+	AfterCourseId string `protobuf:"bytes,3,opt,name=after_course_id,json=afterCourseId,proto3" json:"after_course_id,omitempty"`
+	// How many to return at most, 1 to 1,000.
+	PageSize      int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSourceGrantsRequest) Reset() {
+	*x = ListSourceGrantsRequest{}
+	mi := &file_internal_service_access_accesspb_entitlements_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSourceGrantsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSourceGrantsRequest) ProtoMessage() {}
+
+func (x *ListSourceGrantsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_entitlements_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSourceGrantsRequest.ProtoReflect.Descriptor instead.
+func (*ListSourceGrantsRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_entitlements_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListSourceGrantsRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ListSourceGrantsRequest) GetAfterSourceId() string {
+	if x != nil {
+		return x.AfterSourceId
+	}
+	return ""
+}
+
+func (x *ListSourceGrantsRequest) GetAfterCourseId() string {
+	if x != nil {
+		return x.AfterCourseId
+	}
+	return ""
+}
+
+func (x *ListSourceGrantsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+// Grants of a source.
+type ListSourceGrantsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By source_id and course_id; fewer than page_size at the end.
+	Grants        []*SourceGrant `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSourceGrantsResponse) Reset() {
+	*x = ListSourceGrantsResponse{}
+	mi := &file_internal_service_access_accesspb_entitlements_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSourceGrantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSourceGrantsResponse) ProtoMessage() {}
+
+func (x *ListSourceGrantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_entitlements_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSourceGrantsResponse.ProtoReflect.Descriptor instead.
+func (*ListSourceGrantsResponse) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_entitlements_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListSourceGrantsResponse) GetGrants() []*SourceGrant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+// A grant, for who has sold or given it.
+type SourceGrant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What of the source.
+	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Who has access by it.
+	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Its id.
+	EntitlementId string `protobuf:"bytes,4,opt,name=entitlement_id,json=entitlementId,proto3" json:"entitlement_id,omitempty"`
+	// Whether it was revoked.
+	Revoked       bool `protobuf:"varint,5,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceGrant) Reset() {
+	*x = SourceGrant{}
+	mi := &file_internal_service_access_accesspb_entitlements_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceGrant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceGrant) ProtoMessage() {}
+
+func (x *SourceGrant) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_entitlements_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceGrant.ProtoReflect.Descriptor instead.
+func (*SourceGrant) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_entitlements_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SourceGrant) GetSourceId() string {
+	if x != nil {
+		return x.SourceId
+	}
+	return ""
+}
+
+func (x *SourceGrant) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *SourceGrant) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *SourceGrant) GetEntitlementId() string {
+	if x != nil {
+		return x.EntitlementId
+	}
+	return ""
+}
+
+func (x *SourceGrant) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
 // One of them.
 type GrantEntitlementsRequest_Grant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -842,7 +1044,7 @@ type GrantEntitlementsRequest_Grant struct {
 
 func (x *GrantEntitlementsRequest_Grant) Reset() {
 	*x = GrantEntitlementsRequest_Grant{}
-	mi := &file_internal_service_access_accesspb_entitlements_proto_msgTypes[12]
+	mi := &file_internal_service_access_accesspb_entitlements_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +1056,7 @@ func (x *GrantEntitlementsRequest_Grant) String() string {
 func (*GrantEntitlementsRequest_Grant) ProtoMessage() {}
 
 func (x *GrantEntitlementsRequest_Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_access_accesspb_entitlements_proto_msgTypes[12]
+	mi := &file_internal_service_access_accesspb_entitlements_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1196,24 @@ const file_internal_service_access_accesspb_entitlements_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"6\n" +
 	"\x1aRevokeEntitlementsResponse\x12\x18\n" +
-	"\arevoked\x18\x01 \x01(\x05R\arevoked2\xe0\b\n" +
+	"\arevoked\x18\x01 \x01(\x05R\arevoked\"\xf5\x01\n" +
+	"\x17ListSourceGrantsRequest\x12L\n" +
+	"\x06source\x18\x01 \x01(\tB4\xbaH1r/R\x05orderR\fsubscriptionR\x04seatR\x04giftR\x04codeR\x06waiverR\x06source\x12/\n" +
+	"\x0fafter_source_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\rafterSourceId\x122\n" +
+	"\x0fafter_course_id\x18\x03 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\rafterCourseId\x12'\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x01R\bpageSize\"O\n" +
+	"\x18ListSourceGrantsResponse\x123\n" +
+	"\x06grants\x18\x01 \x03(\v2\x1b.stoa.access.v1.SourceGrantR\x06grants\"\xd1\x01\n" +
+	"\vSourceGrant\x12\x1b\n" +
+	"\tsource_id\x18\x01 \x01(\tR\bsourceId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
+	"\n" +
+	"account_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x126\n" +
+	"\x0eentitlement_id\x18\x04 \x01(\tB\x0f\xb2\xd4\x18\ventitlementR\rentitlementId\x12\x18\n" +
+	"\arevoked\x18\x05 \x01(\bR\arevoked2\xcf\t\n" +
 	"\x12EntitlementService\x12\xa4\x01\n" +
 	"\x11CreateEntitlement\x12(.stoa.access.v1.CreateEntitlementRequest\x1a\x1b.stoa.access.v1.Entitlement\"H\xaa\xd4\x18\x15\b\x04\x12\x11enrollment.manage\x82\xd3\xe4\x93\x02):\x01*\"$/v1/courses/{course_id}/entitlements\x12\xaa\x01\n" +
 	"\x10ListEntitlements\x12'.stoa.access.v1.ListEntitlementsRequest\x1a(.stoa.access.v1.ListEntitlementsResponse\"C\xaa\xd4\x18\x13\b\x04\x12\x0fenrollment.list\x82\xd3\xe4\x93\x02&\x12$/v1/courses/{course_id}/entitlements\x12\x97\x01\n" +
@@ -1002,7 +1221,8 @@ const file_internal_service_access_accesspb_entitlements_proto_rawDesc = "" +
 	"\x11UpdateEntitlement\x12(.stoa.access.v1.UpdateEntitlementRequest\x1a\x1b.stoa.access.v1.Entitlement\"Y\xaa\xd4\x18\x15\b\x04\x12\x11enrollment.manage\x82\xd3\xe4\x93\x02::\x01*25/v1/courses/{course_id}/entitlements/{entitlement_id}\x12\xbc\x01\n" +
 	"\x11RevokeEntitlement\x12(.stoa.access.v1.RevokeEntitlementRequest\x1a\x1b.stoa.access.v1.Entitlement\"`\xaa\xd4\x18\x15\b\x04\x12\x11enrollment.manage\x82\xd3\xe4\x93\x02A:\x01*\"</v1/courses/{course_id}/entitlements/{entitlement_id}/revoke\x12p\n" +
 	"\x11GrantEntitlements\x12(.stoa.access.v1.GrantEntitlementsRequest\x1a).stoa.access.v1.GrantEntitlementsResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12s\n" +
-	"\x12RevokeEntitlements\x12).stoa.access.v1.RevokeEntitlementsRequest\x1a*.stoa.access.v1.RevokeEntitlementsResponse\"\x06\xaa\xd4\x18\x02\b\x05B;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
+	"\x12RevokeEntitlements\x12).stoa.access.v1.RevokeEntitlementsRequest\x1a*.stoa.access.v1.RevokeEntitlementsResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12m\n" +
+	"\x10ListSourceGrants\x12'.stoa.access.v1.ListSourceGrantsRequest\x1a(.stoa.access.v1.ListSourceGrantsResponse\"\x06\xaa\xd4\x18\x02\b\x05B;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
 
 var (
 	file_internal_service_access_accesspb_entitlements_proto_rawDescOnce sync.Once
@@ -1016,7 +1236,7 @@ func file_internal_service_access_accesspb_entitlements_proto_rawDescGZIP() []by
 	return file_internal_service_access_accesspb_entitlements_proto_rawDescData
 }
 
-var file_internal_service_access_accesspb_entitlements_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_internal_service_access_accesspb_entitlements_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_internal_service_access_accesspb_entitlements_proto_goTypes = []any{
 	(*Entitlement)(nil),                    // 0: stoa.access.v1.Entitlement
 	(*CreateEntitlementRequest)(nil),       // 1: stoa.access.v1.CreateEntitlementRequest
@@ -1030,40 +1250,46 @@ var file_internal_service_access_accesspb_entitlements_proto_goTypes = []any{
 	(*GrantEntitlementsResponse)(nil),      // 9: stoa.access.v1.GrantEntitlementsResponse
 	(*RevokeEntitlementsRequest)(nil),      // 10: stoa.access.v1.RevokeEntitlementsRequest
 	(*RevokeEntitlementsResponse)(nil),     // 11: stoa.access.v1.RevokeEntitlementsResponse
-	(*GrantEntitlementsRequest_Grant)(nil), // 12: stoa.access.v1.GrantEntitlementsRequest.Grant
-	(*timestamppb.Timestamp)(nil),          // 13: google.protobuf.Timestamp
+	(*ListSourceGrantsRequest)(nil),        // 12: stoa.access.v1.ListSourceGrantsRequest
+	(*ListSourceGrantsResponse)(nil),       // 13: stoa.access.v1.ListSourceGrantsResponse
+	(*SourceGrant)(nil),                    // 14: stoa.access.v1.SourceGrant
+	(*GrantEntitlementsRequest_Grant)(nil), // 15: stoa.access.v1.GrantEntitlementsRequest.Grant
+	(*timestamppb.Timestamp)(nil),          // 16: google.protobuf.Timestamp
 }
 var file_internal_service_access_accesspb_entitlements_proto_depIdxs = []int32{
-	13, // 0: stoa.access.v1.Entitlement.starts_at:type_name -> google.protobuf.Timestamp
-	13, // 1: stoa.access.v1.Entitlement.ends_at:type_name -> google.protobuf.Timestamp
-	13, // 2: stoa.access.v1.Entitlement.revoked_at:type_name -> google.protobuf.Timestamp
-	13, // 3: stoa.access.v1.CreateEntitlementRequest.starts_at:type_name -> google.protobuf.Timestamp
-	13, // 4: stoa.access.v1.CreateEntitlementRequest.ends_at:type_name -> google.protobuf.Timestamp
+	16, // 0: stoa.access.v1.Entitlement.starts_at:type_name -> google.protobuf.Timestamp
+	16, // 1: stoa.access.v1.Entitlement.ends_at:type_name -> google.protobuf.Timestamp
+	16, // 2: stoa.access.v1.Entitlement.revoked_at:type_name -> google.protobuf.Timestamp
+	16, // 3: stoa.access.v1.CreateEntitlementRequest.starts_at:type_name -> google.protobuf.Timestamp
+	16, // 4: stoa.access.v1.CreateEntitlementRequest.ends_at:type_name -> google.protobuf.Timestamp
 	0,  // 5: stoa.access.v1.ListEntitlementsResponse.items:type_name -> stoa.access.v1.Entitlement
 	0,  // 6: stoa.access.v1.ListMyEntitlementsResponse.items:type_name -> stoa.access.v1.Entitlement
-	13, // 7: stoa.access.v1.UpdateEntitlementRequest.ends_at:type_name -> google.protobuf.Timestamp
-	12, // 8: stoa.access.v1.GrantEntitlementsRequest.grants:type_name -> stoa.access.v1.GrantEntitlementsRequest.Grant
-	13, // 9: stoa.access.v1.GrantEntitlementsRequest.Grant.starts_at:type_name -> google.protobuf.Timestamp
-	13, // 10: stoa.access.v1.GrantEntitlementsRequest.Grant.ends_at:type_name -> google.protobuf.Timestamp
-	1,  // 11: stoa.access.v1.EntitlementService.CreateEntitlement:input_type -> stoa.access.v1.CreateEntitlementRequest
-	2,  // 12: stoa.access.v1.EntitlementService.ListEntitlements:input_type -> stoa.access.v1.ListEntitlementsRequest
-	4,  // 13: stoa.access.v1.EntitlementService.ListMyEntitlements:input_type -> stoa.access.v1.ListMyEntitlementsRequest
-	6,  // 14: stoa.access.v1.EntitlementService.UpdateEntitlement:input_type -> stoa.access.v1.UpdateEntitlementRequest
-	7,  // 15: stoa.access.v1.EntitlementService.RevokeEntitlement:input_type -> stoa.access.v1.RevokeEntitlementRequest
-	8,  // 16: stoa.access.v1.EntitlementService.GrantEntitlements:input_type -> stoa.access.v1.GrantEntitlementsRequest
-	10, // 17: stoa.access.v1.EntitlementService.RevokeEntitlements:input_type -> stoa.access.v1.RevokeEntitlementsRequest
-	0,  // 18: stoa.access.v1.EntitlementService.CreateEntitlement:output_type -> stoa.access.v1.Entitlement
-	3,  // 19: stoa.access.v1.EntitlementService.ListEntitlements:output_type -> stoa.access.v1.ListEntitlementsResponse
-	5,  // 20: stoa.access.v1.EntitlementService.ListMyEntitlements:output_type -> stoa.access.v1.ListMyEntitlementsResponse
-	0,  // 21: stoa.access.v1.EntitlementService.UpdateEntitlement:output_type -> stoa.access.v1.Entitlement
-	0,  // 22: stoa.access.v1.EntitlementService.RevokeEntitlement:output_type -> stoa.access.v1.Entitlement
-	9,  // 23: stoa.access.v1.EntitlementService.GrantEntitlements:output_type -> stoa.access.v1.GrantEntitlementsResponse
-	11, // 24: stoa.access.v1.EntitlementService.RevokeEntitlements:output_type -> stoa.access.v1.RevokeEntitlementsResponse
-	18, // [18:25] is the sub-list for method output_type
-	11, // [11:18] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	16, // 7: stoa.access.v1.UpdateEntitlementRequest.ends_at:type_name -> google.protobuf.Timestamp
+	15, // 8: stoa.access.v1.GrantEntitlementsRequest.grants:type_name -> stoa.access.v1.GrantEntitlementsRequest.Grant
+	14, // 9: stoa.access.v1.ListSourceGrantsResponse.grants:type_name -> stoa.access.v1.SourceGrant
+	16, // 10: stoa.access.v1.GrantEntitlementsRequest.Grant.starts_at:type_name -> google.protobuf.Timestamp
+	16, // 11: stoa.access.v1.GrantEntitlementsRequest.Grant.ends_at:type_name -> google.protobuf.Timestamp
+	1,  // 12: stoa.access.v1.EntitlementService.CreateEntitlement:input_type -> stoa.access.v1.CreateEntitlementRequest
+	2,  // 13: stoa.access.v1.EntitlementService.ListEntitlements:input_type -> stoa.access.v1.ListEntitlementsRequest
+	4,  // 14: stoa.access.v1.EntitlementService.ListMyEntitlements:input_type -> stoa.access.v1.ListMyEntitlementsRequest
+	6,  // 15: stoa.access.v1.EntitlementService.UpdateEntitlement:input_type -> stoa.access.v1.UpdateEntitlementRequest
+	7,  // 16: stoa.access.v1.EntitlementService.RevokeEntitlement:input_type -> stoa.access.v1.RevokeEntitlementRequest
+	8,  // 17: stoa.access.v1.EntitlementService.GrantEntitlements:input_type -> stoa.access.v1.GrantEntitlementsRequest
+	10, // 18: stoa.access.v1.EntitlementService.RevokeEntitlements:input_type -> stoa.access.v1.RevokeEntitlementsRequest
+	12, // 19: stoa.access.v1.EntitlementService.ListSourceGrants:input_type -> stoa.access.v1.ListSourceGrantsRequest
+	0,  // 20: stoa.access.v1.EntitlementService.CreateEntitlement:output_type -> stoa.access.v1.Entitlement
+	3,  // 21: stoa.access.v1.EntitlementService.ListEntitlements:output_type -> stoa.access.v1.ListEntitlementsResponse
+	5,  // 22: stoa.access.v1.EntitlementService.ListMyEntitlements:output_type -> stoa.access.v1.ListMyEntitlementsResponse
+	0,  // 23: stoa.access.v1.EntitlementService.UpdateEntitlement:output_type -> stoa.access.v1.Entitlement
+	0,  // 24: stoa.access.v1.EntitlementService.RevokeEntitlement:output_type -> stoa.access.v1.Entitlement
+	9,  // 25: stoa.access.v1.EntitlementService.GrantEntitlements:output_type -> stoa.access.v1.GrantEntitlementsResponse
+	11, // 26: stoa.access.v1.EntitlementService.RevokeEntitlements:output_type -> stoa.access.v1.RevokeEntitlementsResponse
+	13, // 27: stoa.access.v1.EntitlementService.ListSourceGrants:output_type -> stoa.access.v1.ListSourceGrantsResponse
+	20, // [20:28] is the sub-list for method output_type
+	12, // [12:20] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_access_accesspb_entitlements_proto_init() }
@@ -1077,7 +1303,7 @@ func file_internal_service_access_accesspb_entitlements_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_access_accesspb_entitlements_proto_rawDesc), len(file_internal_service_access_accesspb_entitlements_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	EntitlementService_RevokeEntitlement_FullMethodName  = "/stoa.access.v1.EntitlementService/RevokeEntitlement"
 	EntitlementService_GrantEntitlements_FullMethodName  = "/stoa.access.v1.EntitlementService/GrantEntitlements"
 	EntitlementService_RevokeEntitlements_FullMethodName = "/stoa.access.v1.EntitlementService/RevokeEntitlements"
+	EntitlementService_ListSourceGrants_FullMethodName   = "/stoa.access.v1.EntitlementService/ListSourceGrants"
 )
 
 // EntitlementServiceClient is the client API for EntitlementService service.
@@ -59,6 +60,9 @@ type EntitlementServiceClient interface {
 	// Ends the grants of a source and its ids, such as the refunded lines of an
 	// order. Those that are not there or have ended are passed over.
 	RevokeEntitlements(ctx context.Context, in *RevokeEntitlementsRequest, opts ...grpc.CallOption) (*RevokeEntitlementsResponse, error)
+	// Lists all grants of a source, revoked and ended ones too, in the order of their
+	// ids of it: for who compares them with what was sold or given.
+	ListSourceGrants(ctx context.Context, in *ListSourceGrantsRequest, opts ...grpc.CallOption) (*ListSourceGrantsResponse, error)
 }
 
 type entitlementServiceClient struct {
@@ -139,6 +143,16 @@ func (c *entitlementServiceClient) RevokeEntitlements(ctx context.Context, in *R
 	return out, nil
 }
 
+func (c *entitlementServiceClient) ListSourceGrants(ctx context.Context, in *ListSourceGrantsRequest, opts ...grpc.CallOption) (*ListSourceGrantsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSourceGrantsResponse)
+	err := c.cc.Invoke(ctx, EntitlementService_ListSourceGrants_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EntitlementServiceServer is the server API for EntitlementService service.
 // All implementations must embed UnimplementedEntitlementServiceServer
 // for forward compatibility.
@@ -170,6 +184,9 @@ type EntitlementServiceServer interface {
 	// Ends the grants of a source and its ids, such as the refunded lines of an
 	// order. Those that are not there or have ended are passed over.
 	RevokeEntitlements(context.Context, *RevokeEntitlementsRequest) (*RevokeEntitlementsResponse, error)
+	// Lists all grants of a source, revoked and ended ones too, in the order of their
+	// ids of it: for who compares them with what was sold or given.
+	ListSourceGrants(context.Context, *ListSourceGrantsRequest) (*ListSourceGrantsResponse, error)
 	mustEmbedUnimplementedEntitlementServiceServer()
 }
 
@@ -200,6 +217,9 @@ func (UnimplementedEntitlementServiceServer) GrantEntitlements(context.Context, 
 }
 func (UnimplementedEntitlementServiceServer) RevokeEntitlements(context.Context, *RevokeEntitlementsRequest) (*RevokeEntitlementsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeEntitlements not implemented")
+}
+func (UnimplementedEntitlementServiceServer) ListSourceGrants(context.Context, *ListSourceGrantsRequest) (*ListSourceGrantsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSourceGrants not implemented")
 }
 func (UnimplementedEntitlementServiceServer) mustEmbedUnimplementedEntitlementServiceServer() {}
 func (UnimplementedEntitlementServiceServer) testEmbeddedByValue()                            {}
@@ -348,6 +368,24 @@ func _EntitlementService_RevokeEntitlements_Handler(srv interface{}, ctx context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EntitlementService_ListSourceGrants_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSourceGrantsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EntitlementServiceServer).ListSourceGrants(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EntitlementService_ListSourceGrants_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EntitlementServiceServer).ListSourceGrants(ctx, req.(*ListSourceGrantsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EntitlementService_ServiceDesc is the grpc.ServiceDesc for EntitlementService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -382,6 +420,10 @@ var EntitlementService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeEntitlements",
 			Handler:    _EntitlementService_RevokeEntitlements_Handler,
+		},
+		{
+			MethodName: "ListSourceGrants",
+			Handler:    _EntitlementService_ListSourceGrants_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

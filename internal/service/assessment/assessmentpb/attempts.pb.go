@@ -46,8 +46,9 @@ type Attempt struct {
 	// Whether somebody of the staff tries the quiz. It counts nowhere.
 	Preview bool `protobuf:"varint,8,opt,name=preview,proto3" json:"preview,omitempty"`
 	// "prepared" (made ahead, not begun), "in_progress", "submitted" (no more answers;
-	// it is scored, or waits for marks), "graded" or "abandoned" (never submitted, where
-	// the quiz demands that students do so).
+	// it is scored, or waits for marks), "graded" (which its student is told once the grade
+	// is posted) or "abandoned" (never submitted, where the quiz demands that students do
+	// so).
 	State string `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"`
 	// When it began.
 	StartedAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
@@ -81,7 +82,7 @@ type Attempt struct {
 	Questions []*AttemptQuestion `protobuf:"bytes,23,rep,name=questions,proto3" json:"questions,omitempty"`
 	// The clients that have sent something.
 	Clients []*AttemptClient `protobuf:"bytes,24,rep,name=clients,proto3" json:"clients,omitempty"`
-	// The number of the last operation in its log.
+	// The number of the last operation in its log, to its student the last that is no mark.
 	LastSeq int64 `protobuf:"varint,25,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
 	// When the last operation arrived.
 	SavedAt *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=saved_at,json=savedAt,proto3" json:"saved_at,omitempty"`
@@ -97,7 +98,7 @@ type Attempt struct {
 	MaxPoints string `protobuf:"bytes,31,opt,name=max_points,json=maxPoints,proto3" json:"max_points,omitempty"`
 	// What staff have told its student while it ran, the oldest first, at most 50.
 	Notices []*AttemptNotice `protobuf:"bytes,32,rep,name=notices,proto3" json:"notices,omitempty"`
-	// Grows with each change of its state or time.
+	// Grows with each change of its state or time, but not with marks that are not posted.
 	Revision int64 `protobuf:"varint,33,opt,name=revision,proto3" json:"revision,omitempty"`
 	// How many operations came too late or were refused; for staff.
 	Uncounted int32 `protobuf:"varint,34,opt,name=uncounted,proto3" json:"uncounted,omitempty"`

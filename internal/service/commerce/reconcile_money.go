@@ -1,0 +1,260 @@
+package commerce
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/stoa-lms/stoa/internal/money"
+	"github.com/stoa-lms/stoa/internal/pg"
+)
+
+// reconcileOrders compares a page of orders with what is booked of them and with their
+// payments.
+func (s *Service) reconcileOrders(ctx context.Context, after string) (stepResult, error) {
+	if _, err := s.bookUnbooked(ctx); err != nil {
+		return stepResult{}, err
+	}
+	rows, err := s.DB.Query(ctx, `
+		SELECT o.id, o.total, o.currency, o.paid_at IS NOT NULL, o.booked, coalesce(p.state, ''), coalesce(p.surplus, false),
+			(SELECT coalesce(sum(l.amount), 0)::bigint FROM ledger_entry e JOIN ledger_posting l ON l.entry_id = e.id
+				WHERE e.order_id = o.id AND e.kind = 'sale' AND l.account = 'provider' AND l.currency = o.currency)
+		FROM (SELECT * FROM orders WHERE id > $1 ORDER BY id LIMIT $2) o LEFT JOIN payment p ON p.id = o.payment_id ORDER BY o.id`, after, reconcilePage)
+	if err != nil {
+		return stepResult{}, err
+	}
+	type compared struct {
+		ID       string
+		Total    int64
+		Currency string
+		Paid     bool
+		Booked   bool
+		Payment  string
+		Surplus  bool
+		Sold     int64
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[compared])
+	if err != nil {
+		return stepResult{}, fmt.Errorf("orders: %w", err)
+	}
+	res := stepResult{done: len(list) < reconcilePage, compared: len(list)}
+	for _, o := range list {
+		res.after = o.ID
+		want := int64(0)
+		if o.Paid && o.Booked {
+			want = o.Total
+		}
+		if o.Sold != want {
+			res.findings = append(res.findings, finding{
+				Kind: bookedDiffers, Object: o.ID, Detail: fmt.Sprintf("%s is booked and %s was paid.", money.Format(o.Sold, o.Currency), money.Format(want, o.Currency)),
+			})
+		}
+		if o.Paid && o.Total > 0 && (o.Payment != paymentSucceeded || o.Surplus) {
+			res.findings = append(res.findings, finding{Kind: paidUnpaid, Object: o.ID, Detail: "The order is paid, and its payment is " + o.Payment + "."})
+		}
+	}
+	return res, nil
+}
+
+// reconcileProvider compares what moved the balance at the provider with what is booked.
+func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResult, error) {
+	if s.provider == nil {
+		return stepResult{done: true}, nil
+	}
+	if after == "" {
+		if err := s.fetchTransactions(ctx); err != nil {
+			return stepResult{}, err
+		}
+	}
+	rows, err := s.DB.Query(ctx, `
+		SELECT id, kind, ref, amount, fee, currency, at FROM provider_transaction
+		WHERE NOT matched AND provider = $1 AND id > $2 ORDER BY id LIMIT $3`, s.provider.Name(), after, reconcilePage)
+	if err != nil {
+		return stepResult{}, err
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Transaction])
+	if err != nil {
+		return stepResult{}, fmt.Errorf("transactions: %w", err)
+	}
+	refs := make([]string, len(list))
+	for i, t := range list {
+		refs[i] = t.Ref
+	}
+	rows, err = s.DB.Query(ctx, `SELECT `+paymentColumns+` FROM payment WHERE provider = $1 AND id = ANY ($2)`, s.provider.Name(), refs)
+	if err != nil {
+		return stepResult{}, err
+	}
+	payments, err := pgx.CollectRows(rows, pgx.RowToStructByName[payment])
+	if err != nil {
+		return stepResult{}, fmt.Errorf("payments: %w", err)
+	}
+	byID := make(map[string]*payment, len(payments))
+	for i := range payments {
+		byID[payments[i].ID] = &payments[i]
+	}
+	res := stepResult{done: len(list) < reconcilePage, compared: len(list)}
+	var matched []string
+	for _, t := range list {
+		res.after = t.ID
+		f, ok, err := s.match(ctx, t, byID[t.Ref])
+		if err != nil {
+			return stepResult{}, err
+		}
+		res.findings = append(res.findings, f...)
+		if ok {
+			matched = append(matched, t.ID)
+		}
+	}
+	if _, err := s.DB.Exec(ctx, `UPDATE provider_transaction SET matched = true WHERE provider = $1 AND id = ANY ($2)`, s.provider.Name(), matched); err != nil {
+		return stepResult{}, err
+	}
+	if !res.done {
+		return res, nil
+	}
+	differ, err := s.compareBalances(ctx)
+	res.findings = append(res.findings, differ...)
+	return res, err
+}
+
+// fetchTransactions keeps what the provider has moved since it was asked last.
+func (s *Service) fetchTransactions(ctx context.Context) error {
+	name := s.provider.Name()
+	for {
+		cursor := ""
+		if err := s.DB.QueryRow(ctx, `SELECT cursor FROM provider_cursor WHERE provider = $1`, name).Scan(&cursor); err != nil && !pg.NoRows(err) {
+			return err
+		}
+		list, last, err := s.provider.Transactions(ctx, cursor)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		if err := s.DB.InTx(ctx, func(tx *pg.Tx) error {
+			tx.Exempt("a copy")
+			batch := &pgx.Batch{}
+			for _, t := range list {
+				batch.Queue(`
+					WITH new AS (
+						INSERT INTO provider_transaction (provider, id, kind, ref, amount, fee, currency, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+						ON CONFLICT DO NOTHING RETURNING amount - fee AS net
+					)
+					INSERT INTO provider_balance (provider, currency, amount) SELECT $1, $7, net FROM new
+					ON CONFLICT ON CONSTRAINT provider_balance_pkey DO UPDATE SET amount = provider_balance.amount + excluded.amount`,
+					name, t.ID, t.Kind, t.Ref, t.Amount, t.Fee, t.Currency, t.At)
+			}
+			batch.Queue(`
+				INSERT INTO provider_cursor (provider, cursor) VALUES ($1, $2)
+				ON CONFLICT ON CONSTRAINT provider_cursor_pkey DO UPDATE SET cursor = excluded.cursor`, name, last)
+			return tx.SendBatch(ctx, batch).Close()
+		}); err != nil {
+			return fmt.Errorf("transactions of the provider: %w", err)
+		}
+	}
+}
+
+// match says whether a transaction of the provider is booked as it says, and what is
+// wrong otherwise; p is the payment that it is of, nil for none.
+func (s *Service) match(ctx context.Context, t Transaction, p *payment) (findings []finding, ok bool, err error) {
+	if t.Kind != "payment" {
+		return []finding{{Kind: transactionUnknown, Object: t.ID, Detail: fmt.Sprintf("%s of %s for %s.", t.Kind, money.Format(t.Amount, t.Currency), t.Ref)}}, false, nil
+	}
+	if p == nil {
+		return []finding{{Kind: paymentUnknown, Object: t.Ref, Detail: money.Format(t.Amount, t.Currency) + " were paid."}}, false, nil
+	}
+	if p.State != paymentSucceeded || p.Fee == nil {
+		unheard := p.State != paymentSucceeded
+		if p.Ref == nil {
+			return nil, false, nil // its page is being written down
+		}
+		news, err := s.provider.Payment(ctx, *p.Ref)
+		if err != nil {
+			return nil, false, err
+		}
+		if err := s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardPayment(ctx, tx, news) }); err != nil {
+			return nil, false, err
+		}
+		now, err := paymentOf(ctx, s.DB, `id = $1`, p.ID)
+		if err != nil {
+			return nil, false, err
+		}
+		p = &now
+		if unheard {
+			findings = append(findings, finding{
+				Kind: paymentUnheard, Object: p.ID, Detail: money.Format(t.Amount, t.Currency) + " were paid, and nobody had heard.", Healed: p.State == paymentSucceeded,
+			})
+		}
+	}
+	if p.State == paymentSucceeded && (*p.Received != t.Amount || p.Fee != nil && *p.Fee != t.Fee) {
+		findings = append(findings, finding{
+			Kind: paymentDiffers, Object: p.ID,
+			Detail: fmt.Sprintf("The provider has %s less %s, the ledger %s less %s.", money.Format(t.Amount, t.Currency), money.Format(t.Fee, t.Currency), money.Format(*p.Received, p.Currency), fee(p)),
+		})
+		return findings, false, nil
+	}
+	return findings, p.State == paymentSucceeded && p.Fee != nil, nil
+}
+
+func fee(p *payment) string {
+	if p.Fee == nil {
+		return "an unknown fee"
+	}
+	return money.Format(*p.Fee, p.Currency)
+}
+
+// compareBalances compares what the provider has with what the ledger says, once nothing
+// is booked in between; on a platform where that never is so, the next pass tries again.
+func (s *Service) compareBalances(ctx context.Context) (findings []finding, err error) {
+	ledger := func() (map[string]int64, error) {
+		list, err := balances(ctx, s.DB, []string{accountProvider})
+		out := map[string]int64{}
+		for _, b := range list {
+			out[b.Currency] = b.Amount
+		}
+		return out, err
+	}
+	for range 5 {
+		before, err := ledger()
+		if err != nil {
+			return nil, err
+		}
+		if err := s.fetchTransactions(ctx); err != nil {
+			return nil, err
+		}
+		rows, err := s.DB.Query(ctx, `
+			SELECT b.currency, b.amount, coalesce(u.amount, 0) FROM provider_balance b
+			LEFT JOIN (SELECT currency, sum(amount - fee)::bigint AS amount FROM provider_transaction WHERE NOT matched AND provider = $1 GROUP BY currency) u ON u.currency = b.currency
+			WHERE b.provider = $1 ORDER BY b.currency`, s.provider.Name())
+		if err != nil {
+			return nil, err
+		}
+		type side struct {
+			Currency          string
+			Amount, Unmatched int64
+		}
+		sides, err := pgx.CollectRows(rows, pgx.RowToStructByPos[side])
+		if err != nil {
+			return nil, fmt.Errorf("balances: %w", err)
+		}
+		after, err := ledger()
+		if err != nil {
+			return nil, err
+		}
+		quiet := true
+		for currency, amount := range after {
+			quiet = quiet && before[currency] == amount
+		}
+		if !quiet {
+			continue
+		}
+		for _, b := range sides {
+			if has := after[b.Currency]; b.Amount-b.Unmatched != has {
+				findings = append(findings, finding{
+					Kind: balanceDiffers, Object: s.provider.Name() + " " + b.Currency,
+					Detail: fmt.Sprintf("The provider has %s without what is told apart, the ledger %s.", money.Format(b.Amount-b.Unmatched, b.Currency), money.Format(has, b.Currency)),
+				})
+			}
+		}
+		return findings, nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,401 @@
+package commerce_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
+)
+
+// fakeGrants are the grants of access by order lines.
+type fakeGrants struct {
+	accesspb.UnimplementedEntitlementServiceServer
+	mu     sync.Mutex
+	grants map[string]*accesspb.SourceGrant
+	sorted []string // the lines, when there are as many as grants
+	away   bool
+	lists  int
+}
+
+func (f *fakeGrants) GrantEntitlements(_ context.Context, req *accesspb.GrantEntitlementsRequest) (*accesspb.GrantEntitlementsResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, g := range req.GetGrants() {
+		if f.grants[g.GetSourceId()] == nil {
+			f.grants[g.GetSourceId()] = &accesspb.SourceGrant{SourceId: g.GetSourceId(), CourseId: g.GetCourseId(), AccountId: g.GetAccountId(), EntitlementId: id.New("entitlement")}
+		}
+	}
+	return &accesspb.GrantEntitlementsResponse{}, nil
+}
+
+func (f *fakeGrants) RevokeEntitlements(_ context.Context, req *accesspb.RevokeEntitlementsRequest) (*accesspb.RevokeEntitlementsResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range req.GetSourceIds() {
+		if g := f.grants[id]; g != nil {
+			g.Revoked = true
+		}
+	}
+	return &accesspb.RevokeEntitlementsResponse{}, nil
+}
+
+func (f *fakeGrants) ListSourceGrants(_ context.Context, req *accesspb.ListSourceGrantsRequest) (*accesspb.ListSourceGrantsResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lists++; f.away {
+		return nil, errors.New("access is away")
+	}
+	if len(f.sorted) != len(f.grants) {
+		f.sorted = slices.Sorted(maps.Keys(f.grants))
+	}
+	res := &accesspb.ListSourceGrantsResponse{}
+	at, same := slices.BinarySearch(f.sorted, req.GetAfterSourceId())
+	if same {
+		at++
+	}
+	for _, id := range f.sorted[at:min(len(f.sorted), at+int(req.GetPageSize()))] {
+		res.Grants = append(res.Grants, f.grants[id])
+	}
+	return res, nil
+}
+
+func (f *fakeGrants) give(line, course string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.grants[line] = &accesspb.SourceGrant{SourceId: line, CourseId: course, AccountId: id.New("account"), EntitlementId: id.New("entitlement")}
+}
+
+func (f *fakeGrants) revoked(line string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.grants[line].GetRevoked()
+}
+
+// fulfilled is an order that somebody has paid, and that gave access.
+func (s *shop) fulfilled(courses ...string) *commercepb.Order {
+	s.Helper()
+	o := s.bought(id.New("account"), courses...)
+	for _, l := range o.GetLines() {
+		s.grants.give(l.GetId(), l.GetCourseId())
+		s.deliver(&accesspb.EntitlementGranted{EntitlementId: id.New("entitlement"), CourseId: l.GetCourseId(), Source: "order", SourceId: l.GetId()})
+	}
+	return o
+}
+
+// reconciled has a whole pass made and returns the mismatches in a state, as kind and object.
+func (s *shop) reconciled(state string) map[string]string {
+	s.Helper()
+	staff := rpctest.Account(s.Context(), id.New("account"))
+	r, err := s.reconcile.CreateReconciliation(staff, &commercepb.CreateReconciliationRequest{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	if _, err := s.svc.Reconcile(s.Context()); err != nil {
+		s.Fatal(err)
+	}
+	if r, err = s.reconcile.GetReconciliation(staff, &commercepb.GetReconciliationRequest{ReconciliationId: r.GetId()}); err != nil || r.GetState() != "done" {
+		s.Fatalf("%v, %v", r, err)
+	}
+	s.now.Add(1)
+	return s.mismatches(state)
+}
+
+func (s *shop) mismatches(state string) map[string]string {
+	s.Helper()
+	list, err := s.reconcile.ListMismatches(rpctest.Account(s.Context(), id.New("account")), &commercepb.ListMismatchesRequest{State: state, PageSize: 100})
+	if err != nil {
+		s.Fatal(err)
+	}
+	out := map[string]string{}
+	for _, m := range list.GetItems() {
+		if m.GetCure() == "" || m.GetDetail() == "" {
+			s.Errorf("%v has no cure or no detail", m)
+		}
+		out[m.GetKind()] = m.GetObjectId()
+	}
+	return out
+}
+
+func (s *shop) want(got map[string]string, want ...string) {
+	s.Helper()
+	m := map[string]string{}
+	for i := 0; i < len(want); i += 2 {
+		m[want[i]] = want[i+1]
+	}
+	if diff := cmp.Diff(m, got); diff != "" {
+		s.Error(diff)
+	}
+}
+
+func (s *shop) exec(sql string, args ...any) {
+	s.Helper()
+	if err := s.db.InTx(s.Context(), func(tx *pg.Tx) error {
+		tx.Exempt("a test")
+		_, err := tx.Exec(s.Context(), sql, args...)
+		return err
+	}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func TestNothingToReconcile(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	a, b := s.course(id.New("account"), 4900, "EUR"), s.course(id.New("account"), 700, "EUR")
+	s.fulfilled(a, b)
+	s.fulfilled(a)
+	s.order(id.New("account"), b) // awaits its payment
+	s.now.Add(600)
+	s.want(s.reconciled(""))
+}
+
+func TestPaidWithoutAccess(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	buyer := id.New("account")
+	o := s.bought(buyer, s.course(id.New("account"), 4900, "EUR"))
+	line := o.GetLines()[0].GetId()
+	s.want(s.reconciled("")) // it may be on its way
+	s.now.Add(180)
+	// Within minutes, without a pass.
+	if n, err := s.svc.Reconcile(t.Context()); err != nil || n != 1 {
+		t.Fatalf("%d, %v", n, err)
+	}
+	s.want(s.mismatches("healed"), "paid_without_access", line)
+	if got := s.get(buyer, o.GetId()); got.GetState() != "fulfilled" || s.grants.grants[line].GetAccountId() != buyer {
+		t.Errorf("%v, %v", got, s.grants.grants[line])
+	}
+	s.want(s.reconciled("open"))
+}
+
+func TestAccessWithoutPay(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	course := s.course(id.New("account"), 4900, "EUR")
+	unpaid := s.order(id.New("account"), course).GetLines()[0].GetId()
+	s.grants.give(unpaid, course)
+	stray := id.New("line")
+	s.grants.give(stray, course)
+	s.want(s.reconciled("healed"), "access_without_pay", unpaid)
+	if !s.grants.revoked(unpaid) || s.grants.revoked(stray) {
+		t.Error("the wrong access ended")
+	}
+	s.want(s.mismatches("open"), "access_unknown_line", stray)
+
+	// What a later pass does not see is gone.
+	delete(s.grants.grants, stray)
+	s.want(s.reconciled("open"))
+	s.want(s.mismatches("gone"), "access_unknown_line", stray)
+}
+
+func TestMismatchDismissed(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	o := s.fulfilled(s.course(id.New("account"), 4900, "EUR"))
+	line := o.GetLines()[0].GetId()
+	s.grants.grants[line].Revoked = true
+	s.now.Add(600)
+	s.want(s.reconciled("open"), "paid_access_revoked", line)
+	staff := rpctest.Account(t.Context(), id.New("account"))
+	list, err := s.reconcile.ListMismatches(staff, &commercepb.ListMismatchesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		m, err := s.reconcile.DismissMismatch(staff, &commercepb.DismissMismatchRequest{MismatchId: list.GetItems()[0].GetId(), Reason: "They agreed."})
+		if err != nil || m.GetState() != "dismissed" {
+			t.Fatalf("%v, %v", m, err)
+		}
+	}
+	s.want(s.reconciled("open"))
+	s.want(s.mismatches(""), "paid_access_revoked", line)
+	_, err = s.reconcile.DismissMismatch(staff, &commercepb.DismissMismatchRequest{MismatchId: id.New("mismatch"), Reason: "x"})
+	wantCode(t, err, "mismatch.not_found")
+}
+
+func TestMoneyMismatches(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	seller := id.New("account")
+	course := s.course(seller, 4900, "EUR")
+	s.fulfilled(course)
+
+	// The provider was paid, and nobody heard.
+	buyer := id.New("account")
+	unheard := s.order(buyer, course)
+	_, payment, _ := strings.Cut(unheard.GetPayUrl(), "/pay/")
+	s.exec(`UPDATE development_payment SET state = 'succeeded' WHERE id = $1`, payment)
+	s.exec(`INSERT INTO development_transaction (kind, ref, amount, fee, currency, at) VALUES ('payment', $1, 4900, 98, 'EUR', now())`, payment)
+	s.want(s.reconciled("healed"), "payment_unheard", payment)
+	if got := s.get(buyer, unheard.GetId()); got.GetState() != "paid" {
+		t.Errorf("order %v", got)
+	}
+	s.want(s.mismatches("open"))
+	s.grants.give(unheard.GetLines()[0].GetId(), course)
+	s.deliver(&accesspb.EntitlementGranted{CourseId: course, Source: "order", SourceId: unheard.GetLines()[0].GetId()})
+
+	// The provider was paid something that is nobody's, and more than we know.
+	other := s.fulfilled(course)
+	_, second, _ := strings.Cut(other.GetPayUrl(), "/pay/")
+	s.exec(`UPDATE development_transaction SET amount = 5000 WHERE ref = $1`, second)
+	s.exec(`INSERT INTO development_transaction (kind, ref, amount, currency, at) VALUES ('payment', 'payment_nobody', 100, 'EUR', now()), ('odd', 'odd_1', -5, 'EUR', now())`)
+	s.now.Add(600)
+	got := s.reconciled("open")
+	delete(got, "transaction_unknown") // its object is the transaction's own id
+	s.want(got, "payment_unknown", "payment_nobody", "payment_differs", second, "balance_differs", "development EUR")
+
+	// An order that is paid by nothing, and an entry with nothing behind it.
+	third := s.order(id.New("account"), course)
+	s.exec(`UPDATE orders SET state = 'paid', paid_at = now() WHERE id = $1`, third.GetId())
+	s.exec(`WITH e AS (INSERT INTO ledger_entry (key, kind, booked_at) VALUES ('odd', 'odd', now()) RETURNING id)
+		INSERT INTO ledger_posting (entry_id, position, account, currency, amount) SELECT id, 0, 'provider', 'EUR', 7 FROM e UNION ALL SELECT id, 1, 'platform', 'EUR', -7 FROM e`)
+	got = s.reconciled("open")
+	if got["paid_unpaid"] != third.GetId() || got["balance_differs"] != "development EUR" {
+		t.Errorf("%v", got)
+	}
+}
+
+// A pass that is broken off goes on where it was.
+func TestReconcileGoesOn(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	const many = 2500
+	s.manyOrders(many)
+	staff := rpctest.Account(t.Context(), id.New("account"))
+	first, err := s.reconcile.CreateReconciliation(staff, &commercepb.CreateReconciliationRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.reconcile.CreateReconciliation(staff, &commercepb.CreateReconciliationRequest{})
+	if err != nil || second.GetId() != first.GetId() {
+		t.Fatalf("%v and %v, %v", first, second, err)
+	}
+	s.grants.away = true
+	if _, err := s.svc.Reconcile(t.Context()); err == nil {
+		t.Fatal("access is away and nobody noticed")
+	}
+	s.grants.away = false
+	if n, err := s.svc.Reconcile(t.Context()); err != nil || n != 0 {
+		t.Fatalf("%d were compared while somebody else had the lease, %v", n, err)
+	}
+	s.now.Add(121)
+	// Two at once: one does it.
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			if _, err := s.svc.Reconcile(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	r, err := s.reconcile.GetReconciliation(staff, &commercepb.GetReconciliationRequest{ReconciliationId: first.GetId()})
+	if err != nil || r.GetState() != "done" || r.GetCompared() != 3*many || r.GetFound() != 0 || r.GetProblem() != "" {
+		t.Fatalf("%v, %v", r, err)
+	}
+	// Once a day by itself.
+	lists := s.grants.lists
+	for _, seconds := range []int64{60, 24 * 60 * 60} {
+		s.now.Add(seconds)
+		if _, err := s.svc.Reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.grants.lists - lists; n != 3 {
+		t.Errorf("access was asked for %d pages in a day, want 3", n)
+	}
+}
+
+// manyOrders makes so many orders of a line that are paid and booked and give access.
+func (s *shop) manyOrders(n int) {
+	s.Helper()
+	course, seller := s.course(id.New("account"), 4900, "EUR"), id.New("account")
+	for from := 0; from < n; from += 500 {
+		var orders, lines, payments, keys []string
+		for range min(500, n-from) {
+			orders, lines, payments = append(orders, id.New("order")), append(lines, id.New("line")), append(payments, id.New("payment"))
+			keys = append(keys, "sale:"+orders[len(orders)-1])
+		}
+		s.exec(`INSERT INTO orders (id, buyer_id, state, total, currency, payment_id, created_at, expires_at, paid_at, booked, invoiced)
+			SELECT o, o, 'fulfilled', 4900, 'EUR', p, '2026-02-01', '2026-02-02', '2026-02-01', true, true FROM unnest($1::text[], $2::text[]) AS x (o, p)`, orders, payments)
+		s.exec(`INSERT INTO payment (id, order_id, provider, ref, state, amount, currency, received, fee, created_at, updated_at)
+			SELECT p, o, 'development', p, 'succeeded', 4900, 'EUR', 4900, 0, '2026-02-01', '2026-02-01' FROM unnest($1::text[], $2::text[]) AS x (o, p)`, orders, payments)
+		s.exec(`INSERT INTO order_line (id, order_id, position, buyer_id, course_id, seller_id, title, amount, paid_at, fulfilled)
+			SELECT l, o, 0, o, $3, $4, 'A course', 4900, '2026-02-01', true FROM unnest($1::text[], $2::text[]) AS x (o, l)`, orders, lines, course, seller)
+		s.exec(`INSERT INTO development_payment (id, amount, currency, state) SELECT p, 4900, 'EUR', 'succeeded' FROM unnest($1::text[]) AS x (p)`, payments)
+		s.exec(`INSERT INTO development_transaction (kind, ref, amount, currency, at) SELECT 'payment', p, 4900, 'EUR', '2026-02-01' FROM unnest($1::text[]) AS x (p)`, payments)
+		s.exec(`INSERT INTO ledger_account (account, currency) VALUES ('provider', 'EUR'), ('platform', 'EUR') ON CONFLICT DO NOTHING`)
+		s.exec(`WITH e AS (
+				INSERT INTO ledger_entry (key, kind, order_id, booked_at) SELECT k, 'sale', o, '2026-02-01' FROM unnest($1::text[], $2::text[]) AS x (o, k) RETURNING id, order_id
+			)
+			INSERT INTO ledger_posting (entry_id, position, account, currency, amount, line_id)
+			SELECT e.id, side, CASE side WHEN 0 THEN 'provider' ELSE 'platform' END, 'EUR', CASE side WHEN 0 THEN 4900 ELSE -4900 END, l
+			FROM e JOIN unnest($1::text[], $3::text[]) AS x (o, l) ON o = e.order_id CROSS JOIN generate_series(0, 1) AS side`, orders, keys, lines)
+		for _, l := range lines {
+			s.grants.give(l, course)
+		}
+	}
+}
+
+// BenchmarkReconcile is a pass over orders that agree with everything, and how much memory
+// it takes besides what the test itself has.
+func BenchmarkReconcile(b *testing.B) {
+	for _, orders := range []int{1_000, 10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(orders), func(b *testing.B) {
+			s := newShop(b)
+			s.manyOrders(orders)
+			staff := rpctest.Account(b.Context(), id.New("account"))
+			before := heap()
+			most, done := uint64(0), make(chan struct{})
+			var watch sync.WaitGroup
+			watch.Go(func() {
+				for tick := time.NewTicker(50 * time.Millisecond); ; {
+					select {
+					case <-done:
+						return
+					case <-tick.C:
+						most = max(most, heap())
+					}
+				}
+			})
+			b.ResetTimer()
+			for range b.N {
+				if _, err := s.reconcile.CreateReconciliation(staff, &commercepb.CreateReconciliationRequest{}); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := s.svc.Reconcile(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				s.now.Add(1)
+			}
+			b.StopTimer()
+			close(done)
+			watch.Wait()
+			if found := s.mismatches(""); len(found) > 0 {
+				b.Fatal(found)
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*orders), "µs/order")
+			b.ReportMetric(float64(max(most, before)-before)/(1<<20), "MiB")
+		})
+	}
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
