@@ -38,8 +38,8 @@ type payment struct {
 
 const paymentColumns = `id, order_id, provider, ref, url, state, declined, amount, currency, received, fee, surplus`
 
-func paymentOf(ctx context.Context, q pg.Querier, where string, arg any) (payment, error) {
-	rows, err := q.Query(ctx, `SELECT `+paymentColumns+` FROM payment WHERE `+where, arg)
+func paymentOf(ctx context.Context, q pg.Querier, id string) (payment, error) {
+	rows, err := q.Query(ctx, `SELECT `+paymentColumns+` FROM payment WHERE id = $1`, id)
 	if err != nil {
 		return payment{}, err
 	}
@@ -65,7 +65,7 @@ func (s *Service) openPayment(ctx context.Context, tx *pg.Tx, o *order) error {
 
 // carryCheckout has the provider make the page of a payment.
 func (s *Service) carryCheckout(ctx context.Context, c call) error {
-	p, err := paymentOf(ctx, s.DB, `id = $1`, c.ObjectID)
+	p, err := paymentOf(ctx, s.DB, c.ObjectID)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (s *Service) checkoutRefused(ctx context.Context, tx *pg.Tx, c call, _ stri
 
 // carryClose has nobody pay an order that has ended.
 func (s *Service) carryClose(ctx context.Context, c call) error {
-	p, err := paymentOf(ctx, s.DB, `id = $1`, c.ObjectID)
+	p, err := paymentOf(ctx, s.DB, c.ObjectID)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (s *Service) heardPayment(ctx context.Context, tx *pg.Tx, n PaymentNews) er
 	if err != nil {
 		return err
 	}
-	p, err := paymentOf(ctx, tx, `id = $1`, n.PaymentID)
+	p, err := paymentOf(ctx, tx, n.PaymentID)
 	if err != nil {
 		return err
 	}

@@ -173,7 +173,7 @@ func (s *Service) match(ctx context.Context, t Transaction, p *payment) (finding
 		if err := s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardPayment(ctx, tx, news) }); err != nil {
 			return nil, false, err
 		}
-		now, err := paymentOf(ctx, s.DB, `id = $1`, p.ID)
+		now, err := paymentOf(ctx, s.DB, p.ID)
 		if err != nil {
 			return nil, false, err
 		}

@@ -125,6 +125,7 @@ func stripePasses(e *stripe.Error) bool {
 	switch e.Code {
 	case stripe.ErrorCodeBalanceInsufficient, stripe.ErrorCodeIdempotencyKeyInUse, stripe.ErrorCodeLockTimeout, stripe.ErrorCodeRateLimit:
 		return true
+	default: // the status says it
 	}
 	switch e.HTTPStatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusTooManyRequests:

@@ -105,6 +105,7 @@ func stripeTransaction(t *stripe.BalanceTransaction) Transaction {
 			n.Kind = "dispute"
 		case stripe.BalanceTransactionReportingCategoryDisputeReversal:
 			n.Kind = "dispute_won"
+		default: // by its own name
 		}
 	case stripe.BalanceTransactionTypeTransfer:
 		n.Kind = "transfer"
@@ -113,6 +114,7 @@ func stripeTransaction(t *stripe.BalanceTransaction) Transaction {
 		if source != nil && source.TransferReversal != nil && source.TransferReversal.Metadata[metaKey] != "" {
 			n.Ref = source.TransferReversal.Metadata[metaKey]
 		}
+	default: // by its own name
 	}
 	return n
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/commerce/stripetest"
 )
 
-const oldSecret = "whsec_theonebefore000"
+const oldSecret = "whsec_theonebefore000" //nolint:gosec // of a test
 
 // stripeShop is a shop whose orders are paid at a Stripe of its own.
 type stripeShop struct {

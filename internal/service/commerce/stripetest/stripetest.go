@@ -138,7 +138,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Request-Id", "req_1")
 	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	_, _ = w.Write(body) //nolint:gosec // JSON, read by a program
 }
 
 // answer does a request, once for its key.
@@ -174,11 +174,10 @@ func (s *Server) answer(r *http.Request, fault Fault) (status int, body []byte, 
 		status, body = no.status, no.body()
 	} else {
 		thing, no := s.route(r)
-		status, body = http.StatusOK, nil
 		if no.status != 0 {
 			status, body = no.status, no.body()
 		} else {
-			body = encode(thing)
+			status, body = http.StatusOK, encode(thing)
 		}
 	}
 	if write {
@@ -247,7 +246,7 @@ func page(r *http.Request, list []object) object {
 	if n, err := strconv.Atoi(r.Form.Get("limit")); err == nil {
 		limit = n
 	}
-	more := false
+	var more bool
 	at := func(id string) int { return slices.IndexFunc(list, func(o object) bool { return o["id"] == id }) }
 	switch {
 	case r.Form.Get("ending_before") != "":
