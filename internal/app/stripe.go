@@ -38,7 +38,7 @@ func secretOf(value, file string) (string, error) {
 	if file == "" {
 		return strings.TrimSpace(value), nil
 	}
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(file) //nolint:gosec // the operator names it
 	return strings.TrimSpace(string(text)), err
 }
 

@@ -164,7 +164,7 @@ func (h *history) deliver(ctx context.Context) {
 // end lets Stripe answer again, and time pass.
 func (h *history) end() {
 	h.Helper()
-	h.stripe.Fault = nil
+	h.stripe.Fail(nil)
 	h.now.Add(25 * 3600)
 	h.stripe.ForgetKeys()
 	for _, page := range h.pages {
@@ -274,8 +274,8 @@ func TestAnyHistoryAtStripe(t *testing.T) {
 					rand: rand.New(rand.NewPCG(seed+i, uint64(n))), faults: rand.New(rand.NewPCG(seed+i, uint64(n)+1<<32)), //nolint:gosec // chance, not secrecy
 				}
 				h.log = []string{fmt.Sprintf("STOA_TEST_SEED=%d, shop %d, history %d", seed, i, n)}
-				s.stripe.LateFees = h.rand.IntN(2) == 0
-				s.stripe.Fault = h.fault
+				s.stripe.LateFees(h.rand.IntN(2) == 0)
+				s.stripe.Fail(h.fault)
 				for range 20 + h.rand.IntN(30) {
 					h.step()
 				}

@@ -180,7 +180,7 @@ func TestThreeDecimals(t *testing.T) {
 func TestLostWebhook(t *testing.T) {
 	t.Parallel()
 	s := newStripeShop(t)
-	s.stripe.LateFees = true
+	s.stripe.LateFees(true)
 	buyer := id.New("account")
 	o := s.order(buyer, s.course(id.New("account"), 4900, "EUR"))
 	s.stripe.Pay(s.session(o), stripetest.Succeed)
@@ -373,9 +373,9 @@ func TestParkedAndReplayed(t *testing.T) {
 
 // away has Stripe not answer.
 func (s *stripeShop) away(yes bool) {
-	s.stripe.Fault = nil
+	s.stripe.Fail(nil)
 	if yes {
-		s.stripe.Fault = always(stripetest.Before)
+		s.stripe.Fail(always(stripetest.Before))
 	}
 }
 
@@ -454,7 +454,7 @@ func TestOnePagePerOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStripeShop(t)
-			s.stripe.Fault = always(f)
+			s.stripe.Fail(always(f))
 			buyer := id.New("account")
 			o := s.order(buyer, s.course(id.New("account"), 4900, "EUR"))
 			if o.GetPayUrl() != "" {
@@ -463,7 +463,7 @@ func TestOnePagePerOrder(t *testing.T) {
 			if f != stripetest.Stuck { // which lasts by itself
 				s.carryOut(600)
 			}
-			s.stripe.Fault = nil
+			s.stripe.Fail(nil)
 			s.carryOut(600)
 			o = s.get(buyer, o.GetId())
 			s.stripe.Pay(s.session(o), stripetest.Succeed)

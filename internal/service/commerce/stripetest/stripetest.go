@@ -49,11 +49,9 @@ type object = map[string]any
 // Server is a Stripe.
 type Server struct {
 	URL string
-	// Fault says how a request fails; nil is not at all.
-	Fault func(r *http.Request) Fault
-	// LateFees has charges told without their fee until [Server.TellFees].
-	LateFees bool
 
+	fault    func(r *http.Request) Fault
+	lateFees bool
 	now      func() time.Time
 	mu       sync.Mutex
 	n        int
@@ -94,6 +92,20 @@ func New(tb testing.TB, now func() time.Time) *Server {
 	return s
 }
 
+// Fail has requests fail as fn says; not at all when it is nil.
+func (s *Server) Fail(fn func(r *http.Request) Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = fn
+}
+
+// LateFees has charges told without their fee until [Server.TellFees], or not.
+func (s *Server) LateFees(yes bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lateFees = yes
+}
+
 // refusal is an error as Stripe tells it.
 type refusal struct {
 	status          int
@@ -122,9 +134,12 @@ func encode(v any) []byte {
 
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	fails := s.fault
+	s.mu.Unlock()
 	fault := None
-	if s.Fault != nil {
-		fault = s.Fault(r)
+	if fails != nil {
+		fault = fails(r)
 	}
 	if fault == Before {
 		panic(http.ErrAbortHandler)

@@ -81,7 +81,7 @@ func (s *Server) charge(session, intent object) {
 		"balance_transaction": nil,
 	})
 	txn := s.move("charge", "charge", charge["id"].(string), currency, amount, Fee(amount))
-	if s.LateFees {
+	if s.lateFees {
 		charge["-transaction"] = txn
 	} else {
 		charge["balance_transaction"] = txn
