@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -262,6 +263,13 @@ func TestAnyHistoryAtStripe(t *testing.T) {
 	if n, err := strconv.ParseUint(os.Getenv("STOA_TEST_SEED"), 10, 64); err == nil {
 		seed = n
 	}
+	// On a machine that is slow more processes die.
+	var allPaid, allSurplus atomic.Int64
+	t.Cleanup(func() {
+		if histories >= 25*shops && (allPaid.Load() < 5 || allSurplus.Load() < 5) {
+			t.Error("too little has happened")
+		}
+	})
 	for i := range uint64(shops) {
 		t.Run(strconv.FormatUint(i, 10), func(t *testing.T) {
 			t.Parallel()
@@ -288,9 +296,8 @@ func TestAnyHistoryAtStripe(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("%d orders, of which %d were paid and %d paid for nothing", orders, paid, surplus)
-			if histories >= 25*shops && (paid < 5 || surplus == 0) {
-				t.Error("too little has happened")
-			}
+			allPaid.Add(int64(paid))
+			allSurplus.Add(int64(surplus))
 		})
 	}
 }
