@@ -7,6 +7,7 @@ export GOFLAGS += -buildvcs=false
 BUF := $(BIN)/buf-1.75.0
 LINT := $(BIN)/golangci-lint-2.15.0
 S3 := $(BIN)/versitygw
+STRIPE := $(BIN)/stripe-mock
 PLUGINS := $(BIN)/protoc-gen-go-1.36.12 $(BIN)/protoc-gen-go-grpc-1.6.2 $(BIN)/protoc-gen-grpc-gateway-2.33.0
 VERSION := $(shell git describe --tags --always 2>/dev/null || echo development)
 
@@ -22,7 +23,7 @@ build:
 P := -p $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 # The stories take longest, so they begin first.
-test: servers $(S3) ## every test, on real servers started for it
+test: servers $(S3) $(STRIPE) ## every test, on real servers started for it
 	$(GO) build -o $(BIN)/testservers ./cmd/testservers
 	$(BIN)/testservers -- $(GO) test $(P) $(TESTFLAGS) ./test/story ./...
 
@@ -36,7 +37,7 @@ lint: $(LINT) $(BUF)
 	$(BUF) lint
 	$(BUF) breaking --against third_party/baseline/contracts.binpb
 
-race: servers $(S3)
+race: servers $(S3) $(STRIPE)
 	$(GO) build -o $(BIN)/testservers ./cmd/testservers
 	$(BIN)/testservers -- $(GO) test $(P) -race -short ./internal/...
 
@@ -69,6 +70,8 @@ $(LINT):
 	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0,golangci-lint)
 $(S3):
 	$(call install,github.com/versity/versitygw/cmd/versitygw@v1.8.0,versitygw)
+$(STRIPE):
+	$(call install,github.com/stripe/stripe-mock@v0.203.0,stripe-mock)
 $(BIN)/protoc-gen-go-1.36.12:
 	$(call install,google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12,protoc-gen-go)
 $(BIN)/protoc-gen-go-grpc-1.6.2:
@@ -76,7 +79,7 @@ $(BIN)/protoc-gen-go-grpc-1.6.2:
 $(BIN)/protoc-gen-grpc-gateway-2.33.0:
 	$(call install,github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway@v2.33.0,protoc-gen-grpc-gateway)
 
-tools: $(BUF) $(LINT) $(S3) $(PLUGINS)
+tools: $(BUF) $(LINT) $(S3) $(STRIPE) $(PLUGINS)
 
 servers: ## install the servers that tests start
 	@./deploy/install-servers.sh postgresql redis rabbitmq ffmpeg poppler libreoffice fonts

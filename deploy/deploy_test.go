@@ -599,7 +599,8 @@ func (f *faults) env(in files) {
 		if _, ok := settings()[name]; strings.HasPrefix(name, "STOA_") && !ok {
 			f.add("compose.yaml: ${%s} is no setting of the program", name)
 		}
-		secret := strings.Contains(name, "PASSWORD") || strings.HasSuffix(name, "_KEY")
+		// What only some need is told by the program where it is missing.
+		secret := strings.Contains(name, "PASSWORD") || strings.HasSuffix(name, "_KEY") && !strings.HasPrefix(name, "STOA_STRIPE_")
 		if secret && (kind != ":?" || m[3] == "") {
 			f.add("compose.yaml: %s does not say that the secret is missing", m[0])
 		}

@@ -24,6 +24,8 @@ type adminCmd struct {
 	Ledger ledgerCmd `cmd:"" help:"The ledger of sales."`
 	Keys   keysCmd   `cmd:"" help:"Keys that encrypt personal secrets."`
 	Mail   mailCmd   `cmd:"" help:"Mails and what became of them."`
+
+	Payments paymentsCmd `cmd:"" help:"What the payment provider told."`
 }
 
 type eventsCmd struct {

@@ -13,6 +13,7 @@
 //	STOA_TEST_REDIS     host:port
 //	STOA_TEST_AMQP      the URL of a RabbitMQ
 //	STOA_TEST_S3        http://KEY:SECRET@host:port, with a bucket "stoa"
+//	STOA_TEST_STRIPE    the URL of a stripe-mock
 //
 // Where the machine has the memory, the data is kept in it, and TMPDIR names a
 // folder there for the command; TMPDIR=/tmp go run ./cmd/testservers … keeps all on
@@ -118,6 +119,17 @@ var servers = []server{
 		find: testserver.FindS3,
 		start: func(ctx context.Context, dir string) (string, func(), error) {
 			s, err := testserver.StartS3(ctx, dir, "")
+			if err != nil {
+				return "", nil, err
+			}
+			return s.URL, s.Kill, nil
+		},
+	},
+	{
+		name: "stripe", variable: "STOA_TEST_STRIPE",
+		find: testserver.FindStripe,
+		start: func(ctx context.Context, dir string) (string, func(), error) {
+			s, err := testserver.StartStripe(ctx, dir)
 			if err != nil {
 				return "", nil, err
 			}

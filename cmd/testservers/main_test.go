@@ -55,7 +55,7 @@ func TestSignal(t *testing.T) {
 
 func TestChoose(t *testing.T) {
 	t.Parallel()
-	if all, err := choose(""); err != nil || len(all) != 4 {
+	if all, err := choose(""); err != nil || len(all) != 5 {
 		t.Errorf("nothing: %d servers, %v", len(all), err)
 	}
 	if two, err := choose("s3, redis"); err != nil || len(two) != 2 || two[0].name != "s3" || two[1].name != "redis" {

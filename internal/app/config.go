@@ -23,6 +23,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/identity"
 	"github.com/stoa-lms/stoa/internal/service/media"
 	"github.com/stoa-lms/stoa/internal/service/notify"
@@ -88,11 +89,18 @@ type Config struct {
 	SellerAddress string `help:"The address of the company for invoices, its lines parted by semicolons, at most 6." env:"STOA_SELLER_ADDRESS"`
 	SellerTaxID   string `help:"The tax number of the company for invoices, such as a VAT id." env:"STOA_SELLER_TAX_ID"`
 
-	Payments      string `help:"How orders are paid: development (a pay page on which no money moves) or none, which takes no orders." default:"development" env:"STOA_PAYMENTS"`
+	Payments      string `help:"How orders are paid: stripe, development (a pay page on which no money moves) or none, which takes no orders." default:"development" env:"STOA_PAYMENTS"`
 	PayoutDay     Int    `name:"payout-day" help:"Day of the month on which teachers are paid what they have; the last day in months that are shorter. Only when staff say so when 0." default:"0" env:"STOA_PAYOUT_DAY"`
 	PayoutMinimum Int    `name:"payout-minimum" help:"Units of a currency that a teacher must have to be paid." default:"10" env:"STOA_PAYOUT_MINIMUM"`
 	Review        string `name:"course-review" help:"Whether moderators approve a course before it comes into the marketplace for the first time: off or required." default:"off" env:"STOA_COURSE_REVIEW"`
 	Demo          Bool   `help:"Load the demo school." default:"false" env:"STOA_DEMO"`
+
+	StripeKey                string `help:"Secret or restricted key of the platform's Stripe account. Needed with STOA_PAYMENTS=stripe." env:"STOA_STRIPE_KEY"`
+	StripeKeyFile            string `help:"File with it, in place of STOA_STRIPE_KEY." env:"STOA_STRIPE_KEY_FILE" type:"path"`
+	StripeWebhookSecrets     string `help:"Signing secrets of the endpoints at Stripe, with commas; docs/payments.md says how to change them. Needed with STOA_PAYMENTS=stripe." env:"STOA_STRIPE_WEBHOOK_SECRETS"`
+	StripeWebhookSecretsFile string `help:"File with them, in place of STOA_STRIPE_WEBHOOK_SECRETS." env:"STOA_STRIPE_WEBHOOK_SECRETS_FILE" type:"path"`
+	StripeTax                Bool   `help:"Have Stripe Tax compute the tax that is part of prices." default:"false" env:"STOA_STRIPE_TAX"`
+	StripeURL                string `name:"stripe-url" help:"Another address for Stripe's, to try things out. Refused in production." env:"STOA_STRIPE_URL"`
 
 	EmbedHosts string `help:"Hosts whose pages lessons may show in frames, with commas. www.youtube-nocookie.com and player.vimeo.com stand for YouTube and Vimeo with all their forms of addresses. None when empty." default:"www.youtube-nocookie.com,player.vimeo.com,www.geogebra.org,www.desmos.com,codepen.io,phet.colorado.edu" env:"STOA_EMBED_HOSTS"`
 
@@ -192,7 +200,7 @@ func (c *Config) Faults(services []string) []string {
 		faults = append(faults, setting+": "+fmt.Sprintf(format, args...))
 	}
 	for setting, err := range map[string]error{
-		"STOA_DATABASE_CONNECTIONS": c.Connections.err, "STOA_MIGRATE": c.Migrate.err, "STOA_DEMO": c.Demo.err, "STOA_RPC_INSECURE": c.RPCInsecure.err,
+		"STOA_DATABASE_CONNECTIONS": c.Connections.err, "STOA_MIGRATE": c.Migrate.err, "STOA_DEMO": c.Demo.err, "STOA_STRIPE_TAX": c.StripeTax.err, "STOA_RPC_INSECURE": c.RPCInsecure.err,
 		"STOA_RATE_LIMIT": c.RateLimit.err, "STOA_SIGN_IN_RATE_LIMIT": c.SignInRateLimit.err,
 		"STOA_REQUEST_TIMEOUT": c.RequestTimeout.err, "STOA_MAX_UPLOAD": c.MaxUpload.err, "STOA_MAX_ARCHIVE": c.MaxArchive.err, "STOA_MEDIA_WORKERS": c.MediaWorkers.err, "STOA_DRAIN": c.Drain.err,
 		"STOA_MEDIA_COURSE_QUOTA": c.MediaCourseQuota.err, "STOA_MEDIA_ACCOUNT_QUOTA": c.MediaAccountQuota.err, "STOA_SUBMISSION_QUOTA": c.SubmissionQuota.err,
@@ -210,12 +218,15 @@ func (c *Config) Faults(services []string) []string {
 		}
 	}
 	oneOf("STOA_PROFILE", c.Profile, development, production)
-	oneOf("STOA_PAYMENTS", c.Payments, "development", "none")
 	if c.PayoutDay.V > 31 {
 		add("STOA_PAYOUT_DAY", "the days of a month are 1 to 31; 0 is none")
 	}
 	if c.PayoutMinimum.V > 1_000_000 {
 		add("STOA_PAYOUT_MINIMUM", "at most 1000000 units")
+	}
+	oneOf("STOA_PAYMENTS", c.Payments, "stripe", "development", "none")
+	if len(services) == 0 || slices.Contains(services, commerce.Schema.Name) {
+		c.stripeFaults(add)
 	}
 	oneOf("STOA_COURSE_REVIEW", cmp.Or(c.Review, "off"), "off", "required")
 	oneOf("STOA_LOG_FORMAT", c.LogFormat, "text", "json")
@@ -363,7 +374,7 @@ func (c *Config) Faults(services []string) []string {
 	}
 	if c.Profile == production {
 		if c.Payments == "development" {
-			add("STOA_PAYMENTS", "development payments let anybody buy for nothing and are refused in production; use none")
+			add("STOA_PAYMENTS", "development payments let anybody buy for nothing and are refused in production; use stripe or none")
 		}
 		if c.ServiceKey == "" {
 			add("STOA_SERVICE_KEY", "is needed in production: make one with `openssl rand -base64 32`")

@@ -70,7 +70,30 @@ func TestFaults(t *testing.T) {
 			set(t, &c.PayoutDay, "32")
 			set(t, &c.PayoutMinimum, "lots")
 		}, nil, []string{"STOA_PAYOUT_DAY", "STOA_PAYOUT_MINIMUM"}},
-		"log": {func(c *Config) { c.LogFormat, c.LogLevel = "xml", "loud" }, nil, []string{"STOA_LOG_FORMAT", "STOA_LOG_LEVEL"}},
+		"stripe": {func(c *Config) {
+			c.Payments, c.StripeKey, c.StripeWebhookSecrets, c.StripeURL = "stripe", "sk_test_51abc", "whsec_0123456789abcdef, whsec_fedcba9876543210", "http://127.0.0.1:12111"
+		}, nil, nil},
+		"stripe, nothing else":        {func(c *Config) { c.Payments = "stripe" }, nil, []string{"STOA_STRIPE_KEY", "STOA_STRIPE_WEBHOOK_SECRETS"}},
+		"stripe, where none is asked": {func(c *Config) { spread(c); c.Payments = "stripe" }, []string{"courses"}, nil},
+		"stripe, wrong": {func(c *Config) {
+			c.Payments, c.StripeKey, c.StripeWebhookSecrets, c.StripeURL = "stripe", "pk_test_51abc", "whsec_0123456789abcdef,secret", "stripe"
+		}, nil, []string{"STOA_STRIPE_KEY", "STOA_STRIPE_URL", "STOA_STRIPE_WEBHOOK_SECRETS"}},
+		"stripe, live in development": {func(c *Config) {
+			c.Payments, c.StripeKey, c.StripeWebhookSecrets = "stripe", "rk_live_51abc", "whsec_0123456789abcdef"
+		}, nil, []string{"STOA_STRIPE_KEY"}},
+		"stripe, test in production": {func(c *Config) {
+			ready(c)
+			c.Payments, c.StripeKey, c.StripeWebhookSecrets, c.StripeURL = "stripe", "sk_test_51abc", "whsec_0123456789abcdef", "https://stripe.example.org"
+		}, nil, []string{"STOA_STRIPE_KEY", "STOA_STRIPE_URL"}},
+		"stripe, live in production": {func(c *Config) {
+			ready(c)
+			c.Payments, c.StripeKey, c.StripeWebhookSecrets = "stripe", "sk_live_51abc", "whsec_0123456789abcdef"
+		}, nil, nil},
+		"stripe, no key's file":    {func(c *Config) { c.Payments, c.StripeKeyFile = "stripe", "no/such/file" }, nil, []string{"STOA_STRIPE_KEY_FILE"}},
+		"stripe, no secrets' file": {func(c *Config) { c.Payments, c.StripeWebhookSecretsFile = "stripe", "no/such/file" }, nil, []string{"STOA_STRIPE_WEBHOOK_SECRETS_FILE"}},
+		"stripe, key twice":        {func(c *Config) { c.Payments, c.StripeKey, c.StripeKeyFile = "stripe", "a", "b" }, nil, []string{"STOA_STRIPE_KEY_FILE"}},
+		"stripe, secrets twice":    {func(c *Config) { c.Payments, c.StripeWebhookSecrets, c.StripeWebhookSecretsFile = "stripe", "a", "b" }, nil, []string{"STOA_STRIPE_WEBHOOK_SECRETS_FILE"}},
+		"log":                      {func(c *Config) { c.LogFormat, c.LogLevel = "xml", "loud" }, nil, []string{"STOA_LOG_FORMAT", "STOA_LOG_LEVEL"}},
 		"numbers": {func(c *Config) {
 			set(t, &c.Connections, "many")
 			set(t, &c.RateLimit, "-1")

@@ -21,6 +21,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/pdf"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/pg/embedded"
+	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/media"
 )
 
@@ -104,6 +105,9 @@ func Examine(ctx context.Context, cfg Config, services []string, version string)
 	}
 	if len(services) == 0 || slices.Contains(services, media.Schema.Name) {
 		findings = append(findings, examineTools(cfg), examineScanner(ctx, cfg))
+	}
+	if len(services) == 0 || slices.Contains(services, commerce.Schema.Name) {
+		findings = append(findings, examinePayments(ctx, cfg))
 	}
 	findings = append(findings, examineCache(ctx, cfg))
 	return append(findings, examinePeers(ctx, cfg, services)...)

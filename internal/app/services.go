@@ -162,8 +162,12 @@ var all = []service{
 		if err != nil {
 			return started{}, err
 		}
+		stripe, err := p.cfg.Stripe()
+		if err != nil {
+			return started{}, err
+		}
 		s := commerce.New(commerce.Config{
-			DB: db, Log: p.log, Vault: vault, Attempts: p.limiter, Fonts: fonts, Seller: p.seller(),
+			DB: db, Log: p.log, Vault: vault, Attempts: p.limiter, Fonts: fonts, Seller: p.seller(), Stripe: stripe,
 			Access:              accesspb.NewAccessServiceClient(p.conn("commerce", "access")),
 			Entitlements:        accesspb.NewEntitlementServiceClient(p.conn("commerce", "access")),
 			Seats:               accesspb.NewSeatServiceClient(p.conn("commerce", "access")),

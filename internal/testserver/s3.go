@@ -17,27 +17,7 @@ const Bucket = "stoa"
 // FindS3 returns the path of versitygw: that in the folder bin here or in the
 // nearest folder above, else that in PATH. Its error says how to install it.
 func FindS3() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		path := filepath.Join(dir, "bin", "versitygw")
-		if info, err := os.Stat(path); err == nil && !info.IsDir() {
-			return path, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			break
-		}
-		dir = parent
-	}
-	path, err := exec.LookPath("versitygw")
-	if err != nil {
-		return "", errors.New("versitygw is neither in ./bin nor in PATH: " +
-			`GOBIN="$PWD/bin" go install github.com/versity/versitygw/cmd/versitygw@v1.8.0`)
-	}
-	return path, nil
+	return findTool("versitygw", "github.com/versity/versitygw/cmd/versitygw@v1.8.0")
 }
 
 // StartS3 starts an S3 server, versitygw, on the folder "buckets" in dir and

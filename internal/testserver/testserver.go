@@ -1,5 +1,5 @@
-// Package testserver starts private Redis, RabbitMQ and S3 servers for tests,
-// which can then stop, kill and restart them to see what a fault does.
+// Package testserver starts private Redis, RabbitMQ, S3 and mock Stripe servers for
+// tests, which can then stop, kill and restart them to see what a fault does.
 //
 // The programs come from the system. A server listens on a loopback port that
 // was free, keeps its data and its log in the folder it is given, and ends when

@@ -47,6 +47,7 @@ func TestMain(m *testing.M) {
 var starters = map[string]func(context.Context, string) (*testserver.Server, error){
 	"redis":    testserver.StartRedis,
 	"rabbitmq": testserver.StartRabbitMQ,
+	"stripe":   testserver.StartStripe,
 	"s3": func(ctx context.Context, dir string) (*testserver.Server, error) {
 		return testserver.StartS3(ctx, dir, "")
 	},
@@ -105,6 +106,29 @@ func TestRabbitMQ(t *testing.T) {
 		}
 		<-time.After(20 * time.Millisecond)
 	}
+}
+
+func TestStripe(t *testing.T) {
+	t.Parallel()
+	s := mustStart(t, "stripe")
+	answers := func() {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/v1/account", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer sk_test_123")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resp.Body.Close(); err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("%s, %v", resp.Status, err)
+		}
+	}
+	answers()
+	outage(t, s)
+	answers()
 }
 
 func TestS3(t *testing.T) {

@@ -38,7 +38,7 @@ type call struct {
 // is of no use, the call is refused, in a transaction with what refused does.
 func (s *Service) carriers() map[string]carrier {
 	return map[string]carrier{
-		callCheckout: {s.carryCheckout, nil},
+		callCheckout: {s.carryCheckout, s.checkoutRefused},
 		callClose:    {s.carryClose, nil},
 		callRefund:   {s.carryRefund, s.refundRefused},
 		callAccount:  {s.carryAccount, nil},

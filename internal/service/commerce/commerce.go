@@ -1,8 +1,8 @@
 // Package commerce sells courses.
 //
 // It owns prices, reductions, bundles, coupons, carts, quotes, gifts, orders and what is
-// known of their payment, refunds and disputes, invoices, rules of what the platform keeps,
-// the ledger, and payouts to teachers. It answers what courses and carts cost, takes orders,
+// known of their payment, what the payment provider told, refunds and disputes, invoices,
+// rules of what the platform keeps, the ledger, and payouts to teachers. It answers what courses and carts cost, takes orders,
 // which hold places and uses of coupons, and leads them from awaiting payment through paid
 // to fulfilled, or to cancelled or expired; it gives gifts to who has their codes, gives
 // back what was paid, books what is paid and given back, answers what teachers have earned,
@@ -17,6 +17,7 @@ import (
 	"context"
 	"embed"
 	"log/slog"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -62,6 +63,8 @@ type Config struct {
 	PayoutDay int
 	// PayoutMinimum is how many units of a currency a teacher has to have.
 	PayoutMinimum int64
+	// Stripe is the connection to Stripe; nil is none.
+	Stripe *StripeConfig
 	// Now is the clock; nil is [time.Now].
 	Now func() time.Time
 }
@@ -71,6 +74,8 @@ type Service struct {
 	Config
 	provider Provider      // nil where nothing can be bought
 	work     chan struct{} // that there is something to do
+	told     chan struct{} // that the provider has told something
+	hearers  hearers
 	commercepb.UnimplementedCommerceServiceServer
 }
 
@@ -92,7 +97,11 @@ var (
 		Kind: fault.Invalid, Code: "revenue_rule.past", Message: "A rule begins now or later.",
 		Fields: []fault.Field{{Path: "valid_from", Code: "revenue_rule.past", Hint: "What was ordered keeps what held then: begin now or later."}},
 	}
-	ErrCountry = &fault.Error{
+	ErrEventNotFound  = fault.New(fault.NotFound, "payment_event.not_found", "There is no such provider here.")
+	ErrEventSignature = fault.New(fault.Invalid, "payment_event.signature", "The signature is not of this body, or not by a secret that is known here.")
+	ErrEventStale     = fault.New(fault.Invalid, "payment_event.stale", "The signature is not of the last minutes.")
+	ErrEventInvalid   = fault.New(fault.Invalid, "payment_event.invalid", "This is no event.")
+	ErrCountry        = &fault.Error{
 		Kind: fault.Invalid, Code: "billing.country", Message: "There is no such country.",
 		Fields: []fault.Field{{Path: "country", Code: "billing.country", Hint: "Two letters of ISO 3166-1, such as DE."}},
 	}
@@ -129,8 +138,12 @@ func New(cfg Config) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Service{Config: cfg, work: make(chan struct{}, 1)}
-	if cfg.DevelopmentPayments {
+	s := &Service{Config: cfg, work: make(chan struct{}, 1), told: make(chan struct{}, 1)}
+	s.hearers = hearers{s.heardRefund, s.heardDispute, s.heardAccount}
+	switch {
+	case cfg.Stripe != nil:
+		s.provider = NewStripe(*cfg.Stripe)
+	case cfg.DevelopmentPayments:
 		s.provider = development{s}
 	}
 	return s
@@ -142,6 +155,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	commercepb.RegisterRevenueServiceServer(r, &revenueServer{service: s})
 	commercepb.RegisterRefundServiceServer(r, &refundServer{Service: s})
 	commercepb.RegisterPayoutServiceServer(r, &payoutServer{Service: s})
+	commercepb.RegisterEventServiceServer(r, &eventServer{service: s})
 	commercepb.RegisterReconcileServiceServer(r, &reconcileServer{service: s})
 	commercepb.RegisterCatalogServiceServer(r, &catalogServer{service: s})
 	commercepb.RegisterBundleServiceServer(r, &bundleServer{service: s})
@@ -164,10 +178,13 @@ func (s *Service) Handlers() []bus.Handler {
 // sweepEvery is how often that is looked for.
 const sweepEvery = time.Minute
 
-// Run does what time brings: it expires orders that were not paid in time, books what
-// is not booked, lets go of shares that were held, pays teachers, makes checkpoints of the
+// Run does what time brings: it takes in what the payment provider tells, expires orders
+// that were not paid in time, books what is not booked, lets go of shares that were held, pays teachers, makes checkpoints of the
 // ledger and deletes old quotes, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	var telling sync.WaitGroup
+	telling.Go(func() { s.tell(ctx) })
+	defer telling.Wait()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {

@@ -58,6 +58,7 @@ type shop struct {
 	refunds   commercepb.RefundServiceClient
 	payouts   commercepb.PayoutServiceClient
 	invoices  commercepb.InvoiceServiceClient
+	events    commercepb.EventServiceClient
 	access    *fakeAccess
 	grants    *fakeGrants
 	seats     *fakeSeats
@@ -71,6 +72,12 @@ type shop struct {
 }
 
 func newShop(t testing.TB) *shop {
+	t.Helper()
+	return openShop(t, func(*shop, *commerce.Config) {})
+}
+
+// openShop is [newShop] with other settings.
+func openShop(t testing.TB, change func(*shop, *commerce.Config)) *shop {
 	t.Helper()
 	s := &shop{TB: t, db: pgtest.Open(t, commerce.Schema), access: &fakeAccess{enrolled: map[string]bool{}}, seats: &fakeSeats{blocks: map[string]int32{}}, grants: &fakeGrants{gifts: map[string]bool{}, grants: map[string]*accesspb.SourceGrant{}}}
 	s.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Unix())
@@ -106,9 +113,11 @@ func newShop(t testing.TB) *shop {
 		PublicURL: "http://stoa.test", DevelopmentPayments: true,
 		Now: func() time.Time { return time.Unix(s.now.Load(), 0) },
 	}
+	change(s, &cfg)
 	s.svc = commerce.New(cfg)
 	s.svc.Register(h)
 	s.client = commercepb.NewCommerceServiceClient(h.As("edge"))
+	s.events = commercepb.NewEventServiceClient(h.As("edge"))
 	s.reconcile = commercepb.NewReconcileServiceClient(h.As("edge"))
 	s.invoices = commercepb.NewInvoiceServiceClient(h.As("edge"))
 	s.revenue = commercepb.NewRevenueServiceClient(h.As("edge"))

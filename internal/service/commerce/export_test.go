@@ -90,6 +90,14 @@ func (s *Service) PayOut(ctx context.Context) (int, error)      { return s.payOu
 // Provider is who takes payments.
 func (s *Service) Provider() Provider { return s.provider }
 
+// HearEvents, LookAtPayments and SweepEvents are what Run does with what the provider tells.
+func (s *Service) HearEvents(ctx context.Context) (int, error)     { return s.hearEvents(ctx) }
+func (s *Service) LookAtPayments(ctx context.Context) (int, error) { return s.lookAtPayments(ctx) }
+func (s *Service) SweepEvents(ctx context.Context) (int, error)    { return s.sweepEvents(ctx) }
+
+// MaxEventTries is how often an event is tried.
+const MaxEventTries = maxEventTries
+
 // IssueInvoices is what Run does when an order was paid.
 func (s *Service) IssueInvoices(ctx context.Context) (int, error) { return s.issueInvoices(ctx) }
 
@@ -104,3 +112,12 @@ var LetGoLines = letGoLines
 
 // IssueCreditNotes is what Run does when something was given back.
 func (s *Service) IssueCreditNotes(ctx context.Context) (int, error) { return s.issueCreditNotes(ctx) }
+
+// Hearers has news other than of payments taken in by others.
+func (s *Service) Hearers(
+	refund func(context.Context, *pg.Tx, RefundNews) error,
+	dispute func(context.Context, *pg.Tx, DisputeNews) error,
+	account func(context.Context, *pg.Tx, AccountNews) error,
+) {
+	s.hearers = hearers{refund, dispute, account}
+}

@@ -38,8 +38,8 @@ type payment struct {
 
 const paymentColumns = `id, order_id, provider, ref, url, state, declined, amount, currency, received, fee, surplus`
 
-func paymentOf(ctx context.Context, q pg.Querier, where string, arg any) (payment, error) {
-	rows, err := q.Query(ctx, `SELECT `+paymentColumns+` FROM payment WHERE `+where, arg)
+func paymentOf(ctx context.Context, q pg.Querier, id string) (payment, error) {
+	rows, err := q.Query(ctx, `SELECT `+paymentColumns+` FROM payment WHERE id = $1`, id)
 	if err != nil {
 		return payment{}, err
 	}
@@ -56,8 +56,8 @@ func paymentOf(ctx context.Context, q pg.Querier, where string, arg any) (paymen
 // openPayment begins the payment of an order that is placed in tx.
 func (s *Service) openPayment(ctx context.Context, tx *pg.Tx, o *order) error {
 	if _, err := tx.Exec(ctx, `
-		INSERT INTO payment (id, order_id, provider, state, amount, currency, created_at, updated_at) VALUES ($1, $2, $3, 'open', $4, $5, $6, $6)`,
-		o.PaymentID, o.ID, s.provider.Name(), o.Total, o.Currency, o.CreatedAt); err != nil {
+		INSERT INTO payment (id, order_id, provider, state, amount, currency, created_at, updated_at, next_look) VALUES ($1, $2, $3, 'open', $4, $5, $6, $6, $7)`,
+		o.PaymentID, o.ID, s.provider.Name(), o.Total, o.Currency, o.CreatedAt, o.CreatedAt.Add(firstLook)); err != nil {
 		return err
 	}
 	return s.ask(ctx, tx, callCheckout, o.PaymentID)
@@ -65,7 +65,7 @@ func (s *Service) openPayment(ctx context.Context, tx *pg.Tx, o *order) error {
 
 // carryCheckout has the provider make the page of a payment.
 func (s *Service) carryCheckout(ctx context.Context, c call) error {
-	p, err := paymentOf(ctx, s.DB, `id = $1`, c.ObjectID)
+	p, err := paymentOf(ctx, s.DB, c.ObjectID)
 	if err != nil {
 		return err
 	}
@@ -105,18 +105,42 @@ func (s *Service) carryCheckout(ctx context.Context, c call) error {
 	})
 }
 
+// checkoutRefused closes the payment of an order that has ended, when it gets no page.
+// The buyer of one that has not may give it up.
+func (s *Service) checkoutRefused(ctx context.Context, tx *pg.Tx, c call, _ string) error {
+	o, err := lockOrder(ctx, tx, ErrOrderNotFound, `payment_id = $1`, c.ObjectID)
+	if err != nil {
+		return err
+	}
+	if o.State == awaitingPayment {
+		tx.Exempt("nothing changes by it")
+		return nil
+	}
+	return s.heardPayment(ctx, tx, PaymentNews{PaymentID: c.ObjectID, State: paymentClosed})
+}
+
 // carryClose has nobody pay an order that has ended.
 func (s *Service) carryClose(ctx context.Context, c call) error {
-	p, err := paymentOf(ctx, s.DB, `id = $1`, c.ObjectID)
+	p, err := paymentOf(ctx, s.DB, c.ObjectID)
 	if err != nil {
 		return err
 	}
 	if p.Ref == nil {
-		// It has no page yet; who makes it closes it.
+		// It has no page yet; who makes it closes it, unless it was refused.
 		return s.DB.InTx(ctx, func(tx *pg.Tx) error {
+			if _, err := lockOrder(ctx, tx, ErrOrderNotFound, `id = $1`, p.OrderID); err != nil {
+				return err
+			}
 			tx.Exempt("nothing is to be closed")
-			_, err := tx.Exec(ctx, `DELETE FROM provider_call WHERE key = $1`, c.Key)
-			return err
+			if _, err := tx.Exec(ctx, `DELETE FROM provider_call WHERE key = $1`, c.Key); err != nil {
+				return err
+			}
+			var refused bool
+			err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM provider_call WHERE key = $1 AND state = 'refused')`, callCheckout+":"+p.ID).Scan(&refused)
+			if err != nil || !refused {
+				return err
+			}
+			return s.heardPayment(ctx, tx, PaymentNews{PaymentID: p.ID, State: paymentClosed})
 		})
 	}
 	news, err := s.provider.CloseCheckout(ctx, c.Key, *p.Ref)
@@ -139,7 +163,7 @@ func (s *Service) heardPayment(ctx context.Context, tx *pg.Tx, n PaymentNews) er
 	if err != nil {
 		return err
 	}
-	p, err := paymentOf(ctx, tx, `id = $1`, n.PaymentID)
+	p, err := paymentOf(ctx, tx, n.PaymentID)
 	if err != nil {
 		return err
 	}
@@ -172,7 +196,7 @@ func (s *Service) heardPaid(ctx context.Context, tx *pg.Tx, o *order, p *payment
 	now := s.now()
 	p.State, p.Received = paymentSucceeded, &n.Received
 	p.Surplus = o.State != awaitingPayment || n.Received != p.Amount || n.Currency != p.Currency
-	if _, err := tx.Exec(ctx, `UPDATE payment SET state = 'succeeded', received = $2, surplus = $3, updated_at = $4 WHERE id = $1`, p.ID, n.Received, p.Surplus, now); err != nil {
+	if _, err := tx.Exec(ctx, `UPDATE payment SET state = 'succeeded', received = $2, surplus = $3, updated_at = $4, looked = 0, next_look = $4::timestamptz + interval '1 minute' WHERE id = $1`, p.ID, n.Received, p.Surplus, now); err != nil {
 		return err
 	}
 	if p.Surplus {

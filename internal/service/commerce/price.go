@@ -62,6 +62,9 @@ func checkPriceAt(m *moneypb.Money, path string) error {
 			fmt.Sprintf("A price is zero, or from %s to %s, in minor units (%d to %d).",
 				money.Format(least, m.GetCurrency()), money.Format(most, m.GetCurrency()), least, most))
 	}
+	if !stripeTakes(m.GetAmount(), m.GetCurrency()) {
+		return badPrice("amount", "price.digits", "In a currency with three decimals a price ends in 0: cards are charged in hundredths.")
+	}
 	return nil
 }
 

@@ -139,7 +139,9 @@ type TransferRequest struct {
 type Transaction struct {
 	ID   string
 	Kind string // "payment", "refund", "dispute", "dispute_won", "transfer", "reversal" or another's name
-	Ref  string // what it is of
+	// What it is of: a payment as we call it, a reversal by the key that it was made
+	// with, all else as the provider calls it.
+	Ref string
 	// What it adds, before the fee that is taken off; below zero takes.
 	Amount   int64
 	Fee      int64

@@ -81,7 +81,7 @@ func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResu
 	for i, t := range list {
 		refs[i] = t.Ref
 	}
-	rows, err = s.DB.Query(ctx, `SELECT `+paymentColumns+` FROM payment WHERE provider = $1 AND ref = ANY ($2)`, s.provider.Name(), refs)
+	rows, err = s.DB.Query(ctx, `SELECT `+paymentColumns+` FROM payment WHERE provider = $1 AND id = ANY ($2)`, s.provider.Name(), refs)
 	if err != nil {
 		return stepResult{}, err
 	}
@@ -89,15 +89,15 @@ func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResu
 	if err != nil {
 		return stepResult{}, fmt.Errorf("payments: %w", err)
 	}
-	byRef := make(map[string]*payment, len(payments))
+	byID := make(map[string]*payment, len(payments))
 	for i := range payments {
-		byRef[*payments[i].Ref] = &payments[i]
+		byID[payments[i].ID] = &payments[i]
 	}
 	res := stepResult{done: len(list) < reconcilePage, compared: len(list)}
 	var matched []string
 	for _, t := range list {
 		res.after = t.ID
-		f, ok, err := s.match(ctx, t, byRef[t.Ref])
+		f, ok, err := s.match(ctx, t, byID[t.Ref])
 		if err != nil {
 			return stepResult{}, err
 		}
@@ -163,14 +163,17 @@ func (s *Service) match(ctx context.Context, t Transaction, p *payment) (finding
 	}
 	if p.State != paymentSucceeded || p.Fee == nil {
 		unheard := p.State != paymentSucceeded
-		news, err := s.provider.Payment(ctx, t.Ref)
+		if p.Ref == nil {
+			return nil, false, nil // its page is being written down
+		}
+		news, err := s.provider.Payment(ctx, *p.Ref)
 		if err != nil {
 			return nil, false, err
 		}
 		if err := s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardPayment(ctx, tx, news) }); err != nil {
 			return nil, false, err
 		}
-		now, err := paymentOf(ctx, s.DB, `id = $1`, p.ID)
+		now, err := paymentOf(ctx, s.DB, p.ID)
 		if err != nil {
 			return nil, false, err
 		}

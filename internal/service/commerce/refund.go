@@ -276,7 +276,7 @@ func (s *Service) carryRefund(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
-	p, err := paymentOf(ctx, s.DB, `id = (SELECT payment_id FROM refund WHERE id = $1)`, r.ID)
+	p, err := paymentOf(ctx, s.DB, r.PaymentID)
 	if err != nil {
 		return err
 	}

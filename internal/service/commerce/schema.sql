@@ -525,6 +525,8 @@ CREATE TABLE payment (
 	surplus boolean NOT NULL DEFAULT false,
 	created_at timestamp with time zone NOT NULL,
 	updated_at timestamp with time zone NOT NULL,
+	looked integer NOT NULL DEFAULT 0,
+	next_look timestamp with time zone NOT NULL DEFAULT '-infinity'::timestamp with time zone,
 	CONSTRAINT payment_pkey PRIMARY KEY (id),
 	CONSTRAINT payment_order UNIQUE (order_id),
 	CONSTRAINT payment_ref UNIQUE (provider, ref),
@@ -532,6 +534,7 @@ CREATE TABLE payment (
 	CONSTRAINT payment_received CHECK (((state = 'succeeded'::text) = (received IS NOT NULL))),
 	CONSTRAINT payment_state CHECK ((state = ANY (ARRAY['open'::text, 'processing'::text, 'succeeded'::text, 'closed'::text])))
 );
+CREATE INDEX payment_look ON payment USING btree (provider, next_look) WHERE ((ref IS NOT NULL) AND ((state = ANY (ARRAY['open'::text, 'processing'::text])) OR ((state = 'succeeded'::text) AND (fee IS NULL))));
 CREATE INDEX payment_surplus ON payment USING btree (id) WHERE surplus;
 COMMENT ON TABLE payment IS 'How orders are paid. No personal data of its own: what a provider knows of the buyer is not kept.';
 COMMENT ON COLUMN payment.ref IS 'What the provider calls it; null until it has been told.';
@@ -539,6 +542,8 @@ COMMENT ON COLUMN payment.declined IS 'Whether a try to pay was declined; anothe
 COMMENT ON COLUMN payment.received IS 'What was paid, in minor units.';
 COMMENT ON COLUMN payment.fee IS 'What the provider kept of it; null while that is not known.';
 COMMENT ON COLUMN payment.surplus IS 'Whether nothing is sold for it, since the order had ended or something else was paid than asked: it goes back.';
+COMMENT ON COLUMN payment.looked IS 'How often the provider was asked how it stands.';
+COMMENT ON COLUMN payment.next_look IS 'When it is asked next, while the payment is not over or its fee not known.';
 
 CREATE TABLE payout (
 	id text COLLATE "C" NOT NULL,
@@ -673,6 +678,33 @@ CREATE TABLE provider_cursor (
 	CONSTRAINT provider_cursor_pkey PRIMARY KEY (provider)
 );
 COMMENT ON TABLE provider_cursor IS 'Up to where its transactions were read. No personal data.';
+
+CREATE TABLE provider_event (
+	provider text NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	type text NOT NULL,
+	object_id text COLLATE "C" NOT NULL,
+	account text COLLATE "C" NOT NULL,
+	happened_at timestamp with time zone NOT NULL,
+	received_at timestamp with time zone NOT NULL,
+	body bytea,
+	state text NOT NULL DEFAULT 'waiting'::text,
+	attempts integer NOT NULL DEFAULT 0,
+	next_at timestamp with time zone NOT NULL,
+	problem text NOT NULL DEFAULT ''::text,
+	done_at timestamp with time zone,
+	CONSTRAINT provider_event_pkey PRIMARY KEY (provider, id),
+	CONSTRAINT provider_event_state CHECK ((state = ANY (ARRAY['waiting'::text, 'done'::text, 'ignored'::text, 'parked'::text])))
+);
+CREATE INDEX provider_event_body ON provider_event USING btree (received_at) WHERE (body IS NOT NULL);
+CREATE INDEX provider_event_due ON provider_event USING btree (next_at) WHERE (state = 'waiting'::text);
+CREATE INDEX provider_event_parked ON provider_event USING btree (received_at) WHERE (state = 'parked'::text);
+CREATE INDEX provider_event_received ON provider_event USING btree (received_at);
+COMMENT ON TABLE provider_event IS 'What the payment provider told, once each. Nothing of it is believed: what it is about is looked up at the provider.';
+COMMENT ON COLUMN provider_event.object_id IS 'What it is about, as the provider calls it.';
+COMMENT ON COLUMN provider_event.account IS 'The teacher''s account at the provider in which it happened; empty for the platform''s own.';
+COMMENT ON COLUMN provider_event.body IS 'As it came, for whoever asks what was told; null when it was looked up or its time is over. Personal data of buyers: what the provider knows of who paid. Deleted after 90 days.';
+COMMENT ON COLUMN provider_event.next_at IS 'When it is tried next; while it is tried, when somebody else may try.';
 
 CREATE TABLE provider_transaction (
 	provider text NOT NULL,

@@ -92,6 +92,7 @@ type Edge struct {
 	parts      mediapb.MultipartServiceClient
 	processing mediapb.ProcessingServiceClient
 	commerce   commercepb.CommerceServiceClient
+	payments   commercepb.EventServiceClient
 	notify     notifypb.NotifyServiceClient
 	tokens     *otter.Cache[string, auth.Principal]
 	audit      auditpb.AuditServiceClient
@@ -152,6 +153,7 @@ func New(cfg Config) (*Edge, error) {
 		parts:        mediapb.NewMultipartServiceClient(cfg.Conns["media"]),
 		processing:   mediapb.NewProcessingServiceClient(cfg.Conns["media"]),
 		commerce:     commercepb.NewCommerceServiceClient(cfg.Conns["commerce"]),
+		payments:     commercepb.NewEventServiceClient(cfg.Conns["commerce"]),
 		notify:       notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
 		tokens:       tokens,
 		invoices:     commercepb.NewInvoiceServiceClient(cfg.Conns["commerce"]),
@@ -239,6 +241,7 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /v1/me/notes/export", e.exportNotes)
 	mux.HandleFunc("GET /v1/attempts/{attempt_id}/stream", e.streamAttempt)
 	mux.HandleFunc("POST /v1/attempts/{attempt_id}/proctor-reports", e.takeProctorReport)
+	mux.HandleFunc("POST /v1/webhooks/stripe", e.takeStripeEvent)
 	mux.HandleFunc("GET "+calendarPath+"{file}", e.readCalendar)
 	mux.HandleFunc("/", e.notFound)
 	if err := e.rest(mux); err != nil {

@@ -39,8 +39,8 @@ const (
 // Prices, orders and payments.
 type CommerceServiceClient interface {
 	// Sets the base price of a course, the one that holds where no currency is asked for;
-	// zero makes it free in all currencies. Orders placed before keep their price. If-Match is honoured. Errors: price.currency (400), price.range
-	// (400), etag.stale (412).
+	// zero makes it free in all currencies. Orders placed before keep their price. If-Match
+	// is honoured. Errors: price.currency, price.range, price.digits (400), etag.stale (412).
 	SetPrice(ctx context.Context, in *SetPriceRequest, opts ...grpc.CallOption) (*Price, error)
 	// Returns what a course costs. Errors: price.not_set (404).
 	GetPrice(ctx context.Context, in *GetPriceRequest, opts ...grpc.CallOption) (*Price, error)
@@ -178,8 +178,8 @@ func (c *commerceServiceClient) SettleDevelopmentPayment(ctx context.Context, in
 // Prices, orders and payments.
 type CommerceServiceServer interface {
 	// Sets the base price of a course, the one that holds where no currency is asked for;
-	// zero makes it free in all currencies. Orders placed before keep their price. If-Match is honoured. Errors: price.currency (400), price.range
-	// (400), etag.stale (412).
+	// zero makes it free in all currencies. Orders placed before keep their price. If-Match
+	// is honoured. Errors: price.currency, price.range, price.digits (400), etag.stale (412).
 	SetPrice(context.Context, *SetPriceRequest) (*Price, error)
 	// Returns what a course costs. Errors: price.not_set (404).
 	GetPrice(context.Context, *GetPriceRequest) (*Price, error)

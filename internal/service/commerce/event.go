@@ -1,0 +1,177 @@
+package commerce
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
+)
+
+// Teller is a [Provider] that says by itself when something has happened. What it says
+// is never taken for how things stand: that is looked up, so that a lie changes nothing,
+// and neither does the order in which it comes.
+type Teller interface {
+	Provider
+
+	// ReadEvent reads what was sent, once it has proved that the provider did so
+	// within the last minutes. It fails with a *fault.Error of kind Invalid.
+	ReadEvent(body []byte, signature string, now time.Time) (Event, error)
+	// About says which kind of news an event of a type is: [aboutPayment] and so on,
+	// or nothing when it is none that matters here.
+	About(eventType string) string
+	// News looks up how what an event is about stands now. It is empty for what is
+	// not of this platform.
+	News(ctx context.Context, e Event) (News, error)
+
+	// EventByID returns an event that the provider still has.
+	EventByID(ctx context.Context, id string) (Event, error)
+	// Events lists the events since a moment, newest first, behind the one that
+	// after names; at most 100, none at the end.
+	Events(ctx context.Context, since time.Time, after string) ([]Event, error)
+}
+
+// Event is that something has happened at the provider.
+type Event struct {
+	ID         string
+	Type       string
+	ObjectID   string // what it is about
+	Account    string // of a teacher, in which it happened; empty for the platform's
+	HappenedAt time.Time
+	Problem    string // what the operator should know of it
+}
+
+// News is how a thing stands; one of these, or none.
+type News struct {
+	Payment *PaymentNews
+	Refund  *RefundNews
+	Dispute *DisputeNews
+	Account *AccountNews
+}
+
+// What news is about.
+const (
+	aboutPayment = "payment"
+	aboutRefund  = "refund"
+	aboutDispute = "dispute"
+	aboutAccount = "account"
+)
+
+// hearers take in news of things other than payments, each in a transaction, twice and
+// in any order. Events of what has no hearer wait until it has one.
+type hearers struct {
+	refund  func(context.Context, *pg.Tx, RefundNews) error
+	dispute func(context.Context, *pg.Tx, DisputeNews) error
+	account func(context.Context, *pg.Tx, AccountNews) error
+}
+
+// hears reports whether news of a kind can be taken in.
+func (s *Service) hears(about string) bool {
+	switch about {
+	case aboutRefund:
+		return s.hearers.refund != nil
+	case aboutDispute:
+		return s.hearers.dispute != nil
+	case aboutAccount:
+		return s.hearers.account != nil
+	default:
+		return true
+	}
+}
+
+// heard takes in news.
+func (s *Service) heard(ctx context.Context, tx *pg.Tx, n News) error {
+	switch {
+	case n.Payment != nil:
+		return s.heardPayment(ctx, tx, *n.Payment)
+	case n.Refund != nil:
+		return s.hearers.refund(ctx, tx, *n.Refund)
+	case n.Dispute != nil:
+		return s.hearers.dispute(ctx, tx, *n.Dispute)
+	case n.Account != nil:
+		return s.hearers.account(ctx, tx, *n.Account)
+	default:
+		return errNotOurs
+	}
+}
+
+// errNotOurs is of events about what the platform has nothing to do with.
+var errNotOurs = fault.New(fault.NotFound, "payment_event.not_ours", "This does not concern the platform.")
+
+// The states of an event.
+const (
+	eventWaiting = "waiting"
+	eventIgnored = "ignored"
+)
+
+// eventServer answers for the events of the provider.
+type eventServer struct {
+	service *Service
+	commercepb.UnimplementedEventServiceServer
+}
+
+// teller returns the provider, if it tells by itself and has the name.
+func (s *Service) teller(name string) (Teller, bool) {
+	t, ok := s.provider.(Teller)
+	return t, ok && t.Name() == name
+}
+
+// TakeProviderEvent implements the contract.
+func (e *eventServer) TakeProviderEvent(ctx context.Context, req *commercepb.TakeProviderEventRequest) (*emptypb.Empty, error) {
+	s := e.service
+	t, ok := s.teller(req.GetProvider())
+	if !ok {
+		return nil, ErrEventNotFound
+	}
+	ev, err := t.ReadEvent(req.GetBody(), req.GetSignature(), s.now())
+	if err != nil {
+		eventsTaken.WithLabelValues("refused").Inc()
+		s.Log.WarnContext(ctx, "an event of the payment provider was refused", "error", err.Error())
+		return nil, err
+	}
+	if ev.Problem != "" {
+		s.Log.WarnContext(ctx, "an event of the payment provider is not as it should be", "event", ev.ID, "problem", ev.Problem)
+	}
+	outcome := "duplicate"
+	if err := s.DB.InTx(ctx, func(tx *pg.Tx) error {
+		kept, err := s.keep(ctx, tx, t, ev, req.GetBody())
+		if kept {
+			outcome = "taken"
+		}
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	eventsTaken.WithLabelValues(outcome).Inc()
+	return &emptypb.Empty{}, nil
+}
+
+// keep writes an event down, once, to be taken in after tx.
+func (s *Service) keep(ctx context.Context, tx *pg.Tx, t Teller, e Event, body []byte) (bool, error) {
+	tx.Exempt("what it is about is recorded where it changes something")
+	state := eventWaiting
+	if t.About(e.Type) == "" {
+		state = eventIgnored
+	}
+	now := s.now()
+	tag, err := tx.Exec(ctx, `
+		INSERT INTO provider_event (provider, id, type, object_id, account, happened_at, received_at, body, state, next_at, problem)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $7, $10)
+		ON CONFLICT ON CONSTRAINT provider_event_pkey DO NOTHING`,
+		t.Name(), e.ID, e.Type, e.ObjectID, e.Account, e.HappenedAt, now, body, state, e.Problem)
+	if err != nil {
+		return false, err
+	}
+	tx.AfterCommit(s.wakeEvents)
+	return tag.RowsAffected() > 0, nil
+}
+
+func (s *Service) wakeEvents() {
+	select {
+	case s.told <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,266 @@
+package stripetest
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// taxRate is what of an amount is tax, in percent of what is left.
+const taxRate = 19
+
+// route does what a request asks for.
+func (s *Server) route(r *http.Request) (any, refusal) {
+	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/v1/"), "/")
+	if parts[0] == "checkout" {
+		parts = parts[1:]
+	}
+	kind, id, sub := parts[0], "", ""
+	if len(parts) > 1 {
+		id = parts[1]
+	}
+	if len(parts) > 2 {
+		sub = parts[2]
+	}
+	get := r.Method == http.MethodGet
+	switch {
+	case kind == "sessions" && !get && id == "":
+		return s.createSession(r)
+	case kind == "sessions" && get && id == "":
+		list := slices.DeleteFunc(s.of("checkout.session"), func(o object) bool { return o["payment_intent"] != r.Form.Get("payment_intent") })
+		return page(r, list), refusal{}
+	case kind == "sessions" && sub == "expire":
+		return s.expireSession(id)
+	case kind == "sessions" && sub == "line_items":
+		o, no := s.get("checkout.session", id)
+		if no.status != 0 {
+			return nil, no
+		}
+		return object{"object": "list", "data": o["-lines"], "has_more": false}, refusal{}
+	case kind == "sessions" && get:
+		o, no := s.get("checkout.session", id)
+		return s.expanded(r, o), no
+	case kind == "charges" && get:
+		return s.get("charge", id)
+	case kind == "refunds" && !get:
+		return s.createRefund(r)
+	case kind == "refunds" && id == "":
+		list := slices.DeleteFunc(s.of("refund"), func(o object) bool { return o["payment_intent"] != r.Form.Get("payment_intent") })
+		return page(r, list), refusal{}
+	case kind == "refunds":
+		o, no := s.get("refund", id)
+		return s.expanded(r, o), no
+	case kind == "disputes":
+		o, no := s.get("dispute", id)
+		return s.expanded(r, o), no
+	case kind == "account":
+		return object{"object": "account", "id": "acct_platform", "country": "DE", "charges_enabled": true}, refusal{}
+	case kind == "accounts" && !get:
+		return s.add("account", "acct", object{
+			"metadata": meta(r.Form, "metadata"), "capabilities": object{"transfers": "inactive"},
+			"requirements": object{"currently_due": []string{"external_account", "individual.first_name"}, "past_due": []string{"external_account"}},
+		}), refusal{}
+	case kind == "accounts":
+		return s.get("account", id)
+	case kind == "account_links":
+		if _, no := s.get("account", r.Form.Get("account")); no.status != 0 {
+			return nil, no
+		}
+		return object{"object": "account_link", "url": s.URL + "/onboarding"}, refusal{}
+	case kind == "transfers" && sub == "reversals" && get:
+		list := slices.DeleteFunc(s.of("transfer_reversal"), func(o object) bool { return o["transfer"] != id })
+		return page(r, list), refusal{}
+	case kind == "transfers" && sub == "reversals":
+		return s.createReversal(r, id)
+	case kind == "transfers" && get:
+		list := slices.DeleteFunc(s.of("transfer"), func(o object) bool { return o["transfer_group"] != r.Form.Get("transfer_group") })
+		return page(r, list), refusal{}
+	case kind == "transfers":
+		return s.createTransfer(r)
+	case kind == "balance_transactions":
+		list := slices.Clone(created(r, s.txns))
+		for i, t := range list {
+			list[i] = clone(t)
+			if source, ok := s.things[t["source"].(string)]; ok {
+				list[i]["source"] = source
+			}
+		}
+		return page(r, list), refusal{}
+	case kind == "events" && id != "":
+		return s.get("event", id)
+	case kind == "events":
+		return page(r, created(r, s.of("event"))), refusal{}
+	}
+	return nil, unknown(r.Method + " " + r.URL.Path)
+}
+
+func clone(o object) object {
+	c := make(object, len(o))
+	for k, v := range o {
+		if !strings.HasPrefix(k, "-") { // ours
+			c[k] = v
+		}
+	}
+	return c
+}
+
+// expanded returns a thing with what it refers to, as far as a request says.
+func (s *Server) expanded(r *http.Request, o object) object {
+	if o == nil {
+		return nil
+	}
+	o = clone(o)
+	for _, path := range append(r.Form["expand[]"], r.Form["expand[0]"]...) {
+		at := o
+		for name := range strings.SplitSeq(path, ".") {
+			id, _ := at[name].(string)
+			inner, ok := s.things[id]
+			if !ok {
+				break
+			}
+			inner = clone(inner)
+			at[name] = inner
+			at = inner
+		}
+	}
+	return o
+}
+
+// createSession makes a page to pay at.
+func (s *Server) createSession(r *http.Request) (any, refusal) {
+	f := r.Form
+	expires, _ := strconv.ParseInt(f.Get("expires_at"), 10, 64)
+	if left := time.Unix(expires, 0).Sub(s.now()); left < 30*time.Minute || left > 24*time.Hour {
+		return nil, invalid("", "The `expires_at` timestamp must be between 30 minutes and 24 hours from now.")
+	}
+	if f.Get("mode") != "payment" || f.Get("success_url") == "" {
+		return nil, invalid("parameter_missing", "mode or success_url")
+	}
+	total, currency, lines := int64(0), "", []object{}
+	for i := 0; ; i++ {
+		at := "line_items[" + strconv.Itoa(i) + "]"
+		if f.Get(at+"[quantity]") == "" {
+			break
+		}
+		amount, _ := strconv.ParseInt(f.Get(at+"[price_data][unit_amount]"), 10, 64)
+		if currency = f.Get(at + "[price_data][currency]"); amount <= 0 || currency == "kwd" && amount%10 != 0 || f.Get(at+"[price_data][product_data][name]") == "" {
+			return nil, invalid("parameter_invalid_integer", "line %d", i)
+		}
+		line := object{"object": "item", "id": s.id("li"), "amount_total": amount, "amount_tax": int64(0), "metadata": meta(f, at+"[metadata]")}
+		if f.Get("automatic_tax[enabled]") == "true" {
+			if f.Get(at+"[price_data][tax_behavior]") != "inclusive" {
+				return nil, invalid("", "no tax behavior")
+			}
+			line["amount_tax"] = amount - amount*100/(100+taxRate)
+		}
+		total += amount
+		lines = append(lines, line)
+	}
+	if total == 0 {
+		return nil, invalid("parameter_missing", "line_items")
+	}
+	o := s.add("checkout.session", "cs_test", object{
+		"metadata": meta(f, "metadata"), "client_reference_id": f.Get("client_reference_id"), "currency": currency, "amount_total": total,
+		"status": "open", "payment_status": "unpaid", "expires_at": expires, "payment_intent": nil, "livemode": false,
+		"-intent": meta(f, "payment_intent_data[metadata]"), "-lines": lines,
+	})
+	o["url"] = s.URL + "/pay/" + o["id"].(string)
+	return clone(o), refusal{}
+}
+
+// expireSession closes a page.
+func (s *Server) expireSession(id string) (any, refusal) {
+	o, no := s.get("checkout.session", id)
+	if no.status != 0 {
+		return nil, no
+	}
+	if o["status"] != "open" {
+		return nil, invalid("", "Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session has a status of `%v`.", o["status"])
+	}
+	o["status"], o["url"] = "expired", nil
+	s.tell("checkout.session.expired", clone(o))
+	return clone(o), refusal{}
+}
+
+// expire closes the pages whose time is over.
+func (s *Server) expire() {
+	for _, o := range s.of("checkout.session") {
+		if o["status"] == "open" && s.now().Unix() >= o["expires_at"].(int64) {
+			_, _ = s.expireSession(o["id"].(string))
+		}
+	}
+}
+
+// move moves the balance by amount less fee.
+func (s *Server) move(kind, category, source, currency string, amount, fee int64) string {
+	t := object{
+		"id": s.id("txn"), "object": "balance_transaction", "type": kind, "reporting_category": category, "source": source,
+		"currency": currency, "amount": amount, "fee": fee, "net": amount - fee, "created": s.now().Unix(),
+	}
+	s.txns = append(s.txns, t)
+	s.things[t["id"].(string)] = t
+	return t["id"].(string)
+}
+
+// createRefund gives some of a payment back.
+func (s *Server) createRefund(r *http.Request) (any, refusal) {
+	intent, no := s.get("payment_intent", r.Form.Get("payment_intent"))
+	if no.status != 0 {
+		return nil, no
+	}
+	charge := s.things[intent["latest_charge"].(string)]
+	amount, _ := strconv.ParseInt(r.Form.Get("amount"), 10, 64)
+	if intent["status"] != "succeeded" || amount <= 0 || amount > charge["amount"].(int64)-charge["amount_refunded"].(int64) {
+		return nil, invalid("charge_already_refunded", "Refund amount is greater than unrefunded amount on charge")
+	}
+	charge["amount_refunded"] = charge["amount_refunded"].(int64) + amount
+	o := s.add("refund", "re", object{
+		"amount": amount, "currency": charge["currency"], "charge": charge["id"], "payment_intent": intent["id"], "status": "succeeded",
+		"reason": r.Form.Get("reason"), "metadata": meta(r.Form, "metadata"),
+	})
+	o["balance_transaction"] = s.move("refund", "refund", o["id"].(string), charge["currency"].(string), -amount, 0)
+	s.tell("refund.created", o)
+	return s.expanded(r, o), refusal{}
+}
+
+// createTransfer hands money to an account.
+func (s *Server) createTransfer(r *http.Request) (any, refusal) {
+	account, no := s.get("account", r.Form.Get("destination"))
+	if no.status != 0 {
+		return nil, no
+	}
+	amount, _ := strconv.ParseInt(r.Form.Get("amount"), 10, 64)
+	currency := r.Form.Get("currency")
+	switch {
+	case account["capabilities"].(object)["transfers"] != "active":
+		return nil, invalid("insufficient_capabilities_for_transfer", "Your destination account needs to have the transfers capability.")
+	case amount <= 0:
+		return nil, invalid("parameter_invalid_integer", "amount")
+	case amount > s.balance(currency):
+		return nil, invalid("balance_insufficient", "You have insufficient available funds in your Stripe account.")
+	}
+	o := s.add("transfer", "tr", object{
+		"amount": amount, "amount_reversed": int64(0), "currency": currency, "destination": account["id"], "transfer_group": r.Form.Get("transfer_group"),
+		"metadata": meta(r.Form, "metadata"),
+	})
+	s.move("transfer", "transfer", o["id"].(string), currency, -amount, 0)
+	return o, refusal{}
+}
+
+// createReversal takes some of a transfer back.
+func (s *Server) createReversal(r *http.Request, id string) (any, refusal) {
+	transfer, no := s.get("transfer", id)
+	if no.status != 0 {
+		return nil, no
+	}
+	amount, _ := strconv.ParseInt(r.Form.Get("amount"), 10, 64)
+	if amount <= 0 || amount > transfer["amount"].(int64)-transfer["amount_reversed"].(int64) {
+		return nil, invalid("", "There is not that much to reverse.")
+	}
+	transfer["amount_reversed"] = transfer["amount_reversed"].(int64) + amount
+	o := s.add("transfer_reversal", "trr", object{"amount": amount, "currency": transfer["currency"], "transfer": id, "metadata": meta(r.Form, "metadata")})
+	s.move("transfer_refund", "transfer_reversal", o["id"].(string), transfer["currency"].(string), amount, 0)
+	return o, refusal{}
+}

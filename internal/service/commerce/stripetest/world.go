@@ -1,0 +1,247 @@
+package stripetest
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Outcome is what the buyer's bank says.
+type Outcome string
+
+// The outcomes.
+const (
+	Succeed Outcome = "succeed"
+	Decline Outcome = "decline"
+	Later   Outcome = "later" // it takes days
+)
+
+// Pay has the buyer pay at a page, and reports whether the page took it.
+func (s *Server) Pay(session string, outcome Outcome) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expire()
+	o, ok := s.things[session]
+	if !ok || o["status"] != "open" {
+		return false
+	}
+	var intent object
+	if id, _ := o["payment_intent"].(string); id != "" {
+		intent = s.things[id]
+	} else {
+		intent = s.add("payment_intent", "pi", object{
+			"amount": o["amount_total"], "amount_received": int64(0), "currency": o["currency"], "metadata": o["-intent"], "latest_charge": nil,
+		})
+		o["payment_intent"] = intent["id"]
+	}
+	switch outcome {
+	case Decline:
+		intent["status"] = "requires_payment_method"
+		intent["last_payment_error"] = object{"type": "card_error", "code": "card_declined"}
+		s.tell("payment_intent.payment_failed", intent)
+	case Later:
+		o["status"], intent["status"], intent["last_payment_error"] = "complete", "processing", nil
+		s.tell("payment_intent.processing", intent)
+		s.tell("checkout.session.completed", clone(o))
+	default:
+		o["status"], intent["last_payment_error"] = "complete", nil
+		s.charge(o, intent)
+		s.tell("checkout.session.completed", clone(o))
+	}
+	return true
+}
+
+// Arrive has a payment end that was to come later, and reports whether there was one.
+func (s *Server) Arrive(session string, paid bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.things[session]
+	if !ok {
+		return false
+	}
+	id, _ := o["payment_intent"].(string)
+	intent, ok := s.things[id]
+	if !ok || intent["status"] != "processing" {
+		return false
+	}
+	if !paid {
+		intent["status"] = "requires_payment_method"
+		s.tell("checkout.session.async_payment_failed", clone(o))
+		return true
+	}
+	s.charge(o, intent)
+	s.tell("checkout.session.async_payment_succeeded", clone(o))
+	return true
+}
+
+// charge takes the money.
+func (s *Server) charge(session, intent object) {
+	amount, currency := session["amount_total"].(int64), session["currency"].(string)
+	charge := s.add("charge", "ch", object{
+		"amount": amount, "amount_refunded": int64(0), "currency": currency, "payment_intent": intent["id"], "metadata": intent["metadata"], "status": "succeeded",
+		"balance_transaction": nil,
+	})
+	txn := s.move("charge", "charge", charge["id"].(string), currency, amount, Fee(amount))
+	if s.lateFees {
+		charge["-transaction"] = txn
+	} else {
+		charge["balance_transaction"] = txn
+	}
+	session["payment_status"] = "paid"
+	intent["status"], intent["amount_received"], intent["latest_charge"] = "succeeded", amount, charge["id"]
+	s.tell("payment_intent.succeeded", intent)
+	s.tell("charge.succeeded", clone(charge))
+}
+
+// Fee is what is kept of an amount.
+func Fee(amount int64) int64 { return amount*15/1000 + 25 }
+
+// TellFees tells the fees that were not told yet.
+func (s *Server) TellFees() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, charge := range s.of("charge") {
+		if txn, ok := charge["-transaction"]; ok {
+			charge["balance_transaction"] = txn
+			delete(charge, "-transaction")
+			s.tell("charge.updated", clone(charge))
+		}
+	}
+}
+
+// Dispute has the bank take a payment back, and returns the dispute.
+func (s *Server) Dispute(session string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	intent := s.things[s.things[session]["payment_intent"].(string)]
+	charge := s.things[intent["latest_charge"].(string)]
+	o := s.add("dispute", "du", object{
+		"amount": charge["amount"], "currency": charge["currency"], "charge": charge["id"], "payment_intent": intent["id"], "reason": "fraudulent",
+		"status": "needs_response", "evidence_details": object{"due_by": s.now().Unix() + 7*24*60*60},
+	})
+	txn := s.move("adjustment", "dispute", o["id"].(string), charge["currency"].(string), -charge["amount"].(int64), 1500)
+	o["balance_transactions"] = []object{s.things[txn]}
+	s.tell("charge.dispute.created", o)
+	s.tell("charge.dispute.funds_withdrawn", o)
+	return o["id"].(string)
+}
+
+// Warn turns a dispute into an inquiry, in which no money is taken.
+func (s *Server) Warn(dispute string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.things[dispute]["status"] = "warning_needs_response"
+}
+
+// CloseDispute ends a dispute.
+func (s *Server) CloseDispute(dispute string, won bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.things[dispute]
+	o["status"] = "lost"
+	if won {
+		o["status"] = "won"
+		txn := s.move("adjustment", "dispute_reversal", dispute, o["currency"].(string), o["amount"].(int64), 0)
+		o["balance_transactions"] = append(o["balance_transactions"].([]object), s.things[txn])
+		s.tell("charge.dispute.funds_reinstated", o)
+	}
+	s.tell("charge.dispute.closed", o)
+}
+
+// FailRefund has a refund come back.
+func (s *Server) FailRefund(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.things[id]
+	o["status"], o["failure_reason"] = "failed", "lost_or_stolen_card"
+	charge := s.things[o["charge"].(string)]
+	charge["amount_refunded"] = charge["amount_refunded"].(int64) - o["amount"].(int64)
+	s.move("refund_failure", "refund_failure", id, o["currency"].(string), o["amount"].(int64), 0)
+	s.tell("refund.failed", o)
+}
+
+// Onboard has a teacher say all that is asked of them.
+func (s *Server) Onboard(account string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.things[account]
+	o["capabilities"], o["requirements"] = object{"transfers": "active"}, object{"currently_due": []string{}, "past_due": []string{}}
+	s.tell("account.updated", o)
+}
+
+// SessionOf returns the last page that was made for a payment of ours, empty when there
+// is none.
+func (s *Server) SessionOf(payment string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := ""
+	for _, o := range s.of("checkout.session") {
+		if o["client_reference_id"] == payment {
+			found = o["id"].(string)
+		}
+	}
+	return found
+}
+
+// Sessions returns how many pages there are.
+func (s *Server) Sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.lists["checkout.session"])
+}
+
+// Open returns how many pages can still be paid at.
+func (s *Server) Open() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.of("checkout.session") {
+		if o["status"] == "open" {
+			n++
+		}
+	}
+	return n
+}
+
+// Charged returns what was taken from the buyer by each payment of ours.
+func (s *Server) Charged() map[string][]int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	paid := map[string][]int64{}
+	for _, o := range s.of("charge") {
+		payment := o["metadata"].(map[string]string)["stoa_payment"]
+		paid[payment] = append(paid[payment], o["amount"].(int64))
+	}
+	return paid
+}
+
+// Balance returns what the platform has in each currency.
+func (s *Server) Balance() map[string]int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := map[string]int64{}
+	for _, t := range s.txns {
+		sum[strings.ToUpper(t["currency"].(string))] += t["net"].(int64)
+	}
+	return sum
+}
+
+func (s *Server) balance(currency string) (sum int64) {
+	for _, t := range s.txns {
+		if t["currency"] == currency {
+			sum += t["net"].(int64)
+		}
+	}
+	return sum
+}
+
+// Lie makes an event that says that something happened which did not.
+func (s *Server) Lie(kind, id string, says map[string]any) Delivery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	says["id"] = id
+	s.n++
+	e := object{
+		"id": fmt.Sprintf("evt_lie%08d", s.n), "object": "event", "api_version": "2020-08-27", "created": s.now().Unix(), "type": kind,
+		"data": object{"object": says},
+	}
+	return Delivery{e["id"].(string), kind, encode(e), s.now()}
+}
