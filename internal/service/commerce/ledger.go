@@ -23,6 +23,7 @@ import (
 //	processing     expense    what it has kept for itself
 //	platform       income     the platform's shares
 //	tax            liability  tax that was taken and has to be handed over
+//	bank           asset      what went from the provider to the platform's bank
 //	buyers         liability  what was paid for nothing and goes back
 //	held:ACCOUNT   liability  shares of a teacher until nobody can ask for a refund
 //	teacher:ACCOUNT liability  shares of a teacher that can be paid out
@@ -37,6 +38,7 @@ const (
 	accountProcessing = "processing"
 	accountDisputed   = "disputed"
 	accountBuyers     = "buyers"
+	accountBank       = "bank"
 )
 
 // entry is something to book.

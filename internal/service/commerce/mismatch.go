@@ -32,6 +32,8 @@ const (
 	paymentUnknown     = "payment_unknown"     // the provider has a payment of nobody's
 	paymentUnheard     = "payment_unheard"     // healed: it is heard
 	paymentDiffers     = "payment_differs"     // the provider has another amount or fee
+	refundUnheard      = "refund_unheard"      // healed: it is heard
+	transactionDiffers = "transaction_differs" // the ledger has another amount for it
 	transactionUnknown = "transaction_unknown" // the provider moved money for something else
 	balanceDiffers     = "balance_differs"     // the provider has another balance than the ledger
 )
@@ -47,6 +49,8 @@ var cures = map[string]string{
 	paymentUnknown:     "Look it up at the provider; give it back if nothing was sold for it.",
 	paymentUnheard:     "What the provider says is taken in.",
 	paymentDiffers:     "Look it up at the provider: the order was paid with another amount than the ledger says.",
+	refundUnheard:      "What the provider says is taken in.",
+	transactionDiffers: "Look it up at the provider, and correct the books by an entry.",
 	transactionUnknown: "Look it up at the provider, and book it.",
 	balanceDiffers:     "What moved the one and not the other is among the other mismatches; without any, an entry was made that has no payment, refund or payout behind it.",
 }

@@ -93,11 +93,21 @@ func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResu
 	for i := range payments {
 		byID[payments[i].ID] = &payments[i]
 	}
+	booked, err := s.booked(ctx, list)
+	if err != nil {
+		return stepResult{}, err
+	}
 	res := stepResult{done: len(list) < reconcilePage, compared: len(list)}
 	var matched []string
 	for _, t := range list {
 		res.after = t.ID
-		f, ok, err := s.match(ctx, t, byID[t.Ref])
+		var f []finding
+		var ok bool
+		if t.Kind == "payment" {
+			f, ok, err = s.matchPayment(ctx, t, byID[t.Ref])
+		} else {
+			f, ok, err = s.matchOther(ctx, t, booked)
+		}
 		if err != nil {
 			return stepResult{}, err
 		}
@@ -152,12 +162,9 @@ func (s *Service) fetchTransactions(ctx context.Context) error {
 	}
 }
 
-// match says whether a transaction of the provider is booked as it says, and what is
+// matchPayment says whether a payment at the provider is booked as it says, and what is
 // wrong otherwise; p is the payment that it is of, nil for none.
-func (s *Service) match(ctx context.Context, t Transaction, p *payment) (findings []finding, ok bool, err error) {
-	if t.Kind != "payment" {
-		return []finding{{Kind: transactionUnknown, Object: t.ID, Detail: fmt.Sprintf("%s of %s for %s.", t.Kind, money.Format(t.Amount, t.Currency), t.Ref)}}, false, nil
-	}
+func (s *Service) matchPayment(ctx context.Context, t Transaction, p *payment) (findings []finding, ok bool, err error) {
 	if p == nil {
 		return []finding{{Kind: paymentUnknown, Object: t.Ref, Detail: money.Format(t.Amount, t.Currency) + " were paid."}}, false, nil
 	}

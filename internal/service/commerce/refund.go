@@ -23,7 +23,7 @@ const (
 	refundFailed    = "failed"
 )
 
-// Who askedRefund a refund.
+// Who asked for a refund.
 const (
 	refundByStaff    = "staff"
 	refundByTeacher  = "teacher"

@@ -43,7 +43,7 @@ func (s *Service) heardRefund(ctx context.Context, tx *pg.Tx, n RefundNews) erro
 	}
 }
 
-// refundHeardOf finds the refund that news is of. One that nobody here has askedRefund is
+// refundHeardOf finds the refund that news is of. One that nobody here has asked for is
 // made: it was given back by hand.
 func (s *Service) refundHeardOf(ctx context.Context, tx *pg.Tx, o *order, n RefundNews) (refund, error) {
 	if n.Ref == "" {

@@ -343,4 +343,8 @@ func (h *history) check(ctx context.Context) {
 			h.Fatalf("%s has %d and was paid %d, but has shares of %d", t, has, paid, shares)
 		}
 	}
+	// The reconciler sees the same.
+	if open := s.reconciled("open"); len(open) > 0 {
+		h.Fatalf("the reconciler says %v", open)
+	}
 }

@@ -36,7 +36,7 @@ func lineMessages(lines []refundLine, currency string) (out []*commercepb.Refund
 	return out
 }
 
-// made has a refund that was just askedRefund given back at once, and returns how it stands.
+// made has a refund that was just asked for given back at once, and returns how it stands.
 func (h *refundServer) made(ctx context.Context, m *commercepb.Refund, err error) (*commercepb.Refund, error) {
 	if err != nil {
 		return nil, err

@@ -306,7 +306,7 @@ func (h *revenueServer) ListEarnings(ctx context.Context, req *commercepb.ListEa
 
 // ListLedgerBalances implements the contract.
 func (h *revenueServer) ListLedgerBalances(ctx context.Context, req *commercepb.ListLedgerBalancesRequest) (*commercepb.ListLedgerBalancesResponse, error) {
-	accounts := []string{accountProvider, accountDisputed, accountProcessing, accountPlatform, accountTax, accountBuyers}
+	accounts := []string{accountProvider, accountDisputed, accountProcessing, accountPlatform, accountTax, accountBuyers, accountBank}
 	if teacher := req.GetTeacherId(); teacher != "" {
 		accounts = []string{accountHeld + teacher, accountTeacher + teacher, accountPayable + teacher}
 	}

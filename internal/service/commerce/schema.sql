@@ -181,6 +181,7 @@ CREATE TABLE dispute (
 	CONSTRAINT dispute_settled CHECK (((state = 'open'::text) = (settled_at IS NULL))),
 	CONSTRAINT dispute_state CHECK ((state = ANY (ARRAY['open'::text, 'won'::text, 'lost'::text])))
 );
+CREATE INDEX dispute_by_ref ON dispute USING btree (ref);
 CREATE INDEX dispute_list ON dispute USING btree (opened_at DESC, id DESC);
 CREATE INDEX dispute_of_order ON dispute USING btree (order_id);
 CREATE INDEX dispute_to_credit ON dispute USING btree (id) WHERE ((state = 'lost'::text) AND (NOT credited));
@@ -274,7 +275,7 @@ CREATE TABLE ledger_account (
 	currency text COLLATE "C" NOT NULL,
 	CONSTRAINT ledger_account_pkey PRIMARY KEY (account, currency),
 	CONSTRAINT ledger_account_currency CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-	CONSTRAINT ledger_account_known CHECK ((account ~ '^(provider|disputed|processing|platform|tax|buyers|(held|teacher|payable):account_[0-9a-hjkmnp-tv-z]{26})$'::text))
+	CONSTRAINT ledger_account_known CHECK ((account ~ '^(provider|disputed|processing|platform|tax|buyers|bank|(held|teacher|payable):account_[0-9a-hjkmnp-tv-z]{26})$'::text))
 );
 COMMENT ON TABLE ledger_account IS 'The accounts of the ledger that were ever posted to. Personal data of teachers: their ids in the names of accounts. Kept as long as the law asks for books.';
 
@@ -570,6 +571,7 @@ CREATE TABLE payout (
 	CONSTRAINT payout_entries CHECK ((after_entry < through_entry)),
 	CONSTRAINT payout_state CHECK ((state = ANY (ARRAY['on_its_way'::text, 'paid'::text, 'failed'::text, 'reversing'::text, 'reversed'::text])))
 );
+CREATE INDEX payout_by_ref ON payout USING btree (ref) WHERE (ref IS NOT NULL);
 CREATE INDEX payout_list ON payout USING btree (created_at DESC, id DESC);
 CREATE INDEX payout_of_run ON payout USING btree (run_id, id);
 CREATE INDEX payout_of_teacher ON payout USING btree (teacher_id, created_at DESC, id DESC);
@@ -812,6 +814,7 @@ CREATE TABLE refund (
 	CONSTRAINT refund_source CHECK ((source = ANY (ARRAY['staff'::text, 'teacher'::text, 'request'::text, 'surplus'::text, 'provider'::text]))),
 	CONSTRAINT refund_state CHECK ((state = ANY (ARRAY['pending'::text, 'succeeded'::text, 'failed'::text])))
 );
+CREATE INDEX refund_by_ref ON refund USING btree (ref) WHERE (ref IS NOT NULL);
 CREATE INDEX refund_list ON refund USING btree (created_at DESC, id DESC);
 CREATE INDEX refund_list_of_state ON refund USING btree (state, created_at DESC, id DESC) WHERE (state <> 'succeeded'::text);
 CREATE INDEX refund_of_order ON refund USING btree (order_id, created_at, id);

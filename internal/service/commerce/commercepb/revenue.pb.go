@@ -867,7 +867,7 @@ func (x *ListLedgerBalancesResponse) GetItems() []*LedgerBalance {
 // What an account of the ledger has in a currency.
 type LedgerBalance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "provider", "disputed", "processing", "platform", "tax", "buyers", or "held", "teacher"
+	// "provider", "disputed", "processing", "platform", "tax", "buyers", "bank", or "held", "teacher"
 	// and "payable" for a teacher's.
 	Account string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	// Debits above zero, credits below: what is owed to somebody is below zero.

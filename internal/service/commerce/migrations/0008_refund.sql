@@ -135,3 +135,5 @@ CREATE INDEX refund_to_credit ON refund (id) WHERE booked AND NOT credited;
 ALTER TABLE dispute ADD COLUMN credited boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN dispute.credited IS 'Whether there is a credit note for one that was lost.';
 CREATE INDEX dispute_to_credit ON dispute (id) WHERE state = 'lost' AND NOT credited;
+CREATE INDEX refund_by_ref ON refund (ref) WHERE ref IS NOT NULL;
+CREATE INDEX dispute_by_ref ON dispute (ref);

@@ -2,7 +2,7 @@
 
 ALTER TABLE ledger_account
 	DROP CONSTRAINT ledger_account_known,
-	ADD CONSTRAINT ledger_account_known CHECK (account ~ '^(provider|disputed|processing|platform|tax|buyers|(held|teacher|payable):account_[0-9a-hjkmnp-tv-z]{26})$');
+	ADD CONSTRAINT ledger_account_known CHECK (account ~ '^(provider|disputed|processing|platform|tax|buyers|bank|(held|teacher|payable):account_[0-9a-hjkmnp-tv-z]{26})$');
 
 CREATE TABLE payout_account (
 	teacher_id text COLLATE "C" NOT NULL,
@@ -75,3 +75,5 @@ COMMENT ON COLUMN payout.opening IS 'What they had before the first posting of t
 COMMENT ON COLUMN payout.closing IS 'What they have after the last, which is the payout.';
 COMMENT ON COLUMN payout.after_entry IS 'The statement has the postings of the teacher''s account after this entry, to through_entry.';
 COMMENT ON COLUMN payout.problem IS 'Why it failed, or could not be taken back.';
+
+CREATE INDEX payout_by_ref ON payout (ref) WHERE ref IS NOT NULL;

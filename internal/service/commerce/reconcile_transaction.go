@@ -1,0 +1,133 @@
+package commerce
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/money"
+	"github.com/stoa-lms/stoa/internal/pg"
+)
+
+// heardWithin is how long it may take until what moved the balance is booked.
+const heardWithin = time.Hour
+
+// Transactions that have nothing to do with orders and teachers, by the names that Stripe
+// has for them: what goes between the provider and the platform's bank, and what the
+// provider takes for itself. They are booked as they are.
+var (
+	toBank  = map[string]bool{"payout": true, "payout_cancel": true, "payout_failure": true, "topup": true, "topup_reversal": true}
+	charges = map[string]bool{"stripe_fee": true, "stripe_fx_fee": true, "tax_fee": true}
+)
+
+// The kinds of what is booked for them.
+const (
+	kindBank        = "bank"
+	kindProviderFee = "provider_fee"
+)
+
+// booked returns what the ledger has on the provider's account for each of the
+// transactions other than payments, by their ids; those of which it knows nothing are not
+// there.
+func (s *Service) booked(ctx context.Context, list []Transaction) (map[string]int64, error) {
+	ids, kinds, refs, currencies := make([]string, len(list)), make([]string, len(list)), make([]string, len(list)), make([]string, len(list))
+	for i, t := range list {
+		ids[i], kinds[i], refs[i], currencies[i] = t.ID, t.Kind, t.Ref, t.Currency
+	}
+	rows, err := s.DB.Query(ctx, `
+		SELECT t.id, sum(p.amount)::bigint
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS t (id, kind, ref, currency)
+		CROSS JOIN LATERAL (
+			SELECT t.kind || ':' || r.id AS key FROM refund r WHERE t.kind IN ('refund', 'refund_failed') AND r.ref = t.ref
+			UNION ALL
+			SELECT t.kind || ':' || d.id FROM dispute d WHERE t.kind IN ('dispute', 'dispute_won') AND d.ref = t.ref
+			UNION ALL
+			SELECT f.key FROM dispute d JOIN ledger_entry f ON f.order_id = d.order_id AND f.kind = 'dispute_fee' AND starts_with(f.key, 'dispute_fee:' || d.id || ':')
+			WHERE t.kind = 'dispute' AND d.ref = t.ref
+			UNION ALL
+			SELECT 'payout:' || o.id FROM payout o WHERE t.kind = 'transfer' AND o.ref = t.ref
+			UNION ALL
+			SELECT 'payout_reversal:' || c.object_id FROM provider_call c WHERE t.kind = 'reversal' AND c.key = t.ref
+			UNION ALL
+			SELECT k || ':' || t.id FROM unnest('{bank,provider_fee}'::text[]) AS k
+		) k
+		JOIN ledger_entry e ON e.key = k.key
+		JOIN ledger_posting p ON p.entry_id = e.id AND p.account = 'provider' AND p.currency = t.currency
+		GROUP BY t.id`, ids, kinds, refs, currencies)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]int64{}
+	var (
+		id     string
+		amount int64
+	)
+	if _, err := pgx.ForEachRow(rows, []any{&id, &amount}, func() error { out[id] = amount; return nil }); err != nil {
+		return nil, fmt.Errorf("booked transactions: %w", err)
+	}
+	return out, nil
+}
+
+// matchOther is match for transactions other than payments, of which the ledger has booked
+// something, or nothing.
+func (s *Service) matchOther(ctx context.Context, t Transaction, booked map[string]int64) (findings []finding, ok bool, err error) {
+	net := t.Amount - t.Fee
+	has, known := booked[t.ID]
+	if known && has == net {
+		return nil, true, nil
+	}
+	told := fmt.Sprintf("%s of %s less %s for %s at %s", t.Kind, money.Format(t.Amount, t.Currency), money.Format(t.Fee, t.Currency), t.Ref, t.At.UTC().Format(time.RFC3339))
+	switch {
+	case known:
+		return []finding{{Kind: transactionDiffers, Object: t.ID, Detail: told + ", and " + money.Format(has, t.Currency) + " is booked."}}, false, nil
+	case toBank[t.Kind] || charges[t.Kind]:
+		return nil, true, s.bookMove(ctx, t)
+	case t.Kind == kindRefund || t.Kind == kindRefundFailed:
+		news, err := s.provider.RefundState(ctx, t.Ref)
+		if fault.Is(err, fault.NotFound) {
+			break
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		err = s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardRefund(ctx, tx, news) })
+		if fault.Is(err, fault.NotFound) {
+			break // of a payment of nobody's
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		now, err := s.booked(ctx, []Transaction{t})
+		if err != nil {
+			return nil, false, err
+		}
+		if now[t.ID] == net {
+			return []finding{{Kind: refundUnheard, Object: t.Ref, Detail: told + ", and nobody had heard.", Healed: true}}, true, nil
+		}
+	case s.now().Sub(t.At) < heardWithin:
+		return nil, false, nil // on its way
+	}
+	return []finding{{Kind: transactionUnknown, Object: t.ID, Detail: told + "."}}, false, nil
+}
+
+// bookMove books what went between the provider and the platform's bank, or what the
+// provider took for itself.
+func (s *Service) bookMove(ctx context.Context, t Transaction) error {
+	e := entry{Key: kindBank + ":" + t.ID, Kind: kindBank}
+	against := accountBank
+	if charges[t.Kind] {
+		e.Key, e.Kind, against = kindProviderFee+":"+t.ID, kindProviderFee, accountProcessing
+	}
+	e.Postings = []posting{
+		{Account: accountProvider, Currency: t.Currency, Amount: t.Amount - t.Fee},
+		{Account: against, Currency: t.Currency, Amount: -t.Amount},
+		{Account: accountProcessing, Currency: t.Currency, Amount: t.Fee},
+	}
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error {
+		tx.Exempt("the ledger records it")
+		return book(ctx, tx, s.now(), e)
+	})
+}
