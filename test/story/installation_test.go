@@ -231,14 +231,17 @@ func oneProcessWith(t testing.TB, env ...string) *installation {
 
 // distributed starts every service in a process of its own, with RabbitMQ,
 // Redis and an S3 server that belong to this installation alone.
-func distributed(t testing.TB) *installation {
+func distributed(t testing.TB) *installation { return distributedWith(t) }
+
+// distributedWith starts it with more settings.
+func distributedWith(t testing.TB, env ...string) *installation {
 	t.Helper()
 	database := pgtest.New(t) // what comes first is cleaned up last
-	return distributedOn(t, newInstallation(t), database)
+	return distributedOn(t, newInstallation(t), database, env...)
 }
 
-// distributedOn is [distributed] on a database that there is.
-func distributedOn(t testing.TB, in *installation, database string) *installation {
+// distributedOn is [distributed] on a database that there is, with more settings.
+func distributedOn(t testing.TB, in *installation, database string, env ...string) *installation {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
@@ -298,18 +301,18 @@ func distributedOn(t testing.TB, in *installation, database string) *installatio
 	in.edge = "http://" + web
 	bucket, access, secretKey := s3Settings(t, in.s3.URL)
 	for _, s := range services {
-		in.add(s, []string{"serve", s},
-			"STOA_DATA_DIR="+filepath.Join(in.dir, "data-"+s),
-			"STOA_DATABASE_URL="+database, "STOA_DATABASE_CONNECTIONS=6",
-			"STOA_AMQP_URL="+in.broker.URL, "STOA_REDIS_URL="+in.redis.URL,
-			"STOA_BUCKET_URL="+bucket, "STOA_BUCKET_ACCESS_KEY="+access, "STOA_BUCKET_SECRET_KEY="+secretKey, "STOA_KEYSET_FILE="+keyset,
-			"STOA_SERVICE_KEY="+base64.StdEncoding.EncodeToString(key),
-			"STOA_RPC_CA_FILE="+filepath.Join(certs, s, "ca.crt"),
-			"STOA_RPC_CERT_FILE="+filepath.Join(certs, s, "tls.crt"), "STOA_RPC_KEY_FILE="+filepath.Join(certs, s, "tls.key"),
-			"STOA_RPC_ADDR="+addrs[s], "STOA_PEERS="+strings.Join(peers, ","),
-			"STOA_HTTP_ADDR="+web, "STOA_PUBLIC_URL="+in.edge,
+		in.add(s, []string{"serve", s}, append([]string{
+			"STOA_DATA_DIR=" + filepath.Join(in.dir, "data-"+s),
+			"STOA_DATABASE_URL=" + database, "STOA_DATABASE_CONNECTIONS=6",
+			"STOA_AMQP_URL=" + in.broker.URL, "STOA_REDIS_URL=" + in.redis.URL,
+			"STOA_BUCKET_URL=" + bucket, "STOA_BUCKET_ACCESS_KEY=" + access, "STOA_BUCKET_SECRET_KEY=" + secretKey, "STOA_KEYSET_FILE=" + keyset,
+			"STOA_SERVICE_KEY=" + base64.StdEncoding.EncodeToString(key),
+			"STOA_RPC_CA_FILE=" + filepath.Join(certs, s, "ca.crt"),
+			"STOA_RPC_CERT_FILE=" + filepath.Join(certs, s, "tls.crt"), "STOA_RPC_KEY_FILE=" + filepath.Join(certs, s, "tls.key"),
+			"STOA_RPC_ADDR=" + addrs[s], "STOA_PEERS=" + strings.Join(peers, ","),
+			"STOA_HTTP_ADDR=" + web, "STOA_PUBLIC_URL=" + in.edge,
 			"STOA_RATE_LIMIT=100000", "STOA_SIGN_IN_RATE_LIMIT=100000", // counted in Redis all the same
-		).start()
+		}, env...)...).start()
 	}
 	in.waitReady()
 	return in

@@ -140,8 +140,8 @@ func (s *shop) mismatches(state string) map[string]string {
 func (s *shop) want(got map[string]string, want ...string) {
 	s.Helper()
 	m := map[string]string{}
-	for i := 0; i < len(want); i += 2 {
-		m[want[i]] = want[i+1]
+	for pair := range slices.Chunk(want, 2) {
+		m[pair[0]] = pair[len(pair)-1]
 	}
 	if diff := cmp.Diff(m, got); diff != "" {
 		s.Error(diff)
