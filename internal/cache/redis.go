@@ -13,7 +13,7 @@ import (
 )
 
 // patience with Redis: a request does not wait longer for its rate limit.
-const patience = 100 * time.Millisecond
+var patience = 100 * time.Millisecond
 
 // rest is how long Redis is left alone after it failed.
 const rest = time.Second

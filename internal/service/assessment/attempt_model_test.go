@@ -466,7 +466,7 @@ func TestAttemptsAreAsTheModel(t *testing.T) {
 		m.rebuilt()
 	})
 	for _, want := range []string{"accepted", "late", "too_late", "refused", "submitted by student", "submitted by clock"} {
-		if seen[want] == 0 {
+		if seen[want] == 0 && !testing.Short() { // of few attempts, chance may leave one out
 			t.Errorf("nothing was %s: the test tells little (%v)", want, seen)
 		}
 	}
