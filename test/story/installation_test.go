@@ -71,6 +71,14 @@ type installation struct {
 	// Of a distributed one.
 	broker, redis, s3 *testserver.Server
 	postgres          *postgres // nil where it is shared with others
+
+	stranger *stranger
+}
+
+// stranger is somebody who has no part in anything, and signs up when they are asked for.
+type stranger struct {
+	once sync.Once
+	*person
 }
 
 // process is one running program, which can be killed and started again.
@@ -175,7 +183,7 @@ func newInstallation(t testing.TB) *installation {
 		t.Fatal(err)
 	}
 	in := &installation{
-		t: t, dir: dir, processes: map[string]*process{},
+		t: t, dir: dir, processes: map[string]*process{}, stranger: &stranger{},
 		web: &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 	t.Cleanup(func() {

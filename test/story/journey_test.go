@@ -75,7 +75,12 @@ func publish(t testing.TB, teacher *person, course string, amount int) {
 	t.Helper()
 	teacher.do(t, 200, "PUT", "/v1/courses/"+course+"/price", map[string]any{"price": map[string]any{"amount": amount, "currency": "EUR"}})
 	teacher.do(t, 200, "POST", "/v1/courses/"+course+"/publish", map[string]any{"message": "First"})
-	teacher.in.nobody().sees(t, soon, "the course is in the marketplace", "/v1/marketplace/courses/"+course, func(a answer) bool { return a.status == 200 })
+	there := func(a answer) bool { return a.status == 200 }
+	teacher.in.nobody().sees(t, soon, "the course is in the marketplace", "/v1/marketplace/courses/"+course, there)
+	// What anybody may do with it is known a moment later.
+	who := teacher.in.stranger
+	who.once.Do(func() { who.person = teacher.in.signUp(t, "A Stranger") })
+	who.sees(t, soon, "the course is there for anybody", "/v1/courses/"+course, there)
 }
 
 // pay presses the button of the pay page.

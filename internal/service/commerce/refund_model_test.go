@@ -72,9 +72,9 @@ func histories(t *testing.T) int {
 		return n
 	}
 	if testing.Short() {
-		return 100
+		return 20
 	}
-	return 200
+	return 100
 }
 
 // Whatever is bought, given back, disputed, released, paid out and taken back, in whatever
