@@ -80,10 +80,13 @@ func (s *Service) done(ctx context.Context, tx *pg.Tx, c call) error {
 	return err
 }
 
-// wake has [Service.Run] look at once.
-func (s *Service) wake() {
+// wake has what somebody waits for done at once.
+func (s *Service) wake() { signal(s.work) }
+
+// signal tells who waits for it, once, however often before they look.
+func signal(c chan struct{}) {
 	select {
-	case s.work <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -72,10 +72,11 @@ type Config struct {
 // Service sells courses.
 type Service struct {
 	Config
-	provider Provider      // nil where nothing can be bought
-	work     chan struct{} // that there is something to do
-	told     chan struct{} // that the provider has told something
-	hearers  hearers
+	provider  Provider      // nil where nothing can be bought
+	work      chan struct{} // that there is something to do
+	comparing chan struct{} // that a pass is to be made
+	told      chan struct{} // that the provider has told something
+	hearers   hearers
 	commercepb.UnimplementedCommerceServiceServer
 }
 
@@ -138,7 +139,7 @@ func New(cfg Config) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Service{Config: cfg, work: make(chan struct{}, 1), told: make(chan struct{}, 1)}
+	s := &Service{Config: cfg, work: make(chan struct{}, 1), comparing: make(chan struct{}, 1), told: make(chan struct{}, 1)}
 	s.hearers = hearers{s.heardRefund, s.heardDispute, s.heardAccount}
 	switch {
 	case cfg.Stripe != nil:
@@ -178,41 +179,59 @@ func (s *Service) Handlers() []bus.Handler {
 // sweepEvery is how often that is looked for.
 const sweepEvery = time.Minute
 
+// task is something that is done again and again.
+type task struct {
+	failed string // what to say when it could not be done
+	do     func(context.Context) (int, error)
+}
+
 // Run does what time brings: it takes in what the payment provider tells, expires orders
-// that were not paid in time, books what is not booked, lets go of shares that were held, pays teachers, makes checkpoints of the
-// ledger and deletes old quotes, until ctx ends.
+// that were not paid in time, books what is not booked, lets go of shares that were held,
+// pays teachers, compares everything, makes checkpoints of the ledger and deletes old
+// quotes, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	var telling sync.WaitGroup
-	telling.Go(func() { s.tell(ctx) })
-	defer telling.Wait()
+	var others sync.WaitGroup
+	others.Go(func() { s.tell(ctx) })
+	// What somebody waits for is done as soon as there is something to do.
+	others.Go(func() {
+		s.repeat(ctx, s.work, []task{
+			{"the payment provider could not be asked", s.carryOut},
+			{"invoices could not be issued", s.issueInvoices},
+			{"credit notes could not be issued", s.issueCreditNotes},
+			{"teachers could not be paid", s.payOut},
+		})
+	})
+	// A pass may take long, and holds up nobody.
+	others.Go(func() {
+		s.repeat(ctx, s.comparing, []task{{"orders, ledger, access and the payment provider could not be compared", s.reconcile}})
+	})
+	s.repeat(ctx, nil, []task{
+		{"orders could not be expired", s.expire},
+		{"sales could not be booked", s.bookUnbooked},
+		{"shares could not be released", s.release},
+		{"runs of payouts could not be begun", s.monthlyRuns},
+		{"no checkpoint of the ledger", s.checkpoint},
+		{"old quotes could not be deleted", s.sweepQuotes},
+	})
+	others.Wait()
+	return nil
+}
+
+// repeat does tasks one after the other, each minute and when it is told to.
+func (s *Service) repeat(ctx context.Context, told <-chan struct{}, tasks []task) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
-		for _, task := range []struct {
-			what string
-			do   func(context.Context) (int, error)
-		}{
-			{"the payment provider could not be asked", s.carryOut},
-			{"orders could not be expired", s.expire},
-			{"sales could not be booked", s.bookUnbooked},
-			{"invoices could not be issued", s.issueInvoices},
-			{"credit notes could not be issued", s.issueCreditNotes},
-			{"shares could not be released", s.release},
-			{"runs of payouts could not be begun", s.monthlyRuns},
-			{"teachers could not be paid", s.payOut},
-			{"orders, ledger, access and the payment provider could not be compared", s.reconcile},
-			{"no checkpoint of the ledger", s.checkpoint},
-			{"old quotes could not be deleted", s.sweepQuotes},
-		} {
-			if _, err := task.do(ctx); err != nil && ctx.Err() == nil {
-				s.Log.WarnContext(ctx, task.what, "error", err.Error())
+		for _, t := range tasks {
+			if _, err := t.do(ctx); err != nil && ctx.Err() == nil {
+				s.Log.WarnContext(ctx, t.failed, "error", err.Error())
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
-		case <-s.work:
+		case <-told:
 		}
 	}
 }

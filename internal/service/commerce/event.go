@@ -165,13 +165,6 @@ func (s *Service) keep(ctx context.Context, tx *pg.Tx, t Teller, e Event, body [
 	if err != nil {
 		return false, err
 	}
-	tx.AfterCommit(s.wakeEvents)
+	tx.AfterCommit(func() { signal(s.told) })
 	return tag.RowsAffected() > 0, nil
-}
-
-func (s *Service) wakeEvents() {
-	select {
-	case s.told <- struct{}{}:
-	default:
-	}
 }

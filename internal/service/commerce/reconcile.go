@@ -92,7 +92,7 @@ func (h *reconcileServer) CreateReconciliation(ctx context.Context, req *commerc
 		if err != nil {
 			return nil, fmt.Errorf("reconciliation: %w", err)
 		}
-		tx.AfterCommit(s.wake)
+		tx.AfterCommit(func() { signal(s.comparing) })
 		return r.message(), audit.Record(ctx, tx, audit.Entry{Action: "reconciliation.asked", Object: r.ID})
 	})
 }
