@@ -59,27 +59,41 @@ func (e *Edge) exportMyGrades(w http.ResponseWriter, r *http.Request) {
 	e.sendGrades(w, r, stream, err)
 }
 
-// sendGrades sends a file piece by piece. What breaks off in the middle ends the
-// connection, so that nobody takes a part for the whole.
+// sendGrades sends a file of grades.
 func (e *Edge) sendGrades(w http.ResponseWriter, r *http.Request, stream grpc.ServerStreamingClient[gradespb.ExportGradesResponse], err error) {
 	if err != nil {
 		writeProblem(w, r, e.Log, err)
 		return
 	}
-	msg, err := stream.Recv()
+	e.sendFile(w, r, func() (filePart, error) {
+		msg, err := stream.Recv()
+		return filePart{msg.GetContentType(), msg.GetFilename(), msg.GetChunk()}, err
+	})
+}
+
+// filePart is a part of a file that is sent; the first one says what the file is.
+type filePart struct {
+	contentType, filename string
+	chunk                 []byte
+}
+
+// sendFile sends a file part by part. What breaks off in the middle ends the connection,
+// so that nobody takes a part for the whole.
+func (e *Edge) sendFile(w http.ResponseWriter, r *http.Request, next func() (filePart, error)) {
+	part, err := next()
 	if err != nil {
 		writeProblem(w, r, e.Log, fault.FromStatus(err))
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", msg.GetContentType())
-	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": msg.GetFilename()}))
+	h.Set("Content-Type", part.contentType)
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": part.filename}))
 	h.Set("Cache-Control", "no-store")
 	control := http.NewResponseController(w)
-	for ; err == nil; msg, err = stream.Recv() {
+	for ; err == nil; part, err = next() {
 		// Servers of tests have no deadlines to move; all others do.
 		_ = control.SetWriteDeadline(time.Now().Add(stall))
-		if _, err := w.Write(msg.GetChunk()); err != nil {
+		if _, err := w.Write(part.chunk); err != nil {
 			return // the receiver is gone
 		}
 	}

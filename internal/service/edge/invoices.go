@@ -3,8 +3,6 @@ package edge
 import (
 	"bytes"
 	"context"
-	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"time"
@@ -61,25 +59,8 @@ func (e *Edge) exportTaxReport(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, e.Log, err)
 		return
 	}
-	msg, err := stream.Recv()
-	if err != nil {
-		writeProblem(w, r, e.Log, fault.FromStatus(err))
-		return
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/csv; charset=utf-8")
-	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": "tax-report.csv"}))
-	h.Set("Cache-Control", "no-store")
-	control := http.NewResponseController(w)
-	for ; err == nil; msg, err = stream.Recv() {
-		// Servers of tests have no deadlines to move; all others do.
-		_ = control.SetWriteDeadline(time.Now().Add(stall))
-		if _, err := w.Write(msg.GetChunk()); err != nil {
-			return // the receiver is gone
-		}
-	}
-	if !errors.Is(err, io.EOF) {
-		e.Log.WarnContext(r.Context(), "export broken off", "path", r.URL.Path, "error", err.Error())
-		panic(http.ErrAbortHandler)
-	}
+	e.sendFile(w, r, func() (filePart, error) {
+		msg, err := stream.Recv()
+		return filePart{"text/csv; charset=utf-8", "tax-report.csv", msg.GetChunk()}, err
+	})
 }
