@@ -112,12 +112,3 @@ var LetGoLines = letGoLines
 
 // IssueCreditNotes is what Run does when something was given back.
 func (s *Service) IssueCreditNotes(ctx context.Context) (int, error) { return s.issueCreditNotes(ctx) }
-
-// Hearers has news other than of payments taken in by others.
-func (s *Service) Hearers(
-	refund func(context.Context, *pg.Tx, RefundNews) error,
-	dispute func(context.Context, *pg.Tx, DisputeNews) error,
-	account func(context.Context, *pg.Tx, AccountNews) error,
-) {
-	s.hearers = hearers{refund, dispute, account}
-}

@@ -36,6 +36,7 @@ func (o *order) paidEvent() *commercepb.OrderPaid {
 		e.Lines = append(e.Lines, &commercepb.PaidLine{
 			LineId: l.ID, CourseId: l.CourseID, SellerId: l.SellerID, Title: l.Title,
 			Price: &moneypb.Money{Amount: l.Amount, Currency: o.Currency}, Kind: l.Kind, Quantity: l.Quantity, BundleId: l.BundleID,
+			BundleTitle: l.BundleTitle,
 		})
 	}
 	return e

@@ -34,7 +34,9 @@ type PriceSet struct {
 	// Grows with each change, so that an older one that comes later can be told.
 	Version int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
 	// What it costs in other currencies.
-	Further       []*moneypb.Money `protobuf:"bytes,4,rep,name=further,proto3" json:"further,omitempty"`
+	Further []*moneypb.Money `protobuf:"bytes,4,rep,name=further,proto3" json:"further,omitempty"`
+	// When it costs less; no two overlap, and those that are over are left out.
+	Reductions    []*PriceReduction `protobuf:"bytes,5,rep,name=reductions,proto3" json:"reductions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -97,6 +99,86 @@ func (x *PriceSet) GetFurther() []*moneypb.Money {
 	return nil
 }
 
+func (x *PriceSet) GetReductions() []*PriceReduction {
+	if x != nil {
+		return x.Reductions
+	}
+	return nil
+}
+
+// A time in which a course costs less.
+type PriceReduction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	ReductionId string `protobuf:"bytes,1,opt,name=reduction_id,json=reductionId,proto3" json:"reduction_id,omitempty"`
+	// What the course costs meanwhile, in these currencies.
+	Prices []*moneypb.Money `protobuf:"bytes,2,rep,name=prices,proto3" json:"prices,omitempty"`
+	// From when on.
+	StartsAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=starts_at,json=startsAt,proto3" json:"starts_at,omitempty"`
+	// Until when.
+	EndsAt        *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PriceReduction) Reset() {
+	*x = PriceReduction{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PriceReduction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PriceReduction) ProtoMessage() {}
+
+func (x *PriceReduction) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PriceReduction.ProtoReflect.Descriptor instead.
+func (*PriceReduction) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PriceReduction) GetReductionId() string {
+	if x != nil {
+		return x.ReductionId
+	}
+	return ""
+}
+
+func (x *PriceReduction) GetPrices() []*moneypb.Money {
+	if x != nil {
+		return x.Prices
+	}
+	return nil
+}
+
+func (x *PriceReduction) GetStartsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartsAt
+	}
+	return nil
+}
+
+func (x *PriceReduction) GetEndsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndsAt
+	}
+	return nil
+}
+
 // An order was paid.
 type OrderPaid struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -116,7 +198,7 @@ type OrderPaid struct {
 
 func (x *OrderPaid) Reset() {
 	*x = OrderPaid{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[1]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -128,7 +210,7 @@ func (x *OrderPaid) String() string {
 func (*OrderPaid) ProtoMessage() {}
 
 func (x *OrderPaid) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[1]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -141,7 +223,7 @@ func (x *OrderPaid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderPaid.ProtoReflect.Descriptor instead.
 func (*OrderPaid) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{1}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *OrderPaid) GetOrderId() string {
@@ -198,14 +280,16 @@ type PaidLine struct {
 	// How many; zero means one.
 	Quantity int32 `protobuf:"varint,7,opt,name=quantity,proto3" json:"quantity,omitempty"`
 	// The bundle that it was bought with; empty for none.
-	BundleId      string `protobuf:"bytes,8,opt,name=bundle_id,json=bundleId,proto3" json:"bundle_id,omitempty"`
+	BundleId string `protobuf:"bytes,8,opt,name=bundle_id,json=bundleId,proto3" json:"bundle_id,omitempty"`
+	// What that was called when it was ordered.
+	BundleTitle   string `protobuf:"bytes,9,opt,name=bundle_title,json=bundleTitle,proto3" json:"bundle_title,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PaidLine) Reset() {
 	*x = PaidLine{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[2]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -217,7 +301,7 @@ func (x *PaidLine) String() string {
 func (*PaidLine) ProtoMessage() {}
 
 func (x *PaidLine) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[2]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -230,7 +314,7 @@ func (x *PaidLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaidLine.ProtoReflect.Descriptor instead.
 func (*PaidLine) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{2}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PaidLine) GetLineId() string {
@@ -289,6 +373,13 @@ func (x *PaidLine) GetBundleId() string {
 	return ""
 }
 
+func (x *PaidLine) GetBundleTitle() string {
+	if x != nil {
+		return x.BundleTitle
+	}
+	return ""
+}
+
 // All that a paid order bought can be used.
 type OrderFulfilled struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -302,7 +393,7 @@ type OrderFulfilled struct {
 
 func (x *OrderFulfilled) Reset() {
 	*x = OrderFulfilled{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[3]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -314,7 +405,7 @@ func (x *OrderFulfilled) String() string {
 func (*OrderFulfilled) ProtoMessage() {}
 
 func (x *OrderFulfilled) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[3]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -327,7 +418,7 @@ func (x *OrderFulfilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderFulfilled.ProtoReflect.Descriptor instead.
 func (*OrderFulfilled) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OrderFulfilled) GetOrderId() string {
@@ -363,7 +454,7 @@ type GiftRedeemed struct {
 
 func (x *GiftRedeemed) Reset() {
 	*x = GiftRedeemed{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[4]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -375,7 +466,7 @@ func (x *GiftRedeemed) String() string {
 func (*GiftRedeemed) ProtoMessage() {}
 
 func (x *GiftRedeemed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[4]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -388,7 +479,7 @@ func (x *GiftRedeemed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiftRedeemed.ProtoReflect.Descriptor instead.
 func (*GiftRedeemed) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GiftRedeemed) GetLineId() string {
@@ -447,7 +538,7 @@ type LinesRefunded struct {
 
 func (x *LinesRefunded) Reset() {
 	*x = LinesRefunded{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[5]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -459,7 +550,7 @@ func (x *LinesRefunded) String() string {
 func (*LinesRefunded) ProtoMessage() {}
 
 func (x *LinesRefunded) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[5]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -472,7 +563,7 @@ func (x *LinesRefunded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinesRefunded.ProtoReflect.Descriptor instead.
 func (*LinesRefunded) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LinesRefunded) GetOrderId() string {
@@ -532,14 +623,16 @@ type LineRefund struct {
 	Full bool `protobuf:"varint,5,opt,name=full,proto3" json:"full,omitempty"`
 	// Whether what the line gave ends. Once it has, it has for good: also where a grant
 	// comes only after this.
-	AccessEnds    bool `protobuf:"varint,6,opt,name=access_ends,json=accessEnds,proto3" json:"access_ends,omitempty"`
+	AccessEnds bool `protobuf:"varint,6,opt,name=access_ends,json=accessEnds,proto3" json:"access_ends,omitempty"`
+	// The course's title when it was ordered.
+	Title         string `protobuf:"bytes,7,opt,name=title,proto3" json:"title,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LineRefund) Reset() {
 	*x = LineRefund{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[6]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +644,7 @@ func (x *LineRefund) String() string {
 func (*LineRefund) ProtoMessage() {}
 
 func (x *LineRefund) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[6]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +657,7 @@ func (x *LineRefund) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LineRefund.ProtoReflect.Descriptor instead.
 func (*LineRefund) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LineRefund) GetLineId() string {
@@ -609,23 +702,603 @@ func (x *LineRefund) GetAccessEnds() bool {
 	return false
 }
 
+func (x *LineRefund) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+// A buyer's request to have the money for a line back was declined.
+type RefundRequestDeclined struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The order.
+	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// The line.
+	LineId string `protobuf:"bytes,3,opt,name=line_id,json=lineId,proto3" json:"line_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,4,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The course's title when it was ordered.
+	Title string `protobuf:"bytes,5,opt,name=title,proto3" json:"title,omitempty"`
+	// Who had asked.
+	BuyerId string `protobuf:"bytes,6,opt,name=buyer_id,json=buyerId,proto3" json:"buyer_id,omitempty"`
+	// What they are answered, in the words of who decided; may be empty.
+	Answer string `protobuf:"bytes,7,opt,name=answer,proto3" json:"answer,omitempty"`
+	// When.
+	DeclinedAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=declined_at,json=declinedAt,proto3" json:"declined_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefundRequestDeclined) Reset() {
+	*x = RefundRequestDeclined{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefundRequestDeclined) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefundRequestDeclined) ProtoMessage() {}
+
+func (x *RefundRequestDeclined) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefundRequestDeclined.ProtoReflect.Descriptor instead.
+func (*RefundRequestDeclined) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RefundRequestDeclined) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetLineId() string {
+	if x != nil {
+		return x.LineId
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetBuyerId() string {
+	if x != nil {
+		return x.BuyerId
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetAnswer() string {
+	if x != nil {
+		return x.Answer
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetDeclinedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeclinedAt
+	}
+	return nil
+}
+
+// A buyer's bank wants back what was paid for an order.
+type DisputeOpened struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The dispute.
+	DisputeId string `protobuf:"bytes,1,opt,name=dispute_id,json=disputeId,proto3" json:"dispute_id,omitempty"`
+	// The order.
+	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// All lines of the order.
+	Lines []*DisputedLine `protobuf:"bytes,3,rep,name=lines,proto3" json:"lines,omitempty"`
+	// When.
+	OpenedAt      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=opened_at,json=openedAt,proto3" json:"opened_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisputeOpened) Reset() {
+	*x = DisputeOpened{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisputeOpened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisputeOpened) ProtoMessage() {}
+
+func (x *DisputeOpened) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisputeOpened.ProtoReflect.Descriptor instead.
+func (*DisputeOpened) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DisputeOpened) GetDisputeId() string {
+	if x != nil {
+		return x.DisputeId
+	}
+	return ""
+}
+
+func (x *DisputeOpened) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *DisputeOpened) GetLines() []*DisputedLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *DisputeOpened) GetOpenedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OpenedAt
+	}
+	return nil
+}
+
+// A dispute was won or lost.
+type DisputeSettled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The dispute.
+	DisputeId string `protobuf:"bytes,1,opt,name=dispute_id,json=disputeId,proto3" json:"dispute_id,omitempty"`
+	// The order.
+	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// All lines of the order.
+	Lines []*DisputedLine `protobuf:"bytes,3,rep,name=lines,proto3" json:"lines,omitempty"`
+	// Whether the money stays.
+	Won bool `protobuf:"varint,4,opt,name=won,proto3" json:"won,omitempty"`
+	// When.
+	SettledAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisputeSettled) Reset() {
+	*x = DisputeSettled{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisputeSettled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisputeSettled) ProtoMessage() {}
+
+func (x *DisputeSettled) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisputeSettled.ProtoReflect.Descriptor instead.
+func (*DisputeSettled) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DisputeSettled) GetDisputeId() string {
+	if x != nil {
+		return x.DisputeId
+	}
+	return ""
+}
+
+func (x *DisputeSettled) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *DisputeSettled) GetLines() []*DisputedLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *DisputeSettled) GetWon() bool {
+	if x != nil {
+		return x.Won
+	}
+	return false
+}
+
+func (x *DisputeSettled) GetSettledAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SettledAt
+	}
+	return nil
+}
+
+// A line of an order that is disputed.
+type DisputedLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The line.
+	LineId string `protobuf:"bytes,1,opt,name=line_id,json=lineId,proto3" json:"line_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Whose course it was when it was ordered.
+	SellerId string `protobuf:"bytes,3,opt,name=seller_id,json=sellerId,proto3" json:"seller_id,omitempty"`
+	// The course's title when it was ordered.
+	Title         string `protobuf:"bytes,4,opt,name=title,proto3" json:"title,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisputedLine) Reset() {
+	*x = DisputedLine{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisputedLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisputedLine) ProtoMessage() {}
+
+func (x *DisputedLine) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisputedLine.ProtoReflect.Descriptor instead.
+func (*DisputedLine) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DisputedLine) GetLineId() string {
+	if x != nil {
+		return x.LineId
+	}
+	return ""
+}
+
+func (x *DisputedLine) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *DisputedLine) GetSellerId() string {
+	if x != nil {
+		return x.SellerId
+	}
+	return ""
+}
+
+func (x *DisputedLine) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+// A teacher was paid.
+type PayoutPaid struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payout.
+	PayoutId string `protobuf:"bytes,1,opt,name=payout_id,json=payoutId,proto3" json:"payout_id,omitempty"`
+	// Who.
+	TeacherId string `protobuf:"bytes,2,opt,name=teacher_id,json=teacherId,proto3" json:"teacher_id,omitempty"`
+	// How much.
+	Amount *moneypb.Money `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// When.
+	PaidAt        *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=paid_at,json=paidAt,proto3" json:"paid_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PayoutPaid) Reset() {
+	*x = PayoutPaid{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PayoutPaid) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PayoutPaid) ProtoMessage() {}
+
+func (x *PayoutPaid) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PayoutPaid.ProtoReflect.Descriptor instead.
+func (*PayoutPaid) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PayoutPaid) GetPayoutId() string {
+	if x != nil {
+		return x.PayoutId
+	}
+	return ""
+}
+
+func (x *PayoutPaid) GetTeacherId() string {
+	if x != nil {
+		return x.TeacherId
+	}
+	return ""
+}
+
+func (x *PayoutPaid) GetAmount() *moneypb.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *PayoutPaid) GetPaidAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PaidAt
+	}
+	return nil
+}
+
+// A teacher could not be paid: what it was is theirs to be paid out again.
+type PayoutFailed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payout.
+	PayoutId string `protobuf:"bytes,1,opt,name=payout_id,json=payoutId,proto3" json:"payout_id,omitempty"`
+	// Who.
+	TeacherId string `protobuf:"bytes,2,opt,name=teacher_id,json=teacherId,proto3" json:"teacher_id,omitempty"`
+	// How much.
+	Amount *moneypb.Money `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// When.
+	FailedAt      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=failed_at,json=failedAt,proto3" json:"failed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PayoutFailed) Reset() {
+	*x = PayoutFailed{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PayoutFailed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PayoutFailed) ProtoMessage() {}
+
+func (x *PayoutFailed) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PayoutFailed.ProtoReflect.Descriptor instead.
+func (*PayoutFailed) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PayoutFailed) GetPayoutId() string {
+	if x != nil {
+		return x.PayoutId
+	}
+	return ""
+}
+
+func (x *PayoutFailed) GetTeacherId() string {
+	if x != nil {
+		return x.TeacherId
+	}
+	return ""
+}
+
+func (x *PayoutFailed) GetAmount() *moneypb.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *PayoutFailed) GetFailedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FailedAt
+	}
+	return nil
+}
+
+// A payout, or some of it, was taken back: it is the teacher's to be paid out again.
+type PayoutReversed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payout.
+	PayoutId string `protobuf:"bytes,1,opt,name=payout_id,json=payoutId,proto3" json:"payout_id,omitempty"`
+	// Whose.
+	TeacherId string `protobuf:"bytes,2,opt,name=teacher_id,json=teacherId,proto3" json:"teacher_id,omitempty"`
+	// How much this time.
+	Amount *moneypb.Money `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// How much of the payout is taken back by now.
+	Reversed *moneypb.Money `protobuf:"bytes,4,opt,name=reversed,proto3" json:"reversed,omitempty"`
+	// When.
+	ReversedAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=reversed_at,json=reversedAt,proto3" json:"reversed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PayoutReversed) Reset() {
+	*x = PayoutReversed{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PayoutReversed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PayoutReversed) ProtoMessage() {}
+
+func (x *PayoutReversed) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PayoutReversed.ProtoReflect.Descriptor instead.
+func (*PayoutReversed) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PayoutReversed) GetPayoutId() string {
+	if x != nil {
+		return x.PayoutId
+	}
+	return ""
+}
+
+func (x *PayoutReversed) GetTeacherId() string {
+	if x != nil {
+		return x.TeacherId
+	}
+	return ""
+}
+
+func (x *PayoutReversed) GetAmount() *moneypb.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *PayoutReversed) GetReversed() *moneypb.Money {
+	if x != nil {
+		return x.Reversed
+	}
+	return nil
+}
+
+func (x *PayoutReversed) GetReversedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReversedAt
+	}
+	return nil
+}
+
 var File_internal_service_commerce_commercepb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\n" +
-	"1internal/service/commerce/commercepb/events.proto\x12\x10stoa.commerce.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a\"internal/money/moneypb/money.proto\"\xa9\x01\n" +
+	"1internal/service/commerce/commercepb/events.proto\x12\x10stoa.commerce.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a\"internal/money/moneypb/money.proto\"\xeb\x01\n" +
 	"\bPriceSet\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
 	"\x05price\x18\x02 \x01(\v2\x14.stoa.money.v1.MoneyR\x05price\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\x03R\aversion\x12.\n" +
-	"\afurther\x18\x04 \x03(\v2\x14.stoa.money.v1.MoneyR\afurther\"\xec\x01\n" +
+	"\afurther\x18\x04 \x03(\v2\x14.stoa.money.v1.MoneyR\afurther\x12@\n" +
+	"\n" +
+	"reductions\x18\x05 \x03(\v2 .stoa.commerce.v1.PriceReductionR\n" +
+	"reductions\"\xde\x01\n" +
+	"\x0ePriceReduction\x120\n" +
+	"\freduction_id\x18\x01 \x01(\tB\r\xb2\xd4\x18\treductionR\vreductionId\x12,\n" +
+	"\x06prices\x18\x02 \x03(\v2\x14.stoa.money.v1.MoneyR\x06prices\x127\n" +
+	"\tstarts_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bstartsAt\x123\n" +
+	"\aends_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\"\xec\x01\n" +
 	"\tOrderPaid\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12&\n" +
 	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x120\n" +
 	"\x05lines\x18\x03 \x03(\v2\x1a.stoa.commerce.v1.PaidLineR\x05lines\x12*\n" +
 	"\x05total\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x05total\x123\n" +
-	"\apaid_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\"\x9b\x02\n" +
+	"\apaid_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\"\xbe\x02\n" +
 	"\bPaidLine\x12!\n" +
 	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -636,7 +1309,8 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\x04kind\x18\x06 \x01(\tR\x04kind\x12\x1a\n" +
 	"\bquantity\x18\a \x01(\x05R\bquantity\x12'\n" +
 	"\tbundle_id\x18\b \x01(\tB\n" +
-	"\xb2\xd4\x18\x06bundleR\bbundleId\"^\n" +
+	"\xb2\xd4\x18\x06bundleR\bbundleId\x12!\n" +
+	"\fbundle_title\x18\t \x01(\tR\vbundleTitle\"^\n" +
 	"\x0eOrderFulfilled\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12&\n" +
 	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\"\xe9\x01\n" +
@@ -658,7 +1332,7 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\n" +
 	"dispute_id\x18\x05 \x01(\tB\v\xb2\xd4\x18\adisputeR\tdisputeId\x12;\n" +
 	"\vrefunded_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"refundedAt\"\xcf\x01\n" +
+	"refundedAt\"\xe5\x01\n" +
 	"\n" +
 	"LineRefund\x12!\n" +
 	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
@@ -668,7 +1342,64 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\x06amount\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\x12\x12\n" +
 	"\x04full\x18\x05 \x01(\bR\x04full\x12\x1f\n" +
 	"\vaccess_ends\x18\x06 \x01(\bR\n" +
-	"accessEndsB?Z=github.com/stoa-lms/stoa/internal/service/commerce/commercepbb\x06proto3"
+	"accessEnds\x12\x14\n" +
+	"\x05title\x18\a \x01(\tR\x05title\"\xc8\x02\n" +
+	"\x15RefundRequestDeclined\x12*\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\arequestR\trequestId\x12$\n" +
+	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12!\n" +
+	"\aline_id\x18\x03 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
+	"\tcourse_id\x18\x04 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x14\n" +
+	"\x05title\x18\x05 \x01(\tR\x05title\x12&\n" +
+	"\bbuyer_id\x18\x06 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x12\x16\n" +
+	"\x06answer\x18\a \x01(\tR\x06answer\x12;\n" +
+	"\vdeclined_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"declinedAt\"\xd0\x01\n" +
+	"\rDisputeOpened\x12*\n" +
+	"\n" +
+	"dispute_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\adisputeR\tdisputeId\x12$\n" +
+	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x124\n" +
+	"\x05lines\x18\x03 \x03(\v2\x1e.stoa.commerce.v1.DisputedLineR\x05lines\x127\n" +
+	"\topened_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bopenedAt\"\xe5\x01\n" +
+	"\x0eDisputeSettled\x12*\n" +
+	"\n" +
+	"dispute_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\adisputeR\tdisputeId\x12$\n" +
+	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x124\n" +
+	"\x05lines\x18\x03 \x03(\v2\x1e.stoa.commerce.v1.DisputedLineR\x05lines\x12\x10\n" +
+	"\x03won\x18\x04 \x01(\bR\x03won\x129\n" +
+	"\n" +
+	"settled_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\"\x9a\x01\n" +
+	"\fDisputedLine\x12!\n" +
+	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12(\n" +
+	"\tseller_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\bsellerId\x12\x14\n" +
+	"\x05title\x18\x04 \x01(\tR\x05title\"\xc4\x01\n" +
+	"\n" +
+	"PayoutPaid\x12'\n" +
+	"\tpayout_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06payoutR\bpayoutId\x12*\n" +
+	"\n" +
+	"teacher_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\tteacherId\x12,\n" +
+	"\x06amount\x18\x03 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\x123\n" +
+	"\apaid_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\"\xca\x01\n" +
+	"\fPayoutFailed\x12'\n" +
+	"\tpayout_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06payoutR\bpayoutId\x12*\n" +
+	"\n" +
+	"teacher_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\tteacherId\x12,\n" +
+	"\x06amount\x18\x03 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\x127\n" +
+	"\tfailed_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bfailedAt\"\x82\x02\n" +
+	"\x0ePayoutReversed\x12'\n" +
+	"\tpayout_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06payoutR\bpayoutId\x12*\n" +
+	"\n" +
+	"teacher_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\tteacherId\x12,\n" +
+	"\x06amount\x18\x03 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\x120\n" +
+	"\breversed\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\breversed\x12;\n" +
+	"\vreversed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"reversedAtB?Z=github.com/stoa-lms/stoa/internal/service/commerce/commercepbb\x06proto3"
 
 var (
 	file_internal_service_commerce_commercepb_events_proto_rawDescOnce sync.Once
@@ -682,34 +1413,58 @@ func file_internal_service_commerce_commercepb_events_proto_rawDescGZIP() []byte
 	return file_internal_service_commerce_commercepb_events_proto_rawDescData
 }
 
-var file_internal_service_commerce_commercepb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_internal_service_commerce_commercepb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_internal_service_commerce_commercepb_events_proto_goTypes = []any{
 	(*PriceSet)(nil),              // 0: stoa.commerce.v1.PriceSet
-	(*OrderPaid)(nil),             // 1: stoa.commerce.v1.OrderPaid
-	(*PaidLine)(nil),              // 2: stoa.commerce.v1.PaidLine
-	(*OrderFulfilled)(nil),        // 3: stoa.commerce.v1.OrderFulfilled
-	(*GiftRedeemed)(nil),          // 4: stoa.commerce.v1.GiftRedeemed
-	(*LinesRefunded)(nil),         // 5: stoa.commerce.v1.LinesRefunded
-	(*LineRefund)(nil),            // 6: stoa.commerce.v1.LineRefund
-	(*moneypb.Money)(nil),         // 7: stoa.money.v1.Money
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*PriceReduction)(nil),        // 1: stoa.commerce.v1.PriceReduction
+	(*OrderPaid)(nil),             // 2: stoa.commerce.v1.OrderPaid
+	(*PaidLine)(nil),              // 3: stoa.commerce.v1.PaidLine
+	(*OrderFulfilled)(nil),        // 4: stoa.commerce.v1.OrderFulfilled
+	(*GiftRedeemed)(nil),          // 5: stoa.commerce.v1.GiftRedeemed
+	(*LinesRefunded)(nil),         // 6: stoa.commerce.v1.LinesRefunded
+	(*LineRefund)(nil),            // 7: stoa.commerce.v1.LineRefund
+	(*RefundRequestDeclined)(nil), // 8: stoa.commerce.v1.RefundRequestDeclined
+	(*DisputeOpened)(nil),         // 9: stoa.commerce.v1.DisputeOpened
+	(*DisputeSettled)(nil),        // 10: stoa.commerce.v1.DisputeSettled
+	(*DisputedLine)(nil),          // 11: stoa.commerce.v1.DisputedLine
+	(*PayoutPaid)(nil),            // 12: stoa.commerce.v1.PayoutPaid
+	(*PayoutFailed)(nil),          // 13: stoa.commerce.v1.PayoutFailed
+	(*PayoutReversed)(nil),        // 14: stoa.commerce.v1.PayoutReversed
+	(*moneypb.Money)(nil),         // 15: stoa.money.v1.Money
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
 }
 var file_internal_service_commerce_commercepb_events_proto_depIdxs = []int32{
-	7,  // 0: stoa.commerce.v1.PriceSet.price:type_name -> stoa.money.v1.Money
-	7,  // 1: stoa.commerce.v1.PriceSet.further:type_name -> stoa.money.v1.Money
-	2,  // 2: stoa.commerce.v1.OrderPaid.lines:type_name -> stoa.commerce.v1.PaidLine
-	7,  // 3: stoa.commerce.v1.OrderPaid.total:type_name -> stoa.money.v1.Money
-	8,  // 4: stoa.commerce.v1.OrderPaid.paid_at:type_name -> google.protobuf.Timestamp
-	7,  // 5: stoa.commerce.v1.PaidLine.price:type_name -> stoa.money.v1.Money
-	8,  // 6: stoa.commerce.v1.GiftRedeemed.redeemed_at:type_name -> google.protobuf.Timestamp
-	6,  // 7: stoa.commerce.v1.LinesRefunded.lines:type_name -> stoa.commerce.v1.LineRefund
-	8,  // 8: stoa.commerce.v1.LinesRefunded.refunded_at:type_name -> google.protobuf.Timestamp
-	7,  // 9: stoa.commerce.v1.LineRefund.amount:type_name -> stoa.money.v1.Money
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	15, // 0: stoa.commerce.v1.PriceSet.price:type_name -> stoa.money.v1.Money
+	15, // 1: stoa.commerce.v1.PriceSet.further:type_name -> stoa.money.v1.Money
+	1,  // 2: stoa.commerce.v1.PriceSet.reductions:type_name -> stoa.commerce.v1.PriceReduction
+	15, // 3: stoa.commerce.v1.PriceReduction.prices:type_name -> stoa.money.v1.Money
+	16, // 4: stoa.commerce.v1.PriceReduction.starts_at:type_name -> google.protobuf.Timestamp
+	16, // 5: stoa.commerce.v1.PriceReduction.ends_at:type_name -> google.protobuf.Timestamp
+	3,  // 6: stoa.commerce.v1.OrderPaid.lines:type_name -> stoa.commerce.v1.PaidLine
+	15, // 7: stoa.commerce.v1.OrderPaid.total:type_name -> stoa.money.v1.Money
+	16, // 8: stoa.commerce.v1.OrderPaid.paid_at:type_name -> google.protobuf.Timestamp
+	15, // 9: stoa.commerce.v1.PaidLine.price:type_name -> stoa.money.v1.Money
+	16, // 10: stoa.commerce.v1.GiftRedeemed.redeemed_at:type_name -> google.protobuf.Timestamp
+	7,  // 11: stoa.commerce.v1.LinesRefunded.lines:type_name -> stoa.commerce.v1.LineRefund
+	16, // 12: stoa.commerce.v1.LinesRefunded.refunded_at:type_name -> google.protobuf.Timestamp
+	15, // 13: stoa.commerce.v1.LineRefund.amount:type_name -> stoa.money.v1.Money
+	16, // 14: stoa.commerce.v1.RefundRequestDeclined.declined_at:type_name -> google.protobuf.Timestamp
+	11, // 15: stoa.commerce.v1.DisputeOpened.lines:type_name -> stoa.commerce.v1.DisputedLine
+	16, // 16: stoa.commerce.v1.DisputeOpened.opened_at:type_name -> google.protobuf.Timestamp
+	11, // 17: stoa.commerce.v1.DisputeSettled.lines:type_name -> stoa.commerce.v1.DisputedLine
+	16, // 18: stoa.commerce.v1.DisputeSettled.settled_at:type_name -> google.protobuf.Timestamp
+	15, // 19: stoa.commerce.v1.PayoutPaid.amount:type_name -> stoa.money.v1.Money
+	16, // 20: stoa.commerce.v1.PayoutPaid.paid_at:type_name -> google.protobuf.Timestamp
+	15, // 21: stoa.commerce.v1.PayoutFailed.amount:type_name -> stoa.money.v1.Money
+	16, // 22: stoa.commerce.v1.PayoutFailed.failed_at:type_name -> google.protobuf.Timestamp
+	15, // 23: stoa.commerce.v1.PayoutReversed.amount:type_name -> stoa.money.v1.Money
+	15, // 24: stoa.commerce.v1.PayoutReversed.reversed:type_name -> stoa.money.v1.Money
+	16, // 25: stoa.commerce.v1.PayoutReversed.reversed_at:type_name -> google.protobuf.Timestamp
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_commerce_commercepb_events_proto_init() }
@@ -723,7 +1478,7 @@ func file_internal_service_commerce_commercepb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_commerce_commercepb_events_proto_rawDesc), len(file_internal_service_commerce_commercepb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
