@@ -12,9 +12,11 @@
 // courses' CoursePublished (what courses are called and whose they are) and
 // CourseReviewed (what moderators say), access'
 // EnrollmentStarted, WaitlistOffered, WaitlistOfferExpired and
-// InvitationMailRequested (sealed, too), commerce's OrderPaid, learning's
-// CourseCompleted and grades' GradePosted. What names a course or a person that it has not heard of yet
-// fails, and the bus tries it again later.
+// InvitationMailRequested (sealed, too), commerce's OrderPaid, LinesRefunded,
+// RefundRequestDeclined, DisputeOpened, DisputeSettled, PayoutPaid, PayoutFailed
+// and PayoutReversed, learning's CourseCompleted and grades' GradePosted. What
+// names a course or a person that it has not heard of yet fails, and the bus
+// tries it again later.
 //
 // It calls nobody.
 package notify
@@ -112,6 +114,13 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.waitlistOffered),
 		bus.Copy(s.waitlistOfferExpired),
 		bus.Copy(s.orderPaid),
+		bus.Copy(s.linesRefunded),
+		bus.Copy(s.refundRequestDeclined),
+		bus.Copy(s.disputeOpened),
+		bus.Copy(s.disputeSettled),
+		bus.Copy(s.payoutPaid),
+		bus.Copy(s.payoutFailed),
+		bus.Copy(s.payoutReversed),
 		bus.Copy(s.courseCompleted),
 		bus.Copy(s.gradePosted),
 		bus.Copy(s.invitationMailRequested),
