@@ -104,6 +104,9 @@ func (s *Service) IssueInvoices(ctx context.Context) (int, error) { return s.iss
 // Reconcile is what Run does each minute.
 func (s *Service) Reconcile(ctx context.Context) (int, error) { return s.reconcile(ctx) }
 
+// TellUntold is what Run does each minute.
+func (s *Service) TellUntold(ctx context.Context) (int, error) { return s.tellUntold(ctx) }
+
 // SweepQuotes is what Run does each minute.
 func (s *Service) SweepQuotes(ctx context.Context) (int, error) { return s.sweepQuotes(ctx) }
 

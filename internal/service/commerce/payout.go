@@ -147,18 +147,24 @@ func (s *Service) carryReversal(ctx context.Context, c call) error {
 		return err
 	}
 	return s.DB.InTx(ctx, func(tx *pg.Tx) error {
-		now, err := onePayout(ctx, tx, `id = $1 FOR UPDATE`, c.ObjectID)
+		p, err := onePayout(ctx, tx, `id = $1 FOR UPDATE`, c.ObjectID)
 		if err != nil {
 			return err
+		}
+		// What the payout says is of the call that waits: of one that somebody else has
+		// carried out it may be the next by now.
+		var waiting bool
+		if err := tx.QueryRow(ctx, `SELECT state = 'waiting' FROM provider_call WHERE key = $1`, c.Key).Scan(&waiting); err != nil {
+			return err
+		}
+		tx.Exempt("somebody else was faster")
+		if !waiting || p.State != payoutReversing {
+			return nil
 		}
 		if err := s.done(ctx, tx, c); err != nil {
 			return err
 		}
-		tx.Exempt("somebody else was faster")
-		if now.State != payoutReversing || now.Reversed != p.Reversed {
-			return nil
-		}
-		return s.payoutTaken(ctx, tx, now, "payout_"+c.Key)
+		return s.payoutTaken(ctx, tx, p, "payout_"+c.Key)
 	})
 }
 

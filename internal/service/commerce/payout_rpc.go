@@ -248,9 +248,9 @@ func (h *payoutServer) ReversePayout(ctx context.Context, req *commercepb.Revers
 		}
 		switch {
 		case p.Reversing > p.Amount-p.Reversed:
-			return nil, fault.InvalidField("amount", "payout.too_much", "At most "+strconv.FormatInt(p.Amount-p.Reversed, 10)+" is left of the payout.")
+			return nil, wrong("amount", "payout.too_much", "At most "+strconv.FormatInt(p.Amount-p.Reversed, 10)+" is left of the payout.")
 		case !charged(p.Reversing, p.Currency):
-			return nil, fault.InvalidField("amount", "payout.digits", "In a currency with three decimals an amount ends in 0.")
+			return nil, wrong("amount", "payout.digits", "In a currency with three decimals an amount ends in 0.")
 		}
 		// A try that was refused is another call: another key.
 		var tries int

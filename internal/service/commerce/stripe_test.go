@@ -174,6 +174,56 @@ func TestThreeDecimals(t *testing.T) {
 	}
 }
 
+// In a currency with three decimals what coupons and bundles make can be paid, given back
+// and handed out: to the last unit that there is, what is less stays.
+func TestThreeDecimalsAreCharged(t *testing.T) {
+	t.Parallel()
+	s := newStripeShop(t)
+	seller, buyer := id.New("account"), id.New("account")
+	must[*commercepb.PayoutAccount](s.shop)(s.payouts.CreatePayoutAccount(s.as(seller), &commercepb.CreatePayoutAccountRequest{}))
+	var ref string
+	if err := s.db.QueryRow(t.Context(), `SELECT ref FROM payout_account WHERE teacher_id = $1`, seller).Scan(&ref); err != nil {
+		t.Fatal(err)
+	}
+	s.stripe.Onboard(ref)
+	kwd := func(amount int64) *moneypb.Money { return &moneypb.Money{Amount: amount, Currency: "KWD"} }
+	a, b, c := s.course(seller, 12340, "KWD"), s.course(seller, 7770, "KWD"), s.course(seller, 5010, "KWD")
+	s.coupon(seller, "THIRD", func(c *commercepb.CouponTerms) { c.Percent = 33 })
+	o := must[*commercepb.Order](s.shop)(s.buy(buyer, must[*commercepb.Quote](s.shop)(s.quote(buyer, "KWD", "THIRD", s.bundle(seller, "Both", kwd(19990), a, b), item(c)))))
+	// A third of 25.000 is 8.250; the bundle and what the coupon takes are divided in tens.
+	sum := int64(0)
+	for _, l := range o.GetLines() {
+		if l.GetPrice().GetAmount()%10 != 0 {
+			t.Errorf("a line of %v", l.GetPrice())
+		}
+		sum += l.GetPrice().GetAmount()
+	}
+	if sum != 16750 || o.GetTotal().GetAmount() != sum {
+		t.Fatalf("order %v", o)
+	}
+	if !s.stripe.Pay(s.session(o), stripetest.Succeed) {
+		t.Fatal("it can't be paid")
+	}
+	s.hear()
+	s.wantState(buyer, o, "paid")
+	line := o.GetLines()[0].GetId()
+	_, err := s.giveBack(o, &commercepb.LineToRefund{LineId: line, Amount: 1001})
+	wantCode(t, err, "refund.digits")
+	s.gaveBack(o, &commercepb.LineToRefund{LineId: line, Amount: 1010})
+	s.balanced()
+	s.now.Add(31 * 24 * 3600)
+	s.releases(3)
+	before := -s.ledgerAt("teacher:" + seller)["KWD"]
+	must[*commercepb.PayoutRun](s.shop)(s.payouts.CreatePayoutRun(s.staff(), &commercepb.CreatePayoutRunRequest{Currency: "KWD"}))
+	s.paysOut()
+	s.carryOut(1)
+	p := s.paidTo(seller)[0]
+	if p.GetState() != "paid" || p.GetAmount().GetAmount() != before/10*10 || p.GetClosing().GetAmount() != before%10 {
+		t.Errorf("paid %v of %d", p, before)
+	}
+	s.balanced()
+}
+
 // When what Stripe tells is lost, it is asked.
 func TestLostWebhook(t *testing.T) {
 	t.Parallel()
@@ -208,6 +258,48 @@ func TestLostWebhook(t *testing.T) {
 	s.balanced()
 	if n := look(24 * 3600); n != 0 {
 		t.Errorf("%d looked up when all is known", n)
+	}
+}
+
+// Who comes back from Stripe's page has the payment looked up, and does not wait for what
+// Stripe tells: every few seconds at most, however often they ask.
+func TestBuyerComesBack(t *testing.T) {
+	t.Parallel()
+	s := newStripeShop(t)
+	buyer := id.New("account")
+	o := s.order(buyer, s.course(id.New("account"), 4900, "EUR"))
+	check := func() string {
+		t.Helper()
+		return must[*commercepb.Order](s.shop)(s.client.CheckOrderPayment(s.as(buyer), &commercepb.CheckOrderPaymentRequest{OrderId: o.GetId()})).GetState()
+	}
+	if got := check(); got != "awaiting_payment" {
+		t.Fatalf("order %s", got)
+	}
+	s.stripe.Pay(s.session(o), stripetest.Succeed)
+	s.stripe.Take() // all that it tells is lost
+	for range 5 {
+		if got := check(); got != "awaiting_payment" {
+			t.Fatalf("it was looked up again at once: %s", got)
+		}
+	}
+	s.now.Add(5)
+	if got := check(); got != "paid" {
+		t.Fatalf("order %s", got)
+	}
+	if n := len(sent[*commercepb.OrderPaid](s.shop)); n != 1 {
+		t.Errorf("%d OrderPaid", n)
+	}
+	s.now.Add(5)
+	if got := check(); got != "paid" {
+		t.Errorf("order %s", got)
+	}
+	s.balanced()
+
+	// While Stripe is away the order is what it is.
+	o = s.order(buyer, s.course(id.New("account"), 4900, "EUR"))
+	s.away(true)
+	if got := check(); got != "awaiting_payment" {
+		t.Errorf("order %s", got)
 	}
 }
 
@@ -413,6 +505,9 @@ func TestReplayFetches(t *testing.T) {
 	}
 	if _, err := commerce.ReplayEvents(t.Context(), s.db, s.provider, s.clock(), commerce.Replay{Since: s.clock().Add(-31 * 24 * time.Hour)}); err == nil {
 		t.Error("31 days are taken")
+	}
+	if n := s.recorded("payment_events.replayed"); n != 2 {
+		t.Errorf("%d replays are recorded", n)
 	}
 	if r := s.replay(commerce.Replay{Since: s.clock().Add(-time.Hour)}); r.Missed != len(lost)-2 {
 		t.Errorf("%+v of %d", r, len(lost))
