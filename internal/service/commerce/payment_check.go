@@ -53,7 +53,7 @@ func (s *Service) checkPayment(ctx context.Context, orderID, buyer string) error
 	news, err := s.provider.Payment(one, *ref)
 	if err != nil {
 		s.Log.WarnContext(ctx, "a payment could not be looked up", "ref", *ref, "error", err.Error())
-		return nil //nolint:nilerr // the order is returned as it stands
+		return nil // the order is returned as it stands
 	}
 	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardPayment(ctx, tx, news) })
 }

@@ -37,10 +37,10 @@ func (s *shop) bundle(seller, title string, price *moneypb.Money, courses ...str
 	return &commercepb.CartItem{BundleId: b.GetId()}
 }
 
-// bought orders items and pays.
-func (s *shop) boughtItems(buyer, currency, coupon string, items ...*commercepb.CartItem) *commercepb.Order {
+// boughtItems orders items and pays.
+func (s *shop) boughtItems(buyer string, items ...*commercepb.CartItem) *commercepb.Order {
 	s.Helper()
-	o := must[*commercepb.Order](s)(s.buy(buyer, must[*commercepb.Quote](s)(s.quote(buyer, currency, coupon, items...))))
+	o := must[*commercepb.Order](s)(s.buy(buyer, must[*commercepb.Quote](s)(s.quote(buyer, "EUR", "", items...))))
 	s.pays(o)
 	return o
 }
@@ -65,7 +65,7 @@ func TestTwoOrdersForOneCourseOneRefunded(t *testing.T) {
 	s := newShop(t)
 	buyer, course := id.New("account"), s.course(id.New("account"), 4900, "EUR")
 	own := s.paidOrder(buyer, course)
-	present := s.boughtItems(buyer, "EUR", "", &commercepb.CartItem{CourseId: course, Kind: "gift"})
+	present := s.boughtItems(buyer, &commercepb.CartItem{CourseId: course, Kind: "gift"})
 	s.gaveBack(present)
 	if diff := cmp.Diff([]string{present.GetLines()[0].GetId()}, s.ends()); diff != "" {
 		t.Error(diff)
@@ -81,7 +81,7 @@ func TestBundleWithOneLineRefunded(t *testing.T) {
 	s := newShop(t)
 	seller, buyer := id.New("account"), id.New("account")
 	a, b, c := s.course(seller, 3000, "EUR"), s.course(seller, 2000, "EUR"), s.course(seller, 1000, "EUR")
-	o := s.boughtItems(buyer, "EUR", "", s.bundle(seller, "All of it", eur(4999), a, b, c))
+	o := s.boughtItems(buyer, s.bundle(seller, "All of it", eur(4999), a, b, c))
 	s.fulfils(buyer, o)
 	r := s.gaveBack(o, &commercepb.LineToRefund{LineId: o.GetLines()[1].GetId()})
 	if r.GetAmount().GetAmount() != 1666 {
@@ -109,7 +109,7 @@ func TestGiftRefundedAfterRedemption(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	buyer, friend, course := id.New("account"), id.New("account"), s.course(id.New("account"), 4900, "EUR")
-	o := s.boughtItems(buyer, "EUR", "", &commercepb.CartItem{CourseId: course, Kind: "gift"})
+	o := s.boughtItems(buyer, &commercepb.CartItem{CourseId: course, Kind: "gift"})
 	gifts := func() *commercepb.Gift {
 		t.Helper()
 		return must[*commercepb.ListMyGiftsResponse](s)(s.desk.ListMyGifts(s.as(buyer), &commercepb.ListMyGiftsRequest{})).GetItems()[0]
@@ -324,7 +324,7 @@ func TestRefundRequestHoldsItsOwnLine(t *testing.T) {
 	must[*commercepb.RefundRequest](s)(s.refunds.DecideRefundRequest(s.staff(), &commercepb.DecideRefundRequestRequest{RequestId: asked.GetId(), Decision: "decline", Answer: "No"}))
 	s.releases(1)
 	events := sent[*commercepb.RefundRequestDeclined](s)
-	if len(events) != 1 || events[0].GetBuyerId() != buyer || events[0].GetAnswer() != "No" || events[0].GetTitle() == "" || events[0].GetOrderId() != o.GetId() {
+	if len(events) != 1 || events[0].GetBuyerId() != buyer || events[0].GetAnswer() != "No" || events[0].GetTitle() == "" || events[0].GetKind() != "course" || events[0].GetOrderId() != o.GetId() {
 		t.Errorf("RefundRequestDeclined %v", events)
 	}
 	s.agrees()
@@ -337,7 +337,7 @@ func TestInvoicesNameGiftsSeatsAndBundles(t *testing.T) {
 	seller, buyer := id.New("account"), id.New("account")
 	a, b, c := s.course(seller, 3000, "EUR"), s.course(seller, 2000, "EUR"), s.course(seller, 1000, "EUR")
 	must[*commercepb.CoursePrices](s)(s.catalog.SetSeatPrices(s.as(seller), &commercepb.SetSeatPricesRequest{CourseId: c, SeatPrices: []*commercepb.SeatPrice{{FromQuantity: 1, Price: eur(900)}}}))
-	o := s.boughtItems(buyer, "EUR", "", s.bundle(seller, "Starter Pack", eur(4000), a, b),
+	o := s.boughtItems(buyer, s.bundle(seller, "Starter Pack", eur(4000), a, b),
 		&commercepb.CartItem{CourseId: c, Kind: "gift"}, &commercepb.CartItem{CourseId: c, Kind: "seats", Quantity: 12}, &commercepb.CartItem{CourseId: c, Kind: "seats", Quantity: 1})
 	s.issue()
 	s.gaveBack(o)

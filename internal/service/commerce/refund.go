@@ -111,6 +111,8 @@ type paidLine struct {
 	CourseID    string
 	Title       string
 	Kind        string
+	Quantity    int32
+	BundleTitle string
 	Amount      int64
 	Refunded    int64
 	Reserved    int64
@@ -130,7 +132,7 @@ func (l paidLine) over() bool { return l.Refunded == l.Amount && (l.Amount > 0 |
 // releases shares locks no more than them.
 func lockLines(ctx context.Context, tx *pg.Tx, orderID string) ([]paidLine, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT id, course_id, title, kind, amount, refunded, reserved, fulfilled, released, access_ended, held_again
+		SELECT id, course_id, title, kind, quantity, bundle_title, amount, refunded, reserved, fulfilled, released, access_ended, held_again
 		FROM order_line WHERE order_id = $1 ORDER BY position FOR UPDATE`, orderID)
 	if err != nil {
 		return nil, err

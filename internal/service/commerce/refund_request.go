@@ -261,9 +261,10 @@ func (h *refundServer) decide(ctx context.Context, tx *pg.Tx, d decision) (*comm
 		return nil, err
 	}
 	if !d.approve {
-		at := slices.IndexFunc(o.lines, func(l line) bool { return l.ID == r.LineID })
+		l := o.lines[slices.IndexFunc(o.lines, func(l line) bool { return l.ID == r.LineID })]
 		if err := bus.Publish(ctx, tx, &commercepb.RefundRequestDeclined{
-			RequestId: r.ID, OrderId: r.OrderID, LineId: r.LineID, CourseId: r.CourseID, Title: o.lines[at].label(), BuyerId: r.BuyerID, Answer: r.Answer, DeclinedAt: timestamppb.New(now),
+			RequestId: r.ID, OrderId: r.OrderID, LineId: r.LineID, CourseId: r.CourseID, BuyerId: r.BuyerID, Answer: r.Answer, DeclinedAt: timestamppb.New(now),
+			Title: l.Title, Kind: l.Kind, Quantity: l.Quantity, BundleTitle: l.BundleTitle,
 		}); err != nil {
 			return nil, err
 		}

@@ -104,8 +104,7 @@ func TestEventsInAnyOrder(t *testing.T) {
 		want := &discoverypb.Listing{
 			CourseId: course, Title: "Title 3", Tags: []string{"3"}, TeacherId: teacher, TeacherName: "Name 3",
 			Price: priced(course, 3, 30).GetPrice(), ListPrice: priced(course, 3, 300).GetPrice(), ReducedUntil: timestamppb.New(may.AddDate(0, 0, 2)),
-			FurtherPrices: []*discoverypb.ListingPrice{{List: &moneypb.Money{Amount: 600, Currency: "USD"}, Price: &moneypb.Money{Amount: 600, Currency: "USD"}}},
-			LessonCount: 3, EnrollmentCount: 3, PublishedAt: timestamppb.New(may.AddDate(0, 0, 3)),
+			FurtherPrices: []*discoverypb.ListingPrice{{List: usd(600), Price: usd(600)}}, LessonCount: 3, EnrollmentCount: 3, PublishedAt: timestamppb.New(may.AddDate(0, 0, 3)),
 		}
 		if diff := cmp.Diff(want, got, protocmp.Transform(), protocmp.IgnoreFields(&discoverypb.Listing{}, "modules")); diff != "" {
 			rt.Fatalf("(-want +got):\n%s", diff)
@@ -145,3 +144,5 @@ func TestEnrollmentCountsOnce(t *testing.T) {
 		t.Errorf("%d counted, want 5", got)
 	}
 }
+
+func usd(amount int64) *moneypb.Money { return &moneypb.Money{Amount: amount, Currency: "USD"} }

@@ -124,7 +124,13 @@ var moneyTexts = map[string]map[kind]source{
 }
 
 // boughtAs says what somebody has bought, in the language of a locale.
-func boughtAs(locale string, l *commercepb.PaidLine) string {
+func boughtAs(locale string, l interface {
+	GetTitle() string
+	GetKind() string
+	GetQuantity() int32
+	GetBundleTitle() string
+},
+) string {
 	gift, seat, seats := "Gift: ", "1 seat: ", "%d seats: "
 	if languageOf(locale) == "de" {
 		gift, seat, seats = "Geschenk: ", "1 Platz: ", "%d Plätze: "
@@ -162,23 +168,25 @@ func (s *Service) tellAll(ctx context.Context, tx *pg.Tx, notes ...note) error {
 // linesRefunded tells the buyer what they get back, also by mail. Of a dispute that was
 // lost their bank tells them.
 func (s *Service) linesRefunded(ctx context.Context, tx *pg.Tx, e *commercepb.LinesRefunded) error {
-	total := &moneypb.Money{}
-	f := facts{Order: e.GetOrderId()}
-	for _, l := range e.GetLines() {
-		if l.GetAmount().GetAmount() == 0 {
-			continue
-		}
-		total.Amount, total.Currency = total.GetAmount()+l.GetAmount().GetAmount(), l.GetAmount().GetCurrency()
-		f.Lines = append(f.Lines, line{Course: l.GetTitle(), Amount: format(l.GetAmount())})
-	}
-	if e.GetRefundId() == "" || total.GetAmount() == 0 {
+	if e.GetRefundId() == "" {
 		return nil
 	}
 	who, err := s.people(ctx, tx, e.GetBuyerId())
 	if err != nil {
 		return err
 	}
-	n := note{to: who[e.GetBuyerId()], kind: moneyBack, about: e.GetRefundId(), facts: f}
+	n := note{to: who[e.GetBuyerId()], kind: moneyBack, about: e.GetRefundId(), facts: facts{Order: e.GetOrderId()}}
+	total := &moneypb.Money{}
+	for _, l := range e.GetLines() {
+		if l.GetAmount().GetAmount() == 0 {
+			continue
+		}
+		total.Amount, total.Currency = total.GetAmount()+l.GetAmount().GetAmount(), l.GetAmount().GetCurrency()
+		n.facts.Lines = append(n.facts.Lines, line{Course: boughtAs(n.to.Locale, l), Amount: format(l.GetAmount())})
+	}
+	if total.GetAmount() == 0 {
+		return nil
+	}
 	n.facts.Name, n.facts.Amount = n.to.Name, format(total)
 	if len(e.GetLines()) == 1 {
 		n.courseID = e.GetLines()[0].GetCourseId()
@@ -195,7 +203,7 @@ func (s *Service) refundRequestDeclined(ctx context.Context, tx *pg.Tx, e *comme
 	p := who[e.GetBuyerId()]
 	return s.tellAll(ctx, tx, note{
 		to: p, kind: refundDeclined, about: e.GetRequestId(), courseID: e.GetCourseId(),
-		facts: facts{Name: p.Name, Course: e.GetTitle(), Order: e.GetOrderId(), Message: e.GetAnswer()},
+		facts: facts{Name: p.Name, Course: boughtAs(p.Locale, e), Order: e.GetOrderId(), Message: e.GetAnswer()},
 	})
 }
 

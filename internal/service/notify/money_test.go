@@ -76,7 +76,7 @@ func TestBuyersAreToldOfRefunds(t *testing.T) {
 	}
 	w.pass(1)
 	declined := &commercepb.RefundRequestDeclined{
-		RequestId: id.New("request"), OrderId: order, CourseId: course, Title: "Gift: Logic", BuyerId: ana, Answer: "You have seen\nall of it: https://evil.example",
+		RequestId: id.New("request"), OrderId: order, CourseId: course, Title: "Logic", Kind: "gift", Quantity: 1, BuyerId: ana, Answer: "You have seen\nall of it: https://evil.example",
 	}
 	hear(w, w.service.refundRequestDeclined, declined, declined)
 	if got := w.titles(ana); len(got) != 2 || got[1] != "refund_declined: You get no money back for Gift: Logic Your request was declined. The answer: “You have seen all of it: […]”" {

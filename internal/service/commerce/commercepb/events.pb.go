@@ -625,7 +625,11 @@ type LineRefund struct {
 	// comes only after this.
 	AccessEnds bool `protobuf:"varint,6,opt,name=access_ends,json=accessEnds,proto3" json:"access_ends,omitempty"`
 	// The course's title when it was ordered.
-	Title         string `protobuf:"bytes,7,opt,name=title,proto3" json:"title,omitempty"`
+	Title string `protobuf:"bytes,7,opt,name=title,proto3" json:"title,omitempty"`
+	// How many the line is of; zero means one.
+	Quantity int32 `protobuf:"varint,8,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// What the bundle was called that it was bought with; empty for none.
+	BundleTitle   string `protobuf:"bytes,9,opt,name=bundle_title,json=bundleTitle,proto3" json:"bundle_title,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -709,6 +713,20 @@ func (x *LineRefund) GetTitle() string {
 	return ""
 }
 
+func (x *LineRefund) GetQuantity() int32 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+func (x *LineRefund) GetBundleTitle() string {
+	if x != nil {
+		return x.BundleTitle
+	}
+	return ""
+}
+
 // A buyer's request to have the money for a line back was declined.
 type RefundRequestDeclined struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -727,7 +745,13 @@ type RefundRequestDeclined struct {
 	// What they are answered, in the words of who decided; may be empty.
 	Answer string `protobuf:"bytes,7,opt,name=answer,proto3" json:"answer,omitempty"`
 	// When.
-	DeclinedAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=declined_at,json=declinedAt,proto3" json:"declined_at,omitempty"`
+	DeclinedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=declined_at,json=declinedAt,proto3" json:"declined_at,omitempty"`
+	// What the line is of: "course", "seats" or "gift".
+	Kind string `protobuf:"bytes,9,opt,name=kind,proto3" json:"kind,omitempty"`
+	// How many; zero means one.
+	Quantity int32 `protobuf:"varint,10,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// What the bundle was called that it was bought with; empty for none.
+	BundleTitle   string `protobuf:"bytes,11,opt,name=bundle_title,json=bundleTitle,proto3" json:"bundle_title,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -816,6 +840,27 @@ func (x *RefundRequestDeclined) GetDeclinedAt() *timestamppb.Timestamp {
 		return x.DeclinedAt
 	}
 	return nil
+}
+
+func (x *RefundRequestDeclined) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetQuantity() int32 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+func (x *RefundRequestDeclined) GetBundleTitle() string {
+	if x != nil {
+		return x.BundleTitle
+	}
+	return ""
 }
 
 // A buyer's bank wants back what was paid for an order.
@@ -1332,7 +1377,7 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\n" +
 	"dispute_id\x18\x05 \x01(\tB\v\xb2\xd4\x18\adisputeR\tdisputeId\x12;\n" +
 	"\vrefunded_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"refundedAt\"\xe5\x01\n" +
+	"refundedAt\"\xa4\x02\n" +
 	"\n" +
 	"LineRefund\x12!\n" +
 	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
@@ -1343,7 +1388,9 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\x04full\x18\x05 \x01(\bR\x04full\x12\x1f\n" +
 	"\vaccess_ends\x18\x06 \x01(\bR\n" +
 	"accessEnds\x12\x14\n" +
-	"\x05title\x18\a \x01(\tR\x05title\"\xc8\x02\n" +
+	"\x05title\x18\a \x01(\tR\x05title\x12\x1a\n" +
+	"\bquantity\x18\b \x01(\x05R\bquantity\x12!\n" +
+	"\fbundle_title\x18\t \x01(\tR\vbundleTitle\"\x9b\x03\n" +
 	"\x15RefundRequestDeclined\x12*\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\arequestR\trequestId\x12$\n" +
@@ -1355,7 +1402,11 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\bbuyer_id\x18\x06 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x12\x16\n" +
 	"\x06answer\x18\a \x01(\tR\x06answer\x12;\n" +
 	"\vdeclined_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"declinedAt\"\xd0\x01\n" +
+	"declinedAt\x12\x12\n" +
+	"\x04kind\x18\t \x01(\tR\x04kind\x12\x1a\n" +
+	"\bquantity\x18\n" +
+	" \x01(\x05R\bquantity\x12!\n" +
+	"\fbundle_title\x18\v \x01(\tR\vbundleTitle\"\xd0\x01\n" +
 	"\rDisputeOpened\x12*\n" +
 	"\n" +
 	"dispute_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\adisputeR\tdisputeId\x12$\n" +
