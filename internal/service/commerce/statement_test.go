@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"io"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -290,5 +291,53 @@ func TestLongStatement(t *testing.T) {
 	}
 	if _, closing, n := s.addsUp(s.rowsOf(content)); n != 6000 || closing["EUR"] != 6000*6001/2 {
 		t.Errorf("%d lines, %v", n, closing)
+	}
+}
+
+// BenchmarkStatement shows that a line costs as much in a long statement as in a short one,
+// and that memory does not grow with it.
+func BenchmarkStatement(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			s := newShop(b)
+			files := commercepb.NewStatementServiceClient(s.conn)
+			ada := id.New("account")
+			const batch = 1000
+			for from := 0; from < n; from += batch {
+				entries := make([]commerce.Entry, batch)
+				for i := range entries {
+					entries[i] = commerce.Entry{Key: "release:" + strconv.Itoa(from+i), Kind: "release", Postings: []commerce.Posting{
+						{Account: "held:" + ada, Currency: "EUR", Amount: 1}, {Account: "teacher:" + ada, Currency: "EUR", Amount: -1},
+					}}
+				}
+				if err := s.db.InTx(b.Context(), func(tx *pg.Tx) error {
+					tx.Exempt("a test")
+					return commerce.Book(b.Context(), tx, time.Unix(s.now.Load(), 0), entries...)
+				}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			runtime.GC()
+			var before, now runtime.MemStats
+			runtime.ReadMemStats(&before)
+			peak, bytes := uint64(0), 0
+			for b.Loop() {
+				stream, err := files.ExportMyStatement(s.as(ada), &commercepb.ExportMyStatementRequest{Since: "2026-01-01T00:00:00Z", Until: "2027-01-01T00:00:00Z"})
+				for err == nil {
+					var msg *commercepb.ExportMyStatementResponse
+					if msg, err = stream.Recv(); err == nil {
+						bytes += len(msg.GetChunk())
+						runtime.ReadMemStats(&now)
+						peak = max(peak, now.HeapAlloc-min(now.HeapAlloc, before.HeapAlloc))
+					}
+				}
+				if !errors.Is(err, io.EOF) {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/line")
+			b.ReportMetric(float64(peak)/(1<<20), "MiB-peak")
+			b.ReportMetric(float64(bytes)/float64(b.N*n), "B/line")
+		})
 	}
 }
