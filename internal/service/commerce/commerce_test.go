@@ -52,6 +52,7 @@ func (f *fakeAccess) ListEntitled(_ context.Context, req *accesspb.ListEntitledR
 // shop is commerce on a database of its own.
 type shop struct {
 	testing.TB
+	url       string // of its database
 	db        *pg.DB
 	client    commercepb.CommerceServiceClient
 	revenue   commercepb.RevenueServiceClient
@@ -63,6 +64,7 @@ type shop struct {
 	grants    *fakeGrants
 	seats     *fakeSeats
 	reconcile commercepb.ReconcileServiceClient
+	cfg       commerce.Config
 	svc       *commerce.Service
 	now       atomic.Int64
 	catalog   commercepb.CatalogServiceClient
@@ -79,7 +81,8 @@ func newShop(t testing.TB) *shop {
 // openShop is [newShop] with other settings.
 func openShop(t testing.TB, change func(*shop, *commerce.Config)) *shop {
 	t.Helper()
-	s := &shop{TB: t, db: pgtest.Open(t, commerce.Schema), access: &fakeAccess{enrolled: map[string]bool{}}, seats: &fakeSeats{blocks: map[string]int32{}}, grants: &fakeGrants{gifts: map[string]bool{}, grants: map[string]*accesspb.SourceGrant{}}}
+	url := pgtest.New(t, commerce.Schema)
+	s := &shop{TB: t, url: url, db: pgtest.OpenURL(t, url, commerce.Schema.Name), access: &fakeAccess{enrolled: map[string]bool{}}, seats: &fakeSeats{blocks: map[string]int32{}}, grants: &fakeGrants{gifts: map[string]bool{}, grants: map[string]*accesspb.SourceGrant{}}}
 	s.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Unix())
 	keyset, err := secret.Generate()
 	if err != nil {
@@ -114,7 +117,14 @@ func openShop(t testing.TB, change func(*shop, *commerce.Config)) *shop {
 		Now: func() time.Time { return time.Unix(s.now.Load(), 0) },
 	}
 	change(s, &cfg)
-	s.svc = commerce.New(cfg)
+	s.cfg = cfg
+	s.start(h)
+	return s
+}
+
+// start starts the service, on the database as it is.
+func (s *shop) start(h *rpctest.Harness) {
+	s.svc = commerce.New(s.cfg)
 	s.svc.Register(h)
 	s.client = commercepb.NewCommerceServiceClient(h.As("edge"))
 	s.events = commercepb.NewEventServiceClient(h.As("edge"))
@@ -127,7 +137,13 @@ func openShop(t testing.TB, change func(*shop, *commerce.Config)) *shop {
 	s.desk = commercepb.NewCheckoutServiceClient(h.As("edge"))
 	s.refunds = commercepb.NewRefundServiceClient(h.As("edge"))
 	s.payouts = commercepb.NewPayoutServiceClient(h.As("edge"))
-	return s
+}
+
+// restart is what happens when the process has died and another one is there: nothing is
+// left but the database.
+func (s *shop) restart() {
+	s.Helper()
+	s.start(rpctest.New(s, rpctest.Everything))
 }
 
 // deliver has the service handle an event, in a transaction.
