@@ -82,7 +82,8 @@ func newShop(t testing.TB) *shop {
 func openShop(t testing.TB, change func(*shop, *commerce.Config)) *shop {
 	t.Helper()
 	url := pgtest.New(t, commerce.Schema)
-	s := &shop{TB: t, url: url, db: pgtest.OpenURL(t, url, commerce.Schema.Name), access: &fakeAccess{enrolled: map[string]bool{}}, seats: &fakeSeats{blocks: map[string]int32{}}, grants: &fakeGrants{gifts: map[string]bool{}, grants: map[string]*accesspb.SourceGrant{}}}
+	// A test does most things a few times: to plan each time is most of what that costs.
+	s := &shop{TB: t, url: url, db: pgtest.OpenURL(t, with(url, "plan_cache_mode=force_generic_plan"), commerce.Schema.Name), access: &fakeAccess{enrolled: map[string]bool{}}, seats: &fakeSeats{blocks: map[string]int32{}}, grants: &fakeGrants{gifts: map[string]bool{}, grants: map[string]*accesspb.SourceGrant{}}}
 	s.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Unix())
 	keyset, err := secret.Generate()
 	if err != nil {
@@ -144,6 +145,14 @@ func (s *shop) start(h *rpctest.Harness) {
 func (s *shop) restart() {
 	s.Helper()
 	s.start(rpctest.New(s, rpctest.Everything))
+}
+
+// with adds a setting to the URL of a database.
+func with(url, setting string) string {
+	if strings.Contains(url, "?") {
+		return url + "&" + setting
+	}
+	return url + "?" + setting
 }
 
 // deliver has the service handle an event, in a transaction.

@@ -59,8 +59,8 @@ func newMarket(tb testing.TB, chance *rand.Rand) *market {
 	}
 	for _, first := range []int{0, 1} { // the courses of a teacher are every sixth
 		var prices []*moneypb.Money
-		for _, c := range marketCurrencies {
-			prices = append(prices, m.price(chance, c))
+		for _, c := range marketCurrencies { // no more than they cost one by one
+			prices = append(prices, amount(chance, c, 1, 2))
 		}
 		b := must[*commercepb.Bundle](m.shop)(m.bundles.CreateBundle(m.as(m.teachers[first]), &commercepb.CreateBundleRequest{
 			Title: "Both", CourseIds: []string{m.courses[first], m.courses[first+6]}, Prices: prices,
@@ -85,10 +85,6 @@ func (m *market) restart() {
 
 func (m *market) clock() time.Time { return time.Unix(m.now.Load(), 0) }
 
-func (m *market) price(chance *rand.Rand, currency string) *moneypb.Money {
-	return amount(chance, currency, 1, 200)
-}
-
 // amount is one between so many units of a currency, with the digits that prices may have.
 func amount(chance *rand.Rand, currency string, from, to int64) *moneypb.Money {
 	unit := money.Unit(currency)
@@ -105,7 +101,7 @@ func (m *market) goods(chance *rand.Rand, teacher string) string {
 	prices := make([]*moneypb.Money, len(marketCurrencies))
 	var seats []*commercepb.SeatPrice
 	for i, c := range marketCurrencies {
-		prices[i] = m.price(chance, c)
+		prices[i] = amount(chance, c, 1, 200)
 		seats = append(seats, &commercepb.SeatPrice{FromQuantity: 1, Price: amount(chance, c, 50, 90)}, &commercepb.SeatPrice{FromQuantity: 4, Price: amount(chance, c, 10, 50)})
 	}
 	course := id.New("course")

@@ -231,7 +231,7 @@ func (h *histories) attempt(t *testing.T, scripts []script) *failure {
 // all, and then without one step after the other.
 func (h *histories) smaller(t *testing.T, f *failure) *failure {
 	t.Helper()
-	t.Logf("STOA_TEST_SEED=%d/%s fails: %s", h.seed, f.numbers(), f.problems[0])
+	t.Logf("STOA_TEST_SEED=%d: of %d histories from %d on: %s", h.seed, len(f.scripts), f.scripts[0].history, f.problems[0])
 	until := time.Now().Add(2 * time.Minute)
 	try := func(scripts []script) bool {
 		if len(scripts) == 0 || time.Now().After(until) {

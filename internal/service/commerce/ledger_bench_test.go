@@ -43,6 +43,9 @@ func (l *bigLedger) fill(size int) {
 		n := min(size-l.entries, batch)
 		if err := l.db.InTx(l.Context(), func(tx *pg.Tx) error {
 			tx.Exempt("a benchmark")
+			if _, err := tx.Exec(l.Context(), `SET LOCAL statement_timeout = 0`); err != nil {
+				return err
+			}
 			last := int64(0)
 			if err := tx.QueryRow(l.Context(), `SELECT coalesce(max(id), 0) FROM ledger_entry`).Scan(&last); err != nil {
 				return err
