@@ -5,16 +5,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/money"
 	"github.com/stoa-lms/stoa/internal/money/moneypb"
-	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
@@ -26,25 +22,21 @@ var marketCurrencies = []string{"EUR", "JPY", "KWD"}
 // market is a shop with teachers and what they sell, in which many histories are told.
 type market struct {
 	*shop
-	weather   *weather
-	teachers  []string
-	courses   []string
-	sets      []string            // bundles
-	coupons   []string            // codes
-	histories map[string]*history // by buyer
+	weather  *weather
+	teachers []string
+	courses  []string
+	sets     []string // bundles
+	coupons  []string // codes
 	// What is on its way to the service, by payment.
 	news map[string][]func(context.Context) error
-	// What was told: how often each order was paid and fulfilled, access by a line ended,
-	// and a gift taken.
-	paid, fulfilledBy, ended, taken map[string]int
-	reported                        []string // what the last pass of the reconciler has seen
+	*ears
 }
 
 func newMarket(tb testing.TB, chance *rand.Rand) *market {
 	m := &market{
-		shop: newShop(tb), weather: &weather{}, histories: map[string]*history{}, news: map[string][]func(context.Context) error{},
-		paid: map[string]int{}, fulfilledBy: map[string]int{}, ended: map[string]int{}, taken: map[string]int{},
+		shop: newShop(tb), weather: &weather{}, news: map[string][]func(context.Context) error{},
 	}
+	m.ears = newEars(m.shop)
 	m.shop.cfg.Log = slog.New(slog.DiscardHandler)
 	m.restart()
 	for i := range 6 {
@@ -130,117 +122,13 @@ func (m *market) goods(chance *rand.Rand, teacher string) string {
 // history implements [stage].
 func (m *market) history(n int) teller {
 	h := &history{market: m, n: n, buyer: id.New("account")}
-	m.histories[h.buyer] = h
+	m.buyers[h.buyer] = n
 	return h
 }
 
 // tell has news of a payment be on its way.
 func (m *market) tell(payment string, news func(context.Context) error) {
 	m.news[payment] = append(m.news[payment], news)
-}
-
-// tellsAccess has access hear what was sent, twice or not, and tells what it has given.
-func (m *market) tellsAccess(ctx context.Context, twice bool) error {
-	rows, err := m.db.Query(ctx, `SELECT position, name, payload FROM outbox ORDER BY position`)
-	if err != nil {
-		return err
-	}
-	var list []proto.Message
-	last := int64(0)
-	for rows.Next() {
-		var name string
-		var payload []byte
-		if err := rows.Scan(&last, &name, &payload); err != nil {
-			return err
-		}
-		var e proto.Message
-		switch name[strings.LastIndexByte(name, '.')+1:] {
-		case "OrderPaid":
-			e = &commercepb.OrderPaid{}
-		case "OrderFulfilled":
-			e = &commercepb.OrderFulfilled{}
-		case "LinesRefunded":
-			e = &commercepb.LinesRefunded{}
-		case "GiftRedeemed":
-			e = &commercepb.GiftRedeemed{}
-		default:
-			continue
-		}
-		if err := proto.Unmarshal(payload, e); err != nil {
-			return err
-		}
-		list = append(list, e)
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	if last == 0 {
-		return nil
-	}
-	// It is gone once it was heard.
-	if _, err := m.db.Exec(m.Context(), `DELETE FROM outbox WHERE position <= $1`, last); err != nil {
-		return err
-	}
-	for _, e := range list {
-		m.counts(e)
-		for range 1 + map[bool]int{true: 1}[twice] {
-			if err := m.gives(e); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// counts counts an event.
-func (m *market) counts(e proto.Message) {
-	switch e := e.(type) {
-	case *commercepb.OrderPaid:
-		m.paid[e.GetOrderId()]++
-	case *commercepb.OrderFulfilled:
-		m.fulfilledBy[e.GetOrderId()]++
-	case *commercepb.GiftRedeemed:
-		m.taken[e.GetLineId()]++
-	case *commercepb.LinesRefunded:
-		for _, l := range e.GetLines() {
-			if l.GetAccessEnds() {
-				m.ended[l.GetLineId()]++
-			}
-		}
-	}
-}
-
-// gives does what access does with an event.
-func (m *market) gives(e proto.Message) error {
-	ctx := m.Context()
-	switch e := e.(type) {
-	case *commercepb.OrderPaid:
-		for _, l := range e.GetLines() {
-			switch l.GetKind() {
-			case "seats":
-				if _, err := m.seats.GrantSeatBlocks(ctx, &accesspb.GrantSeatBlocksRequest{Grants: []*accesspb.GrantSeatBlocksRequest_Grant{{SourceId: l.GetLineId(), Seats: l.GetQuantity()}}}); err != nil {
-					return err
-				}
-				m.deliver(&accesspb.SeatBlockCreated{BlockId: id.New("block"), CourseId: l.GetCourseId(), SourceId: l.GetLineId(), Seats: l.GetQuantity()})
-			case "gift":
-			default:
-				if err := m.grants.grant("order", l.GetLineId(), l.GetCourseId(), e.GetBuyerId()); err != nil {
-					return err
-				}
-				m.deliver(&accesspb.EntitlementGranted{EntitlementId: id.New("entitlement"), AccountId: e.GetBuyerId(), CourseId: l.GetCourseId(), Source: "order", SourceId: l.GetLineId()})
-			}
-		}
-	case *commercepb.GiftRedeemed:
-		return m.grants.grant("gift", e.GetLineId(), e.GetCourseId(), e.GetAccountId())
-	case *commercepb.LinesRefunded:
-		for _, l := range e.GetLines() {
-			if l.GetAccessEnds() {
-				m.grants.end(l.GetLineId())
-				m.seats.end(l.GetLineId())
-			}
-		}
-	}
-	return nil
 }
 
 // end implements [stage].
@@ -257,18 +145,7 @@ func (m *market) end() {
 	m.all()
 	m.now.Add(25 * 3600)
 	m.all()
-	for {
-		m.reported = m.pass()
-		if len(m.reported) == 0 {
-			break
-		}
-		for _, r := range m.reported {
-			if !strings.HasSuffix(r, "healed") {
-				return // it stays
-			}
-		}
-		m.all() // of what was healed something follows
-	}
+	m.settled(m.all)
 }
 
 // all does what time brings, until nothing is left to do.
@@ -289,78 +166,4 @@ func (m *market) all() {
 		}
 	}
 	m.Errorf("calls of the provider that never end")
-}
-
-// pass has the reconciler compare everything, and returns what it has seen.
-func (m *market) pass() (seen []string) {
-	m.Helper()
-	before := m.now.Load()
-	r, err := m.shop.reconcile.CreateReconciliation(m.staff(), &commercepb.CreateReconciliationRequest{})
-	if err != nil {
-		m.Fatal(err)
-	}
-	if _, err := m.svc.Reconcile(m.Context()); err != nil {
-		m.Fatal(err)
-	}
-	if r, err = m.shop.reconcile.GetReconciliation(m.staff(), &commercepb.GetReconciliationRequest{ReconciliationId: r.GetId()}); err != nil || r.GetState() != "done" {
-		m.Fatalf("%v, %v", r, err)
-	}
-	m.now.Add(1)
-	for _, r := range m.rows(`SELECT kind, object_id, detail, state FROM mismatch WHERE state = 'open' OR seen_at >= $1`, time.Unix(before, 0)) {
-		seen = append(seen, strings.Join(r, " "))
-	}
-	return seen
-}
-
-// rows returns rows of texts; what is null is empty.
-func (s *shop) rows(sql string, args ...any) (list [][]string) {
-	s.Helper()
-	rows, err := s.db.Query(s.Context(), sql, args...)
-	if err != nil {
-		s.Fatal(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		cells := make([]*string, len(rows.FieldDescriptions()))
-		into := make([]any, len(cells))
-		for i := range cells {
-			into[i] = &cells[i]
-		}
-		if err := rows.Scan(into...); err != nil {
-			s.Fatalf("%v\n%s", err, sql)
-		}
-		row := make([]string, len(cells))
-		for i, c := range cells {
-			if c != nil {
-				row[i] = *c
-			}
-		}
-		list = append(list, row)
-	}
-	if err := rows.Err(); err != nil {
-		s.Fatalf("%v\n%s", err, sql)
-	}
-	return list
-}
-
-// grant is what access does for one line.
-func (f *fakeGrants) grant(source, line, course, account string) error {
-	_, err := f.GrantEntitlements(context.Background(), &accesspb.GrantEntitlementsRequest{Grants: []*accesspb.GrantEntitlementsRequest_Grant{
-		{Source: source, SourceId: line, CourseId: course, AccountId: account},
-	}})
-	return err
-}
-
-func (f *fakeGrants) end(line string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if g := f.grants[line]; g != nil {
-		g.Revoked = true
-	}
-}
-
-func (f *fakeSeats) end(line string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.blocks, line)
 }

@@ -273,11 +273,23 @@ func (h *history) refund() {
 	}
 	h.note("%s %v", o.GetId(), req.GetLines())
 	staff := id.New("account")
-	_, err := h.refunds.CreateRefund(h.as(staff), req)
+	r, err := h.refunds.CreateRefund(h.as(staff), req)
 	if h.ctx.Err() != nil && err != nil && h.one(2) {
-		_, err = h.refunds.CreateRefund(h.again(staff), req)
+		r, err = h.refunds.CreateRefund(h.again(staff), req)
 	}
-	h.may(err, refundRefusals...)
+	if !h.may(err, refundRefusals...) {
+		return
+	}
+	// It is of the lines that were named, and of each as much as was said.
+	got := map[string]int64{}
+	for _, l := range r.GetLines() {
+		got[l.GetLineId()] = l.GetAmount().GetAmount()
+	}
+	for _, l := range req.GetLines() {
+		if n, ok := got[l.GetLineId()]; !ok || l.GetAmount() > 0 && n != l.GetAmount() || len(got) != len(req.GetLines()) {
+			h.Errorf("history %d: a refund of %v is of %v", h.n, req.GetLines(), r.GetLines())
+		}
+	}
 }
 
 // byTeacher gives some of a line back, and ends access or not.
@@ -332,7 +344,7 @@ func (h *history) dispute() {
 // surplus has an order be paid that is cancelled at the same time.
 func (h *history) surplus() {
 	buyer := id.New("account")
-	h.histories[buyer] = h
+	h.buyers[buyer] = h.n
 	o, err := h.client.CreateOrder(h.as(buyer), &commercepb.CreateOrderRequest{CourseIds: h.courses[:1]})
 	if !h.may(err, "order.sold_out") {
 		return
