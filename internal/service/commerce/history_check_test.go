@@ -113,6 +113,10 @@ var marketRules = []struct{ name, sql string }{
 			FROM ledger_entry e JOIN ledger_posting p ON p.entry_id = e.id WHERE e.order_id = o.id AND p.line_id = l.id
 		) s
 		WHERE l.released AND s.held <> 0 OR NOT l.released AND s.free <> 0 OR s.early OR l.frozen <> (coalesce(d.disputed, 0) > 0) OR l.frozen AND l.released`},
+	{"what is disputed can't be paid out, from then until it is settled", `
+		SELECT p.line_id, e.kind || ' when ' || -sum(p.amount) || ' could be paid out'
+		FROM ledger_entry e JOIN ledger_entry b ON b.order_id = e.order_id AND b.id < e.id + (e.kind = 'dispute')::int JOIN ledger_posting p ON p.entry_id = b.id
+		WHERE e.kind IN ('dispute', 'dispute_won', 'dispute_lost') AND p.line_id IS NOT NULL AND p.account LIKE 'teacher:%' GROUP BY e.id, e.kind, p.line_id HAVING sum(p.amount) <> 0`},
 	{"what teachers were paid and have makes what is left to them", `
 		SELECT who, currency || ': has ' || sum(n) FILTER (WHERE what = 'has') || ', paid ' || coalesce(sum(n) FILTER (WHERE what = 'paid'), 0) || ', shares of ' || coalesce(sum(n) FILTER (WHERE what = 'shares'), 0)
 		FROM (

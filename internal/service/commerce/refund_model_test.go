@@ -25,7 +25,7 @@ import (
 func TestMoneyIsAlwaysRight(t *testing.T) {
 	t.Parallel()
 	(&histories{
-		many: 700, shop: 350, abreast: 16,
+		many: 600, shop: 300, abreast: 16,
 		steps: func(chance *rand.Rand) int { // many short ones, and some that are long
 			if chance.IntN(20) == 0 {
 				return 8 + chance.IntN(12)
@@ -54,7 +54,7 @@ var happenings = []happening{
 	{1, "surplus", (*history).surplus},
 	{3, "redeem", (*history).redeem},
 	{3, "tell access", (*history).tellAccess},
-	{1, "release", (*history).release},
+	{2, "release", (*history).release},
 	{1, "time passes", (*history).timePasses},
 	{1, "pay out", (*history).payOut},
 	{1, "reverse", (*history).reverse},
@@ -79,8 +79,9 @@ type history struct {
 
 type historyOrder struct {
 	*commercepb.Order
-	payment string
-	surplus bool
+	payment  string
+	surplus  bool
+	disputed bool // it was, and may still be
 }
 
 // step implements [teller].
@@ -334,7 +335,15 @@ func (h *history) dispute() {
 	if err := h.db.QueryRow(h.Context(), `SELECT paid_at IS NOT NULL FROM orders WHERE id = $1`, o.GetId()).Scan(&paid); err != nil || !paid {
 		return
 	}
-	if h.settles(o, []string{"dispute", "win_dispute", "lose_dispute"}[h.chance.IntN(3)]) && h.one(2) { // and old news again
+	outcome := "dispute"
+	if o.disputed {
+		outcome = []string{"win_dispute", "lose_dispute"}[h.chance.IntN(2)]
+	}
+	if !h.settles(o, outcome) {
+		return
+	}
+	o.disputed = true
+	if h.one(2) { // and old news again
 		old := commerce.DisputeNews{Ref: "dispute:" + o.payment, PaymentID: o.payment, Amount: 1, Currency: o.GetTotal().GetCurrency(), State: "open"}
 		h.tell(o.payment, func(ctx context.Context) error { return h.svc.HeardDispute(ctx, old) })
 	}

@@ -26,7 +26,7 @@ import (
 func TestAnyHistoryAtStripe(t *testing.T) {
 	t.Parallel()
 	(&histories{
-		many: 150, shop: 75, abreast: 8,
+		many: 80, shop: 80, abreast: 8,
 		steps: func(chance *rand.Rand) int { return 5 + chance.IntN(12) },
 		open:  func(tb testing.TB, _ uint64, chance *rand.Rand) stage { return newStripeMarket(tb, chance) },
 	}).tell(t)
