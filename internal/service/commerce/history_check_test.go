@@ -243,7 +243,7 @@ func (m *market) wrong() []wrong {
 	for _, r := range m.rows(`SELECT currency, sum(amount - fee)::text FROM development_transaction GROUP BY currency`) {
 		at.balance[r[0]], _ = strconv.ParseInt(r[1], 10, 64)
 	}
-	w := m.ears.findings()
+	w := m.findings()
 	w.looks(at)
 	return w.list
 }

@@ -37,7 +37,7 @@ func newMarket(tb testing.TB, chance *rand.Rand) *market {
 		shop: newShop(tb), weather: &weather{}, news: map[string][]func(context.Context) error{},
 	}
 	m.ears = newEars(m.shop)
-	m.shop.cfg.Log = slog.New(slog.DiscardHandler)
+	m.cfg.Log = slog.New(slog.DiscardHandler)
 	m.restart()
 	for i := range 6 {
 		if i < 4 {

@@ -156,7 +156,7 @@ func (h *history) buy() {
 		}
 	} else {
 		q, err := h.desk.CreateQuote(rpctest.Account(h.ctx, h.buyer), h.cart())
-		if !h.may(err, "order.sold_out", "coupon.invalid") {
+		if !h.may(err, couponRefusals...) {
 			return
 		}
 		req.QuoteId = q.GetId()
@@ -165,7 +165,7 @@ func (h *history) buy() {
 	if h.ctx.Err() != nil && err != nil {
 		o, err = h.client.CreateOrder(h.again(h.buyer), req)
 	}
-	if !h.may(err, "order.open_order", "order.sold_out", "coupon.invalid") {
+	if !h.may(err, append([]string{"order.open_order"}, couponRefusals...)...) {
 		return
 	}
 	h.orders = append(h.orders, &historyOrder{Order: o})
@@ -255,9 +255,11 @@ func (h *history) cancel() { h.cancels(h.order()) }
 
 func (h *history) cancels(o *historyOrder) bool {
 	h.note("%s", o.GetId())
-	_, err := h.client.CancelOrder(h.as(h.buyer), &commercepb.CancelOrderRequest{OrderId: o.GetId()})
+	_, err := h.client.CancelOrder(h.as(o.GetBuyerId()), &commercepb.CancelOrderRequest{OrderId: o.GetId()})
 	return h.may(err, "order.already_paid")
 }
+
+var couponRefusals = []string{"order.sold_out", "coupon.invalid", "coupon.used_up", "coupon.used_by_you"}
 
 var refundRefusals = []string{"refund.nothing_left", "refund.too_much", "refund.disputed", "refund.not_paid"}
 
@@ -474,7 +476,7 @@ func (h *history) together() {
 			return err
 		},
 		func(ctx context.Context) error {
-			_, err := h.client.CancelOrder(rpctest.Account(ctx, h.buyer), &commercepb.CancelOrderRequest{OrderId: o.GetId()})
+			_, err := h.client.CancelOrder(rpctest.Account(ctx, o.GetBuyerId()), &commercepb.CancelOrderRequest{OrderId: o.GetId()})
 			return err
 		},
 	}
@@ -492,6 +494,6 @@ func (h *history) together() {
 	}
 	all.Wait()
 	for _, err := range errs {
-		h.may(err, append([]string{"order.already_paid", "order.not_found", "payment.closed", "payment.outcome"}, refundRefusals...)...)
+		h.may(err, append([]string{"order.already_paid", "payment.closed", "payment.outcome"}, refundRefusals...)...)
 	}
 }
