@@ -177,7 +177,7 @@ func (h *histories) attempt(t *testing.T, scripts []script) *failure {
 	tb.guarded(func() {
 		// All that are told in one shop agree on what it is.
 		seed := h.seed + uint64(scripts[0].history/h.shop)<<32 //nolint:gosec // not below zero
-		chance := rand.New(rand.NewPCG(seed, 1<<40)) //nolint:gosec // chance, not secrecy
+		chance := rand.New(rand.NewPCG(seed, 1<<40))           //nolint:gosec // chance, not secrecy
 		on := h.open(tb, seed, chance)
 		type told struct {
 			script
