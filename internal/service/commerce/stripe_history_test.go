@@ -141,6 +141,9 @@ func (h *stripeHistory) step(chance *rand.Rand) string {
 	return strings.Join(h.said, ", ")
 }
 
+// over implements [teller].
+func (h *stripeHistory) over() {}
+
 // happens does something.
 func (h *stripeHistory) happens(ctx context.Context) {
 	n := h.rand.IntN(30)
@@ -399,7 +402,7 @@ func (m *stripeMarket) all() {
 func (m *stripeMarket) wrong() []wrong {
 	at := atProvider{balance: m.stripe.Balance()}
 	for payment, t := range m.stripe.Taken() {
-		at.taken = append(at.taken, taken{payment, t.Charges, t.Amount, t.Refunded, t.Disputed, t.Net})
+		at.taken = append(at.taken, taken{PaymentID: payment, Charges: t.Charges, Amount: t.Amount, Refunded: t.Refunded, Disputed: t.Disputed, Net: t.Net})
 	}
 	for _, t := range m.stripe.Handed() {
 		at.handed = append(at.handed, handed{t.Payout, t.Ref, t.Teacher, strings.ToUpper(t.Currency), t.Amount, t.Reversed})
