@@ -19,12 +19,13 @@ type ears struct {
 	buyers map[string]int // whose history a buyer is of
 	// How often each order was paid and fulfilled, access by a line ended, and a gift taken.
 	paid, fulfilled, ended, taken map[string]int
-	over                          map[string]int // how often a subscription ended
-	reported                      []string       // what the last pass of the reconciler has seen
+	over                          map[string]int       // how often a subscription ended
+	starts                        map[string]time.Time // from when on a line of a period gives access
+	reported                      []string             // what the last pass of the reconciler has seen
 }
 
 func newEars(s *shop) *ears {
-	return &ears{shop: s, buyers: map[string]int{}, paid: map[string]int{}, fulfilled: map[string]int{}, ended: map[string]int{}, taken: map[string]int{}, over: map[string]int{}}
+	return &ears{shop: s, buyers: map[string]int{}, paid: map[string]int{}, fulfilled: map[string]int{}, ended: map[string]int{}, taken: map[string]int{}, over: map[string]int{}, starts: map[string]time.Time{}}
 }
 
 func (e *ears) findings() *findings {
@@ -141,6 +142,7 @@ func (e *ears) gives(event proto.Message) error {
 				source := "order"
 				if l.GetKind() == "subscription" {
 					source = "subscription"
+					e.starts[l.GetLineId()] = l.GetStartsAt().AsTime()
 				}
 				if err := e.shop.grants.grant(source, l.GetLineId(), l.GetCourseId(), ev.GetBuyerId(), l.GetEndsAt()); err != nil {
 					return err
@@ -152,7 +154,11 @@ func (e *ears) gives(event proto.Message) error {
 		return e.shop.grants.grant("gift", ev.GetLineId(), ev.GetCourseId(), ev.GetAccountId(), nil)
 	case *commercepb.SubscriptionEnded:
 		for _, l := range ev.GetLines() {
-			e.shop.grants.cut(l.GetLineId(), ev.GetEndedAt())
+			at := ev.GetEndedAt().AsTime()
+			if first := e.starts[l.GetLineId()].Add(time.Microsecond); at.Before(first) {
+				at = first
+			}
+			e.shop.grants.cut(l.GetLineId(), timestamppb.New(at))
 		}
 	case *commercepb.LinesRefunded:
 		for _, l := range ev.GetLines() {
