@@ -17,29 +17,30 @@ const (
 	meRead  = "me.read"  // read what is one's own
 	meWrite = "me.write" // change what is one's own
 
-	courseCreate      = "course.create"      // make courses
-	courseView        = "course.view"        // know that a course exists, and read its outline and price
-	courseEdit        = "course.edit"        // change a course, and read what is not published yet
-	coursePublish     = "course.publish"     // publish a course and take it out again
-	courseTransfer    = "course.transfer"    // give a course to another owner
-	lessonRead        = "lesson.read"        // read the lessons and note one's progress in them
-	progressList      = "progress.list"      // see how far those who take a course have come
-	certificateManage = "certificate.manage" // issue certificates again, and revoke them
-	mediaUpload       = "media.upload"       // put files into a course
-	mediaRead         = "media.read"         // see all files of a course, used or not
-	priceEdit         = "price.edit"         // say what a course costs
-	saleList          = "sale.list"          // see what was sold of a course
-	saleRefund        = "sale.refund"        // give back what was paid for a course
-	deadlineSet       = "deadline.override"  // say other deadlines for some who take a course
-	revenueSplit      = "revenue.split"      // say how what a course earns is shared
-	revenueEdit       = "revenue.edit"       // say what the platform keeps of sales
-	couponManage      = "coupon.manage"      // make coupons of the platform, and end anybody's
-	refundManage      = "refund.manage"      // give back what was paid for any order, and see what is disputed
-	payoutManage      = "payout.manage"      // pay teachers
-	ledgerRead        = "ledger.read"        // see what the accounts of the ledger have, and whose shares are what
-	ledgerReconcile   = "ledger.reconcile"   // have orders, the ledger, access and the payment provider compared
-	courseReview      = "course.review"      // review courses before they come into the marketplace
-	progressEdit      = "progress.edit"      // mark items as done for those who take a course
+	courseCreate       = "course.create"       // make courses
+	courseView         = "course.view"         // know that a course exists, and read its outline and price
+	courseEdit         = "course.edit"         // change a course, and read what is not published yet
+	coursePublish      = "course.publish"      // publish a course and take it out again
+	courseTransfer     = "course.transfer"     // give a course to another owner
+	lessonRead         = "lesson.read"         // read the lessons and note one's progress in them
+	progressList       = "progress.list"       // see how far those who take a course have come
+	certificateManage  = "certificate.manage"  // issue certificates again, and revoke them
+	mediaUpload        = "media.upload"        // put files into a course
+	mediaRead          = "media.read"          // see all files of a course, used or not
+	priceEdit          = "price.edit"          // say what a course costs
+	saleList           = "sale.list"           // see what was sold of a course
+	saleRefund         = "sale.refund"         // give back what was paid for a course
+	deadlineSet        = "deadline.override"   // say other deadlines for some who take a course
+	revenueSplit       = "revenue.split"       // say how what a course earns is shared
+	revenueEdit        = "revenue.edit"        // say what the platform keeps of sales
+	couponManage       = "coupon.manage"       // make coupons of the platform, and end anybody's
+	refundManage       = "refund.manage"       // give back what was paid for any order, and see what is disputed
+	payoutManage       = "payout.manage"       // pay teachers
+	subscriptionManage = "subscription.manage" // see who has subscribed to what, and end it
+	ledgerRead         = "ledger.read"         // see what the accounts of the ledger have, and whose shares are what
+	ledgerReconcile    = "ledger.reconcile"    // have orders, the ledger, access and the payment provider compared
+	courseReview       = "course.review"       // review courses before they come into the marketplace
+	progressEdit       = "progress.edit"       // mark items as done for those who take a course
 
 	assessmentTake = "assessment.take" // answer quizzes and hand in assignments
 	assessmentEdit = "assessment.edit" // make quizzes, assignments and rubrics
@@ -73,7 +74,7 @@ const (
 // permissions are all there are.
 var permissions = []string{
 	meRead, meWrite,
-	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, saleRefund, revenueSplit, revenueEdit, refundManage, payoutManage, couponManage, ledgerRead, ledgerReconcile, courseReview,
+	courseCreate, courseView, courseEdit, coursePublish, courseTransfer, lessonRead, progressList, progressEdit, deadlineSet, certificateManage, mediaUpload, mediaRead, priceEdit, saleList, saleRefund, revenueSplit, revenueEdit, refundManage, subscriptionManage, payoutManage, couponManage, ledgerRead, ledgerReconcile, courseReview,
 	assessmentTake, assessmentEdit, questionRead, questionEdit, submissionRead, submissionMark, examProctor, gradeRead, gradeEdit, gradePost,
 	enrollmentList, enrollmentManage, accommodationRead, accommodationGrant,
 	roleList, roleGrant, roleDefine, accessExplain,
@@ -115,7 +116,7 @@ var roles = map[string]role{
 	roleMember:  {scope: onPlatform, implicit: true, permissions: []string{meRead, meWrite, courseCreate}},
 	roleAdmin:   {scope: onPlatform, permissions: permissions},
 	"moderator": {scope: onPlatform, permissions: []string{courseView, coursePublish, courseReview, lessonRead, mediaRead, accountRead, accountSuspend, templatePublish}},
-	"finance":   {scope: onPlatform, permissions: []string{courseView, saleList, saleRefund, revenueEdit, refundManage, payoutManage, couponManage, ledgerRead, ledgerReconcile}},
+	"finance":   {scope: onPlatform, permissions: []string{courseView, saleList, saleRefund, revenueEdit, refundManage, subscriptionManage, payoutManage, couponManage, ledgerRead, ledgerReconcile}},
 	"support": {scope: onPlatform, permissions: []string{
 		courseView, lessonRead, enrollmentList, enrollmentManage, progressList, accommodationRead, roleList, accessExplain, accountRead,
 	}},

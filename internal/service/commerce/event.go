@@ -46,18 +46,20 @@ type Event struct {
 
 // News is how a thing stands; one of these, or none.
 type News struct {
-	Payment *PaymentNews
-	Refund  *RefundNews
-	Dispute *DisputeNews
-	Account *AccountNews
+	Payment      *PaymentNews
+	Refund       *RefundNews
+	Dispute      *DisputeNews
+	Account      *AccountNews
+	Subscription *SubscriptionNews
 }
 
 // What news is about.
 const (
-	aboutPayment = "payment"
-	aboutRefund  = "refund"
-	aboutDispute = "dispute"
-	aboutAccount = "account"
+	aboutPayment      = "payment"
+	aboutRefund       = "refund"
+	aboutDispute      = "dispute"
+	aboutAccount      = "account"
+	aboutSubscription = "subscription" // and of the payment of a period but the first
 )
 
 // hearers take in news of things other than payments, each in a transaction, twice and
@@ -93,6 +95,8 @@ func (s *Service) heard(ctx context.Context, tx *pg.Tx, n News) error {
 		return s.hearers.dispute(ctx, tx, *n.Dispute)
 	case n.Account != nil:
 		return s.hearers.account(ctx, tx, *n.Account)
+	case n.Subscription != nil:
+		return s.heardSubscription(ctx, tx, *n.Subscription)
 	default:
 		return errNotOurs
 	}

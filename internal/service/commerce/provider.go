@@ -28,6 +28,21 @@ type Provider interface {
 	// Payment returns how a payment stands.
 	Payment(ctx context.Context, ref string) (PaymentNews, error)
 
+	// Subscribe makes a page where the buyer pays the first period of a subscription
+	// and lets the provider charge those that follow. Its payment is looked up, closed
+	// and given back as any other.
+	Subscribe(ctx context.Context, key string, r SubscribeRequest) (ref, url string, err error)
+	// Subscription returns how a subscription stands.
+	Subscription(ctx context.Context, ref string) (SubscriptionNews, error)
+	// EndSubscription has no further period charged: [endAtPeriodEnd] once the one that
+	// is paid is over, [endNow] from now on; with [endNever] it goes on after all, as
+	// long as it has not ended. To end what has ended changes nothing; it fails with
+	// Conflict when what has ended is to go on.
+	EndSubscription(ctx context.Context, key, ref, how string) (SubscriptionNews, error)
+	// BillingURL is where the buyer of a subscription changes how they pay. It works for
+	// minutes; back is where they go after.
+	BillingURL(ctx context.Context, ref, back string) (string, error)
+
 	// Refund gives back some of what was paid.
 	Refund(ctx context.Context, key string, r RefundRequest) (RefundNews, error)
 	// RefundState returns how a refund stands.
@@ -72,17 +87,72 @@ type CheckoutLine struct {
 
 // PaymentNews is how a payment stands.
 type PaymentNews struct {
-	PaymentID string // ours
+	PaymentID string // ours; empty for a period of a subscription but the first
 	Ref       string
 	// "open", "processing" for one that takes days, "declined" when it may be tried
 	// again, "succeeded", or "closed" when nobody can pay any more.
 	State    string
 	Received int64 // what was paid; 0 unless it succeeded
 	Currency string
-	// What of it is tax, by order line; nil where the provider takes none.
+	// What of it is tax, by order line, and under "" of all lines together where the
+	// provider knows no lines; nil where it takes none.
 	Tax map[string]int64
 	// What the provider keeps of it; nil while that is not known.
 	Fee *int64
+	// What the provider calls the subscription of which it pays a period; empty for none,
+	// and before the first is paid.
+	SubscriptionRef string
+	// Which period of a subscription it pays; zero when that is not known.
+	PeriodStart, PeriodEnd time.Time
+}
+
+// How a subscription is to end.
+const (
+	endAtPeriodEnd = "period_end"
+	endNow         = "now"
+	endNever       = "resume"
+)
+
+// SubscribeRequest is a subscription to be made, and the payment of its first period.
+type SubscribeRequest struct {
+	Checkout              // of the first period; each one costs its amount
+	SubscriptionID string // ours: the provider tells it with each news of the subscription
+	PlanTitle      string
+	Interval       string // "month" or "year"
+}
+
+// SubscriptionNews is how a subscription stands.
+type SubscriptionNews struct {
+	SubscriptionID string // ours
+	Ref            string
+	// "incomplete" while the first period is not paid, "active", "past_due" while one
+	// that failed to be paid is tried again, or "ended".
+	State string
+	// Whether it ends when the running period does.
+	EndsAtPeriodEnd bool
+	// The running period, paid or not; zero before the first.
+	PeriodStart, PeriodEnd time.Time
+	// When a period that failed to be paid is tried again; nil for never.
+	NextAttempt *time.Time
+	EndedAt     *time.Time // set once it has ended
+	// The last periods that were paid or are to be, at most 12, oldest first.
+	Periods []PeriodNews
+	// When the provider was asked, by our clock: who asks writes it. Of two the younger
+	// holds.
+	AskedAt time.Time
+}
+
+// PeriodNews is how the payment of a period stands.
+type PeriodNews struct {
+	// What the provider calls that it asks to be paid for the period: an invoice.
+	InvoiceRef string
+	Start, End time.Time
+	// Whether it was paid at the page that Subscribe made: then the payment is that one,
+	// by the same PaymentID and Ref.
+	First bool
+	// How its payment stands, as Payment says by its Ref, which refunds take too. Its
+	// PaymentID is empty for all but the first: the provider does not know ours.
+	Payment PaymentNews
 }
 
 // RefundRequest is what to give back.
@@ -98,7 +168,8 @@ type RefundRequest struct {
 type RefundNews struct {
 	RefundID   string // ours; empty for one that was made at the provider by hand
 	Ref        string
-	PaymentID  string // ours
+	PaymentID  string // ours; empty where the provider does not know it
+	PaymentRef string // what the provider calls the payment; it may be empty where PaymentID is not
 	Amount     int64
 	Currency   string
 	State      string // "pending", "succeeded" or "failed"
@@ -107,14 +178,15 @@ type RefundNews struct {
 
 // DisputeNews is how a dispute stands: a buyer has their bank take a payment back.
 type DisputeNews struct {
-	Ref       string
-	PaymentID string // ours
-	Amount    int64
-	Currency  string
-	Fee       int64  // what the provider takes for it, whatever comes of it
-	State     string // "open", "won" or "lost" as seen by the platform
-	Reason    string
-	DueBy     *time.Time // until when evidence can be given
+	Ref        string
+	PaymentID  string // ours; empty where the provider does not know it
+	PaymentRef string // what the provider calls the payment; it may be empty where PaymentID is not
+	Amount     int64
+	Currency   string
+	Fee        int64  // what the provider takes for it, whatever comes of it
+	State      string // "open", "won" or "lost" as seen by the platform
+	Reason     string
+	DueBy      *time.Time // until when evidence can be given
 }
 
 // AccountNews is how the account of a teacher stands.
@@ -139,8 +211,9 @@ type TransferRequest struct {
 type Transaction struct {
 	ID   string
 	Kind string // "payment", "refund", "dispute", "dispute_won", "transfer", "reversal" or another's name
-	// What it is of: a payment as we call it, a reversal by the key that it was made
-	// with, all else as the provider calls it.
+	// What it is of: a payment as we call it, or as the provider does where it does not
+	// know that, a reversal by the key that it was made with, all else as the provider
+	// calls it.
 	Ref string
 	// What it adds, before the fee that is taken off; below zero takes.
 	Amount   int64

@@ -446,6 +446,12 @@ func (e *Edge) rest(mux *http.ServeMux) error {
 		{commercepb.File_internal_service_commerce_commercepb_bundles_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterBundleServiceHandlerClient(ctx, g, commercepb.NewBundleServiceClient(e.Conns["commerce"]))
 		}},
+		{commercepb.File_internal_service_commerce_commercepb_subscriptions_proto, func(g *runtime.ServeMux) error {
+			if err := commercepb.RegisterPlanServiceHandlerClient(ctx, g, commercepb.NewPlanServiceClient(e.Conns["commerce"])); err != nil {
+				return err
+			}
+			return commercepb.RegisterSubscriptionServiceHandlerClient(ctx, g, commercepb.NewSubscriptionServiceClient(e.Conns["commerce"]))
+		}},
 		{commercepb.File_internal_service_commerce_commercepb_coupons_proto, func(g *runtime.ServeMux) error {
 			return commercepb.RegisterCouponServiceHandlerClient(ctx, g, commercepb.NewCouponServiceClient(e.Conns["commerce"]))
 		}},

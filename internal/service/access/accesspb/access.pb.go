@@ -602,9 +602,11 @@ type ListEntitledRequest struct {
 	// The account.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// The courses, at most 100.
-	CourseIds     []string `protobuf:"bytes,2,rep,name=course_ids,json=courseIds,proto3" json:"course_ids,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	CourseIds []string `protobuf:"bytes,2,rep,name=course_ids,json=courseIds,proto3" json:"course_ids,omitempty"`
+	// Whether only grants count that are not of a subscription.
+	BesideSubscriptions bool `protobuf:"varint,3,opt,name=beside_subscriptions,json=besideSubscriptions,proto3" json:"beside_subscriptions,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *ListEntitledRequest) Reset() {
@@ -649,6 +651,13 @@ func (x *ListEntitledRequest) GetCourseIds() []string {
 		return x.CourseIds
 	}
 	return nil
+}
+
+func (x *ListEntitledRequest) GetBesideSubscriptions() bool {
+	if x != nil {
+		return x.BesideSubscriptions
+	}
+	return false
 }
 
 // Where the account is enrolled.
@@ -1023,12 +1032,13 @@ const file_internal_service_access_accesspb_access_proto_rawDesc = "" +
 	"\n" +
 	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12\x1d\n" +
 	"\x04role\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18<R\x04role\"\x1a\n" +
-	"\x18AssignCourseRoleResponse\"t\n" +
+	"\x18AssignCourseRoleResponse\"\xa7\x01\n" +
 	"\x13ListEntitledRequest\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x121\n" +
 	"\n" +
-	"course_ids\x18\x02 \x03(\tB\x12\xbaH\x05\x92\x01\x02\x10d\xb2\xd4\x18\x06courseR\tcourseIds\"A\n" +
+	"course_ids\x18\x02 \x03(\tB\x12\xbaH\x05\x92\x01\x02\x10d\xb2\xd4\x18\x06courseR\tcourseIds\x121\n" +
+	"\x14beside_subscriptions\x18\x03 \x01(\bR\x13besideSubscriptions\"A\n" +
 	"\x14ListEntitledResponse\x12)\n" +
 	"\n" +
 	"course_ids\x18\x01 \x03(\tB\n" +

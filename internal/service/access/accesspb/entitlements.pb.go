@@ -953,7 +953,9 @@ type SourceGrant struct {
 	// Its id.
 	EntitlementId string `protobuf:"bytes,4,opt,name=entitlement_id,json=entitlementId,proto3" json:"entitlement_id,omitempty"`
 	// Whether it was revoked.
-	Revoked       bool `protobuf:"varint,5,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	Revoked bool `protobuf:"varint,5,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	// Until when it gives access; absent for ever.
+	EndsAt        *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1021,6 +1023,13 @@ func (x *SourceGrant) GetRevoked() bool {
 		return x.Revoked
 	}
 	return false
+}
+
+func (x *SourceGrant) GetEndsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndsAt
+	}
+	return nil
 }
 
 // One of them.
@@ -1205,7 +1214,7 @@ const file_internal_service_access_accesspb_entitlements_proto_rawDesc = "" +
 	"\tpage_size\x18\x04 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x01R\bpageSize\"O\n" +
 	"\x18ListSourceGrantsResponse\x123\n" +
-	"\x06grants\x18\x01 \x03(\v2\x1b.stoa.access.v1.SourceGrantR\x06grants\"\xd1\x01\n" +
+	"\x06grants\x18\x01 \x03(\v2\x1b.stoa.access.v1.SourceGrantR\x06grants\"\x86\x02\n" +
 	"\vSourceGrant\x12\x1b\n" +
 	"\tsource_id\x18\x01 \x01(\tR\bsourceId\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -1213,7 +1222,8 @@ const file_internal_service_access_accesspb_entitlements_proto_rawDesc = "" +
 	"\n" +
 	"account_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x126\n" +
 	"\x0eentitlement_id\x18\x04 \x01(\tB\x0f\xb2\xd4\x18\ventitlementR\rentitlementId\x12\x18\n" +
-	"\arevoked\x18\x05 \x01(\bR\arevoked2\xcf\t\n" +
+	"\arevoked\x18\x05 \x01(\bR\arevoked\x123\n" +
+	"\aends_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt2\xcf\t\n" +
 	"\x12EntitlementService\x12\xa4\x01\n" +
 	"\x11CreateEntitlement\x12(.stoa.access.v1.CreateEntitlementRequest\x1a\x1b.stoa.access.v1.Entitlement\"H\xaa\xd4\x18\x15\b\x04\x12\x11enrollment.manage\x82\xd3\xe4\x93\x02):\x01*\"$/v1/courses/{course_id}/entitlements\x12\xaa\x01\n" +
 	"\x10ListEntitlements\x12'.stoa.access.v1.ListEntitlementsRequest\x1a(.stoa.access.v1.ListEntitlementsResponse\"C\xaa\xd4\x18\x13\b\x04\x12\x0fenrollment.list\x82\xd3\xe4\x93\x02&\x12$/v1/courses/{course_id}/entitlements\x12\x97\x01\n" +
@@ -1267,29 +1277,30 @@ var file_internal_service_access_accesspb_entitlements_proto_depIdxs = []int32{
 	16, // 7: stoa.access.v1.UpdateEntitlementRequest.ends_at:type_name -> google.protobuf.Timestamp
 	15, // 8: stoa.access.v1.GrantEntitlementsRequest.grants:type_name -> stoa.access.v1.GrantEntitlementsRequest.Grant
 	14, // 9: stoa.access.v1.ListSourceGrantsResponse.grants:type_name -> stoa.access.v1.SourceGrant
-	16, // 10: stoa.access.v1.GrantEntitlementsRequest.Grant.starts_at:type_name -> google.protobuf.Timestamp
-	16, // 11: stoa.access.v1.GrantEntitlementsRequest.Grant.ends_at:type_name -> google.protobuf.Timestamp
-	1,  // 12: stoa.access.v1.EntitlementService.CreateEntitlement:input_type -> stoa.access.v1.CreateEntitlementRequest
-	2,  // 13: stoa.access.v1.EntitlementService.ListEntitlements:input_type -> stoa.access.v1.ListEntitlementsRequest
-	4,  // 14: stoa.access.v1.EntitlementService.ListMyEntitlements:input_type -> stoa.access.v1.ListMyEntitlementsRequest
-	6,  // 15: stoa.access.v1.EntitlementService.UpdateEntitlement:input_type -> stoa.access.v1.UpdateEntitlementRequest
-	7,  // 16: stoa.access.v1.EntitlementService.RevokeEntitlement:input_type -> stoa.access.v1.RevokeEntitlementRequest
-	8,  // 17: stoa.access.v1.EntitlementService.GrantEntitlements:input_type -> stoa.access.v1.GrantEntitlementsRequest
-	10, // 18: stoa.access.v1.EntitlementService.RevokeEntitlements:input_type -> stoa.access.v1.RevokeEntitlementsRequest
-	12, // 19: stoa.access.v1.EntitlementService.ListSourceGrants:input_type -> stoa.access.v1.ListSourceGrantsRequest
-	0,  // 20: stoa.access.v1.EntitlementService.CreateEntitlement:output_type -> stoa.access.v1.Entitlement
-	3,  // 21: stoa.access.v1.EntitlementService.ListEntitlements:output_type -> stoa.access.v1.ListEntitlementsResponse
-	5,  // 22: stoa.access.v1.EntitlementService.ListMyEntitlements:output_type -> stoa.access.v1.ListMyEntitlementsResponse
-	0,  // 23: stoa.access.v1.EntitlementService.UpdateEntitlement:output_type -> stoa.access.v1.Entitlement
-	0,  // 24: stoa.access.v1.EntitlementService.RevokeEntitlement:output_type -> stoa.access.v1.Entitlement
-	9,  // 25: stoa.access.v1.EntitlementService.GrantEntitlements:output_type -> stoa.access.v1.GrantEntitlementsResponse
-	11, // 26: stoa.access.v1.EntitlementService.RevokeEntitlements:output_type -> stoa.access.v1.RevokeEntitlementsResponse
-	13, // 27: stoa.access.v1.EntitlementService.ListSourceGrants:output_type -> stoa.access.v1.ListSourceGrantsResponse
-	20, // [20:28] is the sub-list for method output_type
-	12, // [12:20] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	16, // 10: stoa.access.v1.SourceGrant.ends_at:type_name -> google.protobuf.Timestamp
+	16, // 11: stoa.access.v1.GrantEntitlementsRequest.Grant.starts_at:type_name -> google.protobuf.Timestamp
+	16, // 12: stoa.access.v1.GrantEntitlementsRequest.Grant.ends_at:type_name -> google.protobuf.Timestamp
+	1,  // 13: stoa.access.v1.EntitlementService.CreateEntitlement:input_type -> stoa.access.v1.CreateEntitlementRequest
+	2,  // 14: stoa.access.v1.EntitlementService.ListEntitlements:input_type -> stoa.access.v1.ListEntitlementsRequest
+	4,  // 15: stoa.access.v1.EntitlementService.ListMyEntitlements:input_type -> stoa.access.v1.ListMyEntitlementsRequest
+	6,  // 16: stoa.access.v1.EntitlementService.UpdateEntitlement:input_type -> stoa.access.v1.UpdateEntitlementRequest
+	7,  // 17: stoa.access.v1.EntitlementService.RevokeEntitlement:input_type -> stoa.access.v1.RevokeEntitlementRequest
+	8,  // 18: stoa.access.v1.EntitlementService.GrantEntitlements:input_type -> stoa.access.v1.GrantEntitlementsRequest
+	10, // 19: stoa.access.v1.EntitlementService.RevokeEntitlements:input_type -> stoa.access.v1.RevokeEntitlementsRequest
+	12, // 20: stoa.access.v1.EntitlementService.ListSourceGrants:input_type -> stoa.access.v1.ListSourceGrantsRequest
+	0,  // 21: stoa.access.v1.EntitlementService.CreateEntitlement:output_type -> stoa.access.v1.Entitlement
+	3,  // 22: stoa.access.v1.EntitlementService.ListEntitlements:output_type -> stoa.access.v1.ListEntitlementsResponse
+	5,  // 23: stoa.access.v1.EntitlementService.ListMyEntitlements:output_type -> stoa.access.v1.ListMyEntitlementsResponse
+	0,  // 24: stoa.access.v1.EntitlementService.UpdateEntitlement:output_type -> stoa.access.v1.Entitlement
+	0,  // 25: stoa.access.v1.EntitlementService.RevokeEntitlement:output_type -> stoa.access.v1.Entitlement
+	9,  // 26: stoa.access.v1.EntitlementService.GrantEntitlements:output_type -> stoa.access.v1.GrantEntitlementsResponse
+	11, // 27: stoa.access.v1.EntitlementService.RevokeEntitlements:output_type -> stoa.access.v1.RevokeEntitlementsResponse
+	13, // 28: stoa.access.v1.EntitlementService.ListSourceGrants:output_type -> stoa.access.v1.ListSourceGrantsResponse
+	21, // [21:29] is the sub-list for method output_type
+	13, // [13:21] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_access_accesspb_entitlements_proto_init() }

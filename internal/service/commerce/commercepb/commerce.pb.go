@@ -232,7 +232,13 @@ type Order struct {
 	// How much less it is: reductions, bundles and coupon.
 	Discount *moneypb.Money `protobuf:"bytes,11,opt,name=discount,proto3" json:"discount,omitempty"`
 	// The coupon that it uses; empty for none.
-	CouponId      string `protobuf:"bytes,12,opt,name=coupon_id,json=couponId,proto3" json:"coupon_id,omitempty"`
+	CouponId string `protobuf:"bytes,12,opt,name=coupon_id,json=couponId,proto3" json:"coupon_id,omitempty"`
+	// The subscription of which it is a period; empty for none.
+	SubscriptionId string `protobuf:"bytes,13,opt,name=subscription_id,json=subscriptionId,proto3" json:"subscription_id,omitempty"`
+	// From when on the period is; absent until it is paid.
+	PeriodStart *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=period_start,json=periodStart,proto3" json:"period_start,omitempty"`
+	// Until when.
+	PeriodEnd     *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=period_end,json=periodEnd,proto3" json:"period_end,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,6 +357,27 @@ func (x *Order) GetCouponId() string {
 	return ""
 }
 
+func (x *Order) GetSubscriptionId() string {
+	if x != nil {
+		return x.SubscriptionId
+	}
+	return ""
+}
+
+func (x *Order) GetPeriodStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PeriodStart
+	}
+	return nil
+}
+
+func (x *Order) GetPeriodEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PeriodEnd
+	}
+	return nil
+}
+
 // One course of an order.
 type OrderLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -365,7 +392,7 @@ type OrderLine struct {
 	// Whether access was given: to the buyer, to seats that they can give out, or to who
 	// has the code of a gift.
 	Fulfilled bool `protobuf:"varint,5,opt,name=fulfilled,proto3" json:"fulfilled,omitempty"`
-	// "course" for the buyer, "seats" for a team, or "gift".
+	// "course" for the buyer, "seats" for a team, "gift", or "subscription".
 	Kind string `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"`
 	// How many.
 	Quantity int32 `protobuf:"varint,7,opt,name=quantity,proto3" json:"quantity,omitempty"`
@@ -586,9 +613,11 @@ type ListOrdersRequest struct {
 	// How many to return at most, 1 to 100; 20 when zero.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_cursor of the page before; empty for the first.
-	Cursor        string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Only those of this subscription.
+	SubscriptionId string `protobuf:"bytes,3,opt,name=subscription_id,json=subscriptionId,proto3" json:"subscription_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListOrdersRequest) Reset() {
@@ -631,6 +660,13 @@ func (x *ListOrdersRequest) GetPageSize() int32 {
 func (x *ListOrdersRequest) GetCursor() string {
 	if x != nil {
 		return x.Cursor
+	}
+	return ""
+}
+
+func (x *ListOrdersRequest) GetSubscriptionId() string {
+	if x != nil {
+		return x.SubscriptionId
 	}
 	return ""
 }
@@ -870,7 +906,7 @@ type Sale struct {
 	Price *moneypb.Money `protobuf:"bytes,5,opt,name=price,proto3" json:"price,omitempty"`
 	// When it was paid.
 	PaidAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=paid_at,json=paidAt,proto3" json:"paid_at,omitempty"`
-	// "course", "seats" or "gift".
+	// "course", "seats", "gift" or "subscription".
 	Kind string `protobuf:"bytes,7,opt,name=kind,proto3" json:"kind,omitempty"`
 	// How many.
 	Quantity int32 `protobuf:"varint,8,opt,name=quantity,proto3" json:"quantity,omitempty"`
@@ -1036,8 +1072,14 @@ type SettleDevelopmentPaymentRequest struct {
 	// "succeed" pays, "decline" leaves the order awaiting payment, "later" has the
 	// payment take its time, as a bank transfer does: settle it again then. Of what is
 	// paid, "refund" gives back what is left as by hand at the provider, "dispute" has
-	// the buyer's bank want it back, which "win_dispute" and "lose_dispute" settle.
-	Outcome       string `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// the buyer's bank want it back, which "win_dispute" and "lose_dispute" settle. Of a
+	// subscription, "renewals_fail" has the periods that follow fail to be paid, and
+	// "renewals_succeed" has them paid, one that has failed at once.
+	Outcome string `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// With "succeed", of a subscription: how many seconds its periods are, so that one sees
+	// them pass, up to a day. A failed payment is then tried again after as many seconds as
+	// else days. Zero for the interval of the plan.
+	PeriodSeconds int32 `protobuf:"varint,3,opt,name=period_seconds,json=periodSeconds,proto3" json:"period_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1086,6 +1128,13 @@ func (x *SettleDevelopmentPaymentRequest) GetOutcome() string {
 	return ""
 }
 
+func (x *SettleDevelopmentPaymentRequest) GetPeriodSeconds() int32 {
+	if x != nil {
+		return x.PeriodSeconds
+	}
+	return 0
+}
+
 // A payment at the development provider.
 type DevelopmentPayment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1103,7 +1152,12 @@ type DevelopmentPayment struct {
 	// "open", "won" or "lost" once it was disputed; empty before.
 	Dispute string `protobuf:"bytes,6,opt,name=dispute,proto3" json:"dispute,omitempty"`
 	// What of it was given back.
-	Refunded      *moneypb.Money `protobuf:"bytes,7,opt,name=refunded,proto3" json:"refunded,omitempty"`
+	Refunded *moneypb.Money `protobuf:"bytes,7,opt,name=refunded,proto3" json:"refunded,omitempty"`
+	// How the subscription stands of which it pays a period: "incomplete", "active",
+	// "past_due" or "ended"; empty for none.
+	Subscription string `protobuf:"bytes,8,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// Whether the periods that follow fail to be paid.
+	RenewalsFail  bool `protobuf:"varint,9,opt,name=renewals_fail,json=renewalsFail,proto3" json:"renewals_fail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1187,6 +1241,20 @@ func (x *DevelopmentPayment) GetRefunded() *moneypb.Money {
 	return nil
 }
 
+func (x *DevelopmentPayment) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+func (x *DevelopmentPayment) GetRenewalsFail() bool {
+	if x != nil {
+		return x.RenewalsFail
+	}
+	return false
+}
+
 var File_internal_service_commerce_commercepb_commerce_proto protoreflect.FileDescriptor
 
 const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
@@ -1205,7 +1273,7 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\x05price\x18\x02 \x01(\v2\x14.stoa.money.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x05price\":\n" +
 	"\x0fGetPriceRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
-	"\xb2\xd4\x18\x06courseR\bcourseId\"\x93\x04\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\"\xc8\x05\n" +
 	"\x05Order\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\x02id\x12&\n" +
 	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x12\x14\n" +
@@ -1223,7 +1291,11 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	" \x01(\v2\x14.stoa.money.v1.MoneyR\tlistTotal\x120\n" +
 	"\bdiscount\x18\v \x01(\v2\x14.stoa.money.v1.MoneyR\bdiscount\x12'\n" +
 	"\tcoupon_id\x18\f \x01(\tB\n" +
-	"\xb2\xd4\x18\x06couponR\bcouponId\"\xb1\x02\n" +
+	"\xb2\xd4\x18\x06couponR\bcouponId\x129\n" +
+	"\x0fsubscription_id\x18\r \x01(\tB\x10\xb2\xd4\x18\fsubscriptionR\x0esubscriptionId\x12=\n" +
+	"\fperiod_start\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\vperiodStart\x129\n" +
+	"\n" +
+	"period_end\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEnd\"\xb1\x02\n" +
 	"\tOrderLine\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x02id\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -1243,10 +1315,11 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\bquote_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05quoteR\aquoteId\x12,\n" +
 	"\rreferral_code\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18(R\freferralCode\"7\n" +
 	"\x0fGetOrderRequest\x12$\n" +
-	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\"]\n" +
+	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\"\x98\x01\n" +
 	"\x11ListOrdersRequest\x12&\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12 \n" +
-	"\x06cursor\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\"d\n" +
+	"\x06cursor\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\x129\n" +
+	"\x0fsubscription_id\x18\x03 \x01(\tB\x10\xb2\xd4\x18\fsubscriptionR\x0esubscriptionId\"d\n" +
 	"\x12ListOrdersResponse\x12-\n" +
 	"\x05items\x18\x01 \x03(\v2\x17.stoa.commerce.v1.OrderR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
@@ -1277,11 +1350,12 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	" \x01(\tR\achannel\"J\n" +
 	"\x1cGetDevelopmentPaymentRequest\x12*\n" +
 	"\n" +
-	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\"\xb3\x01\n" +
+	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\"\x89\x02\n" +
 	"\x1fSettleDevelopmentPaymentRequest\x12*\n" +
 	"\n" +
-	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\x12d\n" +
-	"\aoutcome\x18\x02 \x01(\tBJ\xbaHGrER\asucceedR\adeclineR\x05laterR\x06refundR\adisputeR\vwin_disputeR\flose_disputeR\aoutcome\"\xfd\x01\n" +
+	"payment_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\tpaymentId\x12\x85\x01\n" +
+	"\aoutcome\x18\x02 \x01(\tBk\xbaHhrfR\asucceedR\adeclineR\x05laterR\x06refundR\adisputeR\vwin_disputeR\flose_disputeR\rrenewals_failR\x10renewals_succeedR\aoutcome\x122\n" +
+	"\x0eperiod_seconds\x18\x03 \x01(\x05B\v\xbaH\b\x1a\x06\x18\x80\xa3\x05(\x00R\rperiodSeconds\"\xc6\x02\n" +
 	"\x12DevelopmentPayment\x12\x1b\n" +
 	"\x02id\x18\x01 \x01(\tB\v\xb2\xd4\x18\apaymentR\x02id\x12$\n" +
 	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12\x14\n" +
@@ -1289,7 +1363,9 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\x05total\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x05total\x12\x16\n" +
 	"\x06titles\x18\x05 \x03(\tR\x06titles\x12\x18\n" +
 	"\adispute\x18\x06 \x01(\tR\adispute\x120\n" +
-	"\brefunded\x18\a \x01(\v2\x14.stoa.money.v1.MoneyR\brefunded2\xee\t\n" +
+	"\brefunded\x18\a \x01(\v2\x14.stoa.money.v1.MoneyR\brefunded\x12\"\n" +
+	"\fsubscription\x18\b \x01(\tR\fsubscription\x12#\n" +
+	"\rrenewals_fail\x18\t \x01(\bR\frenewalsFail2\xee\t\n" +
 	"\x0fCommerceService\x12\x82\x01\n" +
 	"\bSetPrice\x12!.stoa.commerce.v1.SetPriceRequest\x1a\x17.stoa.commerce.v1.Price\":\xaa\xd4\x18\x0e\b\x04\x12\n" +
 	"price.edit\x82\xd3\xe4\x93\x02\":\x01*\x1a\x1d/v1/courses/{course_id}/price\x12\x80\x01\n" +
@@ -1349,37 +1425,39 @@ var file_internal_service_commerce_commercepb_commerce_proto_depIdxs = []int32{
 	17, // 7: stoa.commerce.v1.Order.paid_at:type_name -> google.protobuf.Timestamp
 	16, // 8: stoa.commerce.v1.Order.list_total:type_name -> stoa.money.v1.Money
 	16, // 9: stoa.commerce.v1.Order.discount:type_name -> stoa.money.v1.Money
-	16, // 10: stoa.commerce.v1.OrderLine.price:type_name -> stoa.money.v1.Money
-	16, // 11: stoa.commerce.v1.OrderLine.list:type_name -> stoa.money.v1.Money
-	3,  // 12: stoa.commerce.v1.ListOrdersResponse.items:type_name -> stoa.commerce.v1.Order
-	12, // 13: stoa.commerce.v1.ListSalesResponse.items:type_name -> stoa.commerce.v1.Sale
-	16, // 14: stoa.commerce.v1.Sale.price:type_name -> stoa.money.v1.Money
-	17, // 15: stoa.commerce.v1.Sale.paid_at:type_name -> google.protobuf.Timestamp
-	16, // 16: stoa.commerce.v1.DevelopmentPayment.total:type_name -> stoa.money.v1.Money
-	16, // 17: stoa.commerce.v1.DevelopmentPayment.refunded:type_name -> stoa.money.v1.Money
-	1,  // 18: stoa.commerce.v1.CommerceService.SetPrice:input_type -> stoa.commerce.v1.SetPriceRequest
-	2,  // 19: stoa.commerce.v1.CommerceService.GetPrice:input_type -> stoa.commerce.v1.GetPriceRequest
-	5,  // 20: stoa.commerce.v1.CommerceService.CreateOrder:input_type -> stoa.commerce.v1.CreateOrderRequest
-	6,  // 21: stoa.commerce.v1.CommerceService.GetOrder:input_type -> stoa.commerce.v1.GetOrderRequest
-	7,  // 22: stoa.commerce.v1.CommerceService.ListOrders:input_type -> stoa.commerce.v1.ListOrdersRequest
-	9,  // 23: stoa.commerce.v1.CommerceService.CancelOrder:input_type -> stoa.commerce.v1.CancelOrderRequest
-	10, // 24: stoa.commerce.v1.CommerceService.ListSales:input_type -> stoa.commerce.v1.ListSalesRequest
-	13, // 25: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:input_type -> stoa.commerce.v1.GetDevelopmentPaymentRequest
-	14, // 26: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:input_type -> stoa.commerce.v1.SettleDevelopmentPaymentRequest
-	0,  // 27: stoa.commerce.v1.CommerceService.SetPrice:output_type -> stoa.commerce.v1.Price
-	0,  // 28: stoa.commerce.v1.CommerceService.GetPrice:output_type -> stoa.commerce.v1.Price
-	3,  // 29: stoa.commerce.v1.CommerceService.CreateOrder:output_type -> stoa.commerce.v1.Order
-	3,  // 30: stoa.commerce.v1.CommerceService.GetOrder:output_type -> stoa.commerce.v1.Order
-	8,  // 31: stoa.commerce.v1.CommerceService.ListOrders:output_type -> stoa.commerce.v1.ListOrdersResponse
-	3,  // 32: stoa.commerce.v1.CommerceService.CancelOrder:output_type -> stoa.commerce.v1.Order
-	11, // 33: stoa.commerce.v1.CommerceService.ListSales:output_type -> stoa.commerce.v1.ListSalesResponse
-	15, // 34: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
-	15, // 35: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
-	27, // [27:36] is the sub-list for method output_type
-	18, // [18:27] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	17, // 10: stoa.commerce.v1.Order.period_start:type_name -> google.protobuf.Timestamp
+	17, // 11: stoa.commerce.v1.Order.period_end:type_name -> google.protobuf.Timestamp
+	16, // 12: stoa.commerce.v1.OrderLine.price:type_name -> stoa.money.v1.Money
+	16, // 13: stoa.commerce.v1.OrderLine.list:type_name -> stoa.money.v1.Money
+	3,  // 14: stoa.commerce.v1.ListOrdersResponse.items:type_name -> stoa.commerce.v1.Order
+	12, // 15: stoa.commerce.v1.ListSalesResponse.items:type_name -> stoa.commerce.v1.Sale
+	16, // 16: stoa.commerce.v1.Sale.price:type_name -> stoa.money.v1.Money
+	17, // 17: stoa.commerce.v1.Sale.paid_at:type_name -> google.protobuf.Timestamp
+	16, // 18: stoa.commerce.v1.DevelopmentPayment.total:type_name -> stoa.money.v1.Money
+	16, // 19: stoa.commerce.v1.DevelopmentPayment.refunded:type_name -> stoa.money.v1.Money
+	1,  // 20: stoa.commerce.v1.CommerceService.SetPrice:input_type -> stoa.commerce.v1.SetPriceRequest
+	2,  // 21: stoa.commerce.v1.CommerceService.GetPrice:input_type -> stoa.commerce.v1.GetPriceRequest
+	5,  // 22: stoa.commerce.v1.CommerceService.CreateOrder:input_type -> stoa.commerce.v1.CreateOrderRequest
+	6,  // 23: stoa.commerce.v1.CommerceService.GetOrder:input_type -> stoa.commerce.v1.GetOrderRequest
+	7,  // 24: stoa.commerce.v1.CommerceService.ListOrders:input_type -> stoa.commerce.v1.ListOrdersRequest
+	9,  // 25: stoa.commerce.v1.CommerceService.CancelOrder:input_type -> stoa.commerce.v1.CancelOrderRequest
+	10, // 26: stoa.commerce.v1.CommerceService.ListSales:input_type -> stoa.commerce.v1.ListSalesRequest
+	13, // 27: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:input_type -> stoa.commerce.v1.GetDevelopmentPaymentRequest
+	14, // 28: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:input_type -> stoa.commerce.v1.SettleDevelopmentPaymentRequest
+	0,  // 29: stoa.commerce.v1.CommerceService.SetPrice:output_type -> stoa.commerce.v1.Price
+	0,  // 30: stoa.commerce.v1.CommerceService.GetPrice:output_type -> stoa.commerce.v1.Price
+	3,  // 31: stoa.commerce.v1.CommerceService.CreateOrder:output_type -> stoa.commerce.v1.Order
+	3,  // 32: stoa.commerce.v1.CommerceService.GetOrder:output_type -> stoa.commerce.v1.Order
+	8,  // 33: stoa.commerce.v1.CommerceService.ListOrders:output_type -> stoa.commerce.v1.ListOrdersResponse
+	3,  // 34: stoa.commerce.v1.CommerceService.CancelOrder:output_type -> stoa.commerce.v1.Order
+	11, // 35: stoa.commerce.v1.CommerceService.ListSales:output_type -> stoa.commerce.v1.ListSalesResponse
+	15, // 36: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
+	15, // 37: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
+	29, // [29:38] is the sub-list for method output_type
+	20, // [20:29] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_commerce_commercepb_commerce_proto_init() }

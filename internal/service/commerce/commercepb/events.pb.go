@@ -109,7 +109,13 @@ type OrderPaid struct {
 	// What was paid in all.
 	Total *moneypb.Money `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
 	// When.
-	PaidAt        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=paid_at,json=paidAt,proto3" json:"paid_at,omitempty"`
+	PaidAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=paid_at,json=paidAt,proto3" json:"paid_at,omitempty"`
+	// The subscription of which it is a period; empty for none.
+	SubscriptionId string `protobuf:"bytes,6,opt,name=subscription_id,json=subscriptionId,proto3" json:"subscription_id,omitempty"`
+	// What its plan is called.
+	PlanTitle string `protobuf:"bytes,7,opt,name=plan_title,json=planTitle,proto3" json:"plan_title,omitempty"`
+	// Until when the period is.
+	PeriodEnd     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=period_end,json=periodEnd,proto3" json:"period_end,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -179,6 +185,27 @@ func (x *OrderPaid) GetPaidAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *OrderPaid) GetSubscriptionId() string {
+	if x != nil {
+		return x.SubscriptionId
+	}
+	return ""
+}
+
+func (x *OrderPaid) GetPlanTitle() string {
+	if x != nil {
+		return x.PlanTitle
+	}
+	return ""
+}
+
+func (x *OrderPaid) GetPeriodEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PeriodEnd
+	}
+	return nil
+}
+
 // A line of a paid order.
 type PaidLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -192,13 +219,17 @@ type PaidLine struct {
 	Title string `protobuf:"bytes,4,opt,name=title,proto3" json:"title,omitempty"`
 	// What was paid for it.
 	Price *moneypb.Money `protobuf:"bytes,5,opt,name=price,proto3" json:"price,omitempty"`
-	// "course" for the buyer, which empty means too, "seats" for a team, or "gift" for who
-	// takes it by its code.
+	// "course" for the buyer, which empty means too, "seats" for a team, "gift" for who
+	// takes it by its code, or "subscription" for the buyer from starts_at until ends_at.
 	Kind string `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"`
 	// How many; zero means one.
 	Quantity int32 `protobuf:"varint,7,opt,name=quantity,proto3" json:"quantity,omitempty"`
 	// The bundle that it was bought with; empty for none.
-	BundleId      string `protobuf:"bytes,8,opt,name=bundle_id,json=bundleId,proto3" json:"bundle_id,omitempty"`
+	BundleId string `protobuf:"bytes,8,opt,name=bundle_id,json=bundleId,proto3" json:"bundle_id,omitempty"`
+	// From when on access is paid for; absent for when it was paid.
+	StartsAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=starts_at,json=startsAt,proto3" json:"starts_at,omitempty"`
+	// Until when it is given; absent for ever.
+	EndsAt        *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -287,6 +318,20 @@ func (x *PaidLine) GetBundleId() string {
 		return x.BundleId
 	}
 	return ""
+}
+
+func (x *PaidLine) GetStartsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartsAt
+	}
+	return nil
+}
+
+func (x *PaidLine) GetEndsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndsAt
+	}
+	return nil
 }
 
 // All that a paid order bought can be used.
@@ -524,7 +569,7 @@ type LineRefund struct {
 	LineId string `protobuf:"bytes,1,opt,name=line_id,json=lineId,proto3" json:"line_id,omitempty"`
 	// The course.
 	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
-	// What the line is of: "course", "seats" or "gift".
+	// What the line is of: "course", "seats", "gift" or "subscription".
 	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// How much, this time.
 	Amount *moneypb.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
@@ -609,6 +654,280 @@ func (x *LineRefund) GetAccessEnds() bool {
 	return false
 }
 
+// A period of a subscription could not be charged.
+type SubscriptionRenewalFailed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription.
+	SubscriptionId string `protobuf:"bytes,1,opt,name=subscription_id,json=subscriptionId,proto3" json:"subscription_id,omitempty"`
+	// Who has subscribed.
+	BuyerId string `protobuf:"bytes,2,opt,name=buyer_id,json=buyerId,proto3" json:"buyer_id,omitempty"`
+	// The plan.
+	PlanId string `protobuf:"bytes,3,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	// What it is called.
+	PlanTitle string `protobuf:"bytes,4,opt,name=plan_title,json=planTitle,proto3" json:"plan_title,omitempty"`
+	// When it is tried again; absent for never.
+	NextAttemptAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=next_attempt_at,json=nextAttemptAt,proto3" json:"next_attempt_at,omitempty"`
+	// Until when there is access all the same.
+	AccessUntil *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=access_until,json=accessUntil,proto3" json:"access_until,omitempty"`
+	// Where the buyer sees to it.
+	Url string `protobuf:"bytes,7,opt,name=url,proto3" json:"url,omitempty"`
+	// Grows with each change of the subscription.
+	Version       int64 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionRenewalFailed) Reset() {
+	*x = SubscriptionRenewalFailed{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionRenewalFailed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionRenewalFailed) ProtoMessage() {}
+
+func (x *SubscriptionRenewalFailed) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionRenewalFailed.ProtoReflect.Descriptor instead.
+func (*SubscriptionRenewalFailed) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SubscriptionRenewalFailed) GetSubscriptionId() string {
+	if x != nil {
+		return x.SubscriptionId
+	}
+	return ""
+}
+
+func (x *SubscriptionRenewalFailed) GetBuyerId() string {
+	if x != nil {
+		return x.BuyerId
+	}
+	return ""
+}
+
+func (x *SubscriptionRenewalFailed) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+func (x *SubscriptionRenewalFailed) GetPlanTitle() string {
+	if x != nil {
+		return x.PlanTitle
+	}
+	return ""
+}
+
+func (x *SubscriptionRenewalFailed) GetNextAttemptAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAttemptAt
+	}
+	return nil
+}
+
+func (x *SubscriptionRenewalFailed) GetAccessUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AccessUntil
+	}
+	return nil
+}
+
+func (x *SubscriptionRenewalFailed) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *SubscriptionRenewalFailed) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// A subscription has ended for good.
+type SubscriptionEnded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription.
+	SubscriptionId string `protobuf:"bytes,1,opt,name=subscription_id,json=subscriptionId,proto3" json:"subscription_id,omitempty"`
+	// Who had subscribed.
+	BuyerId string `protobuf:"bytes,2,opt,name=buyer_id,json=buyerId,proto3" json:"buyer_id,omitempty"`
+	// The plan.
+	PlanId string `protobuf:"bytes,3,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	// What it is called.
+	PlanTitle string `protobuf:"bytes,4,opt,name=plan_title,json=planTitle,proto3" json:"plan_title,omitempty"`
+	// When it ended. Access by these lines ends then, if not before: also where a grant
+	// comes only after this.
+	EndedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// The lines of its periods that may give access for longer.
+	Lines []*EndedLine `protobuf:"bytes,6,rep,name=lines,proto3" json:"lines,omitempty"`
+	// Why: "cancelled", "not_paid", "given_up", "disputed" or "refunded".
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Grows with each change of the subscription.
+	Version       int64 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionEnded) Reset() {
+	*x = SubscriptionEnded{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionEnded) ProtoMessage() {}
+
+func (x *SubscriptionEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionEnded.ProtoReflect.Descriptor instead.
+func (*SubscriptionEnded) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SubscriptionEnded) GetSubscriptionId() string {
+	if x != nil {
+		return x.SubscriptionId
+	}
+	return ""
+}
+
+func (x *SubscriptionEnded) GetBuyerId() string {
+	if x != nil {
+		return x.BuyerId
+	}
+	return ""
+}
+
+func (x *SubscriptionEnded) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+func (x *SubscriptionEnded) GetPlanTitle() string {
+	if x != nil {
+		return x.PlanTitle
+	}
+	return ""
+}
+
+func (x *SubscriptionEnded) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *SubscriptionEnded) GetLines() []*EndedLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *SubscriptionEnded) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SubscriptionEnded) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// A line whose access ends with its subscription.
+type EndedLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The line.
+	LineId string `protobuf:"bytes,1,opt,name=line_id,json=lineId,proto3" json:"line_id,omitempty"`
+	// The course.
+	CourseId      string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndedLine) Reset() {
+	*x = EndedLine{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndedLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndedLine) ProtoMessage() {}
+
+func (x *EndedLine) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndedLine.ProtoReflect.Descriptor instead.
+func (*EndedLine) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *EndedLine) GetLineId() string {
+	if x != nil {
+		return x.LineId
+	}
+	return ""
+}
+
+func (x *EndedLine) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
 var File_internal_service_commerce_commercepb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
@@ -619,13 +938,18 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
 	"\x05price\x18\x02 \x01(\v2\x14.stoa.money.v1.MoneyR\x05price\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\x03R\aversion\x12.\n" +
-	"\afurther\x18\x04 \x03(\v2\x14.stoa.money.v1.MoneyR\afurther\"\xec\x01\n" +
+	"\afurther\x18\x04 \x03(\v2\x14.stoa.money.v1.MoneyR\afurther\"\x81\x03\n" +
 	"\tOrderPaid\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12&\n" +
 	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x120\n" +
 	"\x05lines\x18\x03 \x03(\v2\x1a.stoa.commerce.v1.PaidLineR\x05lines\x12*\n" +
 	"\x05total\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x05total\x123\n" +
-	"\apaid_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\"\x9b\x02\n" +
+	"\apaid_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\x129\n" +
+	"\x0fsubscription_id\x18\x06 \x01(\tB\x10\xb2\xd4\x18\fsubscriptionR\x0esubscriptionId\x12\x1d\n" +
+	"\n" +
+	"plan_title\x18\a \x01(\tR\tplanTitle\x129\n" +
+	"\n" +
+	"period_end\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEnd\"\x89\x03\n" +
 	"\bPaidLine\x12!\n" +
 	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -636,7 +960,10 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\x04kind\x18\x06 \x01(\tR\x04kind\x12\x1a\n" +
 	"\bquantity\x18\a \x01(\x05R\bquantity\x12'\n" +
 	"\tbundle_id\x18\b \x01(\tB\n" +
-	"\xb2\xd4\x18\x06bundleR\bbundleId\"^\n" +
+	"\xb2\xd4\x18\x06bundleR\bbundleId\x127\n" +
+	"\tstarts_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bstartsAt\x123\n" +
+	"\aends_at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\"^\n" +
 	"\x0eOrderFulfilled\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12&\n" +
 	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\"\xe9\x01\n" +
@@ -668,7 +995,31 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\x06amount\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\x12\x12\n" +
 	"\x04full\x18\x05 \x01(\bR\x04full\x12\x1f\n" +
 	"\vaccess_ends\x18\x06 \x01(\bR\n" +
-	"accessEndsB?Z=github.com/stoa-lms/stoa/internal/service/commerce/commercepbb\x06proto3"
+	"accessEnds\"\xef\x02\n" +
+	"\x19SubscriptionRenewalFailed\x129\n" +
+	"\x0fsubscription_id\x18\x01 \x01(\tB\x10\xb2\xd4\x18\fsubscriptionR\x0esubscriptionId\x12&\n" +
+	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x12!\n" +
+	"\aplan_id\x18\x03 \x01(\tB\b\xb2\xd4\x18\x04planR\x06planId\x12\x1d\n" +
+	"\n" +
+	"plan_title\x18\x04 \x01(\tR\tplanTitle\x12B\n" +
+	"\x0fnext_attempt_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\rnextAttemptAt\x12=\n" +
+	"\faccess_until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vaccessUntil\x12\x10\n" +
+	"\x03url\x18\a \x01(\tR\x03url\x12\x18\n" +
+	"\aversion\x18\b \x01(\x03R\aversion\"\xd4\x02\n" +
+	"\x11SubscriptionEnded\x129\n" +
+	"\x0fsubscription_id\x18\x01 \x01(\tB\x10\xb2\xd4\x18\fsubscriptionR\x0esubscriptionId\x12&\n" +
+	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x12!\n" +
+	"\aplan_id\x18\x03 \x01(\tB\b\xb2\xd4\x18\x04planR\x06planId\x12\x1d\n" +
+	"\n" +
+	"plan_title\x18\x04 \x01(\tR\tplanTitle\x125\n" +
+	"\bended_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x121\n" +
+	"\x05lines\x18\x06 \x03(\v2\x1b.stoa.commerce.v1.EndedLineR\x05lines\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x18\n" +
+	"\aversion\x18\b \x01(\x03R\aversion\"W\n" +
+	"\tEndedLine\x12!\n" +
+	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseIdB?Z=github.com/stoa-lms/stoa/internal/service/commerce/commercepbb\x06proto3"
 
 var (
 	file_internal_service_commerce_commercepb_events_proto_rawDescOnce sync.Once
@@ -682,34 +1033,44 @@ func file_internal_service_commerce_commercepb_events_proto_rawDescGZIP() []byte
 	return file_internal_service_commerce_commercepb_events_proto_rawDescData
 }
 
-var file_internal_service_commerce_commercepb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_internal_service_commerce_commercepb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_internal_service_commerce_commercepb_events_proto_goTypes = []any{
-	(*PriceSet)(nil),              // 0: stoa.commerce.v1.PriceSet
-	(*OrderPaid)(nil),             // 1: stoa.commerce.v1.OrderPaid
-	(*PaidLine)(nil),              // 2: stoa.commerce.v1.PaidLine
-	(*OrderFulfilled)(nil),        // 3: stoa.commerce.v1.OrderFulfilled
-	(*GiftRedeemed)(nil),          // 4: stoa.commerce.v1.GiftRedeemed
-	(*LinesRefunded)(nil),         // 5: stoa.commerce.v1.LinesRefunded
-	(*LineRefund)(nil),            // 6: stoa.commerce.v1.LineRefund
-	(*moneypb.Money)(nil),         // 7: stoa.money.v1.Money
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*PriceSet)(nil),                  // 0: stoa.commerce.v1.PriceSet
+	(*OrderPaid)(nil),                 // 1: stoa.commerce.v1.OrderPaid
+	(*PaidLine)(nil),                  // 2: stoa.commerce.v1.PaidLine
+	(*OrderFulfilled)(nil),            // 3: stoa.commerce.v1.OrderFulfilled
+	(*GiftRedeemed)(nil),              // 4: stoa.commerce.v1.GiftRedeemed
+	(*LinesRefunded)(nil),             // 5: stoa.commerce.v1.LinesRefunded
+	(*LineRefund)(nil),                // 6: stoa.commerce.v1.LineRefund
+	(*SubscriptionRenewalFailed)(nil), // 7: stoa.commerce.v1.SubscriptionRenewalFailed
+	(*SubscriptionEnded)(nil),         // 8: stoa.commerce.v1.SubscriptionEnded
+	(*EndedLine)(nil),                 // 9: stoa.commerce.v1.EndedLine
+	(*moneypb.Money)(nil),             // 10: stoa.money.v1.Money
+	(*timestamppb.Timestamp)(nil),     // 11: google.protobuf.Timestamp
 }
 var file_internal_service_commerce_commercepb_events_proto_depIdxs = []int32{
-	7,  // 0: stoa.commerce.v1.PriceSet.price:type_name -> stoa.money.v1.Money
-	7,  // 1: stoa.commerce.v1.PriceSet.further:type_name -> stoa.money.v1.Money
+	10, // 0: stoa.commerce.v1.PriceSet.price:type_name -> stoa.money.v1.Money
+	10, // 1: stoa.commerce.v1.PriceSet.further:type_name -> stoa.money.v1.Money
 	2,  // 2: stoa.commerce.v1.OrderPaid.lines:type_name -> stoa.commerce.v1.PaidLine
-	7,  // 3: stoa.commerce.v1.OrderPaid.total:type_name -> stoa.money.v1.Money
-	8,  // 4: stoa.commerce.v1.OrderPaid.paid_at:type_name -> google.protobuf.Timestamp
-	7,  // 5: stoa.commerce.v1.PaidLine.price:type_name -> stoa.money.v1.Money
-	8,  // 6: stoa.commerce.v1.GiftRedeemed.redeemed_at:type_name -> google.protobuf.Timestamp
-	6,  // 7: stoa.commerce.v1.LinesRefunded.lines:type_name -> stoa.commerce.v1.LineRefund
-	8,  // 8: stoa.commerce.v1.LinesRefunded.refunded_at:type_name -> google.protobuf.Timestamp
-	7,  // 9: stoa.commerce.v1.LineRefund.amount:type_name -> stoa.money.v1.Money
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 3: stoa.commerce.v1.OrderPaid.total:type_name -> stoa.money.v1.Money
+	11, // 4: stoa.commerce.v1.OrderPaid.paid_at:type_name -> google.protobuf.Timestamp
+	11, // 5: stoa.commerce.v1.OrderPaid.period_end:type_name -> google.protobuf.Timestamp
+	10, // 6: stoa.commerce.v1.PaidLine.price:type_name -> stoa.money.v1.Money
+	11, // 7: stoa.commerce.v1.PaidLine.starts_at:type_name -> google.protobuf.Timestamp
+	11, // 8: stoa.commerce.v1.PaidLine.ends_at:type_name -> google.protobuf.Timestamp
+	11, // 9: stoa.commerce.v1.GiftRedeemed.redeemed_at:type_name -> google.protobuf.Timestamp
+	6,  // 10: stoa.commerce.v1.LinesRefunded.lines:type_name -> stoa.commerce.v1.LineRefund
+	11, // 11: stoa.commerce.v1.LinesRefunded.refunded_at:type_name -> google.protobuf.Timestamp
+	10, // 12: stoa.commerce.v1.LineRefund.amount:type_name -> stoa.money.v1.Money
+	11, // 13: stoa.commerce.v1.SubscriptionRenewalFailed.next_attempt_at:type_name -> google.protobuf.Timestamp
+	11, // 14: stoa.commerce.v1.SubscriptionRenewalFailed.access_until:type_name -> google.protobuf.Timestamp
+	11, // 15: stoa.commerce.v1.SubscriptionEnded.ended_at:type_name -> google.protobuf.Timestamp
+	9,  // 16: stoa.commerce.v1.SubscriptionEnded.lines:type_name -> stoa.commerce.v1.EndedLine
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_commerce_commercepb_events_proto_init() }
@@ -723,7 +1084,7 @@ func file_internal_service_commerce_commercepb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_commerce_commercepb_events_proto_rawDesc), len(file_internal_service_commerce_commercepb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

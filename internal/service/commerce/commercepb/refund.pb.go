@@ -323,9 +323,12 @@ type CreateRefundRequest struct {
 	// Why, for those who look it up later.
 	Note string `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
 	// Whether access ends though not all of a line is given back.
-	EndAccess     bool `protobuf:"varint,5,opt,name=end_access,json=endAccess,proto3" json:"end_access,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	EndAccess bool `protobuf:"varint,5,opt,name=end_access,json=endAccess,proto3" json:"end_access,omitempty"`
+	// Whether the subscription, of which the order is a period, ends now too, and all access
+	// by it.
+	EndSubscription bool `protobuf:"varint,6,opt,name=end_subscription,json=endSubscription,proto3" json:"end_subscription,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *CreateRefundRequest) Reset() {
@@ -389,6 +392,13 @@ func (x *CreateRefundRequest) GetNote() string {
 func (x *CreateRefundRequest) GetEndAccess() bool {
 	if x != nil {
 		return x.EndAccess
+	}
+	return false
+}
+
+func (x *CreateRefundRequest) GetEndSubscription() bool {
+	if x != nil {
+		return x.EndSubscription
 	}
 	return false
 }
@@ -1807,7 +1817,7 @@ const file_internal_service_commerce_commercepb_refund_proto_rawDesc = "" +
 	"\x03tax\x18\x03 \x01(\v2\x14.stoa.money.v1.MoneyR\x03tax\"`\n" +
 	"\fLineToRefund\x12(\n" +
 	"\aline_id\x18\x01 \x01(\tB\x0f\xbaH\x04r\x02\x10\x01\xb2\xd4\x18\x04lineR\x06lineId\x12&\n" +
-	"\x06amount\x18\x02 \x01(\x03B\x0e\xbaH\v\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00R\x06amount\"\x89\x02\n" +
+	"\x06amount\x18\x02 \x01(\x03B\x0e\xbaH\v\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00R\x06amount\"\xb4\x02\n" +
 	"\x13CreateRefundRequest\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12>\n" +
 	"\x05lines\x18\x02 \x03(\v2\x1e.stoa.commerce.v1.LineToRefundB\b\xbaH\x05\x92\x01\x02\x10dR\x05lines\x12M\n" +
@@ -1816,7 +1826,8 @@ const file_internal_service_commerce_commercepb_refund_proto_rawDesc = "" +
 	"\x04note\x18\x04 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04note\x12\x1d\n" +
 	"\n" +
-	"end_access\x18\x05 \x01(\bR\tendAccess\"\xce\x01\n" +
+	"end_access\x18\x05 \x01(\bR\tendAccess\x12)\n" +
+	"\x10end_subscription\x18\x06 \x01(\bR\x0fendSubscription\"\xce\x01\n" +
 	"\x19CreateCourseRefundRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12!\n" +

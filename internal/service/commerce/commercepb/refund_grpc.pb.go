@@ -43,8 +43,9 @@ const (
 type RefundServiceClient interface {
 	// Gives back what was paid for an order, or some of it: all that is left when no
 	// lines are named. It is reserved at once and given back by the provider soon after.
-	// Errors: order.not_found (404), refund.line_unknown, refund.too_much (400),
-	// refund.not_paid, refund.nothing_left, refund.disputed (409).
+	// Errors: order.not_found (404), refund.line_unknown, refund.too_much,
+	// refund.no_subscription (400), refund.not_paid, refund.nothing_left, refund.disputed
+	// (409).
 	CreateRefund(ctx context.Context, in *CreateRefundRequest, opts ...grpc.CallOption) (*Refund, error)
 	// Gives back what was paid for a line of a course, or some of it. Errors:
 	// sale.not_found (404), refund.too_much (400), refund.nothing_left,
@@ -244,8 +245,9 @@ func (c *refundServiceClient) ListDisputes(ctx context.Context, in *ListDisputes
 type RefundServiceServer interface {
 	// Gives back what was paid for an order, or some of it: all that is left when no
 	// lines are named. It is reserved at once and given back by the provider soon after.
-	// Errors: order.not_found (404), refund.line_unknown, refund.too_much (400),
-	// refund.not_paid, refund.nothing_left, refund.disputed (409).
+	// Errors: order.not_found (404), refund.line_unknown, refund.too_much,
+	// refund.no_subscription (400), refund.not_paid, refund.nothing_left, refund.disputed
+	// (409).
 	CreateRefund(context.Context, *CreateRefundRequest) (*Refund, error)
 	// Gives back what was paid for a line of a course, or some of it. Errors:
 	// sale.not_found (404), refund.too_much (400), refund.nothing_left,
