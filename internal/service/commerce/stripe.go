@@ -30,8 +30,8 @@ type StripeConfig struct {
 // Live reports whether real money is moved.
 func (c StripeConfig) Live() bool { return strings.Contains(c.Key, "_live_") }
 
-// Stripe is the provider whose payments are Checkout Sessions of the platform's account,
-// and whose teachers have connected accounts, to which is transferred apart. The
+// Stripe is the provider whose payments are Checkout Sessions of the platform's account, and
+// invoices of the subscriptions that those began, and whose teachers have connected accounts, to which is transferred apart. The
 // version of the interface is that of the client. What is made there carries our ids in
 // its metadata, and only that is believed to be ours.
 type Stripe struct {
@@ -46,13 +46,14 @@ const stripeTimeout = 30 * time.Second
 
 // The metadata by which things at Stripe are ours.
 const (
-	metaPayment = "stoa_payment"
-	metaOrder   = "stoa_order"
-	metaLine    = "stoa_line"
-	metaRefund  = "stoa_refund"
-	metaTeacher = "stoa_teacher"
-	metaPayout  = "stoa_payout"
-	metaKey     = "stoa_key"
+	metaPayment      = "stoa_payment"
+	metaOrder        = "stoa_order"
+	metaLine         = "stoa_line"
+	metaRefund       = "stoa_refund"
+	metaTeacher      = "stoa_teacher"
+	metaPayout       = "stoa_payout"
+	metaKey          = "stoa_key"
+	metaSubscription = "stoa_subscription"
 )
 
 // NewStripe returns the provider.

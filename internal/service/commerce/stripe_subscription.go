@@ -2,29 +2,491 @@ package commerce
 
 import (
 	"context"
+	"slices"
+	"time"
+
+	"github.com/stripe/stripe-go/v85"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 )
 
-// errSubscriptionUnsupported is told for subscriptions at Stripe.
+// A subscription is begun by a Checkout Session, which makes a customer of its own, so
+// that what is the customer's at Stripe is the subscription's. Stripe makes an invoice for
+// each period and charges it. The first one's payment is that of the session; of the
+// others the invoice is what refunds and look-ups go by. What Stripe makes by itself
+// carries none of our metadata but in the invoice, which has that of the subscription.
+
+// errSubscriptionUnsupported is told where there are no subscriptions.
 var errSubscriptionUnsupported = fault.New(fault.Conflict, "subscription.unsupported", "The payment provider takes no subscriptions.")
 
-// Subscribe implements [Provider].
-func (*Stripe) Subscribe(context.Context, string, SubscribeRequest) (ref, url string, err error) {
-	return "", "", errSubscriptionUnsupported
+// The states of a subscription.
+const (
+	subscriptionIncomplete = "incomplete" // its first period is not paid
+	subscriptionActive     = "active"
+	subscriptionPastDue    = "past_due" // a period was tried in vain, and is tried again
+	subscriptionEnded      = "ended"
+)
+
+// stripePeriods is of how many invoices is told.
+const stripePeriods = 12
+
+// Subscribe implements [Provider]. The price is one line: courses may change from period
+// to period, and what is due does not.
+func (s *Stripe) Subscribe(ctx context.Context, key string, r SubscribeRequest) (ref, url string, err error) {
+	amount, currency, err := stripeAmount(r.Amount, r.Currency)
+	if err != nil {
+		return "", "", err
+	}
+	meta := map[string]string{metaPayment: r.PaymentID, metaOrder: r.OrderID, metaSubscription: r.SubscriptionID}
+	price := &stripe.CheckoutSessionCreateLineItemPriceDataParams{
+		Currency: currency, UnitAmount: amount,
+		ProductData: &stripe.CheckoutSessionCreateLineItemPriceDataProductDataParams{Name: new(stripeName(r.PlanTitle))},
+		Recurring:   &stripe.CheckoutSessionCreateLineItemPriceDataRecurringParams{Interval: &r.Interval},
+	}
+	if s.cfg.Tax {
+		price.TaxBehavior = new(string(stripe.PriceTaxBehaviorInclusive))
+	}
+	p := &stripe.CheckoutSessionCreateParams{
+		Mode:              new(string(stripe.CheckoutSessionModeSubscription)),
+		ClientReferenceID: &r.PaymentID,
+		Metadata:          meta,
+		SubscriptionData:  &stripe.CheckoutSessionCreateSubscriptionDataParams{Metadata: meta},
+		AdaptivePricing:   &stripe.CheckoutSessionCreateAdaptivePricingParams{Enabled: new(false)},
+		AutomaticTax:      &stripe.CheckoutSessionCreateAutomaticTaxParams{Enabled: &s.cfg.Tax},
+		ExpiresAt:         new(r.ExpiresAt.Add(-stripeSkew).Unix()),
+		SuccessURL:        &r.ReturnURL,
+		CancelURL:         &r.ReturnURL,
+		LineItems:         []*stripe.CheckoutSessionCreateLineItemParams{{Quantity: new(int64(1)), PriceData: price}},
+	}
+	session, err := stripeOnce(key, func(key *string) (*stripe.CheckoutSession, error) {
+		p.IdempotencyKey = key
+		return s.client.V1CheckoutSessions.Create(ctx, p)
+	})
+	if err != nil {
+		return "", "", err
+	}
+	return session.ID, session.URL, nil
 }
 
-// Subscription implements [Provider].
-func (*Stripe) Subscription(context.Context, string) (SubscriptionNews, error) {
-	return SubscriptionNews{}, errSubscriptionUnsupported
+// Subscription implements [Provider]. It takes the same few requests however many periods
+// there are.
+func (s *Stripe) Subscription(ctx context.Context, ref string) (SubscriptionNews, error) {
+	sub, err := s.client.V1Subscriptions.Retrieve(ctx, ref, nil)
+	if err := stripeFault(err); err != nil {
+		return SubscriptionNews{}, err
+	}
+	n := SubscriptionNews{SubscriptionID: sub.Metadata[metaSubscription], Ref: sub.ID, EndsAtPeriodEnd: sub.CancelAtPeriodEnd || sub.CancelAt != 0}
+	if n.SubscriptionID == "" {
+		return SubscriptionNews{}, errNotOurs
+	}
+	if sub.Items != nil && len(sub.Items.Data) > 0 {
+		n.PeriodStart, n.PeriodEnd = stripeTime(sub.Items.Data[0].CurrentPeriodStart), stripeTime(sub.Items.Data[0].CurrentPeriodEnd)
+	}
+	invoices, err := s.subscriptionInvoices(ctx, ref)
+	if err != nil {
+		return SubscriptionNews{}, err
+	}
+	intents, err := s.intentsOf(ctx, sub.Customer)
+	if err != nil {
+		return SubscriptionNews{}, err
+	}
+	for _, in := range invoices {
+		if !stripePeriod(in) {
+			continue
+		}
+		p := PeriodNews{InvoiceRef: in.ID, First: in.BillingReason == stripe.InvoiceBillingReasonSubscriptionCreate}
+		p.Start, p.End = invoicePeriod(in)
+		if p.Payment, err = s.invoicePayment(ctx, in, intents); err != nil {
+			return SubscriptionNews{}, err
+		}
+		if p.First {
+			p.Payment.PaymentID = sub.Metadata[metaPayment]
+			if p.Payment.Ref, err = s.sessionBy(ctx, &stripe.CheckoutSessionListParams{Subscription: &ref}); err != nil {
+				return SubscriptionNews{}, err
+			}
+		}
+		n.Periods = append(n.Periods, p)
+		if in.Status == stripe.InvoiceStatusOpen && in.NextPaymentAttempt != 0 && n.NextAttempt == nil {
+			n.NextAttempt = new(stripeTime(in.NextPaymentAttempt))
+		}
+	}
+	slices.Reverse(n.Periods) // Stripe lists the newest first
+	n.State = stripeSubscriptionState(sub, n.Periods)
+	switch {
+	case n.State != subscriptionEnded:
+	case sub.EndedAt != 0:
+		n.EndedAt = new(stripeTime(sub.EndedAt))
+	default: // it never began
+		n.EndedAt = new(stripeTime(max(sub.CanceledAt, sub.StartDate)))
+	}
+	if n.State != subscriptionPastDue {
+		n.NextAttempt = nil
+	}
+	return n, nil
 }
 
-// EndSubscription implements [Provider].
-func (*Stripe) EndSubscription(context.Context, string, string, string) (SubscriptionNews, error) {
-	return SubscriptionNews{}, errSubscriptionUnsupported
+// stripeSubscriptionState says how a subscription stands of which these are the last
+// periods. Stripe lets one begin while its first payment is on its way.
+func stripeSubscriptionState(sub *stripe.Subscription, periods []PeriodNews) string {
+	switch {
+	case stripeEnded(sub):
+		return subscriptionEnded
+	case sub.Status == stripe.SubscriptionStatusIncomplete, len(periods) > 0 && periods[0].First && periods[0].Payment.State != paymentSucceeded:
+		return subscriptionIncomplete
+	case sub.Status == stripe.SubscriptionStatusActive, sub.Status == stripe.SubscriptionStatusTrialing:
+		return subscriptionActive
+	default: // of "unpaid" nothing is tried again, and it may still be paid
+		return subscriptionPastDue
+	}
 }
 
-// BillingURL implements [Provider].
-func (*Stripe) BillingURL(context.Context, string, string) (string, error) {
-	return "", errSubscriptionUnsupported
+func stripeEnded(sub *stripe.Subscription) bool {
+	return sub.Status == stripe.SubscriptionStatusCanceled || sub.Status == stripe.SubscriptionStatusIncompleteExpired
+}
+
+func stripeTime(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }
+
+// stripePeriod reports whether an invoice is of a period of a subscription of ours, and
+// may be or was paid.
+func stripePeriod(in *stripe.Invoice) bool {
+	return invoiceMeta(in)[metaSubscription] != "" && in.Status != stripe.InvoiceStatusVoid &&
+		(in.BillingReason == stripe.InvoiceBillingReasonSubscriptionCreate || in.BillingReason == stripe.InvoiceBillingReasonSubscriptionCycle)
+}
+
+// invoiceMeta is the metadata of the subscription that an invoice is of.
+func invoiceMeta(in *stripe.Invoice) map[string]string {
+	if in == nil || in.Parent == nil || in.Parent.SubscriptionDetails == nil {
+		return nil
+	}
+	return in.Parent.SubscriptionDetails.Metadata
+}
+
+// subscriptionIn is the subscription that an invoice is of, empty for none of ours.
+func subscriptionIn(in *stripe.Invoice) string {
+	if invoiceMeta(in)[metaSubscription] == "" || in.Parent.SubscriptionDetails.Subscription == nil {
+		return ""
+	}
+	return in.Parent.SubscriptionDetails.Subscription.ID
+}
+
+// invoicePeriod is what an invoice is for: that of its line, as its own is the one before.
+func invoicePeriod(in *stripe.Invoice) (start, end time.Time) {
+	if in.Lines == nil {
+		return start, end
+	}
+	for _, l := range in.Lines.Data {
+		if l.Period != nil && l.Parent != nil && l.Parent.SubscriptionItemDetails != nil && !l.Parent.SubscriptionItemDetails.Proration {
+			return stripeTime(l.Period.Start), stripeTime(l.Period.End)
+		}
+	}
+	return start, end
+}
+
+// subscriptionInvoices returns the last invoices of a subscription with their payments,
+// the newest first.
+func (s *Stripe) subscriptionInvoices(ctx context.Context, ref string) ([]*stripe.Invoice, error) {
+	p := &stripe.InvoiceListParams{Subscription: &ref}
+	p.Limit = new(int64(stripePeriods))
+	p.AddExpand("data.payments")
+	l := s.client.V1Invoices.List(ctx, p)
+	return l.Data(), stripeFault(l.Err())
+}
+
+// intentsOf returns the payment intents of a customer, with what is known of their fees.
+func (s *Stripe) intentsOf(ctx context.Context, customer *stripe.Customer) (map[string]*stripe.PaymentIntent, error) {
+	intents := map[string]*stripe.PaymentIntent{}
+	if customer == nil {
+		return intents, nil
+	}
+	p := &stripe.PaymentIntentListParams{Customer: &customer.ID}
+	p.Limit = new(int64(stripePage))
+	p.AddExpand("data.latest_charge.balance_transaction")
+	l := s.client.V1PaymentIntents.List(ctx, p)
+	for _, i := range l.Data() {
+		intents[i.ID] = i
+	}
+	return intents, stripeFault(l.Err())
+}
+
+// invoicePayment says how an invoice, told with its payments, is paid, by the intents that
+// are known or are looked up.
+func (s *Stripe) invoicePayment(ctx context.Context, in *stripe.Invoice, intents map[string]*stripe.PaymentIntent) (PaymentNews, error) {
+	n := PaymentNews{Ref: in.ID, SubscriptionRef: subscriptionIn(in), State: paymentOpen, Currency: stripeCurrency(in.Currency)}
+	n.PeriodStart, n.PeriodEnd = invoicePeriod(in)
+	if in.AttemptCount > 0 {
+		n.State = paymentDeclined
+	}
+	if in.Status != stripe.InvoiceStatusDraft && in.Status != stripe.InvoiceStatusOpen {
+		// Of one that was marked as paid with no money in it nothing came in either.
+		n.State = paymentClosed
+	}
+	fee, known := int64(0), true
+	for _, id := range invoiceIntents(in) {
+		intent := intents[id]
+		if intent == nil {
+			var err error
+			if intent, err = s.intent(ctx, id); err != nil {
+				return n, err
+			}
+		}
+		switch {
+		case intent.Status == stripe.PaymentIntentStatusProcessing && n.State != paymentSucceeded:
+			n.State = paymentProcessing
+		case intent.Status == stripe.PaymentIntentStatusSucceeded && in.Status == stripe.InvoiceStatusPaid:
+			n.State, n.Received = paymentSucceeded, n.Received+intent.AmountReceived
+			if f := stripeFee(intent); f != nil {
+				fee += *f
+			} else {
+				known = false
+			}
+		default: // the invoice says it
+		}
+	}
+	if n.State != paymentSucceeded {
+		return n, nil
+	}
+	if known {
+		n.Fee = &fee
+	}
+	if s.cfg.Tax {
+		n.Tax = map[string]int64{"": 0}
+		for _, t := range in.TotalTaxes {
+			n.Tax[""] += t.Amount
+		}
+	}
+	return n, nil
+}
+
+// invoiceIntents are the payment intents of an invoice that is told with its payments.
+func invoiceIntents(in *stripe.Invoice) (ids []string) {
+	if in.Payments == nil {
+		return nil
+	}
+	for _, p := range in.Payments.Data {
+		if p.Payment != nil && p.Payment.PaymentIntent != nil {
+			ids = append(ids, p.Payment.PaymentIntent.ID)
+		}
+	}
+	return ids
+}
+
+// intent looks up a payment intent and its fee.
+func (s *Stripe) intent(ctx context.Context, id string) (*stripe.PaymentIntent, error) {
+	p := &stripe.PaymentIntentRetrieveParams{}
+	p.AddExpand("latest_charge.balance_transaction")
+	intent, err := s.client.V1PaymentIntents.Retrieve(ctx, id, p)
+	return intent, stripeFault(err)
+}
+
+// invoice looks up an invoice with its payments.
+func (s *Stripe) invoice(ctx context.Context, ref string) (*stripe.Invoice, error) {
+	p := &stripe.InvoiceRetrieveParams{}
+	p.AddExpand("payments")
+	in, err := s.client.V1Invoices.Retrieve(ctx, ref, p)
+	return in, stripeFault(err)
+}
+
+// periodPayment is Payment for a period but the first, by its invoice.
+func (s *Stripe) periodPayment(ctx context.Context, ref string) (PaymentNews, error) {
+	in, err := s.invoice(ctx, ref)
+	if err != nil {
+		return PaymentNews{}, err
+	}
+	if subscriptionIn(in) == "" {
+		return PaymentNews{}, errNotOurs
+	}
+	return s.invoicePayment(ctx, in, nil)
+}
+
+// sessionPayment is Payment for the first period, by the session.
+func (s *Stripe) sessionPayment(ctx context.Context, session *stripe.CheckoutSession) (PaymentNews, error) {
+	n := PaymentNews{}
+	if session.Invoice != nil {
+		in, err := s.invoice(ctx, session.Invoice.ID)
+		if err != nil {
+			return PaymentNews{}, err
+		}
+		if n, err = s.invoicePayment(ctx, in, nil); err != nil {
+			return PaymentNews{}, err
+		}
+	} else if n.State = paymentOpen; session.Status != stripe.CheckoutSessionStatusOpen {
+		n.State = paymentClosed
+	}
+	n.PaymentID, n.Ref = session.Metadata[metaPayment], session.ID
+	if n.Currency == "" {
+		n.Currency = stripeCurrency(session.Currency)
+	}
+	if session.Subscription != nil {
+		n.SubscriptionRef = session.Subscription.ID
+	}
+	return n, nil
+}
+
+// invoiceOf returns the invoice that a payment intent pays, nil for none.
+func (s *Stripe) invoiceOf(ctx context.Context, intent string) (*stripe.Invoice, error) {
+	p := &stripe.InvoicePaymentListParams{Payment: &stripe.InvoicePaymentListPaymentParams{
+		Type: new(string(stripe.InvoicePaymentPaymentTypePaymentIntent)), PaymentIntent: &intent,
+	}}
+	p.Limit = new(int64(1))
+	p.AddExpand("data.invoice")
+	l := s.client.V1InvoicePayments.List(ctx, p)
+	if err := stripeFault(l.Err()); err != nil || len(l.Data()) == 0 {
+		return nil, err
+	}
+	return l.Data()[0].Invoice, nil
+}
+
+// paidBy says which payment of ours an intent is of, or by which reference it is found
+// where it is of a period but the first; neither for none of ours.
+func (s *Stripe) paidBy(ctx context.Context, intent string, meta map[string]string) (payment, ref string, err error) {
+	if payment = meta[metaPayment]; payment != "" || intent == "" {
+		return payment, "", nil
+	}
+	in, err := s.invoiceOf(ctx, intent)
+	switch {
+	case err != nil || subscriptionIn(in) == "":
+		return "", "", err
+	case in.BillingReason == stripe.InvoiceBillingReasonSubscriptionCreate:
+		return invoiceMeta(in)[metaPayment], "", nil
+	default:
+		return "", in.ID, nil
+	}
+}
+
+// invoiceNews says how the subscription stands that an invoice is of.
+func (s *Stripe) invoiceNews(ctx context.Context, in *stripe.Invoice) (News, error) {
+	ref := subscriptionIn(in)
+	if ref == "" {
+		return News{}, nil
+	}
+	n, err := s.Subscription(ctx, ref)
+	return News{Subscription: &n}, err
+}
+
+// EndSubscription implements [Provider]. Who ends one while a period is not paid, though it
+// was tried, pays no more: the one that is paid is over.
+func (s *Stripe) EndSubscription(ctx context.Context, key, ref, how string) (SubscriptionNews, error) {
+	sub, err := s.client.V1Subscriptions.Retrieve(ctx, ref, nil)
+	if err := stripeFault(err); err != nil {
+		return SubscriptionNews{}, err
+	}
+	if sub.Metadata[metaSubscription] == "" {
+		return SubscriptionNews{}, errNotOurs
+	}
+	unpaid := sub.Status == stripe.SubscriptionStatusPastDue || sub.Status == stripe.SubscriptionStatusUnpaid
+	ends := sub.CancelAtPeriodEnd || sub.CancelAt != 0
+	switch {
+	case stripeEnded(sub) && how == endNever:
+		return SubscriptionNews{}, fault.New(fault.Conflict, "payment.provider_refused", "stripe: %s has ended", ref)
+	case stripeEnded(sub), how == endNow, how == endAtPeriodEnd && unpaid:
+		err = s.cancel(ctx, key, ref)
+	case how == endAtPeriodEnd && !ends:
+		err = s.change(ctx, key, ref, stripeEnds(true))
+	case how == endNever && sub.CancelAtPeriodEnd:
+		err = s.change(ctx, key, ref, stripeEnds(false))
+	case how == endNever && ends: // by Stripe's own pages
+		err = s.change(ctx, key, ref, stripeGoesOn())
+	}
+	if err != nil && !final(err) {
+		return SubscriptionNews{}, err
+	}
+	// It may have ended since it was looked at.
+	n, told := s.Subscription(ctx, ref)
+	switch {
+	case told != nil:
+		return SubscriptionNews{}, told
+	case err != nil && (n.State != subscriptionEnded || how == endNever):
+		return SubscriptionNews{}, err
+	default:
+		return n, nil
+	}
+}
+
+// stripeEnds has a subscription end with its period, or not.
+func stripeEnds(yes bool) *stripe.SubscriptionUpdateParams {
+	return &stripe.SubscriptionUpdateParams{CancelAtPeriodEnd: &yes}
+}
+
+// stripeGoesOn has one not end at the moment that Stripe's own pages have set.
+func stripeGoesOn() *stripe.SubscriptionUpdateParams {
+	return &stripe.SubscriptionUpdateParams{UnsetFields: []stripe.SubscriptionUpdateParamsUnsetField{stripe.SubscriptionUpdateParamsUnsetFieldCancelAt}}
+}
+
+// stripeSaves has what an invoice is paid with charged for the next ones too.
+func stripeSaves() *stripe.SubscriptionUpdateParams {
+	return &stripe.SubscriptionUpdateParams{
+		PaymentSettings: &stripe.SubscriptionUpdatePaymentSettingsParams{SaveDefaultPaymentMethod: new("on_subscription")},
+	}
+}
+
+func (s *Stripe) change(ctx context.Context, key, ref string, p *stripe.SubscriptionUpdateParams) error {
+	_, err := stripeOnce(key, func(key *string) (*stripe.Subscription, error) {
+		p.IdempotencyKey = key
+		return s.client.V1Subscriptions.Update(ctx, ref, p)
+	})
+	return err
+}
+
+// cancel ends a subscription at once, also one that has ended, and has nobody pay what was
+// not paid of it: Stripe does not charge that any more, but keeps pages where it can be paid.
+func (s *Stripe) cancel(ctx context.Context, key, ref string) error {
+	_, err := s.client.V1Subscriptions.Cancel(ctx, ref, nil)
+	refused := stripeFault(err)
+	if refused != nil && !final(refused) {
+		return refused
+	}
+	p := &stripe.InvoiceListParams{Subscription: &ref, Status: new(string(stripe.InvoiceStatusOpen))}
+	p.Limit = new(int64(stripePage))
+	for in, err := range s.client.V1Invoices.List(ctx, p).All(ctx) {
+		if err := stripeFault(err); err != nil {
+			return err
+		}
+		_, err := stripeOnce(key+"/"+in.ID, func(key *string) (*stripe.Invoice, error) {
+			p := &stripe.InvoiceVoidInvoiceParams{}
+			p.IdempotencyKey = key
+			return s.client.V1Invoices.VoidInvoice(ctx, in.ID, p)
+		})
+		// Refused is what is being paid in this moment.
+		if err != nil && !final(err) {
+			return err
+		}
+	}
+	return refused
+}
+
+// BillingURL implements [Provider]. Where a period was tried in vain it is the page of its
+// invoice, where the buyer pays it, with another card or by confirming, and what they pay
+// with is kept; else it is where they say what to pay with from now on.
+func (s *Stripe) BillingURL(ctx context.Context, ref, back string) (string, error) {
+	get := &stripe.SubscriptionRetrieveParams{}
+	get.AddExpand("latest_invoice")
+	sub, err := s.client.V1Subscriptions.Retrieve(ctx, ref, get)
+	if err := stripeFault(err); err != nil {
+		return "", err
+	}
+	if stripeEnded(sub) || sub.Customer == nil {
+		return "", fault.New(fault.Conflict, "payment.provider_refused", "stripe: %s has ended", ref)
+	}
+	if in := sub.LatestInvoice; in != nil && in.Status == stripe.InvoiceStatusOpen && in.AttemptCount > 0 && in.HostedInvoiceURL != "" {
+		_, err := s.client.V1Subscriptions.Update(ctx, ref, stripeSaves())
+		return in.HostedInvoiceURL, stripeFault(err)
+	}
+	return s.portal(ctx, sub.Customer.ID, back)
+}
+
+// portal is where a customer says what to pay with.
+func (s *Stripe) portal(ctx context.Context, customer, back string) (string, error) {
+	page, err := s.client.V1BillingPortalSessions.Create(ctx, &stripe.BillingPortalSessionCreateParams{
+		Customer: &customer, ReturnURL: &back,
+		FlowData: &stripe.BillingPortalSessionCreateFlowDataParams{
+			Type: new("payment_method_update"),
+			AfterCompletion: &stripe.BillingPortalSessionCreateFlowDataAfterCompletionParams{
+				Type: new("redirect"), Redirect: &stripe.BillingPortalSessionCreateFlowDataAfterCompletionRedirectParams{ReturnURL: &back},
+			},
+		},
+	})
+	if err := stripeFault(err); err != nil {
+		return "", err
+	}
+	return page.URL, nil
 }

@@ -202,12 +202,16 @@ func (s *Server) bill(o object, reason string) object {
 		}
 		lines = append(lines, line)
 	}
+	taxes := []object{}
+	for _, l := range lines {
+		taxes = append(taxes, l["taxes"].([]object)...)
+	}
 	in := s.add("invoice", "in", object{
 		"customer": o["customer"], "currency": o["currency"], "status": "draft", "billing_reason": reason, "livemode": false,
 		"amount_due": due, "amount_paid": int64(0), "amount_remaining": due, "total": due, "attempt_count": 0, "attempted": false, "next_payment_attempt": nil,
 		"hosted_invoice_url": nil, "period_start": item["current_period_start"], "period_end": item["current_period_start"], "metadata": map[string]string{},
 		"parent": object{"type": "subscription_details", "subscription_details": object{"subscription": o["id"], "metadata": o["metadata"]}},
-		"lines":  object{"object": "list", "has_more": false, "data": lines}, "-subscription": o["id"],
+		"lines":  object{"object": "list", "has_more": false, "data": lines}, "total_taxes": taxes, "-subscription": o["id"],
 	})
 	o["latest_invoice"] = in["id"]
 	s.tell("invoice.created", clone(in))
