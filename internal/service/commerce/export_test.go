@@ -141,3 +141,11 @@ func (s *Stripe) EverySubscriptionRequest(ctx context.Context) (said []error) {
 	ask(s.portal(ctx, "cus_1", "https://stoa.test/back"))
 	return said
 }
+
+// StripeEvents are the types of events that matter.
+func StripeEvents() (types []string) {
+	for t := range stripeEvents {
+		types = append(types, string(t))
+	}
+	return types
+}

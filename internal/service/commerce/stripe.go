@@ -91,7 +91,23 @@ func (s *Stripe) Account(ctx context.Context) (string, error) {
 	if !a.ChargesEnabled {
 		charges = "takes no payments yet"
 	}
-	return fmt.Sprintf("account %s (%s), %s mode, %s, version %s", a.ID, a.Country, mode, charges, stripe.APIVersion), nil
+	return fmt.Sprintf("account %s (%s), %s mode, %s, %s, version %s", a.ID, a.Country, mode, charges, s.portalSays(ctx), stripe.APIVersion), nil
+}
+
+// portalSays says whether buyers of subscriptions get to where they change what they pay
+// with: Stripe makes no such page before its settings were saved once.
+func (s *Stripe) portalSays(ctx context.Context) string {
+	p := &stripe.BillingPortalConfigurationListParams{Active: new(true), IsDefault: new(true)}
+	p.Limit = new(int64(1))
+	l := s.client.V1BillingPortalConfigurations.List(ctx, p)
+	switch err := stripeFault(l.Err()); {
+	case err != nil:
+		return "a customer portal that the key may not read"
+	case len(l.Data()) == 0:
+		return "no customer portal, which subscriptions need"
+	default:
+		return "a customer portal"
+	}
 }
 
 // stripeFault turns an error of Stripe into what [Provider] promises. Nothing of it is a

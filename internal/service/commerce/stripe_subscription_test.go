@@ -3,7 +3,10 @@ package commerce_test
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -202,6 +205,48 @@ func TestSubscriptionPastDue(t *testing.T) {
 			}
 			sub.is("ended", "succeeded", "succeeded", "succeeded")
 		})
+	}
+}
+
+// An operator is told what is to be set up, and nobody is led to a page that is not there.
+func TestCustomerPortal(t *testing.T) {
+	t.Parallel()
+	s := newStripeShop(t)
+	sub := subscribe(t, s, stripetest.Succeed)
+	says := func(want string) {
+		t.Helper()
+		if got, err := s.provider.Account(t.Context()); err != nil || !strings.Contains(got, want) {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	says(", a customer portal,")
+	s.stripe.NoPortal()
+	says("no customer portal")
+	if url, err := s.provider.BillingURL(t.Context(), sub.ref, "https://stoa.test/back"); err == nil || url != "" {
+		t.Errorf("%q, %v", url, err)
+	}
+}
+
+// The operator's guide names each event that matters, and none that does not.
+func TestEventsAreDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../../docs/payments.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(text), "**Endpoints.**")
+	list, _, _ = strings.Cut(list, "`STOA_STRIPE_WEBHOOK_SECRETS`")
+	named := regexp.MustCompile("`([a-z_]+(?:\\.[a-z_]+)+)`").FindAllStringSubmatch(list, -1)
+	got := map[string]bool{}
+	for _, n := range named {
+		got[n[1]] = true
+	}
+	want := map[string]bool{}
+	for _, e := range commerce.StripeEvents() {
+		want[e] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("heard of (-) and documented (+):\n%s", diff)
 	}
 }
 

@@ -45,7 +45,12 @@ func (s *Server) billing(r *http.Request, kind, id, sub string) (any, refusal) {
 		return s.told(r, page(r, list)), refusal{}
 	case kind == "payment_intents" && get:
 		return find("payment_intent")
+	case kind == "billing_portal" && id == "configurations":
+		return page(r, s.of("billing_portal.configuration")), refusal{}
 	case kind == "billing_portal" && !get:
+		if len(s.lists["billing_portal.configuration"]) == 0 {
+			return nil, invalid("", "No configuration provided and your test mode default configuration has not been created.")
+		}
 		if _, no := s.get("customer", r.Form.Get("customer")); no.status != 0 {
 			return nil, no
 		}

@@ -162,6 +162,13 @@ func (s *Server) PayInvoice(id string, outcome Outcome) bool {
 	return true
 }
 
+// NoPortal has the settings of Stripe's own pages never saved.
+func (s *Server) NoPortal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lists["billing_portal.configuration"] = nil
+}
+
 // PortalCancel has the buyer end a subscription with its period by Stripe's own pages,
 // which set the moment.
 func (s *Server) PortalCancel(id string) {

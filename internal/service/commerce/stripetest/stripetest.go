@@ -89,6 +89,7 @@ func (d Delivery) Signed(secret string, at time.Time) string {
 func New(tb testing.TB, now func() time.Time) *Server {
 	tb.Helper()
 	s := &Server{now: now, things: map[string]object{}, lists: map[string][]string{}, answers: map[string]answer{}, requests: map[string]int{}}
+	s.add("billing_portal.configuration", "bpc", object{"active": true, "is_default": true})
 	server := httptest.NewServer(s)
 	tb.Cleanup(server.Close)
 	s.URL = server.URL
