@@ -21,7 +21,8 @@ import (
 )
 
 // stripeHistory is a random course of things: orders, buyers who pay, decline, pay later or
-// give up, events that are lost, late, doubled, reordered and forged, requests that fail
+// give up, subscriptions that are renewed, fail, recover, are cancelled here and there and go
+// on, events that are lost, late, doubled, reordered and forged, requests that fail
 // before or after they took effect, and processes that die in between.
 type stripeHistory struct {
 	*stripeShop
@@ -30,7 +31,9 @@ type stripeHistory struct {
 	faults *rand.Rand
 
 	courses []string
+	plan    string
 	orders  []*commercepb.Order
+	subs    []*commercepb.Subscription
 	pages   map[string]string // of orders, once the buyer has seen them
 	backlog []stripetest.Delivery
 	log     []string
@@ -70,7 +73,7 @@ func (h *stripeHistory) note(format string, args ...any) {
 func (h *stripeHistory) step() {
 	ctx, cancel := h.dying()
 	defer cancel()
-	switch n := h.rand.IntN(20); n {
+	switch n := h.rand.IntN(29); n {
 	case 0, 1:
 		buyer := id.New("account")
 		o, err := h.client.CreateOrder(rpctest.Account(ctx, buyer), &commercepb.CreateOrderRequest{CourseIds: h.courses[:1+h.rand.IntN(len(h.courses))]})
@@ -125,16 +128,63 @@ func (h *stripeHistory) step() {
 		seconds := []int64{30, 150, 3600, 13 * 3600}[h.rand.IntN(4)]
 		h.now.Add(seconds)
 		h.note("%d s later", seconds)
+	case 19, 20, 21, 22, 23, 24, 25, 26:
+		h.subscription(ctx)
 	default:
 		h.together(ctx)
 	}
+}
+
+// subscription does something with subscriptions.
+func (h *stripeHistory) subscription(ctx context.Context) {
+	if len(h.subs) == 0 || h.rand.IntN(8) == 0 {
+		buyer := id.New("account")
+		sub, err := h.subscriptions.CreateSubscription(rpctest.Account(ctx, buyer), &commercepb.CreateSubscriptionRequest{PlanId: h.plan})
+		if err == nil {
+			h.subs = append(h.subs, sub)
+			// Its page is that of an order.
+			h.orders = append(h.orders, &commercepb.Order{Id: sub.GetOrderId(), BuyerId: buyer})
+		}
+		h.note("subscribe: %v", err)
+		return
+	}
+	sub := h.subs[h.rand.IntN(len(h.subs))]
+	buyer, ref := rpctest.Account(ctx, sub.GetBuyerId()), h.stripe.SubscriptionOf(sub.GetId())
+	var err error
+	what := h.rand.IntN(9)
+	switch {
+	case what == 0:
+		_, err = h.subscriptions.CancelMySubscription(buyer, &commercepb.CancelMySubscriptionRequest{SubscriptionId: sub.GetId()})
+	case what == 1:
+		_, err = h.subscriptions.ResumeMySubscription(buyer, &commercepb.ResumeMySubscriptionRequest{SubscriptionId: sub.GetId()})
+	case what == 2 && h.rand.IntN(3) == 0:
+		_, err = h.subscriptions.CancelSubscription(rpctest.Account(ctx, id.New("account")), &commercepb.CancelSubscriptionRequest{SubscriptionId: sub.GetId(), Now: true})
+	case what == 3:
+		_, err = h.svc.LookAtSubscriptions(ctx)
+	case ref == "":
+	case what == 4 && h.rand.IntN(3) == 0:
+		h.stripe.PortalCancel(ref)
+	case what == 5:
+		h.stripe.Card(ref, []stripetest.Outcome{stripetest.Succeed, stripetest.Decline, stripetest.Confirm, stripetest.Later}[h.rand.IntN(4)])
+	case what == 6:
+		refs, _ := h.stripe.Invoices(ref)
+		in := refs[len(refs)-1]
+		if !h.stripe.Arrive(in, h.rand.IntN(2) == 0) {
+			h.stripe.PayInvoice(in, []stripetest.Outcome{stripetest.Succeed, stripetest.Decline}[h.rand.IntN(2)])
+		}
+	default:
+		days := []int64{1, 4, 9, 31}[h.rand.IntN(4)]
+		h.now.Add(days * aDay)
+		h.note("%d days later", days)
+	}
+	h.note("%d of %s (%s): %v", what, sub.GetId(), ref, err)
 }
 
 // together does in several processes what time brings.
 func (h *stripeHistory) together(ctx context.Context) {
 	h.deliver(ctx)
 	var all sync.WaitGroup
-	for _, do := range []func(context.Context) (int, error){h.svc.HearEvents, h.svc.HearEvents, h.svc.CarryOut, h.svc.CarryOut, h.svc.LookAtPayments, h.svc.Expire} {
+	for _, do := range []func(context.Context) (int, error){h.svc.HearEvents, h.svc.HearEvents, h.svc.CarryOut, h.svc.CarryOut, h.svc.LookAtPayments, h.svc.LookAtSubscriptions, h.svc.Expire} {
 		all.Go(func() { _, _ = do(ctx) })
 	}
 	all.Wait()
@@ -172,14 +222,33 @@ func (h *stripeHistory) end() {
 		_, page, _ = strings.Cut(page, "/pay/")
 		h.stripe.Arrive(page, h.rand.IntN(2) == 0)
 	}
+	for _, sub := range h.subs {
+		if ref := h.stripe.SubscriptionOf(sub.GetId()); ref != "" {
+			h.stripe.Card(ref, []stripetest.Outcome{stripetest.Succeed, stripetest.Decline}[h.rand.IntN(2)])
+			refs, _ := h.stripe.Invoices(ref)
+			for _, in := range refs {
+				h.stripe.Arrive(in, h.rand.IntN(2) == 0)
+			}
+		}
+	}
+	h.stripe.LateFees(false)
 	h.stripe.TellFees()
 	h.replay(commerce.Replay{Parked: true})
 	for range 6 {
 		h.now.Add(2 * 3600)
-		for _, do := range []func(context.Context) (int, error){h.svc.Expire, h.svc.CarryOut, h.svc.HearEvents, h.svc.LookAtPayments} {
-			if _, err := do(h.Context()); err != nil {
-				h.Fatal(err)
-			}
+		h.settle()
+	}
+	// What has happened since a subscription was looked at last, Stripe tells.
+	h.hear()
+	h.settle()
+}
+
+// settle does what time brings, in one process.
+func (h *stripeHistory) settle() {
+	h.Helper()
+	for _, do := range []func(context.Context) (int, error){h.svc.Expire, h.svc.CarryOut, h.svc.HearEvents, h.svc.LookAtPayments, h.svc.LookAtSubscriptions, h.svc.CarryOut} {
+		if _, err := do(h.Context()); err != nil {
+			h.Fatal(err)
 		}
 	}
 }
@@ -199,7 +268,7 @@ func (h *stripeHistory) right() {
 	}
 	charged := h.stripe.Charged()
 	rows, err := h.db.Query(h.Context(), `
-		SELECT o.id, o.state, o.total, p.id, EXISTS (SELECT FROM refund r WHERE r.order_id = o.id AND r.source = 'surplus' AND r.state = 'succeeded' AND r.amount = o.total), (SELECT count(*) FROM order_transition t WHERE t.order_id = o.id AND t.state = 'paid')
+		SELECT o.id, o.state, o.total, CASE WHEN p.ref LIKE 'in\_%' THEN p.ref ELSE p.id END, EXISTS (SELECT FROM refund r WHERE r.order_id = o.id AND r.source = 'surplus' AND r.state = 'succeeded' AND r.amount = o.total), (SELECT count(*) FROM order_transition t WHERE t.order_id = o.id AND t.state = 'paid')
 		FROM orders o JOIN payment p ON p.id = o.payment_id`)
 	if err != nil {
 		h.Fatal(err)
@@ -242,8 +311,27 @@ func (h *stripeHistory) right() {
 	if n := len(sent[*commercepb.OrderPaid](h.shop)); n != bought {
 		h.Errorf("%d OrderPaid for %d paid orders", n, bought)
 	}
+	h.subscribed()
 	if h.Failed() {
 		h.Fatal(strings.Join(h.log, "\n"))
+	}
+}
+
+// subscribed fails unless subscriptions stand here as they do at Stripe.
+func (h *stripeHistory) subscribed() {
+	h.Helper()
+	for _, sub := range h.subs {
+		got, err := h.subscriptions.GetMySubscription(rpctest.Account(h.Context(), sub.GetBuyerId()), &commercepb.GetMySubscriptionRequest{SubscriptionId: sub.GetId()})
+		if err != nil {
+			h.Fatal(err)
+		}
+		want := "ended"
+		if ref := h.stripe.SubscriptionOf(sub.GetId()); ref != "" {
+			want = strings.Replace(h.stripe.Subscription(ref), "canceled", "ended", 1)
+		}
+		if got.GetState() != want {
+			h.Errorf("%s is %s, and at Stripe %s", sub.GetId(), got.GetState(), want)
+		}
 	}
 }
 
@@ -277,9 +365,10 @@ func TestAnyHistoryAtStripe(t *testing.T) {
 			s := newStripeShop(t)
 			seller := id.New("account")
 			courses := []string{s.course(seller, 4900, "EUR"), s.course(seller, 1999, "EUR"), s.course(id.New("account"), 50, "EUR")}
+			plan := s.stripePlan(seller, courses[:2]...)
 			for n := range max(1, histories/shops) {
 				h := &stripeHistory{
-					stripeShop: s, courses: courses, pages: map[string]string{},
+					stripeShop: s, courses: courses, plan: plan, pages: map[string]string{},
 					rand: rand.New(rand.NewPCG(seed+i, uint64(n))), faults: rand.New(rand.NewPCG(seed+i, uint64(n)+1<<32)), //nolint:gosec // chance, not secrecy
 				}
 				h.log = []string{fmt.Sprintf("STOA_TEST_SEED=%d, shop %d, history %d", seed, i, n)}

@@ -250,25 +250,32 @@ func (s *Server) move(kind, category, source, currency string, amount, fee int64
 	return t["id"].(string)
 }
 
-// createRefund gives some of a payment back.
+// createRefund is a request for it.
 func (s *Server) createRefund(r *http.Request) (any, refusal) {
 	intent, no := s.get("payment_intent", r.Form.Get("payment_intent"))
 	if no.status != 0 {
 		return nil, no
 	}
-	charge := s.things[intent["latest_charge"].(string)]
 	amount, _ := strconv.ParseInt(r.Form.Get("amount"), 10, 64)
-	if intent["status"] != "succeeded" || amount <= 0 || amount > charge["amount"].(int64)-charge["amount_refunded"].(int64) {
+	o, no := s.refund(intent, amount, r.Form.Get("reason"), meta(r.Form, "metadata"))
+	return s.told(r, o), no
+}
+
+// refund gives some of a payment back.
+func (s *Server) refund(intent object, amount int64, reason string, meta map[string]string) (object, refusal) {
+	id, _ := intent["latest_charge"].(string)
+	charge := s.things[id]
+	if charge == nil || amount <= 0 || amount > charge["amount"].(int64)-charge["amount_refunded"].(int64) {
 		return nil, invalid("charge_already_refunded", "Refund amount is greater than unrefunded amount on charge")
 	}
 	charge["amount_refunded"] = charge["amount_refunded"].(int64) + amount
 	o := s.add("refund", "re", object{
 		"amount": amount, "currency": charge["currency"], "charge": charge["id"], "payment_intent": intent["id"], "status": "succeeded",
-		"reason": r.Form.Get("reason"), "metadata": meta(r.Form, "metadata"),
+		"reason": reason, "metadata": meta,
 	})
 	o["balance_transaction"] = s.move("refund", "refund", o["id"].(string), charge["currency"].(string), -amount, 0)
 	s.tell("refund.created", o)
-	return s.told(r, o), refusal{}
+	return o, refusal{}
 }
 
 // createTransfer hands money to an account.
