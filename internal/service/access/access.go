@@ -18,8 +18,9 @@
 // GroupMembershipChanged, WaitlistOffered, WaitlistOfferExpired, SeatBlockCreated and
 // InvitationMailRequested.
 //
-// It hears CoursePublished and CourseUnpublished of courses, PriceSet, OrderPaid and
-// GiftRedeemed and LinesRefunded of commerce, and AccountCreated and AccountUpdated of identity.
+// It hears CoursePublished and CourseUnpublished of courses, PriceSet, OrderPaid,
+// GiftRedeemed, LinesRefunded and SubscriptionEnded of commerce, and AccountCreated and
+// AccountUpdated of identity.
 //
 // It calls nobody.
 package access

@@ -21,11 +21,17 @@ import (
 
 // The sources of access that this service gives by itself; others name theirs.
 const (
-	sourceFree   = "free"
-	sourceOrder  = "order"
-	sourceGift   = "gift"
-	sourceManual = "manual"
+	sourceFree         = "free"
+	sourceOrder        = "order"
+	sourceGift         = "gift"
+	sourceSubscription = "subscription"
+	sourceManual       = "manual"
 )
+
+// sold reports whether a source is a line of an order, which may be given back.
+func sold(source string) bool {
+	return source == sourceOrder || source == sourceGift || source == sourceSubscription
+}
 
 // entitlement is a line of the ledger: that an account has access to a course
 // for one reason.
@@ -102,20 +108,23 @@ func (e entitlement) entry() map[string]any {
 // and given back gives nothing any more.
 func (s *Service) grant(ctx context.Context, tx *pg.Tx, list []entitlement) ([]entitlement, error) {
 	now := s.now()
-	var sold []string
+	var lines []string
 	for _, one := range list {
-		if one.Source == sourceOrder || one.Source == sourceGift {
-			sold = append(sold, one.SourceID)
+		if sold(one.Source) {
+			lines = append(lines, one.SourceID)
 		}
 	}
-	ended, err := endedSources(ctx, tx, sold)
+	ended, err := endedSources(ctx, tx, lines)
 	if err != nil {
+		return nil, err
+	}
+	if list, err = endWithSubscription(ctx, tx, list); err != nil {
 		return nil, err
 	}
 	if len(ended) > 0 {
 		tx.Exempt("what was given back gives nothing")
 		list = slices.DeleteFunc(slices.Clone(list), func(e entitlement) bool {
-			return (e.Source == sourceOrder || e.Source == sourceGift) && slices.Contains(ended, e.SourceID)
+			return sold(e.Source) && slices.Contains(ended, e.SourceID)
 		})
 	}
 	batch := make([]entitlement, len(list))
@@ -315,11 +324,13 @@ func (s *Service) entitlements(ctx context.Context, accountID, courseID string, 
 	return list, "", nil
 }
 
-// entitled returns those of the courses in which the account has a live grant.
-func (s *Service) entitled(ctx context.Context, accountID string, courseIDs []string) ([]string, error) {
+// entitled returns those of the courses in which the account has a live grant, of any
+// source or beside those of subscriptions.
+func (s *Service) entitled(ctx context.Context, accountID string, courseIDs []string, besideSubscriptions bool) ([]string, error) {
 	rows, err := s.db.Query(ctx, `
 		SELECT DISTINCT course_id FROM entitlement
-		WHERE account_id = $2 AND course_id = ANY($3) AND `+live+` ORDER BY course_id`, s.now(), accountID, courseIDs)
+		WHERE account_id = $2 AND course_id = ANY($3) AND `+live+` AND NOT ($4 AND source = 'subscription') ORDER BY course_id`,
+		s.now(), accountID, courseIDs, besideSubscriptions)
 	if err != nil {
 		return nil, fmt.Errorf("entitled: %w", err)
 	}

@@ -182,17 +182,21 @@ func (s *Service) RevokeEntitlements(ctx context.Context, req *accesspb.RevokeEn
 // ListSourceGrants implements accesspb.EntitlementServiceServer.
 func (s *Service) ListSourceGrants(ctx context.Context, req *accesspb.ListSourceGrantsRequest) (*accesspb.ListSourceGrantsResponse, error) {
 	rows, err := s.db.Query(ctx, `
-		SELECT source_id, course_id, account_id, id, revoked_at IS NOT NULL FROM entitlement
+		SELECT source_id, course_id, account_id, id, revoked_at IS NOT NULL, ends_at FROM entitlement
 		WHERE source = $1 AND source_id <> '' AND (source_id, course_id) > ($2, $3) ORDER BY source_id, course_id LIMIT $4`,
 		req.GetSource(), req.GetAfterSourceId(), req.GetAfterCourseId(), req.GetPageSize())
 	if err != nil {
 		return nil, err
 	}
 	out := &accesspb.ListSourceGrantsResponse{}
-	var g accesspb.SourceGrant
-	_, err = pgx.ForEachRow(rows, []any{&g.SourceId, &g.CourseId, &g.AccountId, &g.EntitlementId, &g.Revoked}, func() error {
+	var (
+		g    accesspb.SourceGrant
+		ends *time.Time
+	)
+	_, err = pgx.ForEachRow(rows, []any{&g.SourceId, &g.CourseId, &g.AccountId, &g.EntitlementId, &g.Revoked, &ends}, func() error {
 		out.Grants = append(out.Grants, &accesspb.SourceGrant{
 			SourceId: g.GetSourceId(), CourseId: g.GetCourseId(), AccountId: g.GetAccountId(), EntitlementId: g.GetEntitlementId(), Revoked: g.GetRevoked(),
+			EndsAt: timestampOf(ends),
 		})
 		return nil
 	})

@@ -20,7 +20,7 @@ import (
 func (s *Service) Handlers() []bus.Handler {
 	return []bus.Handler{
 		bus.Copy(s.coursePublished), bus.Copy(s.courseUnpublished), bus.Copy(s.priceSet), bus.On(s.orderPaid), bus.On(s.giftRedeemed),
-		bus.On(s.linesRefunded),
+		bus.On(s.linesRefunded), bus.On(s.subscriptionEnded),
 		bus.Copy(s.accountCreated), bus.Copy(s.accountUpdated),
 	}
 }
@@ -59,8 +59,8 @@ func (s *Service) priceSet(ctx context.Context, tx *pg.Tx, event *commercepb.Pri
 	return nil
 }
 
-// orderPaid gives the buyer what each line bought, once: access to the course, or seats of
-// it to give out. A gift gives nothing until somebody takes it.
+// orderPaid gives the buyer what each line bought, once: access to the course, for ever or
+// for a period of a subscription, or seats of it to give out. A gift gives nothing until somebody takes it.
 func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, event *commercepb.OrderPaid) error {
 	// From the payment on, but not from a moment that this process's clock has
 	// yet to reach: what is granted now can be used now.
@@ -77,6 +77,15 @@ func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, event *commercepb.Or
 				AccountID: event.GetBuyerId(), CourseID: line.GetCourseId(),
 				Source: sourceOrder, SourceID: line.GetLineId(), StartsAt: starts,
 			})
+		case sourceSubscription:
+			e := entitlement{
+				AccountID: event.GetBuyerId(), CourseID: line.GetCourseId(),
+				Source: sourceSubscription, SourceID: line.GetLineId(), StartsAt: starts, EndsAt: moment(line.GetEndsAt()),
+			}
+			if at := moment(line.GetStartsAt()); at != nil && at.Before(starts) {
+				e.StartsAt = *at // a period may be paid for later than it begins
+			}
+			list = append(list, e)
 		case "seats":
 			block, err := s.newSeatBlock(ctx, seatBlock{
 				CourseID: line.GetCourseId(), HolderID: event.GetBuyerId(), SourceID: line.GetLineId(), Seats: max(line.GetQuantity(), 1),

@@ -54,7 +54,7 @@ func (s *Service) linesRefunded(ctx context.Context, tx *pg.Tx, event *commercep
 		tx.Exempt("it was heard before")
 		return nil
 	}
-	if _, err := s.revoke(ctx, tx, refundedReason, `source IN ('order', 'gift') AND source_id = ANY($4)`, fresh); err != nil {
+	if _, err := s.revoke(ctx, tx, refundedReason, `source IN ('order', 'gift', 'subscription') AND source_id = ANY($4)`, fresh); err != nil {
 		return err
 	}
 	blocks, err := seatBlocks(ctx, tx, `source_id = ANY($1) AND source_id <> '' AND revoked_at IS NULL ORDER BY id FOR UPDATE`, fresh)

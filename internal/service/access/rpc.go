@@ -80,7 +80,7 @@ func (s *Service) AssignCourseRole(ctx context.Context, req *accesspb.AssignCour
 
 // ListEntitled implements accesspb.AccessServiceServer.
 func (s *Service) ListEntitled(ctx context.Context, req *accesspb.ListEntitledRequest) (*accesspb.ListEntitledResponse, error) {
-	list, err := s.entitled(ctx, req.GetAccountId(), req.GetCourseIds())
+	list, err := s.entitled(ctx, req.GetAccountId(), req.GetCourseIds(), req.GetBesideSubscriptions())
 	if err != nil {
 		return nil, err
 	}

@@ -460,6 +460,13 @@ COMMENT ON COLUMN seat_block.source_id IS 'The order line; empty for what somebo
 COMMENT ON COLUMN seat_block.taken IS 'How many seats are taken, and offered how many are offered: counted with every change of a seat, under the lock of this row.';
 COMMENT ON COLUMN seat_block.max_reassignments IS 'How many taken seats can be released in all; -1 for any number.';
 
+CREATE TABLE source_end (
+	source_id text COLLATE "C" NOT NULL,
+	ends_at timestamp with time zone NOT NULL,
+	CONSTRAINT source_end_pkey PRIMARY KEY (source_id)
+);
+COMMENT ON TABLE source_end IS 'Lines of subscriptions that have ended: what they gave, and what comes later by them, ends then at the latest. No personal data.';
+
 CREATE TABLE transfer (
 	id text COLLATE "C" NOT NULL,
 	course_id text COLLATE "C" NOT NULL,

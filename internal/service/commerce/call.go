@@ -16,12 +16,13 @@ import (
 
 // The kinds of calls; the object is what the call is about.
 const (
-	callCheckout = "checkout" // a payment gets its page
-	callClose    = "close"    // a payment can't be paid any more
-	callRefund   = "refund"   // some of a payment is given back
-	callAccount  = "account"  // a teacher gets an account to be paid to
-	callTransfer = "transfer" // a payout is handed over
-	callReversal = "reversal" // a payout is taken back
+	callCheckout     = "checkout"     // a payment gets its page
+	callClose        = "close"        // a payment can't be paid any more
+	callRefund       = "refund"       // some of a payment is given back
+	callAccount      = "account"      // a teacher gets an account to be paid to
+	callTransfer     = "transfer"     // a payout is handed over
+	callReversal     = "reversal"     // a payout is taken back
+	callSubscription = "subscription" // a subscription ends, or goes on
 )
 
 // call is something to ask the provider for.
@@ -38,12 +39,13 @@ type call struct {
 // is of no use, the call is refused, in a transaction with what refused does.
 func (s *Service) carriers() map[string]carrier {
 	return map[string]carrier{
-		callCheckout: {s.carryCheckout, s.checkoutRefused},
-		callClose:    {s.carryClose, nil},
-		callRefund:   {s.carryRefund, s.refundRefused},
-		callAccount:  {s.carryAccount, nil},
-		callTransfer: {s.carryTransfer, s.transferRefused},
-		callReversal: {s.carryReversal, s.reversalRefused},
+		callCheckout:     {s.carryCheckout, s.checkoutRefused},
+		callClose:        {s.carryClose, nil},
+		callRefund:       {s.carryRefund, s.refundRefused},
+		callAccount:      {s.carryAccount, nil},
+		callTransfer:     {s.carryTransfer, s.transferRefused},
+		callReversal:     {s.carryReversal, s.reversalRefused},
+		callSubscription: {s.carrySubscription, s.subscriptionRefused},
 	}
 }
 

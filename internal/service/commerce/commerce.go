@@ -76,6 +76,7 @@ type Service struct {
 	work      chan struct{} // that there is something to do
 	comparing chan struct{} // that a pass is to be made
 	told      chan struct{} // that the provider has told something
+	renewals  chan struct{} // that a period at the development provider ends sooner
 	hearers   hearers
 	commercepb.UnimplementedCommerceServiceServer
 }
@@ -139,7 +140,7 @@ func New(cfg Config) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Service{Config: cfg, work: make(chan struct{}, 1), comparing: make(chan struct{}, 1), told: make(chan struct{}, 1)}
+	s := &Service{Config: cfg, work: make(chan struct{}, 1), comparing: make(chan struct{}, 1), told: make(chan struct{}, 1), renewals: make(chan struct{}, 1)}
 	s.hearers = hearers{s.heardRefund, s.heardDispute, s.heardAccount}
 	switch {
 	case cfg.Stripe != nil:
@@ -160,6 +161,8 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	commercepb.RegisterReconcileServiceServer(r, &reconcileServer{service: s})
 	commercepb.RegisterCatalogServiceServer(r, &catalogServer{service: s})
 	commercepb.RegisterBundleServiceServer(r, &bundleServer{service: s})
+	commercepb.RegisterPlanServiceServer(r, &planServer{service: s})
+	commercepb.RegisterSubscriptionServiceServer(r, &subscriptionServer{Service: s})
 	commercepb.RegisterCouponServiceServer(r, &couponServer{service: s})
 	commercepb.RegisterCheckoutServiceServer(r, &checkoutServer{service: s})
 	commercepb.RegisterInvoiceServiceServer(r, &invoiceServer{service: s})
@@ -192,6 +195,9 @@ type task struct {
 func (s *Service) Run(ctx context.Context) error {
 	var others sync.WaitGroup
 	others.Go(func() { s.tell(ctx) })
+	if s.DevelopmentPayments {
+		others.Go(func() { development{s}.renewAll(ctx) })
+	}
 	// What somebody waits for is done as soon as there is something to do.
 	others.Go(func() {
 		s.repeat(ctx, s.work, []task{

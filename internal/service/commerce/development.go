@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -44,13 +45,22 @@ type developmentPayment struct {
 	State    string
 	Refunded int64
 	Dispute  string
+	// Of a period of a subscription: which, and once it is paid when the period is.
+	SubscriptionID *string
+	PeriodStart    *time.Time
+	PeriodEnd      *time.Time
 }
+
+const developmentPaymentColumns = `id, amount, currency, state, refunded, dispute, subscription_id, period_start, period_end`
 
 func (p developmentPayment) news() PaymentNews {
 	n := PaymentNews{PaymentID: p.ID, Ref: p.ID, State: p.State, Currency: p.Currency}
 	if p.State == paymentSucceeded {
 		fee := p.fee()
 		n.Received, n.Fee = p.Amount, &fee
+		if p.SubscriptionID != nil {
+			n.SubscriptionRef, n.PeriodStart, n.PeriodEnd = *p.SubscriptionID, *p.PeriodStart, *p.PeriodEnd
+		}
 	}
 	return n
 }
@@ -58,7 +68,7 @@ func (p developmentPayment) news() PaymentNews {
 func (p developmentPayment) fee() int64 { return p.Amount * developmentFee / int64(allShares) }
 
 func developmentPaymentOf(ctx context.Context, q pg.Querier, id, lock string) (developmentPayment, error) {
-	rows, err := q.Query(ctx, `SELECT id, amount, currency, state, refunded, dispute FROM development_payment WHERE id = $1 `+lock, id)
+	rows, err := q.Query(ctx, `SELECT `+developmentPaymentColumns+` FROM development_payment WHERE id = $1 `+lock, id)
 	if err != nil {
 		return developmentPayment{}, err
 	}
@@ -81,7 +91,10 @@ func (d development) CloseCheckout(ctx context.Context, _, ref string) (n Paymen
 			p.State = paymentClosed
 		}
 		n = p.news()
-		_, err = tx.Exec(ctx, `UPDATE development_payment SET state = $2 WHERE id = $1`, p.ID, p.State)
+		if _, err := tx.Exec(ctx, `UPDATE development_payment SET state = $2 WHERE id = $1`, p.ID, p.State); err != nil || p.State != paymentClosed {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE development_subscription SET state = 'ended', ended_at = $2 WHERE first_payment = $1 AND state = 'incomplete'`, p.ID, d.now())
 		return err
 	})
 	return n, err
@@ -90,7 +103,12 @@ func (d development) CloseCheckout(ctx context.Context, _, ref string) (n Paymen
 // Payment implements [Provider].
 func (d development) Payment(ctx context.Context, ref string) (PaymentNews, error) {
 	p, err := developmentPaymentOf(ctx, d.DB, ref, "")
-	return p.news(), err
+	n := p.news()
+	if err == nil && p.SubscriptionID != nil {
+		// It knows our name of what was made by a page, and of nothing else.
+		err = d.DB.QueryRow(ctx, `SELECT coalesce((SELECT first_payment FROM development_subscription WHERE first_payment = $1), '')`, p.ID).Scan(&n.PaymentID)
+	}
+	return n, err
 }
 
 // move writes down that the balance was moved.
@@ -116,7 +134,7 @@ func (d development) refundIn(ctx context.Context, tx *pg.Tx, key string, r Refu
 	if err != nil {
 		return RefundNews{}, err
 	}
-	n := RefundNews{RefundID: r.RefundID, Ref: key, PaymentID: p.ID, Amount: r.Amount, Currency: r.Currency, State: refundSucceeded}
+	n := RefundNews{RefundID: r.RefundID, Ref: key, PaymentRef: p.ID, Amount: r.Amount, Currency: r.Currency, State: refundSucceeded}
 	made, err := tx.Exec(ctx, `
 		INSERT INTO development_object (id, kind, payment_id, account, amount, currency, state) VALUES ($1, 'refund', $2, $3, $4, $5, 'succeeded')
 		ON CONFLICT DO NOTHING`, key, p.ID, r.RefundID, r.Amount, r.Currency)
@@ -161,7 +179,7 @@ func (d development) RefundState(ctx context.Context, ref string) (RefundNews, e
 	if err != nil {
 		return RefundNews{}, err
 	}
-	return RefundNews{RefundID: *o.Account, Ref: o.ID, PaymentID: *o.PaymentID, Amount: o.Amount, Currency: o.Currency, State: o.State}, nil
+	return RefundNews{RefundID: *o.Account, Ref: o.ID, PaymentRef: *o.PaymentID, Amount: o.Amount, Currency: o.Currency, State: o.State}, nil
 }
 
 // CreateAccount implements [Provider]: the account is ready at once.
@@ -269,12 +287,30 @@ func (s *Service) GetDevelopmentPayment(ctx context.Context, req *commercepb.Get
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.DB.Query(ctx, `SELECT `+orderColumns+` FROM orders WHERE payment_id = $1`, p.ID)
+	rows, err := s.DB.Query(ctx, `SELECT `+orderColumns+` FROM orders WHERE `+ofDevelopmentPayment, p.ID)
 	orders, err := collectOrders(ctx, s.DB, rows, err)
 	if err != nil {
 		return nil, err
 	}
-	return p.page(&orders[0]), nil
+	if len(orders) == 0 {
+		return nil, ErrPaymentNotFound // of a period of which nobody has heard
+	}
+	return s.developmentPage(ctx, s.DB, p, &orders[0])
+}
+
+// ofDevelopmentPayment finds the order of a payment at the provider: that of a first period
+// and of all else is called as we call it, that of a later period is not.
+const ofDevelopmentPayment = `payment_id = coalesce((SELECT id FROM payment WHERE provider = 'development' AND ref = $1), $1)`
+
+// developmentPage is the pay page of a payment, with how its subscription stands.
+func (s *Service) developmentPage(ctx context.Context, q pg.Querier, p developmentPayment, o *order) (*commercepb.DevelopmentPayment, error) {
+	m := p.page(o)
+	if p.SubscriptionID == nil {
+		return m, nil
+	}
+	ds, err := developmentSubscriptionOf(ctx, q, `id = $1`, *p.SubscriptionID)
+	m.Subscription, m.RenewalsFail = ds.State, ds.Fails
+	return m, err
 }
 
 // SettleDevelopmentPayment implements the contract.
@@ -284,7 +320,7 @@ func (s *Service) SettleDevelopmentPayment(ctx context.Context, req *commercepb.
 	}
 	d := development{s}
 	return idempotency.Do(ctx, s.DB, req, func(tx *pg.Tx) (*commercepb.DevelopmentPayment, error) {
-		o, err := lockOrder(ctx, tx, ErrPaymentNotFound, `payment_id = $1`, req.GetPaymentId())
+		o, err := lockOrder(ctx, tx, ErrPaymentNotFound, ofDevelopmentPayment, req.GetPaymentId())
 		if err != nil {
 			return nil, err
 		}
@@ -296,8 +332,10 @@ func (s *Service) SettleDevelopmentPayment(ctx context.Context, req *commercepb.
 			if err := d.settlePaid(ctx, tx, p, req.GetOutcome()); err != nil {
 				return nil, err
 			}
-			p, err = developmentPaymentOf(ctx, tx, p.ID, "")
-			return p.page(&o), err
+			if p, err = developmentPaymentOf(ctx, tx, p.ID, ""); err != nil {
+				return nil, err
+			}
+			return s.developmentPage(ctx, tx, p, &o)
 		}
 		if p.State == paymentClosed || o.State != awaitingPayment || !s.now().Before(o.ExpiresAt) && p.State != paymentProcessing {
 			return nil, ErrPaymentClosed
@@ -311,6 +349,9 @@ func (s *Service) SettleDevelopmentPayment(ctx context.Context, req *commercepb.
 			return nil, err
 		}
 		if p.State == paymentSucceeded {
+			if err := d.begin(ctx, tx, &p, req.GetPeriodSeconds()); err != nil {
+				return nil, err
+			}
 			if err := d.move(ctx, tx, Transaction{Kind: "payment", Ref: p.ID, Amount: p.Amount, Fee: p.fee(), Currency: p.Currency}); err != nil {
 				return nil, err
 			}
@@ -319,7 +360,9 @@ func (s *Service) SettleDevelopmentPayment(ctx context.Context, req *commercepb.
 		if err := s.heardPayment(ctx, tx, p.news()); err != nil {
 			return nil, err
 		}
-		o, err = lockOrder(ctx, tx, ErrPaymentNotFound, `id = $1`, o.ID)
-		return p.page(&o), err
+		if o, err = lockOrder(ctx, tx, ErrPaymentNotFound, `id = $1`, o.ID); err != nil {
+			return nil, err
+		}
+		return s.developmentPage(ctx, tx, p, &o)
 	})
 }

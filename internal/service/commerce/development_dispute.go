@@ -27,6 +27,8 @@ func (d development) settlePaid(ctx context.Context, tx *pg.Tx, p developmentPay
 			return ErrPaymentOutcome
 		}
 		return d.heardRefund(ctx, tx, n)
+	case "renewals_fail", "renewals_succeed":
+		return d.settleRenewals(ctx, tx, p, outcome)
 	case "dispute":
 		if p.Dispute != "" || p.Refunded == p.Amount {
 			return ErrPaymentOutcome
@@ -47,7 +49,7 @@ func (d development) settlePaid(ctx context.Context, tx *pg.Tx, p developmentPay
 	if err != nil {
 		return err
 	}
-	n := DisputeNews{Ref: o.ID, PaymentID: p.ID, Amount: o.Amount, Currency: o.Currency, Fee: developmentDisputeFee, Reason: "fraudulent"}
+	n := DisputeNews{Ref: o.ID, PaymentRef: p.ID, Amount: o.Amount, Currency: o.Currency, Fee: developmentDisputeFee, Reason: "fraudulent"}
 	n.State = map[string]string{"dispute": disputeOpen, "win_dispute": disputeWon, "lose_dispute": disputeLost}[outcome]
 	moves := map[string]Transaction{
 		disputeOpen: {Kind: "dispute", Amount: -o.Amount, Fee: developmentDisputeFee},

@@ -80,6 +80,10 @@ func disputes(ctx context.Context, q pg.Querier, where string, args ...any) ([]d
 // heardDispute takes in how a dispute stands, in whatever order news comes: one that was
 // won or lost is open no more.
 func (s *Service) heardDispute(ctx context.Context, tx *pg.Tx, n DisputeNews) error {
+	var err error
+	if n.PaymentID, err = s.paymentNamed(ctx, tx, n.PaymentID, n.PaymentRef); err != nil {
+		return err
+	}
 	o, err := lockOrder(ctx, tx, ErrPaymentNotFound, `payment_id = $1`, n.PaymentID)
 	if err != nil {
 		return err
@@ -225,6 +229,11 @@ func (s *Service) disputeSettled(ctx context.Context, tx *pg.Tx, o *order, d *di
 		Action: "dispute.settled", Object: d.ID, Person: o.BuyerID, Before: map[string]any{"state": disputeOpen}, After: map[string]any{"state": state, "order_id": o.ID},
 	}); err != nil {
 		return err
+	}
+	if state == disputeLost {
+		if err := s.endSubscriptionOf(ctx, tx, o, endDisputed, cause); err != nil {
+			return err
+		}
 	}
 	return s.settleOrder(ctx, tx, o, cause)
 }

@@ -92,7 +92,11 @@ func (s *Service) hearEvent(ctx context.Context, t Teller, e keptEvent) error {
 	}
 	one, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	asked := s.now()
 	news, err := t.News(one, e.Event)
+	if news.Subscription != nil {
+		news.Subscription.AskedAt = asked
+	}
 	if err == nil {
 		err = s.DB.InTx(one, func(tx *pg.Tx) error {
 			if err := s.heard(one, tx, news); err != nil {
@@ -261,6 +265,9 @@ func (s *Service) tell(ctx context.Context) {
 		}
 		if _, err := s.lookAtPayments(ctx); err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "payments could not be looked up", "error", err.Error())
+		}
+		if _, err := s.lookAtSubscriptions(ctx); err != nil && ctx.Err() == nil {
+			s.Log.WarnContext(ctx, "subscriptions could not be looked up", "error", err.Error())
 		}
 		if _, err := s.sweepEvents(ctx); err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "events of the payment provider could not be swept", "error", err.Error())

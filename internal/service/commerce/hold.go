@@ -14,8 +14,9 @@ import (
 
 // What an order holds from its beginning: places of courses of which a number can be
 // sold, and a use of a coupon. It lets go of both when it is cancelled or expires, and of
-// a line's place when that is paid back. Locks are taken in one order: the buyer's turn,
-// orders, products, places, coupons, each by id.
+// a line's place when that is paid back. A period of a subscription takes no place. Locks
+// are taken in one order: the buyer's turn, subscriptions, orders, products, places,
+// coupons, each by id.
 
 // setPlaces says how many places of a course can be sold. Its product is locked for
 // update, and who takes or gives a place has it for share: nobody does so meanwhile, and
@@ -27,7 +28,7 @@ func setPlaces(ctx context.Context, tx *pg.Tx, course string, places int32) erro
 	}
 	_, err := tx.Exec(ctx, `
 		INSERT INTO course_place (course_id, places, taken)
-		SELECT $1, $2, coalesce(sum(quantity), 0) FROM order_line WHERE course_id = $1 AND live
+		SELECT $1, $2, coalesce(sum(quantity), 0) FROM order_line WHERE course_id = $1 AND live AND kind <> 'subscription'
 		ON CONFLICT (course_id) DO UPDATE SET places = excluded.places`, course, places)
 	return err
 }
@@ -128,8 +129,8 @@ func lockPlaces(ctx context.Context, tx *pg.Tx, lines []string) error {
 // endLines ends lines, whose places are locked.
 func endLines(ctx context.Context, tx *pg.Tx, lines []string) error {
 	_, err := tx.Exec(ctx, `
-		WITH gone AS (UPDATE order_line SET live = false WHERE id = ANY ($1) AND live RETURNING course_id, quantity)
-		UPDATE course_place p SET taken = p.taken - g.n FROM (SELECT course_id, sum(quantity) AS n FROM gone GROUP BY course_id) g WHERE p.course_id = g.course_id`, lines)
+		WITH gone AS (UPDATE order_line SET live = false WHERE id = ANY ($1) AND live RETURNING course_id, quantity, kind)
+		UPDATE course_place p SET taken = p.taken - g.n FROM (SELECT course_id, sum(quantity) AS n FROM gone WHERE kind <> 'subscription' GROUP BY course_id) g WHERE p.course_id = g.course_id`, lines)
 	return err
 }
 

@@ -14,6 +14,10 @@ func message(o order) *commercepb.Order {
 	m := &commercepb.Order{
 		Id: o.ID, BuyerId: o.BuyerID, State: o.State, Total: o.total(),
 		CreatedAt: timestamppb.New(o.CreatedAt), ExpiresAt: timestamppb.New(o.ExpiresAt), PaidAt: stamp(o.PaidAt), CouponId: o.CouponID,
+		PeriodStart: stamp(o.PeriodStart), PeriodEnd: stamp(o.PeriodEnd),
+	}
+	if o.SubscriptionID != nil {
+		m.SubscriptionId = *o.SubscriptionID
 	}
 	list := int64(0)
 	if o.State == awaitingPayment && o.PayURL != nil {
@@ -31,11 +35,15 @@ func message(o order) *commercepb.Order {
 }
 
 func (o *order) paidEvent() *commercepb.OrderPaid {
-	e := &commercepb.OrderPaid{OrderId: o.ID, BuyerId: o.BuyerID, Total: o.total(), PaidAt: stamp(o.PaidAt)}
+	e := &commercepb.OrderPaid{OrderId: o.ID, BuyerId: o.BuyerID, Total: o.total(), PaidAt: stamp(o.PaidAt), PeriodEnd: stamp(o.PeriodEnd)}
+	if o.SubscriptionID != nil {
+		e.SubscriptionId = *o.SubscriptionID
+	}
 	for _, l := range o.lines {
 		e.Lines = append(e.Lines, &commercepb.PaidLine{
 			LineId: l.ID, CourseId: l.CourseID, SellerId: l.SellerID, Title: l.Title,
 			Price: &moneypb.Money{Amount: l.Amount, Currency: o.Currency}, Kind: l.Kind, Quantity: l.Quantity, BundleId: l.BundleID,
+			StartsAt: stamp(o.PeriodStart), EndsAt: stamp(o.AccessUntil),
 		})
 	}
 	return e

@@ -1,6 +1,7 @@
 package commerce
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +52,15 @@ type order struct {
 	ExpiresAt time.Time
 	PaidAt    *time.Time
 	CouponID  string
-	lines     []line
+	// Of a period of a subscription: which, and from its payment on when the period is
+	// and until when it gives access.
+	SubscriptionID *string
+	PeriodRef      *string
+	PeriodStart    *time.Time
+	PeriodEnd      *time.Time
+	AccessUntil    *time.Time
+	cause          string // why it is there, of one that is about to be written
+	lines          []line
 }
 
 type line struct {
@@ -86,7 +95,8 @@ type line struct {
 // giftNote is what is written to who gets a gift, sealed.
 type giftNote struct{ from, text []byte }
 
-const orderColumns = `id, buyer_id, state, total, currency, payment_id, (SELECT url FROM payment WHERE payment.id = payment_id) AS pay_url, created_at, expires_at, paid_at, coupon_id`
+const orderColumns = `id, buyer_id, state, total, currency, payment_id, (SELECT url FROM payment WHERE payment.id = payment_id) AS pay_url, created_at, expires_at, paid_at, coupon_id,
+	subscription_id, period_ref, period_start, period_end, access_until`
 
 // collectOrders reads orders and all their lines in one more query.
 func collectOrders(ctx context.Context, q pg.Querier, rows pgx.Rows, err error) ([]order, error) {
@@ -124,8 +134,11 @@ func collectOrders(ctx context.Context, q pg.Querier, rows pgx.Rows, err error) 
 }
 
 // lockOrder returns the order that the condition names, locked until the
-// transaction ends.
+// transaction ends. The subscription of which it is a period is locked before.
 func lockOrder(ctx context.Context, tx *pg.Tx, notFound error, where string, args ...any) (order, error) {
+	if _, err := tx.Exec(ctx, `SELECT FROM subscription WHERE id = (SELECT subscription_id FROM orders WHERE `+where+`) FOR UPDATE`, args...); err != nil {
+		return order{}, err
+	}
 	rows, err := tx.Query(ctx, `SELECT `+orderColumns+` FROM orders WHERE `+where+` FOR UPDATE`, args...)
 	orders, err := collectOrders(ctx, tx, rows, err)
 	if err != nil {
@@ -157,6 +170,9 @@ func (s *Service) become(ctx context.Context, tx *pg.Tx, o *order, state, cause 
 			return err
 		}
 		if err := s.ask(ctx, tx, callClose, o.PaymentID); err != nil {
+			return err
+		}
+		if err := s.neverPaid(ctx, tx, o, cause); err != nil {
 			return err
 		}
 	}
@@ -291,9 +307,9 @@ func insertOrder(ctx context.Context, tx *pg.Tx, o order, q *quote) error {
 		}
 	}
 	if _, err := tx.Exec(ctx, `
-		INSERT INTO orders (id, buyer_id, state, total, currency, payment_id, created_at, expires_at, coupon_id)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		o.ID, o.BuyerID, o.State, o.Total, o.Currency, o.PaymentID, o.CreatedAt, o.ExpiresAt, o.CouponID); err != nil {
+		INSERT INTO orders (id, buyer_id, state, total, currency, payment_id, created_at, expires_at, coupon_id, subscription_id, period_ref)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		o.ID, o.BuyerID, o.State, o.Total, o.Currency, o.PaymentID, o.CreatedAt, o.ExpiresAt, o.CouponID, o.SubscriptionID, o.PeriodRef); err != nil {
 		return err
 	}
 	batch := &pgx.Batch{}
@@ -312,7 +328,7 @@ func insertOrder(ctx context.Context, tx *pg.Tx, o order, q *quote) error {
 			batch.Queue(`INSERT INTO order_line_share (line_id, position, account_id, basis_points) VALUES ($1, $2, $3, $4)`, l.ID, n, t.AccountID, t.BasisPoints)
 		}
 	}
-	batch.Queue(`INSERT INTO order_transition (order_id, happened_at, state, cause) VALUES ($1, $2, $3, 'placed by the buyer')`, o.ID, o.CreatedAt, o.State)
+	batch.Queue(`INSERT INTO order_transition (order_id, happened_at, state, cause) VALUES ($1, $2, $3, $4)`, o.ID, o.CreatedAt, o.State, cmp.Or(o.cause, "placed by the buyer"))
 	if q.Code != "" {
 		batch.Queue(`INSERT INTO coupon_use (order_id, coupon_id, code, buyer_id) VALUES ($1, $2, $3, $4)`, o.ID, q.CouponID, q.Code, o.BuyerID)
 	}
@@ -352,9 +368,11 @@ func (s *Service) ListOrders(ctx context.Context, req *commercepb.ListOrdersRequ
 		return nil, err
 	}
 	size := page.Size(req.GetPageSize())
-	rows, err := s.DB.Query(ctx, `
-		SELECT `+orderColumns+` FROM orders WHERE buyer_id = $1 AND (created_at, id) < ($2, $3)
-		ORDER BY created_at DESC, id DESC LIMIT $4`, auth.From(ctx).Account, before, last, size+1)
+	where, args := `buyer_id = $1 AND (created_at, id) < ($2, $3)`, []any{auth.From(ctx).Account, before, last, size + 1}
+	if req.GetSubscriptionId() != "" {
+		where, args = where+` AND subscription_id = $5`, append(args, req.GetSubscriptionId())
+	}
+	rows, err := s.DB.Query(ctx, `SELECT `+orderColumns+` FROM orders WHERE `+where+` ORDER BY created_at DESC, id DESC LIMIT $4`, args...)
 	orders, err := collectOrders(ctx, s.DB, rows, err)
 	if err != nil {
 		return nil, err
@@ -401,7 +419,7 @@ func (s *Service) expire(ctx context.Context) (int, error) {
 		err := s.DB.InTx(ctx, func(tx *pg.Tx) error {
 			now := s.now()
 			rows, err := tx.Query(ctx, `
-				SELECT `+orderColumns+` FROM orders WHERE state = 'awaiting_payment' AND expires_at <= $1
+				SELECT `+orderColumns+` FROM orders WHERE state = 'awaiting_payment' AND expires_at <= $1 AND subscription_id IS NULL
 					AND NOT EXISTS (SELECT FROM payment p WHERE p.id = orders.payment_id AND p.state = 'processing')
 				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED`, now, expireBatch)
 			orders, err := collectOrders(ctx, tx, rows, err)
@@ -426,8 +444,52 @@ func (s *Service) expire(ctx context.Context) (int, error) {
 			return nil
 		})
 		total += n
-		if err != nil || n < expireBatch {
+		if err != nil {
 			return total, err
+		}
+		if n < expireBatch {
+			break
+		}
+	}
+	n, err := s.expireFirstPeriods(ctx)
+	return total + n, err
+}
+
+// expireFirstPeriods is expire for first periods of subscriptions, which are locked before
+// their orders.
+func (s *Service) expireFirstPeriods(ctx context.Context) (int, error) {
+	const due = `state = 'awaiting_payment' AND expires_at <= $1 AND subscription_id IS NOT NULL
+		AND NOT EXISTS (SELECT FROM payment p WHERE p.id = orders.payment_id AND p.state = 'processing')`
+	total := 0
+	for {
+		rows, err := s.DB.Query(ctx, `SELECT id FROM orders WHERE `+due+` ORDER BY expires_at LIMIT $2`, s.now(), expireBatch)
+		if err != nil {
+			return total, err
+		}
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return total, fmt.Errorf("first periods: %w", err)
+		}
+		for _, orderID := range ids {
+			err := s.DB.InTx(ctx, func(tx *pg.Tx) error {
+				now := s.now()
+				o, err := lockOrder(ctx, tx, ErrOrderUnknown, `id = $2 AND `+due, now, orderID)
+				if fault.Is(err, fault.NotFound) {
+					tx.Exempt("it was paid or ended meanwhile")
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				return s.become(ctx, tx, &o, expired, "not paid in time", now)
+			})
+			if err != nil {
+				return total, err
+			}
+			total++
+		}
+		if len(ids) < expireBatch {
+			return total, nil
 		}
 	}
 }
@@ -474,7 +536,14 @@ func (s *Service) pay(ctx context.Context, tx *pg.Tx, o *order, cause string, no
 	if err := s.issueGifts(ctx, tx, o, now); err != nil {
 		return err
 	}
-	if err := bus.Publish(ctx, tx, o.paidEvent()); err != nil || slices.ContainsFunc(o.lines, func(l line) bool { return !l.Fulfilled }) {
+	event := o.paidEvent()
+	if o.SubscriptionID != nil {
+		var err error
+		if event.PlanTitle, err = subscribedTitle(ctx, tx, *o.SubscriptionID); err != nil {
+			return err
+		}
+	}
+	if err := bus.Publish(ctx, tx, event); err != nil || slices.ContainsFunc(o.lines, func(l line) bool { return !l.Fulfilled }) {
 		return err
 	}
 	return s.fulfilled(ctx, tx, o) // of nothing but gifts

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
 )
 
@@ -82,7 +83,7 @@ func (s *Service) carryCheckout(ctx context.Context, c call) error {
 	for _, l := range o.lines {
 		want.Lines = append(want.Lines, CheckoutLine{LineID: l.ID, Title: l.label(), Amount: l.Amount})
 	}
-	ref, url, err := s.provider.Checkout(ctx, c.Key, want)
+	ref, url, err := s.checkout(ctx, c.Key, want, &o)
 	if err != nil {
 		return err
 	}
@@ -103,6 +104,20 @@ func (s *Service) carryCheckout(ctx context.Context, c call) error {
 		tx.Exempt("where to pay is a secret of the buyer")
 		return s.done(ctx, tx, c)
 	})
+}
+
+// checkout has the provider make the page of an order: of one that is the first period of
+// a subscription, with leave to charge the next.
+func (s *Service) checkout(ctx context.Context, key string, want Checkout, o *order) (ref, url string, err error) {
+	if o.SubscriptionID == nil {
+		return s.provider.Checkout(ctx, key, want)
+	}
+	r := SubscribeRequest{Checkout: want, SubscriptionID: *o.SubscriptionID}
+	r.ReturnURL = s.subscriptionURL(r.SubscriptionID)
+	if err := s.DB.QueryRow(ctx, `SELECT s.every, p.title FROM subscription s JOIN plan p ON p.id = s.plan_id WHERE s.id = $1`, r.SubscriptionID).Scan(&r.Interval, &r.PlanTitle); err != nil {
+		return "", "", fmt.Errorf("subscription: %w", err)
+	}
+	return s.provider.Subscribe(ctx, key, r)
 }
 
 // checkoutRefused closes the payment of an order that has ended, when it gets no page.
@@ -158,6 +173,10 @@ func (s *Service) carryClose(ctx context.Context, c call) error {
 
 // heardPayment takes in how a payment stands, in whatever order news comes.
 func (s *Service) heardPayment(ctx context.Context, tx *pg.Tx, n PaymentNews) error {
+	var err error
+	if n.PaymentID, err = s.paymentNamed(ctx, tx, n.PaymentID, n.Ref); err != nil {
+		return err
+	}
 	// The order is locked before its payment, by everybody.
 	o, err := lockOrder(ctx, tx, ErrPaymentNotFound, `payment_id = $1`, n.PaymentID)
 	if err != nil {
@@ -190,6 +209,23 @@ func (s *Service) heardPayment(ctx context.Context, tx *pg.Tx, n PaymentNews) er
 	return audit.Record(ctx, tx, audit.Entry{Action: "payment.changed", Object: p.ID, Person: o.BuyerID, After: map[string]any{"state": n.State}})
 }
 
+// paymentNamed returns the payment that news is of: by its id, or where the provider does
+// not know that by what the provider calls it.
+func (s *Service) paymentNamed(ctx context.Context, tx *pg.Tx, paymentID, ref string) (string, error) {
+	if paymentID != "" {
+		return paymentID, nil
+	}
+	err := tx.QueryRow(ctx, `SELECT id FROM payment WHERE provider = $1 AND ref = $2`, s.provider.Name(), ref).Scan(&paymentID)
+	if pg.NoRows(err) {
+		return "", errPaymentUnheard
+	}
+	return paymentID, err
+}
+
+// errPaymentUnheard is of news of a payment of which nobody has heard: it is of a period of
+// a subscription, and is heard of in a while.
+var errPaymentUnheard = fault.New(fault.NotFound, "payment.unheard", "Nobody has heard of this payment yet.")
+
 // heardPaid takes in that a payment has succeeded: the order is paid by it, or, when that
 // has ended or another amount was paid, the money is the buyer's and goes back.
 func (s *Service) heardPaid(ctx context.Context, tx *pg.Tx, o *order, p *payment, n PaymentNews) error {
@@ -212,21 +248,44 @@ func (s *Service) heardPaid(ctx context.Context, tx *pg.Tx, o *order, p *payment
 		}); err != nil {
 			return err
 		}
+		if err := s.subscribedInVain(ctx, tx, o, n); err != nil {
+			return err
+		}
 		return s.heardFee(ctx, tx, o, p, n)
+	}
+	tax, err := o.tax(n)
+	if err != nil {
+		return err
 	}
 	for i := range o.lines {
 		l := &o.lines[i]
-		if l.Tax = min(max(n.Tax[l.ID], 0), l.Amount); l.Tax == 0 {
+		if l.Tax = min(max(tax[i], 0), l.Amount); l.Tax == 0 {
 			continue
 		}
 		if _, err := tx.Exec(ctx, `UPDATE order_line SET tax = $2 WHERE id = $1`, l.ID, l.Tax); err != nil {
 			return err
 		}
 	}
+	if err := s.periodPaid(ctx, tx, o, n); err != nil {
+		return err
+	}
 	if err := s.pay(ctx, tx, o, "paid at the "+p.Provider+" provider", now); err != nil {
 		return err
 	}
 	return s.heardFee(ctx, tx, o, p, n)
+}
+
+// tax returns what is tax of each line, as news says.
+func (o *order) tax(n PaymentNews) ([]int64, error) {
+	out := make([]int64, len(o.lines))
+	amounts := make([]int64, len(o.lines))
+	for i, l := range o.lines {
+		out[i], amounts[i] = n.Tax[l.ID], l.Amount
+	}
+	if all := n.Tax[""]; all > 0 && o.Total > 0 {
+		return share(min(all, o.Total), amounts)
+	}
+	return out, nil
 }
 
 // bookSurplus books what was paid for nothing: it is the buyer's.

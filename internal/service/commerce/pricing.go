@@ -6,11 +6,13 @@ import (
 	"github.com/stoa-lms/stoa/internal/fault"
 )
 
-// What is priced: courses for the buyer, seats for a team, a gift for somebody else.
+// What is priced: courses for the buyer, seats for a team, a gift for somebody else; and
+// what a line is of besides: a course of a plan for a period.
 const (
-	lineCourse = "course"
-	lineSeats  = "seats"
-	lineGift   = "gift"
+	lineCourse       = "course"
+	lineSeats        = "seats"
+	lineGift         = "gift"
+	lineSubscription = "subscription"
 )
 
 // Bounds of what is ordered at once.

@@ -148,11 +148,12 @@ func (s *Service) shelfOf(ctx context.Context, q pg.Querier, buyer string, list 
 	return shelf{offers: known, bundles: sets, buyer: buyer, entitled: entitled, path: func(i int) string { return itemPath(field, i) }}, err
 }
 
-// entitled asks access which courses of items the buyer has.
+// entitled asks access which courses of items the buyer has, for longer than a subscription
+// lasts.
 func (s *Service) entitled(ctx context.Context, buyer string, courses []string) ([]string, error) {
 	var out []string
 	for part := range slices.Chunk(courses, askAtOnce) {
-		has, err := s.Access.ListEntitled(ctx, &accesspb.ListEntitledRequest{AccountId: buyer, CourseIds: part})
+		has, err := s.Access.ListEntitled(ctx, &accesspb.ListEntitledRequest{AccountId: buyer, CourseIds: part, BesideSubscriptions: true})
 		if err != nil {
 			return nil, err
 		}

@@ -21,16 +21,22 @@ type comparedLine struct {
 	Live      bool
 	Fulfilled bool
 	Quantity  int32
+	Starts    *time.Time // from when on it gives access, where that is not since
+	Until     *time.Time // until when; nil for ever
 }
 
-// lines that give access to who bought them, and gifts that do to who took them.
+// lines that give access to who bought them, gifts that do to who took them, and lines of
+// periods that do for a while.
 var (
 	boughtLines = `
-		SELECT id, course_id, buyer_id AS account_id, paid_at AS since, live, fulfilled, quantity FROM order_line
+		SELECT id, course_id, buyer_id AS account_id, paid_at AS since, live, fulfilled, quantity, NULL::timestamptz AS starts, NULL::timestamptz AS until FROM order_line
 		WHERE kind = 'course' AND id > $1 ORDER BY id LIMIT $2`
 	giftLines = `
-		SELECT l.id, l.course_id, coalesce(g.redeemed_by, '') AS account_id, g.redeemed_at AS since, l.live, true AS fulfilled, l.quantity
+		SELECT l.id, l.course_id, coalesce(g.redeemed_by, '') AS account_id, g.redeemed_at AS since, l.live, true AS fulfilled, l.quantity, NULL::timestamptz AS starts, NULL::timestamptz AS until
 		FROM order_line l JOIN gift g ON g.line_id = l.id WHERE l.kind = 'gift' AND l.id > $1 ORDER BY l.id LIMIT $2`
+	periodLines = `
+		SELECT l.id, l.course_id, l.buyer_id AS account_id, l.paid_at AS since, l.live, l.fulfilled, l.quantity, o.period_start AS starts, o.access_until AS until
+		FROM order_line l JOIN orders o ON o.id = l.order_id WHERE l.kind = 'subscription' AND l.id > $1 ORDER BY l.id LIMIT $2`
 )
 
 // grantBatch bounds how much is given or ended at once, as access does.
@@ -45,10 +51,16 @@ func (s *Service) reconcileGifts(ctx context.Context, after string) (stepResult,
 	return s.reconcileAccess(ctx, after, "gift", giftLines)
 }
 
+// reconcileSubscribed is that for periods of subscriptions.
+func (s *Service) reconcileSubscribed(ctx context.Context, after string) (stepResult, error) {
+	return s.reconcileAccess(ctx, after, "subscription", periodLines)
+}
+
 // reconcileAccess compares a page of lines with the grants of a source. Both are in the
 // order of the lines' ids.
 func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string) (stepResult, error) {
-	settled := s.now().Add(-settleWithin)
+	now := s.now()
+	settled := now.Add(-settleWithin)
 	// The grants first: who has access by a line at this moment has paid before, so that
 	// the line, read after, says so.
 	got, err := s.Entitlements.ListSourceGrants(ctx, &accesspb.ListSourceGrantsRequest{
@@ -91,18 +103,24 @@ func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string
 		g := granted[l.ID]
 		delete(granted, l.ID)
 		due := l.Since != nil && l.Live
+		over := l.Until != nil && !l.Until.After(now) // what it gave has ended by itself
+		has := g != nil && !g.GetRevoked() && !(g.GetEndsAt().IsValid() && !g.GetEndsAt().AsTime().After(now))
 		switch {
 		case due && l.Since.After(settled): // it may be on its way
+		case due && over && has && l.Until.After(settled): // so may its end
+		case due && over && has:
+			end = append(end, l.ID)
+		case due && over && l.Fulfilled:
 		case due && g == nil, due && !g.GetRevoked() && !l.Fulfilled:
 			give = append(give, l)
-		case due && g.GetRevoked():
+		case due && !has:
 			res.findings = append(res.findings, finding{Kind: paidAccessRevoked, Object: l.ID, Detail: "The line is paid and its access was revoked."})
-		case !due && g != nil && !g.GetRevoked():
+		case !due && has:
 			end = append(end, l.ID)
 		}
 	}
 	for id, g := range granted {
-		if !g.GetRevoked() {
+		if !g.GetRevoked() && !(g.GetEndsAt().IsValid() && !g.GetEndsAt().AsTime().After(now)) {
 			res.findings = append(res.findings, finding{Kind: accessUnknownLine, Object: id, Detail: "There is access to " + g.GetCourseId() + " by a line that is no order's."})
 		}
 	}
@@ -130,8 +148,9 @@ const behindAll = "course_7zzzzzzzzzzzzzzzzzzzzzzzzz"
 // healUnfulfilled gives access by lines that are paid and should have given it by now.
 func (s *Service) healUnfulfilled(ctx context.Context) (int, error) {
 	rows, err := s.DB.Query(ctx, `
-		SELECT id, course_id, buyer_id AS account_id, paid_at AS since, live, fulfilled, quantity, kind FROM order_line
-		WHERE paid_at < $1 AND NOT fulfilled AND live AND kind <> 'gift' ORDER BY paid_at, id LIMIT $2`, s.now().Add(-settleWithin), reconcilePage)
+		SELECT l.id, course_id, l.buyer_id AS account_id, l.paid_at AS since, live, fulfilled, quantity, kind, o.period_start AS starts, o.access_until AS until
+		FROM order_line l JOIN orders o ON o.id = l.order_id
+		WHERE l.paid_at < $1 AND NOT fulfilled AND live AND kind <> 'gift' ORDER BY l.paid_at, l.id LIMIT $2`, s.now().Add(-settleWithin), reconcilePage)
 	if err != nil {
 		return 0, err
 	}
@@ -143,15 +162,23 @@ func (s *Service) healUnfulfilled(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("lines: %w", err)
 	}
-	var courses, seats []comparedLine
+	var courses, seats, periods []comparedLine
 	for _, l := range lines {
-		if l.Kind == "seats" {
+		switch l.Kind {
+		case lineSeats:
 			seats = append(seats, l.comparedLine)
-		} else {
+		case lineSubscription:
+			periods = append(periods, l.comparedLine)
+		default:
 			courses = append(courses, l.comparedLine)
 		}
 	}
 	findings, err := s.giveAccess(ctx, "order", courses)
+	if err == nil {
+		var more []finding
+		more, err = s.giveAccess(ctx, "subscription", periods)
+		findings = append(findings, more...)
+	}
 	if err == nil {
 		var more []finding
 		more, err = s.giveSeats(ctx, seats)
@@ -170,8 +197,12 @@ func (s *Service) giveAccess(ctx context.Context, source string, lines []compare
 	return s.give(ctx, lines, func(some []comparedLine) error {
 		req := &accesspb.GrantEntitlementsRequest{}
 		for _, l := range some {
+			starts := l.Since
+			if l.Starts != nil && l.Starts.Before(*starts) {
+				starts = l.Starts
+			}
 			req.Grants = append(req.Grants, &accesspb.GrantEntitlementsRequest_Grant{
-				CourseId: l.CourseID, AccountId: l.AccountID, Source: source, SourceId: l.ID, StartsAt: timestamppb.New(*l.Since),
+				CourseId: l.CourseID, AccountId: l.AccountID, Source: source, SourceId: l.ID, StartsAt: timestamppb.New(*starts), EndsAt: stamp(l.Until),
 			})
 		}
 		_, err := s.Entitlements.GrantEntitlements(ctx, req)

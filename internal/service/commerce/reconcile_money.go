@@ -81,7 +81,9 @@ func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResu
 	for i, t := range list {
 		refs[i] = t.Ref
 	}
-	rows, err = s.DB.Query(ctx, `SELECT `+paymentColumns+` FROM payment WHERE provider = $1 AND id = ANY ($2)`, s.provider.Name(), refs)
+	rows, err = s.DB.Query(ctx, `
+		SELECT `+paymentColumns+` FROM payment WHERE provider = $1 AND id = ANY ($2)
+		UNION SELECT `+paymentColumns+` FROM payment WHERE provider = $1 AND ref = ANY ($2)`, s.provider.Name(), refs)
 	if err != nil {
 		return stepResult{}, err
 	}
@@ -89,8 +91,11 @@ func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResu
 	if err != nil {
 		return stepResult{}, fmt.Errorf("payments: %w", err)
 	}
-	byID := make(map[string]*payment, len(payments))
+	byID := make(map[string]*payment, 2*len(payments))
 	for i := range payments {
+		if payments[i].Ref != nil {
+			byID[*payments[i].Ref] = &payments[i]
+		}
 		byID[payments[i].ID] = &payments[i]
 	}
 	booked, err := s.booked(ctx, list)
@@ -166,6 +171,16 @@ func (s *Service) fetchTransactions(ctx context.Context) error {
 // wrong otherwise; p is the payment that it is of, nil for none.
 func (s *Service) matchPayment(ctx context.Context, t Transaction, p *payment) (findings []finding, ok bool, err error) {
 	if p == nil {
+		if p, err = s.hearPeriod(ctx, t.Ref); err != nil {
+			return nil, false, err
+		}
+		if p != nil {
+			findings = append(findings, finding{
+				Kind: paymentUnheard, Object: p.ID, Detail: money.Format(t.Amount, t.Currency) + " were paid for a period, and nobody had heard.", Healed: p.State == paymentSucceeded,
+			})
+		}
+	}
+	if p == nil {
 		return []finding{{Kind: paymentUnknown, Object: t.Ref, Detail: money.Format(t.Amount, t.Currency) + " were paid."}}, false, nil
 	}
 	if p.State != paymentSucceeded || p.Fee == nil {
@@ -199,6 +214,33 @@ func (s *Service) matchPayment(ctx context.Context, t Transaction, p *payment) (
 		return findings, false, nil
 	}
 	return findings, p.State == paymentSucceeded && p.Fee != nil, nil
+}
+
+// hearPeriod takes in a payment of a period of a subscription of which nobody has heard; it
+// returns nil for what is none.
+func (s *Service) hearPeriod(ctx context.Context, ref string) (*payment, error) {
+	news, err := s.provider.Payment(ctx, ref)
+	if final(err) || err == nil && news.SubscriptionRef == "" {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.hearSubscription(ctx, news.SubscriptionRef); final(err) {
+		return nil, nil //nolint:nilnil // it is of nobody's here
+	} else if err != nil {
+		return nil, err
+	}
+	var id string
+	err = s.DB.QueryRow(ctx, `SELECT id FROM payment WHERE provider = $1 AND ref = $2`, s.provider.Name(), ref).Scan(&id)
+	if pg.NoRows(err) {
+		return nil, nil //nolint:nilnil // the provider does not list it among the periods
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := paymentOf(ctx, s.DB, id)
+	return &p, err
 }
 
 func fee(p *payment) string {

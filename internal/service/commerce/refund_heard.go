@@ -19,6 +19,10 @@ const (
 // heardRefund takes in how a refund stands, in whatever order news comes: one that has
 // succeeded is pending no more, and one that has failed is nothing else any more.
 func (s *Service) heardRefund(ctx context.Context, tx *pg.Tx, n RefundNews) error {
+	var err error
+	if n.PaymentID, err = s.paymentNamed(ctx, tx, n.PaymentID, n.PaymentRef); err != nil {
+		return err
+	}
 	o, err := lockOrder(ctx, tx, ErrPaymentNotFound, `payment_id = $1`, n.PaymentID)
 	if err != nil {
 		return err

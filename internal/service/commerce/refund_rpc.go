@@ -60,7 +60,13 @@ func (h *refundServer) CreateRefund(ctx context.Context, req *commercepb.CreateR
 		for _, l := range req.GetLines() {
 			w.wishes = append(w.wishes, wish{l.GetLineId(), l.GetAmount()})
 		}
+		if req.GetEndSubscription() && o.SubscriptionID == nil {
+			return nil, wrong("end_subscription", "refund.no_subscription", "The order is no period of a subscription.")
+		}
 		r, err := h.newRefund(ctx, tx, &o, w)
+		if err == nil && req.GetEndSubscription() {
+			err = h.endSubscriptionOf(ctx, tx, &o, endRefunded, "ended with a refund by staff")
+		}
 		return r.message(), err
 	})
 	return h.made(ctx, m, err)

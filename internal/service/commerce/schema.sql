@@ -139,12 +139,40 @@ CREATE TABLE development_payment (
 	state text NOT NULL,
 	refunded bigint NOT NULL DEFAULT 0,
 	dispute text NOT NULL DEFAULT ''::text,
+	subscription_id text COLLATE "C",
+	period_start timestamp with time zone,
+	period_end timestamp with time zone,
 	CONSTRAINT development_payment_pkey PRIMARY KEY (id),
 	CONSTRAINT development_payment_dispute CHECK ((dispute = ANY (ARRAY[''::text, 'open'::text, 'won'::text, 'lost'::text]))),
 	CONSTRAINT development_payment_refunded CHECK (((refunded >= 0) AND (refunded <= amount))),
 	CONSTRAINT development_payment_state CHECK ((state = ANY (ARRAY['open'::text, 'processing'::text, 'declined'::text, 'succeeded'::text, 'closed'::text])))
 );
+CREATE INDEX development_payment_of_subscription ON development_payment USING btree (subscription_id, period_start) WHERE (subscription_id IS NOT NULL);
 COMMENT ON TABLE development_payment IS 'Payments at the development provider. No personal data.';
+
+CREATE TABLE development_subscription (
+	id text COLLATE "C" NOT NULL,
+	first_payment text COLLATE "C" NOT NULL,
+	amount bigint NOT NULL,
+	currency text NOT NULL,
+	every text NOT NULL,
+	every_seconds integer NOT NULL DEFAULT 0,
+	state text NOT NULL,
+	period_start timestamp with time zone,
+	period_end timestamp with time zone,
+	cancel_at_period_end boolean NOT NULL DEFAULT false,
+	fails boolean NOT NULL DEFAULT false,
+	attempts integer NOT NULL DEFAULT 0,
+	next_at timestamp with time zone,
+	ended_at timestamp with time zone,
+	CONSTRAINT development_subscription_pkey PRIMARY KEY (id),
+	CONSTRAINT development_subscription_first UNIQUE (first_payment),
+	CONSTRAINT development_subscription_payment FOREIGN KEY (first_payment) REFERENCES development_payment(id),
+	CONSTRAINT development_subscription_state CHECK ((state = ANY (ARRAY['incomplete'::text, 'active'::text, 'past_due'::text, 'ended'::text])))
+);
+CREATE INDEX development_subscription_due ON development_subscription USING btree (next_at) WHERE (next_at IS NOT NULL);
+COMMENT ON TABLE development_subscription IS 'Subscriptions at the development provider. No personal data.';
+COMMENT ON COLUMN development_subscription.next_at IS 'When something happens next: the period ends, or a payment is tried again.';
 
 CREATE TABLE development_transaction (
 	id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -429,7 +457,7 @@ CREATE TABLE order_line (
 	CONSTRAINT order_line_amount CHECK ((amount >= 0)),
 	CONSTRAINT order_line_channel CHECK (((channel = ANY (ARRAY['marketplace'::text, 'teacher_link'::text, 'affiliate'::text])) AND ((channel = 'marketplace'::text) = (referrer_id = ''::text)))),
 	CONSTRAINT order_line_discount CHECK (((coupon_discount >= 0) AND (discount >= coupon_discount))),
-	CONSTRAINT order_line_kind CHECK ((kind = ANY (ARRAY['course'::text, 'seats'::text, 'gift'::text]))),
+	CONSTRAINT order_line_kind CHECK ((kind = ANY (ARRAY['course'::text, 'seats'::text, 'gift'::text, 'subscription'::text]))),
 	CONSTRAINT order_line_list CHECK ((amount = (COALESCE(list_amount, amount) - discount))),
 	CONSTRAINT order_line_origin CHECK ((coupon_origin = ANY (ARRAY[''::text, 'teacher'::text, 'platform'::text]))),
 	CONSTRAINT order_line_platform_share CHECK (((platform_share >= 0) AND (platform_share <= 10000))),
@@ -443,6 +471,7 @@ CREATE UNIQUE INDEX order_line_live ON order_line USING btree (buyer_id, course_
 CREATE INDEX order_line_order ON order_line USING btree (order_id, "position");
 CREATE INDEX order_line_places ON order_line USING btree (course_id) INCLUDE (quantity) WHERE live;
 CREATE INDEX order_line_sales ON order_line USING btree (course_id, paid_at DESC, id DESC) WHERE (paid_at IS NOT NULL);
+CREATE INDEX order_line_subscription ON order_line USING btree (id) WHERE (kind = 'subscription'::text);
 CREATE INDEX order_line_unfulfilled ON order_line USING btree (paid_at, id) WHERE ((paid_at IS NOT NULL) AND (NOT fulfilled));
 COMMENT ON TABLE order_line IS 'Lines of orders. buyer_id and seller_id are personal data, kept as the order is.';
 COMMENT ON COLUMN order_line.platform_share IS 'In hundredths of a percent, as it stood when it was ordered; null for lines from before there were shares.';
@@ -496,20 +525,34 @@ CREATE TABLE orders (
 	booked boolean NOT NULL DEFAULT false,
 	invoiced boolean NOT NULL DEFAULT false,
 	coupon_id text COLLATE "C" NOT NULL DEFAULT ''::text,
+	subscription_id text COLLATE "C",
+	period_ref text COLLATE "C",
+	period_start timestamp with time zone,
+	period_end timestamp with time zone,
+	access_until timestamp with time zone,
 	CONSTRAINT orders_pkey PRIMARY KEY (id),
 	CONSTRAINT orders_payment UNIQUE (payment_id),
+	CONSTRAINT orders_subscription FOREIGN KEY (subscription_id) REFERENCES subscription(id),
 	CONSTRAINT orders_paid CHECK (((state = ANY (ARRAY['paid'::text, 'fulfilled'::text, 'partly_refunded'::text, 'refunded'::text, 'disputed'::text])) = (paid_at IS NOT NULL))),
+	CONSTRAINT orders_period CHECK (((num_nonnulls(period_start, period_end, access_until) = ANY (ARRAY[0, 3])) AND ((period_end IS NULL) OR ((period_end > period_start) AND (access_until > period_start) AND (subscription_id IS NOT NULL))))),
 	CONSTRAINT orders_state CHECK ((state = ANY (ARRAY['awaiting_payment'::text, 'paid'::text, 'fulfilled'::text, 'partly_refunded'::text, 'refunded'::text, 'disputed'::text, 'cancelled'::text, 'expired'::text]))),
 	CONSTRAINT orders_total CHECK ((total >= 0))
 );
 CREATE INDEX orders_buyer ON orders USING btree (buyer_id, created_at DESC, id DESC);
 CREATE INDEX orders_expiry ON orders USING btree (expires_at) WHERE (state = 'awaiting_payment'::text);
+CREATE INDEX orders_of_subscription ON orders USING btree (subscription_id, created_at, id) WHERE (subscription_id IS NOT NULL);
+CREATE UNIQUE INDEX orders_period_once ON orders USING btree (subscription_id, period_ref) WHERE (period_ref IS NOT NULL);
+CREATE INDEX orders_subscription_expiry ON orders USING btree (expires_at) WHERE ((state = 'awaiting_payment'::text) AND (subscription_id IS NOT NULL));
 CREATE INDEX orders_to_book ON orders USING btree (id) WHERE ((paid_at IS NOT NULL) AND (NOT booked));
 CREATE INDEX orders_to_invoice ON orders USING btree (paid_at, id) WHERE ((paid_at IS NOT NULL) AND (NOT invoiced));
 COMMENT ON TABLE orders IS 'Orders. buyer_id is personal data of the buyer, kept for the time that tax law asks for.';
 COMMENT ON COLUMN orders.booked IS 'Whether the sale is in the ledger.';
 COMMENT ON COLUMN orders.invoiced IS 'Whether there is an invoice.';
 COMMENT ON COLUMN orders.coupon_id IS 'The coupon that it uses; empty for none.';
+COMMENT ON COLUMN orders.subscription_id IS 'The subscription of which it is a period; null for none.';
+COMMENT ON COLUMN orders.period_ref IS 'What the provider calls what it asked to be paid for the period; null until that is known.';
+COMMENT ON COLUMN orders.period_end IS 'Until when the period is; null until it is paid.';
+COMMENT ON COLUMN orders.access_until IS 'Until when what the period bought gives access.';
 
 CREATE TABLE payment (
 	id text COLLATE "C" NOT NULL,
@@ -618,6 +661,29 @@ CREATE INDEX payout_run_running ON payout_run USING btree (created_at, id) WHERE
 COMMENT ON TABLE payout_run IS 'Runs that pay teachers what they have in a currency. Personal data of who began it: their id. Kept as the books are.';
 COMMENT ON COLUMN payout_run.period IS 'The month, as 2026-03, or the moment of one that was wanted besides.';
 COMMENT ON COLUMN payout_run.through IS 'Up to which teacher it has come.';
+
+CREATE TABLE plan (
+	id text COLLATE "C" NOT NULL,
+	owner_id text COLLATE "C" NOT NULL,
+	title text NOT NULL,
+	description text NOT NULL,
+	every text NOT NULL,
+	course_ids text[] NOT NULL,
+	currencies text[] NOT NULL,
+	amounts bigint[] NOT NULL,
+	state text NOT NULL,
+	revision bigint NOT NULL DEFAULT 1,
+	created_at timestamp with time zone NOT NULL,
+	CONSTRAINT plan_pkey PRIMARY KEY (id),
+	CONSTRAINT plan_courses CHECK (((cardinality(course_ids) >= 1) AND (cardinality(course_ids) <= 20))),
+	CONSTRAINT plan_every CHECK ((every = ANY (ARRAY['month'::text, 'year'::text]))),
+	CONSTRAINT plan_prices CHECK (((cardinality(currencies) = cardinality(amounts)) AND (cardinality(currencies) > 0))),
+	CONSTRAINT plan_state CHECK ((state = ANY (ARRAY['draft'::text, 'published'::text, 'withdrawn'::text])))
+);
+CREATE INDEX plan_owner ON plan USING btree (owner_id, created_at DESC, id DESC);
+CREATE INDEX plan_with_course ON plan USING gin (course_ids) WHERE (state = 'published'::text);
+COMMENT ON TABLE plan IS 'Courses to which one subscribes. owner_id is personal data of the teacher, kept as long as subscriptions name the plan.';
+COMMENT ON COLUMN plan.every IS 'How long a period is.';
 
 CREATE TABLE product (
 	course_id text COLLATE "C" NOT NULL,
@@ -911,3 +977,61 @@ CREATE TABLE seat_price (
 	CONSTRAINT seat_price_from CHECK (((from_quantity >= 1) AND (from_quantity <= 5000)))
 );
 COMMENT ON TABLE seat_price IS 'What a seat of a course costs, by how many are bought. Who changes them locks the product. No personal data.';
+
+CREATE TABLE subscription (
+	id text COLLATE "C" NOT NULL,
+	plan_id text COLLATE "C" NOT NULL,
+	buyer_id text COLLATE "C" NOT NULL,
+	state text NOT NULL,
+	every text NOT NULL,
+	amount bigint NOT NULL,
+	currency text NOT NULL,
+	referral_code text COLLATE "C" NOT NULL,
+	provider text NOT NULL,
+	ref text COLLATE "C",
+	period_start timestamp with time zone,
+	period_end timestamp with time zone,
+	cancel_at_period_end boolean NOT NULL DEFAULT false,
+	wished boolean NOT NULL DEFAULT false,
+	next_attempt_at timestamp with time zone,
+	ended_at timestamp with time zone,
+	end_reason text NOT NULL DEFAULT ''::text,
+	revision bigint NOT NULL DEFAULT 1,
+	heard_at timestamp with time zone,
+	created_at timestamp with time zone NOT NULL,
+	looked integer NOT NULL DEFAULT 0,
+	next_look timestamp with time zone NOT NULL DEFAULT 'infinity'::timestamp with time zone,
+	CONSTRAINT subscription_pkey PRIMARY KEY (id),
+	CONSTRAINT subscription_ref UNIQUE (provider, ref),
+	CONSTRAINT subscription_plan FOREIGN KEY (plan_id) REFERENCES plan(id),
+	CONSTRAINT subscription_amount CHECK ((amount > 0)),
+	CONSTRAINT subscription_attempt CHECK (((next_attempt_at IS NULL) OR (state = 'past_due'::text))),
+	CONSTRAINT subscription_ended CHECK ((((state = 'ended'::text) = (ended_at IS NOT NULL)) AND ((state = 'ended'::text) = (end_reason <> ''::text)))),
+	CONSTRAINT subscription_every CHECK ((every = ANY (ARRAY['month'::text, 'year'::text]))),
+	CONSTRAINT subscription_period CHECK ((((period_start IS NULL) = (period_end IS NULL)) AND ((period_end IS NULL) OR (period_end > period_start)))),
+	CONSTRAINT subscription_state CHECK ((state = ANY (ARRAY['incomplete'::text, 'active'::text, 'past_due'::text, 'ended'::text])))
+);
+CREATE INDEX subscription_list ON subscription USING btree (created_at DESC, id DESC);
+CREATE UNIQUE INDEX subscription_live ON subscription USING btree (buyer_id, plan_id) WHERE (state <> 'ended'::text);
+CREATE INDEX subscription_look ON subscription USING btree (provider, next_look) WHERE (ref IS NOT NULL);
+CREATE INDEX subscription_of_buyer ON subscription USING btree (buyer_id, created_at DESC, id DESC);
+COMMENT ON TABLE subscription IS 'Who pays for a plan again and again. Personal data of the buyer: their id. Kept as their orders are.';
+COMMENT ON COLUMN subscription.amount IS 'What a period costs, as the plan did when it began.';
+COMMENT ON COLUMN subscription.referral_code IS 'The code of whose link brought the buyer.';
+COMMENT ON COLUMN subscription.ref IS 'What the provider calls it; null until the first period is paid.';
+COMMENT ON COLUMN subscription.period_end IS 'Until when it is paid.';
+COMMENT ON COLUMN subscription.wished IS 'Whether the provider has yet to be told whether it ends.';
+COMMENT ON COLUMN subscription.heard_at IS 'When the provider was asked for what is known of its state.';
+COMMENT ON COLUMN subscription.looked IS 'How often the provider was asked since something changed.';
+COMMENT ON COLUMN subscription.next_look IS 'When it is asked next.';
+
+CREATE TABLE subscription_transition (
+	subscription_id text COLLATE "C" NOT NULL,
+	id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	happened_at timestamp with time zone NOT NULL,
+	state text NOT NULL,
+	cause text NOT NULL,
+	CONSTRAINT subscription_transition_pkey PRIMARY KEY (subscription_id, id),
+	CONSTRAINT subscription_transition_of FOREIGN KEY (subscription_id) REFERENCES subscription(id)
+);
+COMMENT ON TABLE subscription_transition IS 'The history of subscriptions; no personal data of its own.';

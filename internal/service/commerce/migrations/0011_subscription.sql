@@ -42,7 +42,7 @@ CREATE TABLE subscription (
 	ended_at timestamptz,
 	end_reason text NOT NULL DEFAULT '',
 	revision bigint NOT NULL DEFAULT 1,
-	heard_at timestamptz NOT NULL DEFAULT '-infinity',
+	heard_at timestamptz,
 	created_at timestamptz NOT NULL,
 	looked integer NOT NULL DEFAULT 0,
 	next_look timestamptz NOT NULL DEFAULT 'infinity',
@@ -85,13 +85,16 @@ ALTER TABLE orders ADD COLUMN subscription_id text COLLATE "C";
 ALTER TABLE orders ADD COLUMN period_ref text COLLATE "C";
 ALTER TABLE orders ADD COLUMN period_start timestamptz;
 ALTER TABLE orders ADD COLUMN period_end timestamptz;
+ALTER TABLE orders ADD COLUMN access_until timestamptz;
 ALTER TABLE orders ADD CONSTRAINT orders_subscription FOREIGN KEY (subscription_id) REFERENCES subscription (id);
-ALTER TABLE orders ADD CONSTRAINT orders_period CHECK ((period_start IS NULL) = (period_end IS NULL) AND (period_end IS NULL OR period_end > period_start AND subscription_id IS NOT NULL));
+ALTER TABLE orders ADD CONSTRAINT orders_period CHECK (num_nonnulls(period_start, period_end, access_until) IN (0, 3) AND (period_end IS NULL OR period_end > period_start AND access_until > period_start AND subscription_id IS NOT NULL));
 CREATE INDEX orders_of_subscription ON orders (subscription_id, created_at, id) WHERE subscription_id IS NOT NULL;
 CREATE UNIQUE INDEX orders_period_once ON orders (subscription_id, period_ref) WHERE period_ref IS NOT NULL;
+CREATE INDEX orders_subscription_expiry ON orders (expires_at) WHERE state = 'awaiting_payment' AND subscription_id IS NOT NULL;
 COMMENT ON COLUMN orders.subscription_id IS 'The subscription of which it is a period; null for none.';
 COMMENT ON COLUMN orders.period_ref IS 'What the provider calls what it asked to be paid for the period; null until that is known.';
 COMMENT ON COLUMN orders.period_end IS 'Until when the period is; null until it is paid.';
+COMMENT ON COLUMN orders.access_until IS 'Until when what the period bought gives access.';
 
 ALTER TABLE order_line DROP CONSTRAINT order_line_kind;
 ALTER TABLE order_line ADD CONSTRAINT order_line_kind CHECK (kind IN ('course', 'seats', 'gift', 'subscription'));
