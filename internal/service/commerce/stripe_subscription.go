@@ -16,17 +16,6 @@ import (
 // others the invoice is what refunds and look-ups go by. What Stripe makes by itself
 // carries none of our metadata but in the invoice, which has that of the subscription.
 
-// errSubscriptionUnsupported is told where there are no subscriptions.
-var errSubscriptionUnsupported = fault.New(fault.Conflict, "subscription.unsupported", "The payment provider takes no subscriptions.")
-
-// The states of a subscription.
-const (
-	subscriptionIncomplete = "incomplete" // its first period is not paid
-	subscriptionActive     = "active"
-	subscriptionPastDue    = "past_due" // a period was tried in vain, and is tried again
-	subscriptionEnded      = "ended"
-)
-
 // stripePeriods is of how many invoices is told.
 const stripePeriods = 12
 
