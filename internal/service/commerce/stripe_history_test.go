@@ -33,7 +33,7 @@ type stripeHistory struct {
 	courses []string
 	plan    string
 	orders  []*commercepb.Order
-	subs    []*commercepb.Subscription
+	begun   []*commercepb.Subscription
 	pages   map[string]string // of orders, once the buyer has seen them
 	backlog []stripetest.Delivery
 	log     []string
@@ -137,28 +137,32 @@ func (h *stripeHistory) step() {
 
 // subscription does something with subscriptions.
 func (h *stripeHistory) subscription(ctx context.Context) {
-	if len(h.subs) == 0 || h.rand.IntN(8) == 0 {
+	if len(h.begun) == 0 || h.rand.IntN(8) == 0 {
 		buyer := id.New("account")
-		sub, err := h.subscriptions.CreateSubscription(rpctest.Account(ctx, buyer), &commercepb.CreateSubscriptionRequest{PlanId: h.plan})
+		sub, err := h.subs.CreateSubscription(rpctest.Account(ctx, buyer), &commercepb.CreateSubscriptionRequest{PlanId: h.plan})
 		if err == nil {
-			h.subs = append(h.subs, sub)
+			h.begun = append(h.begun, sub)
 			// Its page is that of an order.
 			h.orders = append(h.orders, &commercepb.Order{Id: sub.GetOrderId(), BuyerId: buyer})
 		}
 		h.note("subscribe: %v", err)
+		if _, page, ok := strings.Cut(sub.GetPayUrl(), "/pay/"); ok && h.rand.IntN(4) > 0 {
+			h.note("succeed at once at %q: %v", page, h.stripe.Pay(page, stripetest.Succeed))
+			h.together(ctx)
+		}
 		return
 	}
-	sub := h.subs[h.rand.IntN(len(h.subs))]
+	sub := h.begun[h.rand.IntN(len(h.begun))]
 	buyer, ref := rpctest.Account(ctx, sub.GetBuyerId()), h.stripe.SubscriptionOf(sub.GetId())
 	var err error
 	what := h.rand.IntN(9)
 	switch {
 	case what == 0:
-		_, err = h.subscriptions.CancelMySubscription(buyer, &commercepb.CancelMySubscriptionRequest{SubscriptionId: sub.GetId()})
+		_, err = h.subs.CancelMySubscription(buyer, &commercepb.CancelMySubscriptionRequest{SubscriptionId: sub.GetId()})
 	case what == 1:
-		_, err = h.subscriptions.ResumeMySubscription(buyer, &commercepb.ResumeMySubscriptionRequest{SubscriptionId: sub.GetId()})
+		_, err = h.subs.ResumeMySubscription(buyer, &commercepb.ResumeMySubscriptionRequest{SubscriptionId: sub.GetId()})
 	case what == 2 && h.rand.IntN(3) == 0:
-		_, err = h.subscriptions.CancelSubscription(rpctest.Account(ctx, id.New("account")), &commercepb.CancelSubscriptionRequest{SubscriptionId: sub.GetId(), Now: true})
+		_, err = h.subs.CancelSubscription(rpctest.Account(ctx, id.New("account")), &commercepb.CancelSubscriptionRequest{SubscriptionId: sub.GetId(), Now: true})
 	case what == 3:
 		_, err = h.svc.LookAtSubscriptions(ctx)
 	case ref == "":
@@ -176,6 +180,9 @@ func (h *stripeHistory) subscription(ctx context.Context) {
 		days := []int64{1, 4, 9, 31}[h.rand.IntN(4)]
 		h.now.Add(days * aDay)
 		h.note("%d days later", days)
+		if h.rand.IntN(2) == 0 {
+			h.together(ctx)
+		}
 	}
 	h.note("%d of %s (%s): %v", what, sub.GetId(), ref, err)
 }
@@ -222,7 +229,7 @@ func (h *stripeHistory) end() {
 		_, page, _ = strings.Cut(page, "/pay/")
 		h.stripe.Arrive(page, h.rand.IntN(2) == 0)
 	}
-	for _, sub := range h.subs {
+	for _, sub := range h.begun {
 		if ref := h.stripe.SubscriptionOf(sub.GetId()); ref != "" {
 			h.stripe.Card(ref, []stripetest.Outcome{stripetest.Succeed, stripetest.Decline}[h.rand.IntN(2)])
 			refs, _ := h.stripe.Invoices(ref)
@@ -320,8 +327,8 @@ func (h *stripeHistory) right() {
 // subscribed fails unless subscriptions stand here as they do at Stripe.
 func (h *stripeHistory) subscribed() {
 	h.Helper()
-	for _, sub := range h.subs {
-		got, err := h.subscriptions.GetMySubscription(rpctest.Account(h.Context(), sub.GetBuyerId()), &commercepb.GetMySubscriptionRequest{SubscriptionId: sub.GetId()})
+	for _, sub := range h.begun {
+		got, err := h.subs.GetMySubscription(rpctest.Account(h.Context(), sub.GetBuyerId()), &commercepb.GetMySubscriptionRequest{SubscriptionId: sub.GetId()})
 		if err != nil {
 			h.Fatal(err)
 		}
@@ -353,9 +360,9 @@ func TestAnyHistoryAtStripe(t *testing.T) {
 		seed = n
 	}
 	// On a machine that is slow more processes die.
-	var allPaid, allSurplus atomic.Int64
+	var allPaid, allSurplus, allRenewed atomic.Int64
 	t.Cleanup(func() {
-		if histories >= 10*shops && (allPaid.Load() < 5 || allSurplus.Load() < 5) {
+		if histories >= 10*shops && (allPaid.Load() < 5 || allSurplus.Load() < 5 || allRenewed.Load() < 5) {
 			t.Error("too little has happened")
 		}
 	})
@@ -383,16 +390,22 @@ func TestAnyHistoryAtStripe(t *testing.T) {
 					t.Fatalf("the reconciler says %v\n%s", open, strings.Join(h.log, "\n"))
 				}
 			}
-			var orders, paid, surplus int
+			var orders, paid, surplus, renewed int64
 			if err := s.db.QueryRow(t.Context(), `
-				SELECT count(*), count(*) FILTER (WHERE o.paid_at IS NOT NULL), count(*) FILTER (WHERE EXISTS (SELECT FROM refund r WHERE r.order_id = o.id AND r.source = 'surplus'))
+				SELECT count(*), count(*) FILTER (WHERE o.paid_at IS NOT NULL), count(*) FILTER (WHERE EXISTS (SELECT FROM refund r WHERE r.order_id = o.id AND r.source = 'surplus')),
+					count(*) FILTER (WHERE o.paid_at IS NOT NULL AND o.period_ref IS NOT NULL)
 				FROM orders o`).
-				Scan(&orders, &paid, &surplus); err != nil {
+				Scan(&orders, &paid, &surplus, &renewed); err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("%d orders, of which %d were paid and %d paid for nothing and given back", orders, paid, surplus)
-			allPaid.Add(int64(paid))
-			allSurplus.Add(int64(surplus))
+			t.Logf("%d orders, of which %d were paid, %d of them renewals, and %d paid for nothing and given back; subscriptions that were past due %d times, recovered %d and ended %d",
+				orders, paid, renewed, surplus,
+				s.count(`SELECT count(*) FROM subscription_transition WHERE state = 'past_due'`),
+				s.count(`SELECT count(*) FROM subscription_transition WHERE state = 'active' AND cause = 'what had failed is paid'`),
+				s.count(`SELECT count(*) FROM subscription WHERE state = 'ended' AND ref IS NOT NULL`))
+			allPaid.Add(paid)
+			allSurplus.Add(surplus)
+			allRenewed.Add(renewed)
 		})
 	}
 }

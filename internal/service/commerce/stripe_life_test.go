@@ -2,6 +2,7 @@ package commerce_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func (s *stripeShop) stripePlan(seller string, courses ...string) string {
 func (s *stripeShop) subscribes(plan string) (*stripeSubscriber, string) {
 	s.Helper()
 	b := &stripeSubscriber{stripeShop: s, buyer: id.New("account")}
-	sub, err := s.subscriptions.CreateSubscription(s.as(b.buyer), &commercepb.CreateSubscriptionRequest{PlanId: plan})
+	sub, err := s.subs.CreateSubscription(s.as(b.buyer), &commercepb.CreateSubscriptionRequest{PlanId: plan})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func newSubscriber(t *testing.T) *stripeSubscriber {
 
 func (b *stripeSubscriber) get() *commercepb.Subscription {
 	b.Helper()
-	sub, err := b.subscriptions.GetMySubscription(b.as(b.buyer), &commercepb.GetMySubscriptionRequest{SubscriptionId: b.id})
+	sub, err := b.subs.GetMySubscription(b.as(b.buyer), &commercepb.GetMySubscriptionRequest{SubscriptionId: b.id})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -147,7 +148,7 @@ func TestSubscriptionLifeAtStripe(t *testing.T) {
 	if sub := b.stands("past_due", 4); sub.GetNextAttemptAt() == nil || !sub.GetAccessUntil().AsTime().After(b.clock()) {
 		t.Errorf("past due: %v", sub)
 	}
-	link, err := b.subscriptions.CreateBillingLink(b.as(b.buyer), &commercepb.CreateBillingLinkRequest{SubscriptionId: b.id})
+	link, err := b.subs.CreateBillingLink(b.as(b.buyer), &commercepb.CreateBillingLinkRequest{SubscriptionId: b.id})
 	if err != nil || link.GetUrl() != b.stripe.URL+"/invoice/"+b.invoice(4) {
 		t.Fatalf("%v, %v", link, err)
 	}
@@ -164,8 +165,68 @@ func TestSubscriptionLifeAtStripe(t *testing.T) {
 	if sub := b.stands("ended", 5); sub.GetEndReason() != "given_up" || sub.GetAccessUntil() != nil {
 		t.Errorf("given up: %v", sub)
 	}
+	// Who pays all the same gets it back.
+	if !b.stripe.PayInvoice(b.invoice(5), stripetest.Succeed) {
+		t.Fatal("the page is closed")
+	}
+	b.hear()
+	b.carryOut(0)
+	b.hear()
+	b.stands("ended", 5)
+	if n := b.count(`SELECT count(*) FROM refund WHERE source = 'surplus' AND state = 'succeeded' AND amount = 1190`); n != 1 {
+		t.Errorf("%d times the money went back", n)
+	}
 	if got := b.reconciled("open"); len(got) > 0 {
 		t.Errorf("the reconciler says %v", got)
+	}
+}
+
+// Events of a subscription may come twice, late and in any order, and what they say does
+// not count.
+func TestSubscriptionEventsInAnyOrder(t *testing.T) {
+	t.Parallel()
+	for _, order := range []string{"reversed", "shuffled", "first to last"} {
+		t.Run(order, func(t *testing.T) {
+			t.Parallel()
+			s := newStripeShop(t)
+			seller := id.New("account")
+			b, session := s.subscribes(s.stripePlan(seller, s.course(seller, 1000, "EUR")))
+			s.stripe.Pay(session, stripetest.Succeed)
+			b.ref = s.stripe.SubscriptionOf(b.id)
+			start := s.clock()
+			for n := 1; n <= 3; n++ {
+				s.now.Store(start.AddDate(0, n, 0).Add(2 * time.Hour).Unix())
+				s.stripe.Invoices(b.ref) // time passes there too
+				s.stripe.Card(b.ref, []stripetest.Outcome{stripetest.Succeed, stripetest.Succeed, stripetest.Decline, stripetest.Decline}[n])
+			}
+			events := s.stripe.Take()
+			switch order {
+			case "reversed":
+				slices.Reverse(events)
+			case "shuffled":
+				rand.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
+			}
+			for _, d := range slices.Concat(events, events) {
+				if err := s.send(d); err != nil {
+					t.Fatal(err)
+				}
+				s.takeIn()
+			}
+			b.stands("past_due", 3)
+			if kept := s.kept(); kept["parked"]+kept["waiting"] > 0 {
+				t.Errorf("events %v", kept)
+			}
+			for kind, object := range map[string]string{"invoice.paid": b.invoice(3), "customer.subscription.deleted": b.ref, "payment_intent.succeeded": "pi_nobody"} {
+				if err := s.send(s.stripe.Lie(kind, object, map[string]any{"status": "paid"})); err != nil {
+					t.Fatal(err)
+				}
+				s.takeIn()
+			}
+			b.stands("past_due", 3)
+			if n := len(sent[*commercepb.SubscriptionRenewalFailed](s.shop)); n != 1 {
+				t.Errorf("%d times it was said that a renewal failed", n)
+			}
+		})
 	}
 }
 
@@ -194,7 +255,7 @@ func TestSubscriptionEndsAtStripe(t *testing.T) {
 	t.Parallel()
 	cancel := func(b *stripeSubscriber) *commercepb.Subscription {
 		b.Helper()
-		sub, err := b.subscriptions.CancelMySubscription(b.as(b.buyer), &commercepb.CancelMySubscriptionRequest{SubscriptionId: b.id})
+		sub, err := b.subs.CancelMySubscription(b.as(b.buyer), &commercepb.CancelMySubscriptionRequest{SubscriptionId: b.id})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -212,7 +273,7 @@ func TestSubscriptionEndsAtStripe(t *testing.T) {
 			if n == 1 {
 				break
 			}
-			sub, err := b.subscriptions.ResumeMySubscription(b.as(b.buyer), &commercepb.ResumeMySubscriptionRequest{SubscriptionId: b.id})
+			sub, err := b.subs.ResumeMySubscription(b.as(b.buyer), &commercepb.ResumeMySubscriptionRequest{SubscriptionId: b.id})
 			if err != nil || sub.GetCancelAtPeriodEnd() {
 				t.Fatalf("%v, %v", sub, err)
 			}
@@ -227,7 +288,7 @@ func TestSubscriptionEndsAtStripe(t *testing.T) {
 		if sub.GetEndReason() != "cancelled" || b.stripe.Subscription(b.ref) != "canceled" {
 			t.Errorf("%v", sub)
 		}
-		_, err := b.subscriptions.ResumeMySubscription(b.as(b.buyer), &commercepb.ResumeMySubscriptionRequest{SubscriptionId: b.id})
+		_, err := b.subs.ResumeMySubscription(b.as(b.buyer), &commercepb.ResumeMySubscriptionRequest{SubscriptionId: b.id})
 		wantCode(t, err, "subscription.ended")
 	})
 	t.Run("at Stripe's pages", func(t *testing.T) {
@@ -238,7 +299,7 @@ func TestSubscriptionEndsAtStripe(t *testing.T) {
 		if sub := b.stands("active", 1); !sub.GetCancelAtPeriodEnd() {
 			t.Errorf("%v", sub)
 		}
-		sub, err := b.subscriptions.ResumeMySubscription(b.as(b.buyer), &commercepb.ResumeMySubscriptionRequest{SubscriptionId: b.id})
+		sub, err := b.subs.ResumeMySubscription(b.as(b.buyer), &commercepb.ResumeMySubscriptionRequest{SubscriptionId: b.id})
 		if err != nil || sub.GetCancelAtPeriodEnd() {
 			t.Fatalf("%v, %v", sub, err)
 		}
@@ -267,7 +328,7 @@ func TestSubscriptionEndsAtStripe(t *testing.T) {
 	t.Run("now, by staff", func(t *testing.T) {
 		t.Parallel()
 		b := newSubscriber(t)
-		if _, err := b.subscriptions.CancelSubscription(b.staff(), &commercepb.CancelSubscriptionRequest{SubscriptionId: b.id, Now: true}); err != nil {
+		if _, err := b.subs.CancelSubscription(b.staff(), &commercepb.CancelSubscriptionRequest{SubscriptionId: b.id, Now: true}); err != nil {
 			t.Fatal(err)
 		}
 		b.CarryOut()
@@ -403,7 +464,7 @@ func TestSubscribedTooLate(t *testing.T) {
 	b, session := s.subscribes(s.stripePlan(seller, s.course(seller, 1000, "EUR")))
 	s.stripe.Pay(session, stripetest.Succeed)
 	s.stripe.Take()
-	if _, err := s.subscriptions.CancelMySubscription(s.as(b.buyer), &commercepb.CancelMySubscriptionRequest{SubscriptionId: b.id}); err != nil {
+	if _, err := s.subs.CancelMySubscription(s.as(b.buyer), &commercepb.CancelMySubscriptionRequest{SubscriptionId: b.id}); err != nil {
 		t.Fatal(err)
 	}
 	for range 4 {

@@ -27,10 +27,8 @@ const oldSecret = "whsec_theonebefore000" //nolint:gosec // of a test
 // stripeShop is a shop whose orders are paid at a Stripe of its own.
 type stripeShop struct {
 	*shop
-	stripe        *stripetest.Server
-	provider      *commerce.Stripe
-	plans         commercepb.PlanServiceClient
-	subscriptions commercepb.SubscriptionServiceClient
+	stripe   *stripetest.Server
+	provider *commerce.Stripe
 }
 
 func newStripeShop(t *testing.T) *stripeShop {
@@ -42,9 +40,6 @@ func newStripeShop(t *testing.T) *stripeShop {
 		cfg.Stripe = &commerce.StripeConfig{Key: stripetest.Key, URL: s.stripe.URL, WebhookSecrets: []string{oldSecret, stripetest.Secret}, Tax: true}
 		s.provider = commerce.NewStripe(*cfg.Stripe)
 	})
-	h := rpctest.New(t, rpctest.Everything)
-	s.svc.Register(h)
-	s.plans, s.subscriptions = commercepb.NewPlanServiceClient(h.As("edge")), commercepb.NewSubscriptionServiceClient(h.As("edge"))
 	return s
 }
 
