@@ -77,7 +77,7 @@ func (s *Stripe) intentsOf(ctx context.Context, customer *stripe.Customer) (map[
 func (s *Stripe) invoicePayment(ctx context.Context, in *stripe.Invoice, intents map[string]*stripe.PaymentIntent) (PaymentNews, error) {
 	n := PaymentNews{Ref: in.ID, SubscriptionRef: subscriptionIn(in), State: paymentOpen, Currency: stripeCurrency(in.Currency)}
 	n.PeriodStart, n.PeriodEnd = invoicePeriod(in)
-	if in.AttemptCount > 0 {
+	if in.Attempted || in.AttemptCount > 0 {
 		n.State = paymentDeclined
 	}
 	if in.Status != stripe.InvoiceStatusDraft && in.Status != stripe.InvoiceStatusOpen {

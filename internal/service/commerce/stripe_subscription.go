@@ -133,6 +133,11 @@ func stripeEnded(sub *stripe.Subscription) bool {
 	return sub.Status == stripe.SubscriptionStatusCanceled || sub.Status == stripe.SubscriptionStatusIncompleteExpired
 }
 
+// stripeUnpaid reports whether a period was tried in vain.
+func stripeUnpaid(sub *stripe.Subscription) bool {
+	return sub.Status == stripe.SubscriptionStatusPastDue || sub.Status == stripe.SubscriptionStatusUnpaid
+}
+
 func stripeTime(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }
 
 // EndSubscription implements [Provider]. Who ends one while a period is not paid, though it
@@ -145,12 +150,12 @@ func (s *Stripe) EndSubscription(ctx context.Context, key, ref, how string) (Sub
 	if sub.Metadata[metaSubscription] == "" {
 		return SubscriptionNews{}, errNotOurs
 	}
-	unpaid := sub.Status == stripe.SubscriptionStatusPastDue || sub.Status == stripe.SubscriptionStatusUnpaid
 	ends := sub.CancelAtPeriodEnd || sub.CancelAt != 0
+	key += "/" + how // what is wanted may be another thing by the time it is tried again
 	switch {
 	case stripeEnded(sub) && how == endNever:
 		return SubscriptionNews{}, fault.New(fault.Conflict, "payment.provider_refused", "stripe: %s has ended", ref)
-	case stripeEnded(sub), how == endNow, how == endAtPeriodEnd && unpaid:
+	case stripeEnded(sub), how == endNow, how == endAtPeriodEnd && stripeUnpaid(sub):
 		err = s.cancel(ctx, key, ref)
 	case how == endAtPeriodEnd && !ends:
 		err = s.change(ctx, key, ref, stripeEnds(true))
@@ -239,7 +244,7 @@ func (s *Stripe) BillingURL(ctx context.Context, ref, back string) (string, erro
 	if stripeEnded(sub) || sub.Customer == nil {
 		return "", fault.New(fault.Conflict, "payment.provider_refused", "stripe: %s has ended", ref)
 	}
-	if in := sub.LatestInvoice; in != nil && in.Status == stripe.InvoiceStatusOpen && in.AttemptCount > 0 && in.HostedInvoiceURL != "" {
+	if in := sub.LatestInvoice; stripeUnpaid(sub) && in != nil && in.Status == stripe.InvoiceStatusOpen && in.HostedInvoiceURL != "" {
 		_, err := s.client.V1Subscriptions.Update(ctx, ref, stripeSaves())
 		return in.HostedInvoiceURL, stripeFault(err)
 	}
