@@ -241,7 +241,7 @@ func TestHandlers(t *testing.T) {
 	}
 	slices.Sort(got)
 	same(t, got, []string{
-		"stoa.commerce.v1.GiftRedeemed", "stoa.commerce.v1.LinesRefunded", "stoa.commerce.v1.OrderPaid", "stoa.commerce.v1.PriceSet", "stoa.courses.v1.CoursePublished",
+		"stoa.commerce.v1.GiftRedeemed", "stoa.commerce.v1.LinesRefunded", "stoa.commerce.v1.OrderPaid", "stoa.commerce.v1.PriceSet", "stoa.commerce.v1.SubscriptionEnded", "stoa.courses.v1.CoursePublished",
 		"stoa.courses.v1.CourseUnpublished", "stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated",
 	})
 }

@@ -52,7 +52,7 @@ func TestResolvePermissions(t *testing.T) {
 		{subject{grader, ""}, []string{courseCreate, meRead, meWrite}},
 		{subject{admin, ""}, all},
 		{subject{admin, unknown}, all},
-		{subject{finance, published}, []string{couponManage, courseCreate, courseView, ledgerRead, ledgerReconcile, meRead, meWrite, payoutManage, refundManage, revenueEdit, saleList, saleRefund}},
+		{subject{finance, published}, []string{couponManage, courseCreate, courseView, ledgerRead, ledgerReconcile, meRead, meWrite, payoutManage, refundManage, revenueEdit, saleList, saleRefund, subscriptionManage}},
 		{subject{stranger, published}, []string{courseCreate, courseView, meRead, meWrite}}, // asked twice
 	}
 	req := &accesspb.ResolvePermissionsRequest{}

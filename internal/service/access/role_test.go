@@ -96,7 +96,7 @@ func TestRolesCoverContracts(t *testing.T) {
 }
 
 // ofPlatform are the permissions that mean something on the platform only.
-var ofPlatform = []string{meRead, meWrite, courseCreate, courseReview, revenueEdit, refundManage, payoutManage, couponManage, ledgerRead, ledgerReconcile, accountRead, accountSuspend, serviceAccountManage, auditRead, templatePublish}
+var ofPlatform = []string{meRead, meWrite, courseCreate, courseReview, revenueEdit, refundManage, subscriptionManage, payoutManage, couponManage, ledgerRead, ledgerReconcile, accountRead, accountSuspend, serviceAccountManage, auditRead, templatePublish}
 
 func TestOwnerHasAllOfACourse(t *testing.T) {
 	t.Parallel()

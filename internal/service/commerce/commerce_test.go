@@ -69,6 +69,8 @@ type shop struct {
 	bundles   commercepb.BundleServiceClient
 	coupons   commercepb.CouponServiceClient
 	desk      commercepb.CheckoutServiceClient
+	plans     commercepb.PlanServiceClient
+	subs      commercepb.SubscriptionServiceClient
 }
 
 func newShop(t testing.TB) *shop {
@@ -79,7 +81,7 @@ func newShop(t testing.TB) *shop {
 // openShop is [newShop] with other settings.
 func openShop(t testing.TB, change func(*shop, *commerce.Config)) *shop {
 	t.Helper()
-	s := &shop{TB: t, db: pgtest.Open(t, commerce.Schema), access: &fakeAccess{enrolled: map[string]bool{}}, seats: &fakeSeats{blocks: map[string]int32{}}, grants: &fakeGrants{gifts: map[string]bool{}, grants: map[string]*accesspb.SourceGrant{}}}
+	s := &shop{TB: t, db: pgtest.Open(t, commerce.Schema), access: &fakeAccess{enrolled: map[string]bool{}}, seats: &fakeSeats{blocks: map[string]int32{}}, grants: &fakeGrants{source: map[string]string{}, grants: map[string]*accesspb.SourceGrant{}}}
 	s.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Unix())
 	keyset, err := secret.Generate()
 	if err != nil {
@@ -125,6 +127,8 @@ func openShop(t testing.TB, change func(*shop, *commerce.Config)) *shop {
 	s.bundles = commercepb.NewBundleServiceClient(h.As("edge"))
 	s.coupons = commercepb.NewCouponServiceClient(h.As("edge"))
 	s.desk = commercepb.NewCheckoutServiceClient(h.As("edge"))
+	s.plans = commercepb.NewPlanServiceClient(h.As("edge"))
+	s.subs = commercepb.NewSubscriptionServiceClient(h.As("edge"))
 	s.refunds = commercepb.NewRefundServiceClient(h.As("edge"))
 	s.payouts = commercepb.NewPayoutServiceClient(h.As("edge"))
 	return s

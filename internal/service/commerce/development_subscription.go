@@ -198,7 +198,7 @@ func (d development) turn(ctx context.Context, tx *pg.Tx, ds *developmentSubscri
 	case ds.Fails:
 		day := 24 * time.Hour
 		if ds.EverySeconds > 0 {
-			day = time.Second
+			day = time.Duration(ds.EverySeconds) * time.Second / 2
 		}
 		next := at.Add(time.Duration(developmentRetries[ds.Attempts]) * day)
 		ds.State, ds.NextAt = subscriptionPastDue, &next

@@ -33,7 +33,7 @@ func (s *Service) courseUnpublished(ctx context.Context, tx *pg.Tx, e *coursespb
 // entitlementGranted marks the line that gave access, and the order once all
 // its lines have.
 func (s *Service) entitlementGranted(ctx context.Context, tx *pg.Tx, e *accesspb.EntitlementGranted) error {
-	if e.GetSource() != "order" {
+	if e.GetSource() != "order" && e.GetSource() != lineSubscription {
 		return nil
 	}
 	return s.fulfil(ctx, tx, e.GetSourceId(), e.GetCourseId(), map[string]any{"entitlement_id": e.GetEntitlementId()})

@@ -84,6 +84,29 @@ func (s *Service) HeardAccount(ctx context.Context, n AccountNews) error {
 	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardAccount(ctx, tx, n) })
 }
 
+// HeardSubscription is HeardPayment for a subscription, and HearSubscription asks before.
+func (s *Service) HeardSubscription(ctx context.Context, n SubscriptionNews) error {
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardSubscription(ctx, tx, n) })
+}
+
+func (s *Service) HearSubscription(ctx context.Context, ref string) error {
+	return s.hearSubscription(ctx, ref)
+}
+
+// LookAtSubscriptions is what Run does each minute.
+func (s *Service) LookAtSubscriptions(ctx context.Context) (int, error) {
+	return s.lookAtSubscriptions(ctx)
+}
+
+// Renew is what the development provider does when a period ends; heard says whether it
+// tells of it.
+func (s *Service) Renew(ctx context.Context, heard bool) (int, error) {
+	return development{s}.renew(ctx, heard)
+}
+
+// After is when a period ends.
+var After = after
+
 // MonthlyRuns and PayOut are what Run does each minute.
 func (s *Service) MonthlyRuns(ctx context.Context) (int, error) { return s.monthlyRuns(ctx) }
 func (s *Service) PayOut(ctx context.Context) (int, error)      { return s.payOut(ctx) }

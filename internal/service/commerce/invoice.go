@@ -202,7 +202,11 @@ func invoiceOf(o *order) invoice {
 	for _, l := range o.lines {
 		i.Total += l.Amount
 		i.Tax += l.Tax
-		i.Lines = append(i.Lines, invoiceLine{Title: l.label(), Amount: l.Amount, Tax: l.Tax})
+		title := l.label()
+		if o.PeriodEnd != nil {
+			title += " (" + o.PeriodStart.UTC().Format(time.DateOnly) + " – " + o.PeriodEnd.UTC().Format(time.DateOnly) + ")"
+		}
+		i.Lines = append(i.Lines, invoiceLine{Title: title, Amount: l.Amount, Tax: l.Tax})
 	}
 	return i
 }

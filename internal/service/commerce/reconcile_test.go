@@ -1,6 +1,7 @@
 package commerce_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -26,8 +27,8 @@ type fakeGrants struct {
 	accesspb.UnimplementedEntitlementServiceServer
 	mu     sync.Mutex
 	grants map[string]*accesspb.SourceGrant
-	gifts  map[string]bool // those of the source gift; all others are of order
-	sorted []string        // the lines, when there are as many as grants
+	source map[string]string // of those that are not of order
+	sorted []string          // the lines, when there are as many as grants
 	away   bool
 	lists  int
 }
@@ -37,8 +38,8 @@ func (f *fakeGrants) GrantEntitlements(_ context.Context, req *accesspb.GrantEnt
 	defer f.mu.Unlock()
 	for _, g := range req.GetGrants() {
 		if f.grants[g.GetSourceId()] == nil {
-			f.gifts[g.GetSourceId()] = g.GetSource() == "gift"
-			f.grants[g.GetSourceId()] = &accesspb.SourceGrant{SourceId: g.GetSourceId(), CourseId: g.GetCourseId(), AccountId: g.GetAccountId(), EntitlementId: id.New("entitlement")}
+			f.source[g.GetSourceId()] = g.GetSource()
+			f.grants[g.GetSourceId()] = &accesspb.SourceGrant{SourceId: g.GetSourceId(), CourseId: g.GetCourseId(), AccountId: g.GetAccountId(), EntitlementId: id.New("entitlement"), EndsAt: g.GetEndsAt()}
 		}
 	}
 	return &accesspb.GrantEntitlementsResponse{}, nil
@@ -73,7 +74,7 @@ func (f *fakeGrants) ListSourceGrants(_ context.Context, req *accesspb.ListSourc
 		if len(res.GetGrants()) == int(req.GetPageSize()) {
 			break
 		}
-		if f.gifts[id] == (req.GetSource() == "gift") {
+		if cmp.Or(f.source[id], "order") == req.GetSource() {
 			res.Grants = append(res.Grants, f.grants[id])
 		}
 	}
@@ -143,7 +144,7 @@ func (s *shop) want(got map[string]string, want ...string) {
 	for pair := range slices.Chunk(want, 2) {
 		m[pair[0]] = pair[len(pair)-1]
 	}
-	if diff := cmp.Diff(m, got); diff != "" {
+	if diff := gocmp.Diff(m, got); diff != "" {
 		s.Error(diff)
 	}
 }
@@ -322,8 +323,8 @@ func TestReconcileGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := s.grants.lists - lists; n != 4 {
-		t.Errorf("access was asked for %d pages in a day, want 4", n)
+	if n := s.grants.lists - lists; n != 5 {
+		t.Errorf("access was asked for %d pages in a day, want 5", n)
 	}
 }
 

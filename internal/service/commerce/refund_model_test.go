@@ -61,6 +61,11 @@ func (w *weather) ReverseTransfer(ctx context.Context, key, ref string, amount i
 	return w.around(func() error { return w.Provider.ReverseTransfer(ctx, key, ref, amount) })
 }
 
+func (w *weather) EndSubscription(ctx context.Context, key, ref, how string) (n commerce.SubscriptionNews, err error) {
+	err = w.around(func() error { n, err = w.Provider.EndSubscription(ctx, key, ref, how); return err })
+	return n, err
+}
+
 // histories is how many are tried; STOA_TEST_HISTORIES tries more.
 func histories(t *testing.T) int {
 	t.Helper()
@@ -103,12 +108,15 @@ type history struct {
 	teachers []string
 	courses  []string
 	orders   []*historyOrder
+	subs     []*subscribed
+	said     []commerce.SubscriptionNews // of subscriptions, to be heard later
 	hands    int
 }
 
 type historyOrder struct {
 	*commercepb.Order
 	buyer string
+	ref   string // of its payment, at the provider
 }
 
 func (h *history) pick(n int, what string) int { return rapid.IntRange(0, n-1).Draw(h.T, what) }
@@ -158,6 +166,15 @@ func (h *history) run() {
 		{"reverse", h.reverse},
 		{"carry out", h.carryOut},
 		{"hear", h.hear},
+		{"subscribe", h.subscribe},
+		{"subscribe", h.subscribe},
+		{"days", h.days},
+		{"days", h.days},
+		{"days", h.days},
+		{"renewals", h.renewals},
+		{"decide", h.decide},
+		{"hear of a subscription", h.hearSubscription},
+		{"hear of a subscription", h.hearSubscription},
 	}
 	for range rapid.IntRange(3, 20).Draw(h.T, "steps") {
 		step := steps[h.pick(len(steps), "step")]
@@ -165,6 +182,7 @@ func (h *history) run() {
 		step.do()
 	}
 	h.weather.chance = nil
+	h.allHeard()
 	for len(h.weather.news) > 0 {
 		h.hear()
 	}
@@ -173,6 +191,7 @@ func (h *history) run() {
 	}
 	h.weather.news = nil // what was said again of what is known
 	h.check(ctx)
+	h.checkSubscriptions(ctx)
 }
 
 func (h *history) may(err error, codes ...string) {
@@ -188,6 +207,7 @@ func (h *history) buy() {
 	n := rapid.IntRange(1, len(h.courses)).Draw(h.T, "lines")
 	o.Order = h.shop.order(o.buyer, h.courses[:n]...)
 	h.shop.settles(o.Order, "succeed")
+	o.ref = paymentOf(o.Order)
 	h.orders = append(h.orders, o)
 }
 
@@ -197,7 +217,7 @@ func (h *history) refund() {
 	if n := rapid.IntRange(0, len(o.GetLines())).Draw(h.T, "how many lines"); n > 0 {
 		for _, l := range o.GetLines()[:n] {
 			amount := int64(0)
-			if rapid.Bool().Draw(h.T, "part") {
+			if l.GetPrice().GetAmount() > 0 && rapid.Bool().Draw(h.T, "part") {
 				amount = rapid.Int64Range(1, l.GetPrice().GetAmount()).Draw(h.T, "amount")
 			}
 			req.Lines = append(req.Lines, &commercepb.LineToRefund{LineId: l.GetId(), Amount: amount})
@@ -211,7 +231,7 @@ func (h *history) byHand() {
 	o := h.order("of")
 	h.hands++
 	n, err := h.weather.Provider.Refund(h.shop.Context(), fmt.Sprintf("hand %d of %s", h.hands, h.courses[0]), commerce.RefundRequest{
-		PaymentRef: paymentOf(o.Order), Amount: rapid.Int64Range(1, o.GetTotal().GetAmount()).Draw(h.T, "amount"), Currency: "EUR",
+		PaymentRef: o.ref, Amount: rapid.Int64Range(1, o.GetTotal().GetAmount()).Draw(h.T, "amount"), Currency: "EUR",
 	})
 	h.may(err, "refund.refused")
 	if err == nil {
@@ -222,10 +242,10 @@ func (h *history) byHand() {
 func (h *history) dispute() {
 	o := h.order("of")
 	outcome := rapid.SampledFrom([]string{"dispute", "win_dispute", "lose_dispute"}).Draw(h.T, "outcome")
-	_, err := h.shop.settle(o.Order, outcome)
+	_, err := h.shop.client.SettleDevelopmentPayment(h.shop.Context(), &commercepb.SettleDevelopmentPaymentRequest{PaymentId: o.ref, Outcome: outcome})
 	h.may(err, "payment.outcome")
 	if err == nil && rapid.Bool().Draw(h.T, "again") { // and old news again
-		err := h.shop.svc.HeardDispute(h.shop.Context(), commerce.DisputeNews{Ref: "dispute:" + paymentOf(o.Order), PaymentID: paymentOf(o.Order), Amount: 1, Currency: "EUR", State: "open"})
+		err := h.shop.svc.HeardDispute(h.shop.Context(), commerce.DisputeNews{Ref: "dispute:" + o.ref, PaymentRef: o.ref, Amount: 1, Currency: "EUR", State: "open"})
 		h.may(err)
 	}
 }
@@ -300,15 +320,15 @@ func (h *history) check(ctx context.Context) {
 		var back, over int64
 		for _, l := range o.GetLines() {
 			var amount, refunded, given, want int64
-			var live bool
+			var live, all bool
 			if err := s.db.QueryRow(ctx, `
-				SELECT amount, refunded, live,
+				SELECT amount, refunded, live, refunded = amount AND (amount > 0 OR access_ended),
 					(SELECT coalesce(sum(n.amount), 0) FROM refund_line n JOIN refund r ON r.id = n.refund_id WHERE n.line_id = l.id AND r.state = 'succeeded')::bigint
 					+ (SELECT coalesce(sum(n.amount), 0) FROM dispute_line n WHERE n.line_id = l.id)::bigint
-				FROM order_line l WHERE id = $1`, l.GetId()).Scan(&amount, &refunded, &live, &given); err != nil {
+				FROM order_line l WHERE id = $1`, l.GetId()).Scan(&amount, &refunded, &live, &all, &given); err != nil {
 				h.Fatalf("%v", err)
 			}
-			if refunded == amount {
+			if all { // what cost nothing once somebody has given it back
 				want = 1
 				over++
 			}
@@ -317,12 +337,12 @@ func (h *history) check(ctx context.Context) {
 			}
 			back += refunded
 		}
-		if at := s.count(`SELECT refunded FROM development_payment WHERE id = $1`, paymentOf(o.Order)); at != back {
+		if at := s.count(`SELECT refunded FROM development_payment WHERE id = $1`, o.ref); at != back {
 			h.Fatalf("order %s: the provider gave %d back, the ledger %d", o.GetId(), at, back)
 		}
 		want := "paid"
 		switch {
-		case s.count(`SELECT count(*) FROM development_payment WHERE id = $1 AND dispute = 'open'`, paymentOf(o.Order)) == 1:
+		case s.count(`SELECT count(*) FROM development_payment WHERE id = $1 AND dispute = 'open'`, o.ref) == 1:
 			want = "disputed"
 		case over == int64(len(o.GetLines())):
 			want = "refunded"

@@ -121,15 +121,29 @@ func (s *Service) keepSubscription(ctx context.Context, tx *pg.Tx, was, sub *sub
 	if _, err := tx.Exec(ctx, `UPDATE subscription SET looked = 0, next_look = `+nextLook+` WHERE id = $2`, now, sub.ID); err != nil {
 		return err
 	}
-	action := "subscription.changed"
 	if was.State != sub.State {
-		action = "subscription." + sub.State
 		if _, err := tx.Exec(ctx, `INSERT INTO subscription_transition (subscription_id, happened_at, state, cause) VALUES ($1, $2, $3, $4)`,
 			sub.ID, now, sub.State, cause); err != nil {
 			return err
 		}
 	}
-	return audit.Record(ctx, tx, audit.Entry{Action: action, Object: sub.ID, Person: sub.BuyerID, Reason: cause, Before: was.entry(), After: sub.entry()})
+	entry := sub.became(was)
+	entry.Object, entry.Person, entry.Reason, entry.Before, entry.After = sub.ID, sub.BuyerID, cause, was.entry(), sub.entry()
+	return audit.Record(ctx, tx, entry)
+}
+
+// became says what has become of a subscription, as the audit log has it.
+func (s *subscription) became(was *subscription) audit.Entry {
+	switch {
+	case was.State == s.State:
+		return audit.Entry{Action: "subscription.changed"}
+	case s.State == subscriptionActive:
+		return audit.Entry{Action: "subscription.active"}
+	case s.State == subscriptionPastDue:
+		return audit.Entry{Action: "subscription.past_due"}
+	default:
+		return audit.Entry{Action: "subscription.ended"}
+	}
 }
 
 // entry is the subscription as the audit log has it.

@@ -339,4 +339,3 @@ func (s *Service) lookAtSubscriptions(ctx context.Context) (int, error) {
 	}
 	return total, nil
 }
-

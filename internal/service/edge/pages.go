@@ -5,6 +5,7 @@ import (
 	"embed"
 	"html/template"
 	"net/http"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -86,8 +87,16 @@ func (e *Edge) settle(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, e.Log, fault.New(fault.Invalid, "request.bad_form", "The form can't be read."))
 		return
 	}
+	seconds := int64(0)
+	if text := r.PostForm.Get("period_seconds"); text != "" {
+		var err error
+		if seconds, err = strconv.ParseInt(text, 10, 32); err != nil {
+			writeProblem(w, r, e.Log, fault.InvalidField("period_seconds", "field.number", "A number of seconds, 0 for the interval of the plan."))
+			return
+		}
+	}
 	p, err := e.commerce.SettleDevelopmentPayment(r.Context(), &commercepb.SettleDevelopmentPaymentRequest{
-		PaymentId: r.PathValue("payment_id"), Outcome: r.PostForm.Get("outcome"),
+		PaymentId: r.PathValue("payment_id"), Outcome: r.PostForm.Get("outcome"), PeriodSeconds: int32(seconds),
 	})
 	if err != nil {
 		writeProblem(w, r, e.Log, err)

@@ -72,6 +72,9 @@ func (s *Service) enrollmentStarted(ctx context.Context, tx *pg.Tx, e *accesspb.
 
 // orderPaid tells the buyer, also by mail, and the seller of each line.
 func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, e *commercepb.OrderPaid) error {
+	if e.GetSubscriptionId() != "" {
+		return s.periodPaid(ctx, tx, e)
+	}
 	accounts := []string{e.GetBuyerId()}
 	for _, l := range e.GetLines() {
 		accounts = append(accounts, l.GetSellerId())

@@ -34,7 +34,7 @@ func TestHears(t *testing.T) {
 	}
 	want := []string{
 		"stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated", "stoa.identity.v1.SecurityMailRequested", "stoa.courses.v1.CoursePublished", "stoa.courses.v1.CourseReviewed",
-		"stoa.access.v1.EnrollmentStarted", "stoa.access.v1.WaitlistOffered", "stoa.access.v1.WaitlistOfferExpired", "stoa.commerce.v1.OrderPaid", "stoa.learning.v1.CourseCompleted", "stoa.grades.v1.GradePosted",
+		"stoa.access.v1.EnrollmentStarted", "stoa.access.v1.WaitlistOffered", "stoa.access.v1.WaitlistOfferExpired", "stoa.commerce.v1.OrderPaid", "stoa.commerce.v1.SubscriptionRenewalFailed", "stoa.commerce.v1.SubscriptionEnded", "stoa.learning.v1.CourseCompleted", "stoa.grades.v1.GradePosted",
 		"stoa.access.v1.InvitationMailRequested",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

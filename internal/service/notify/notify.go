@@ -12,7 +12,8 @@
 // courses' CoursePublished (what courses are called and whose they are) and
 // CourseReviewed (what moderators say), access'
 // EnrollmentStarted, WaitlistOffered, WaitlistOfferExpired and
-// InvitationMailRequested (sealed, too), commerce's OrderPaid, learning's
+// InvitationMailRequested (sealed, too), commerce's OrderPaid,
+// SubscriptionRenewalFailed and SubscriptionEnded, learning's
 // CourseCompleted and grades' GradePosted. What names a course or a person that it has not heard of yet
 // fails, and the bus tries it again later.
 //
@@ -112,6 +113,8 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.waitlistOffered),
 		bus.Copy(s.waitlistOfferExpired),
 		bus.Copy(s.orderPaid),
+		bus.Copy(s.subscriptionRenewalFailed),
+		bus.Copy(s.subscriptionEnded),
 		bus.Copy(s.courseCompleted),
 		bus.Copy(s.gradePosted),
 		bus.Copy(s.invitationMailRequested),

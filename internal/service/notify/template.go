@@ -25,6 +25,10 @@ const (
 	courseApproved  kind = "course_approved"
 	courseReturned  kind = "course_returned"
 	gradePosted     kind = "grade_posted"
+
+	subscriptionPaid   kind = "subscription_paid"
+	subscriptionFailed kind = "subscription_failed"
+	subscriptionEnded  kind = "subscription_ended"
 )
 
 // Kinds of mails that come with no notification: identity asks for them.
@@ -61,6 +65,7 @@ type facts struct {
 	Code    string // what the link carries, to be typed
 	Remarks int    // how many remarks there are
 	Item    string // what of a course it is about
+	Unpaid  bool   // that it ended because it was not paid
 }
 
 // line is a course that was bought.
@@ -119,6 +124,26 @@ var texts = map[string]map[kind]source{
 			subject: "Your receipt of {{.Day}}",
 			text: "Hello{{greet .Name}},\n\nthank you for your order {{.Order}} of {{.Day}}.\n\n" +
 				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}\nTotal: {{.Amount}}\n\nStoa\n",
+		},
+		subscriptionPaid: {
+			title:   "You paid {{.Amount}} for {{.Course}}",
+			body:    "Your subscription is paid until {{.Until}}.",
+			subject: "Your receipt of {{.Day}}",
+			text: "Hello{{greet .Name}},\n\nyour subscription to {{.Course}} is paid until {{.Until}}. This is order {{.Order}} of {{.Day}}.\n\n" +
+				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}\nTotal: {{.Amount}}\n\nStoa\n",
+		},
+		subscriptionFailed: {
+			title:   "{{.Course}} could not be charged",
+			body:    "{{with .Day}}It is tried again on {{.}}. {{end}}See to how you pay: your access lasts until {{.Until}}.",
+			subject: "Your subscription to {{.Course}} could not be charged",
+			text: "Hello{{greet .Name}},\n\nthe payment for the next period of your subscription to {{.Course}} has failed.{{with .Day}} It is tried again on {{.}}.{{end}} " +
+				"Your access lasts until {{.Until}}. Change how you pay here:\n\n{{.Link}}\n\nStoa\n",
+		},
+		subscriptionEnded: {
+			title:   "Your subscription to {{.Course}} has ended",
+			body:    "{{if .Unpaid}}It could not be charged. {{end}}You can subscribe anew whenever you like.",
+			subject: "Your subscription to {{.Course}} has ended",
+			text:    "Hello{{greet .Name}},\n\nyour subscription to {{.Course}} ended on {{.Day}}{{if .Unpaid}}, because it could not be charged{{end}}. You can subscribe anew whenever you like.\n\nStoa\n",
 		},
 		courseCompleted: {
 			title: "You have completed {{.Course}}",
@@ -218,6 +243,26 @@ var texts = map[string]map[kind]source{
 			subject: "Deine Quittung vom {{.Day}}",
 			text: "Hallo{{greet .Name}},\n\ndanke für deine Bestellung {{.Order}} vom {{.Day}}.\n\n" +
 				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}\nSumme: {{.Amount}}\n\nStoa\n",
+		},
+		subscriptionPaid: {
+			title:   "Du hast {{.Amount}} für {{.Course}} bezahlt",
+			body:    "Dein Abonnement ist bis {{.Until}} bezahlt.",
+			subject: "Deine Quittung vom {{.Day}}",
+			text: "Hallo{{greet .Name}},\n\ndein Abonnement von {{.Course}} ist bis {{.Until}} bezahlt. Dies ist die Bestellung {{.Order}} vom {{.Day}}.\n\n" +
+				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}\nSumme: {{.Amount}}\n\nStoa\n",
+		},
+		subscriptionFailed: {
+			title:   "{{.Course}} konnte nicht abgebucht werden",
+			body:    "{{with .Day}}Am {{.}} wird es wieder versucht. {{end}}Sieh nach, wie du zahlst: Dein Zugang gilt bis {{.Until}}.",
+			subject: "Dein Abonnement von {{.Course}} konnte nicht abgebucht werden",
+			text: "Hallo{{greet .Name}},\n\ndie Zahlung für den nächsten Zeitraum deines Abonnements von {{.Course}} ist fehlgeschlagen.{{with .Day}} Am {{.}} wird es wieder versucht.{{end}} " +
+				"Dein Zugang gilt bis {{.Until}}. Hier änderst du, wie du zahlst:\n\n{{.Link}}\n\nStoa\n",
+		},
+		subscriptionEnded: {
+			title:   "Dein Abonnement von {{.Course}} ist beendet",
+			body:    "{{if .Unpaid}}Es konnte nicht abgebucht werden. {{end}}Du kannst es jederzeit neu abschließen.",
+			subject: "Dein Abonnement von {{.Course}} ist beendet",
+			text:    "Hallo{{greet .Name}},\n\ndein Abonnement von {{.Course}} endete am {{.Day}}{{if .Unpaid}}, weil es nicht abgebucht werden konnte{{end}}. Du kannst es jederzeit neu abschließen.\n\nStoa\n",
 		},
 		courseCompleted: {
 			title: "Du hast {{.Course}} abgeschlossen",

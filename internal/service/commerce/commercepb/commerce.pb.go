@@ -1077,8 +1077,8 @@ type SettleDevelopmentPaymentRequest struct {
 	// "renewals_succeed" has them paid, one that has failed at once.
 	Outcome string `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// With "succeed", of a subscription: how many seconds its periods are, so that one sees
-	// them pass, up to a day. A failed payment is then tried again after as many seconds as
-	// else days. Zero for the interval of the plan.
+	// them pass, up to a day. A failed payment is then tried again after half a period for
+	// each day that it waits else. Zero for the interval of the plan.
 	PeriodSeconds int32 `protobuf:"varint,3,opt,name=period_seconds,json=periodSeconds,proto3" json:"period_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -779,7 +779,7 @@ type SubscriptionEnded struct {
 	EndedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	// The lines of its periods that may give access for longer.
 	Lines []*EndedLine `protobuf:"bytes,6,rep,name=lines,proto3" json:"lines,omitempty"`
-	// Why: "cancelled", "not_paid", "given_up", "disputed" or "refunded".
+	// Why: "cancelled", "given_up", "disputed" or "refunded".
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Grows with each change of the subscription.
 	Version       int64 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`
