@@ -119,11 +119,6 @@ func (s *Service) HearEvents(ctx context.Context) (int, error)     { return s.he
 func (s *Service) LookAtPayments(ctx context.Context) (int, error) { return s.lookAtPayments(ctx) }
 func (s *Service) SweepEvents(ctx context.Context) (int, error)    { return s.sweepEvents(ctx) }
 
-// LookAtSubscriptions is LookAtPayments for those.
-func (s *Service) LookAtSubscriptions(ctx context.Context) (int, error) {
-	return s.lookAtSubscriptions(ctx)
-}
-
 // MaxEventTries is how often an event is tried.
 const MaxEventTries = maxEventTries
 
