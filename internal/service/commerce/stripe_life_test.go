@@ -204,7 +204,7 @@ func TestSubscriptionEventsInAnyOrder(t *testing.T) {
 			case "reversed":
 				slices.Reverse(events)
 			case "shuffled":
-				rand.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
+				rand.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] }) //nolint:gosec // chance, not secrecy
 			}
 			for _, d := range slices.Concat(events, events) {
 				if err := s.send(d); err != nil {
