@@ -198,8 +198,8 @@ func (s *Service) carrySubscription(ctx context.Context, c call) error {
 	})
 }
 
-// toldEnd writes down that the provider was told by a call, or does not listen: what it says
-// of the subscription's end holds again, unless something else was decided meanwhile.
+// toldEnd writes down that the provider was told by a call: what it says of the
+// subscription's end holds again, unless something else was decided meanwhile.
 func (s *Service) toldEnd(ctx context.Context, tx *pg.Tx, c call) error {
 	if _, err := oneSubscription(ctx, tx, ErrSubscriptionUnknown, `id = $1 FOR UPDATE`, c.ObjectID); err != nil {
 		return err
@@ -316,8 +316,8 @@ func (s *Service) neverPaid(ctx context.Context, tx *pg.Tx, o *order, cause stri
 	return s.endSubscription(ctx, tx, &sub, s.now(), reason, cause)
 }
 
-// newSubscription makes a subscription to a plan, and the order of its first period. The
-// plan's courses are known.
+// newSubscription is a subscription to a plan that is about to be written, at its price of
+// this moment.
 func (s *Service) newSubscription(p *plan, buyer, currency, code string) (subscription, error) {
 	if currency == "" {
 		currency = p.Currencies[0]
