@@ -228,3 +228,37 @@ func TestNothingIsSkipped(t *testing.T) {
 		}
 	}
 }
+
+// TestUnracedAreKnown: what the race detector leaves out is there, and is run without it.
+func TestUnracedAreKnown(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, names, _ := strings.Cut(strings.ReplaceAll(string(text), "\\\n", ""), "\nUNRACED := ")
+	names, _, _ = strings.Cut(names, "\n")
+	unknown := map[string]bool{}
+	for name := range strings.FieldsSeq(names) {
+		unknown[name] = true
+	}
+	if len(unknown) == 0 {
+		t.Fatal("the Makefile leaves nothing out")
+	}
+	test := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	for _, f := range repository(t) {
+		if !f.test {
+			continue
+		}
+		text, err := os.ReadFile(f.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range test.FindAllSubmatch(text, -1) {
+			delete(unknown, string(m[1]))
+		}
+	}
+	for name := range unknown {
+		t.Errorf("there is no test %s", name)
+	}
+}

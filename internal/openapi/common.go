@@ -166,6 +166,7 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 	maps.Copy(routes, submissionRoutes())
 	maps.Copy(routes, gradebookRoutes())
 	maps.Copy(routes, invoiceRoutes())
+	maps.Copy(routes, statementRoutes())
 	return routes
 }
 

@@ -1,4 +1,4 @@
-// Package pdf makes documents of one page that everybody can read: with the text
+// Package pdf makes documents of one page or some that everybody can read: with the text
 // of any script shaped as it should be and broken into lines, and with tags, a
 // language and alternative texts as PDF/UA-1 (ISO 14289-1) wants them, so that
 // they can be read aloud and copied from.

@@ -100,28 +100,78 @@ type group struct {
 
 func ref(number int) string { return strconv.Itoa(number) + " 0 R" }
 
-// Bytes returns the document.
-func (p *Page) Bytes() []byte {
+// Bytes returns the document of the page alone.
+func (p *Page) Bytes() []byte { return Bytes(p) }
+
+// sheet is a page with the objects that it is written as.
+type sheet struct {
+	*Page
+	number, stream int
+}
+
+// Bytes returns the document of pages, of which there is one at least. What is said of it
+// is what is said of the first. All of it is in memory.
+func Bytes(first *Page, others ...*Page) []byte {
+	p := first
 	w := &writer{pack: zlib.NewWriter(nil)}
 	w.out.WriteString("%PDF-1.7\n%\xe2\xe3\xcf\xd3\n")
 	catalog, pages, page, content, info, meta, root, document, parents := w.next(), w.next(), w.next(), w.next(), w.next(), w.next(), w.next(), w.next(), w.next()
+	sheets := []sheet{{first, page, content}}
+	for _, o := range others {
+		sheets = append(sheets, sheet{o, w.next(), w.next()})
+	}
+	var kids, leaves, numbers strings.Builder
+	linked := 0 // how many links there are
+	var links strings.Builder
+	for key, s := range sheets {
+		fmt.Fprintf(&leaves, "%s ", ref(s.number))
+		marks := w.sheet(s, key, len(sheets), pages, document, &kids, &links, &linked)
+		fmt.Fprintf(&numbers, "%d[%s]", key, marks)
+	}
+	w.object(catalog, fmt.Sprintf("<</Type/Catalog/Pages %s/Lang %s/MarkInfo<</Marked true>>/StructTreeRoot %s/Metadata %s/ViewerPreferences<</DisplayDocTitle true%s>>>>",
+		ref(pages), literal(p.meta.Language), ref(root), ref(meta), p.reading()))
+	w.object(pages, fmt.Sprintf("<</Type/Pages/Kids[%s]/Count %d>>", strings.TrimSuffix(leaves.String(), " "), len(sheets)))
+	created := p.meta.Created.UTC()
+	w.object(info, fmt.Sprintf("<</Title %s/Author %s/Creator(Stoa)/Producer(Stoa)/CreationDate(%s)>>",
+		text16(p.meta.Title), text16(p.meta.Author), created.Format("D:20060102150405Z")))
+	// Not packed: programs look for it without reading PDF.
+	xmp := p.xmp()
+	w.object(meta, fmt.Sprintf("<</Type/Metadata/Subtype/XML/Length %d>>\nstream\n%s\nendstream", len(xmp), xmp))
+	w.object(root, fmt.Sprintf("<</Type/StructTreeRoot/K %s/ParentTree %s/ParentTreeNextKey %d>>", ref(document), ref(parents), len(sheets)+linked))
+	w.object(document, fmt.Sprintf("<</Type/StructElem/S/Document/P %s/K[%s]>>", ref(root), kids.String()))
+	w.object(parents, fmt.Sprintf("<</Nums[%s%s]>>", numbers.String(), links.String()))
 
+	at := w.out.Len()
+	sum := sha256.Sum256(w.out.Bytes())
+	fmt.Fprintf(&w.out, "xref\n0 %d\n0000000000 65535 f \n", len(w.offsets)+1)
+	for _, offset := range w.offsets {
+		fmt.Fprintf(&w.out, "%010d 00000 n \n", offset)
+	}
+	fmt.Fprintf(&w.out, "trailer\n<</Size %d/Root %s/Info %s/ID[<%x><%x>]>>\nstartxref\n%d\n%%%%EOF\n",
+		len(w.offsets)+1, ref(catalog), ref(info), sum[:16], sum[:16], at)
+	return w.out.Bytes()
+}
+
+// sheet writes a page with all that is on it, adds what is read of it to kids and its links
+// to links, and returns its marks. key is its own in the tree of parents, in which links
+// come behind all pages.
+func (w *writer) sheet(s sheet, key, sheets, pages, document int, kids, links *strings.Builder, linked *int) string {
 	var fonts strings.Builder
-	for _, f := range p.fonts {
+	for _, f := range s.fonts {
 		n := w.next()
 		fmt.Fprintf(&fonts, "/%s %s", f.name, ref(n))
 		w.font(n, f)
 	}
-	var kids, marks, annotations, links strings.Builder
+	var marks, annotations strings.Builder
 	var tables []*group
-	for mark, e := range p.elements {
+	for mark, e := range s.elements {
 		n := w.next()
 		marked := n
 		parent := document
 		if e.table > 0 {
 			if len(tables) == 0 || tables[len(tables)-1].id != e.table {
 				tables = append(tables, &group{id: e.table, number: w.next()})
-				fmt.Fprintf(&kids, "%s ", ref(tables[len(tables)-1].number))
+				fmt.Fprintf(kids, "%s ", ref(tables[len(tables)-1].number))
 			}
 			table := tables[len(tables)-1]
 			if len(table.rows) == 0 || table.rows[len(table.rows)-1].id != e.row {
@@ -131,18 +181,19 @@ func (p *Page) Bytes() []byte {
 			row.cells = append(row.cells, ref(n))
 			parent = row.number
 		}
-		kid := fmt.Sprintf("<</Type/StructElem/S/%s/P %s/Pg %s", e.role, ref(parent), ref(page))
+		kid := fmt.Sprintf("<</Type/StructElem/S/%s/P %s/Pg %s", e.role, ref(parent), ref(s.number))
 		switch {
 		case e.link != "":
 			link, annotation := w.next(), w.next()
 			marked = link
-			key := 1 + strings.Count(links.String(), "R")
+			number := sheets + *linked
+			*linked++
 			w.object(n, fmt.Sprintf("%s/K[%s]>>", kid, ref(link)))
-			w.object(link, fmt.Sprintf("<</Type/StructElem/S/Link/P %s/Pg %s/K[%d <</Type/OBJR/Pg %s/Obj %s>>]>>", ref(n), ref(page), mark, ref(page), ref(annotation)))
+			w.object(link, fmt.Sprintf("<</Type/StructElem/S/Link/P %s/Pg %s/K[%d <</Type/OBJR/Pg %s/Obj %s>>]>>", ref(n), ref(s.number), mark, ref(s.number), ref(annotation)))
 			w.object(annotation, fmt.Sprintf("<</Type/Annot/Subtype/Link/Rect %s/Border[0 0 0]/F 4/StructParent %d/Contents %s/A<</S/URI/URI %s>>>>",
-				box(e.box), key, text16(e.actual), literal(e.link)))
+				box(e.box), number, text16(e.actual), literal(e.link)))
 			fmt.Fprintf(&annotations, "%s ", ref(annotation))
-			fmt.Fprintf(&links, "%d %s ", key, ref(link))
+			fmt.Fprintf(links, "%d %s ", number, ref(link))
 		case e.alt != "":
 			w.object(n, fmt.Sprintf("%s/Alt %s/A<</O/Layout/BBox%s/Placement/Block>>/K %d>>", kid, text16(e.alt), box(e.box), mark))
 		case e.role == "TH":
@@ -151,7 +202,7 @@ func (p *Page) Bytes() []byte {
 			w.object(n, fmt.Sprintf("%s/ActualText %s/K %d>>", kid, text16(e.actual), mark))
 		}
 		if e.table == 0 {
-			fmt.Fprintf(&kids, "%s ", ref(n))
+			fmt.Fprintf(kids, "%s ", ref(n))
 		}
 		fmt.Fprintf(&marks, "%s ", ref(marked))
 	}
@@ -163,31 +214,10 @@ func (p *Page) Bytes() []byte {
 		}
 		w.object(t.number, fmt.Sprintf("<</Type/StructElem/S/Table/P %s/K[%s]>>", ref(document), strings.Join(rows, " ")))
 	}
-	w.object(catalog, fmt.Sprintf("<</Type/Catalog/Pages %s/Lang %s/MarkInfo<</Marked true>>/StructTreeRoot %s/Metadata %s/ViewerPreferences<</DisplayDocTitle true%s>>>>",
-		ref(pages), literal(p.meta.Language), ref(root), ref(meta), p.reading()))
-	w.object(pages, fmt.Sprintf("<</Type/Pages/Kids[%s]/Count 1>>", ref(page)))
-	w.object(page, fmt.Sprintf("<</Type/Page/Parent %s/MediaBox %s/Contents %s/StructParents 0/Tabs/S/Annots[%s]/Resources<</Font<<%s>>>>>>",
-		ref(pages), box([4]float64{0, 0, p.width, p.height}), ref(content), annotations.String(), fonts.String()))
-	w.stream(content, "", p.content.Bytes())
-	created := p.meta.Created.UTC()
-	w.object(info, fmt.Sprintf("<</Title %s/Author %s/Creator(Stoa)/Producer(Stoa)/CreationDate(%s)>>",
-		text16(p.meta.Title), text16(p.meta.Author), created.Format("D:20060102150405Z")))
-	// Not packed: programs look for it without reading PDF.
-	xmp := p.xmp()
-	w.object(meta, fmt.Sprintf("<</Type/Metadata/Subtype/XML/Length %d>>\nstream\n%s\nendstream", len(xmp), xmp))
-	w.object(root, fmt.Sprintf("<</Type/StructTreeRoot/K %s/ParentTree %s/ParentTreeNextKey %d>>", ref(document), ref(parents), 1+strings.Count(links.String(), "R")))
-	w.object(document, fmt.Sprintf("<</Type/StructElem/S/Document/P %s/K[%s]>>", ref(root), kids.String()))
-	w.object(parents, fmt.Sprintf("<</Nums[0[%s]%s]>>", marks.String(), links.String()))
-
-	at := w.out.Len()
-	sum := sha256.Sum256(w.out.Bytes())
-	fmt.Fprintf(&w.out, "xref\n0 %d\n0000000000 65535 f \n", len(w.offsets)+1)
-	for _, offset := range w.offsets {
-		fmt.Fprintf(&w.out, "%010d 00000 n \n", offset)
-	}
-	fmt.Fprintf(&w.out, "trailer\n<</Size %d/Root %s/Info %s/ID[<%x><%x>]>>\nstartxref\n%d\n%%%%EOF\n",
-		len(w.offsets)+1, ref(catalog), ref(info), sum[:16], sum[:16], at)
-	return w.out.Bytes()
+	w.object(s.number, fmt.Sprintf("<</Type/Page/Parent %s/MediaBox %s/Contents %s/StructParents %d/Tabs/S/Annots[%s]/Resources<</Font<<%s>>>>>>",
+		ref(pages), box([4]float64{0, 0, s.width, s.height}), ref(s.stream), key, annotations.String(), fonts.String()))
+	w.stream(s.stream, "", s.content.Bytes())
+	return marks.String()
 }
 
 func (p *Page) reading() string {

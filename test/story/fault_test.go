@@ -39,12 +39,32 @@ func seed(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(n, n)) //nolint:gosec // chance, not secrecy
 }
 
-// TestKilledWhileTheyBuy: any process may die at any moment, the broker stop and
-// come back and Redis be gone: every paid order ends in exactly one enrollment,
-// every event is handled exactly once, nothing hangs.
-func TestKilledWhileTheyBuy(t *testing.T) {
+// TestBreakages breaks one installation in several ways, one after the other: what comes
+// next finds everything mended.
+func TestBreakages(t *testing.T) {
 	t.Parallel()
 	in := distributed(t)
+	for _, story := range []struct {
+		name string
+		tell func(*testing.T, *installation)
+	}{
+		{"events twice and in any order", eventsTwiceAndInAnyOrder},
+		{"broker away and Redis gone", brokerAwayAndRedisGone},
+		{"killed in a re-key", killedInRekey},
+		{"killed while they buy", killedWhileTheyBuy},
+	} {
+		t.Run(story.name, func(t *testing.T) {
+			in := *in
+			in.t = t
+			story.tell(t, &in)
+		})
+	}
+}
+
+// killedWhileTheyBuy: any process may die at any moment, the broker stop and
+// come back and Redis be gone: every paid order ends in exactly one enrollment,
+// every event is handled exactly once, nothing hangs.
+func killedWhileTheyBuy(t *testing.T, in *installation) {
 	r := seed(t)
 	school := openSchool(t, in)
 
@@ -334,11 +354,9 @@ func (in *installation) query(t testing.TB, sql string, to ...any) error {
 	return conn.QueryRow(t.Context(), sql).Scan(to...)
 }
 
-// TestBrokerAwayAndRedisGone: what is paid while the broker is away is there
+// brokerAwayAndRedisGone: what is paid while the broker is away is there
 // when it is back, and nobody waits for it meanwhile.
-func TestBrokerAwayAndRedisGone(t *testing.T) {
-	t.Parallel()
-	in := distributed(t)
+func brokerAwayAndRedisGone(t *testing.T, in *installation) {
 	s := openSchool(t, in)
 	in.broker.Stop()
 	in.redis.Kill()
@@ -358,11 +376,9 @@ func TestBrokerAwayAndRedisGone(t *testing.T) {
 	in.nothingLeft(t)
 }
 
-// TestEventsTwiceAndInAnyOrder: everything that was ever sent is sent again, the
+// eventsTwiceAndInAnyOrder: everything that was ever sent is sent again, the
 // last first, and nothing changes.
-func TestEventsTwiceAndInAnyOrder(t *testing.T) {
-	t.Parallel()
-	in := distributed(t)
+func eventsTwiceAndInAnyOrder(t *testing.T, in *installation) {
 	tap := tapEvents(t, in.broker.URL)
 	s := openSchool(t, in)
 	var students []buyer

@@ -11,12 +11,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TestRekeyKilled: the service dies in the middle of a re-key, when some attempts follow it
+// killedInRekey: the service dies in the middle of a re-key, when some attempts follow it
 // and others do not yet. After it is back, all of them are as was foretold; and so again
 // when the re-key is undone.
-func TestRekeyKilled(t *testing.T) {
-	t.Parallel()
-	in := distributed(t)
+func killedInRekey(t *testing.T, in *installation) {
 	k := openRekeyed(t, in, 3, 70)
 	before := k.totals(t)
 	asked := k.teacher.do(t, 200, "GET", k.question, nil)

@@ -85,6 +85,39 @@ func TestRefundOfGiftAndSeats(t *testing.T) {
 	}
 }
 
+// A seat was reassigned, and then given back: who has it loses it, who had it before keeps
+// what they bought themselves meanwhile, and nobody is given another.
+func TestSeatReassignedThenRefunded(t *testing.T) {
+	t.Parallel()
+	m := newTeam(t, 2, nil)
+	order := orderOf(m.holder, m.clock.Now(), m.courseID)
+	exec(t, m.db, `UPDATE seat_block SET source_id = $2 WHERE id = $1`, m.block, order.GetLines()[0].GetLineId())
+	seat, ada := m.fill("ada")
+	m.must(m.release(seat.GetId()))
+	own := orderOf(ada, m.clock.Now(), m.courseID)
+	deliver(t, m.env, m.service.orderPaid, own)
+	_, ben := m.fill("ben")
+	m.must(m.assign("cleo@example.org"))
+	if !m.reads(ada) || !m.reads(ben) {
+		t.Fatal("nothing was given")
+	}
+	for range 2 {
+		deliver(t, m.env, m.service.linesRefunded, refundOf(order, 0))
+	}
+	if !m.reads(ada) || m.reads(ben) {
+		t.Errorf("ada reads %v, ben reads %v", m.reads(ada), m.reads(ben))
+	}
+	_, err := m.assign("dora@example.org")
+	wantCode(t, err, "seat_block.ended")
+	if n := query[int](t, m.db, `SELECT count(*) FROM email_invitation WHERE state = 'open'`); n != 0 {
+		t.Errorf("%d offers are open", n)
+	}
+	deliver(t, m.env, m.service.linesRefunded, refundOf(own, 0))
+	if m.reads(ada) {
+		t.Error("what she bought herself was given back, and is there")
+	}
+}
+
 // A refund that is heard before what it ends wins: what is granted after it is none,
 // whatever it is.
 func TestRefundBeforeTheGrant(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -204,6 +205,18 @@ func TestSubmissionRules(t *testing.T) {
 	} {
 		if err := call(); codeIf(err) != "assignment.not_found" {
 			t.Errorf("%s of what is hidden: %v", name, err)
+		}
+	}
+	// Access has let them in, and learning is about to hear it.
+	w.around.say(ana, &learningpb.ItemAccess{State: "open"})
+	if my := w.my(ana); my.GetRefusal().GetCode() != "submission.enrolling" || my.GetCanSubmit() {
+		t.Errorf("just enrolled: %v", my)
+	}
+	_, saving := w.save(ana, &assessmentpb.SubmissionContent{MediaIds: []string{small()}})
+	_, submitting := w.submit(ana)
+	for name, err := range map[string]error{"SaveDraft": saving, "SubmitAssignment": submitting} {
+		if e, ok := errors.AsType[*fault.Error](fault.FromStatus(err)); !ok || e.Code != "submission.enrolling" || e.Kind != fault.Unavailable || e.Retry != time.Second {
+			t.Errorf("%s of who has just been enrolled: %v", name, err)
 		}
 	}
 	w.around.say(ana, &learningpb.ItemAccess{Enrolled: true, State: "locked", Reasons: []string{"First this."}})

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
@@ -111,9 +114,73 @@ func (s *Service) changePrices(ctx context.Context, tx *pg.Tx, course string, ne
 	}); err != nil {
 		return nil, err
 	}
-	return is, bus.Publish(ctx, tx, &commercepb.PriceSet{
-		CourseId: course, Price: is.price().GetPrice(), Version: is.Revision, Further: is.further(),
-	})
+	return is, s.tellPrices(ctx, tx, is)
+}
+
+// tellPrices tells what a course costs, whose product is locked and has a new revision.
+func (s *Service) tellPrices(ctx context.Context, tx *pg.Tx, o *offer) error {
+	rows, err := tx.Query(ctx, `
+		SELECT `+reductionColumns+` FROM reduction WHERE course_id = $1 AND ends_at > $2 AND ends_at > starts_at ORDER BY starts_at, id LIMIT $3`, o.CourseID, s.now(), maxReductions)
+	if err != nil {
+		return err
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[reduction])
+	if err != nil {
+		return fmt.Errorf("reductions: %w", err)
+	}
+	e := &commercepb.PriceSet{CourseId: o.CourseID, Price: o.price().GetPrice(), Version: o.Revision, Further: o.further()}
+	for _, r := range list {
+		e.Reductions = append(e.Reductions, &commercepb.PriceReduction{
+			ReductionId: r.ID, Prices: prices(r.Currencies, r.Amounts), StartsAt: timestamppb.New(r.StartsAt), EndsAt: timestamppb.New(r.EndsAt),
+		})
+	}
+	return bus.Publish(ctx, tx, e)
+}
+
+// tellAnew gives prices of courses, whose products are locked, a new revision and tells
+// them.
+func (s *Service) tellAnew(ctx context.Context, tx *pg.Tx, courses ...string) error {
+	if _, err := tx.Exec(ctx, `UPDATE product SET revision = revision + 1, told = true WHERE course_id = ANY ($1)`, courses); err != nil {
+		return err
+	}
+	found, err := offers(ctx, tx, courses, s.now())
+	if err != nil {
+		return err
+	}
+	for _, c := range courses {
+		if err := s.tellPrices(ctx, tx, found[c]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellBatch bounds how many prices one transaction tells.
+const tellBatch = 100
+
+// tellUntold tells prices of which not all was told when they were set, and returns how
+// many: those from before events had reductions.
+func (s *Service) tellUntold(ctx context.Context) (int, error) {
+	total := 0
+	for {
+		n := 0
+		err := s.DB.InTx(ctx, func(tx *pg.Tx) error {
+			tx.Exempt("nothing changes but who knows of it")
+			rows, err := tx.Query(ctx, `SELECT course_id FROM product WHERE NOT told ORDER BY course_id LIMIT $1 FOR UPDATE SKIP LOCKED`, tellBatch)
+			if err != nil {
+				return err
+			}
+			courses, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if n = len(courses); err != nil || n == 0 {
+				return err
+			}
+			return s.tellAnew(ctx, tx, courses...)
+		})
+		total += n
+		if err != nil || n < tellBatch {
+			return total, err
+		}
+	}
 }
 
 // messageOf is the offer as contracts have it, or the error.

@@ -8,8 +8,9 @@
 // cancelled or expired; it makes an order of each period of a subscription, gives gifts to
 // who has their codes, gives back what was paid, books what is paid and given back, answers
 // what teachers have earned, and pays them. It sends PriceSet, OrderPaid, OrderFulfilled,
-// GiftRedeemed, LinesRefunded, SubscriptionRenewalFailed and SubscriptionEnded. It hears
-// courses.CoursePublished and CourseUnpublished (what may be sold), RevenueSplitChanged (how
+// GiftRedeemed, LinesRefunded, RefundRequestDeclined, DisputeOpened, DisputeSettled,
+// PayoutPaid, PayoutFailed, PayoutReversed, SubscriptionRenewalFailed and
+// SubscriptionEnded. It hears courses.CoursePublished and CourseUnpublished (what may be sold), RevenueSplitChanged (how
 // teachers share) and access.EntitlementGranted and SeatBlockCreated (what was fulfilled).
 // It calls access, to refuse selling what somebody has, and to compare what was paid with
 // who has access.
@@ -79,7 +80,6 @@ type Service struct {
 	comparing chan struct{} // that a pass is to be made
 	told      chan struct{} // that the provider has told something
 	renewals  chan struct{} // that a period at the development provider ends sooner
-	hearers   hearers
 	commercepb.UnimplementedCommerceServiceServer
 }
 
@@ -143,7 +143,6 @@ func New(cfg Config) *Service {
 		cfg.Now = time.Now
 	}
 	s := &Service{Config: cfg, work: make(chan struct{}, 1), comparing: make(chan struct{}, 1), told: make(chan struct{}, 1), renewals: make(chan struct{}, 1)}
-	s.hearers = hearers{s.heardRefund, s.heardDispute, s.heardAccount}
 	switch {
 	case cfg.Stripe != nil:
 		s.provider = NewStripe(*cfg.Stripe)
@@ -159,6 +158,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	commercepb.RegisterRevenueServiceServer(r, &revenueServer{service: s})
 	commercepb.RegisterRefundServiceServer(r, &refundServer{Service: s})
 	commercepb.RegisterPayoutServiceServer(r, &payoutServer{Service: s})
+	commercepb.RegisterStatementServiceServer(r, &statementServer{service: s})
 	commercepb.RegisterEventServiceServer(r, &eventServer{service: s})
 	commercepb.RegisterReconcileServiceServer(r, &reconcileServer{service: s})
 	commercepb.RegisterCatalogServiceServer(r, &catalogServer{service: s})
@@ -216,6 +216,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.repeat(ctx, nil, []task{
 		{"orders could not be expired", s.expire},
 		{"sales could not be booked", s.bookUnbooked},
+		{"prices could not be told", s.tellUntold},
 		{"shares could not be released", s.release},
 		{"runs of payouts could not be begun", s.monthlyRuns},
 		{"no checkpoint of the ledger", s.checkpoint},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/testing/protocmp"
@@ -71,6 +72,7 @@ type shop struct {
 	desk      commercepb.CheckoutServiceClient
 	plans     commercepb.PlanServiceClient
 	subs      commercepb.SubscriptionServiceClient
+	conn      grpc.ClientConnInterface // for contracts that few tests call
 }
 
 func newShop(t testing.TB) *shop {
@@ -118,7 +120,8 @@ func openShop(t testing.TB, change func(*shop, *commerce.Config)) *shop {
 	change(s, &cfg)
 	s.svc = commerce.New(cfg)
 	s.svc.Register(h)
-	s.client = commercepb.NewCommerceServiceClient(h.As("edge"))
+	s.conn = h.As("edge")
+	s.client = commercepb.NewCommerceServiceClient(s.conn)
 	s.events = commercepb.NewEventServiceClient(h.As("edge"))
 	s.reconcile = commercepb.NewReconcileServiceClient(h.As("edge"))
 	s.invoices = commercepb.NewInvoiceServiceClient(h.As("edge"))

@@ -7,10 +7,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 )
 
 // The states of a dispute.
@@ -147,6 +150,9 @@ func (s *Service) disputeOpened(ctx context.Context, tx *pg.Tx, o *order, n Disp
 	}); err != nil {
 		return d, err
 	}
+	if err := bus.Publish(ctx, tx, &commercepb.DisputeOpened{DisputeId: d.ID, OrderId: o.ID, Lines: o.disputedLines(), OpenedAt: timestamppb.New(now)}); err != nil {
+		return d, err
+	}
 	return d, s.settleOrder(ctx, tx, o, "the buyer's bank wants the money back")
 }
 
@@ -230,10 +236,24 @@ func (s *Service) disputeSettled(ctx context.Context, tx *pg.Tx, o *order, d *di
 	}); err != nil {
 		return err
 	}
+	if err := bus.Publish(ctx, tx, &commercepb.DisputeSettled{
+		DisputeId: d.ID, OrderId: o.ID, Lines: o.disputedLines(), Won: state == disputeWon, SettledAt: timestamppb.New(now),
+	}); err != nil {
+		return err
+	}
 	if state == disputeLost {
 		if err := s.endSubscriptionOf(ctx, tx, o, endDisputed, cause); err != nil {
 			return err
 		}
 	}
 	return s.settleOrder(ctx, tx, o, cause)
+}
+
+// disputedLines are the lines of an order as events of a dispute have them.
+func (o *order) disputedLines() []*commercepb.DisputedLine {
+	out := make([]*commercepb.DisputedLine, len(o.lines))
+	for i, l := range o.lines {
+		out[i] = &commercepb.DisputedLine{LineId: l.ID, CourseId: l.CourseID, SellerId: l.SellerID, Title: l.Title}
+	}
+	return out
 }

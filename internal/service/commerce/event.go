@@ -62,39 +62,17 @@ const (
 	aboutSubscription = "subscription" // and of the payment of a period but the first
 )
 
-// hearers take in news of things other than payments, each in a transaction, twice and
-// in any order. Events of what has no hearer wait until it has one.
-type hearers struct {
-	refund  func(context.Context, *pg.Tx, RefundNews) error
-	dispute func(context.Context, *pg.Tx, DisputeNews) error
-	account func(context.Context, *pg.Tx, AccountNews) error
-}
-
-// hears reports whether news of a kind can be taken in.
-func (s *Service) hears(about string) bool {
-	switch about {
-	case aboutRefund:
-		return s.hearers.refund != nil
-	case aboutDispute:
-		return s.hearers.dispute != nil
-	case aboutAccount:
-		return s.hearers.account != nil
-	default:
-		return true
-	}
-}
-
 // heard takes in news.
 func (s *Service) heard(ctx context.Context, tx *pg.Tx, n News) error {
 	switch {
 	case n.Payment != nil:
 		return s.heardPayment(ctx, tx, *n.Payment)
 	case n.Refund != nil:
-		return s.hearers.refund(ctx, tx, *n.Refund)
+		return s.heardRefund(ctx, tx, *n.Refund)
 	case n.Dispute != nil:
-		return s.hearers.dispute(ctx, tx, *n.Dispute)
+		return s.heardDispute(ctx, tx, *n.Dispute)
 	case n.Account != nil:
-		return s.hearers.account(ctx, tx, *n.Account)
+		return s.heardAccount(ctx, tx, *n.Account)
 	case n.Subscription != nil:
 		return s.heardSubscription(ctx, tx, *n.Subscription)
 	default:

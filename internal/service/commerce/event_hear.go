@@ -83,12 +83,8 @@ func (s *Service) claimEvents(ctx context.Context, t Teller) (events []keptEvent
 // hearEvent takes in an event that was claimed: it looks up what it is about and has
 // that heard.
 func (s *Service) hearEvent(ctx context.Context, t Teller, e keptEvent) error {
-	about := t.About(e.Type)
-	switch {
-	case about == "":
+	if t.About(e.Type) == "" {
 		return s.endEvent(ctx, t, e, eventIgnored, "")
-	case !s.hears(about):
-		return s.postponeEvent(ctx, t, e, 10*time.Minute, "this version does not take in this kind of news", 0)
 	}
 	one, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/pg"
 )
@@ -36,6 +37,22 @@ func ReplayEvents(ctx context.Context, db *pg.DB, t Teller, now time.Time, r Rep
 		return Replayed{}, fmt.Errorf("the provider has the events of the last 30 days: since %s is too early", r.Since.Format(time.RFC3339))
 	}
 	s := New(Config{DB: db, Now: func() time.Time { return now }})
+	done, err := s.replayEvents(ctx, t, r)
+	if done == (Replayed{}) {
+		return done, err
+	}
+	// Also of what failed on the way: what it has found is to be taken in again.
+	return done, errors.Join(err, db.InTx(ctx, func(tx *pg.Tx) error {
+		after := map[string]any{"provider": t.Name(), "again": done.Again, "missed": done.Missed, "parked": r.Parked}
+		if !r.Since.IsZero() {
+			after["since"] = r.Since.UTC()
+		}
+		return audit.Record(ctx, tx, audit.Entry{Action: "payment_events.replayed", Object: r.Event, After: after})
+	}))
+}
+
+// replayEvents is ReplayEvents without what is recorded of it.
+func (s *Service) replayEvents(ctx context.Context, t Teller, r Replay) (Replayed, error) {
 	switch {
 	case r.Event != "":
 		again, err := s.replay(ctx, t, `id = $3`, r.Event)

@@ -59,6 +59,8 @@ func (s *Service) fulfil(ctx context.Context, tx *pg.Tx, lineID, courseID string
 	if err != nil {
 		return err
 	}
+	// Who issues invoices passes over an order that is locked, and looks again.
+	tx.AfterCommit(s.wake)
 	open := 0
 	for _, l := range o.lines {
 		if !l.Fulfilled && l.ID != lineID {

@@ -128,6 +128,9 @@ func (s *Service) IssueInvoices(ctx context.Context) (int, error) { return s.iss
 // Reconcile is what Run does each minute.
 func (s *Service) Reconcile(ctx context.Context) (int, error) { return s.reconcile(ctx) }
 
+// TellUntold is what Run does each minute.
+func (s *Service) TellUntold(ctx context.Context) (int, error) { return s.tellUntold(ctx) }
+
 // SweepQuotes is what Run does each minute.
 func (s *Service) SweepQuotes(ctx context.Context) (int, error) { return s.sweepQuotes(ctx) }
 
@@ -136,15 +139,6 @@ var LetGoLines = letGoLines
 
 // IssueCreditNotes is what Run does when something was given back.
 func (s *Service) IssueCreditNotes(ctx context.Context) (int, error) { return s.issueCreditNotes(ctx) }
-
-// Hearers has news other than of payments taken in by others.
-func (s *Service) Hearers(
-	refund func(context.Context, *pg.Tx, RefundNews) error,
-	dispute func(context.Context, *pg.Tx, DisputeNews) error,
-	account func(context.Context, *pg.Tx, AccountNews) error,
-) {
-	s.hearers = hearers{refund, dispute, account}
-}
 
 // EverySubscriptionRequest makes the requests that follow only from what Stripe says of
 // subscriptions of ours, and returns what it said to each.

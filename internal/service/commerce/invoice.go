@@ -145,18 +145,18 @@ func (s *Service) issueCreditNotes(ctx context.Context) (int, error) {
 					ids[i] = b.ID
 				}
 				rows, err = tx.Query(ctx, `
-					SELECT b.`+of.table+`_id, l.title, b.amount, b.tax FROM `+of.table+`_line b JOIN order_line l ON l.id = b.line_id
+					SELECT b.`+of.table+`_id, l.title, l.kind, l.quantity, l.bundle_title, b.amount, b.tax FROM `+of.table+`_line b JOIN order_line l ON l.id = b.line_id
 					WHERE b.`+of.table+`_id = ANY ($1) AND b.amount > 0 ORDER BY l.order_id, l.position`, ids)
 				if err != nil {
 					return err
 				}
 				lines := map[string][]invoiceLine{}
 				var (
-					id   string
-					line invoiceLine
+					id string
+					l  line
 				)
-				if _, err := pgx.ForEachRow(rows, []any{&id, &line.Title, &line.Amount, &line.Tax}, func() error {
-					lines[id] = append(lines[id], line)
+				if _, err := pgx.ForEachRow(rows, []any{&id, &l.Title, &l.Kind, &l.Quantity, &l.BundleTitle, &l.Amount, &l.Tax}, func() error {
+					lines[id] = append(lines[id], invoiceLine{Title: l.label(), Amount: l.Amount, Tax: l.Tax})
 					return nil
 				}); err != nil {
 					return fmt.Errorf("lines given back: %w", err)

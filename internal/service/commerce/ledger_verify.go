@@ -88,12 +88,19 @@ func VerifyLedger(ctx context.Context, db *pg.DB) (r LedgerReport, err error) {
 					UNION ALL SELECT 'ledger', currency, amount FROM ledger_posting WHERE account = 'disputed'
 				) b GROUP BY currency HAVING coalesce(sum(amount) FILTER (WHERE of = 'dispute'), 0) <> coalesce(sum(amount) FILTER (WHERE of = 'ledger'), 0) ORDER BY currency LIMIT 1`},
 			{"payout %[1]s is %[2]s", `
-				SELECT o.id, o.state || ' with ' || o.amount || ' ' || o.currency || ', but booked is ' || coalesce(string_agg(e.kind || ' ' || p.amount, ', ' ORDER BY e.id), 'nothing')
+				SELECT o.id, o.state || ' with ' || o.amount || ' ' || o.currency || ', but booked is ' || coalesce(b.all, 'nothing')
 				FROM payout o
-				LEFT JOIN ledger_entry e ON e.key IN ('payable:' || o.id, 'payout:' || o.id, 'payout_failed:' || o.id, 'payout_reversal:' || o.id)
-				LEFT JOIN ledger_posting p ON p.entry_id = e.id AND p.amount > 0 AND p.currency = o.currency
-				GROUP BY o.id HAVING bool_or(p.amount IS DISTINCT FROM o.amount) OR string_agg(e.kind, ',' ORDER BY e.id) IS DISTINCT FROM CASE o.state
-					WHEN 'on_its_way' THEN 'payable' WHEN 'failed' THEN 'payable,payout_failed' WHEN 'reversed' THEN 'payable,payout,payout_reversal' ELSE 'payable,payout' END
+				LEFT JOIN (
+					SELECT split_part(e.key, ':', 2) AS id, p.currency, string_agg(e.kind || ' ' || p.amount, ', ' ORDER BY e.id) AS all,
+						sum(p.amount) FILTER (WHERE e.kind = 'payable') AS payable, sum(p.amount) FILTER (WHERE e.kind = 'payout') AS paid,
+						sum(p.amount) FILTER (WHERE e.kind = 'payout_failed') AS failed, sum(p.amount) FILTER (WHERE e.kind = 'payout_reversal') AS reversed
+					FROM ledger_entry e JOIN ledger_posting p ON p.entry_id = e.id AND p.amount > 0
+					WHERE e.kind IN ('payable', 'payout', 'payout_failed', 'payout_reversal') GROUP BY 1, 2
+				) b ON b.id = o.id AND b.currency = o.currency
+				WHERE coalesce(b.payable, 0) <> o.amount
+					OR coalesce(b.paid, 0) <> CASE WHEN o.state IN ('paid', 'reversing', 'reversed') THEN o.amount ELSE 0 END
+					OR coalesce(b.failed, 0) <> CASE o.state WHEN 'failed' THEN o.amount ELSE 0 END
+					OR coalesce(b.reversed, 0) <> CASE o.state WHEN 'reversed' THEN o.amount ELSE o.reversed END
 				ORDER BY o.id LIMIT 1`},
 			{"the statement of payout %[1]s %[2]s", `
 				SELECT o.id, 'goes from ' || o.opening || ' to ' || o.closing || ', but its lines make ' || coalesce(p.amount, 0)

@@ -44,6 +44,7 @@ func (o *order) paidEvent() *commercepb.OrderPaid {
 			LineId: l.ID, CourseId: l.CourseID, SellerId: l.SellerID, Title: l.Title,
 			Price: &moneypb.Money{Amount: l.Amount, Currency: o.Currency}, Kind: l.Kind, Quantity: l.Quantity, BundleId: l.BundleID,
 			StartsAt: stamp(o.PeriodStart), EndsAt: stamp(o.AccessUntil),
+			BundleTitle: l.BundleTitle,
 		})
 	}
 	return e

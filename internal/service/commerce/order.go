@@ -81,6 +81,7 @@ type line struct {
 	CouponDiscount int64
 	CouponOrigin   string
 	BundleID       string
+	BundleTitle    string
 	// What way it came, and by whose link; nobody's in the marketplace.
 	Channel    string
 	ReferrerID string
@@ -117,7 +118,7 @@ func collectOrders(ctx context.Context, q pg.Querier, rows pgx.Rows, err error) 
 	}
 	rows, err = q.Query(ctx, `
 		SELECT id, order_id, course_id, seller_id, title, amount, tax, fulfilled, platform_share, rule_id,
-			kind, quantity, coalesce(list_amount, amount) AS list_amount, discount, coupon_discount, coupon_origin, bundle_id, channel, referrer_id
+			kind, quantity, coalesce(list_amount, amount) AS list_amount, discount, coupon_discount, coupon_origin, bundle_id, bundle_title, channel, referrer_id
 		FROM order_line WHERE order_id = ANY ($1) ORDER BY order_id, position`, ids)
 	if err != nil {
 		return nil, err
@@ -270,7 +271,7 @@ func (o *order) of(q *quote) {
 	for _, p := range q.lines {
 		l := line{
 			ID: id.New("line"), OrderID: o.ID, CourseID: p.CourseID, SellerID: p.SellerID, Title: p.Title, Amount: p.amount(), Kind: p.Kind, Quantity: p.Quantity,
-			ListAmount: p.List, Discount: p.Reduction + p.Coupon, CouponDiscount: p.Coupon, CouponOrigin: p.Origin, BundleID: p.BundleID,
+			ListAmount: p.List, Discount: p.Reduction + p.Coupon, CouponDiscount: p.Coupon, CouponOrigin: p.Origin, BundleID: p.BundleID, BundleTitle: p.BundleTitle,
 			note: giftNote{p.FromName, p.Note},
 		}
 		o.Total += l.Amount
@@ -316,10 +317,10 @@ func insertOrder(ctx context.Context, tx *pg.Tx, o order, q *quote) error {
 	for i, l := range o.lines {
 		batch.Queue(`
 			INSERT INTO order_line (id, order_id, position, buyer_id, course_id, seller_id, title, amount, platform_share, rule_id,
-				kind, quantity, list_amount, discount, coupon_discount, coupon_origin, bundle_id, channel, referrer_id)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
+				kind, quantity, list_amount, discount, coupon_discount, coupon_origin, bundle_id, channel, referrer_id, bundle_title)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
 			l.ID, o.ID, i, o.BuyerID, l.CourseID, l.SellerID, l.Title, l.Amount, l.PlatformShare, l.RuleID,
-			l.Kind, l.Quantity, l.ListAmount, l.Discount, l.CouponDiscount, l.CouponOrigin, l.BundleID, l.Channel, l.ReferrerID)
+			l.Kind, l.Quantity, l.ListAmount, l.Discount, l.CouponDiscount, l.CouponOrigin, l.BundleID, l.Channel, l.ReferrerID, l.BundleTitle)
 		if l.Kind == lineGift {
 			batch.Queue(`INSERT INTO gift (line_id, order_id, buyer_id, course_id, from_name, note) VALUES ($1, $2, $3, $4, $5, $6)`,
 				l.ID, o.ID, o.BuyerID, l.CourseID, l.note.from, l.note.text)
@@ -478,10 +479,18 @@ func (s *Service) fulfilled(ctx context.Context, tx *pg.Tx, o *order) error {
 
 // label is what a line is called where it is paid and on invoices.
 func (l line) label() string {
-	if l.Quantity > 1 {
-		return l.Title + " × " + strconv.Itoa(int(l.Quantity))
+	switch {
+	case l.Kind == lineGift:
+		return "Gift: " + l.Title
+	case l.Kind == lineSeats && l.Quantity == 1:
+		return "1 seat: " + l.Title
+	case l.Kind == lineSeats:
+		return strconv.Itoa(int(l.Quantity)) + " seats: " + l.Title
+	case l.BundleTitle != "":
+		return l.BundleTitle + ": " + l.Title
+	default:
+		return l.Title
 	}
-	return l.Title
 }
 
 func (o *order) total() *moneypb.Money { return &moneypb.Money{Amount: o.Total, Currency: o.Currency} }

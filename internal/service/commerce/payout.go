@@ -6,9 +6,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/bus"
+	"github.com/stoa-lms/stoa/internal/money/moneypb"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 )
 
 // The states of a payout.
@@ -37,9 +41,14 @@ type payout struct {
 	Problem      string
 	CreatedAt    time.Time
 	PaidAt       *time.Time
+	Reversed     int64 // what of it was taken back
+	Reversing    int64 // what the provider is asked to take back
 }
 
-const payoutColumns = `id, run_id, teacher_id, currency, period, state, amount, opening, closing, after_entry, through_entry, ref, problem, created_at, paid_at`
+// left is what of a payout that was paid can be taken back.
+func (p payout) left() int64 { return p.Amount - p.Reversed - p.Reversing }
+
+const payoutColumns = `id, run_id, teacher_id, currency, period, state, amount, opening, closing, after_entry, through_entry, ref, problem, created_at, paid_at, reversed, reversing`
 
 func payouts(ctx context.Context, q pg.Querier, where string, args ...any) ([]payout, error) {
 	rows, err := q.Query(ctx, `SELECT `+payoutColumns+` FROM payout WHERE `+where, args...)
@@ -98,7 +107,10 @@ func (s *Service) carryTransfer(ctx context.Context, c call) error {
 		}}); err != nil {
 			return err
 		}
-		return s.payoutBecomes(ctx, tx, p, payoutPaid, ref, "")
+		if err := s.payoutBecomes(ctx, tx, p, payoutPaid, ref, ""); err != nil {
+			return err
+		}
+		return bus.Publish(ctx, tx, &commercepb.PayoutPaid{PayoutId: p.ID, TeacherId: p.TeacherID, Amount: p.money(p.Amount), PaidAt: timestamppb.New(now)})
 	})
 }
 
@@ -119,16 +131,19 @@ func (s *Service) transferRefused(ctx context.Context, tx *pg.Tx, c call, why st
 	}}); err != nil {
 		return err
 	}
-	return s.payoutBecomes(ctx, tx, p, payoutFailed, "", why)
+	if err := s.payoutBecomes(ctx, tx, p, payoutFailed, "", why); err != nil {
+		return err
+	}
+	return bus.Publish(ctx, tx, &commercepb.PayoutFailed{PayoutId: p.ID, TeacherId: p.TeacherID, Amount: p.money(p.Amount), FailedAt: timestamppb.New(s.now())})
 }
 
-// carryReversal has the provider take a payout back.
+// carryReversal has the provider take a payout back, or the part of it that is asked for.
 func (s *Service) carryReversal(ctx context.Context, c call) error {
 	p, err := onePayout(ctx, s.DB, `id = $1`, c.ObjectID)
 	if err != nil {
 		return err
 	}
-	if err := s.provider.ReverseTransfer(ctx, c.Key, *p.Ref, p.Amount); err != nil {
+	if err := s.provider.ReverseTransfer(ctx, c.Key, *p.Ref, p.asked()); err != nil {
 		return err
 	}
 	return s.DB.InTx(ctx, func(tx *pg.Tx) error {
@@ -136,20 +151,55 @@ func (s *Service) carryReversal(ctx context.Context, c call) error {
 		if err != nil {
 			return err
 		}
-		if err := s.done(ctx, tx, c); err != nil {
+		// What the payout says is of the call that waits: of one that somebody else has
+		// carried out it may be the next by now.
+		var waiting bool
+		if err := tx.QueryRow(ctx, `SELECT state = 'waiting' FROM provider_call WHERE key = $1`, c.Key).Scan(&waiting); err != nil {
 			return err
 		}
 		tx.Exempt("somebody else was faster")
-		if p.State != payoutReversing {
+		if !waiting || p.State != payoutReversing {
 			return nil
 		}
-		if err := book(ctx, tx, s.now(), entry{Key: kindPayoutReversal + ":" + p.ID, Kind: kindPayoutReversal, Postings: []posting{
-			{Account: accountProvider, Currency: p.Currency, Amount: p.Amount},
-			{Account: accountTeacher + p.TeacherID, Currency: p.Currency, Amount: -p.Amount},
-		}}); err != nil {
+		if err := s.done(ctx, tx, c); err != nil {
 			return err
 		}
-		return s.payoutBecomes(ctx, tx, p, payoutReversed, "", "")
+		return s.payoutTaken(ctx, tx, p, "payout_"+c.Key)
+	})
+}
+
+// asked is what the provider is asked to take back: what was written down, and all that is
+// left where a process of before has written down nothing.
+func (p payout) asked() int64 {
+	if p.Reversing == 0 {
+		return p.left()
+	}
+	return p.Reversing
+}
+
+// payoutTaken books what was taken back of a payout, which is locked: it can be paid out
+// again.
+func (s *Service) payoutTaken(ctx context.Context, tx *pg.Tx, p payout, key string) error {
+	now, amount := s.now(), p.asked()
+	if err := book(ctx, tx, now, entry{Key: key, Kind: kindPayoutReversal, Postings: []posting{
+		{Account: accountProvider, Currency: p.Currency, Amount: amount},
+		{Account: accountTeacher + p.TeacherID, Currency: p.Currency, Amount: -amount},
+	}}); err != nil {
+		return err
+	}
+	p.Reversed, p.Reversing = p.Reversed+amount, 0
+	if _, err := tx.Exec(ctx, `UPDATE payout SET reversed = $2, reversing = 0 WHERE id = $1`, p.ID, p.Reversed); err != nil {
+		return err
+	}
+	state := payoutReversed
+	if p.left() > 0 {
+		state = payoutPaid
+	}
+	if err := s.payoutBecomes(ctx, tx, p, state, "", ""); err != nil {
+		return err
+	}
+	return bus.Publish(ctx, tx, &commercepb.PayoutReversed{
+		PayoutId: p.ID, TeacherId: p.TeacherID, Amount: p.money(amount), Reversed: p.money(p.Reversed), ReversedAt: timestamppb.New(now),
 	})
 }
 
@@ -163,7 +213,14 @@ func (s *Service) reversalRefused(ctx context.Context, tx *pg.Tx, c call, why st
 	if p.State != payoutReversing {
 		return nil
 	}
+	if _, err := tx.Exec(ctx, `UPDATE payout SET reversing = 0 WHERE id = $1`, p.ID); err != nil {
+		return err
+	}
 	return s.payoutBecomes(ctx, tx, p, payoutPaid, "", why)
+}
+
+func (p payout) money(amount int64) *moneypb.Money {
+	return &moneypb.Money{Amount: amount, Currency: p.Currency}
 }
 
 // payoutBecomes writes how a payout, which is locked, stands.
@@ -175,6 +232,6 @@ func (s *Service) payoutBecomes(ctx context.Context, tx *pg.Tx, p payout, state,
 	}
 	return audit.Record(ctx, tx, audit.Entry{
 		Action: "payout.changed", Object: p.ID, Person: p.TeacherID, Before: map[string]any{"state": p.State},
-		After: map[string]any{"state": state, "amount": p.Amount, "currency": p.Currency},
+		After: map[string]any{"state": state, "amount": p.Amount, "reversed": p.Reversed, "currency": p.Currency},
 	})
 }

@@ -28,10 +28,12 @@ func (r payoutRun) message() *commercepb.PayoutRun {
 }
 
 func (p payout) message() *commercepb.Payout {
-	in := func(amount int64) *moneypb.Money { return &moneypb.Money{Amount: amount, Currency: p.Currency} }
+	if p.State == payoutReversed { // a process of before has not written how much
+		p.Reversed = p.Amount
+	}
 	return &commercepb.Payout{
-		Id: p.ID, RunId: p.RunID, TeacherId: p.TeacherID, Period: p.Period, State: p.State, Amount: in(p.Amount), Opening: in(p.Opening), Closing: in(p.Closing),
-		CreatedAt: timestamppb.New(p.CreatedAt), PaidAt: stamp(p.PaidAt), Problem: p.Problem,
+		Id: p.ID, RunId: p.RunID, TeacherId: p.TeacherID, Period: p.Period, State: p.State, Amount: p.money(p.Amount), Opening: p.money(p.Opening), Closing: p.money(p.Closing),
+		CreatedAt: timestamppb.New(p.CreatedAt), PaidAt: stamp(p.PaidAt), Problem: p.Problem, Reversed: p.money(p.Reversed),
 	}
 }
 
@@ -241,6 +243,15 @@ func (h *payoutServer) ReversePayout(ctx context.Context, req *commercepb.Revers
 		default:
 			return nil, ErrPayoutNotPaid
 		}
+		if p.Reversing = req.GetAmount(); p.Reversing == 0 {
+			p.Reversing = p.Amount - p.Reversed
+		}
+		switch {
+		case p.Reversing > p.Amount-p.Reversed:
+			return nil, wrong("amount", "payout.too_much", "At most "+strconv.FormatInt(p.Amount-p.Reversed, 10)+" is left of the payout.")
+		case !charged(p.Reversing, p.Currency):
+			return nil, wrong("amount", "payout.digits", "In a currency with three decimals an amount ends in 0.")
+		}
 		// A try that was refused is another call: another key.
 		var tries int
 		if err := tx.QueryRow(ctx, `SELECT count(*) FROM provider_call WHERE kind = $1 AND object_id = $2`, callReversal, p.ID).Scan(&tries); err != nil {
@@ -249,12 +260,12 @@ func (h *payoutServer) ReversePayout(ctx context.Context, req *commercepb.Revers
 		if err := h.askAs(ctx, tx, callReversal+":"+p.ID+":"+strconv.Itoa(tries), callReversal, p.ID); err != nil {
 			return nil, err
 		}
-		if _, err := tx.Exec(ctx, `UPDATE payout SET state = 'reversing', problem = '' WHERE id = $1`, p.ID); err != nil {
+		if _, err := tx.Exec(ctx, `UPDATE payout SET state = 'reversing', reversing = $2, problem = '' WHERE id = $1`, p.ID, p.Reversing); err != nil {
 			return nil, err
 		}
 		p.State, p.Problem = payoutReversing, ""
 		return p.message(), audit.Record(ctx, tx, audit.Entry{
-			Action: "payout.reversed", Object: p.ID, Person: p.TeacherID, Reason: req.GetReason(), After: map[string]any{"state": p.State, "amount": p.Amount, "currency": p.Currency},
+			Action: "payout.reversed", Object: p.ID, Person: p.TeacherID, Reason: req.GetReason(), After: map[string]any{"state": p.State, "amount": p.Reversing, "currency": p.Currency},
 		})
 	}); err != nil {
 		return nil, err

@@ -181,13 +181,16 @@ func (s *Service) makePayouts(ctx context.Context, tx *pg.Tx, r payoutRun, teach
 	if err != nil {
 		return nil, 0, err
 	}
-	least := max(s.PayoutMinimum*money.Unit(r.Currency), 1)
+	least := max(s.PayoutMinimum*money.Unit(r.Currency), chargeStep(r.Currency))
 	var entries []entry
 	for _, b := range have {
 		if b.Currency != r.Currency || -b.Amount < least {
 			continue
 		}
+		// Of what can't be handed over the rest stays.
 		p := payout{ID: id.New("payout"), TeacherID: b.Account[len(accountTeacher):], Amount: -b.Amount, Currency: r.Currency, Period: r.Period}
+		p.Closing = p.Amount % chargeStep(r.Currency)
+		p.Amount -= p.Closing
 		list, sum = append(list, p), sum+p.Amount
 		entries = append(entries, entry{Key: kindPayable + ":" + p.ID, Kind: kindPayable, Postings: []posting{
 			{Account: accountTeacher + p.TeacherID, Currency: p.Currency, Amount: p.Amount},
@@ -200,18 +203,18 @@ func (s *Service) makePayouts(ctx context.Context, tx *pg.Tx, r payoutRun, teach
 	if err := book(ctx, tx, s.now(), entries...); err != nil {
 		return nil, 0, err
 	}
-	ids, payees, amounts := make([]string, len(list)), make([]string, len(list)), make([]int64, len(list))
+	ids, payees, amounts, left := make([]string, len(list)), make([]string, len(list)), make([]int64, len(list)), make([]int64, len(list))
 	for i, p := range list {
-		ids[i], payees[i], amounts[i] = p.ID, p.TeacherID, p.Amount
+		ids[i], payees[i], amounts[i], left[i] = p.ID, p.TeacherID, p.Amount, p.Closing
 	}
 	if _, err := tx.Exec(ctx, `
 		INSERT INTO payout (id, run_id, teacher_id, currency, period, amount, opening, closing, after_entry, through_entry, created_at)
-		SELECT n.id, $4, n.teacher_id, $5, $6, n.amount, coalesce(b.closing, 0), 0, coalesce(b.through_entry, 0), e.id, $7
-		FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n (id, teacher_id, amount)
+		SELECT n.id, $4, n.teacher_id, $5, $6, n.amount, coalesce(b.closing, 0), n.closing, coalesce(b.through_entry, 0), e.id, $7
+		FROM unnest($1::text[], $2::text[], $3::bigint[], $8::bigint[]) AS n (id, teacher_id, amount, closing)
 		JOIN ledger_entry e ON e.key = 'payable:' || n.id
 		LEFT JOIN LATERAL (
 			SELECT closing, through_entry FROM payout p WHERE p.teacher_id = n.teacher_id AND p.currency = $5 ORDER BY through_entry DESC LIMIT 1
-		) b ON true`, ids, payees, amounts, r.ID, r.Currency, r.Period, s.now()); err != nil {
+		) b ON true`, ids, payees, amounts, r.ID, r.Currency, r.Period, s.now(), left); err != nil {
 		return nil, 0, err
 	}
 	for _, p := range list {

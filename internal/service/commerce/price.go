@@ -62,10 +62,23 @@ func checkPriceAt(m *moneypb.Money, path string) error {
 			fmt.Sprintf("A price is zero, or from %s to %s, in minor units (%d to %d).",
 				money.Format(least, m.GetCurrency()), money.Format(most, m.GetCurrency()), least, most))
 	}
-	if !stripeTakes(m.GetAmount(), m.GetCurrency()) {
+	if !charged(m.GetAmount(), m.GetCurrency()) {
 		return badPrice("amount", "price.digits", "In a currency with three decimals a price ends in 0: cards are charged in hundredths.")
 	}
 	return nil
+}
+
+// chargeStep is what amounts that are charged in a currency are multiples of: cards are
+// charged in hundredths, also where a unit has a thousand parts.
+func chargeStep(currency string) int64 { return max(money.Unit(currency)/100, 1) }
+
+// charged reports whether an amount can be charged, given back or handed over at all.
+func charged(amount int64, currency string) bool { return amount%chargeStep(currency) == 0 }
+
+// nearestCharge is the amount that can be charged which is nearest; of two the larger.
+func nearestCharge(amount int64, currency string) int64 {
+	step := chargeStep(currency)
+	return (amount + step/2) / step * step
 }
 
 // leastCharge is the smallest amount above zero that is asked for in a currency.

@@ -35,18 +35,19 @@ type wanted struct {
 // priced is a line with its price: what one course costs one buyer. A bundle is a line
 // for each of its courses.
 type priced struct {
-	CourseID  string `json:"course_id"`
-	BundleID  string `json:"bundle_id,omitempty"`
-	SellerID  string `json:"seller_id"`
-	Title     string `json:"title"`
-	Kind      string `json:"kind"`
-	Quantity  int32  `json:"quantity"`
-	List      int64  `json:"list"`             // without any reduction
-	Reduction int64  `json:"reduction"`        // by a reduction of the course, the number of seats or the bundle
-	Coupon    int64  `json:"coupon"`           // by the coupon besides
-	Origin    string `json:"origin,omitempty"` // whose coupon it is, where it takes something
-	FromName  []byte `json:"from_name,omitempty"`
-	Note      []byte `json:"note,omitempty"`
+	CourseID    string `json:"course_id"`
+	BundleID    string `json:"bundle_id,omitempty"`
+	BundleTitle string `json:"bundle_title,omitempty"`
+	SellerID    string `json:"seller_id"`
+	Title       string `json:"title"`
+	Kind        string `json:"kind"`
+	Quantity    int32  `json:"quantity"`
+	List        int64  `json:"list"`             // without any reduction
+	Reduction   int64  `json:"reduction"`        // by a reduction of the course, the number of seats or the bundle
+	Coupon      int64  `json:"coupon"`           // by the coupon besides
+	Origin      string `json:"origin,omitempty"` // whose coupon it is, where it takes something
+	FromName    []byte `json:"from_name,omitempty"`
+	Note        []byte `json:"note,omitempty"`
 }
 
 // amount is what is to be paid for the line, which is never below zero.
@@ -208,7 +209,7 @@ func (s shelf) bundle(b *bundle, currency, path string, notSold func() error) ([
 		sum += now
 		lists[i] = list
 	}
-	parts, err := share(min(price, sum), lists)
+	parts, err := shareCharged(min(price, sum), lists, currency)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +217,7 @@ func (s shelf) bundle(b *bundle, currency, path string, notSold func() error) ([
 	for i, c := range b.CourseIDs {
 		o := s.offers[c]
 		lines[i] = priced{
-			CourseID: c, BundleID: b.ID, SellerID: *o.SellerID, Title: o.Title, Kind: lineCourse, Quantity: 1, List: lists[i], Reduction: lists[i] - parts[i],
+			CourseID: c, BundleID: b.ID, BundleTitle: b.Title, SellerID: *o.SellerID, Title: o.Title, Kind: lineCourse, Quantity: 1, List: lists[i], Reduction: lists[i] - parts[i],
 		}
 	}
 	return lines, nil

@@ -23,7 +23,8 @@ func drawWorld(t *rapid.T) world {
 	w := world{shelf: shelf{offers: map[string]*offer{}, bundles: map[string]*bundle{}, buyer: "buyer", path: func(i int) string { return fmt.Sprint(i) }}}
 	w.currencies = []string{"EUR", "JPY", "KWD"}
 	price := func(currency, what string) int64 {
-		return rapid.Int64Range(leastCharge(currency), money.Unit(currency)*maxUnits).Draw(t, what)
+		step := chargeStep(currency)
+		return step * rapid.Int64Range((leastCharge(currency)+step-1)/step, money.Unit(currency)*maxUnits/step).Draw(t, what)
 	}
 	for i := range rapid.IntRange(2, 8).Draw(t, "courses") {
 		course, seller := fmt.Sprint("course", i), rapid.SampledFrom([]string{"zeno", "chrysippus"}).Draw(t, "seller")
@@ -40,7 +41,8 @@ func drawWorld(t *rapid.T) world {
 			each := price(c, "seat")
 			for _, from := range rapid.SampledFrom([][]int32{{1, 5, 20}, {1, 5, 20}, {1}, {1}, nil}).Draw(t, "tiers") {
 				o.SeatCurrencies, o.SeatFroms, o.SeatAmounts = append(o.SeatCurrencies, c), append(o.SeatFroms, from), append(o.SeatAmounts, each)
-				each = rapid.Int64Range(leastCharge(c), each).Draw(t, "seat of a larger tier")
+				step := chargeStep(c)
+				each = step * rapid.Int64Range((leastCharge(c)+step-1)/step, each/step).Draw(t, "seat of a larger tier")
 			}
 		}
 		w.offers[course] = o
@@ -154,6 +156,7 @@ func TestPricing(t *testing.T) {
 			at += n
 		}
 		checkLines(t, lines, want)
+		checkCharged(t, lines, currency)
 
 		c := w.coupon(t, currency)
 		base := int64(0)
@@ -171,16 +174,17 @@ func TestPricing(t *testing.T) {
 		couponed++
 		var takes int64
 		if c.Percent == 0 {
-			takes = min(base, c.Amounts[0])
+			takes = min(base, rounded(big.NewRat(c.Amounts[0], 1), chargeStep(currency)))
 		} else {
-			exact := new(big.Rat).Mul(big.NewRat(base, 1), big.NewRat(int64(c.Percent), 100))
-			exact.Add(exact, big.NewRat(1, 2))
-			takes = new(big.Int).Quo(exact.Num(), exact.Denom()).Int64()
+			// To the unit, then to what can be charged.
+			takes = rounded(new(big.Rat).Mul(big.NewRat(base, 1), big.NewRat(int64(c.Percent), 100)), 1)
+			takes = rounded(big.NewRat(takes, 1), chargeStep(currency))
 		}
 		if rest := want - takes; rest > 0 && rest < leastCharge(currency) {
 			takes = base
 		}
 		checkLines(t, lines, want-takes)
+		checkCharged(t, lines, currency)
 		for _, l := range lines {
 			if l.Coupon > 0 && !c.covers(l) || (l.Coupon > 0) != (l.Origin != "") {
 				t.Fatalf("the coupon takes of %v", l)
@@ -204,5 +208,21 @@ func checkLines(t *rapid.T, lines []priced, total int64) {
 		return l.amount() < 0 || l.amount() > l.List || l.Reduction < 0 || l.Coupon < 0
 	}) {
 		t.Fatalf("a line out of bounds: %+v", lines)
+	}
+}
+
+// rounded is the nearest multiple of step, of two the larger.
+func rounded(exact *big.Rat, step int64) int64 {
+	steps := new(big.Rat).Quo(exact, big.NewRat(step, 1))
+	steps.Add(steps, big.NewRat(1, 2))
+	return step * new(big.Int).Quo(steps.Num(), steps.Denom()).Int64()
+}
+
+// checkCharged fails for a line that can't be charged for.
+func checkCharged(t *rapid.T, lines []priced, currency string) {
+	for _, l := range lines {
+		if l.amount()%chargeStep(currency) != 0 {
+			t.Fatalf("a line of %d %s", l.amount(), currency)
+		}
 	}
 }

@@ -50,7 +50,8 @@ func (s *Service) booked(ctx context.Context, list []Transaction) (map[string]in
 			UNION ALL
 			SELECT 'payout:' || o.id FROM payout o WHERE t.kind = 'transfer' AND o.ref = t.ref
 			UNION ALL
-			SELECT 'payout_reversal:' || c.object_id FROM provider_call c WHERE t.kind = 'reversal' AND c.key = t.ref
+			SELECT k FROM provider_call c CROSS JOIN unnest(ARRAY['payout_reversal:' || c.object_id, 'payout_' || c.key]) AS k
+			WHERE t.kind = 'reversal' AND c.kind = 'reversal' AND c.key = t.ref
 			UNION ALL
 			SELECT k || ':' || t.id FROM unnest('{bank,provider_fee}'::text[]) AS k
 		) k

@@ -107,6 +107,9 @@ func (h *catalogServer) CreateReduction(ctx context.Context, req *commercepb.Cre
 			r.ID, r.CourseID, r.StartsAt, r.EndsAt, r.Currencies, r.Amounts, auth.From(ctx).Account, now); err != nil {
 			return nil, err
 		}
+		if err := h.service.tellAnew(ctx, tx, r.CourseID); err != nil {
+			return nil, err
+		}
 		return r.message(now), audit.Record(ctx, tx, audit.Entry{
 			Action: "reduction.created", Object: r.ID, Course: r.CourseID,
 			After: map[string]any{"starts_at": r.StartsAt, "ends_at": r.EndsAt, "currencies": r.Currencies, "amounts": r.Amounts},
@@ -165,6 +168,9 @@ func (h *catalogServer) EndReduction(ctx context.Context, req *commercepb.EndRed
 			r.EndsAt = r.StartsAt // it holds at no time
 		}
 		if _, err := tx.Exec(ctx, `UPDATE reduction SET ends_at = $2 WHERE id = $1`, r.ID, r.EndsAt); err != nil {
+			return nil, err
+		}
+		if err := h.service.tellAnew(ctx, tx, r.CourseID); err != nil {
 			return nil, err
 		}
 		return r.message(now), audit.Record(ctx, tx, audit.Entry{

@@ -109,7 +109,10 @@ func oneRefund(ctx context.Context, q pg.Querier, where string, args ...any) (re
 type paidLine struct {
 	ID          string
 	CourseID    string
+	Title       string
 	Kind        string
+	Quantity    int32
+	BundleTitle string
 	Amount      int64
 	Refunded    int64
 	Reserved    int64
@@ -129,7 +132,7 @@ func (l paidLine) over() bool { return l.Refunded == l.Amount && (l.Amount > 0 |
 // releases shares locks no more than them.
 func lockLines(ctx context.Context, tx *pg.Tx, orderID string) ([]paidLine, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT id, course_id, kind, amount, refunded, reserved, fulfilled, released, access_ended, held_again
+		SELECT id, course_id, title, kind, quantity, bundle_title, amount, refunded, reserved, fulfilled, released, access_ended, held_again
 		FROM order_line WHERE order_id = $1 ORDER BY position FOR UPDATE`, orderID)
 	if err != nil {
 		return nil, err
@@ -178,7 +181,7 @@ func (s *Service) newRefund(ctx context.Context, tx *pg.Tx, o *order, w askedRef
 		ID: id.New("refund"), OrderID: o.ID, PaymentID: o.PaymentID, Source: w.source, State: refundPending, Currency: o.Currency,
 		Reason: w.reason, Note: w.note, EndsAccess: w.endsAccess, RequestedBy: w.by, CreatedAt: s.now(),
 	}
-	if r.lines, err = wishedLines(lines, w.wishes); err != nil {
+	if r.lines, err = wishedLines(lines, w.wishes, o.Currency); err != nil {
 		return refund{}, err
 	}
 	for _, l := range r.lines {
@@ -194,7 +197,7 @@ func (s *Service) newRefund(ctx context.Context, tx *pg.Tx, o *order, w askedRef
 }
 
 // wishedLines says what is given back of each line.
-func wishedLines(lines []paidLine, wishes []wish) ([]refundLine, error) {
+func wishedLines(lines []paidLine, wishes []wish, currency string) ([]refundLine, error) {
 	var out []refundLine
 	if len(wishes) == 0 {
 		for _, l := range lines {
@@ -224,6 +227,12 @@ func wishedLines(lines []paidLine, wishes []wish) ([]refundLine, error) {
 			return nil, &fault.Error{
 				Kind: fault.Invalid, Code: "refund.too_much", Message: "More than is left of the line.",
 				Fields: []fault.Field{{Path: path + ".amount", Code: "refund.too_much", Hint: "At most " + strconv.FormatInt(l.left(), 10) + " is left."}},
+			}
+		}
+		if !charged(amount, currency) {
+			return nil, &fault.Error{
+				Kind: fault.Invalid, Code: "refund.digits", Message: "In a currency with three decimals an amount ends in 0.",
+				Fields: []fault.Field{{Path: path + ".amount", Code: "refund.digits", Hint: "Cards are charged in hundredths: let it end in 0."}},
 			}
 		}
 		out = append(out, refundLine{LineID: l.ID, Amount: amount})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
@@ -258,6 +259,15 @@ func (h *refundServer) decide(ctx context.Context, tx *pg.Tx, d decision) (*comm
 		UPDATE refund_request SET state = $2, answer = $3, refund_id = $4, decided_at = $5, decided_by = $6 WHERE id = $1`,
 		r.ID, r.State, r.Answer, r.RefundID, now, auth.From(ctx).Account); err != nil {
 		return nil, err
+	}
+	if !d.approve {
+		l := o.lines[slices.IndexFunc(o.lines, func(l line) bool { return l.ID == r.LineID })]
+		if err := bus.Publish(ctx, tx, &commercepb.RefundRequestDeclined{
+			RequestId: r.ID, OrderId: r.OrderID, LineId: r.LineID, CourseId: r.CourseID, BuyerId: r.BuyerID, Answer: r.Answer, DeclinedAt: timestamppb.New(now),
+			Title: l.Title, Kind: l.Kind, Quantity: l.Quantity, BundleTitle: l.BundleTitle,
+		}); err != nil {
+			return nil, err
+		}
 	}
 	return r.message(), audit.Record(ctx, tx, audit.Entry{
 		Action: "refund_request.decided", Object: r.ID, Course: r.CourseID, Person: r.BuyerID,

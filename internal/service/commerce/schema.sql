@@ -451,6 +451,7 @@ CREATE TABLE order_line (
 	access_ended boolean NOT NULL DEFAULT false,
 	frozen boolean NOT NULL DEFAULT false,
 	held_again integer NOT NULL DEFAULT 0,
+	bundle_title text NOT NULL DEFAULT ''::text,
 	CONSTRAINT order_line_pkey PRIMARY KEY (id),
 	CONSTRAINT order_line_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders(id),
 	CONSTRAINT order_line_rule FOREIGN KEY (rule_id) REFERENCES revenue_rule(id),
@@ -488,6 +489,7 @@ COMMENT ON COLUMN order_line.reserved IS 'What of the amount refunds on their wa
 COMMENT ON COLUMN order_line.access_ended IS 'Whether what the line gave was ended by a refund or a dispute.';
 COMMENT ON COLUMN order_line.frozen IS 'Whether its shares are held because the payment is disputed.';
 COMMENT ON COLUMN order_line.held_again IS 'How often shares that were released were held again.';
+COMMENT ON COLUMN order_line.bundle_title IS 'What the bundle was called when it was ordered.';
 
 CREATE TABLE order_line_share (
 	line_id text COLLATE "C" NOT NULL,
@@ -571,6 +573,7 @@ CREATE TABLE payment (
 	updated_at timestamp with time zone NOT NULL,
 	looked integer NOT NULL DEFAULT 0,
 	next_look timestamp with time zone NOT NULL DEFAULT '-infinity'::timestamp with time zone,
+	checked_at timestamp with time zone,
 	CONSTRAINT payment_pkey PRIMARY KEY (id),
 	CONSTRAINT payment_order UNIQUE (order_id),
 	CONSTRAINT payment_ref UNIQUE (provider, ref),
@@ -588,6 +591,7 @@ COMMENT ON COLUMN payment.fee IS 'What the provider kept of it; null while that 
 COMMENT ON COLUMN payment.surplus IS 'Whether nothing is sold for it, since the order had ended or something else was paid than asked: it goes back.';
 COMMENT ON COLUMN payment.looked IS 'How often the provider was asked how it stands.';
 COMMENT ON COLUMN payment.next_look IS 'When it is asked next, while the payment is not over or its fee not known.';
+COMMENT ON COLUMN payment.checked_at IS 'When its buyer last had it looked up; not again for some seconds.';
 
 CREATE TABLE payout (
 	id text COLLATE "C" NOT NULL,
@@ -605,6 +609,8 @@ CREATE TABLE payout (
 	problem text NOT NULL DEFAULT ''::text,
 	created_at timestamp with time zone NOT NULL,
 	paid_at timestamp with time zone,
+	reversed bigint NOT NULL DEFAULT 0,
+	reversing bigint NOT NULL DEFAULT 0,
 	CONSTRAINT payout_pkey PRIMARY KEY (id),
 	CONSTRAINT payout_after UNIQUE (teacher_id, currency, after_entry),
 	CONSTRAINT payout_once UNIQUE (teacher_id, currency, period),
@@ -612,6 +618,7 @@ CREATE TABLE payout (
 	CONSTRAINT payout_run FOREIGN KEY (run_id) REFERENCES payout_run(id),
 	CONSTRAINT payout_amount CHECK ((amount > 0)),
 	CONSTRAINT payout_entries CHECK ((after_entry < through_entry)),
+	CONSTRAINT payout_reversed CHECK (((reversed >= 0) AND (reversing >= 0) AND ((reversed + reversing) <= amount))),
 	CONSTRAINT payout_state CHECK ((state = ANY (ARRAY['on_its_way'::text, 'paid'::text, 'failed'::text, 'reversing'::text, 'reversed'::text])))
 );
 CREATE INDEX payout_by_ref ON payout USING btree (ref) WHERE (ref IS NOT NULL);
@@ -624,6 +631,8 @@ COMMENT ON COLUMN payout.opening IS 'What they had before the first posting of t
 COMMENT ON COLUMN payout.closing IS 'What they have after the last, which is the payout.';
 COMMENT ON COLUMN payout.after_entry IS 'The statement has the postings of the teacher''s account after this entry, to through_entry.';
 COMMENT ON COLUMN payout.problem IS 'Why it failed, or could not be taken back.';
+COMMENT ON COLUMN payout.reversed IS 'How much of it was taken back.';
+COMMENT ON COLUMN payout.reversing IS 'How much of it the provider is asked to take back.';
 
 CREATE TABLE payout_account (
 	teacher_id text COLLATE "C" NOT NULL,
@@ -695,12 +704,15 @@ CREATE TABLE product (
 	currency text,
 	revision bigint NOT NULL DEFAULT 0,
 	priced_at timestamp with time zone,
+	told boolean NOT NULL DEFAULT true,
 	CONSTRAINT product_pkey PRIMARY KEY (course_id),
 	CONSTRAINT product_amount CHECK ((amount >= 0)),
 	CONSTRAINT product_currency CHECK ((currency ~ '^[A-Z]{3}$'::text)),
 	CONSTRAINT product_price CHECK ((((amount IS NULL) = (currency IS NULL)) AND ((amount IS NULL) = (priced_at IS NULL))))
 );
+CREATE INDEX product_untold ON product USING btree (course_id) WHERE (NOT told);
 COMMENT ON TABLE product IS 'Published courses and their prices. seller_id is personal data of the teacher, kept while the course is.';
+COMMENT ON COLUMN product.told IS 'Whether PriceSet was sent with all that it has: not yet for reductions from before it had them.';
 
 CREATE TABLE product_price (
 	course_id text COLLATE "C" NOT NULL,

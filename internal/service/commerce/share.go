@@ -7,6 +7,20 @@ import (
 	"slices"
 )
 
+// shareCharged is [share] in multiples of what can be charged in a currency, where amount
+// and weights are such: no part is more than its weight unless amount is more than all.
+func shareCharged(amount int64, weights []int64, currency string) ([]int64, error) {
+	step := chargeStep(currency)
+	if !charged(amount, currency) || slices.ContainsFunc(weights, func(w int64) bool { return !charged(w, currency) }) {
+		return share(amount, weights)
+	}
+	parts, err := share(amount/step, weights)
+	for i := range parts {
+		parts[i] *= step
+	}
+	return parts, err
+}
+
 // share divides an amount by weights so that no minor unit is lost or made: each gets
 // its part rounded towards zero, and what is left goes one by one to those with the
 // largest remainders, of equal ones to the first (the method of Hamilton, also called

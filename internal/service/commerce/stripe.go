@@ -11,7 +11,6 @@ import (
 	"github.com/stripe/stripe-go/v85"
 
 	"github.com/stoa-lms/stoa/internal/fault"
-	"github.com/stoa-lms/stoa/internal/money"
 )
 
 // StripeConfig connects Stripe. docs/payments.md says what is to be set up there.
@@ -168,16 +167,10 @@ func stripeOnce[T any](key string, write func(key *string) (T, error)) (T, error
 // stripeAmount returns an amount as Stripe takes it, which is in the smallest unit of the
 // currency as here, and in tens of it where that is a thousandth.
 func stripeAmount(amount int64, currency string) (*int64, *string, error) {
-	if amount <= 0 || !stripeTakes(amount, currency) {
+	if amount <= 0 || !charged(amount, currency) {
 		return nil, nil, fault.New(fault.Invalid, "payment.provider_refused", "stripe: %d %s can't be paid there", amount, currency)
 	}
 	return &amount, new(strings.ToLower(currency)), nil
-}
-
-// stripeTakes reports whether an amount can be paid at all: of dinars and the like the
-// last of three digits must be 0.
-func stripeTakes(amount int64, currency string) bool {
-	return money.Unit(currency) != 1000 || amount%10 == 0
 }
 
 func stripeCurrency(c stripe.Currency) string { return strings.ToUpper(string(c)) }

@@ -1,7 +1,6 @@
 package commerce_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -15,7 +14,6 @@ import (
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/money/moneypb"
-	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
@@ -176,6 +174,56 @@ func TestThreeDecimals(t *testing.T) {
 	}
 }
 
+// In a currency with three decimals what coupons and bundles make can be paid, given back
+// and handed out: to the last unit that there is, what is less stays.
+func TestThreeDecimalsAreCharged(t *testing.T) {
+	t.Parallel()
+	s := newStripeShop(t)
+	seller, buyer := id.New("account"), id.New("account")
+	must[*commercepb.PayoutAccount](s.shop)(s.payouts.CreatePayoutAccount(s.as(seller), &commercepb.CreatePayoutAccountRequest{}))
+	var ref string
+	if err := s.db.QueryRow(t.Context(), `SELECT ref FROM payout_account WHERE teacher_id = $1`, seller).Scan(&ref); err != nil {
+		t.Fatal(err)
+	}
+	s.stripe.Onboard(ref)
+	kwd := func(amount int64) *moneypb.Money { return &moneypb.Money{Amount: amount, Currency: "KWD"} }
+	a, b, c := s.course(seller, 12340, "KWD"), s.course(seller, 7770, "KWD"), s.course(seller, 5010, "KWD")
+	s.coupon(seller, "THIRD", func(c *commercepb.CouponTerms) { c.Percent = 33 })
+	o := must[*commercepb.Order](s.shop)(s.buy(buyer, must[*commercepb.Quote](s.shop)(s.quote(buyer, "KWD", "THIRD", s.bundle(seller, "Both", kwd(19990), a, b), item(c)))))
+	// A third of 25.000 is 8.250; the bundle and what the coupon takes are divided in tens.
+	sum := int64(0)
+	for _, l := range o.GetLines() {
+		if l.GetPrice().GetAmount()%10 != 0 {
+			t.Errorf("a line of %v", l.GetPrice())
+		}
+		sum += l.GetPrice().GetAmount()
+	}
+	if sum != 16750 || o.GetTotal().GetAmount() != sum {
+		t.Fatalf("order %v", o)
+	}
+	if !s.stripe.Pay(s.session(o), stripetest.Succeed) {
+		t.Fatal("it can't be paid")
+	}
+	s.hear()
+	s.wantState(buyer, o, "paid")
+	line := o.GetLines()[0].GetId()
+	_, err := s.giveBack(o, &commercepb.LineToRefund{LineId: line, Amount: 1001})
+	wantCode(t, err, "refund.digits")
+	s.gaveBack(o, &commercepb.LineToRefund{LineId: line, Amount: 1010})
+	s.balanced()
+	s.now.Add(31 * 24 * 3600)
+	s.releases(3)
+	before := -s.ledgerAt("teacher:" + seller)["KWD"]
+	must[*commercepb.PayoutRun](s.shop)(s.payouts.CreatePayoutRun(s.staff(), &commercepb.CreatePayoutRunRequest{Currency: "KWD"}))
+	s.paysOut()
+	s.carryOut(1)
+	p := s.paidTo(seller)[0]
+	if p.GetState() != "paid" || p.GetAmount().GetAmount() != before/10*10 || p.GetClosing().GetAmount() != before%10 {
+		t.Errorf("paid %v of %d", p, before)
+	}
+	s.balanced()
+}
+
 // When what Stripe tells is lost, it is asked.
 func TestLostWebhook(t *testing.T) {
 	t.Parallel()
@@ -210,6 +258,48 @@ func TestLostWebhook(t *testing.T) {
 	s.balanced()
 	if n := look(24 * 3600); n != 0 {
 		t.Errorf("%d looked up when all is known", n)
+	}
+}
+
+// Who comes back from Stripe's page has the payment looked up, and does not wait for what
+// Stripe tells: every few seconds at most, however often they ask.
+func TestBuyerComesBack(t *testing.T) {
+	t.Parallel()
+	s := newStripeShop(t)
+	buyer := id.New("account")
+	o := s.order(buyer, s.course(id.New("account"), 4900, "EUR"))
+	check := func() string {
+		t.Helper()
+		return must[*commercepb.Order](s.shop)(s.client.CheckOrderPayment(s.as(buyer), &commercepb.CheckOrderPaymentRequest{OrderId: o.GetId()})).GetState()
+	}
+	if got := check(); got != "awaiting_payment" {
+		t.Fatalf("order %s", got)
+	}
+	s.stripe.Pay(s.session(o), stripetest.Succeed)
+	s.stripe.Take() // all that it tells is lost
+	for range 5 {
+		if got := check(); got != "awaiting_payment" {
+			t.Fatalf("it was looked up again at once: %s", got)
+		}
+	}
+	s.now.Add(5)
+	if got := check(); got != "paid" {
+		t.Fatalf("order %s", got)
+	}
+	if n := len(sent[*commercepb.OrderPaid](s.shop)); n != 1 {
+		t.Errorf("%d OrderPaid", n)
+	}
+	s.now.Add(5)
+	if got := check(); got != "paid" {
+		t.Errorf("order %s", got)
+	}
+	s.balanced()
+
+	// While Stripe is away the order is what it is.
+	o = s.order(buyer, s.course(id.New("account"), 4900, "EUR"))
+	s.away(true)
+	if got := check(); got != "awaiting_payment" {
+		t.Errorf("order %s", got)
 	}
 }
 
@@ -416,6 +506,9 @@ func TestReplayFetches(t *testing.T) {
 	if _, err := commerce.ReplayEvents(t.Context(), s.db, s.provider, s.clock(), commerce.Replay{Since: s.clock().Add(-31 * 24 * time.Hour)}); err == nil {
 		t.Error("31 days are taken")
 	}
+	if n := s.recorded("payment_events.replayed"); n != 2 {
+		t.Errorf("%d replays are recorded", n)
+	}
 	if r := s.replay(commerce.Replay{Since: s.clock().Add(-time.Hour)}); r.Missed != len(lost)-2 {
 		t.Errorf("%+v of %d", r, len(lost))
 	}
@@ -535,35 +628,37 @@ func TestStripeSeam(t *testing.T) {
 		Disputes []commerce.DisputeNews
 		Accounts []commerce.AccountNews
 	}
-	// While nobody hears of these, they wait.
-	s.svc.Hearers(nil, nil, nil)
+	// What Stripe tells, each with what it says then of the thing that it is about.
+	var got heard
+	hear := func() {
+		t.Helper()
+		for _, d := range s.stripe.Take() {
+			e, err := s.provider.ReadEvent(d.Body, d.Signed(stripetest.Secret, s.clock()), s.clock())
+			if err != nil {
+				t.Fatalf("%s: %v", d.Type, err)
+			}
+			if s.provider.About(e.Type) == "" {
+				continue
+			}
+			switch n, err := s.provider.News(ctx, e); {
+			case err != nil:
+				t.Fatalf("%s: %v", d.Type, err)
+			case n.Refund != nil:
+				got.Refunds = append(got.Refunds, *n.Refund)
+			case n.Dispute != nil:
+				got.Disputes = append(got.Disputes, *n.Dispute)
+			case n.Account != nil:
+				got.Accounts = append(got.Accounts, *n.Account)
+			}
+		}
+	}
 	refund := commerce.RefundRequest{RefundID: "refund_1", PaymentRef: session, Amount: 3000, Currency: "EUR", Reason: "requested_by_customer"}
 	first, err := s.provider.Refund(ctx, "refund:1", refund)
 	want := commerce.RefundNews{RefundID: "refund_1", Ref: first.Ref, PaymentID: payment, Amount: 3000, Currency: "EUR", State: "succeeded"}
 	if diff := cmp.Diff(want, first); err != nil || diff != "" {
 		t.Fatalf("%v\n%s", err, diff)
 	}
-	s.hear()
-	if kept := s.kept(); kept["waiting"] != 1 {
-		t.Fatalf("events %v", kept)
-	}
-	var got heard
-	s.svc.Hearers(
-		func(_ context.Context, _ *pg.Tx, n commerce.RefundNews) error {
-			got.Refunds = append(got.Refunds, n)
-			return nil
-		},
-		func(_ context.Context, _ *pg.Tx, n commerce.DisputeNews) error {
-			got.Disputes = append(got.Disputes, n)
-			return nil
-		},
-		func(_ context.Context, _ *pg.Tx, n commerce.AccountNews) error {
-			got.Accounts = append(got.Accounts, n)
-			return nil
-		},
-	)
-	s.now.Add(3600)
-	s.takeIn()
+	hear()
 	if diff := cmp.Diff([]commerce.RefundNews{want}, got.Refunds); diff != "" {
 		t.Fatal(diff)
 	}
@@ -579,28 +674,28 @@ func TestStripeSeam(t *testing.T) {
 		t.Errorf("another currency: %v", err)
 	}
 	s.stripe.FailRefund(first.Ref)
-	s.hear()
+	hear()
 	want.State, want.FailReason = "failed", "lost_or_stolen_card"
 	if diff := cmp.Diff(want, got.Refunds[len(got.Refunds)-1]); diff != "" {
 		t.Error(diff)
 	}
 
 	dispute := s.stripe.Dispute(session)
-	s.hear()
+	hear()
 	due := s.clock().Add(7 * 24 * time.Hour).UTC()
 	news := commerce.DisputeNews{Ref: dispute, PaymentID: payment, Amount: 10_000, Currency: "EUR", Fee: 1500, State: "open", Reason: "fraudulent", DueBy: &due}
 	if diff := cmp.Diff(news, got.Disputes[0]); diff != "" {
 		t.Error(diff)
 	}
 	s.stripe.CloseDispute(dispute, true)
-	s.hear()
+	hear()
 	if news.State = "won"; cmp.Diff(news, got.Disputes[len(got.Disputes)-1]) != "" {
 		t.Errorf("%+v", got.Disputes[len(got.Disputes)-1])
 	}
 	n := len(got.Disputes)
 	s.stripe.Warn(dispute) // an inquiry takes no money
 	s.stripe.Tell("charge.dispute.updated", dispute)
-	s.hear()
+	hear()
 	if len(got.Disputes) != n {
 		t.Errorf("an inquiry is a dispute: %v", got.Disputes[n:])
 	}
@@ -617,7 +712,7 @@ func TestStripeSeam(t *testing.T) {
 		t.Errorf("%q, %v", url, err)
 	}
 	s.stripe.Onboard(account.Ref)
-	s.hear()
+	hear()
 	if diff := cmp.Diff([]commerce.AccountNews{{TeacherID: "account_1", Ref: account.Ref, Ready: true}}, got.Accounts, cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
 	}

@@ -103,7 +103,7 @@ func (h *history) decide() {
 
 // says is what the provider says of a subscription now.
 func (h *history) says(x *subscribed) commerce.SubscriptionNews {
-	n, err := h.weather.Provider.Subscription(h.shop.Context(), x.id)
+	n, err := h.weather.Subscription(h.shop.Context(), x.id)
 	if err != nil {
 		h.Fatalf("%v", err)
 	}

@@ -207,7 +207,8 @@ func (s *Service) linesTaken(ctx context.Context, tx *pg.Tx, o *order, b takeBac
 		}
 		batch.Queue(`UPDATE order_line SET refunded = $2, access_ended = $3 WHERE id = $1`, l.ID, l.Refunded, l.AccessEnded)
 		e.Lines = append(e.Lines, &commercepb.LineRefund{
-			LineId: l.ID, CourseId: l.CourseID, Kind: l.Kind, Amount: &moneypb.Money{Amount: l.amount, Currency: o.Currency}, Full: full, AccessEnds: l.ends,
+			LineId: l.ID, CourseId: l.CourseID, Title: l.Title, Kind: l.Kind, Quantity: l.Quantity, BundleTitle: l.BundleTitle,
+			Amount: &moneypb.Money{Amount: l.amount, Currency: o.Currency}, Full: full, AccessEnds: l.ends,
 		})
 	}
 	batch.Queue(`UPDATE refund_request SET state = 'void', decided_at = $2 WHERE line_id = ANY ($1) AND state = 'open'`, ended, now)

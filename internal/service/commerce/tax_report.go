@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/csv"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
-	"github.com/stoa-lms/stoa/internal/money"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 )
@@ -49,7 +47,7 @@ func (h *invoiceServer) ExportTaxReport(req *commercepb.ExportTaxReportRequest, 
 			if r.Kind == kindCreditNote {
 				sign = -1
 			}
-			amount := func(v int64) string { return strings.TrimPrefix(money.Format(sign*v, r.Currency), r.Currency+" ") }
+			amount := func(v int64) string { return decimals(sign*v, r.Currency) }
 			if err := w.Write([]string{
 				r.number(), r.Kind, r.IssuedAt.UTC().Format(time.RFC3339), r.OrderID, r.Corrected, r.Country, r.Currency,
 				amount(r.Total - r.Tax), amount(r.Tax), amount(r.Total),

@@ -6,16 +6,18 @@
 //
 // It sends nothing.
 //
-// It hears courses' CoursePublished and CourseUnpublished, commerce's PriceSet,
-// access' EnrollmentStarted (how many take a course), and identity's
-// AccountCreated and AccountUpdated (teachers' names). They may come in any
-// order: what is known of a course is kept until it is whole.
+// It hears courses' CoursePublished and CourseUnpublished, commerce's PriceSet
+// (what courses cost, and when they cost less), access' EnrollmentStarted (how
+// many take a course), and identity's AccountCreated and AccountUpdated
+// (teachers' names). They may come in any order: what is known of a course is
+// kept until it is whole.
 //
 // It calls nobody.
 package discovery
 
 import (
 	"embed"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -37,18 +39,23 @@ var ErrListingNotFound = fault.New(fault.NotFound, "listing.not_found", "There i
 
 // Config is what the service needs.
 type Config struct {
-	DB *pg.DB // the schema "discovery"
+	DB  *pg.DB           // the schema "discovery"
+	Now func() time.Time // nil is time.Now
 }
 
 // Service keeps the marketplace.
 type Service struct {
-	db   *pg.DB
-	html *markdown.Renderer
+	db    *pg.DB
+	clock func() time.Time
+	html  *markdown.Renderer
 }
 
 // New returns the service.
 func New(cfg Config) *Service {
-	return &Service{db: cfg.DB, html: markdown.New()}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Service{db: cfg.DB, clock: cfg.Now, html: markdown.New()}
 }
 
 // Register adds the service's RPCs to a server.

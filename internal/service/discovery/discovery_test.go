@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,13 +26,15 @@ type world struct {
 	db      *pg.DB
 	service *Service
 	client  discoverypb.DiscoveryServiceClient
+	now     atomic.Int64
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, url: pgtest.New(t, Schema)}
 	w.db = pgtest.OpenURL(t, w.url, Schema.Name)
-	w.service = New(Config{DB: w.db})
+	w.now.Store(may.AddDate(0, 0, 1).Add(time.Hour).Unix())
+	w.service = New(Config{DB: w.db, Now: func() time.Time { return time.Unix(w.now.Load(), 0) }})
 	// Nobody is allowed anything: the marketplace is open to all the same.
 	h := rpctest.New(t, func(string, string, string) bool { return false })
 	w.service.Register(h)
@@ -96,4 +99,11 @@ func (w *world) sold(day int, amount int64, course *coursespb.CoursePublished) s
 
 func priced(course string, version, amount int64) *commercepb.PriceSet {
 	return &commercepb.PriceSet{CourseId: course, Version: version, Price: &moneypb.Money{Amount: amount, Currency: "EUR"}}
+}
+
+// reducedTo is a reduction to cents that begins with a day and holds for it.
+func reducedTo(day time.Time, amount int64) *commercepb.PriceReduction {
+	return &commercepb.PriceReduction{
+		ReductionId: id.New("reduction"), Prices: []*moneypb.Money{{Amount: amount, Currency: "EUR"}}, StartsAt: timestamppb.New(day), EndsAt: timestamppb.New(day.AddDate(0, 0, 1)),
+	}
 }

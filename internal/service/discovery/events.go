@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/stoa-lms/stoa/internal/money/moneypb"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
@@ -61,17 +64,45 @@ func (s *Service) courseUnpublished(ctx context.Context, tx *pg.Tx, e *coursespb
 	return nil
 }
 
+// priceSet keeps what a course costs, and when it will cost less: what holds is seen when
+// it is read, so that nothing has to happen when a reduction begins or ends.
 func (s *Service) priceSet(ctx context.Context, tx *pg.Tx, e *commercepb.PriceSet) error {
-	_, err := tx.Exec(ctx, `
-		INSERT INTO listing (course_id, price_version, price_amount, price_currency) VALUES ($1, $2, $3, $4)
+	currencies, amounts := columns(e.GetFurther())
+	tag, err := tx.Exec(ctx, `
+		INSERT INTO listing (course_id, price_version, price_amount, price_currency, further_currencies, further_amounts) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (course_id) DO UPDATE SET
-			price_version = EXCLUDED.price_version, price_amount = EXCLUDED.price_amount, price_currency = EXCLUDED.price_currency
+			price_version = EXCLUDED.price_version, price_amount = EXCLUDED.price_amount, price_currency = EXCLUDED.price_currency,
+			further_currencies = EXCLUDED.further_currencies, further_amounts = EXCLUDED.further_amounts
 		WHERE listing.price_version < EXCLUDED.price_version`,
-		e.GetCourseId(), e.GetVersion(), e.GetPrice().GetAmount(), e.GetPrice().GetCurrency())
+		e.GetCourseId(), e.GetVersion(), e.GetPrice().GetAmount(), e.GetPrice().GetCurrency(), currencies, amounts)
 	if err != nil {
 		return fmt.Errorf("store price: %w", err)
 	}
+	if tag.RowsAffected() == 0 {
+		return nil // newer news is known, or the same
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(`DELETE FROM reduction WHERE course_id = $1`, e.GetCourseId())
+	for _, r := range e.GetReductions() {
+		currencies, amounts := columns(r.GetPrices())
+		batch.Queue(`
+			INSERT INTO reduction (course_id, reduction_id, starts_at, ends_at, currencies, amounts) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT ON CONSTRAINT reduction_pkey DO NOTHING`,
+			e.GetCourseId(), r.GetReductionId(), r.GetStartsAt().AsTime(), r.GetEndsAt().AsTime(), currencies, amounts)
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("store reductions: %w", err)
+	}
 	return nil
+}
+
+// columns are prices as they are stored.
+func columns(prices []*moneypb.Money) (currencies []string, amounts []int64) {
+	currencies, amounts = []string{}, []int64{}
+	for _, m := range prices {
+		currencies, amounts = append(currencies, m.GetCurrency()), append(amounts, m.GetAmount())
+	}
+	return currencies, amounts
 }
 
 func (s *Service) enrollmentStarted(ctx context.Context, tx *pg.Tx, e *accesspb.EnrollmentStarted) error {

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/money/moneypb"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
@@ -54,7 +55,12 @@ func TestEventsInAnyOrder(t *testing.T) {
 			}
 		}
 		price := func(version int64) func() {
-			return func() { hear(w, w.service.priceSet, priced(course, version, 100*version)) }
+			e := priced(course, version, 100*version)
+			e.Further = []*moneypb.Money{{Amount: 200 * version, Currency: "USD"}}
+			for i := range version { // one of them holds now
+				e.Reductions = append(e.Reductions, reducedTo(may.AddDate(0, 0, int(version-i)), 10*version))
+			}
+			return func() { hear(w, w.service.priceSet, e) }
 		}
 		name := func(version int64) func() {
 			if version == 1 {
@@ -97,7 +103,8 @@ func TestEventsInAnyOrder(t *testing.T) {
 		}
 		want := &discoverypb.Listing{
 			CourseId: course, Title: "Title 3", Tags: []string{"3"}, TeacherId: teacher, TeacherName: "Name 3",
-			Price: priced(course, 3, 300).GetPrice(), LessonCount: 3, EnrollmentCount: 3, PublishedAt: timestamppb.New(may.AddDate(0, 0, 3)),
+			Price: priced(course, 3, 30).GetPrice(), ListPrice: priced(course, 3, 300).GetPrice(), ReducedUntil: timestamppb.New(may.AddDate(0, 0, 2)),
+			FurtherPrices: []*discoverypb.ListingPrice{{List: usd(600), Price: usd(600)}}, LessonCount: 3, EnrollmentCount: 3, PublishedAt: timestamppb.New(may.AddDate(0, 0, 3)),
 		}
 		if diff := cmp.Diff(want, got, protocmp.Transform(), protocmp.IgnoreFields(&discoverypb.Listing{}, "modules")); diff != "" {
 			rt.Fatalf("(-want +got):\n%s", diff)
@@ -137,3 +144,5 @@ func TestEnrollmentCountsOnce(t *testing.T) {
 		t.Errorf("%d counted, want 5", got)
 	}
 }
+
+func usd(amount int64) *moneypb.Money { return &moneypb.Money{Amount: amount, Currency: "USD"} }

@@ -44,7 +44,7 @@ func TestGetListing(t *testing.T) {
 		DescriptionHtml: "<h1>Why</h1>\n<p>Be <em>calm</em>.</p>\n<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>\n<p>x</p>\n",
 		Language:        "en", Level: "beginner", Category: "Philosophy", Tags: []string{"stoa", "calm"}, Outcomes: []string{"Stay calm"},
 		CoverUrl: "/v1/media/" + cover + "/content", TeacherId: teacher,
-		Price: &moneypb.Money{Amount: 4900, Currency: "EUR"}, LessonCount: 2, PublishedAt: timestamppb.New(may),
+		Price: &moneypb.Money{Amount: 4900, Currency: "EUR"}, ListPrice: &moneypb.Money{Amount: 4900, Currency: "EUR"}, LessonCount: 2, PublishedAt: timestamppb.New(may),
 		Modules: []*discoverypb.ListingModule{
 			{Title: "One", Lessons: []*discoverypb.ListingLesson{{Id: lesson1, Title: "First", Preview: true}, {Id: lesson2, Title: "Second"}}},
 			{Title: "Empty"},

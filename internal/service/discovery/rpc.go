@@ -27,9 +27,9 @@ func (r *server) ListListings(ctx context.Context, req *discoverypb.ListListings
 		err   error
 	)
 	if query := strings.TrimSpace(req.GetQuery()); query != "" {
-		items, next, err = search(ctx, r.service.db, query, f, size, req.GetCursor())
+		items, next, err = search(ctx, r.service.db, r.service.clock(), query, f, size, req.GetCursor())
 	} else {
-		items, next, err = newest(ctx, r.service.db, f, size, req.GetCursor())
+		items, next, err = newest(ctx, r.service.db, r.service.clock(), f, size, req.GetCursor())
 	}
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func (r *server) ListListings(ctx context.Context, req *discoverypb.ListListings
 }
 
 func (r *server) GetListing(ctx context.Context, req *discoverypb.GetListingRequest) (*discoverypb.Listing, error) {
-	l, err := read(ctx, r.service.db, req.GetCourseId())
+	l, err := read(ctx, r.service.db, r.service.clock(), req.GetCourseId())
 	if err != nil {
 		return nil, err
 	}
@@ -63,10 +63,23 @@ func listingPB(l listing) *discoverypb.Listing {
 		CoverUrl:        l.coverURL(),
 		TeacherId:       l.TeacherID,
 		TeacherName:     l.TeacherName,
-		Price:           &moneypb.Money{Amount: l.PriceAmount, Currency: l.PriceCurrency},
+		Price:           &moneypb.Money{Amount: l.now(l.PriceCurrency, l.PriceAmount), Currency: l.PriceCurrency},
+		ListPrice:       &moneypb.Money{Amount: l.PriceAmount, Currency: l.PriceCurrency},
 		LessonCount:     l.LessonCount,
 		EnrollmentCount: l.EnrollmentCount,
 		PublishedAt:     timestamppb.New(l.PublishedAt),
+	}
+	reduced := out.GetPrice().GetAmount() < l.PriceAmount
+	for i, currency := range l.FurtherCurrencies {
+		list := l.FurtherAmounts[i]
+		price := l.now(currency, list)
+		reduced = reduced || price < list
+		out.FurtherPrices = append(out.FurtherPrices, &discoverypb.ListingPrice{
+			List: &moneypb.Money{Amount: list, Currency: currency}, Price: &moneypb.Money{Amount: price, Currency: currency},
+		})
+	}
+	if reduced {
+		out.ReducedUntil = timestamppb.New(*l.ReducedUntil)
 	}
 	for _, m := range l.Modules {
 		pb := &discoverypb.ListingModule{Title: m.Title}

@@ -34,7 +34,10 @@ CREATE TABLE listing (
 	language_key text NOT NULL GENERATED ALWAYS AS (lower(language)) STORED,
 	free boolean GENERATED ALWAYS AS ((price_amount = 0)) STORED,
 	words tsvector NOT NULL GENERATED ALWAYS AS (((setweight(to_tsvector('simple'::regconfig, title), 'A'::"char") || setweight(to_tsvector('simple'::regconfig, ((subtitle || ' '::text) || tag_words)), 'B'::"char")) || setweight(to_tsvector('simple'::regconfig, description), 'C'::"char"))) STORED,
+	further_currencies text[] NOT NULL DEFAULT '{}'::text[],
+	further_amounts bigint[] NOT NULL DEFAULT '{}'::bigint[],
 	CONSTRAINT listing_pkey PRIMARY KEY (course_id),
+	CONSTRAINT listing_further CHECK ((cardinality(further_currencies) = cardinality(further_amounts))),
 	CONSTRAINT listing_price CHECK ((((price_amount IS NULL) = (price_currency IS NULL)) AND (price_amount >= 0))),
 	CONSTRAINT listing_published_at CHECK (((NOT published) OR (published_at IS NOT NULL)))
 ) WITH (fillfactor=85);
@@ -50,6 +53,20 @@ COMMENT ON COLUMN listing.sequence IS 'Of the newest publishing or taking out; a
 COMMENT ON COLUMN listing.tag_words IS 'The tags as text, because what a generated column calls must not depend on settings.';
 COMMENT ON COLUMN listing.alike IS 'The words of title and tags, and each with any one of its letters left out, to forgive typing mistakes.';
 COMMENT ON COLUMN listing.language_key IS 'For filters; a column, as is free, because the planner knows how common the values of columns are.';
+COMMENT ON COLUMN listing.further_currencies IS 'In which currencies it is sold besides; further_amounts is what it costs in each.';
+
+CREATE TABLE reduction (
+	course_id text COLLATE "C" NOT NULL,
+	reduction_id text COLLATE "C" NOT NULL,
+	starts_at timestamp with time zone NOT NULL,
+	ends_at timestamp with time zone NOT NULL,
+	currencies text[] NOT NULL,
+	amounts bigint[] NOT NULL,
+	CONSTRAINT reduction_pkey PRIMARY KEY (course_id, ends_at, reduction_id),
+	CONSTRAINT reduction_listing FOREIGN KEY (course_id) REFERENCES listing(course_id) ON DELETE CASCADE,
+	CONSTRAINT reduction_prices CHECK ((cardinality(currencies) = cardinality(amounts)))
+);
+COMMENT ON TABLE reduction IS 'When courses cost less, as commerce told it with the price; which of them holds is seen when it is read. Names no person.';
 
 CREATE TABLE teacher (
 	account_id text COLLATE "C" NOT NULL,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -21,7 +22,7 @@ import (
 // than 20 match, the newest follow that have words which begin or are spelt like
 // those asked for: what is spelt right finds no strays, and what is not finds
 // something.
-func search(ctx context.Context, q pg.Querier, query string, f filter, size int, cursor string) ([]listing, string, error) {
+func search(ctx context.Context, q pg.Querier, at time.Time, query string, f filter, size int, cursor string) ([]listing, string, error) {
 	rank, beforeID, err := rankCursor(cursor)
 	if err != nil {
 		return nil, "", err
@@ -47,9 +48,9 @@ func search(ctx context.Context, q pg.Querier, query string, f filter, size int,
 			ORDER BY rank DESC, course_id DESC LIMIT $10
 		)
 		SELECT `+card+`, page.rank
-		FROM page JOIN listing l USING (course_id) LEFT JOIN teacher t ON t.account_id = l.teacher_id
+		FROM page JOIN listing l USING (course_id) LEFT JOIN teacher t ON t.account_id = l.teacher_id`+reducedAt("$11")+`
 		ORDER BY page.rank DESC, page.course_id DESC`,
-		planned, f.Category, f.Language, f.Level, f.Price, query, spelt, begun, rank, beforeID, size+1)
+		planned, f.Category, f.Language, f.Level, f.Price, query, spelt, begun, rank, beforeID, size+1, at)
 	if err != nil {
 		return nil, "", fmt.Errorf("search: %w", err)
 	}

@@ -97,6 +97,7 @@ type Edge struct {
 	tokens     *otter.Cache[string, auth.Principal]
 	audit      auditpb.AuditServiceClient
 	invoices   commercepb.InvoiceServiceClient
+	statements commercepb.StatementServiceClient
 	imports    accesspb.ImportServiceClient
 	accounts   identitypb.AccountServiceClient
 	factors    identitypb.FactorServiceClient
@@ -157,6 +158,7 @@ func New(cfg Config) (*Edge, error) {
 		notify:       notifypb.NewNotifyServiceClient(cfg.Conns["notify"]),
 		tokens:       tokens,
 		invoices:     commercepb.NewInvoiceServiceClient(cfg.Conns["commerce"]),
+		statements:   commercepb.NewStatementServiceClient(cfg.Conns["commerce"]),
 		audit:        auditpb.NewAuditServiceClient(cfg.Conns["audit"]),
 		imports:      accesspb.NewImportServiceClient(cfg.Conns["access"]),
 		accounts:     identitypb.NewAccountServiceClient(cfg.Conns["identity"]),
@@ -230,6 +232,10 @@ func (e *Edge) mux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /v1/audit/export", e.exportAudit)
 	mux.HandleFunc("GET /v1/me/invoices/{invoice_id}/pdf", e.downloadInvoice)
 	mux.HandleFunc("GET /v1/invoices/tax-report", e.exportTaxReport)
+	mux.HandleFunc("GET /v1/me/statement", e.exportMyStatement)
+	mux.HandleFunc("GET /v1/me/payouts/{payout_id}/statement", e.exportMyPayoutStatement)
+	mux.HandleFunc("GET /v1/payouts/{payout_id}/statement", e.exportPayoutStatement)
+	mux.HandleFunc("GET /v1/payouts/teachers/{teacher_id}/statement", e.exportTeacherStatement)
 	mux.HandleFunc("GET /v1/media/{media_id}/content", e.download)
 	mux.HandleFunc("GET /v1/media/{media_id}/parts/{token}/{part...}", e.downloadPart)
 	mux.HandleFunc("PUT /v1/me/avatar", e.putAvatar)

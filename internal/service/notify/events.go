@@ -2,7 +2,6 @@ package notify
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/stoa-lms/stoa/internal/email"
 	"github.com/stoa-lms/stoa/internal/id"
@@ -90,14 +89,11 @@ func (s *Service) orderPaid(ctx context.Context, tx *pg.Tx, e *commercepb.OrderP
 	}
 	var notes []note
 	for _, l := range e.GetLines() {
-		title := l.GetTitle()
-		if l.GetQuantity() > 1 {
-			title = fmt.Sprintf("%s × %d", title, l.GetQuantity())
-		}
-		paid.Lines = append(paid.Lines, line{Course: title, Amount: format(l.GetPrice())})
+		paid.Lines = append(paid.Lines, line{Course: boughtAs(buyer.Locale, l), Amount: format(l.GetPrice())})
+		seller := who[l.GetSellerId()]
 		notes = append(notes, note{
-			to: who[l.GetSellerId()], kind: sale, about: l.GetLineId(), courseID: l.GetCourseId(),
-			facts: facts{Course: title, Amount: format(l.GetPrice())},
+			to: seller, kind: sale, about: l.GetLineId(), courseID: l.GetCourseId(),
+			facts: facts{Course: boughtAs(seller.Locale, l), Amount: format(l.GetPrice())},
 		})
 	}
 	bought := note{to: buyer, kind: receipt, about: e.GetOrderId(), facts: paid}

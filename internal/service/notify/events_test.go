@@ -34,7 +34,9 @@ func TestHears(t *testing.T) {
 	}
 	want := []string{
 		"stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated", "stoa.identity.v1.SecurityMailRequested", "stoa.courses.v1.CoursePublished", "stoa.courses.v1.CourseReviewed",
-		"stoa.access.v1.EnrollmentStarted", "stoa.access.v1.WaitlistOffered", "stoa.access.v1.WaitlistOfferExpired", "stoa.commerce.v1.OrderPaid", "stoa.commerce.v1.SubscriptionRenewalFailed", "stoa.commerce.v1.SubscriptionEnded", "stoa.learning.v1.CourseCompleted", "stoa.grades.v1.GradePosted",
+		"stoa.access.v1.EnrollmentStarted", "stoa.access.v1.WaitlistOffered", "stoa.access.v1.WaitlistOfferExpired", "stoa.commerce.v1.OrderPaid", "stoa.commerce.v1.SubscriptionRenewalFailed", "stoa.commerce.v1.SubscriptionEnded",
+		"stoa.commerce.v1.LinesRefunded", "stoa.commerce.v1.RefundRequestDeclined", "stoa.commerce.v1.DisputeOpened", "stoa.commerce.v1.DisputeSettled",
+		"stoa.commerce.v1.PayoutPaid", "stoa.commerce.v1.PayoutFailed", "stoa.commerce.v1.PayoutReversed", "stoa.learning.v1.CourseCompleted", "stoa.grades.v1.GradePosted",
 		"stoa.access.v1.InvitationMailRequested",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -178,7 +180,7 @@ func TestOrderPaid(t *testing.T) {
 	seats.Lines[0].Kind, seats.Lines[0].Quantity = "seats", 20
 	w.pass(1)
 	hear(w, w.service.orderPaid, seats)
-	if got := shorten(zeno); got[short{"sale", "You sold Rhetoric × 20", "The price was EUR 20.00.", seats.GetLines()[0].GetCourseId()}] != 1 {
+	if got := shorten(zeno); got[short{"sale", "You sold 20 seats: Rhetoric", "The price was EUR 20.00.", seats.GetLines()[0].GetCourseId()}] != 1 {
 		t.Errorf("seats: %v", got)
 	}
 

@@ -13,9 +13,11 @@
 // CourseReviewed (what moderators say), access'
 // EnrollmentStarted, WaitlistOffered, WaitlistOfferExpired and
 // InvitationMailRequested (sealed, too), commerce's OrderPaid,
-// SubscriptionRenewalFailed and SubscriptionEnded, learning's
-// CourseCompleted and grades' GradePosted. What names a course or a person that it has not heard of yet
-// fails, and the bus tries it again later.
+// SubscriptionRenewalFailed, SubscriptionEnded, LinesRefunded, RefundRequestDeclined,
+// DisputeOpened, DisputeSettled, PayoutPaid, PayoutFailed
+// and PayoutReversed, learning's CourseCompleted and grades' GradePosted. What
+// names a course or a person that it has not heard of yet fails, and the bus
+// tries it again later.
 //
 // It calls nobody.
 package notify
@@ -115,6 +117,13 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.orderPaid),
 		bus.Copy(s.subscriptionRenewalFailed),
 		bus.Copy(s.subscriptionEnded),
+		bus.Copy(s.linesRefunded),
+		bus.Copy(s.refundRequestDeclined),
+		bus.Copy(s.disputeOpened),
+		bus.Copy(s.disputeSettled),
+		bus.Copy(s.payoutPaid),
+		bus.Copy(s.payoutFailed),
+		bus.Copy(s.payoutReversed),
 		bus.Copy(s.courseCompleted),
 		bus.Copy(s.gradePosted),
 		bus.Copy(s.invitationMailRequested),

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	htmltemplate "html/template"
+	"maps"
 	"regexp"
 	"strings"
 	"text/template"
@@ -25,6 +26,14 @@ const (
 	courseApproved  kind = "course_approved"
 	courseReturned  kind = "course_returned"
 	gradePosted     kind = "grade_posted"
+	moneyBack       kind = "refund"
+	refundDeclined  kind = "refund_declined"
+	disputeOpened   kind = "dispute_opened"
+	disputeWon      kind = "dispute_won"
+	disputeLost     kind = "dispute_lost"
+	payoutPaid      kind = "payout_paid"
+	payoutFailed    kind = "payout_failed"
+	payoutReversed  kind = "payout_reversed"
 
 	subscriptionPaid   kind = "subscription_paid"
 	subscriptionFailed kind = "subscription_failed"
@@ -51,7 +60,7 @@ type facts struct {
 	Name    string // of whom is told
 	Student string // the student's name
 	Course  string // the course's title
-	Amount  string // what was paid
+	Amount  string // what was paid, or given back
 	Order   string // the order's id
 	Day     string // when it was paid
 	Cohort  string // the run of the course
@@ -97,8 +106,8 @@ const (
 	notYouDe = "Wenn du es nicht warst, wähle gleich ein neues Passwort und beende die Sitzungen, die du nicht kennst."
 )
 
-// texts are all that people are told, by language and kind.
-var texts = map[string]map[kind]source{
+// texts are all that people are told, by language and kind; those of money are apart.
+var texts = with(moneyTexts, map[string]map[kind]source{
 	"en": {
 		welcome: {
 			title:   "Welcome to Stoa",
@@ -337,6 +346,14 @@ var texts = map[string]map[kind]source{
 			button: "Einladung annehmen",
 		},
 	},
+})
+
+// with adds texts to others.
+func with(more, all map[string]map[kind]source) map[string]map[kind]source {
+	for language, kinds := range more {
+		maps.Copy(all[language], kinds)
+	}
+	return all
 }
 
 // templates are texts, parsed: language, kind, and which part.

@@ -772,6 +772,52 @@ func (x *CancelOrderRequest) GetOrderId() string {
 	return ""
 }
 
+// Names an order whose payment is to be looked up.
+type CheckOrderPaymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The order.
+	OrderId       string `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckOrderPaymentRequest) Reset() {
+	*x = CheckOrderPaymentRequest{}
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckOrderPaymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckOrderPaymentRequest) ProtoMessage() {}
+
+func (x *CheckOrderPaymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckOrderPaymentRequest.ProtoReflect.Descriptor instead.
+func (*CheckOrderPaymentRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CheckOrderPaymentRequest) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
 // Asks for the sales of a course.
 type ListSalesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -787,7 +833,7 @@ type ListSalesRequest struct {
 
 func (x *ListSalesRequest) Reset() {
 	*x = ListSalesRequest{}
-	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[10]
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +845,7 @@ func (x *ListSalesRequest) String() string {
 func (*ListSalesRequest) ProtoMessage() {}
 
 func (x *ListSalesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[10]
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +858,7 @@ func (x *ListSalesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSalesRequest.ProtoReflect.Descriptor instead.
 func (*ListSalesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{10}
+	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListSalesRequest) GetCourseId() string {
@@ -849,7 +895,7 @@ type ListSalesResponse struct {
 
 func (x *ListSalesResponse) Reset() {
 	*x = ListSalesResponse{}
-	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[11]
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +907,7 @@ func (x *ListSalesResponse) String() string {
 func (*ListSalesResponse) ProtoMessage() {}
 
 func (x *ListSalesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[11]
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +920,7 @@ func (x *ListSalesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSalesResponse.ProtoReflect.Descriptor instead.
 func (*ListSalesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{11}
+	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListSalesResponse) GetItems() []*Sale {
@@ -920,7 +966,7 @@ type Sale struct {
 
 func (x *Sale) Reset() {
 	*x = Sale{}
-	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[12]
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +978,7 @@ func (x *Sale) String() string {
 func (*Sale) ProtoMessage() {}
 
 func (x *Sale) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[12]
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +991,7 @@ func (x *Sale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sale.ProtoReflect.Descriptor instead.
 func (*Sale) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{12}
+	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Sale) GetLineId() string {
@@ -1029,7 +1075,7 @@ type GetDevelopmentPaymentRequest struct {
 
 func (x *GetDevelopmentPaymentRequest) Reset() {
 	*x = GetDevelopmentPaymentRequest{}
-	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[13]
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1087,7 @@ func (x *GetDevelopmentPaymentRequest) String() string {
 func (*GetDevelopmentPaymentRequest) ProtoMessage() {}
 
 func (x *GetDevelopmentPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[13]
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1100,7 @@ func (x *GetDevelopmentPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDevelopmentPaymentRequest.ProtoReflect.Descriptor instead.
 func (*GetDevelopmentPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{13}
+	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetDevelopmentPaymentRequest) GetPaymentId() string {
@@ -1086,7 +1132,7 @@ type SettleDevelopmentPaymentRequest struct {
 
 func (x *SettleDevelopmentPaymentRequest) Reset() {
 	*x = SettleDevelopmentPaymentRequest{}
-	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[14]
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1144,7 @@ func (x *SettleDevelopmentPaymentRequest) String() string {
 func (*SettleDevelopmentPaymentRequest) ProtoMessage() {}
 
 func (x *SettleDevelopmentPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[14]
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1157,7 @@ func (x *SettleDevelopmentPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleDevelopmentPaymentRequest.ProtoReflect.Descriptor instead.
 func (*SettleDevelopmentPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{14}
+	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SettleDevelopmentPaymentRequest) GetPaymentId() string {
@@ -1164,7 +1210,7 @@ type DevelopmentPayment struct {
 
 func (x *DevelopmentPayment) Reset() {
 	*x = DevelopmentPayment{}
-	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[15]
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1176,7 +1222,7 @@ func (x *DevelopmentPayment) String() string {
 func (*DevelopmentPayment) ProtoMessage() {}
 
 func (x *DevelopmentPayment) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[15]
+	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1189,7 +1235,7 @@ func (x *DevelopmentPayment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevelopmentPayment.ProtoReflect.Descriptor instead.
 func (*DevelopmentPayment) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{15}
+	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DevelopmentPayment) GetId() string {
@@ -1325,6 +1371,8 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
 	"nextCursor\":\n" +
 	"\x12CancelOrderRequest\x12$\n" +
+	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\"@\n" +
+	"\x18CheckOrderPaymentRequest\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\"\x85\x01\n" +
 	"\x10ListSalesRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
@@ -1365,7 +1413,7 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\adispute\x18\x06 \x01(\tR\adispute\x120\n" +
 	"\brefunded\x18\a \x01(\v2\x14.stoa.money.v1.MoneyR\brefunded\x12\"\n" +
 	"\fsubscription\x18\b \x01(\tR\fsubscription\x12#\n" +
-	"\rrenewals_fail\x18\t \x01(\bR\frenewalsFail2\xee\t\n" +
+	"\rrenewals_fail\x18\t \x01(\bR\frenewalsFail2\x86\v\n" +
 	"\x0fCommerceService\x12\x82\x01\n" +
 	"\bSetPrice\x12!.stoa.commerce.v1.SetPriceRequest\x1a\x17.stoa.commerce.v1.Price\":\xaa\xd4\x18\x0e\b\x04\x12\n" +
 	"price.edit\x82\xd3\xe4\x93\x02\":\x01*\x1a\x1d/v1/courses/{course_id}/price\x12\x80\x01\n" +
@@ -1376,7 +1424,8 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\n" +
 	"ListOrders\x12#.stoa.commerce.v1.ListOrdersRequest\x1a$.stoa.commerce.v1.ListOrdersResponse\"!\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/v1/orders\x12\x82\x01\n" +
-	"\vCancelOrder\x12$.stoa.commerce.v1.CancelOrderRequest\x1a\x17.stoa.commerce.v1.Order\"4\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x1e\"\x1c/v1/orders/{order_id}/cancel\x12\x8c\x01\n" +
+	"\vCancelOrder\x12$.stoa.commerce.v1.CancelOrderRequest\x1a\x17.stoa.commerce.v1.Order\"4\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x1e\"\x1c/v1/orders/{order_id}/cancel\x12\x95\x01\n" +
+	"\x11CheckOrderPayment\x12*.stoa.commerce.v1.CheckOrderPaymentRequest\x1a\x17.stoa.commerce.v1.Order\";\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02%\"#/v1/orders/{order_id}/check-payment\x12\x8c\x01\n" +
 	"\tListSales\x12\".stoa.commerce.v1.ListSalesRequest\x1a#.stoa.commerce.v1.ListSalesResponse\"6\xaa\xd4\x18\r\b\x04\x12\tsale.list\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/courses/{course_id}/sales\x12\xa2\x01\n" +
 	"\x15GetDevelopmentPayment\x12..stoa.commerce.v1.GetDevelopmentPaymentRequest\x1a$.stoa.commerce.v1.DevelopmentPayment\"3\xaa\xd4\x18\x02\b\x01\x82\xd3\xe4\x93\x02'\x12%/v1/development/payments/{payment_id}\x12\xb2\x01\n" +
 	"\x18SettleDevelopmentPayment\x121.stoa.commerce.v1.SettleDevelopmentPaymentRequest\x1a$.stoa.commerce.v1.DevelopmentPayment\"=\xaa\xd4\x18\x02\b\x01\x82\xd3\xe4\x93\x021:\x01*\",/v1/development/payments/{payment_id}/settleB?Z=github.com/stoa-lms/stoa/internal/service/commerce/commercepbb\x06proto3"
@@ -1393,7 +1442,7 @@ func file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP() []by
 	return file_internal_service_commerce_commercepb_commerce_proto_rawDescData
 }
 
-var file_internal_service_commerce_commercepb_commerce_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_internal_service_commerce_commercepb_commerce_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_internal_service_commerce_commercepb_commerce_proto_goTypes = []any{
 	(*Price)(nil),                           // 0: stoa.commerce.v1.Price
 	(*SetPriceRequest)(nil),                 // 1: stoa.commerce.v1.SetPriceRequest
@@ -1405,56 +1454,59 @@ var file_internal_service_commerce_commercepb_commerce_proto_goTypes = []any{
 	(*ListOrdersRequest)(nil),               // 7: stoa.commerce.v1.ListOrdersRequest
 	(*ListOrdersResponse)(nil),              // 8: stoa.commerce.v1.ListOrdersResponse
 	(*CancelOrderRequest)(nil),              // 9: stoa.commerce.v1.CancelOrderRequest
-	(*ListSalesRequest)(nil),                // 10: stoa.commerce.v1.ListSalesRequest
-	(*ListSalesResponse)(nil),               // 11: stoa.commerce.v1.ListSalesResponse
-	(*Sale)(nil),                            // 12: stoa.commerce.v1.Sale
-	(*GetDevelopmentPaymentRequest)(nil),    // 13: stoa.commerce.v1.GetDevelopmentPaymentRequest
-	(*SettleDevelopmentPaymentRequest)(nil), // 14: stoa.commerce.v1.SettleDevelopmentPaymentRequest
-	(*DevelopmentPayment)(nil),              // 15: stoa.commerce.v1.DevelopmentPayment
-	(*moneypb.Money)(nil),                   // 16: stoa.money.v1.Money
-	(*timestamppb.Timestamp)(nil),           // 17: google.protobuf.Timestamp
+	(*CheckOrderPaymentRequest)(nil),        // 10: stoa.commerce.v1.CheckOrderPaymentRequest
+	(*ListSalesRequest)(nil),                // 11: stoa.commerce.v1.ListSalesRequest
+	(*ListSalesResponse)(nil),               // 12: stoa.commerce.v1.ListSalesResponse
+	(*Sale)(nil),                            // 13: stoa.commerce.v1.Sale
+	(*GetDevelopmentPaymentRequest)(nil),    // 14: stoa.commerce.v1.GetDevelopmentPaymentRequest
+	(*SettleDevelopmentPaymentRequest)(nil), // 15: stoa.commerce.v1.SettleDevelopmentPaymentRequest
+	(*DevelopmentPayment)(nil),              // 16: stoa.commerce.v1.DevelopmentPayment
+	(*moneypb.Money)(nil),                   // 17: stoa.money.v1.Money
+	(*timestamppb.Timestamp)(nil),           // 18: google.protobuf.Timestamp
 }
 var file_internal_service_commerce_commercepb_commerce_proto_depIdxs = []int32{
-	16, // 0: stoa.commerce.v1.Price.price:type_name -> stoa.money.v1.Money
-	17, // 1: stoa.commerce.v1.Price.updated_at:type_name -> google.protobuf.Timestamp
-	16, // 2: stoa.commerce.v1.SetPriceRequest.price:type_name -> stoa.money.v1.Money
+	17, // 0: stoa.commerce.v1.Price.price:type_name -> stoa.money.v1.Money
+	18, // 1: stoa.commerce.v1.Price.updated_at:type_name -> google.protobuf.Timestamp
+	17, // 2: stoa.commerce.v1.SetPriceRequest.price:type_name -> stoa.money.v1.Money
 	4,  // 3: stoa.commerce.v1.Order.lines:type_name -> stoa.commerce.v1.OrderLine
-	16, // 4: stoa.commerce.v1.Order.total:type_name -> stoa.money.v1.Money
-	17, // 5: stoa.commerce.v1.Order.created_at:type_name -> google.protobuf.Timestamp
-	17, // 6: stoa.commerce.v1.Order.expires_at:type_name -> google.protobuf.Timestamp
-	17, // 7: stoa.commerce.v1.Order.paid_at:type_name -> google.protobuf.Timestamp
-	16, // 8: stoa.commerce.v1.Order.list_total:type_name -> stoa.money.v1.Money
-	16, // 9: stoa.commerce.v1.Order.discount:type_name -> stoa.money.v1.Money
-	17, // 10: stoa.commerce.v1.Order.period_start:type_name -> google.protobuf.Timestamp
-	17, // 11: stoa.commerce.v1.Order.period_end:type_name -> google.protobuf.Timestamp
-	16, // 12: stoa.commerce.v1.OrderLine.price:type_name -> stoa.money.v1.Money
-	16, // 13: stoa.commerce.v1.OrderLine.list:type_name -> stoa.money.v1.Money
+	17, // 4: stoa.commerce.v1.Order.total:type_name -> stoa.money.v1.Money
+	18, // 5: stoa.commerce.v1.Order.created_at:type_name -> google.protobuf.Timestamp
+	18, // 6: stoa.commerce.v1.Order.expires_at:type_name -> google.protobuf.Timestamp
+	18, // 7: stoa.commerce.v1.Order.paid_at:type_name -> google.protobuf.Timestamp
+	17, // 8: stoa.commerce.v1.Order.list_total:type_name -> stoa.money.v1.Money
+	17, // 9: stoa.commerce.v1.Order.discount:type_name -> stoa.money.v1.Money
+	18, // 10: stoa.commerce.v1.Order.period_start:type_name -> google.protobuf.Timestamp
+	18, // 11: stoa.commerce.v1.Order.period_end:type_name -> google.protobuf.Timestamp
+	17, // 12: stoa.commerce.v1.OrderLine.price:type_name -> stoa.money.v1.Money
+	17, // 13: stoa.commerce.v1.OrderLine.list:type_name -> stoa.money.v1.Money
 	3,  // 14: stoa.commerce.v1.ListOrdersResponse.items:type_name -> stoa.commerce.v1.Order
-	12, // 15: stoa.commerce.v1.ListSalesResponse.items:type_name -> stoa.commerce.v1.Sale
-	16, // 16: stoa.commerce.v1.Sale.price:type_name -> stoa.money.v1.Money
-	17, // 17: stoa.commerce.v1.Sale.paid_at:type_name -> google.protobuf.Timestamp
-	16, // 18: stoa.commerce.v1.DevelopmentPayment.total:type_name -> stoa.money.v1.Money
-	16, // 19: stoa.commerce.v1.DevelopmentPayment.refunded:type_name -> stoa.money.v1.Money
+	13, // 15: stoa.commerce.v1.ListSalesResponse.items:type_name -> stoa.commerce.v1.Sale
+	17, // 16: stoa.commerce.v1.Sale.price:type_name -> stoa.money.v1.Money
+	18, // 17: stoa.commerce.v1.Sale.paid_at:type_name -> google.protobuf.Timestamp
+	17, // 18: stoa.commerce.v1.DevelopmentPayment.total:type_name -> stoa.money.v1.Money
+	17, // 19: stoa.commerce.v1.DevelopmentPayment.refunded:type_name -> stoa.money.v1.Money
 	1,  // 20: stoa.commerce.v1.CommerceService.SetPrice:input_type -> stoa.commerce.v1.SetPriceRequest
 	2,  // 21: stoa.commerce.v1.CommerceService.GetPrice:input_type -> stoa.commerce.v1.GetPriceRequest
 	5,  // 22: stoa.commerce.v1.CommerceService.CreateOrder:input_type -> stoa.commerce.v1.CreateOrderRequest
 	6,  // 23: stoa.commerce.v1.CommerceService.GetOrder:input_type -> stoa.commerce.v1.GetOrderRequest
 	7,  // 24: stoa.commerce.v1.CommerceService.ListOrders:input_type -> stoa.commerce.v1.ListOrdersRequest
 	9,  // 25: stoa.commerce.v1.CommerceService.CancelOrder:input_type -> stoa.commerce.v1.CancelOrderRequest
-	10, // 26: stoa.commerce.v1.CommerceService.ListSales:input_type -> stoa.commerce.v1.ListSalesRequest
-	13, // 27: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:input_type -> stoa.commerce.v1.GetDevelopmentPaymentRequest
-	14, // 28: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:input_type -> stoa.commerce.v1.SettleDevelopmentPaymentRequest
-	0,  // 29: stoa.commerce.v1.CommerceService.SetPrice:output_type -> stoa.commerce.v1.Price
-	0,  // 30: stoa.commerce.v1.CommerceService.GetPrice:output_type -> stoa.commerce.v1.Price
-	3,  // 31: stoa.commerce.v1.CommerceService.CreateOrder:output_type -> stoa.commerce.v1.Order
-	3,  // 32: stoa.commerce.v1.CommerceService.GetOrder:output_type -> stoa.commerce.v1.Order
-	8,  // 33: stoa.commerce.v1.CommerceService.ListOrders:output_type -> stoa.commerce.v1.ListOrdersResponse
-	3,  // 34: stoa.commerce.v1.CommerceService.CancelOrder:output_type -> stoa.commerce.v1.Order
-	11, // 35: stoa.commerce.v1.CommerceService.ListSales:output_type -> stoa.commerce.v1.ListSalesResponse
-	15, // 36: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
-	15, // 37: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
-	29, // [29:38] is the sub-list for method output_type
-	20, // [20:29] is the sub-list for method input_type
+	10, // 26: stoa.commerce.v1.CommerceService.CheckOrderPayment:input_type -> stoa.commerce.v1.CheckOrderPaymentRequest
+	11, // 27: stoa.commerce.v1.CommerceService.ListSales:input_type -> stoa.commerce.v1.ListSalesRequest
+	14, // 28: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:input_type -> stoa.commerce.v1.GetDevelopmentPaymentRequest
+	15, // 29: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:input_type -> stoa.commerce.v1.SettleDevelopmentPaymentRequest
+	0,  // 30: stoa.commerce.v1.CommerceService.SetPrice:output_type -> stoa.commerce.v1.Price
+	0,  // 31: stoa.commerce.v1.CommerceService.GetPrice:output_type -> stoa.commerce.v1.Price
+	3,  // 32: stoa.commerce.v1.CommerceService.CreateOrder:output_type -> stoa.commerce.v1.Order
+	3,  // 33: stoa.commerce.v1.CommerceService.GetOrder:output_type -> stoa.commerce.v1.Order
+	8,  // 34: stoa.commerce.v1.CommerceService.ListOrders:output_type -> stoa.commerce.v1.ListOrdersResponse
+	3,  // 35: stoa.commerce.v1.CommerceService.CancelOrder:output_type -> stoa.commerce.v1.Order
+	3,  // 36: stoa.commerce.v1.CommerceService.CheckOrderPayment:output_type -> stoa.commerce.v1.Order
+	12, // 37: stoa.commerce.v1.CommerceService.ListSales:output_type -> stoa.commerce.v1.ListSalesResponse
+	16, // 38: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
+	16, // 39: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
+	30, // [30:40] is the sub-list for method output_type
+	20, // [20:30] is the sub-list for method input_type
 	20, // [20:20] is the sub-list for extension type_name
 	20, // [20:20] is the sub-list for extension extendee
 	0,  // [0:20] is the sub-list for field type_name
@@ -1471,7 +1523,7 @@ func file_internal_service_commerce_commercepb_commerce_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_commerce_commercepb_commerce_proto_rawDesc), len(file_internal_service_commerce_commercepb_commerce_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

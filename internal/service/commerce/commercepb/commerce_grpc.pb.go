@@ -27,6 +27,7 @@ const (
 	CommerceService_GetOrder_FullMethodName                 = "/stoa.commerce.v1.CommerceService/GetOrder"
 	CommerceService_ListOrders_FullMethodName               = "/stoa.commerce.v1.CommerceService/ListOrders"
 	CommerceService_CancelOrder_FullMethodName              = "/stoa.commerce.v1.CommerceService/CancelOrder"
+	CommerceService_CheckOrderPayment_FullMethodName        = "/stoa.commerce.v1.CommerceService/CheckOrderPayment"
 	CommerceService_ListSales_FullMethodName                = "/stoa.commerce.v1.CommerceService/ListSales"
 	CommerceService_GetDevelopmentPayment_FullMethodName    = "/stoa.commerce.v1.CommerceService/GetDevelopmentPayment"
 	CommerceService_SettleDevelopmentPayment_FullMethodName = "/stoa.commerce.v1.CommerceService/SettleDevelopmentPayment"
@@ -61,6 +62,12 @@ type CommerceServiceClient interface {
 	// Gives up one of the caller's orders that is not paid. Giving up again
 	// changes nothing. Errors: order.not_found (404), order.already_paid (409).
 	CancelOrder(ctx context.Context, in *CancelOrderRequest, opts ...grpc.CallOption) (*Order, error)
+	// Asks the payment provider how one of the caller's orders stands, if it awaits its
+	// payment, and returns the order. For who comes back from the page to pay at: so what
+	// they bought does not wait for what the provider tells by itself. It is asked every few
+	// seconds at most; in between the order is returned as it stands, as when the provider
+	// does not answer. Errors: order.not_found (404).
+	CheckOrderPayment(ctx context.Context, in *CheckOrderPaymentRequest, opts ...grpc.CallOption) (*Order, error)
 	// Lists the paid order lines of a course, newest first.
 	ListSales(ctx context.Context, in *ListSalesRequest, opts ...grpc.CallOption) (*ListSalesResponse, error)
 	// Returns what the pay page of the development provider shows to who brings
@@ -141,6 +148,16 @@ func (c *commerceServiceClient) CancelOrder(ctx context.Context, in *CancelOrder
 	return out, nil
 }
 
+func (c *commerceServiceClient) CheckOrderPayment(ctx context.Context, in *CheckOrderPaymentRequest, opts ...grpc.CallOption) (*Order, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Order)
+	err := c.cc.Invoke(ctx, CommerceService_CheckOrderPayment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *commerceServiceClient) ListSales(ctx context.Context, in *ListSalesRequest, opts ...grpc.CallOption) (*ListSalesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListSalesResponse)
@@ -200,6 +217,12 @@ type CommerceServiceServer interface {
 	// Gives up one of the caller's orders that is not paid. Giving up again
 	// changes nothing. Errors: order.not_found (404), order.already_paid (409).
 	CancelOrder(context.Context, *CancelOrderRequest) (*Order, error)
+	// Asks the payment provider how one of the caller's orders stands, if it awaits its
+	// payment, and returns the order. For who comes back from the page to pay at: so what
+	// they bought does not wait for what the provider tells by itself. It is asked every few
+	// seconds at most; in between the order is returned as it stands, as when the provider
+	// does not answer. Errors: order.not_found (404).
+	CheckOrderPayment(context.Context, *CheckOrderPaymentRequest) (*Order, error)
 	// Lists the paid order lines of a course, newest first.
 	ListSales(context.Context, *ListSalesRequest) (*ListSalesResponse, error)
 	// Returns what the pay page of the development provider shows to who brings
@@ -237,6 +260,9 @@ func (UnimplementedCommerceServiceServer) ListOrders(context.Context, *ListOrder
 }
 func (UnimplementedCommerceServiceServer) CancelOrder(context.Context, *CancelOrderRequest) (*Order, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelOrder not implemented")
+}
+func (UnimplementedCommerceServiceServer) CheckOrderPayment(context.Context, *CheckOrderPaymentRequest) (*Order, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckOrderPayment not implemented")
 }
 func (UnimplementedCommerceServiceServer) ListSales(context.Context, *ListSalesRequest) (*ListSalesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSales not implemented")
@@ -376,6 +402,24 @@ func _CommerceService_CancelOrder_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CommerceService_CheckOrderPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckOrderPaymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CommerceServiceServer).CheckOrderPayment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CommerceService_CheckOrderPayment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CommerceServiceServer).CheckOrderPayment(ctx, req.(*CheckOrderPaymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CommerceService_ListSales_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListSalesRequest)
 	if err := dec(in); err != nil {
@@ -460,6 +504,10 @@ var CommerceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelOrder",
 			Handler:    _CommerceService_CancelOrder_Handler,
+		},
+		{
+			MethodName: "CheckOrderPayment",
+			Handler:    _CommerceService_CheckOrderPayment_Handler,
 		},
 		{
 			MethodName: "ListSales",

@@ -34,7 +34,9 @@ type PriceSet struct {
 	// Grows with each change, so that an older one that comes later can be told.
 	Version int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
 	// What it costs in other currencies.
-	Further       []*moneypb.Money `protobuf:"bytes,4,rep,name=further,proto3" json:"further,omitempty"`
+	Further []*moneypb.Money `protobuf:"bytes,4,rep,name=further,proto3" json:"further,omitempty"`
+	// When it costs less; no two overlap, and those that are over are left out.
+	Reductions    []*PriceReduction `protobuf:"bytes,5,rep,name=reductions,proto3" json:"reductions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -97,6 +99,86 @@ func (x *PriceSet) GetFurther() []*moneypb.Money {
 	return nil
 }
 
+func (x *PriceSet) GetReductions() []*PriceReduction {
+	if x != nil {
+		return x.Reductions
+	}
+	return nil
+}
+
+// A time in which a course costs less.
+type PriceReduction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	ReductionId string `protobuf:"bytes,1,opt,name=reduction_id,json=reductionId,proto3" json:"reduction_id,omitempty"`
+	// What the course costs meanwhile, in these currencies.
+	Prices []*moneypb.Money `protobuf:"bytes,2,rep,name=prices,proto3" json:"prices,omitempty"`
+	// From when on.
+	StartsAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=starts_at,json=startsAt,proto3" json:"starts_at,omitempty"`
+	// Until when.
+	EndsAt        *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PriceReduction) Reset() {
+	*x = PriceReduction{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PriceReduction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PriceReduction) ProtoMessage() {}
+
+func (x *PriceReduction) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PriceReduction.ProtoReflect.Descriptor instead.
+func (*PriceReduction) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PriceReduction) GetReductionId() string {
+	if x != nil {
+		return x.ReductionId
+	}
+	return ""
+}
+
+func (x *PriceReduction) GetPrices() []*moneypb.Money {
+	if x != nil {
+		return x.Prices
+	}
+	return nil
+}
+
+func (x *PriceReduction) GetStartsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartsAt
+	}
+	return nil
+}
+
+func (x *PriceReduction) GetEndsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndsAt
+	}
+	return nil
+}
+
 // An order was paid.
 type OrderPaid struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -122,7 +204,7 @@ type OrderPaid struct {
 
 func (x *OrderPaid) Reset() {
 	*x = OrderPaid{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[1]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -134,7 +216,7 @@ func (x *OrderPaid) String() string {
 func (*OrderPaid) ProtoMessage() {}
 
 func (x *OrderPaid) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[1]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -147,7 +229,7 @@ func (x *OrderPaid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderPaid.ProtoReflect.Descriptor instead.
 func (*OrderPaid) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{1}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *OrderPaid) GetOrderId() string {
@@ -229,14 +311,16 @@ type PaidLine struct {
 	// From when on access is paid for; absent for when it was paid.
 	StartsAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=starts_at,json=startsAt,proto3" json:"starts_at,omitempty"`
 	// Until when it is given; absent for ever.
-	EndsAt        *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	EndsAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	// What that was called when it was ordered.
+	BundleTitle   string `protobuf:"bytes,11,opt,name=bundle_title,json=bundleTitle,proto3" json:"bundle_title,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PaidLine) Reset() {
 	*x = PaidLine{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[2]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -248,7 +332,7 @@ func (x *PaidLine) String() string {
 func (*PaidLine) ProtoMessage() {}
 
 func (x *PaidLine) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[2]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -261,7 +345,7 @@ func (x *PaidLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaidLine.ProtoReflect.Descriptor instead.
 func (*PaidLine) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{2}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PaidLine) GetLineId() string {
@@ -334,6 +418,13 @@ func (x *PaidLine) GetEndsAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *PaidLine) GetBundleTitle() string {
+	if x != nil {
+		return x.BundleTitle
+	}
+	return ""
+}
+
 // All that a paid order bought can be used.
 type OrderFulfilled struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -347,7 +438,7 @@ type OrderFulfilled struct {
 
 func (x *OrderFulfilled) Reset() {
 	*x = OrderFulfilled{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[3]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -359,7 +450,7 @@ func (x *OrderFulfilled) String() string {
 func (*OrderFulfilled) ProtoMessage() {}
 
 func (x *OrderFulfilled) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[3]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -372,7 +463,7 @@ func (x *OrderFulfilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderFulfilled.ProtoReflect.Descriptor instead.
 func (*OrderFulfilled) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OrderFulfilled) GetOrderId() string {
@@ -408,7 +499,7 @@ type GiftRedeemed struct {
 
 func (x *GiftRedeemed) Reset() {
 	*x = GiftRedeemed{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[4]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +511,7 @@ func (x *GiftRedeemed) String() string {
 func (*GiftRedeemed) ProtoMessage() {}
 
 func (x *GiftRedeemed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[4]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +524,7 @@ func (x *GiftRedeemed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiftRedeemed.ProtoReflect.Descriptor instead.
 func (*GiftRedeemed) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GiftRedeemed) GetLineId() string {
@@ -492,7 +583,7 @@ type LinesRefunded struct {
 
 func (x *LinesRefunded) Reset() {
 	*x = LinesRefunded{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[5]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +595,7 @@ func (x *LinesRefunded) String() string {
 func (*LinesRefunded) ProtoMessage() {}
 
 func (x *LinesRefunded) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[5]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +608,7 @@ func (x *LinesRefunded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinesRefunded.ProtoReflect.Descriptor instead.
 func (*LinesRefunded) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LinesRefunded) GetOrderId() string {
@@ -577,14 +668,20 @@ type LineRefund struct {
 	Full bool `protobuf:"varint,5,opt,name=full,proto3" json:"full,omitempty"`
 	// Whether what the line gave ends. Once it has, it has for good: also where a grant
 	// comes only after this.
-	AccessEnds    bool `protobuf:"varint,6,opt,name=access_ends,json=accessEnds,proto3" json:"access_ends,omitempty"`
+	AccessEnds bool `protobuf:"varint,6,opt,name=access_ends,json=accessEnds,proto3" json:"access_ends,omitempty"`
+	// The course's title when it was ordered.
+	Title string `protobuf:"bytes,7,opt,name=title,proto3" json:"title,omitempty"`
+	// How many the line is of; zero means one.
+	Quantity int32 `protobuf:"varint,8,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// What the bundle was called that it was bought with; empty for none.
+	BundleTitle   string `protobuf:"bytes,9,opt,name=bundle_title,json=bundleTitle,proto3" json:"bundle_title,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LineRefund) Reset() {
 	*x = LineRefund{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[6]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +693,7 @@ func (x *LineRefund) String() string {
 func (*LineRefund) ProtoMessage() {}
 
 func (x *LineRefund) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[6]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +706,7 @@ func (x *LineRefund) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LineRefund.ProtoReflect.Descriptor instead.
 func (*LineRefund) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{6}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LineRefund) GetLineId() string {
@@ -654,6 +751,619 @@ func (x *LineRefund) GetAccessEnds() bool {
 	return false
 }
 
+func (x *LineRefund) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *LineRefund) GetQuantity() int32 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+func (x *LineRefund) GetBundleTitle() string {
+	if x != nil {
+		return x.BundleTitle
+	}
+	return ""
+}
+
+// A buyer's request to have the money for a line back was declined.
+type RefundRequestDeclined struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The order.
+	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// The line.
+	LineId string `protobuf:"bytes,3,opt,name=line_id,json=lineId,proto3" json:"line_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,4,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// The course's title when it was ordered.
+	Title string `protobuf:"bytes,5,opt,name=title,proto3" json:"title,omitempty"`
+	// Who had asked.
+	BuyerId string `protobuf:"bytes,6,opt,name=buyer_id,json=buyerId,proto3" json:"buyer_id,omitempty"`
+	// What they are answered, in the words of who decided; may be empty.
+	Answer string `protobuf:"bytes,7,opt,name=answer,proto3" json:"answer,omitempty"`
+	// When.
+	DeclinedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=declined_at,json=declinedAt,proto3" json:"declined_at,omitempty"`
+	// What the line is of: "course", "seats" or "gift".
+	Kind string `protobuf:"bytes,9,opt,name=kind,proto3" json:"kind,omitempty"`
+	// How many; zero means one.
+	Quantity int32 `protobuf:"varint,10,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// What the bundle was called that it was bought with; empty for none.
+	BundleTitle   string `protobuf:"bytes,11,opt,name=bundle_title,json=bundleTitle,proto3" json:"bundle_title,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefundRequestDeclined) Reset() {
+	*x = RefundRequestDeclined{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefundRequestDeclined) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefundRequestDeclined) ProtoMessage() {}
+
+func (x *RefundRequestDeclined) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefundRequestDeclined.ProtoReflect.Descriptor instead.
+func (*RefundRequestDeclined) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RefundRequestDeclined) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetLineId() string {
+	if x != nil {
+		return x.LineId
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetBuyerId() string {
+	if x != nil {
+		return x.BuyerId
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetAnswer() string {
+	if x != nil {
+		return x.Answer
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetDeclinedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeclinedAt
+	}
+	return nil
+}
+
+func (x *RefundRequestDeclined) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RefundRequestDeclined) GetQuantity() int32 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+func (x *RefundRequestDeclined) GetBundleTitle() string {
+	if x != nil {
+		return x.BundleTitle
+	}
+	return ""
+}
+
+// A buyer's bank wants back what was paid for an order.
+type DisputeOpened struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The dispute.
+	DisputeId string `protobuf:"bytes,1,opt,name=dispute_id,json=disputeId,proto3" json:"dispute_id,omitempty"`
+	// The order.
+	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// All lines of the order.
+	Lines []*DisputedLine `protobuf:"bytes,3,rep,name=lines,proto3" json:"lines,omitempty"`
+	// When.
+	OpenedAt      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=opened_at,json=openedAt,proto3" json:"opened_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisputeOpened) Reset() {
+	*x = DisputeOpened{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisputeOpened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisputeOpened) ProtoMessage() {}
+
+func (x *DisputeOpened) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisputeOpened.ProtoReflect.Descriptor instead.
+func (*DisputeOpened) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DisputeOpened) GetDisputeId() string {
+	if x != nil {
+		return x.DisputeId
+	}
+	return ""
+}
+
+func (x *DisputeOpened) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *DisputeOpened) GetLines() []*DisputedLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *DisputeOpened) GetOpenedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OpenedAt
+	}
+	return nil
+}
+
+// A dispute was won or lost.
+type DisputeSettled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The dispute.
+	DisputeId string `protobuf:"bytes,1,opt,name=dispute_id,json=disputeId,proto3" json:"dispute_id,omitempty"`
+	// The order.
+	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// All lines of the order.
+	Lines []*DisputedLine `protobuf:"bytes,3,rep,name=lines,proto3" json:"lines,omitempty"`
+	// Whether the money stays.
+	Won bool `protobuf:"varint,4,opt,name=won,proto3" json:"won,omitempty"`
+	// When.
+	SettledAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisputeSettled) Reset() {
+	*x = DisputeSettled{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisputeSettled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisputeSettled) ProtoMessage() {}
+
+func (x *DisputeSettled) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisputeSettled.ProtoReflect.Descriptor instead.
+func (*DisputeSettled) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DisputeSettled) GetDisputeId() string {
+	if x != nil {
+		return x.DisputeId
+	}
+	return ""
+}
+
+func (x *DisputeSettled) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *DisputeSettled) GetLines() []*DisputedLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *DisputeSettled) GetWon() bool {
+	if x != nil {
+		return x.Won
+	}
+	return false
+}
+
+func (x *DisputeSettled) GetSettledAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SettledAt
+	}
+	return nil
+}
+
+// A line of an order that is disputed.
+type DisputedLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The line.
+	LineId string `protobuf:"bytes,1,opt,name=line_id,json=lineId,proto3" json:"line_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// Whose course it was when it was ordered.
+	SellerId string `protobuf:"bytes,3,opt,name=seller_id,json=sellerId,proto3" json:"seller_id,omitempty"`
+	// The course's title when it was ordered.
+	Title         string `protobuf:"bytes,4,opt,name=title,proto3" json:"title,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisputedLine) Reset() {
+	*x = DisputedLine{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisputedLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisputedLine) ProtoMessage() {}
+
+func (x *DisputedLine) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisputedLine.ProtoReflect.Descriptor instead.
+func (*DisputedLine) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DisputedLine) GetLineId() string {
+	if x != nil {
+		return x.LineId
+	}
+	return ""
+}
+
+func (x *DisputedLine) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *DisputedLine) GetSellerId() string {
+	if x != nil {
+		return x.SellerId
+	}
+	return ""
+}
+
+func (x *DisputedLine) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+// A teacher was paid.
+type PayoutPaid struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payout.
+	PayoutId string `protobuf:"bytes,1,opt,name=payout_id,json=payoutId,proto3" json:"payout_id,omitempty"`
+	// Who.
+	TeacherId string `protobuf:"bytes,2,opt,name=teacher_id,json=teacherId,proto3" json:"teacher_id,omitempty"`
+	// How much.
+	Amount *moneypb.Money `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// When.
+	PaidAt        *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=paid_at,json=paidAt,proto3" json:"paid_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PayoutPaid) Reset() {
+	*x = PayoutPaid{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PayoutPaid) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PayoutPaid) ProtoMessage() {}
+
+func (x *PayoutPaid) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PayoutPaid.ProtoReflect.Descriptor instead.
+func (*PayoutPaid) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PayoutPaid) GetPayoutId() string {
+	if x != nil {
+		return x.PayoutId
+	}
+	return ""
+}
+
+func (x *PayoutPaid) GetTeacherId() string {
+	if x != nil {
+		return x.TeacherId
+	}
+	return ""
+}
+
+func (x *PayoutPaid) GetAmount() *moneypb.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *PayoutPaid) GetPaidAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PaidAt
+	}
+	return nil
+}
+
+// A teacher could not be paid: what it was is theirs to be paid out again.
+type PayoutFailed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payout.
+	PayoutId string `protobuf:"bytes,1,opt,name=payout_id,json=payoutId,proto3" json:"payout_id,omitempty"`
+	// Who.
+	TeacherId string `protobuf:"bytes,2,opt,name=teacher_id,json=teacherId,proto3" json:"teacher_id,omitempty"`
+	// How much.
+	Amount *moneypb.Money `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// When.
+	FailedAt      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=failed_at,json=failedAt,proto3" json:"failed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PayoutFailed) Reset() {
+	*x = PayoutFailed{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PayoutFailed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PayoutFailed) ProtoMessage() {}
+
+func (x *PayoutFailed) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PayoutFailed.ProtoReflect.Descriptor instead.
+func (*PayoutFailed) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PayoutFailed) GetPayoutId() string {
+	if x != nil {
+		return x.PayoutId
+	}
+	return ""
+}
+
+func (x *PayoutFailed) GetTeacherId() string {
+	if x != nil {
+		return x.TeacherId
+	}
+	return ""
+}
+
+func (x *PayoutFailed) GetAmount() *moneypb.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *PayoutFailed) GetFailedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FailedAt
+	}
+	return nil
+}
+
+// A payout, or some of it, was taken back: it is the teacher's to be paid out again.
+type PayoutReversed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payout.
+	PayoutId string `protobuf:"bytes,1,opt,name=payout_id,json=payoutId,proto3" json:"payout_id,omitempty"`
+	// Whose.
+	TeacherId string `protobuf:"bytes,2,opt,name=teacher_id,json=teacherId,proto3" json:"teacher_id,omitempty"`
+	// How much this time.
+	Amount *moneypb.Money `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// How much of the payout is taken back by now.
+	Reversed *moneypb.Money `protobuf:"bytes,4,opt,name=reversed,proto3" json:"reversed,omitempty"`
+	// When.
+	ReversedAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=reversed_at,json=reversedAt,proto3" json:"reversed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PayoutReversed) Reset() {
+	*x = PayoutReversed{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PayoutReversed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PayoutReversed) ProtoMessage() {}
+
+func (x *PayoutReversed) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PayoutReversed.ProtoReflect.Descriptor instead.
+func (*PayoutReversed) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PayoutReversed) GetPayoutId() string {
+	if x != nil {
+		return x.PayoutId
+	}
+	return ""
+}
+
+func (x *PayoutReversed) GetTeacherId() string {
+	if x != nil {
+		return x.TeacherId
+	}
+	return ""
+}
+
+func (x *PayoutReversed) GetAmount() *moneypb.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *PayoutReversed) GetReversed() *moneypb.Money {
+	if x != nil {
+		return x.Reversed
+	}
+	return nil
+}
+
+func (x *PayoutReversed) GetReversedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReversedAt
+	}
+	return nil
+}
+
 // A period of a subscription could not be charged.
 type SubscriptionRenewalFailed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -679,7 +1389,7 @@ type SubscriptionRenewalFailed struct {
 
 func (x *SubscriptionRenewalFailed) Reset() {
 	*x = SubscriptionRenewalFailed{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[7]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +1401,7 @@ func (x *SubscriptionRenewalFailed) String() string {
 func (*SubscriptionRenewalFailed) ProtoMessage() {}
 
 func (x *SubscriptionRenewalFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[7]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +1414,7 @@ func (x *SubscriptionRenewalFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionRenewalFailed.ProtoReflect.Descriptor instead.
 func (*SubscriptionRenewalFailed) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{7}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SubscriptionRenewalFailed) GetSubscriptionId() string {
@@ -789,7 +1499,7 @@ type SubscriptionEnded struct {
 
 func (x *SubscriptionEnded) Reset() {
 	*x = SubscriptionEnded{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[8]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +1511,7 @@ func (x *SubscriptionEnded) String() string {
 func (*SubscriptionEnded) ProtoMessage() {}
 
 func (x *SubscriptionEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[8]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +1524,7 @@ func (x *SubscriptionEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionEnded.ProtoReflect.Descriptor instead.
 func (*SubscriptionEnded) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{8}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SubscriptionEnded) GetSubscriptionId() string {
@@ -886,7 +1596,7 @@ type EndedLine struct {
 
 func (x *EndedLine) Reset() {
 	*x = EndedLine{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[9]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +1608,7 @@ func (x *EndedLine) String() string {
 func (*EndedLine) ProtoMessage() {}
 
 func (x *EndedLine) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[9]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +1621,7 @@ func (x *EndedLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedLine.ProtoReflect.Descriptor instead.
 func (*EndedLine) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{9}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EndedLine) GetLineId() string {
@@ -932,13 +1642,21 @@ var File_internal_service_commerce_commercepb_events_proto protoreflect.FileDesc
 
 const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\n" +
-	"1internal/service/commerce/commercepb/events.proto\x12\x10stoa.commerce.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a\"internal/money/moneypb/money.proto\"\xa9\x01\n" +
+	"1internal/service/commerce/commercepb/events.proto\x12\x10stoa.commerce.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a\"internal/money/moneypb/money.proto\"\xeb\x01\n" +
 	"\bPriceSet\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
 	"\x05price\x18\x02 \x01(\v2\x14.stoa.money.v1.MoneyR\x05price\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\x03R\aversion\x12.\n" +
-	"\afurther\x18\x04 \x03(\v2\x14.stoa.money.v1.MoneyR\afurther\"\x81\x03\n" +
+	"\afurther\x18\x04 \x03(\v2\x14.stoa.money.v1.MoneyR\afurther\x12@\n" +
+	"\n" +
+	"reductions\x18\x05 \x03(\v2 .stoa.commerce.v1.PriceReductionR\n" +
+	"reductions\"\xde\x01\n" +
+	"\x0ePriceReduction\x120\n" +
+	"\freduction_id\x18\x01 \x01(\tB\r\xb2\xd4\x18\treductionR\vreductionId\x12,\n" +
+	"\x06prices\x18\x02 \x03(\v2\x14.stoa.money.v1.MoneyR\x06prices\x127\n" +
+	"\tstarts_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bstartsAt\x123\n" +
+	"\aends_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\"\x81\x03\n" +
 	"\tOrderPaid\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12&\n" +
 	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x120\n" +
@@ -949,7 +1667,7 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\n" +
 	"plan_title\x18\a \x01(\tR\tplanTitle\x129\n" +
 	"\n" +
-	"period_end\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEnd\"\x89\x03\n" +
+	"period_end\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEnd\"\xac\x03\n" +
 	"\bPaidLine\x12!\n" +
 	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
 	"\tcourse_id\x18\x02 \x01(\tB\n" +
@@ -963,7 +1681,8 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06bundleR\bbundleId\x127\n" +
 	"\tstarts_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bstartsAt\x123\n" +
 	"\aends_at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\"^\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x12!\n" +
+	"\fbundle_title\x18\v \x01(\tR\vbundleTitle\"^\n" +
 	"\x0eOrderFulfilled\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12&\n" +
 	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\"\xe9\x01\n" +
@@ -985,7 +1704,7 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\n" +
 	"dispute_id\x18\x05 \x01(\tB\v\xb2\xd4\x18\adisputeR\tdisputeId\x12;\n" +
 	"\vrefunded_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"refundedAt\"\xcf\x01\n" +
+	"refundedAt\"\xa4\x02\n" +
 	"\n" +
 	"LineRefund\x12!\n" +
 	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
@@ -995,7 +1714,70 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"\x06amount\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\x12\x12\n" +
 	"\x04full\x18\x05 \x01(\bR\x04full\x12\x1f\n" +
 	"\vaccess_ends\x18\x06 \x01(\bR\n" +
-	"accessEnds\"\xef\x02\n" +
+	"accessEnds\x12\x14\n" +
+	"\x05title\x18\a \x01(\tR\x05title\x12\x1a\n" +
+	"\bquantity\x18\b \x01(\x05R\bquantity\x12!\n" +
+	"\fbundle_title\x18\t \x01(\tR\vbundleTitle\"\x9b\x03\n" +
+	"\x15RefundRequestDeclined\x12*\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\arequestR\trequestId\x12$\n" +
+	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12!\n" +
+	"\aline_id\x18\x03 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
+	"\tcourse_id\x18\x04 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x14\n" +
+	"\x05title\x18\x05 \x01(\tR\x05title\x12&\n" +
+	"\bbuyer_id\x18\x06 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x12\x16\n" +
+	"\x06answer\x18\a \x01(\tR\x06answer\x12;\n" +
+	"\vdeclined_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"declinedAt\x12\x12\n" +
+	"\x04kind\x18\t \x01(\tR\x04kind\x12\x1a\n" +
+	"\bquantity\x18\n" +
+	" \x01(\x05R\bquantity\x12!\n" +
+	"\fbundle_title\x18\v \x01(\tR\vbundleTitle\"\xd0\x01\n" +
+	"\rDisputeOpened\x12*\n" +
+	"\n" +
+	"dispute_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\adisputeR\tdisputeId\x12$\n" +
+	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x124\n" +
+	"\x05lines\x18\x03 \x03(\v2\x1e.stoa.commerce.v1.DisputedLineR\x05lines\x127\n" +
+	"\topened_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bopenedAt\"\xe5\x01\n" +
+	"\x0eDisputeSettled\x12*\n" +
+	"\n" +
+	"dispute_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\adisputeR\tdisputeId\x12$\n" +
+	"\border_id\x18\x02 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x124\n" +
+	"\x05lines\x18\x03 \x03(\v2\x1e.stoa.commerce.v1.DisputedLineR\x05lines\x12\x10\n" +
+	"\x03won\x18\x04 \x01(\bR\x03won\x129\n" +
+	"\n" +
+	"settled_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\"\x9a\x01\n" +
+	"\fDisputedLine\x12!\n" +
+	"\aline_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04lineR\x06lineId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12(\n" +
+	"\tseller_id\x18\x03 \x01(\tB\v\xb2\xd4\x18\aaccountR\bsellerId\x12\x14\n" +
+	"\x05title\x18\x04 \x01(\tR\x05title\"\xc4\x01\n" +
+	"\n" +
+	"PayoutPaid\x12'\n" +
+	"\tpayout_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06payoutR\bpayoutId\x12*\n" +
+	"\n" +
+	"teacher_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\tteacherId\x12,\n" +
+	"\x06amount\x18\x03 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\x123\n" +
+	"\apaid_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\"\xca\x01\n" +
+	"\fPayoutFailed\x12'\n" +
+	"\tpayout_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06payoutR\bpayoutId\x12*\n" +
+	"\n" +
+	"teacher_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\tteacherId\x12,\n" +
+	"\x06amount\x18\x03 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\x127\n" +
+	"\tfailed_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bfailedAt\"\x82\x02\n" +
+	"\x0ePayoutReversed\x12'\n" +
+	"\tpayout_id\x18\x01 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06payoutR\bpayoutId\x12*\n" +
+	"\n" +
+	"teacher_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\tteacherId\x12,\n" +
+	"\x06amount\x18\x03 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\x120\n" +
+	"\breversed\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\breversed\x12;\n" +
+	"\vreversed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"reversedAt\"\xef\x02\n" +
 	"\x19SubscriptionRenewalFailed\x129\n" +
 	"\x0fsubscription_id\x18\x01 \x01(\tB\x10\xb2\xd4\x18\fsubscriptionR\x0esubscriptionId\x12&\n" +
 	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x12!\n" +
@@ -1033,44 +1815,68 @@ func file_internal_service_commerce_commercepb_events_proto_rawDescGZIP() []byte
 	return file_internal_service_commerce_commercepb_events_proto_rawDescData
 }
 
-var file_internal_service_commerce_commercepb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_internal_service_commerce_commercepb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_internal_service_commerce_commercepb_events_proto_goTypes = []any{
 	(*PriceSet)(nil),                  // 0: stoa.commerce.v1.PriceSet
-	(*OrderPaid)(nil),                 // 1: stoa.commerce.v1.OrderPaid
-	(*PaidLine)(nil),                  // 2: stoa.commerce.v1.PaidLine
-	(*OrderFulfilled)(nil),            // 3: stoa.commerce.v1.OrderFulfilled
-	(*GiftRedeemed)(nil),              // 4: stoa.commerce.v1.GiftRedeemed
-	(*LinesRefunded)(nil),             // 5: stoa.commerce.v1.LinesRefunded
-	(*LineRefund)(nil),                // 6: stoa.commerce.v1.LineRefund
-	(*SubscriptionRenewalFailed)(nil), // 7: stoa.commerce.v1.SubscriptionRenewalFailed
-	(*SubscriptionEnded)(nil),         // 8: stoa.commerce.v1.SubscriptionEnded
-	(*EndedLine)(nil),                 // 9: stoa.commerce.v1.EndedLine
-	(*moneypb.Money)(nil),             // 10: stoa.money.v1.Money
-	(*timestamppb.Timestamp)(nil),     // 11: google.protobuf.Timestamp
+	(*PriceReduction)(nil),            // 1: stoa.commerce.v1.PriceReduction
+	(*OrderPaid)(nil),                 // 2: stoa.commerce.v1.OrderPaid
+	(*PaidLine)(nil),                  // 3: stoa.commerce.v1.PaidLine
+	(*OrderFulfilled)(nil),            // 4: stoa.commerce.v1.OrderFulfilled
+	(*GiftRedeemed)(nil),              // 5: stoa.commerce.v1.GiftRedeemed
+	(*LinesRefunded)(nil),             // 6: stoa.commerce.v1.LinesRefunded
+	(*LineRefund)(nil),                // 7: stoa.commerce.v1.LineRefund
+	(*RefundRequestDeclined)(nil),     // 8: stoa.commerce.v1.RefundRequestDeclined
+	(*DisputeOpened)(nil),             // 9: stoa.commerce.v1.DisputeOpened
+	(*DisputeSettled)(nil),            // 10: stoa.commerce.v1.DisputeSettled
+	(*DisputedLine)(nil),              // 11: stoa.commerce.v1.DisputedLine
+	(*PayoutPaid)(nil),                // 12: stoa.commerce.v1.PayoutPaid
+	(*PayoutFailed)(nil),              // 13: stoa.commerce.v1.PayoutFailed
+	(*PayoutReversed)(nil),            // 14: stoa.commerce.v1.PayoutReversed
+	(*SubscriptionRenewalFailed)(nil), // 15: stoa.commerce.v1.SubscriptionRenewalFailed
+	(*SubscriptionEnded)(nil),         // 16: stoa.commerce.v1.SubscriptionEnded
+	(*EndedLine)(nil),                 // 17: stoa.commerce.v1.EndedLine
+	(*moneypb.Money)(nil),             // 18: stoa.money.v1.Money
+	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
 }
 var file_internal_service_commerce_commercepb_events_proto_depIdxs = []int32{
-	10, // 0: stoa.commerce.v1.PriceSet.price:type_name -> stoa.money.v1.Money
-	10, // 1: stoa.commerce.v1.PriceSet.further:type_name -> stoa.money.v1.Money
-	2,  // 2: stoa.commerce.v1.OrderPaid.lines:type_name -> stoa.commerce.v1.PaidLine
-	10, // 3: stoa.commerce.v1.OrderPaid.total:type_name -> stoa.money.v1.Money
-	11, // 4: stoa.commerce.v1.OrderPaid.paid_at:type_name -> google.protobuf.Timestamp
-	11, // 5: stoa.commerce.v1.OrderPaid.period_end:type_name -> google.protobuf.Timestamp
-	10, // 6: stoa.commerce.v1.PaidLine.price:type_name -> stoa.money.v1.Money
-	11, // 7: stoa.commerce.v1.PaidLine.starts_at:type_name -> google.protobuf.Timestamp
-	11, // 8: stoa.commerce.v1.PaidLine.ends_at:type_name -> google.protobuf.Timestamp
-	11, // 9: stoa.commerce.v1.GiftRedeemed.redeemed_at:type_name -> google.protobuf.Timestamp
-	6,  // 10: stoa.commerce.v1.LinesRefunded.lines:type_name -> stoa.commerce.v1.LineRefund
-	11, // 11: stoa.commerce.v1.LinesRefunded.refunded_at:type_name -> google.protobuf.Timestamp
-	10, // 12: stoa.commerce.v1.LineRefund.amount:type_name -> stoa.money.v1.Money
-	11, // 13: stoa.commerce.v1.SubscriptionRenewalFailed.next_attempt_at:type_name -> google.protobuf.Timestamp
-	11, // 14: stoa.commerce.v1.SubscriptionRenewalFailed.access_until:type_name -> google.protobuf.Timestamp
-	11, // 15: stoa.commerce.v1.SubscriptionEnded.ended_at:type_name -> google.protobuf.Timestamp
-	9,  // 16: stoa.commerce.v1.SubscriptionEnded.lines:type_name -> stoa.commerce.v1.EndedLine
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	18, // 0: stoa.commerce.v1.PriceSet.price:type_name -> stoa.money.v1.Money
+	18, // 1: stoa.commerce.v1.PriceSet.further:type_name -> stoa.money.v1.Money
+	1,  // 2: stoa.commerce.v1.PriceSet.reductions:type_name -> stoa.commerce.v1.PriceReduction
+	18, // 3: stoa.commerce.v1.PriceReduction.prices:type_name -> stoa.money.v1.Money
+	19, // 4: stoa.commerce.v1.PriceReduction.starts_at:type_name -> google.protobuf.Timestamp
+	19, // 5: stoa.commerce.v1.PriceReduction.ends_at:type_name -> google.protobuf.Timestamp
+	3,  // 6: stoa.commerce.v1.OrderPaid.lines:type_name -> stoa.commerce.v1.PaidLine
+	18, // 7: stoa.commerce.v1.OrderPaid.total:type_name -> stoa.money.v1.Money
+	19, // 8: stoa.commerce.v1.OrderPaid.paid_at:type_name -> google.protobuf.Timestamp
+	19, // 9: stoa.commerce.v1.OrderPaid.period_end:type_name -> google.protobuf.Timestamp
+	18, // 10: stoa.commerce.v1.PaidLine.price:type_name -> stoa.money.v1.Money
+	19, // 11: stoa.commerce.v1.PaidLine.starts_at:type_name -> google.protobuf.Timestamp
+	19, // 12: stoa.commerce.v1.PaidLine.ends_at:type_name -> google.protobuf.Timestamp
+	19, // 13: stoa.commerce.v1.GiftRedeemed.redeemed_at:type_name -> google.protobuf.Timestamp
+	7,  // 14: stoa.commerce.v1.LinesRefunded.lines:type_name -> stoa.commerce.v1.LineRefund
+	19, // 15: stoa.commerce.v1.LinesRefunded.refunded_at:type_name -> google.protobuf.Timestamp
+	18, // 16: stoa.commerce.v1.LineRefund.amount:type_name -> stoa.money.v1.Money
+	19, // 17: stoa.commerce.v1.RefundRequestDeclined.declined_at:type_name -> google.protobuf.Timestamp
+	11, // 18: stoa.commerce.v1.DisputeOpened.lines:type_name -> stoa.commerce.v1.DisputedLine
+	19, // 19: stoa.commerce.v1.DisputeOpened.opened_at:type_name -> google.protobuf.Timestamp
+	11, // 20: stoa.commerce.v1.DisputeSettled.lines:type_name -> stoa.commerce.v1.DisputedLine
+	19, // 21: stoa.commerce.v1.DisputeSettled.settled_at:type_name -> google.protobuf.Timestamp
+	18, // 22: stoa.commerce.v1.PayoutPaid.amount:type_name -> stoa.money.v1.Money
+	19, // 23: stoa.commerce.v1.PayoutPaid.paid_at:type_name -> google.protobuf.Timestamp
+	18, // 24: stoa.commerce.v1.PayoutFailed.amount:type_name -> stoa.money.v1.Money
+	19, // 25: stoa.commerce.v1.PayoutFailed.failed_at:type_name -> google.protobuf.Timestamp
+	18, // 26: stoa.commerce.v1.PayoutReversed.amount:type_name -> stoa.money.v1.Money
+	18, // 27: stoa.commerce.v1.PayoutReversed.reversed:type_name -> stoa.money.v1.Money
+	19, // 28: stoa.commerce.v1.PayoutReversed.reversed_at:type_name -> google.protobuf.Timestamp
+	19, // 29: stoa.commerce.v1.SubscriptionRenewalFailed.next_attempt_at:type_name -> google.protobuf.Timestamp
+	19, // 30: stoa.commerce.v1.SubscriptionRenewalFailed.access_until:type_name -> google.protobuf.Timestamp
+	19, // 31: stoa.commerce.v1.SubscriptionEnded.ended_at:type_name -> google.protobuf.Timestamp
+	17, // 32: stoa.commerce.v1.SubscriptionEnded.lines:type_name -> stoa.commerce.v1.EndedLine
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_commerce_commercepb_events_proto_init() }
@@ -1084,7 +1890,7 @@ func file_internal_service_commerce_commercepb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_commerce_commercepb_events_proto_rawDesc), len(file_internal_service_commerce_commercepb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -598,7 +598,8 @@ type Payout struct {
 	// The month, as "2026-03", or the moment of a run besides.
 	Period string `protobuf:"bytes,4,opt,name=period,proto3" json:"period,omitempty"`
 	// "on_its_way", then "paid"; "failed" when the provider did not take it, with the money
-	// back; "reversing" and "reversed" when it was taken back.
+	// back; "reversing" while some of it is taken back, which makes it "paid" again, or
+	// "reversed" once all of it was.
 	State string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
 	// How much.
 	Amount *moneypb.Money `protobuf:"bytes,6,opt,name=amount,proto3" json:"amount,omitempty"`
@@ -611,7 +612,9 @@ type Payout struct {
 	// When the provider took it; absent before.
 	PaidAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=paid_at,json=paidAt,proto3" json:"paid_at,omitempty"`
 	// Why it failed or could not be taken back, in the provider's words; for staff.
-	Problem       string `protobuf:"bytes,11,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,11,opt,name=problem,proto3" json:"problem,omitempty"`
+	// How much of it was taken back.
+	Reversed      *moneypb.Money `protobuf:"bytes,12,opt,name=reversed,proto3" json:"reversed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -721,6 +724,13 @@ func (x *Payout) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *Payout) GetReversed() *moneypb.Money {
+	if x != nil {
+		return x.Reversed
+	}
+	return nil
 }
 
 // Asks for the caller's payouts.
@@ -1279,7 +1289,9 @@ type ReversePayoutRequest struct {
 	// The payout.
 	PayoutId string `protobuf:"bytes,1,opt,name=payout_id,json=payoutId,proto3" json:"payout_id,omitempty"`
 	// Why, for those who look it up later.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How much, in minor units of the payout's currency; zero for all that is left of it.
+	Amount        int64 `protobuf:"varint,3,opt,name=amount,proto3" json:"amount,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1328,6 +1340,13 @@ func (x *ReversePayoutRequest) GetReason() string {
 	return ""
 }
 
+func (x *ReversePayoutRequest) GetAmount() int64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
 var File_internal_service_commerce_commercepb_payout_proto protoreflect.FileDescriptor
 
 const file_internal_service_commerce_commercepb_payout_proto_rawDesc = "" +
@@ -1368,7 +1387,7 @@ const file_internal_service_commerce_commercepb_payout_proto_rawDesc = "" +
 	"\x16ListPayoutRunsResponse\x121\n" +
 	"\x05items\x18\x01 \x03(\v2\x1b.stoa.commerce.v1.PayoutRunR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor\"\xb6\x03\n" +
+	"nextCursor\"\xe8\x03\n" +
 	"\x06Payout\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06payoutR\x02id\x12\x1e\n" +
@@ -1384,7 +1403,8 @@ const file_internal_service_commerce_commercepb_payout_proto_rawDesc = "" +
 	"created_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x123\n" +
 	"\apaid_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\x12\x18\n" +
-	"\aproblem\x18\v \x01(\tR\aproblem\"`\n" +
+	"\aproblem\x18\v \x01(\tR\aproblem\x120\n" +
+	"\breversed\x18\f \x01(\v2\x14.stoa.money.v1.MoneyR\breversed\"`\n" +
 	"\x14ListMyPayoutsRequest\x12&\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12 \n" +
 	"\x06cursor\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06cursor\"=\n" +
@@ -1426,12 +1446,13 @@ const file_internal_service_commerce_commercepb_payout_proto_rawDesc = "" +
 	"\tcourse_id\x18\x04 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x14\n" +
 	"\x05title\x18\x05 \x01(\tR\x05title\x12,\n" +
-	"\x06amount\x18\x06 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\"c\n" +
+	"\x06amount\x18\x06 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\"\x8b\x01\n" +
 	"\x14ReversePayoutRequest\x12'\n" +
 	"\tpayout_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06payoutR\bpayoutId\x12\"\n" +
 	"\x06reason\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason2\xf0\x0e\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\x12&\n" +
+	"\x06amount\x18\x03 \x01(\x03B\x0e\xbaH\v\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00R\x06amount2\xf0\x0e\n" +
 	"\rPayoutService\x12\x8b\x01\n" +
 	"\x13CreatePayoutAccount\x12,.stoa.commerce.v1.CreatePayoutAccountRequest\x1a\x1f.stoa.commerce.v1.PayoutAccount\"%\xaa\xd4\x18\x04\b\x020\x01\x82\xd3\xe4\x93\x02\x17\"\x15/v1/me/payout-account\x12\x8c\x01\n" +
 	"\x10GetPayoutAccount\x12).stoa.commerce.v1.GetPayoutAccountRequest\x1a\x1f.stoa.commerce.v1.PayoutAccount\",\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/me/payout-account\x12\x9e\x01\n" +
@@ -1496,41 +1517,42 @@ var file_internal_service_commerce_commercepb_payout_proto_depIdxs = []int32{
 	22, // 7: stoa.commerce.v1.Payout.closing:type_name -> stoa.money.v1.Money
 	21, // 8: stoa.commerce.v1.Payout.created_at:type_name -> google.protobuf.Timestamp
 	21, // 9: stoa.commerce.v1.Payout.paid_at:type_name -> google.protobuf.Timestamp
-	10, // 10: stoa.commerce.v1.ListPayoutsResponse.items:type_name -> stoa.commerce.v1.Payout
-	19, // 11: stoa.commerce.v1.ListPayoutLinesResponse.items:type_name -> stoa.commerce.v1.PayoutLine
-	21, // 12: stoa.commerce.v1.PayoutLine.booked_at:type_name -> google.protobuf.Timestamp
-	22, // 13: stoa.commerce.v1.PayoutLine.amount:type_name -> stoa.money.v1.Money
-	1,  // 14: stoa.commerce.v1.PayoutService.CreatePayoutAccount:input_type -> stoa.commerce.v1.CreatePayoutAccountRequest
-	2,  // 15: stoa.commerce.v1.PayoutService.GetPayoutAccount:input_type -> stoa.commerce.v1.GetPayoutAccountRequest
-	3,  // 16: stoa.commerce.v1.PayoutService.CreateOnboardingLink:input_type -> stoa.commerce.v1.CreateOnboardingLinkRequest
-	11, // 17: stoa.commerce.v1.PayoutService.ListMyPayouts:input_type -> stoa.commerce.v1.ListMyPayoutsRequest
-	12, // 18: stoa.commerce.v1.PayoutService.GetMyPayout:input_type -> stoa.commerce.v1.GetMyPayoutRequest
-	16, // 19: stoa.commerce.v1.PayoutService.ListMyPayoutLines:input_type -> stoa.commerce.v1.ListMyPayoutLinesRequest
-	6,  // 20: stoa.commerce.v1.PayoutService.CreatePayoutRun:input_type -> stoa.commerce.v1.CreatePayoutRunRequest
-	7,  // 21: stoa.commerce.v1.PayoutService.GetPayoutRun:input_type -> stoa.commerce.v1.GetPayoutRunRequest
-	8,  // 22: stoa.commerce.v1.PayoutService.ListPayoutRuns:input_type -> stoa.commerce.v1.ListPayoutRunsRequest
-	13, // 23: stoa.commerce.v1.PayoutService.GetPayout:input_type -> stoa.commerce.v1.GetPayoutRequest
-	14, // 24: stoa.commerce.v1.PayoutService.ListPayouts:input_type -> stoa.commerce.v1.ListPayoutsRequest
-	17, // 25: stoa.commerce.v1.PayoutService.ListPayoutLines:input_type -> stoa.commerce.v1.ListPayoutLinesRequest
-	20, // 26: stoa.commerce.v1.PayoutService.ReversePayout:input_type -> stoa.commerce.v1.ReversePayoutRequest
-	0,  // 27: stoa.commerce.v1.PayoutService.CreatePayoutAccount:output_type -> stoa.commerce.v1.PayoutAccount
-	0,  // 28: stoa.commerce.v1.PayoutService.GetPayoutAccount:output_type -> stoa.commerce.v1.PayoutAccount
-	4,  // 29: stoa.commerce.v1.PayoutService.CreateOnboardingLink:output_type -> stoa.commerce.v1.OnboardingLink
-	15, // 30: stoa.commerce.v1.PayoutService.ListMyPayouts:output_type -> stoa.commerce.v1.ListPayoutsResponse
-	10, // 31: stoa.commerce.v1.PayoutService.GetMyPayout:output_type -> stoa.commerce.v1.Payout
-	18, // 32: stoa.commerce.v1.PayoutService.ListMyPayoutLines:output_type -> stoa.commerce.v1.ListPayoutLinesResponse
-	5,  // 33: stoa.commerce.v1.PayoutService.CreatePayoutRun:output_type -> stoa.commerce.v1.PayoutRun
-	5,  // 34: stoa.commerce.v1.PayoutService.GetPayoutRun:output_type -> stoa.commerce.v1.PayoutRun
-	9,  // 35: stoa.commerce.v1.PayoutService.ListPayoutRuns:output_type -> stoa.commerce.v1.ListPayoutRunsResponse
-	10, // 36: stoa.commerce.v1.PayoutService.GetPayout:output_type -> stoa.commerce.v1.Payout
-	15, // 37: stoa.commerce.v1.PayoutService.ListPayouts:output_type -> stoa.commerce.v1.ListPayoutsResponse
-	18, // 38: stoa.commerce.v1.PayoutService.ListPayoutLines:output_type -> stoa.commerce.v1.ListPayoutLinesResponse
-	10, // 39: stoa.commerce.v1.PayoutService.ReversePayout:output_type -> stoa.commerce.v1.Payout
-	27, // [27:40] is the sub-list for method output_type
-	14, // [14:27] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	22, // 10: stoa.commerce.v1.Payout.reversed:type_name -> stoa.money.v1.Money
+	10, // 11: stoa.commerce.v1.ListPayoutsResponse.items:type_name -> stoa.commerce.v1.Payout
+	19, // 12: stoa.commerce.v1.ListPayoutLinesResponse.items:type_name -> stoa.commerce.v1.PayoutLine
+	21, // 13: stoa.commerce.v1.PayoutLine.booked_at:type_name -> google.protobuf.Timestamp
+	22, // 14: stoa.commerce.v1.PayoutLine.amount:type_name -> stoa.money.v1.Money
+	1,  // 15: stoa.commerce.v1.PayoutService.CreatePayoutAccount:input_type -> stoa.commerce.v1.CreatePayoutAccountRequest
+	2,  // 16: stoa.commerce.v1.PayoutService.GetPayoutAccount:input_type -> stoa.commerce.v1.GetPayoutAccountRequest
+	3,  // 17: stoa.commerce.v1.PayoutService.CreateOnboardingLink:input_type -> stoa.commerce.v1.CreateOnboardingLinkRequest
+	11, // 18: stoa.commerce.v1.PayoutService.ListMyPayouts:input_type -> stoa.commerce.v1.ListMyPayoutsRequest
+	12, // 19: stoa.commerce.v1.PayoutService.GetMyPayout:input_type -> stoa.commerce.v1.GetMyPayoutRequest
+	16, // 20: stoa.commerce.v1.PayoutService.ListMyPayoutLines:input_type -> stoa.commerce.v1.ListMyPayoutLinesRequest
+	6,  // 21: stoa.commerce.v1.PayoutService.CreatePayoutRun:input_type -> stoa.commerce.v1.CreatePayoutRunRequest
+	7,  // 22: stoa.commerce.v1.PayoutService.GetPayoutRun:input_type -> stoa.commerce.v1.GetPayoutRunRequest
+	8,  // 23: stoa.commerce.v1.PayoutService.ListPayoutRuns:input_type -> stoa.commerce.v1.ListPayoutRunsRequest
+	13, // 24: stoa.commerce.v1.PayoutService.GetPayout:input_type -> stoa.commerce.v1.GetPayoutRequest
+	14, // 25: stoa.commerce.v1.PayoutService.ListPayouts:input_type -> stoa.commerce.v1.ListPayoutsRequest
+	17, // 26: stoa.commerce.v1.PayoutService.ListPayoutLines:input_type -> stoa.commerce.v1.ListPayoutLinesRequest
+	20, // 27: stoa.commerce.v1.PayoutService.ReversePayout:input_type -> stoa.commerce.v1.ReversePayoutRequest
+	0,  // 28: stoa.commerce.v1.PayoutService.CreatePayoutAccount:output_type -> stoa.commerce.v1.PayoutAccount
+	0,  // 29: stoa.commerce.v1.PayoutService.GetPayoutAccount:output_type -> stoa.commerce.v1.PayoutAccount
+	4,  // 30: stoa.commerce.v1.PayoutService.CreateOnboardingLink:output_type -> stoa.commerce.v1.OnboardingLink
+	15, // 31: stoa.commerce.v1.PayoutService.ListMyPayouts:output_type -> stoa.commerce.v1.ListPayoutsResponse
+	10, // 32: stoa.commerce.v1.PayoutService.GetMyPayout:output_type -> stoa.commerce.v1.Payout
+	18, // 33: stoa.commerce.v1.PayoutService.ListMyPayoutLines:output_type -> stoa.commerce.v1.ListPayoutLinesResponse
+	5,  // 34: stoa.commerce.v1.PayoutService.CreatePayoutRun:output_type -> stoa.commerce.v1.PayoutRun
+	5,  // 35: stoa.commerce.v1.PayoutService.GetPayoutRun:output_type -> stoa.commerce.v1.PayoutRun
+	9,  // 36: stoa.commerce.v1.PayoutService.ListPayoutRuns:output_type -> stoa.commerce.v1.ListPayoutRunsResponse
+	10, // 37: stoa.commerce.v1.PayoutService.GetPayout:output_type -> stoa.commerce.v1.Payout
+	15, // 38: stoa.commerce.v1.PayoutService.ListPayouts:output_type -> stoa.commerce.v1.ListPayoutsResponse
+	18, // 39: stoa.commerce.v1.PayoutService.ListPayoutLines:output_type -> stoa.commerce.v1.ListPayoutLinesResponse
+	10, // 40: stoa.commerce.v1.PayoutService.ReversePayout:output_type -> stoa.commerce.v1.Payout
+	28, // [28:41] is the sub-list for method output_type
+	15, // [15:28] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_commerce_commercepb_payout_proto_init() }

@@ -74,9 +74,10 @@ type PayoutServiceClient interface {
 	ListPayouts(ctx context.Context, in *ListPayoutsRequest, opts ...grpc.CallOption) (*ListPayoutsResponse, error)
 	// Lists the statement of a payout, oldest first. Errors: payout.not_found (404).
 	ListPayoutLines(ctx context.Context, in *ListPayoutLinesRequest, opts ...grpc.CallOption) (*ListPayoutLinesResponse, error)
-	// Takes a payout back that was paid in error: what was paid is the teacher's to be
-	// paid out again. Taking back again changes nothing. Errors: payout.not_found (404),
-	// payout.not_paid (409).
+	// Takes a payout back that was paid in error, or some of it: what is taken back is the
+	// teacher's to be paid out again. While some is on its way, and once all was taken
+	// back, taking back again changes nothing. Errors: payout.not_found (404),
+	// payout.not_paid (409), payout.too_much, payout.digits (400).
 	ReversePayout(ctx context.Context, in *ReversePayoutRequest, opts ...grpc.CallOption) (*Payout, error)
 }
 
@@ -258,9 +259,10 @@ type PayoutServiceServer interface {
 	ListPayouts(context.Context, *ListPayoutsRequest) (*ListPayoutsResponse, error)
 	// Lists the statement of a payout, oldest first. Errors: payout.not_found (404).
 	ListPayoutLines(context.Context, *ListPayoutLinesRequest) (*ListPayoutLinesResponse, error)
-	// Takes a payout back that was paid in error: what was paid is the teacher's to be
-	// paid out again. Taking back again changes nothing. Errors: payout.not_found (404),
-	// payout.not_paid (409).
+	// Takes a payout back that was paid in error, or some of it: what is taken back is the
+	// teacher's to be paid out again. While some is on its way, and once all was taken
+	// back, taking back again changes nothing. Errors: payout.not_found (404),
+	// payout.not_paid (409), payout.too_much, payout.digits (400).
 	ReversePayout(context.Context, *ReversePayoutRequest) (*Payout, error)
 	mustEmbedUnimplementedPayoutServiceServer()
 }

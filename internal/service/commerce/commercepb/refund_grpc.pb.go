@@ -43,12 +43,12 @@ const (
 type RefundServiceClient interface {
 	// Gives back what was paid for an order, or some of it: all that is left when no
 	// lines are named. It is reserved at once and given back by the provider soon after.
-	// Errors: order.not_found (404), refund.line_unknown, refund.too_much,
+	// Errors: order.not_found (404), refund.line_unknown, refund.too_much, refund.digits,
 	// refund.no_subscription (400), refund.not_paid, refund.nothing_left, refund.disputed
 	// (409).
 	CreateRefund(ctx context.Context, in *CreateRefundRequest, opts ...grpc.CallOption) (*Refund, error)
 	// Gives back what was paid for a line of a course, or some of it. Errors:
-	// sale.not_found (404), refund.too_much (400), refund.nothing_left,
+	// sale.not_found (404), refund.too_much, refund.digits (400), refund.nothing_left,
 	// refund.disputed (409).
 	CreateCourseRefund(ctx context.Context, in *CreateCourseRefundRequest, opts ...grpc.CallOption) (*Refund, error)
 	// Gives back again what came back to the platform because it could not be credited
@@ -77,7 +77,7 @@ type RefundServiceClient interface {
 	// Lists what buyers of a course ask for, newest first.
 	ListCourseRefundRequests(ctx context.Context, in *ListCourseRefundRequestsRequest, opts ...grpc.CallOption) (*ListRefundRequestsResponse, error)
 	// Approves or declines what a buyer asks for; what is approved is given back.
-	// Errors: refund_request.not_found (404), refund.too_much (400),
+	// Errors: refund_request.not_found (404), refund.too_much, refund.digits (400),
 	// refund_request.decided, refund.nothing_left, refund.disputed (409).
 	DecideRefundRequest(ctx context.Context, in *DecideRefundRequestRequest, opts ...grpc.CallOption) (*RefundRequest, error)
 	// Approves or declines what a buyer of a course asks for. Errors as those of
@@ -245,12 +245,12 @@ func (c *refundServiceClient) ListDisputes(ctx context.Context, in *ListDisputes
 type RefundServiceServer interface {
 	// Gives back what was paid for an order, or some of it: all that is left when no
 	// lines are named. It is reserved at once and given back by the provider soon after.
-	// Errors: order.not_found (404), refund.line_unknown, refund.too_much,
+	// Errors: order.not_found (404), refund.line_unknown, refund.too_much, refund.digits,
 	// refund.no_subscription (400), refund.not_paid, refund.nothing_left, refund.disputed
 	// (409).
 	CreateRefund(context.Context, *CreateRefundRequest) (*Refund, error)
 	// Gives back what was paid for a line of a course, or some of it. Errors:
-	// sale.not_found (404), refund.too_much (400), refund.nothing_left,
+	// sale.not_found (404), refund.too_much, refund.digits (400), refund.nothing_left,
 	// refund.disputed (409).
 	CreateCourseRefund(context.Context, *CreateCourseRefundRequest) (*Refund, error)
 	// Gives back again what came back to the platform because it could not be credited
@@ -279,7 +279,7 @@ type RefundServiceServer interface {
 	// Lists what buyers of a course ask for, newest first.
 	ListCourseRefundRequests(context.Context, *ListCourseRefundRequestsRequest) (*ListRefundRequestsResponse, error)
 	// Approves or declines what a buyer asks for; what is approved is given back.
-	// Errors: refund_request.not_found (404), refund.too_much (400),
+	// Errors: refund_request.not_found (404), refund.too_much, refund.digits (400),
 	// refund_request.decided, refund.nothing_left, refund.disputed (409).
 	DecideRefundRequest(context.Context, *DecideRefundRequestRequest) (*RefundRequest, error)
 	// Approves or declines what a buyer of a course asks for. Errors as those of

@@ -56,7 +56,7 @@ type Listing struct {
 	TeacherId string `protobuf:"bytes,11,opt,name=teacher_id,json=teacherId,proto3" json:"teacher_id,omitempty"`
 	// The teacher's name; empty when it is not known yet.
 	TeacherName string `protobuf:"bytes,12,opt,name=teacher_name,json=teacherName,proto3" json:"teacher_name,omitempty"`
-	// What it costs; zero is free.
+	// What it costs at this moment in its base currency; zero is free.
 	Price *moneypb.Money `protobuf:"bytes,13,opt,name=price,proto3" json:"price,omitempty"`
 	// How many lessons it has.
 	LessonCount int32 `protobuf:"varint,14,opt,name=lesson_count,json=lessonCount,proto3" json:"lesson_count,omitempty"`
@@ -65,7 +65,13 @@ type Listing struct {
 	// When it was last published.
 	PublishedAt *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=published_at,json=publishedAt,proto3" json:"published_at,omitempty"`
 	// Its modules in their order; empty in lists.
-	Modules       []*ListingModule `protobuf:"bytes,17,rep,name=modules,proto3" json:"modules,omitempty"`
+	Modules []*ListingModule `protobuf:"bytes,17,rep,name=modules,proto3" json:"modules,omitempty"`
+	// What it costs in the base currency where nothing is reduced.
+	ListPrice *moneypb.Money `protobuf:"bytes,18,opt,name=list_price,json=listPrice,proto3" json:"list_price,omitempty"`
+	// What it costs in further currencies, by currency.
+	FurtherPrices []*ListingPrice `protobuf:"bytes,19,rep,name=further_prices,json=furtherPrices,proto3" json:"further_prices,omitempty"`
+	// Until when the prices are reduced; absent when none is.
+	ReducedUntil  *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=reduced_until,json=reducedUntil,proto3" json:"reduced_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -219,6 +225,82 @@ func (x *Listing) GetModules() []*ListingModule {
 	return nil
 }
 
+func (x *Listing) GetListPrice() *moneypb.Money {
+	if x != nil {
+		return x.ListPrice
+	}
+	return nil
+}
+
+func (x *Listing) GetFurtherPrices() []*ListingPrice {
+	if x != nil {
+		return x.FurtherPrices
+	}
+	return nil
+}
+
+func (x *Listing) GetReducedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReducedUntil
+	}
+	return nil
+}
+
+// What a course costs in a currency.
+type ListingPrice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it costs where nothing is reduced.
+	List *moneypb.Money `protobuf:"bytes,1,opt,name=list,proto3" json:"list,omitempty"`
+	// What it costs at this moment.
+	Price         *moneypb.Money `protobuf:"bytes,2,opt,name=price,proto3" json:"price,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListingPrice) Reset() {
+	*x = ListingPrice{}
+	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListingPrice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListingPrice) ProtoMessage() {}
+
+func (x *ListingPrice) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListingPrice.ProtoReflect.Descriptor instead.
+func (*ListingPrice) Descriptor() ([]byte, []int) {
+	return file_internal_service_discovery_discoverypb_discovery_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ListingPrice) GetList() *moneypb.Money {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *ListingPrice) GetPrice() *moneypb.Money {
+	if x != nil {
+		return x.Price
+	}
+	return nil
+}
+
 // A module in the marketplace.
 type ListingModule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -232,7 +314,7 @@ type ListingModule struct {
 
 func (x *ListingModule) Reset() {
 	*x = ListingModule{}
-	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[1]
+	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -244,7 +326,7 @@ func (x *ListingModule) String() string {
 func (*ListingModule) ProtoMessage() {}
 
 func (x *ListingModule) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[1]
+	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -257,7 +339,7 @@ func (x *ListingModule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListingModule.ProtoReflect.Descriptor instead.
 func (*ListingModule) Descriptor() ([]byte, []int) {
-	return file_internal_service_discovery_discoverypb_discovery_proto_rawDescGZIP(), []int{1}
+	return file_internal_service_discovery_discoverypb_discovery_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ListingModule) GetTitle() string {
@@ -289,7 +371,7 @@ type ListingLesson struct {
 
 func (x *ListingLesson) Reset() {
 	*x = ListingLesson{}
-	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[2]
+	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -301,7 +383,7 @@ func (x *ListingLesson) String() string {
 func (*ListingLesson) ProtoMessage() {}
 
 func (x *ListingLesson) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[2]
+	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -314,7 +396,7 @@ func (x *ListingLesson) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListingLesson.ProtoReflect.Descriptor instead.
 func (*ListingLesson) Descriptor() ([]byte, []int) {
-	return file_internal_service_discovery_discoverypb_discovery_proto_rawDescGZIP(), []int{2}
+	return file_internal_service_discovery_discoverypb_discovery_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ListingLesson) GetId() string {
@@ -349,7 +431,7 @@ type ListListingsRequest struct {
 	Language string `protobuf:"bytes,3,opt,name=language,proto3" json:"language,omitempty"`
 	// Only courses of this level.
 	Level string `protobuf:"bytes,4,opt,name=level,proto3" json:"level,omitempty"`
-	// "free" or "paid" for only such courses.
+	// "free" or "paid" for only such courses, by what they cost where nothing is reduced.
 	Price string `protobuf:"bytes,5,opt,name=price,proto3" json:"price,omitempty"`
 	// How many to return at most, 1 to 100; 20 when zero.
 	PageSize int32 `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -361,7 +443,7 @@ type ListListingsRequest struct {
 
 func (x *ListListingsRequest) Reset() {
 	*x = ListListingsRequest{}
-	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[3]
+	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -373,7 +455,7 @@ func (x *ListListingsRequest) String() string {
 func (*ListListingsRequest) ProtoMessage() {}
 
 func (x *ListListingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[3]
+	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -386,7 +468,7 @@ func (x *ListListingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListListingsRequest.ProtoReflect.Descriptor instead.
 func (*ListListingsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_discovery_discoverypb_discovery_proto_rawDescGZIP(), []int{3}
+	return file_internal_service_discovery_discoverypb_discovery_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListListingsRequest) GetQuery() string {
@@ -451,7 +533,7 @@ type ListListingsResponse struct {
 
 func (x *ListListingsResponse) Reset() {
 	*x = ListListingsResponse{}
-	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[4]
+	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -463,7 +545,7 @@ func (x *ListListingsResponse) String() string {
 func (*ListListingsResponse) ProtoMessage() {}
 
 func (x *ListListingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[4]
+	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -476,7 +558,7 @@ func (x *ListListingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListListingsResponse.ProtoReflect.Descriptor instead.
 func (*ListListingsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_discovery_discoverypb_discovery_proto_rawDescGZIP(), []int{4}
+	return file_internal_service_discovery_discoverypb_discovery_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListListingsResponse) GetItems() []*Listing {
@@ -504,7 +586,7 @@ type GetListingRequest struct {
 
 func (x *GetListingRequest) Reset() {
 	*x = GetListingRequest{}
-	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[5]
+	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -516,7 +598,7 @@ func (x *GetListingRequest) String() string {
 func (*GetListingRequest) ProtoMessage() {}
 
 func (x *GetListingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[5]
+	mi := &file_internal_service_discovery_discoverypb_discovery_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -529,7 +611,7 @@ func (x *GetListingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetListingRequest.ProtoReflect.Descriptor instead.
 func (*GetListingRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_discovery_discoverypb_discovery_proto_rawDescGZIP(), []int{5}
+	return file_internal_service_discovery_discoverypb_discovery_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetListingRequest) GetCourseId() string {
@@ -543,7 +625,7 @@ var File_internal_service_discovery_discoverypb_discovery_proto protoreflect.Fil
 
 const file_internal_service_discovery_discoverypb_discovery_proto_rawDesc = "" +
 	"\n" +
-	"6internal/service/discovery/discoverypb/discovery.proto\x12\x11stoa.discovery.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a\"internal/money/moneypb/money.proto\"\xee\x04\n" +
+	"6internal/service/discovery/discoverypb/discovery.proto\x12\x11stoa.discovery.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a\"internal/money/moneypb/money.proto\"\xac\x06\n" +
 	"\aListing\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x14\n" +
@@ -564,7 +646,14 @@ const file_internal_service_discovery_discoverypb_discovery_proto_rawDesc = "" +
 	"\flesson_count\x18\x0e \x01(\x05R\vlessonCount\x12)\n" +
 	"\x10enrollment_count\x18\x0f \x01(\x03R\x0fenrollmentCount\x12=\n" +
 	"\fpublished_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\x12:\n" +
-	"\amodules\x18\x11 \x03(\v2 .stoa.discovery.v1.ListingModuleR\amodules\"a\n" +
+	"\amodules\x18\x11 \x03(\v2 .stoa.discovery.v1.ListingModuleR\amodules\x123\n" +
+	"\n" +
+	"list_price\x18\x12 \x01(\v2\x14.stoa.money.v1.MoneyR\tlistPrice\x12F\n" +
+	"\x0efurther_prices\x18\x13 \x03(\v2\x1f.stoa.discovery.v1.ListingPriceR\rfurtherPrices\x12?\n" +
+	"\rreduced_until\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\freducedUntil\"d\n" +
+	"\fListingPrice\x12(\n" +
+	"\x04list\x18\x01 \x01(\v2\x14.stoa.money.v1.MoneyR\x04list\x12*\n" +
+	"\x05price\x18\x02 \x01(\v2\x14.stoa.money.v1.MoneyR\x05price\"a\n" +
 	"\rListingModule\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12:\n" +
 	"\alessons\x18\x02 \x03(\v2 .stoa.discovery.v1.ListingLessonR\alessons\"[\n" +
@@ -605,32 +694,38 @@ func file_internal_service_discovery_discoverypb_discovery_proto_rawDescGZIP() [
 	return file_internal_service_discovery_discoverypb_discovery_proto_rawDescData
 }
 
-var file_internal_service_discovery_discoverypb_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_internal_service_discovery_discoverypb_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_internal_service_discovery_discoverypb_discovery_proto_goTypes = []any{
 	(*Listing)(nil),               // 0: stoa.discovery.v1.Listing
-	(*ListingModule)(nil),         // 1: stoa.discovery.v1.ListingModule
-	(*ListingLesson)(nil),         // 2: stoa.discovery.v1.ListingLesson
-	(*ListListingsRequest)(nil),   // 3: stoa.discovery.v1.ListListingsRequest
-	(*ListListingsResponse)(nil),  // 4: stoa.discovery.v1.ListListingsResponse
-	(*GetListingRequest)(nil),     // 5: stoa.discovery.v1.GetListingRequest
-	(*moneypb.Money)(nil),         // 6: stoa.money.v1.Money
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*ListingPrice)(nil),          // 1: stoa.discovery.v1.ListingPrice
+	(*ListingModule)(nil),         // 2: stoa.discovery.v1.ListingModule
+	(*ListingLesson)(nil),         // 3: stoa.discovery.v1.ListingLesson
+	(*ListListingsRequest)(nil),   // 4: stoa.discovery.v1.ListListingsRequest
+	(*ListListingsResponse)(nil),  // 5: stoa.discovery.v1.ListListingsResponse
+	(*GetListingRequest)(nil),     // 6: stoa.discovery.v1.GetListingRequest
+	(*moneypb.Money)(nil),         // 7: stoa.money.v1.Money
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_internal_service_discovery_discoverypb_discovery_proto_depIdxs = []int32{
-	6, // 0: stoa.discovery.v1.Listing.price:type_name -> stoa.money.v1.Money
-	7, // 1: stoa.discovery.v1.Listing.published_at:type_name -> google.protobuf.Timestamp
-	1, // 2: stoa.discovery.v1.Listing.modules:type_name -> stoa.discovery.v1.ListingModule
-	2, // 3: stoa.discovery.v1.ListingModule.lessons:type_name -> stoa.discovery.v1.ListingLesson
-	0, // 4: stoa.discovery.v1.ListListingsResponse.items:type_name -> stoa.discovery.v1.Listing
-	3, // 5: stoa.discovery.v1.DiscoveryService.ListListings:input_type -> stoa.discovery.v1.ListListingsRequest
-	5, // 6: stoa.discovery.v1.DiscoveryService.GetListing:input_type -> stoa.discovery.v1.GetListingRequest
-	4, // 7: stoa.discovery.v1.DiscoveryService.ListListings:output_type -> stoa.discovery.v1.ListListingsResponse
-	0, // 8: stoa.discovery.v1.DiscoveryService.GetListing:output_type -> stoa.discovery.v1.Listing
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	7,  // 0: stoa.discovery.v1.Listing.price:type_name -> stoa.money.v1.Money
+	8,  // 1: stoa.discovery.v1.Listing.published_at:type_name -> google.protobuf.Timestamp
+	2,  // 2: stoa.discovery.v1.Listing.modules:type_name -> stoa.discovery.v1.ListingModule
+	7,  // 3: stoa.discovery.v1.Listing.list_price:type_name -> stoa.money.v1.Money
+	1,  // 4: stoa.discovery.v1.Listing.further_prices:type_name -> stoa.discovery.v1.ListingPrice
+	8,  // 5: stoa.discovery.v1.Listing.reduced_until:type_name -> google.protobuf.Timestamp
+	7,  // 6: stoa.discovery.v1.ListingPrice.list:type_name -> stoa.money.v1.Money
+	7,  // 7: stoa.discovery.v1.ListingPrice.price:type_name -> stoa.money.v1.Money
+	3,  // 8: stoa.discovery.v1.ListingModule.lessons:type_name -> stoa.discovery.v1.ListingLesson
+	0,  // 9: stoa.discovery.v1.ListListingsResponse.items:type_name -> stoa.discovery.v1.Listing
+	4,  // 10: stoa.discovery.v1.DiscoveryService.ListListings:input_type -> stoa.discovery.v1.ListListingsRequest
+	6,  // 11: stoa.discovery.v1.DiscoveryService.GetListing:input_type -> stoa.discovery.v1.GetListingRequest
+	5,  // 12: stoa.discovery.v1.DiscoveryService.ListListings:output_type -> stoa.discovery.v1.ListListingsResponse
+	0,  // 13: stoa.discovery.v1.DiscoveryService.GetListing:output_type -> stoa.discovery.v1.Listing
+	12, // [12:14] is the sub-list for method output_type
+	10, // [10:12] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_discovery_discoverypb_discovery_proto_init() }
@@ -644,7 +739,7 @@ func file_internal_service_discovery_discoverypb_discovery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_discovery_discoverypb_discovery_proto_rawDesc), len(file_internal_service_discovery_discoverypb_discovery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

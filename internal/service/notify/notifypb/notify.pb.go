@@ -34,8 +34,9 @@ type Notification struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// What it is about: "welcome", "enrollment", "new_student", "sale", "receipt",
 	// "seat_offered", "seat_expired", "course_approved", "course_returned",
-	// "course_completed", "grade_posted", "subscription_paid", "subscription_failed" or
-	// "subscription_ended".
+	// "course_completed", "grade_posted", "subscription_paid", "subscription_failed",
+	// "subscription_ended", "refund", "refund_declined", "dispute_opened",
+	// "dispute_won", "dispute_lost", "payout_paid", "payout_failed" or "payout_reversed".
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// One line.
 	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
