@@ -53,6 +53,7 @@ func (f *fakeAccess) ListEntitled(_ context.Context, req *accesspb.ListEntitledR
 // shop is commerce on a database of its own.
 type shop struct {
 	testing.TB
+	url       string // of its database
 	db        *pg.DB
 	client    commercepb.CommerceServiceClient
 	revenue   commercepb.RevenueServiceClient
@@ -64,6 +65,7 @@ type shop struct {
 	grants    *fakeGrants
 	seats     *fakeSeats
 	reconcile commercepb.ReconcileServiceClient
+	cfg       commerce.Config
 	svc       *commerce.Service
 	now       atomic.Int64
 	catalog   commercepb.CatalogServiceClient
@@ -83,7 +85,9 @@ func newShop(t testing.TB) *shop {
 // openShop is [newShop] with other settings.
 func openShop(t testing.TB, change func(*shop, *commerce.Config)) *shop {
 	t.Helper()
-	s := &shop{TB: t, db: pgtest.Open(t, commerce.Schema), access: &fakeAccess{enrolled: map[string]bool{}}, seats: &fakeSeats{blocks: map[string]int32{}}, grants: &fakeGrants{source: map[string]string{}, grants: map[string]*accesspb.SourceGrant{}}}
+	url := pgtest.New(t, commerce.Schema)
+	// A test does most things a few times: to plan each time is most of what that costs.
+	s := &shop{TB: t, url: url, db: pgtest.OpenURL(t, with(url, "plan_cache_mode=force_generic_plan"), commerce.Schema.Name), access: &fakeAccess{enrolled: map[string]bool{}}, seats: &fakeSeats{blocks: map[string]int32{}}, grants: &fakeGrants{source: map[string]string{}, grants: map[string]*accesspb.SourceGrant{}}}
 	s.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Unix())
 	keyset, err := secret.Generate()
 	if err != nil {
@@ -118,7 +122,14 @@ func openShop(t testing.TB, change func(*shop, *commerce.Config)) *shop {
 		Now: func() time.Time { return time.Unix(s.now.Load(), 0) },
 	}
 	change(s, &cfg)
-	s.svc = commerce.New(cfg)
+	s.cfg = cfg
+	s.start(h)
+	return s
+}
+
+// start starts the service, on the database as it is.
+func (s *shop) start(h *rpctest.Harness) {
+	s.svc = commerce.New(s.cfg)
 	s.svc.Register(h)
 	s.conn = h.As("edge")
 	s.client = commercepb.NewCommerceServiceClient(s.conn)
@@ -134,7 +145,21 @@ func openShop(t testing.TB, change func(*shop, *commerce.Config)) *shop {
 	s.subs = commercepb.NewSubscriptionServiceClient(h.As("edge"))
 	s.refunds = commercepb.NewRefundServiceClient(h.As("edge"))
 	s.payouts = commercepb.NewPayoutServiceClient(h.As("edge"))
-	return s
+}
+
+// restart is what happens when the process has died and another one is there: nothing is
+// left but the database.
+func (s *shop) restart() {
+	s.Helper()
+	s.start(rpctest.New(s, rpctest.Everything))
+}
+
+// with adds a setting to the URL of a database.
+func with(url, setting string) string {
+	if strings.Contains(url, "?") {
+		return url + "&" + setting
+	}
+	return url + "?" + setting
 }
 
 // deliver has the service handle an event, in a transaction.

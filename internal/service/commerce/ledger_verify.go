@@ -32,6 +32,10 @@ func VerifyLedger(ctx context.Context, db *pg.DB) (r LedgerReport, err error) {
 		if _, err := tx.Exec(ctx, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY`); err != nil {
 			return err
 		}
+		// It is meant to read everything, however long that takes.
+		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
+			return err
+		}
 		if err := tx.QueryRow(ctx, `SELECT (SELECT count(*) FROM ledger_entry), (SELECT count(*) FROM ledger_posting)`).Scan(&r.Entries, &r.Postings); err != nil {
 			return err
 		}

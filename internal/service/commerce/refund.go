@@ -187,6 +187,13 @@ func (s *Service) newRefund(ctx context.Context, tx *pg.Tx, o *order, w askedRef
 	for _, l := range r.lines {
 		r.Amount += l.Amount
 	}
+	if o.Total == 0 { // it was ordered without a payment, which a refund is of
+		if _, err := tx.Exec(ctx, `
+			INSERT INTO payment (id, order_id, provider, state, amount, currency, received, fee, created_at, updated_at)
+			VALUES ($1, $2, 'none', 'succeeded', 0, $3, 0, 0, $4, $4) ON CONFLICT DO NOTHING`, o.PaymentID, o.ID, o.Currency, o.CreatedAt); err != nil {
+			return refund{}, err
+		}
+	}
 	if err := insertRefund(ctx, tx, &r); err != nil {
 		return refund{}, err
 	}

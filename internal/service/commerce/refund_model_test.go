@@ -2,369 +2,498 @@ package commerce_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
+	"strings"
+	"sync"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
-	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 )
 
-// weather is a provider whose calls fail by chance, before or after they took effect,
-// and that tells of what it did besides, late and in any order.
-type weather struct {
-	commerce.Provider
-	chance *rand.Rand // nil for fair weather
-	news   []commerce.RefundNews
-}
-
-func (w *weather) around(do func() error) error {
-	if w.chance != nil && w.chance.IntN(4) == 0 {
-		return errors.New("connection refused")
-	}
-	if err := do(); err != nil {
-		return err
-	}
-	if w.chance != nil && w.chance.IntN(4) == 0 {
-		return errors.New("connection reset")
-	}
-	return nil
-}
-
-func (w *weather) Refund(ctx context.Context, key string, r commerce.RefundRequest) (n commerce.RefundNews, err error) {
-	err = w.around(func() error {
-		if n, err = w.Provider.Refund(ctx, key, r); err == nil {
-			w.news = append(w.news, n, n)
-		}
-		return err
-	})
-	return n, err
-}
-
-func (w *weather) Transfer(ctx context.Context, key string, r commerce.TransferRequest) (ref string, err error) {
-	err = w.around(func() error { ref, err = w.Provider.Transfer(ctx, key, r); return err })
-	return ref, err
-}
-
-func (w *weather) ReverseTransfer(ctx context.Context, key, ref string, amount int64) error {
-	return w.around(func() error { return w.Provider.ReverseTransfer(ctx, key, ref, amount) })
-}
-
-func (w *weather) EndSubscription(ctx context.Context, key, ref, how string) (n commerce.SubscriptionNews, err error) {
-	err = w.around(func() error { n, err = w.Provider.EndSubscription(ctx, key, ref, how); return err })
-	return n, err
-}
-
-// histories is how many are tried; STOA_TEST_HISTORIES tries more.
-func histories(t *testing.T) int {
-	t.Helper()
-	if text := os.Getenv("STOA_TEST_HISTORIES"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			t.Fatalf("STOA_TEST_HISTORIES is %q", text)
-		}
-		return n
-	}
-	if testing.Short() {
-		return 20
-	}
-	return 100
-}
-
-// Whatever is bought, given back, disputed, released, paid out and taken back, in whatever
-// order, with calls that fail and news that comes late: in the end the ledger is right and
+// Whatever is bought, for oneself, for a team or for somebody else, given back, disputed,
+// released, paid out and taken back, in whatever order, with calls that fail, processes
+// that die, and news that is lost or comes late or twice: in the end the ledger is right and
 // has what the provider has, nobody gave or got a cent too much, and access is to the lines
 // that were paid and not given back.
 func TestMoneyIsAlwaysRight(t *testing.T) {
 	t.Parallel()
-	const each = 100 // what rapid tries at once
-	for i := range (histories(t) + each - 1) / each {
-		t.Run(strconv.Itoa(i), func(t *testing.T) {
-			t.Parallel()
-			s := newShop(t)
-			s.svc.Log = slog.New(slog.DiscardHandler)
-			rapid.Check(t, func(rt *rapid.T) { (&history{T: rt, shop: s}).run() })
-		})
-	}
+	(&histories{
+		many: 600, shop: 300, abreast: 16,
+		steps: func(chance *rand.Rand) int { // many short ones, and some that are long
+			if chance.IntN(20) == 0 {
+				return 8 + chance.IntN(12)
+			}
+			return 2 + chance.IntN(4)
+		},
+		open: func(tb testing.TB, _ uint64, chance *rand.Rand) stage { return newMarket(tb, chance) },
+	}).tell(t)
 }
 
-// history is a random one. What is of another history in the same shop is not looked at,
-// but for what is true of all.
+// happening is something that happens in a history; the heavier, the more often.
+type happening struct {
+	weight int
+	name   string
+	do     func(h *history)
+}
+
+var happenings = []happening{
+	{4, "buy", (*history).buy},
+	{4, "pay", (*history).pay},
+	{1, "cancel", (*history).cancel},
+	{8, "refund", (*history).refund},
+	{2, "by teacher", (*history).byTeacher},
+	{3, "by hand", (*history).byHand},
+	{4, "dispute", (*history).dispute},
+	{1, "surplus", (*history).surplus},
+	{3, "redeem", (*history).redeem},
+	{3, "tell access", (*history).tellAccess},
+	{2, "release", (*history).release},
+	{1, "time passes", (*history).timePasses},
+	{1, "pay out", (*history).payOut},
+	{1, "reverse", (*history).reverse},
+	{3, "carry out", (*history).carryOut},
+	{4, "hear", (*history).hear},
+	{1, "invoices", (*history).invoices},
+	{1, "reconcile", (*history).reconcile},
+	{1, "together", (*history).together},
+}
+
+// history is that of a buyer in a market.
 type history struct {
-	*rapid.T
-	shop     *shop
-	weather  *weather
-	teachers []string
-	courses  []string
-	orders   []*historyOrder
-	subs     []*subscribed
-	said     []commerce.SubscriptionNews // of subscriptions, to be heard later
-	hands    int
+	*market
+	n      int
+	buyer  string
+	orders []*historyOrder
+	chance *rand.Rand
+	ctx    context.Context //nolint:containedctx // it ends when the process dies, in the middle of a step
+	said   []string        // what has come of the step
+	keys   int
 }
 
 type historyOrder struct {
 	*commercepb.Order
-	buyer string
-	ref   string // of its payment, at the provider
+	payment  string
+	surplus  bool
+	disputed bool // it was, and may still be
 }
 
-func (h *history) pick(n int, what string) int { return rapid.IntRange(0, n-1).Draw(h.T, what) }
-
-func (h *history) run() {
-	s := h.shop
-	ctx := s.Context()
-	h.weather = &weather{chance: rand.New(rand.NewPCG(rapid.Uint64().Draw(h.T, "weather"), 0))} //nolint:gosec // chance, not secrecy
-	s.svc.Through(func(p commerce.Provider) commerce.Provider { h.weather.Provider = p; return h.weather })
-	defer s.svc.Through(func(commerce.Provider) commerce.Provider { return h.weather.Provider })
-	for range rapid.IntRange(1, 3).Draw(h.T, "teachers") {
-		h.teachers = append(h.teachers, s.payee())
-	}
-	for range rapid.IntRange(1, 3).Draw(h.T, "courses") {
-		owner := h.teachers[h.pick(len(h.teachers), "owner")]
-		course := s.course(owner, rapid.Int64Range(50, 20_000).Draw(h.T, "price"), "EUR")
-		if rapid.Bool().Draw(h.T, "split") {
-			e := &coursespb.RevenueSplitChanged{CourseId: course, Version: 1}
-			left := int32(10_000)
-			for i, t := range h.teachers {
-				points := left
-				if i < len(h.teachers)-1 {
-					points = rapid.Int32Range(1, left-int32(len(h.teachers)-1-i)).Draw(h.T, "points") //nolint:gosec // three at most
-				}
-				e.Shares = append(e.Shares, &coursespb.RevenueShare{AccountId: t, BasisPoints: points})
-				left -= points
-			}
-			s.deliver(e)
+// step implements [teller].
+func (h *history) step(chance *rand.Rand) string {
+	h.chance, h.said = chance, nil
+	ctx, cancel := context.WithCancel(h.Context())
+	defer cancel()
+	h.ctx = ctx
+	h.weather.on(chance, cancel)
+	defer h.weather.off()
+	what := happening{0, "buy", (*history).buy}
+	if len(h.orders) > 0 {
+		total := 0
+		for _, x := range happenings {
+			total += x.weight
 		}
-		h.courses = append(h.courses, course)
+		at := chance.IntN(total)
+		for _, x := range happenings {
+			if at -= x.weight; at < 0 {
+				what = x
+				break
+			}
+		}
 	}
-	h.buy()
-	steps := []struct {
-		name string
-		do   func()
-	}{
-		{"buy", h.buy},
-		{"refund", h.refund},
-		{"refund", h.refund},
-		{"refund", h.refund},
-		{"by hand", h.byHand},
-		{"dispute", h.dispute},
-		{"dispute", h.dispute},
-		{"surplus", h.surplus},
-		{"release", h.release},
-		{"pay out", h.payOut},
-		{"reverse", h.reverse},
-		{"carry out", h.carryOut},
-		{"hear", h.hear},
-		{"subscribe", h.subscribe},
-		{"subscribe", h.subscribe},
-		{"days", h.days},
-		{"days", h.days},
-		{"days", h.days},
-		{"renewals", h.renewals},
-		{"decide", h.decide},
-		{"hear of a subscription", h.hearSubscription},
-		{"hear of a subscription", h.hearSubscription},
+	what.do(h)
+	if ctx.Err() != nil {
+		h.note("died")
+		h.restart()
 	}
-	for range rapid.IntRange(3, 20).Draw(h.T, "steps") {
-		step := steps[h.pick(len(steps), "step")]
-		h.Logf("%s", step.name)
-		step.do()
-	}
-	h.weather.chance = nil
-	h.allHeard()
-	for len(h.weather.news) > 0 {
-		h.hear()
-	}
-	for s.count(`SELECT count(*) FROM provider_call WHERE state = 'waiting'`) > 0 {
-		h.carryOut()
-	}
-	h.weather.news = nil // what was said again of what is known
-	h.check(ctx)
-	h.checkSubscriptions(ctx)
+	return what.name + " " + strings.Join(h.said, ", ")
 }
 
-func (h *history) may(err error, codes ...string) {
-	if err != nil && !slices.Contains(codes, fault.CodeOf(err)) {
-		h.Fatalf("%v", err)
-	}
+func (h *history) note(format string, args ...any) {
+	h.said = append(h.said, fmt.Sprintf(format, args...))
 }
 
-func (h *history) order(what string) *historyOrder { return h.orders[h.pick(len(h.orders), what)] }
+func (h *history) one(in int) bool { return h.chance.IntN(in) == 0 }
 
+// may fails unless an error is one of those, or the process has died.
+func (h *history) may(err error, codes ...string) bool {
+	if err == nil {
+		return true
+	}
+	h.note("%v", err)
+	if h.ctx.Err() == nil && !slices.Contains(codes, fault.CodeOf(err)) {
+		h.Fatalf("history %d: %s", h.n, strings.Join(h.said, ", "))
+	}
+	return false
+}
+
+func (h *history) order() *historyOrder { return h.orders[h.chance.IntN(len(h.orders))] }
+
+// as is a call of an account with a key of its own.
+func (h *history) as(account string) context.Context {
+	h.keys++
+	return rpc.WithIdempotencyKey(rpctest.Account(h.ctx, account), fmt.Sprintf("%s %d", h.buyer, h.keys))
+}
+
+// again calls once more with the key of the last call, as who had no answer from a process
+// that died does.
+func (h *history) again(account string) context.Context {
+	h.restart()
+	return rpc.WithIdempotencyKey(rpctest.Account(h.Context(), account), fmt.Sprintf("%s %d", h.buyer, h.keys))
+}
+
+// buy orders something, and often pays for it.
 func (h *history) buy() {
-	o := &historyOrder{buyer: id.New("account")}
-	n := rapid.IntRange(1, len(h.courses)).Draw(h.T, "lines")
-	o.Order = h.shop.order(o.buyer, h.courses[:n]...)
-	h.shop.settles(o.Order, "succeed")
-	o.ref = paymentOf(o.Order)
-	h.orders = append(h.orders, o)
+	req := &commercepb.CreateOrderRequest{}
+	if h.one(2) {
+		for _, at := range h.chance.Perm(len(h.courses))[:1+h.chance.IntN(3)] {
+			req.CourseIds = append(req.CourseIds, h.courses[at])
+		}
+	} else {
+		q, err := h.desk.CreateQuote(rpctest.Account(h.ctx, h.buyer), h.cart())
+		if !h.may(err, couponRefusals...) {
+			return
+		}
+		req.QuoteId = q.GetId()
+	}
+	o, err := h.client.CreateOrder(h.as(h.buyer), req)
+	if h.ctx.Err() != nil && err != nil {
+		o, err = h.client.CreateOrder(h.again(h.buyer), req)
+	}
+	if !h.may(err, append([]string{"order.open_order"}, couponRefusals...)...) {
+		return
+	}
+	h.orders = append(h.orders, &historyOrder{Order: o})
+	if h.ctx.Err() == nil && !h.one(5) {
+		h.payFor(h.orders[len(h.orders)-1], 0)
+	}
 }
+
+// cart is what is quoted: courses, seats, gifts and bundles, in some currency and with a
+// coupon sometimes.
+func (h *history) cart() *commercepb.CreateQuoteRequest {
+	req := &commercepb.CreateQuoteRequest{Currency: marketCurrencies[h.chance.IntN(len(marketCurrencies))]}
+	if h.one(3) {
+		req.CouponCode = h.coupons[h.chance.IntN(len(h.coupons))]
+	}
+	if h.one(4) {
+		req.Items = append(req.Items, &commercepb.CartItem{BundleId: h.sets[h.chance.IntN(len(h.sets))]})
+		return req
+	}
+	for _, at := range h.chance.Perm(len(h.courses))[:1+h.chance.IntN(3)] {
+		i := &commercepb.CartItem{CourseId: h.courses[at]}
+		switch h.chance.IntN(4) {
+		case 0:
+			i.Kind, i.Quantity = "seats", 1+h.chance.Int32N(7)
+		case 1, 2:
+			i.Kind = "gift"
+		}
+		req.Items = append(req.Items, i)
+	}
+	return req
+}
+
+func (h *history) pay() { h.payFor(h.order(), h.chance.IntN(12)) }
+
+// payFor has the buyer pay in some way.
+func (h *history) payFor(o *historyOrder, how int) {
+	if err := h.db.QueryRow(h.Context(), `SELECT p.id FROM orders o JOIN payment p ON p.id = o.payment_id WHERE o.id = $1 AND p.ref IS NOT NULL`, o.GetId()).Scan(&o.payment); err != nil {
+		return // there is nothing to pay, or no page yet
+	}
+	switch {
+	case how >= 4:
+		h.unheard(o)
+		return
+	case how == 3 && h.one(3):
+		h.settles(o, "later")
+		return
+	case how == 3:
+		h.settles(o, "decline")
+		return
+	}
+	h.settles(o, "succeed")
+}
+
+// settles has the pay page say something of an order.
+func (h *history) settles(o *historyOrder, outcome string) bool {
+	h.note("%s %s", outcome, o.GetId())
+	_, err := h.client.SettleDevelopmentPayment(h.ctx, &commercepb.SettleDevelopmentPaymentRequest{PaymentId: o.payment, Outcome: outcome})
+	return h.may(err, "payment.closed", "payment.outcome")
+}
+
+// unheard has the provider be paid, some of it tax, without saying so at once: that is
+// heard later, twice, or never.
+func (h *history) unheard(o *historyOrder) {
+	news := commerce.PaymentNews{PaymentID: o.payment, Ref: o.payment, State: "succeeded", Tax: map[string]int64{}}
+	fee := int64(0)
+	if err := h.db.QueryRow(h.Context(), `
+		WITH p AS (UPDATE development_payment SET state = 'succeeded' WHERE id = $1 AND state IN ('open', 'processing', 'declined') RETURNING id, amount, currency)
+		INSERT INTO development_transaction (kind, ref, amount, fee, currency, at) SELECT 'payment', id, amount, amount * 200 / 10000, currency, $2 FROM p RETURNING amount, fee, currency`,
+		o.payment, h.clock()).Scan(&news.Received, &fee, &news.Currency); err != nil {
+		h.note("not open")
+		return
+	}
+	news.Fee = &fee
+	for _, l := range o.GetLines() {
+		if h.one(2) {
+			news.Tax[l.GetId()] = h.chance.Int64N(l.GetPrice().GetAmount()/4 + 1)
+		}
+	}
+	times := h.chance.IntN(4)
+	h.note("paid %s, heard %d times", o.GetId(), times)
+	for range times {
+		h.tell(o.payment, func(ctx context.Context) error { return h.svc.HeardPayment(ctx, news) })
+	}
+}
+
+func (h *history) cancel() { h.cancels(h.order()) }
+
+func (h *history) cancels(o *historyOrder) bool {
+	h.note("%s", o.GetId())
+	_, err := h.client.CancelOrder(h.as(o.GetBuyerId()), &commercepb.CancelOrderRequest{OrderId: o.GetId()})
+	return h.may(err, "order.already_paid")
+}
+
+var couponRefusals = []string{"order.sold_out", "coupon.invalid", "coupon.used_up", "coupon.used_by_you"}
+
+var refundRefusals = []string{"refund.nothing_left", "refund.too_much", "refund.disputed", "refund.not_paid"}
 
 func (h *history) refund() {
-	o := h.order("of")
+	o := h.order()
 	req := &commercepb.CreateRefundRequest{OrderId: o.GetId(), Note: "x"}
-	if n := rapid.IntRange(0, len(o.GetLines())).Draw(h.T, "how many lines"); n > 0 {
-		for _, l := range o.GetLines()[:n] {
-			amount := int64(0)
-			if l.GetPrice().GetAmount() > 0 && rapid.Bool().Draw(h.T, "part") {
-				amount = rapid.Int64Range(1, l.GetPrice().GetAmount()).Draw(h.T, "amount")
-			}
-			req.Lines = append(req.Lines, &commercepb.LineToRefund{LineId: l.GetId(), Amount: amount})
+	for _, l := range o.GetLines()[:h.chance.IntN(len(o.GetLines())+1)] {
+		amount := int64(0)
+		if n := l.GetPrice().GetAmount(); n > 0 && h.one(2) {
+			amount = 1 + h.chance.Int64N(n)
+		}
+		req.Lines = append(req.Lines, &commercepb.LineToRefund{LineId: l.GetId(), Amount: amount})
+	}
+	h.note("%s %v", o.GetId(), req.GetLines())
+	staff := id.New("account")
+	r, err := h.refunds.CreateRefund(h.as(staff), req)
+	if h.ctx.Err() != nil && err != nil && h.one(2) {
+		r, err = h.refunds.CreateRefund(h.again(staff), req)
+	}
+	if !h.may(err, refundRefusals...) {
+		return
+	}
+	// It is of the lines that were named, and of each as much as was said.
+	got := map[string]int64{}
+	for _, l := range r.GetLines() {
+		got[l.GetLineId()] = l.GetAmount().GetAmount()
+	}
+	for _, l := range req.GetLines() {
+		if n, ok := got[l.GetLineId()]; !ok || l.GetAmount() > 0 && n != l.GetAmount() || len(got) != len(req.GetLines()) {
+			h.Errorf("history %d: a refund of %v is of %v", h.n, req.GetLines(), r.GetLines())
 		}
 	}
-	_, err := h.shop.refunds.CreateRefund(h.shop.staff(), req)
-	h.may(err, "refund.nothing_left", "refund.too_much", "refund.disputed")
 }
 
+// byTeacher gives some of a line back, and ends access or not.
+func (h *history) byTeacher() {
+	o := h.order()
+	l := o.GetLines()[h.chance.IntN(len(o.GetLines()))]
+	req := &commercepb.CreateCourseRefundRequest{CourseId: l.GetCourseId(), LineId: l.GetId(), Note: "x", EndAccess: h.one(2)}
+	if n := l.GetPrice().GetAmount(); n > 0 && h.one(2) {
+		req.Amount = 1 + h.chance.Int64N(n)
+	}
+	h.note("%s %d %v", l.GetId(), req.GetAmount(), req.GetEndAccess())
+	_, err := h.refunds.CreateCourseRefund(h.as(id.New("account")), req)
+	h.may(err, append([]string{"sale.not_found"}, refundRefusals...)...)
+}
+
+// byHand gives something back at the provider, where nobody here knows of it.
 func (h *history) byHand() {
-	o := h.order("of")
-	h.hands++
-	n, err := h.weather.Provider.Refund(h.shop.Context(), fmt.Sprintf("hand %d of %s", h.hands, h.courses[0]), commerce.RefundRequest{
-		PaymentRef: o.ref, Amount: rapid.Int64Range(1, o.GetTotal().GetAmount()).Draw(h.T, "amount"), Currency: "EUR",
-	})
-	h.may(err, "refund.refused")
-	if err == nil {
-		h.weather.news = append(h.weather.news, n)
+	o := h.order()
+	if o.payment == "" || o.surplus {
+		return
+	}
+	h.keys++
+	r := commerce.RefundRequest{PaymentRef: o.payment, Amount: 1 + h.chance.Int64N(max(o.GetTotal().GetAmount(), 1)), Currency: o.GetTotal().GetCurrency()}
+	h.note("%s %d", o.GetId(), r.Amount)
+	var paid bool
+	if err := h.db.QueryRow(h.Context(), `SELECT paid_at IS NOT NULL FROM orders WHERE id = $1`, o.GetId()).Scan(&paid); err != nil || !paid {
+		return // what was paid for nothing goes back by itself
+	}
+	n, err := h.weather.Provider.Refund(h.Context(), fmt.Sprintf("hand of %s %d", h.buyer, h.keys), r)
+	if h.may(err, "refund.refused", "payment.not_found") {
+		for range h.chance.IntN(3) {
+			h.tell(o.payment, func(ctx context.Context) error { return h.svc.HeardRefund(ctx, n) })
+		}
 	}
 }
 
 func (h *history) dispute() {
-	o := h.order("of")
-	outcome := rapid.SampledFrom([]string{"dispute", "win_dispute", "lose_dispute"}).Draw(h.T, "outcome")
-	_, err := h.shop.client.SettleDevelopmentPayment(h.shop.Context(), &commercepb.SettleDevelopmentPaymentRequest{PaymentId: o.ref, Outcome: outcome})
-	h.may(err, "payment.outcome")
-	if err == nil && rapid.Bool().Draw(h.T, "again") { // and old news again
-		err := h.shop.svc.HeardDispute(h.shop.Context(), commerce.DisputeNews{Ref: "dispute:" + o.ref, PaymentRef: o.ref, Amount: 1, Currency: "EUR", State: "open"})
-		h.may(err)
+	o := h.order()
+	if o.payment == "" || o.surplus {
+		return
+	}
+	var paid bool
+	if err := h.db.QueryRow(h.Context(), `SELECT paid_at IS NOT NULL FROM orders WHERE id = $1`, o.GetId()).Scan(&paid); err != nil || !paid {
+		return
+	}
+	outcome := "dispute"
+	if o.disputed {
+		outcome = []string{"win_dispute", "lose_dispute"}[h.chance.IntN(2)]
+	}
+	if !h.settles(o, outcome) {
+		return
+	}
+	o.disputed = true
+	if h.one(2) { // and old news again
+		old := commerce.DisputeNews{Ref: "dispute:" + o.payment, PaymentID: o.payment, Amount: 1, Currency: o.GetTotal().GetCurrency(), State: "open"}
+		h.tell(o.payment, func(ctx context.Context) error { return h.svc.HeardDispute(ctx, old) })
 	}
 }
 
+// surplus has an order be paid that is cancelled at the same time.
 func (h *history) surplus() {
-	o := h.shop.order(id.New("account"), h.courses[0])
-	if _, err := h.shop.client.CancelOrder(rpctest.Account(h.shop.Context(), o.GetBuyerId()), &commercepb.CancelOrderRequest{OrderId: o.GetId()}); err != nil {
-		h.Fatalf("%v", err)
+	buyer := id.New("account")
+	h.buyers[buyer] = h.n
+	o, err := h.client.CreateOrder(h.as(buyer), &commercepb.CreateOrderRequest{CourseIds: h.courses[:1]})
+	if !h.may(err, "order.sold_out") {
+		return
 	}
-	h.shop.paysTaxed(o, 0)
+	mine := &historyOrder{Order: o, surplus: true}
+	h.orders = append(h.orders, mine)
+	if _, err := h.client.CancelOrder(rpctest.Account(h.ctx, o.GetBuyerId()), &commercepb.CancelOrderRequest{OrderId: o.GetId()}); h.may(err) {
+		h.payFor(mine, 4)
+	}
 }
+
+// redeem has somebody take gifts of the buyer, by codes that are right or not.
+func (h *history) redeem() {
+	list, err := h.desk.ListMyGifts(rpctest.Account(h.ctx, h.buyer), &commercepb.ListMyGiftsRequest{})
+	if !h.may(err) {
+		return
+	}
+	for _, g := range list.GetItems() {
+		if h.one(3) {
+			continue
+		}
+		_, err := h.desk.RedeemGift(h.as(id.New("account")), &commercepb.RedeemGiftRequest{Code: g.GetCode()})
+		h.note("%s %s", g.GetState(), g.GetLineId())
+		if g.GetState() == "open" {
+			h.may(err)
+		} else if err == nil {
+			h.Errorf("history %d: a gift that is %s was taken: %s", h.n, g.GetState(), g.GetLineId())
+		}
+	}
+}
+
+// tellAccess has access hear what was paid and given back, and say what it gave.
+func (h *history) tellAccess() { h.may(h.tellsAccess(h.ctx, h.one(2))) }
 
 func (h *history) release() {
-	h.shop.now.Add(31 * 24 * 3600)
-	_, err := h.shop.svc.Release(h.shop.Context())
+	if h.one(2) {
+		h.now.Add(31 * 24 * 3600)
+	}
+	_, err := h.svc.Release(h.ctx)
+	h.may(err)
+}
+
+func (h *history) timePasses() {
+	h.now.Add([]int64{1, 150, 3600, 13 * 3600, 25 * 3600}[h.chance.IntN(5)])
+	_, err := h.svc.Expire(h.ctx)
+	h.may(err)
+	_, err = h.svc.Checkpoint(h.ctx)
 	h.may(err)
 }
 
 func (h *history) payOut() {
-	h.shop.now.Add(1)
-	h.shop.begins("")
-	h.shop.paysOut()
+	h.now.Add(1)
+	_, err := h.payouts.CreatePayoutRun(h.as(id.New("account")), &commercepb.CreatePayoutRunRequest{Currency: marketCurrencies[h.chance.IntN(len(marketCurrencies))]})
+	if h.may(err) {
+		_, err = h.svc.PayOut(h.ctx)
+		h.may(err)
+	}
 }
 
 func (h *history) reverse() {
-	list := h.shop.paidTo(h.teachers[h.pick(len(h.teachers), "from")])
-	if len(list) == 0 {
+	var payout string
+	if err := h.db.QueryRow(h.Context(), `SELECT id FROM payout WHERE teacher_id = $1 AND state = 'paid' ORDER BY id DESC LIMIT 1`, h.teachers[h.chance.IntN(len(h.teachers))]).Scan(&payout); err != nil {
 		return
 	}
-	_, err := h.shop.payouts.ReversePayout(h.shop.staff(), &commercepb.ReversePayoutRequest{PayoutId: list[h.pick(len(list), "payout")].GetId(), Reason: "x"})
+	_, err := h.payouts.ReversePayout(h.as(id.New("account")), &commercepb.ReversePayoutRequest{PayoutId: payout, Reason: "x"})
 	h.may(err, "payout.not_paid")
 }
 
-func (h *history) carryOut() { h.shop.carryOut(3600) }
-
-// hear has the service hear one of the news that are on their way.
-func (h *history) hear() {
-	if len(h.weather.news) == 0 {
-		return
-	}
-	i := h.pick(len(h.weather.news), "news")
-	err := h.shop.svc.HeardRefund(h.shop.Context(), h.weather.news[i])
-	h.weather.news = slices.Delete(h.weather.news, i, i+1)
+func (h *history) carryOut() {
+	h.now.Add(3600)
+	_, err := h.svc.CarryOut(h.ctx)
 	h.may(err)
 }
 
-func (h *history) check(ctx context.Context) {
-	s := h.shop
-	if r, err := commerce.VerifyLedger(ctx, s.db); err != nil || r.Problem != "" {
-		h.Fatalf("the ledger: %s %v", r.Problem, err)
-	}
-	if at, booked := s.atProvider()["EUR"], s.ledgerAt("provider")["EUR"]; at != booked {
-		h.Fatalf("the provider has %d, the ledger %d", at, booked)
-	}
-	for account, want := range map[string]int64{
-		"buyers": 0, "payable:": 0,
-		"disputed": s.count(`SELECT coalesce(sum(amount), 0)::bigint FROM development_object WHERE kind = 'dispute' AND state = 'open'`),
-	} {
-		if got := s.ledgerAt(account)["EUR"]; got != want {
-			h.Fatalf("%s has %d, want %d", account, got, want)
+// hear has the service hear one of the news that are on their way.
+func (h *history) hear() {
+	o := h.order()
+	if list := h.news[o.payment]; len(list) > 0 {
+		i := h.chance.IntN(len(list))
+		h.note("%d of %d of %s", i, len(list), o.GetId())
+		h.news[o.payment] = slices.Delete(slices.Clone(list), i, i+1)
+		if !h.may(list[i](h.ctx)) { // the process died
+			h.news[o.payment] = list
 		}
 	}
-	ended := map[string]int{}
-	for _, e := range sent[*commercepb.LinesRefunded](s) {
-		for _, l := range e.GetLines() {
-			if l.GetAccessEnds() {
-				ended[l.GetLineId()]++
-			}
+}
+
+func (h *history) invoices() {
+	_, err := h.svc.IssueInvoices(h.ctx)
+	h.may(err)
+	_, err = h.svc.IssueCreditNotes(h.ctx)
+	h.may(err)
+}
+
+// reconcile makes a pass, which may be broken off and is gone on with by another.
+func (h *history) reconcile() {
+	if !h.one(4) {
+		return
+	}
+	h.now.Add(150)
+	_, err := h.shop.reconcile.CreateReconciliation(h.as(id.New("account")), &commercepb.CreateReconciliationRequest{})
+	if h.may(err) {
+		if _, err = h.svc.Reconcile(h.ctx); err != nil {
+			h.note("%v", err)
 		}
 	}
-	for _, o := range h.orders {
-		var back, over int64
-		for _, l := range o.GetLines() {
-			var amount, refunded, given, want int64
-			var live, all bool
-			if err := s.db.QueryRow(ctx, `
-				SELECT amount, refunded, live, refunded = amount AND (amount > 0 OR access_ended),
-					(SELECT coalesce(sum(n.amount), 0) FROM refund_line n JOIN refund r ON r.id = n.refund_id WHERE n.line_id = l.id AND r.state = 'succeeded')::bigint
-					+ (SELECT coalesce(sum(n.amount), 0) FROM dispute_line n WHERE n.line_id = l.id)::bigint
-				FROM order_line l WHERE id = $1`, l.GetId()).Scan(&amount, &refunded, &live, &all, &given); err != nil {
-				h.Fatalf("%v", err)
-			}
-			if all { // what cost nothing once somebody has given it back
-				want = 1
-				over++
-			}
-			if refunded != given || refunded > amount || int64(ended[l.GetId()]) != want || live == (want == 1) {
-				h.Fatalf("line %s: %d of %d given back, %d by refunds and disputes, access ended %d times, live %v", l.GetId(), refunded, amount, given, ended[l.GetId()], live)
-			}
-			back += refunded
-		}
-		if at := s.count(`SELECT refunded FROM development_payment WHERE id = $1`, o.ref); at != back {
-			h.Fatalf("order %s: the provider gave %d back, the ledger %d", o.GetId(), at, back)
-		}
-		want := "paid"
-		switch {
-		case s.count(`SELECT count(*) FROM development_payment WHERE id = $1 AND dispute = 'open'`, o.ref) == 1:
-			want = "disputed"
-		case over == int64(len(o.GetLines())):
-			want = "refunded"
-		case back > 0:
-			want = "partly_refunded"
-		}
-		if got := s.get(o.buyer, o.GetId()).GetState(); got != want {
-			h.Fatalf("order %s is %s, want %s", o.GetId(), got, want)
-		}
+}
+
+// together does at once what meets at the same order.
+func (h *history) together() {
+	o := h.order()
+	do := []func(ctx context.Context) error{
+		func(ctx context.Context) error { _, err := h.svc.Release(ctx); return err },
+		func(ctx context.Context) error { _, err := h.svc.CarryOut(ctx); return err },
+		func(ctx context.Context) error { _, err := h.svc.CarryOut(ctx); return err },
+		func(ctx context.Context) error { _, err := h.svc.PayOut(ctx); return err },
+		func(ctx context.Context) error {
+			_, err := h.refunds.CreateRefund(rpctest.Account(ctx, id.New("account")), &commercepb.CreateRefundRequest{OrderId: o.GetId(), Note: "x"})
+			return err
+		},
+		func(ctx context.Context) error {
+			_, err := h.client.CancelOrder(rpctest.Account(ctx, o.GetBuyerId()), &commercepb.CancelOrderRequest{OrderId: o.GetId()})
+			return err
+		},
 	}
-	// What teachers were paid and have makes what is left to them of what was sold.
-	for _, t := range h.teachers {
-		has := -s.count(`SELECT coalesce(sum(amount), 0)::bigint FROM ledger_posting WHERE account IN ('held:' || $1, 'teacher:' || $1)`, t)
-		paid := s.count(`SELECT coalesce(sum(amount - reversed), 0)::bigint FROM development_object WHERE kind = 'transfer' AND account = 'account:' || $1`, t)
-		shares := -s.count(`
-			SELECT coalesce(sum(p.amount), 0)::bigint FROM ledger_posting p WHERE p.line_id IS NOT NULL AND p.account IN ('held:' || $1, 'teacher:' || $1)`, t)
-		if has+paid != shares {
-			h.Fatalf("%s has %d and was paid %d, but has shares of %d", t, has, paid, shares)
-		}
+	if o.payment != "" && !o.surplus {
+		do = append(do, func(ctx context.Context) error {
+			_, err := h.client.SettleDevelopmentPayment(ctx, &commercepb.SettleDevelopmentPaymentRequest{PaymentId: o.payment, Outcome: "succeed"})
+			return err
+		})
 	}
-	// The reconciler sees the same.
-	if open := s.reconciled("open"); len(open) > 0 {
-		h.Fatalf("the reconciler says %v", open)
+	h.chance.Shuffle(len(do), func(i, j int) { do[i], do[j] = do[j], do[i] })
+	var all sync.WaitGroup
+	errs := make([]error, 4)
+	for i := range errs {
+		all.Go(func() { errs[i] = do[i](h.ctx) })
+	}
+	all.Wait()
+	for _, err := range errs {
+		h.may(err, append([]string{"order.already_paid", "payment.closed", "payment.outcome"}, refundRefusals...)...)
 	}
 }

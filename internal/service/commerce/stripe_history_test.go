@@ -3,13 +3,12 @@ package commerce_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,178 +19,309 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/commerce/stripetest"
 )
 
-// stripeHistory is a random course of things: orders, buyers who pay, decline, pay later or
-// give up, subscriptions that are renewed, fail, recover, are cancelled here and there and go
-// on, events that are lost, late, doubled, reordered and forged, requests that fail
-// before or after they took effect, and processes that die in between.
-type stripeHistory struct {
-	*stripeShop
-	rand   *rand.Rand
-	faulty sync.Mutex // guards rand for the faults
-	faults *rand.Rand
-
-	courses []string
-	plan    string
-	orders  []*commercepb.Order
-	begun   []*commercepb.Subscription
-	pages   map[string]string // of orders, once the buyer has seen them
-	backlog []stripetest.Delivery
-	log     []string
+// Whatever happens, in whatever order, with buyers who pay, decline, pay later or give up,
+// events that are lost, late, doubled, reordered and forged, requests that fail before or
+// after they took effect, and processes that die in between: the ledger sums to zero and
+// has what Stripe has, nobody is charged twice, and what was paid is given, or given back.
+func TestAnyHistoryAtStripe(t *testing.T) {
+	t.Parallel()
+	(&histories{
+		many: 80, shop: 80, abreast: 8,
+		steps: func(chance *rand.Rand) int { return 5 + chance.IntN(12) },
+		open:  func(tb testing.TB, _ uint64, chance *rand.Rand) stage { return newStripeMarket(tb, chance) },
+	}).tell(t)
 }
 
-// fault has one request in four fail.
-func (h *stripeHistory) fault(*http.Request) stripetest.Fault {
-	h.faulty.Lock()
-	defer h.faulty.Unlock()
-	if h.faults.IntN(4) > 0 {
+// stripeMarket is a shop at a Stripe, in which many histories are told.
+type stripeMarket struct {
+	*stripeShop
+	*ears
+	teachers []string
+	courses  []string
+	backlog  []stripetest.Delivery
+	faulty   sync.Mutex // guards faults
+	faults   *rand.Rand // nil while Stripe is well
+	die      func()
+}
+
+func newStripeMarket(tb testing.TB, chance *rand.Rand) *stripeMarket {
+	m := &stripeMarket{stripeShop: newStripeShop(tb)}
+	m.ears = newEars(m.stripeShop.shop)
+	m.cfg.Log = slog.New(slog.DiscardHandler)
+	m.restart()
+	for i := range 3 {
+		teacher := id.New("account")
+		m.teachers = append(m.teachers, teacher)
+		if i < 2 {
+			m.onboards(teacher)
+		}
+		for range 2 {
+			m.courses = append(m.courses, m.course(teacher, 50+chance.Int64N(10_000), "EUR"))
+		}
+	}
+	m.stripe.Fail(m.fault)
+	return m
+}
+
+// onboards gets a teacher an account to be paid to.
+func (m *stripeMarket) onboards(teacher string) {
+	m.Helper()
+	if _, err := m.payouts.CreatePayoutAccount(m.as(teacher), &commercepb.CreatePayoutAccountRequest{}); err != nil {
+		m.Fatal(err)
+	}
+	for _, r := range m.rows(`SELECT ref FROM payout_account WHERE teacher_id = $1`, teacher) {
+		m.stripe.Onboard(r[0])
+	}
+	m.hear()
+}
+
+// fault has one request in four fail, and at some the process dies.
+func (m *stripeMarket) fault(*http.Request) stripetest.Fault {
+	m.faulty.Lock()
+	defer m.faulty.Unlock()
+	if m.faults == nil || m.faults.IntN(4) > 0 {
 		return stripetest.None
 	}
-	return stripetest.Fault(1 + h.faults.IntN(4))
+	f := stripetest.Fault(1 + m.faults.IntN(4))
+	if (f == stripetest.Before || f == stripetest.After) && m.faults.IntN(3) == 0 {
+		m.die()
+	}
+	return f
 }
 
-// dying is a context of a process that may die at any moment.
-func (h *stripeHistory) dying() (context.Context, context.CancelFunc) {
-	if h.rand.IntN(3) > 0 {
-		return context.WithCancel(h.Context())
-	}
-	return context.WithTimeout(h.Context(), time.Duration(h.rand.IntN(8000))*time.Microsecond)
+// weather has requests fail by chance, or not.
+func (m *stripeMarket) weather(faults *rand.Rand, die func()) {
+	m.faulty.Lock()
+	defer m.faulty.Unlock()
+	m.faults, m.die = faults, die
 }
 
-// any returns one of the orders, nil when there is none.
-func (h *stripeHistory) any() *commercepb.Order {
-	if len(h.orders) == 0 {
-		return nil
-	}
-	return h.orders[h.rand.IntN(len(h.orders))]
+// history implements [stage].
+func (m *stripeMarket) history(n int) teller {
+	h := &stripeHistory{stripeMarket: m, pages: map[string]string{}, buyer: id.New("account")}
+	m.buyers[h.buyer] = n
+	return h
+}
+
+// stripeHistory is what happens to the orders of a buyer.
+type stripeHistory struct {
+	*stripeMarket
+	buyer  string
+	orders []*commercepb.Order
+	pages  map[string]string // of orders, once the buyer has seen them
+	rand   *rand.Rand
+	said   []string
+}
+
+// any returns one of the orders and its page, empty while the buyer has not seen one.
+func (h *stripeHistory) any() (o *commercepb.Order, page string) {
+	o = h.orders[h.rand.IntN(len(h.orders))]
+	return o, h.pages[o.GetId()]
 }
 
 func (h *stripeHistory) note(format string, args ...any) {
-	h.log = append(h.log, fmt.Sprintf(format, args...))
+	h.said = append(h.said, fmt.Sprintf(format, args...))
 }
 
-// step does something.
-func (h *stripeHistory) step() {
-	ctx, cancel := h.dying()
+// step implements [teller].
+func (h *stripeHistory) step(chance *rand.Rand) string {
+	h.rand, h.said = chance, nil
+	ctx, cancel := context.WithCancel(h.Context())
+	if chance.IntN(16) == 0 { // it may die at any moment
+		ctx, cancel = context.WithTimeout(h.Context(), time.Duration(chance.IntN(8000))*time.Microsecond)
+	}
 	defer cancel()
-	switch n := h.rand.IntN(29); n {
-	case 0, 1:
-		buyer := id.New("account")
-		o, err := h.client.CreateOrder(rpctest.Account(ctx, buyer), &commercepb.CreateOrderRequest{CourseIds: h.courses[:1+h.rand.IntN(len(h.courses))]})
+	h.weather(rand.New(rand.NewPCG(chance.Uint64(), 0)), cancel) //nolint:gosec // chance, not secrecy
+	defer h.weather(nil, nil)
+	h.happens(ctx)
+	if ctx.Err() != nil {
+		h.note("died")
+		h.restart()
+	}
+	return strings.Join(h.said, ", ")
+}
+
+// happens does something.
+func (h *stripeHistory) happens(ctx context.Context) {
+	n := h.rand.IntN(30)
+	if len(h.orders) == 0 {
+		n = 0
+	}
+	switch {
+	case n < 3:
+		o, err := h.client.CreateOrder(rpctest.Account(ctx, h.buyer), &commercepb.CreateOrderRequest{CourseIds: h.some()})
 		if err != nil {
 			h.note("no order: %v", err)
+			if n == 0 && ctx.Err() == nil { // another way to the same
+				h.finds()
+			}
 			return
 		}
 		h.orders = append(h.orders, o)
-		h.note("order %d", len(h.orders)-1)
-	case 2, 3, 4, 5:
-		if o := h.any(); o != nil {
-			if now := h.get(o.GetBuyerId(), o.GetId()); now.GetPayUrl() != "" {
-				h.pages[o.GetId()] = now.GetPayUrl()
-			}
-			_, page, ok := strings.Cut(h.pages[o.GetId()], "/pay/")
-			outcome := []stripetest.Outcome{stripetest.Succeed, stripetest.Succeed, stripetest.Decline, stripetest.Later}[h.rand.IntN(4)]
-			h.note("%s at %q: %v", outcome, page, ok && h.stripe.Pay(page, outcome))
+		h.note("order %s", o.GetId())
+		if h.rand.IntN(4) > 0 {
+			h.pay(o, stripetest.Succeed)
 		}
-	case 6:
-		if o := h.any(); o != nil {
-			_, page, _ := strings.Cut(h.pages[o.GetId()], "/pay/")
-			h.note("arrive %q: %v", page, h.stripe.Arrive(page, h.rand.IntN(2) == 0))
-		}
-	case 7:
-		if o := h.any(); o != nil {
-			_, err := h.client.CancelOrder(rpctest.Account(ctx, o.GetBuyerId()), &commercepb.CancelOrderRequest{OrderId: o.GetId()})
-			h.note("cancel %s: %v", o.GetId(), err)
-		}
-	case 8, 9, 10, 11:
+	case n < 6:
+		o, _ := h.any()
+		h.pay(o, []stripetest.Outcome{stripetest.Succeed, stripetest.Succeed, stripetest.Decline, stripetest.Later}[h.rand.IntN(4)])
+	case n == 6:
+		_, page := h.any()
+		h.note("arrive %q: %v", page, h.stripe.Arrive(page, h.rand.IntN(2) == 0))
+	case n == 7:
+		o, _ := h.any()
+		_, err := h.client.CancelOrder(rpctest.Account(ctx, h.buyer), &commercepb.CancelOrderRequest{OrderId: o.GetId()})
+		h.note("cancel %s: %v", o.GetId(), err)
+	case n < 12:
 		h.deliver(ctx)
-	case 12:
-		if o := h.any(); o != nil {
-			_, page, _ := strings.Cut(h.pages[o.GetId()], "/pay/")
-			lie := h.stripe.Lie("checkout.session.completed", page, map[string]any{"payment_status": "paid"})
-			h.note("lie: %v", h.send(lie))
-		}
-	case 13:
+	case n == 12:
+		h.forge()
+	case n < 15:
 		_, err := h.svc.HearEvents(ctx)
 		h.note("hear: %v", err)
-	case 14:
+	case n < 17:
 		_, err := h.svc.CarryOut(ctx)
 		h.note("carry out: %v", err)
-	case 15:
+	case n == 17:
 		_, err := h.svc.LookAtPayments(ctx)
 		h.note("look: %v", err)
-	case 16:
-		_, err := h.svc.Expire(ctx)
-		h.note("expire: %v", err)
-	case 17:
+	case n == 18:
+		h.stripe.LateFees(h.rand.IntN(2) == 0)
 		h.stripe.TellFees()
-	case 18:
-		seconds := []int64{30, 150, 3600, 13 * 3600}[h.rand.IntN(4)]
+		h.note("fees")
+	case n == 19:
+		seconds := []int64{30, 150, 3600, 13 * 3600, 31 * 24 * 3600}[h.rand.IntN(5)]
 		h.now.Add(seconds)
-		h.note("%d s later", seconds)
-	case 19, 20, 21, 22, 23, 24, 25, 26:
-		h.subscription(ctx)
+		_, err := h.svc.Expire(ctx)
+		h.note("%d s later: %v", seconds, err)
+	case n < 23:
+		h.refund(ctx)
+	case n == 23:
+		o, page := h.any()
+		if h.owned(o) {
+			h.note("by hand %s: %v", o.GetId(), h.stripe.GiveBack(page, 1+h.rand.Int64N(o.GetTotal().GetAmount())))
+		}
+	case n < 26:
+		h.dispute()
+	case n == 26:
+		_, err := h.svc.Release(ctx)
+		h.note("release: %v", err)
+	case n == 27:
+		h.payOut(ctx)
+	case n == 28:
+		h.note("invoices: %v", h.invoices(ctx))
 	default:
 		h.together(ctx)
 	}
 }
 
-// subscription does something with subscriptions.
-func (h *stripeHistory) subscription(ctx context.Context) {
-	if len(h.begun) == 0 || h.rand.IntN(8) == 0 {
-		buyer := id.New("account")
-		sub, err := h.subs.CreateSubscription(rpctest.Account(ctx, buyer), &commercepb.CreateSubscriptionRequest{PlanId: h.plan})
-		if err == nil {
-			h.begun = append(h.begun, sub)
-			// Its page is that of an order.
-			h.orders = append(h.orders, &commercepb.Order{Id: sub.GetOrderId(), BuyerId: buyer})
+// some returns courses.
+func (h *stripeHistory) some() (list []string) {
+	for _, at := range h.rand.Perm(len(h.courses))[:1+h.rand.IntN(3)] {
+		list = append(list, h.courses[at])
+	}
+	return list
+}
+
+// finds looks for orders of which the buyer had no answer.
+func (h *stripeHistory) finds() {
+	res, err := h.client.ListOrders(rpctest.Account(h.Context(), h.buyer), &commercepb.ListOrdersRequest{})
+	if err != nil {
+		h.Fatal(err)
+	}
+	for _, o := range res.GetItems() {
+		if !slices.ContainsFunc(h.orders, func(known *commercepb.Order) bool { return known.GetId() == o.GetId() }) {
+			h.orders = append(h.orders, o)
 		}
-		h.note("subscribe: %v", err)
-		if _, page, ok := strings.Cut(sub.GetPayUrl(), "/pay/"); ok && h.rand.IntN(4) > 0 {
-			h.note("succeed at once at %q: %v", page, h.stripe.Pay(page, stripetest.Succeed))
-			h.together(ctx)
+	}
+}
+
+// pay has the buyer look for the page of an order and pay there.
+func (h *stripeHistory) pay(o *commercepb.Order, outcome stripetest.Outcome) {
+	if now := h.get(h.buyer, o.GetId()); now.GetPayUrl() != "" {
+		_, h.pages[o.GetId()], _ = strings.Cut(now.GetPayUrl(), "/pay/")
+	}
+	page := h.pages[o.GetId()]
+	h.note("%s %s at %q: %v", outcome, o.GetId(), page, h.stripe.Pay(page, outcome))
+}
+
+// owned reports whether an order was paid, as far as is known here.
+func (h *stripeHistory) owned(o *commercepb.Order) bool {
+	return h.count(`SELECT count(*) FROM orders WHERE id = $1 AND paid_at IS NOT NULL`, o.GetId()) == 1
+}
+
+func (h *stripeHistory) refund(ctx context.Context) {
+	o, _ := h.any()
+	req := &commercepb.CreateRefundRequest{OrderId: o.GetId(), Note: "x"}
+	for _, l := range o.GetLines()[:h.rand.IntN(len(o.GetLines())+1)] {
+		amount := int64(0)
+		if h.rand.IntN(2) == 0 {
+			amount = 1 + h.rand.Int64N(l.GetPrice().GetAmount())
 		}
+		req.Lines = append(req.Lines, &commercepb.LineToRefund{LineId: l.GetId(), Amount: amount})
+	}
+	_, err := h.refunds.CreateRefund(rpctest.Account(ctx, id.New("account")), req)
+	h.note("refund %v: %v", req, err)
+}
+
+// dispute has the buyer's bank take a payment back, or settles what it wanted.
+func (h *stripeHistory) dispute() {
+	o, page := h.any()
+	if !h.owned(o) {
 		return
 	}
-	sub := h.begun[h.rand.IntN(len(h.begun))]
-	buyer, ref := rpctest.Account(ctx, sub.GetBuyerId()), h.stripe.SubscriptionOf(sub.GetId())
-	var err error
-	what := h.rand.IntN(9)
-	switch {
-	case what == 0:
-		_, err = h.subs.CancelMySubscription(buyer, &commercepb.CancelMySubscriptionRequest{SubscriptionId: sub.GetId()})
-	case what == 1:
-		_, err = h.subs.ResumeMySubscription(buyer, &commercepb.ResumeMySubscriptionRequest{SubscriptionId: sub.GetId()})
-	case what == 2 && h.rand.IntN(3) == 0:
-		_, err = h.subs.CancelSubscription(rpctest.Account(ctx, id.New("account")), &commercepb.CancelSubscriptionRequest{SubscriptionId: sub.GetId(), Now: true})
-	case what == 3:
-		_, err = h.svc.LookAtSubscriptions(ctx)
-	case ref == "":
-	case what == 4 && h.rand.IntN(3) == 0:
-		h.stripe.PortalCancel(ref)
-	case what == 5:
-		h.stripe.Card(ref, []stripetest.Outcome{stripetest.Succeed, stripetest.Decline, stripetest.Confirm, stripetest.Later}[h.rand.IntN(4)])
-	case what == 6:
-		refs, _ := h.stripe.Invoices(ref)
-		in := refs[len(refs)-1]
-		if !h.stripe.Arrive(in, h.rand.IntN(2) == 0) {
-			h.stripe.PayInvoice(in, []stripetest.Outcome{stripetest.Succeed, stripetest.Decline}[h.rand.IntN(2)])
-		}
-	default:
-		days := []int64{1, 4, 9, 31}[h.rand.IntN(4)]
-		h.now.Add(days * aDay)
-		h.note("%d days later", days)
-		if h.rand.IntN(2) == 0 {
-			h.together(ctx)
-		}
+	if h.stripe.Disputable(page) {
+		h.note("dispute %s: %s", o.GetId(), h.stripe.Dispute(page))
+		return
 	}
-	h.note("%d of %s (%s): %v", what, sub.GetId(), ref, err)
+	if dispute := h.stripe.OpenDispute(page); dispute != "" {
+		won := h.rand.IntN(2) == 0
+		h.stripe.CloseDispute(dispute, won)
+		h.note("dispute %s of %s won: %v", dispute, o.GetId(), won)
+	}
+}
+
+func (h *stripeHistory) payOut(ctx context.Context) {
+	h.now.Add(1)
+	_, err := h.payouts.CreatePayoutRun(rpctest.Account(ctx, id.New("account")), &commercepb.CreatePayoutRunRequest{Currency: "EUR"})
+	h.note("pay out: %v", err)
+	if err == nil {
+		_, err = h.svc.PayOut(ctx)
+		h.note("pay out: %v", err)
+	}
+	if h.rand.IntN(2) == 0 {
+		return
+	}
+	for _, r := range h.rows(`SELECT id FROM payout WHERE state = 'paid' ORDER BY id LIMIT 1`) {
+		_, err := h.payouts.ReversePayout(rpctest.Account(ctx, id.New("account")), &commercepb.ReversePayoutRequest{PayoutId: r[0], Reason: "x"})
+		h.note("reverse: %v", err)
+	}
+}
+
+func (m *stripeMarket) invoices(ctx context.Context) error {
+	if _, err := m.svc.IssueInvoices(ctx); err != nil {
+		return err
+	}
+	_, err := m.svc.IssueCreditNotes(ctx)
+	return err
+}
+
+// forge sends what Stripe has not said: signed by somebody else, which is refused, or by
+// who knows the secret, which changes nothing.
+func (h *stripeHistory) forge() {
+	_, page := h.any()
+	lie := h.stripe.Lie("checkout.session.completed", page, map[string]any{"payment_status": "paid"})
+	if err := h.sendAs(lie.Body, lie.Signed("whsec_ofsomebodyelse", h.clock())); err == nil {
+		h.Errorf("a forged event was taken")
+	}
+	h.note("lie: %v", h.send(lie))
 }
 
 // together does in several processes what time brings.
 func (h *stripeHistory) together(ctx context.Context) {
 	h.deliver(ctx)
 	var all sync.WaitGroup
-	for _, do := range []func(context.Context) (int, error){h.svc.HearEvents, h.svc.HearEvents, h.svc.CarryOut, h.svc.CarryOut, h.svc.LookAtPayments, h.svc.LookAtSubscriptions, h.svc.Expire} {
+	for _, do := range []func(context.Context) (int, error){h.svc.HearEvents, h.svc.HearEvents, h.svc.CarryOut, h.svc.CarryOut, h.svc.LookAtPayments, h.svc.Expire, h.svc.Release} {
 		all.Go(func() { _, _ = do(ctx) })
 	}
 	all.Wait()
@@ -204,14 +334,14 @@ func (h *stripeHistory) deliver(ctx context.Context) {
 	h.rand.Shuffle(len(h.backlog), func(i, j int) { h.backlog[i], h.backlog[j] = h.backlog[j], h.backlog[i] })
 	var left []stripetest.Delivery
 	for _, d := range h.backlog {
-		switch h.rand.IntN(6) {
-		case 0: // lost for good
-		case 1:
+		switch how := h.rand.IntN(6); {
+		case how == 0 && !strings.HasPrefix(d.Type, "charge.dispute"): // lost for good; of disputes nobody would know
+		case how <= 1:
 			left = append(left, d)
-		case 2:
-			left = append(left, d) // and doubled
-			fallthrough
 		default:
+			if how == 2 {
+				left = append(left, d) // and doubled
+			}
 			_, err := h.events.TakeProviderEvent(ctx, &commercepb.TakeProviderEventRequest{Provider: "stripe", Body: d.Body, Signature: d.Signed(stripetest.Secret, h.clock())})
 			h.note("%s: %v", d.Type, err)
 		}
@@ -220,192 +350,61 @@ func (h *stripeHistory) deliver(ctx context.Context) {
 }
 
 // end lets Stripe answer again, and time pass.
-func (h *stripeHistory) end() {
-	h.Helper()
-	h.stripe.Fail(nil)
-	h.now.Add(25 * 3600)
-	h.stripe.ForgetKeys()
-	for _, page := range h.pages {
-		_, page, _ = strings.Cut(page, "/pay/")
-		h.stripe.Arrive(page, h.rand.IntN(2) == 0)
+func (m *stripeMarket) end() {
+	m.Helper()
+	m.weather(nil, nil)
+	m.now.Add(25 * 3600)
+	m.stripe.ForgetKeys()
+	for i, page := range m.stripe.Pages() {
+		m.stripe.Arrive(page, i%2 == 0)
 	}
-	for _, sub := range h.begun {
-		if ref := h.stripe.SubscriptionOf(sub.GetId()); ref != "" {
-			h.stripe.Card(ref, []stripetest.Outcome{stripetest.Succeed, stripetest.Decline}[h.rand.IntN(2)])
-			refs, _ := h.stripe.Invoices(ref)
-			for _, in := range refs {
-				h.stripe.Arrive(in, h.rand.IntN(2) == 0)
+	m.stripe.TellFees()
+	for _, d := range append(m.backlog, m.stripe.Take()...) {
+		if strings.HasPrefix(d.Type, "charge.dispute") {
+			if err := m.send(d); err != nil {
+				m.Fatal(err)
 			}
 		}
 	}
-	h.stripe.LateFees(false)
-	h.stripe.TellFees()
-	h.replay(commerce.Replay{Parked: true})
-	for range 6 {
-		h.now.Add(2 * 3600)
-		h.settle()
-	}
-	// What has happened since a subscription was looked at last, Stripe tells.
-	h.hear()
-	h.settle()
+	m.replay(commerce.Replay{Parked: true})
+	m.all()
+	m.settled(m.all)
 }
 
-// settle does what time brings, in one process.
-func (h *stripeHistory) settle() {
-	h.Helper()
-	for _, do := range []func(context.Context) (int, error){h.svc.Expire, h.svc.CarryOut, h.svc.HearEvents, h.svc.LookAtPayments, h.svc.LookAtSubscriptions, h.svc.CarryOut} {
-		if _, err := do(h.Context()); err != nil {
-			h.Fatal(err)
-		}
-	}
-}
-
-// right fails unless money and orders are as they have to be.
-func (h *stripeHistory) right() {
-	h.Helper()
-	h.balanced()
-	var waiting, open int
-	if err := h.db.QueryRow(h.Context(), `
-		SELECT (SELECT count(*) FROM provider_call WHERE state = 'waiting') + (SELECT count(*) FROM provider_event WHERE state IN ('waiting', 'parked')),
-			(SELECT count(*) FROM payment WHERE state IN ('open', 'processing'))`).Scan(&waiting, &open); err != nil {
-		h.Fatal(err)
-	}
-	if waiting > 0 || open > 0 || h.stripe.Open() > 0 {
-		h.Errorf("%d things wait, %d payments are open, %d pages", waiting, open, h.stripe.Open())
-	}
-	charged := h.stripe.Charged()
-	rows, err := h.db.Query(h.Context(), `
-		SELECT o.id, o.state, o.total, CASE WHEN p.ref LIKE 'in\_%' THEN p.ref ELSE p.id END, EXISTS (SELECT FROM refund r WHERE r.order_id = o.id AND r.source = 'surplus' AND r.state = 'succeeded' AND r.amount = o.total), (SELECT count(*) FROM order_transition t WHERE t.order_id = o.id AND t.state = 'paid')
-		FROM orders o JOIN payment p ON p.id = o.payment_id`)
-	if err != nil {
-		h.Fatal(err)
-	}
-	defer rows.Close()
-	bought := 0
-	for rows.Next() {
-		var order, state, payment string
-		var total int64
-		var surplus bool
-		var times int
-		if err := rows.Scan(&order, &state, &total, &payment, &surplus, &times); err != nil {
-			h.Fatal(err)
-		}
-		taken := charged[payment]
-		got := state == "paid" || state == "fulfilled" // the reconciler gives access
-		switch {
-		case len(taken) > 1:
-			h.Errorf("%s was charged %v", order, taken)
-		case len(taken) == 1 && taken[0] != total:
-			h.Errorf("%s of %d was charged %v", order, total, taken)
-		case len(taken) == 1 && !surplus && (!got || times != 1):
-			h.Errorf("%s was charged and is %s, %d times paid", order, state, times)
-		case len(taken) == 1 && surplus && state != "cancelled" && state != "expired":
-			h.Errorf("%s is %s, and its money went back", order, state)
-		case len(taken) == 0 && got:
-			h.Errorf("%s is paid for nothing", order)
-		}
-		if got {
-			bought++
-		}
-		delete(charged, payment)
-	}
-	if err := rows.Err(); err != nil {
-		h.Fatal(err)
-	}
-	if len(charged) > 0 {
-		h.Errorf("charged for what is no order: %v", charged)
-	}
-	if n := len(sent[*commercepb.OrderPaid](h.shop)); n != bought {
-		h.Errorf("%d OrderPaid for %d paid orders", n, bought)
-	}
-	h.subscribed()
-	if h.Failed() {
-		h.Fatal(strings.Join(h.log, "\n"))
-	}
-}
-
-// subscribed fails unless subscriptions stand here as they do at Stripe.
-func (h *stripeHistory) subscribed() {
-	h.Helper()
-	for _, sub := range h.begun {
-		got, err := h.subs.GetMySubscription(rpctest.Account(h.Context(), sub.GetBuyerId()), &commercepb.GetMySubscriptionRequest{SubscriptionId: sub.GetId()})
-		if err != nil {
-			h.Fatal(err)
-		}
-		want := "ended"
-		if ref := h.stripe.SubscriptionOf(sub.GetId()); ref != "" {
-			want = strings.Replace(h.stripe.Subscription(ref), "canceled", "ended", 1)
-		}
-		if got.GetState() != want {
-			h.Errorf("%s is %s, and at Stripe %s", sub.GetId(), got.GetState(), want)
-		}
-	}
-}
-
-// Whatever happens, in whatever order: the ledger sums to zero and has what Stripe has,
-// nobody is charged twice, and what was paid is given, or given back.
-// STOA_TEST_HISTORIES has more of them told, STOA_TEST_SEED the same again.
-func TestAnyHistoryAtStripe(t *testing.T) {
-	t.Parallel()
-	const shops = 8
-	histories := 10 * shops
-	if testing.Short() {
-		histories = 2 * shops
-	}
-	if n, err := strconv.Atoi(os.Getenv("STOA_TEST_HISTORIES")); err == nil {
-		histories = n
-	}
-	seed := rand.Uint64() //nolint:gosec // chance, not secrecy
-	if n, err := strconv.ParseUint(os.Getenv("STOA_TEST_SEED"), 10, 64); err == nil {
-		seed = n
-	}
-	// On a machine that is slow more processes die.
-	var allPaid, allSurplus, allRenewed atomic.Int64
-	t.Cleanup(func() {
-		if histories >= 10*shops && (allPaid.Load() < 5 || allSurplus.Load() < 5 || allRenewed.Load() < 5) {
-			t.Error("too little has happened")
-		}
-	})
-	for i := range uint64(shops) {
-		t.Run(strconv.FormatUint(i, 10), func(t *testing.T) {
-			t.Parallel()
-			s := newStripeShop(t)
-			seller := id.New("account")
-			courses := []string{s.course(seller, 4900, "EUR"), s.course(seller, 1999, "EUR"), s.course(id.New("account"), 50, "EUR")}
-			plan := s.stripePlan(seller, courses[:2]...)
-			for n := range max(1, histories/shops) {
-				h := &stripeHistory{
-					stripeShop: s, courses: courses, plan: plan, pages: map[string]string{},
-					rand: rand.New(rand.NewPCG(seed+i, uint64(n))), faults: rand.New(rand.NewPCG(seed+i, uint64(n)+1<<32)), //nolint:gosec // chance, not secrecy
-				}
-				h.log = []string{fmt.Sprintf("STOA_TEST_SEED=%d, shop %d, history %d", seed, i, n)}
-				s.stripe.LateFees(h.rand.IntN(2) == 0)
-				s.stripe.Fail(h.fault)
-				for range 20 + h.rand.IntN(30) {
-					h.step()
-				}
-				h.end()
-				h.right()
-				if open := s.reconciled("open"); len(open) > 0 {
-					t.Fatalf("the reconciler says %v\n%s", open, strings.Join(h.log, "\n"))
-				}
+// all does what time brings, until nothing is left to do.
+func (m *stripeMarket) all() {
+	m.Helper()
+	for range 30 {
+		m.now.Add(2 * 3600)
+		for _, do := range []func(context.Context) (int, error){
+			m.svc.Expire, m.svc.CarryOut, m.svc.HearEvents, m.svc.LookAtPayments, m.svc.PayOut, m.svc.Release, m.svc.IssueInvoices, m.svc.IssueCreditNotes,
+		} {
+			if _, err := do(m.Context()); err != nil {
+				m.Fatal(err)
 			}
-			var orders, paid, surplus, renewed int64
-			if err := s.db.QueryRow(t.Context(), `
-				SELECT count(*), count(*) FILTER (WHERE o.paid_at IS NOT NULL), count(*) FILTER (WHERE EXISTS (SELECT FROM refund r WHERE r.order_id = o.id AND r.source = 'surplus')),
-					count(*) FILTER (WHERE o.paid_at IS NOT NULL AND o.period_ref IS NOT NULL)
-				FROM orders o`).
-				Scan(&orders, &paid, &surplus, &renewed); err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("%d orders, of which %d were paid, %d of them renewals, and %d paid for nothing and given back; subscriptions that were past due %d times, recovered %d and ended %d",
-				orders, paid, renewed, surplus,
-				s.count(`SELECT count(*) FROM subscription_transition WHERE state = 'past_due'`),
-				s.count(`SELECT count(*) FROM subscription_transition WHERE state = 'active' AND cause = 'what had failed is paid'`),
-				s.count(`SELECT count(*) FROM subscription WHERE state = 'ended' AND ref IS NOT NULL`))
-			allPaid.Add(paid)
-			allSurplus.Add(surplus)
-			allRenewed.Add(renewed)
-		})
+		}
+		if err := m.tellsAccess(m.Context(), false); err != nil {
+			m.Fatal(err)
+		}
+		if m.count(`SELECT (SELECT count(*) FROM provider_call WHERE state = 'waiting') + (SELECT count(*) FROM provider_event WHERE state IN ('waiting', 'parked'))
+			+ (SELECT count(*) FROM payment WHERE state IN ('open', 'processing'))`) == 0 {
+			return
+		}
 	}
+	m.Errorf("%d pages are open, %v wait", m.stripe.Open(), m.rows(`SELECT key, problem FROM provider_call WHERE state = 'waiting' UNION ALL SELECT type, problem FROM provider_event WHERE state IN ('waiting', 'parked')
+		UNION ALL SELECT id, state FROM payment WHERE state IN ('open', 'processing')`))
+}
+
+// wrong implements [stage].
+func (m *stripeMarket) wrong() []wrong {
+	at := atProvider{balance: m.stripe.Balance()}
+	for payment, t := range m.stripe.Taken() {
+		at.taken = append(at.taken, taken{payment, t.Charges, t.Amount, t.Refunded, t.Disputed, t.Net})
+	}
+	for _, t := range m.stripe.Handed() {
+		at.handed = append(at.handed, handed{t.Payout, t.Ref, t.Teacher, strings.ToUpper(t.Currency), t.Amount, t.Reversed})
+	}
+	w := m.findings()
+	w.looks(at)
+	return w.list
 }

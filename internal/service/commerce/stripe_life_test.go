@@ -366,7 +366,9 @@ func TestRenewalsMoneyAtStripe(t *testing.T) {
 		if got := b.stripeShop.get(b.buyer, o.GetId()); got.GetState() != "partly_refunded" {
 			t.Errorf("period %d is %s", n, got.GetState())
 		}
-		b.stripe.RefundByHand(b.paymentRef(o), 90)
+		if !b.stripe.GiveBack(b.paymentRef(o), 90) {
+			t.Error("there was not so much to give back")
+		}
 		b.hear()
 		if got := b.count(`SELECT count(*) FROM refund WHERE source = 'provider' AND amount = 90 AND state = 'succeeded' AND order_id = $1`, o.GetId()); got != 1 {
 			t.Errorf("%d refunds by hand are known", got)

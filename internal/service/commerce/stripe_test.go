@@ -29,7 +29,7 @@ type stripeShop struct {
 	provider *commerce.Stripe
 }
 
-func newStripeShop(t *testing.T) *stripeShop {
+func newStripeShop(t testing.TB) *stripeShop {
 	t.Helper()
 	s := &stripeShop{}
 	s.shop = openShop(t, func(_ *shop, cfg *commerce.Config) {

@@ -180,12 +180,3 @@ func (s *Server) PortalCancel(id string) {
 		s.tell("customer.subscription.updated", clone(o))
 	}
 }
-
-// RefundByHand has somebody at Stripe give back some of a payment, that of a page or an
-// invoice.
-func (s *Server) RefundByHand(ref string, amount int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tick()
-	_, _ = s.refund(s.intentOf(ref), amount, "", map[string]string{})
-}

@@ -257,20 +257,30 @@ func (s *Server) createRefund(r *http.Request) (any, refusal) {
 		return nil, no
 	}
 	amount, _ := strconv.ParseInt(r.Form.Get("amount"), 10, 64)
-	o, no := s.refund(intent, amount, r.Form.Get("reason"), meta(r.Form, "metadata"))
-	return s.told(r, o), no
-}
-
-// refund gives some of a payment back.
-func (s *Server) refund(intent object, amount int64, reason string, meta map[string]string) (object, refusal) {
 	id, _ := intent["latest_charge"].(string)
 	charge := s.things[id]
-	if charge == nil || amount <= 0 || amount > charge["amount"].(int64)-charge["amount_refunded"].(int64) {
+	if intent["status"] != "succeeded" || charge == nil {
+		return nil, invalid("charge_already_refunded", "This was not paid.")
+	}
+	o, no := s.giveBack(charge, amount, r.Form.Get("reason"), meta(r.Form, "metadata"))
+	if no.status != 0 {
+		return nil, no
+	}
+	return s.told(r, o), refusal{}
+}
+
+// giveBack gives some of a charge back.
+func (s *Server) giveBack(charge object, amount int64, reason string, meta map[string]string) (object, refusal) {
+	lost, disputed := s.disputed(charge)
+	if disputed {
+		return nil, invalid("charge_disputed", "The charge is disputed.")
+	}
+	if amount <= 0 || amount > charge["amount"].(int64)-charge["amount_refunded"].(int64)-lost {
 		return nil, invalid("charge_already_refunded", "Refund amount is greater than unrefunded amount on charge")
 	}
 	charge["amount_refunded"] = charge["amount_refunded"].(int64) + amount
 	o := s.add("refund", "re", object{
-		"amount": amount, "currency": charge["currency"], "charge": charge["id"], "payment_intent": intent["id"], "status": "succeeded",
+		"amount": amount, "currency": charge["currency"], "charge": charge["id"], "payment_intent": charge["payment_intent"], "status": "succeeded",
 		"reason": reason, "metadata": meta,
 	})
 	o["balance_transaction"] = s.move("refund", "refund", o["id"].(string), charge["currency"].(string), -amount, 0)

@@ -143,18 +143,19 @@ func (s *Server) TellFees() {
 	}
 }
 
-// Dispute has the bank take a payment back, that of a page or an invoice, and returns
-// the dispute.
+// Dispute has the bank take back what is left of a payment, that of a page or an invoice,
+// and returns the dispute.
 func (s *Server) Dispute(ref string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	intent := s.intentOf(ref)
 	charge := s.things[intent["latest_charge"].(string)]
+	left := charge["amount"].(int64) - charge["amount_refunded"].(int64)
 	o := s.add("dispute", "du", object{
-		"amount": charge["amount"], "currency": charge["currency"], "charge": charge["id"], "payment_intent": intent["id"], "reason": "fraudulent",
+		"amount": left, "currency": charge["currency"], "charge": charge["id"], "payment_intent": intent["id"], "reason": "fraudulent",
 		"status": "needs_response", "evidence_details": object{"due_by": s.now().Unix() + 7*24*60*60},
 	})
-	txn := s.move("adjustment", "dispute", o["id"].(string), charge["currency"].(string), -charge["amount"].(int64), 1500)
+	txn := s.move("adjustment", "dispute", o["id"].(string), charge["currency"].(string), -left, 1500)
 	o["balance_transactions"] = []object{s.things[txn]}
 	s.tell("charge.dispute.created", o)
 	s.tell("charge.dispute.funds_withdrawn", o)
