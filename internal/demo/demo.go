@@ -69,6 +69,7 @@ type school struct {
 	media    mediapb.MediaServiceClient
 	learning learningpb.LearningServiceClient
 	commerce commercepb.CommerceServiceClient
+	plans    commercepb.PlanServiceClient
 	contents coursespb.ContentServiceClient
 	bank     assessmentpb.BankServiceClient
 	quizzes  assessmentpb.QuizServiceClient
@@ -93,6 +94,7 @@ func newSchool(conns map[string]grpc.ClientConnInterface, log *slog.Logger) (*sc
 		media:    mediapb.NewMediaServiceClient(patiently["media"]),
 		learning: learningpb.NewLearningServiceClient(patiently["learning"]),
 		commerce: commercepb.NewCommerceServiceClient(patiently["commerce"]),
+		plans:    commercepb.NewPlanServiceClient(patiently["commerce"]),
 		contents: coursespb.NewContentServiceClient(patiently["courses"]),
 		bank:     assessmentpb.NewBankServiceClient(patiently["assessment"]),
 		quizzes:  assessmentpb.NewQuizServiceClient(patiently["assessment"]),
@@ -122,6 +124,9 @@ func (s *school) load(ctx context.Context, courses []course) error {
 		if err := s.build(ctx, c); err != nil {
 			return fmt.Errorf("course %q: %w", c.Title, err)
 		}
+	}
+	if err := s.offerPlan(ctx, courses); err != nil {
+		return fmt.Errorf("plan: %w", err)
 	}
 	for _, p := range slices.Backward(people) {
 		if err := s.live(ctx, p); err != nil {

@@ -189,6 +189,7 @@ func state(t *testing.T, conns map[string]grpc.ClientConnInterface, signIns []de
 			said(t, ctx, accesspb.NewAccessServiceClient(conns["access"]).ListMyEnrollments, &accesspb.ListMyEnrollmentsRequest{}),
 			said(t, ctx, learningpb.NewLearningServiceClient(conns["learning"]).ListMyCourses, &learningpb.ListMyCoursesRequest{}),
 			said(t, ctx, commercepb.NewCommerceServiceClient(conns["commerce"]).ListOrders, &commercepb.ListOrdersRequest{}),
+			said(t, ctx, commercepb.NewPlanServiceClient(conns["commerce"]).ListMyPlans, &commercepb.ListMyPlansRequest{}),
 			own,
 		}
 		for _, c := range own.GetItems() {

@@ -1,17 +1,19 @@
 // Package commerce sells courses.
 //
-// It owns prices, reductions, bundles, coupons, carts, quotes, gifts, orders and what is
-// known of their payment, what the payment provider told, refunds and disputes, invoices,
-// rules of what the platform keeps, the ledger, and payouts to teachers. It answers what courses and carts cost, takes orders,
-// which hold places and uses of coupons, and leads them from awaiting payment through paid
-// to fulfilled, or to cancelled or expired; it gives gifts to who has their codes, gives
-// back what was paid, books what is paid and given back, answers what teachers have earned,
-// and pays them. It sends PriceSet, OrderPaid, OrderFulfilled, GiftRedeemed,
-// LinesRefunded, RefundRequestDeclined, DisputeOpened, DisputeSettled, PayoutPaid,
-// PayoutFailed and PayoutReversed. It hears courses.CoursePublished and CourseUnpublished (what may be sold),
-// RevenueSplitChanged (how teachers share) and access.EntitlementGranted and
-// SeatBlockCreated (what was fulfilled). It calls access, to refuse selling what somebody
-// has, and to compare what was paid with who has access.
+// It owns prices, reductions, bundles, plans, subscriptions, coupons, carts, quotes, gifts,
+// orders and what is known of their payment, what the payment provider told, refunds and
+// disputes, invoices, rules of what the platform keeps, the ledger, and payouts to
+// teachers. It answers what courses and carts cost, takes orders, which hold places and
+// uses of coupons, and leads them from awaiting payment through paid to fulfilled, or to
+// cancelled or expired; it makes an order of each period of a subscription, gives gifts to
+// who has their codes, gives back what was paid, books what is paid and given back, answers
+// what teachers have earned, and pays them. It sends PriceSet, OrderPaid, OrderFulfilled,
+// GiftRedeemed, LinesRefunded, RefundRequestDeclined, DisputeOpened, DisputeSettled,
+// PayoutPaid, PayoutFailed, PayoutReversed, SubscriptionRenewalFailed and
+// SubscriptionEnded. It hears courses.CoursePublished and CourseUnpublished (what may be sold), RevenueSplitChanged (how
+// teachers share) and access.EntitlementGranted and SeatBlockCreated (what was fulfilled).
+// It calls access, to refuse selling what somebody has, and to compare what was paid with
+// who has access.
 package commerce
 
 import (

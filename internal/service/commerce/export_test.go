@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stripe/stripe-go/v85"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -163,4 +164,31 @@ func (s *Service) PaidUnheard(ctx context.Context, payment string) (n PaymentNew
 		return d.move(ctx, tx, Transaction{Kind: "payment", Ref: p.ID, Amount: p.Amount, Fee: p.fee(), Currency: p.Currency})
 	})
 	return n, err
+}
+
+// EverySubscriptionRequest makes the requests that follow only from what Stripe says of
+// subscriptions of ours, and returns what it said to each.
+func (s *Stripe) EverySubscriptionRequest(ctx context.Context) (said []error) {
+	ref := "sub_1"
+	ask := func(_ any, err error) { said = append(said, err) }
+	ask(s.subscriptionInvoices(ctx, ref))
+	ask(s.intentsOf(ctx, &stripe.Customer{ID: "cus_1"}))
+	ask(s.sessionBy(ctx, &stripe.CheckoutSessionListParams{Subscription: &ref}))
+	ask(s.intent(ctx, "pi_1"))
+	ask(s.invoice(ctx, "in_1"))
+	ask(s.invoiceOf(ctx, "pi_1"))
+	ask(nil, s.cancel(ctx, "cancel:1", ref))
+	for name, p := range map[string]*stripe.SubscriptionUpdateParams{"end": stripeEnds(true), "go on": stripeEnds(false), "unset": stripeGoesOn(), "save": stripeSaves()} {
+		ask(nil, s.change(ctx, "change:"+name, ref, p))
+	}
+	ask(s.portal(ctx, "cus_1", "https://stoa.test/back"))
+	return said
+}
+
+// StripeEvents are the types of events that matter.
+func StripeEvents() (types []string) {
+	for t := range stripeEvents {
+		types = append(types, string(t))
+	}
+	return types
 }

@@ -104,7 +104,7 @@ func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string
 		delete(granted, l.ID)
 		due := l.Since != nil && l.Live
 		over := l.Until != nil && !l.Until.After(now) // what it gave has ended by itself
-		has := g != nil && !g.GetRevoked() && !(g.GetEndsAt().IsValid() && !g.GetEndsAt().AsTime().After(now))
+		has := gives(g, now)
 		switch {
 		case due && l.Since.After(settled): // it may be on its way
 		case due && over && has && l.Until.After(settled): // so may its end
@@ -120,7 +120,7 @@ func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string
 		}
 	}
 	for id, g := range granted {
-		if !g.GetRevoked() && !(g.GetEndsAt().IsValid() && !g.GetEndsAt().AsTime().After(now)) {
+		if gives(g, now) {
 			res.findings = append(res.findings, finding{Kind: accessUnknownLine, Object: id, Detail: "There is access to " + g.GetCourseId() + " by a line that is no order's."})
 		}
 	}
@@ -140,6 +140,11 @@ func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string
 		end = end[len(some):]
 	}
 	return res, nil
+}
+
+// gives reports whether a grant, nil for none, gives access at a moment.
+func gives(g *accesspb.SourceGrant, now time.Time) bool {
+	return g != nil && !g.GetRevoked() && (!g.GetEndsAt().IsValid() || g.GetEndsAt().AsTime().After(now))
 }
 
 // behindAll is a course behind all others in the order of bytes.

@@ -29,8 +29,8 @@ type StripeConfig struct {
 // Live reports whether real money is moved.
 func (c StripeConfig) Live() bool { return strings.Contains(c.Key, "_live_") }
 
-// Stripe is the provider whose payments are Checkout Sessions of the platform's account,
-// and whose teachers have connected accounts, to which is transferred apart. The
+// Stripe is the provider whose payments are Checkout Sessions of the platform's account, and
+// invoices of the subscriptions that those began, and whose teachers have connected accounts, to which is transferred apart. The
 // version of the interface is that of the client. What is made there carries our ids in
 // its metadata, and only that is believed to be ours.
 type Stripe struct {
@@ -45,13 +45,14 @@ const stripeTimeout = 30 * time.Second
 
 // The metadata by which things at Stripe are ours.
 const (
-	metaPayment = "stoa_payment"
-	metaOrder   = "stoa_order"
-	metaLine    = "stoa_line"
-	metaRefund  = "stoa_refund"
-	metaTeacher = "stoa_teacher"
-	metaPayout  = "stoa_payout"
-	metaKey     = "stoa_key"
+	metaPayment      = "stoa_payment"
+	metaOrder        = "stoa_order"
+	metaLine         = "stoa_line"
+	metaRefund       = "stoa_refund"
+	metaTeacher      = "stoa_teacher"
+	metaPayout       = "stoa_payout"
+	metaKey          = "stoa_key"
+	metaSubscription = "stoa_subscription"
 )
 
 // NewStripe returns the provider.
@@ -89,7 +90,23 @@ func (s *Stripe) Account(ctx context.Context) (string, error) {
 	if !a.ChargesEnabled {
 		charges = "takes no payments yet"
 	}
-	return fmt.Sprintf("account %s (%s), %s mode, %s, version %s", a.ID, a.Country, mode, charges, stripe.APIVersion), nil
+	return fmt.Sprintf("account %s (%s), %s mode, %s, %s, version %s", a.ID, a.Country, mode, charges, s.portalSays(ctx), stripe.APIVersion), nil
+}
+
+// portalSays says whether buyers of subscriptions get to where they change what they pay
+// with: Stripe makes no such page before its settings were saved once.
+func (s *Stripe) portalSays(ctx context.Context) string {
+	p := &stripe.BillingPortalConfigurationListParams{Active: new(true), IsDefault: new(true)}
+	p.Limit = new(int64(1))
+	l := s.client.V1BillingPortalConfigurations.List(ctx, p)
+	switch err := stripeFault(l.Err()); {
+	case err != nil:
+		return "a customer portal that the key may not read"
+	case len(l.Data()) == 0:
+		return "no customer portal, which subscriptions need"
+	default:
+		return "a customer portal"
+	}
 }
 
 // stripeFault turns an error of Stripe into what [Provider] promises. Nothing of it is a

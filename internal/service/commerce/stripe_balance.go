@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stripe/stripe-go/v85"
+	"golang.org/x/sync/errgroup"
 )
 
 // stripePage is how many things one answer of Stripe has at most.
@@ -29,7 +30,30 @@ func (s *Stripe) Transactions(ctx context.Context, after string) (list []Transac
 	for _, t := range page {
 		list, last = append(list, stripeTransaction(t)), t.ID
 	}
-	return list, last, nil
+	return list, last, s.nameIntents(ctx, page, list)
+}
+
+// lookUpsAtOnce bounds how many charges are looked up at once.
+const lookUpsAtOnce = 4
+
+// nameIntents says of payments that carry nothing of ours which periods of subscriptions
+// they are of: Stripe makes those by itself, and only its invoices know.
+func (s *Stripe) nameIntents(ctx context.Context, page []*stripe.BalanceTransaction, list []Transaction) error {
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(lookUpsAtOnce)
+	for i, t := range page {
+		if list[i].Kind != "payment" || t.Source == nil || t.Source.Charge == nil || t.Source.Charge.PaymentIntent == nil || list[i].Ref != t.Source.ID {
+			continue
+		}
+		g.Go(func() error {
+			payment, ref, err := s.paidBy(each, t.Source.Charge.PaymentIntent.ID, nil)
+			if payment+ref != "" {
+				list[i].Ref = payment + ref // one of them
+			}
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // transactions returns a page, the oldest first, and whether there are more.

@@ -44,7 +44,34 @@ func TestStripeRequestsAreValid(t *testing.T) {
 			t.Fatalf("checkout: %q, %q, %v", ref, url, err)
 		}
 	}
-	_, err := s.CloseCheckout(ctx, "close:1", "cs_test_1")
+	for interval, currency := range map[string]string{"month": "EUR", "year": "JPY"} {
+		ref, url, err := s.Subscribe(ctx, "subscribe:1"+interval, commerce.SubscribeRequest{
+			Checkout: commerce.Checkout{
+				PaymentID: "payment_1", OrderID: "order_1", Amount: 1000, Currency: currency,
+				ExpiresAt: time.Now().Add(24 * time.Hour), ReturnURL: "https://stoa.test/orders/order_1",
+			},
+			SubscriptionID: "subscription_1", PlanTitle: "All of Latin", Interval: interval,
+		})
+		if err != nil || ref == "" || url == "" {
+			t.Fatalf("subscribe: %q, %q, %v", ref, url, err)
+		}
+	}
+	_, err := s.Subscription(ctx, "sub_1")
+	ours("subscription", err)
+	// The mock makes up one that is of nobody; what is asked of it is asked all the same.
+	for _, err := range s.EverySubscriptionRequest(ctx) {
+		ours("subscription request", err)
+	}
+	for _, how := range []string{"period_end", "now", "resume"} {
+		_, err = s.EndSubscription(ctx, "end:"+how, "sub_1", how)
+		ours("end "+how, err)
+	}
+	if url, err := s.BillingURL(ctx, "sub_1", "https://stoa.test/subscriptions"); err != nil || url == "" {
+		t.Errorf("billing: %q, %v", url, err)
+	}
+	_, err = s.Payment(ctx, "in_1")
+	ours("payment of a period", err)
+	_, err = s.CloseCheckout(ctx, "close:1", "cs_test_1")
 	ours("close", err)
 	_, err = s.Payment(ctx, "cs_test_1")
 	ours("payment", err)
@@ -78,7 +105,7 @@ func TestStripeRequestsAreValid(t *testing.T) {
 	}
 	_, err = s.DisputeState(ctx, "dp_1")
 	ours("dispute", err)
-	for _, kind := range []string{"checkout.session.completed", "payment_intent.succeeded", "charge.updated", "refund.updated", "charge.dispute.created", "account.updated"} {
+	for _, kind := range []string{"checkout.session.completed", "payment_intent.succeeded", "charge.updated", "refund.updated", "charge.dispute.created", "account.updated", "customer.subscription.updated", "invoice.paid"} {
 		_, err := s.News(ctx, commerce.Event{ID: "evt_1", Type: kind, ObjectID: "x_1"})
 		ours(kind, err)
 	}

@@ -92,21 +92,35 @@ func (s *Stripe) CloseCheckout(ctx context.Context, key, ref string) (PaymentNew
 		return PaymentNews{}, err
 	}
 	// Refused is what is over already, one way or the other.
+	n, err := s.Payment(ctx, ref)
+	if err != nil || n.SubscriptionRef == "" || n.State == paymentSucceeded {
+		return n, err
+	}
+	// The buyer has been at the page, and Stripe would go on to charge them.
+	if err := s.cancel(ctx, key, n.SubscriptionRef); err != nil && !final(err) {
+		return PaymentNews{}, err
+	}
 	return s.Payment(ctx, ref)
 }
 
 // Payment implements [Provider].
 func (s *Stripe) Payment(ctx context.Context, ref string) (PaymentNews, error) {
+	if isInvoice(ref) {
+		return s.periodPayment(ctx, ref)
+	}
 	session, err := s.client.V1CheckoutSessions.Retrieve(ctx, ref, &stripe.CheckoutSessionRetrieveParams{
 		Expand: []*string{new("payment_intent.latest_charge.balance_transaction")},
 	})
 	if err := stripeFault(err); err != nil {
 		return PaymentNews{}, err
 	}
-	n := stripePayment(session)
-	if n.PaymentID == "" {
+	switch {
+	case session.Metadata[metaPayment] == "":
 		return PaymentNews{}, errNotOurs
+	case session.Mode == stripe.CheckoutSessionModeSubscription:
+		return s.sessionPayment(ctx, session)
 	}
+	n := stripePayment(session)
 	if n.State == paymentSucceeded && s.cfg.Tax {
 		n.Tax, err = s.tax(ctx, ref)
 	}
@@ -120,11 +134,7 @@ func stripePayment(session *stripe.CheckoutSession) PaymentNews {
 	switch {
 	case intent != nil && intent.Status == stripe.PaymentIntentStatusSucceeded:
 		n.State, n.Received, n.Currency = paymentSucceeded, intent.AmountReceived, stripeCurrency(intent.Currency)
-		// Where it is changed into another currency its fee is not in that of the
-		// payment, and is not known here.
-		if c := intent.LatestCharge; c != nil && c.BalanceTransaction != nil && c.BalanceTransaction.Currency == intent.Currency {
-			n.Fee = &c.BalanceTransaction.Fee
-		}
+		n.Fee = stripeFee(intent)
 	case intent != nil && intent.Status == stripe.PaymentIntentStatusProcessing:
 		n.State = paymentProcessing
 	case session.Status == stripe.CheckoutSessionStatusOpen:
@@ -140,6 +150,15 @@ func stripePayment(session *stripe.CheckoutSession) PaymentNews {
 	return n
 }
 
+// stripeFee is what Stripe keeps of a payment, nil while that is not known. Where it is
+// changed into another currency its fee is not in that of the payment, and is not known here.
+func stripeFee(intent *stripe.PaymentIntent) *int64 {
+	if c := intent.LatestCharge; c != nil && c.BalanceTransaction != nil && c.BalanceTransaction.Currency == intent.Currency {
+		return &c.BalanceTransaction.Fee
+	}
+	return nil
+}
+
 // tax returns what is tax of each line of a session.
 func (s *Stripe) tax(ctx context.Context, ref string) (map[string]int64, error) {
 	tax := map[string]int64{}
@@ -152,15 +171,43 @@ func (s *Stripe) tax(ctx context.Context, ref string) (map[string]int64, error) 
 	return tax, stripeFault(items.Err())
 }
 
-// sessionOf returns the session of a payment intent, empty for one that has none.
-func (s *Stripe) sessionOf(ctx context.Context, intent string) (string, error) {
-	p := &stripe.CheckoutSessionListParams{PaymentIntent: &intent}
+// sessionBy returns the session that a list has first, empty for none.
+func (s *Stripe) sessionBy(ctx context.Context, p *stripe.CheckoutSessionListParams) (string, error) {
 	p.Limit = new(int64(1))
 	sessions := s.client.V1CheckoutSessions.List(ctx, p)
 	if err := stripeFault(sessions.Err()); err != nil || len(sessions.Data()) == 0 {
 		return "", err
 	}
 	return sessions.Data()[0].ID, nil
+}
+
+// isInvoice reports whether a payment is that of an invoice, and not of a session.
+func isInvoice(ref string) bool { return strings.HasPrefix(ref, "in_") }
+
+// paidIn returns the payment intent by which something was paid, and its currency.
+func (s *Stripe) paidIn(ctx context.Context, ref string) (intent, currency string, err error) {
+	if !isInvoice(ref) {
+		session, err := s.client.V1CheckoutSessions.Retrieve(ctx, ref, nil)
+		if err := stripeFault(err); err != nil {
+			return "", "", err
+		}
+		switch {
+		case session.PaymentIntent != nil:
+			return session.PaymentIntent.ID, stripeCurrency(session.Currency), nil
+		case session.Invoice == nil:
+			return "", "", fault.New(fault.Invalid, "payment.provider_refused", "stripe: nothing was paid in %s", ref)
+		}
+		ref = session.Invoice.ID
+	}
+	in, err := s.invoice(ctx, ref)
+	if err != nil {
+		return "", "", err
+	}
+	intents := invoiceIntents(in)
+	if in.Status != stripe.InvoiceStatusPaid || len(intents) == 0 {
+		return "", "", fault.New(fault.Invalid, "payment.provider_refused", "stripe: nothing was paid in %s", ref)
+	}
+	return intents[0], stripeCurrency(in.Currency), nil
 }
 
 // Refund implements [Provider]. Stripe forgets keys after a day, so that it is looked
@@ -170,18 +217,14 @@ func (s *Stripe) Refund(ctx context.Context, key string, r RefundRequest) (Refun
 	if err != nil {
 		return RefundNews{}, err
 	}
-	session, err := s.client.V1CheckoutSessions.Retrieve(ctx, r.PaymentRef, nil)
-	if err := stripeFault(err); err != nil {
+	intent, currency, err := s.paidIn(ctx, r.PaymentRef)
+	if err != nil {
 		return RefundNews{}, err
 	}
-	if session.PaymentIntent == nil {
-		return RefundNews{}, fault.New(fault.Invalid, "payment.provider_refused", "stripe: nothing was paid in %s", r.PaymentRef)
+	if currency != "" && currency != r.Currency {
+		return RefundNews{}, fault.New(fault.Invalid, "payment.provider_refused", "stripe: %s was paid in %s", r.PaymentRef, currency)
 	}
-	if session.Currency != "" && session.Currency != stripe.Currency(strings.ToLower(r.Currency)) {
-		return RefundNews{}, fault.New(fault.Invalid, "payment.provider_refused", "stripe: %s was paid in %s", r.PaymentRef, session.Currency)
-	}
-	expand := []*string{new("payment_intent")}
-	list := &stripe.RefundListParams{PaymentIntent: &session.PaymentIntent.ID}
+	list := &stripe.RefundListParams{PaymentIntent: &intent}
 	list.Limit = new(int64(100))
 	for known, err := range s.client.V1Refunds.List(ctx, list).All(ctx) {
 		if err := stripeFault(err); err != nil {
@@ -193,8 +236,8 @@ func (s *Stripe) Refund(ctx context.Context, key string, r RefundRequest) (Refun
 	}
 	refund, err := stripeOnce(key, func(key *string) (*stripe.Refund, error) {
 		p := &stripe.RefundCreateParams{
-			PaymentIntent: &session.PaymentIntent.ID, Amount: amount, Reason: &r.Reason,
-			Metadata: map[string]string{metaRefund: r.RefundID}, Expand: expand,
+			PaymentIntent: &intent, Amount: amount, Reason: &r.Reason,
+			Metadata: map[string]string{metaRefund: r.RefundID}, Expand: []*string{new("payment_intent")},
 		}
 		p.IdempotencyKey = key
 		return s.client.V1Refunds.Create(ctx, p)
@@ -202,7 +245,7 @@ func (s *Stripe) Refund(ctx context.Context, key string, r RefundRequest) (Refun
 	if err != nil {
 		return RefundNews{}, err
 	}
-	return stripeRefund(refund), nil
+	return s.refundNews(ctx, refund)
 }
 
 // RefundState implements [Provider].
@@ -211,18 +254,26 @@ func (s *Stripe) RefundState(ctx context.Context, ref string) (RefundNews, error
 	if err := stripeFault(err); err != nil {
 		return RefundNews{}, err
 	}
-	n := stripeRefund(refund)
-	if n.PaymentID == "" {
+	n, err := s.refundNews(ctx, refund)
+	if err == nil && n.PaymentID == "" && n.PaymentRef == "" {
 		return RefundNews{}, errNotOurs
 	}
-	return n, nil
+	return n, err
+}
+
+// refundNews says how a refund stands, and of which payment it is.
+func (s *Stripe) refundNews(ctx context.Context, r *stripe.Refund) (RefundNews, error) {
+	n := stripeRefund(r)
+	if r.PaymentIntent == nil {
+		return n, nil
+	}
+	var err error
+	n.PaymentID, n.PaymentRef, err = s.paidBy(ctx, r.PaymentIntent.ID, r.PaymentIntent.Metadata)
+	return n, err
 }
 
 func stripeRefund(r *stripe.Refund) RefundNews {
 	n := RefundNews{RefundID: r.Metadata[metaRefund], Ref: r.ID, Amount: r.Amount, Currency: stripeCurrency(r.Currency)}
-	if r.PaymentIntent != nil {
-		n.PaymentID = r.PaymentIntent.Metadata[metaPayment]
-	}
 	switch r.Status {
 	case stripe.RefundStatusSucceeded:
 		n.State = "succeeded"
@@ -244,11 +295,18 @@ func (s *Stripe) DisputeState(ctx context.Context, ref string) (*DisputeNews, er
 	if err := stripeFault(err); err != nil {
 		return nil, err
 	}
-	if d.PaymentIntent == nil || d.PaymentIntent.Metadata[metaPayment] == "" {
+	if d.PaymentIntent == nil {
+		return nil, errNotOurs
+	}
+	payment, paymentRef, err := s.paidBy(ctx, d.PaymentIntent.ID, d.PaymentIntent.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	if payment == "" && paymentRef == "" {
 		return nil, errNotOurs
 	}
 	n := &DisputeNews{
-		Ref: d.ID, PaymentID: d.PaymentIntent.Metadata[metaPayment], Amount: d.Amount, Currency: stripeCurrency(d.Currency), Reason: string(d.Reason),
+		Ref: d.ID, PaymentID: payment, PaymentRef: paymentRef, Amount: d.Amount, Currency: stripeCurrency(d.Currency), Reason: string(d.Reason),
 	}
 	switch d.Status {
 	case stripe.DisputeStatusNeedsResponse, stripe.DisputeStatusUnderReview:

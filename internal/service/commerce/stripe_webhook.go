@@ -90,6 +90,13 @@ var stripeEvents = map[stripe.EventType]string{
 	stripe.EventTypeChargeDisputeFundsWithdrawn:          aboutDispute,
 	stripe.EventTypeChargeDisputeFundsReinstated:         aboutDispute,
 	stripe.EventTypeAccountUpdated:                       aboutAccount,
+	stripe.EventTypeCustomerSubscriptionCreated:          aboutSubscription,
+	stripe.EventTypeCustomerSubscriptionUpdated:          aboutSubscription,
+	stripe.EventTypeCustomerSubscriptionDeleted:          aboutSubscription,
+	stripe.EventTypeInvoicePaid:                          aboutSubscription,
+	stripe.EventTypeInvoicePaymentFailed:                 aboutSubscription,
+	stripe.EventTypeInvoicePaymentActionRequired:         aboutSubscription,
+	stripe.EventTypeInvoiceVoided:                        aboutSubscription,
 }
 
 // About implements [Teller].
@@ -112,28 +119,46 @@ func (s *Stripe) News(ctx context.Context, e Event) (News, error) {
 		n, err := s.AccountState(ctx, e.ObjectID)
 		return News{Account: &n}, err
 	}
-	ref, err := s.session(ctx, e)
-	if err != nil || ref == "" {
-		return News{}, err
-	}
-	n, err := s.Payment(ctx, ref)
-	return News{Payment: &n}, err
-}
-
-// session returns the session that an event is about.
-func (s *Stripe) session(ctx context.Context, e Event) (string, error) {
 	kind, _, _ := strings.Cut(e.Type, ".")
 	switch kind {
 	case "checkout":
-		return e.ObjectID, nil
+		n, err := s.Payment(ctx, e.ObjectID)
+		return News{Payment: &n}, err
+	case "customer": // its subscription
+		n, err := s.Subscription(ctx, e.ObjectID)
+		return News{Subscription: &n}, err
+	case "invoice":
+		in, err := s.invoice(ctx, e.ObjectID)
+		if err != nil {
+			return News{}, err
+		}
+		return s.invoiceNews(ctx, in)
 	case "payment_intent":
-		return s.sessionOf(ctx, e.ObjectID)
+		return s.intentNews(ctx, e.ObjectID)
 	}
 	charge, err := s.client.V1Charges.Retrieve(ctx, e.ObjectID, nil)
 	if err := stripeFault(err); err != nil || charge.PaymentIntent == nil {
-		return "", err
+		return News{}, err
 	}
-	return s.sessionOf(ctx, charge.PaymentIntent.ID)
+	return s.intentNews(ctx, charge.PaymentIntent.ID)
+}
+
+// intentNews says how the payment stands that an intent is of, or the subscription of
+// which it pays a period.
+func (s *Stripe) intentNews(ctx context.Context, intent string) (News, error) {
+	ref, err := s.sessionBy(ctx, &stripe.CheckoutSessionListParams{PaymentIntent: &intent})
+	if err != nil {
+		return News{}, err
+	}
+	if ref != "" {
+		n, err := s.Payment(ctx, ref)
+		return News{Payment: &n}, err
+	}
+	in, err := s.invoiceOf(ctx, intent)
+	if err != nil {
+		return News{}, err
+	}
+	return s.invoiceNews(ctx, in)
 }
 
 // EventByID implements [Teller].

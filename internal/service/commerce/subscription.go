@@ -121,15 +121,29 @@ func (s *Service) keepSubscription(ctx context.Context, tx *pg.Tx, was, sub *sub
 	if _, err := tx.Exec(ctx, `UPDATE subscription SET looked = 0, next_look = `+nextLook+` WHERE id = $2`, now, sub.ID); err != nil {
 		return err
 	}
-	action := "subscription.changed"
 	if was.State != sub.State {
-		action = "subscription." + sub.State
 		if _, err := tx.Exec(ctx, `INSERT INTO subscription_transition (subscription_id, happened_at, state, cause) VALUES ($1, $2, $3, $4)`,
 			sub.ID, now, sub.State, cause); err != nil {
 			return err
 		}
 	}
-	return audit.Record(ctx, tx, audit.Entry{Action: action, Object: sub.ID, Person: sub.BuyerID, Reason: cause, Before: was.entry(), After: sub.entry()})
+	entry := sub.became(was)
+	entry.Object, entry.Person, entry.Reason, entry.Before, entry.After = sub.ID, sub.BuyerID, cause, was.entry(), sub.entry()
+	return audit.Record(ctx, tx, entry)
+}
+
+// became says what has become of a subscription, as the audit log has it.
+func (s *subscription) became(was *subscription) audit.Entry {
+	switch {
+	case was.State == s.State:
+		return audit.Entry{Action: "subscription.changed"}
+	case s.State == subscriptionActive:
+		return audit.Entry{Action: "subscription.active"}
+	case s.State == subscriptionPastDue:
+		return audit.Entry{Action: "subscription.past_due"}
+	default:
+		return audit.Entry{Action: "subscription.ended"}
+	}
 }
 
 // entry is the subscription as the audit log has it.
@@ -184,8 +198,8 @@ func (s *Service) carrySubscription(ctx context.Context, c call) error {
 	})
 }
 
-// toldEnd writes down that the provider was told by a call, or does not listen: what it says
-// of the subscription's end holds again, unless something else was decided meanwhile.
+// toldEnd writes down that the provider was told by a call: what it says of the
+// subscription's end holds again, unless something else was decided meanwhile.
 func (s *Service) toldEnd(ctx context.Context, tx *pg.Tx, c call) error {
 	if _, err := oneSubscription(ctx, tx, ErrSubscriptionUnknown, `id = $1 FOR UPDATE`, c.ObjectID); err != nil {
 		return err
@@ -302,8 +316,8 @@ func (s *Service) neverPaid(ctx context.Context, tx *pg.Tx, o *order, cause stri
 	return s.endSubscription(ctx, tx, &sub, s.now(), reason, cause)
 }
 
-// newSubscription makes a subscription to a plan, and the order of its first period. The
-// plan's courses are known.
+// newSubscription is a subscription to a plan that is about to be written, at its price of
+// this moment.
 func (s *Service) newSubscription(p *plan, buyer, currency, code string) (subscription, error) {
 	if currency == "" {
 		currency = p.Currencies[0]

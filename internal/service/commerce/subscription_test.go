@@ -932,8 +932,12 @@ func TestPeriodsEnd(t *testing.T) {
 		n            int
 		want         string
 	}{
-		{"2026-01-31", "month", 1, "2026-02-28"}, {"2026-01-31", "month", 2, "2026-03-31"}, {"2026-01-31", "month", 12, "2027-01-31"},
-		{"2024-02-29", "year", 1, "2025-02-28"}, {"2024-02-29", "year", 4, "2028-02-29"}, {"2026-12-15", "month", 1, "2027-01-15"},
+		{"2026-01-31", "month", 1, "2026-02-28"},
+		{"2026-01-31", "month", 2, "2026-03-31"},
+		{"2026-01-31", "month", 12, "2027-01-31"},
+		{"2024-02-29", "year", 1, "2025-02-28"},
+		{"2024-02-29", "year", 4, "2028-02-29"},
+		{"2026-12-15", "month", 1, "2027-01-15"},
 	} {
 		if got := commerce.After(at(tc.first), tc.every, tc.n); !got.Equal(at(tc.want)) {
 			t.Errorf("%s and %d times a %s: %s, want %s", tc.first, tc.n, tc.every, got.Format(time.DateOnly), tc.want)

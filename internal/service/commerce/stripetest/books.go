@@ -86,12 +86,13 @@ func (s *Server) disputed(charge object) (lost int64, open bool) {
 	return lost, open
 }
 
-// GiveBack gives some of what was paid at a page back, as somebody does by hand, and
-// reports whether there was so much.
-func (s *Server) GiveBack(session string, amount int64) bool {
+// GiveBack has somebody at Stripe give back some of what was paid at a page or by an
+// invoice, and reports whether there was so much.
+func (s *Server) GiveBack(ref string, amount int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	charge := s.chargeOf(session)
+	s.tick()
+	charge := s.chargeOf(ref)
 	if charge == nil {
 		return false
 	}
@@ -99,10 +100,9 @@ func (s *Server) GiveBack(session string, amount int64) bool {
 	return no.status == 0
 }
 
-// chargeOf returns what was taken at a page, nil for nothing.
-func (s *Server) chargeOf(session string) object {
-	id, _ := s.things[session]["payment_intent"].(string)
-	charge, _ := s.things[id]["latest_charge"].(string)
+// chargeOf returns what was taken at a page or by an invoice, nil for nothing.
+func (s *Server) chargeOf(ref string) object {
+	charge, _ := s.intentOf(ref)["latest_charge"].(string)
 	return s.things[charge]
 }
 

@@ -29,8 +29,15 @@ func (s *Server) route(r *http.Request) (any, refusal) {
 	case kind == "sessions" && !get && id == "":
 		return s.createSession(r)
 	case kind == "sessions" && get && id == "":
-		list := slices.DeleteFunc(s.of("checkout.session"), func(o object) bool { return o["payment_intent"] != r.Form.Get("payment_intent") })
-		return page(r, list), refusal{}
+		list := slices.DeleteFunc(s.of("checkout.session"), func(o object) bool {
+			for _, by := range []string{"payment_intent", "subscription"} {
+				if r.Form.Has(by) && o[by] != r.Form.Get(by) {
+					return true
+				}
+			}
+			return false
+		})
+		return s.told(r, page(r, list)), refusal{}
 	case kind == "sessions" && sub == "expire":
 		return s.expireSession(id)
 	case kind == "sessions" && sub == "line_items":
@@ -41,7 +48,9 @@ func (s *Server) route(r *http.Request) (any, refusal) {
 		return object{"object": "list", "data": o["-lines"], "has_more": false}, refusal{}
 	case kind == "sessions" && get:
 		o, no := s.get("checkout.session", id)
-		return s.expanded(r, o), no
+		return s.told(r, o), no
+	case kind == "subscriptions", kind == "invoices", kind == "invoice_payments", kind == "billing_portal", kind == "payment_intents":
+		return s.billing(r, kind, id, sub)
 	case kind == "charges" && get:
 		return s.get("charge", id)
 	case kind == "refunds" && !get:
@@ -51,10 +60,10 @@ func (s *Server) route(r *http.Request) (any, refusal) {
 		return page(r, list), refusal{}
 	case kind == "refunds":
 		o, no := s.get("refund", id)
-		return s.expanded(r, o), no
+		return s.told(r, o), no
 	case kind == "disputes":
 		o, no := s.get("dispute", id)
-		return s.expanded(r, o), no
+		return s.told(r, o), no
 	case kind == "account":
 		return object{"object": "account", "id": "acct_platform", "country": "DE", "charges_enabled": true}, refusal{}
 	case kind == "accounts" && !get:
@@ -96,36 +105,73 @@ func (s *Server) route(r *http.Request) (any, refusal) {
 	return nil, unknown(r.Method + " " + r.URL.Path)
 }
 
+// clone returns a thing without what is ours.
 func clone(o object) object {
 	c := make(object, len(o))
 	for k, v := range o {
-		if !strings.HasPrefix(k, "-") { // ours
+		if strings.HasPrefix(k, "-") {
+			continue
+		}
+		switch v := v.(type) {
+		case object:
+			c[k] = clone(v)
+		case []object:
+			list := make([]object, len(v))
+			for i, o := range v {
+				list[i] = clone(o)
+			}
+			c[k] = list
+		default:
 			c[k] = v
 		}
 	}
 	return c
 }
 
-// expanded returns a thing with what it refers to, as far as a request says.
-func (s *Server) expanded(r *http.Request, o object) object {
+// told returns a thing with what it refers to, as far as a request says.
+func (s *Server) told(r *http.Request, o object) any {
 	if o == nil {
 		return nil
 	}
 	o = clone(o)
-	for _, path := range append(r.Form["expand[]"], r.Form["expand[0]"]...) {
-		at := o
-		for name := range strings.SplitSeq(path, ".") {
-			id, _ := at[name].(string)
-			inner, ok := s.things[id]
-			if !ok {
-				break
-			}
-			inner = clone(inner)
-			at[name] = inner
-			at = inner
-		}
+	for _, path := range expansions(r) {
+		s.expand(o, strings.Split(path, "."))
 	}
 	return o
+}
+
+// expansions are what a request wants to be told of what things refer to.
+func expansions(r *http.Request) (paths []string) {
+	for name, values := range r.Form {
+		if strings.HasPrefix(name, "expand[") {
+			paths = append(paths, values...)
+		}
+	}
+	return paths
+}
+
+func (s *Server) expand(o object, path []string) {
+	if len(path) == 0 {
+		return
+	}
+	name := path[0]
+	if name == "payments" && o["object"] == "invoice" {
+		o[name] = object{"object": "list", "has_more": false, "data": s.paymentsOf(o["id"].(string))}
+	}
+	switch v := o[name].(type) {
+	case string:
+		if inner, ok := s.things[v]; ok {
+			inner = clone(inner)
+			o[name] = inner
+			s.expand(inner, path[1:])
+		}
+	case object:
+		s.expand(v, path[1:])
+	case []object:
+		for _, inner := range v {
+			s.expand(inner, path[1:])
+		}
+	}
 }
 
 // createSession makes a page to pay at.
@@ -135,8 +181,12 @@ func (s *Server) createSession(r *http.Request) (any, refusal) {
 	if left := time.Unix(expires, 0).Sub(s.now()); left < 30*time.Minute || left > 24*time.Hour {
 		return nil, invalid("", "The `expires_at` timestamp must be between 30 minutes and 24 hours from now.")
 	}
-	if f.Get("mode") != "payment" || f.Get("success_url") == "" {
+	subscribes := f.Get("mode") == "subscription"
+	switch {
+	case f.Get("mode") != "payment" && !subscribes, f.Get("success_url") == "":
 		return nil, invalid("parameter_missing", "mode or success_url")
+	case subscribes && (f.Has("customer_creation") || len(meta(f, "payment_intent_data")) > 0):
+		return nil, invalid("", "You can not pass `payment_intent_data` or `customer_creation` in `subscription` mode.")
 	}
 	total, currency, lines := int64(0), "", []object{}
 	for i := 0; ; i++ {
@@ -147,6 +197,9 @@ func (s *Server) createSession(r *http.Request) (any, refusal) {
 		amount, _ := strconv.ParseInt(f.Get(at+"[price_data][unit_amount]"), 10, 64)
 		if currency = f.Get(at + "[price_data][currency]"); amount <= 0 || currency == "kwd" && amount%10 != 0 || f.Get(at+"[price_data][product_data][name]") == "" {
 			return nil, invalid("parameter_invalid_integer", "line %d", i)
+		}
+		if every := f.Get(at + "[price_data][recurring][interval]"); subscribes != (every == "month" || every == "year") {
+			return nil, invalid("", "a price of line %d for `%s` mode is due each %q", i, f.Get("mode"), every)
 		}
 		line := object{"object": "item", "id": s.id("li"), "amount_total": amount, "amount_tax": int64(0), "metadata": meta(f, at+"[metadata]")}
 		if f.Get("automatic_tax[enabled]") == "true" {
@@ -164,7 +217,9 @@ func (s *Server) createSession(r *http.Request) (any, refusal) {
 	o := s.add("checkout.session", "cs_test", object{
 		"metadata": meta(f, "metadata"), "client_reference_id": f.Get("client_reference_id"), "currency": currency, "amount_total": total,
 		"status": "open", "payment_status": "unpaid", "expires_at": expires, "payment_intent": nil, "livemode": false,
+		"mode": f.Get("mode"), "subscription": nil, "invoice": nil, "customer": nil,
 		"-intent": meta(f, "payment_intent_data[metadata]"), "-lines": lines,
+		"-subscription": meta(f, "subscription_data[metadata]"), "-interval": f.Get("line_items[0][price_data][recurring][interval]"),
 	})
 	o["url"] = s.URL + "/pay/" + o["id"].(string)
 	return clone(o), refusal{}
@@ -184,15 +239,6 @@ func (s *Server) expireSession(id string) (any, refusal) {
 	return clone(o), refusal{}
 }
 
-// expire closes the pages whose time is over.
-func (s *Server) expire() {
-	for _, o := range s.of("checkout.session") {
-		if o["status"] == "open" && s.now().Unix() >= o["expires_at"].(int64) {
-			_, _ = s.expireSession(o["id"].(string))
-		}
-	}
-}
-
 // move moves the balance by amount less fee.
 func (s *Server) move(kind, category, source, currency string, amount, fee int64) string {
 	t := object{
@@ -204,22 +250,23 @@ func (s *Server) move(kind, category, source, currency string, amount, fee int64
 	return t["id"].(string)
 }
 
-// createRefund gives some of a payment back.
+// createRefund is a request for it.
 func (s *Server) createRefund(r *http.Request) (any, refusal) {
 	intent, no := s.get("payment_intent", r.Form.Get("payment_intent"))
 	if no.status != 0 {
 		return nil, no
 	}
-	charge := s.things[intent["latest_charge"].(string)]
 	amount, _ := strconv.ParseInt(r.Form.Get("amount"), 10, 64)
-	if intent["status"] != "succeeded" {
+	id, _ := intent["latest_charge"].(string)
+	charge := s.things[id]
+	if intent["status"] != "succeeded" || charge == nil {
 		return nil, invalid("charge_already_refunded", "This was not paid.")
 	}
 	o, no := s.giveBack(charge, amount, r.Form.Get("reason"), meta(r.Form, "metadata"))
 	if no.status != 0 {
 		return nil, no
 	}
-	return s.expanded(r, o), refusal{}
+	return s.told(r, o), refusal{}
 }
 
 // giveBack gives some of a charge back.

@@ -31,6 +31,9 @@ const (
 	Secret = "whsec_stripetest0000000"
 )
 
+// maxExpand is how deep what a thing refers to is told.
+const maxExpand = 4
+
 // Fault is how a request fails.
 type Fault int
 
@@ -86,6 +89,7 @@ func (d Delivery) Signed(secret string, at time.Time) string {
 func New(tb testing.TB, now func() time.Time) *Server {
 	tb.Helper()
 	s := &Server{now: now, things: map[string]object{}, lists: map[string][]string{}, answers: map[string]answer{}, requests: map[string]int{}}
+	s.add("billing_portal.configuration", "bpc", object{"active": true, "is_default": true})
 	server := httptest.NewServer(s)
 	tb.Cleanup(server.Close)
 	s.URL = server.URL
@@ -173,6 +177,8 @@ func (s *Server) answer(r *http.Request, fault Fault) (status int, body []byte, 
 		return told(invalid("", "which version?"))
 	case fault == Busy:
 		return told(refusal{http.StatusTooManyRequests, "invalid_request_error", "lock_timeout", "This object is in use."})
+	case slices.ContainsFunc(expansions(r), func(path string) bool { return strings.Count(path, ".") >= maxExpand }):
+		return told(invalid("", "You cannot expand more than 4 levels of a property."))
 	case write && key == "":
 		return told(invalid("", "a write without a key"))
 	}
@@ -183,7 +189,7 @@ func (s *Server) answer(r *http.Request, fault Fault) (status int, body []byte, 
 		}
 		return known.status, known.body, true
 	}
-	s.expire()
+	s.tick()
 	if fault == Stuck {
 		no := refusal{http.StatusInternalServerError, "api_error", "", "Something went wrong."}
 		status, body = no.status, no.body()
@@ -323,7 +329,7 @@ func (s *Server) Tell(kind, id string) {
 func (s *Server) Take() []Delivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.expire()
+	s.tick()
 	list := s.unsent
 	s.unsent = nil
 	return list

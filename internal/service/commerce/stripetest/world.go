@@ -19,10 +19,14 @@ const (
 func (s *Server) Pay(session string, outcome Outcome) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.expire()
+	s.tick()
 	o, ok := s.things[session]
 	if !ok || o["status"] != "open" {
 		return false
+	}
+	if o["mode"] == "subscription" {
+		s.subscribe(o, outcome)
+		return true
 	}
 	var intent object
 	if id, _ := o["payment_intent"].(string); id != "" {
@@ -43,39 +47,70 @@ func (s *Server) Pay(session string, outcome Outcome) bool {
 		s.tell("payment_intent.processing", intent)
 		s.tell("checkout.session.completed", clone(o))
 	default:
-		o["status"], intent["last_payment_error"] = "complete", nil
-		s.charge(o, intent)
+		o["status"], o["payment_status"] = "complete", "paid"
+		s.charge(intent)
 		s.tell("checkout.session.completed", clone(o))
 	}
 	return true
 }
 
-// Arrive has a payment end that was to come later, and reports whether there was one.
-func (s *Server) Arrive(session string, paid bool) bool {
+// Arrive has a payment end that was to come later, of a page or an invoice, and reports
+// whether there was one.
+func (s *Server) Arrive(ref string, paid bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o, ok := s.things[session]
-	if !ok {
+	s.tick()
+	intent := s.intentOf(ref)
+	if intent == nil || intent["status"] != "processing" {
 		return false
 	}
-	id, _ := o["payment_intent"].(string)
-	intent, ok := s.things[id]
-	if !ok || intent["status"] != "processing" {
-		return false
-	}
+	session := s.sessionOf(intent)
 	if !paid {
 		intent["status"] = "requires_payment_method"
-		s.tell("checkout.session.async_payment_failed", clone(o))
-		return true
+	} else {
+		s.charge(intent)
 	}
-	s.charge(o, intent)
-	s.tell("checkout.session.async_payment_succeeded", clone(o))
+	if in := s.invoiceOf(intent); in != nil {
+		s.attempted(in, paid)
+	}
+	switch {
+	case session == nil:
+	case paid:
+		session["payment_status"] = "paid"
+		s.tell("checkout.session.async_payment_succeeded", clone(session))
+	default:
+		s.tell("checkout.session.async_payment_failed", clone(session))
+	}
 	return true
 }
 
+// intentOf returns what is paid at a page or by an invoice, nil when there is nothing.
+func (s *Server) intentOf(ref string) object {
+	o := s.things[ref]
+	if in, ok := o["invoice"].(string); ok && o["object"] == "checkout.session" {
+		o = s.things[in]
+	}
+	for _, name := range []string{"payment_intent", "-intent"} {
+		if id, ok := o[name].(string); ok {
+			return s.things[id]
+		}
+	}
+	return nil
+}
+
+// sessionOf returns the page at which something was paid, nil when there is none.
+func (s *Server) sessionOf(intent object) object {
+	for _, o := range s.of("checkout.session") {
+		if o["payment_intent"] == intent["id"] || o["invoice"] != nil && o["invoice"] == intent["-invoice"] {
+			return o
+		}
+	}
+	return nil
+}
+
 // charge takes the money.
-func (s *Server) charge(session, intent object) {
-	amount, currency := session["amount_total"].(int64), session["currency"].(string)
+func (s *Server) charge(intent object) {
+	amount, currency := intent["amount"].(int64), intent["currency"].(string)
 	charge := s.add("charge", "ch", object{
 		"amount": amount, "amount_refunded": int64(0), "currency": currency, "payment_intent": intent["id"], "metadata": intent["metadata"], "status": "succeeded",
 		"balance_transaction": nil,
@@ -86,7 +121,7 @@ func (s *Server) charge(session, intent object) {
 	} else {
 		charge["balance_transaction"] = txn
 	}
-	session["payment_status"] = "paid"
+	intent["last_payment_error"] = nil
 	intent["status"], intent["amount_received"], intent["latest_charge"] = "succeeded", amount, charge["id"]
 	s.tell("payment_intent.succeeded", intent)
 	s.tell("charge.succeeded", clone(charge))
@@ -108,11 +143,12 @@ func (s *Server) TellFees() {
 	}
 }
 
-// Dispute has the bank take back what is left of a payment, and returns the dispute.
-func (s *Server) Dispute(session string) string {
+// Dispute has the bank take back what is left of a payment, that of a page or an invoice,
+// and returns the dispute.
+func (s *Server) Dispute(ref string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	intent := s.things[s.things[session]["payment_intent"].(string)]
+	intent := s.intentOf(ref)
 	charge := s.things[intent["latest_charge"].(string)]
 	left := charge["amount"].(int64) - charge["amount_refunded"].(int64)
 	o := s.add("dispute", "du", object{
@@ -202,13 +238,19 @@ func (s *Server) Open() (n int) {
 	return n
 }
 
-// Charged returns what was taken from the buyer by each payment of ours.
+// Charged returns what was taken from the buyer by each payment of ours; by the invoice
+// what was for a later period of a subscription.
 func (s *Server) Charged() map[string][]int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	paid := map[string][]int64{}
 	for _, o := range s.of("charge") {
 		payment := o["metadata"].(map[string]string)["stoa_payment"]
+		if in := s.invoiceOf(s.things[o["payment_intent"].(string)]); in != nil {
+			if payment = in["id"].(string); in["billing_reason"] == "subscription_create" {
+				payment = s.things[in["-subscription"].(string)]["metadata"].(map[string]string)["stoa_payment"]
+			}
+		}
 		paid[payment] = append(paid[payment], o["amount"].(int64))
 	}
 	return paid
