@@ -136,10 +136,10 @@ var marketRules = []rule{
 		WHERE CASE o.state WHEN 'paid' THEN t.amount IS DISTINCT FROM o.amount OR t.reversed <> 0 OR t.ref IS DISTINCT FROM o.ref
 			WHEN 'reversed' THEN t.amount IS DISTINCT FROM o.amount OR t.reversed IS DISTINCT FROM o.amount ELSE true END`},
 	{"nothing is on its way to teachers", `SELECT account, currency || ' ' || sum(amount) FROM ledger_posting WHERE account LIKE 'payable:%' GROUP BY account, currency HAVING sum(amount) <> 0`},
-	{"what is refused is refunds that the provider has not, and pages of orders that came too late", `
+	{"what is refused is refunds that the provider has not, and pages of orders and ends of subscriptions that came too late", `
 		SELECT coalesce(r.order_id, c.object_id), c.key || ' ' || c.state || ': ' || c.problem FROM provider_call c
-		LEFT JOIN refund r ON r.id = c.object_id LEFT JOIN orders o ON o.payment_id = c.object_id
-		WHERE c.state = 'waiting' OR c.state = 'refused' AND NOT coalesce(CASE c.kind WHEN 'refund' THEN r.state = 'failed' WHEN 'checkout' THEN o.state IN ('cancelled', 'expired') END, false)`},
+		LEFT JOIN refund r ON r.id = c.object_id LEFT JOIN orders o ON o.payment_id = c.object_id LEFT JOIN subscription s ON s.id = c.object_id
+		WHERE c.state = 'waiting' OR c.state = 'refused' AND NOT coalesce(CASE c.kind WHEN 'refund' THEN r.state = 'failed' WHEN 'checkout' THEN o.state IN ('cancelled', 'expired') WHEN 'subscription' THEN s.state = 'ended' END, false)`},
 	{"coupons are used as often as orders have them", `
 		SELECT c.id, c.uses || ' uses of ' || c.max_uses || ', ' || count(u.order_id) || ' orders' FROM coupon c
 		LEFT JOIN coupon_use u ON u.coupon_id = c.id AND u.live GROUP BY c.id HAVING c.uses <> count(u.order_id) OR c.max_uses > 0 AND c.uses > c.max_uses`},

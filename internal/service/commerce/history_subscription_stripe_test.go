@@ -13,7 +13,7 @@ import (
 
 // What subscriptions add to histories at Stripe: see TestAnyHistoryAtStripe.
 
-// subscribes subscribes to a plan, and often pays for the first period.
+// subscribe subscribes to a plan, and often pays for the first period.
 func (h *stripeHistory) subscribe(ctx context.Context) {
 	sub, err := h.subs.CreateSubscription(rpctest.Account(ctx, h.buyer), &commercepb.CreateSubscriptionRequest{PlanId: h.plans[h.rand.IntN(len(h.plans))]})
 	if err != nil {

@@ -57,7 +57,7 @@ func (h *history) subscribe() {
 	h.orders = append(h.orders, first)
 	h.subscribed = append(h.subscribed, &historySubscription{id: sub.GetId(), first: first})
 	if h.ctx.Err() == nil && !h.one(5) {
-		h.payFor(first, h.chance.IntN(12))
+		h.payFor(first, h.chance.IntN(6)) // heard at once, mostly
 	}
 }
 
@@ -97,7 +97,7 @@ func (h *history) daysPass() {
 
 func (h *history) renewals() {
 	if s := h.subscription(); s.first.payment != "" {
-		h.settles(s.first, []string{"renewals_fail", "renewals_succeed"}[h.chance.IntN(2)])
+		h.settles(s.first, []string{"renewals_fail", "renewals_fail", "renewals_succeed"}[h.chance.IntN(3)])
 	}
 }
 

@@ -104,7 +104,7 @@ func (h *history) step(chance *rand.Rand) string {
 		what = happening{0, "subscribe", (*history).subscribe}
 	case len(h.orders) > 0:
 		list, total := happenings, 0
-		if len(h.subscribed) > 0 && h.one(2) {
+		if len(h.subscribed) > 0 && !h.one(3) {
 			list = subscribing
 		}
 		for _, x := range list {
