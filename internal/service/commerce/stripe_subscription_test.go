@@ -395,7 +395,7 @@ func TestSubscriptionMoney(t *testing.T) {
 		}
 		dispute := s.stripe.Dispute(ref)
 		d, err := s.provider.DisputeState(ctx, dispute)
-		wanted := &commerce.DisputeNews{Ref: dispute, PaymentID: want.PaymentID, PaymentRef: want.PaymentRef, Amount: 1190, Currency: "EUR", Fee: 1500, State: "open", Reason: "fraudulent"}
+		wanted := &commerce.DisputeNews{Ref: dispute, PaymentID: want.PaymentID, PaymentRef: want.PaymentRef, Amount: 1090, Currency: "EUR", Fee: 1500, State: "open", Reason: "fraudulent"}
 		if diff := cmp.Diff(wanted, d, cmpopts.IgnoreFields(commerce.DisputeNews{}, "DueBy")); err != nil || diff != "" {
 			t.Errorf("%v\n%s", err, diff)
 		}
