@@ -17,8 +17,8 @@ const (
 	checkTimeout = 8 * time.Second
 )
 
-// CheckOrderPayment implements the contract.
-func (s *Service) CheckOrderPayment(ctx context.Context, req *commercepb.CheckOrderPaymentRequest) (*commercepb.Order, error) {
+// LookUpOrderPayment implements the contract.
+func (s *Service) LookUpOrderPayment(ctx context.Context, req *commercepb.LookUpOrderPaymentRequest) (*commercepb.Order, error) {
 	if err := s.checkPayment(ctx, req.GetOrderId(), auth.From(ctx).Account); err != nil {
 		return nil, err
 	}

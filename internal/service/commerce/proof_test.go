@@ -236,7 +236,7 @@ func TestSomebodyElsesMoney(t *testing.T) {
 			return err
 		},
 		"check": func(ctx context.Context) error {
-			_, err := s.client.CheckOrderPayment(ctx, &commercepb.CheckOrderPaymentRequest{OrderId: o.GetId()})
+			_, err := s.client.LookUpOrderPayment(ctx, &commercepb.LookUpOrderPaymentRequest{OrderId: o.GetId()})
 			return err
 		},
 		"refunds": func(ctx context.Context) error {

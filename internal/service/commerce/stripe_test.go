@@ -270,7 +270,7 @@ func TestBuyerComesBack(t *testing.T) {
 	o := s.order(buyer, s.course(id.New("account"), 4900, "EUR"))
 	check := func() string {
 		t.Helper()
-		return must[*commercepb.Order](s.shop)(s.client.CheckOrderPayment(s.as(buyer), &commercepb.CheckOrderPaymentRequest{OrderId: o.GetId()})).GetState()
+		return must[*commercepb.Order](s.shop)(s.client.LookUpOrderPayment(s.as(buyer), &commercepb.LookUpOrderPaymentRequest{OrderId: o.GetId()})).GetState()
 	}
 	if got := check(); got != "awaiting_payment" {
 		t.Fatalf("order %s", got)

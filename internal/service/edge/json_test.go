@@ -70,7 +70,7 @@ func TestEmptyMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"id":"","buyer_id":"","state":"","lines":[],"total":{"amount":1099511627776,"currency":""},"pay_url":"","coupon_id":""}`
+	want := `{"id":"","buyer_id":"","state":"","lines":[],"total":{"amount":1099511627776,"currency":""},"pay_url":"","coupon_id":"","subscription_id":""}`
 	if string(text) != want {
 		t.Fatalf("%s, want %s", text, want)
 	}

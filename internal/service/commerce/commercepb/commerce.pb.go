@@ -773,7 +773,7 @@ func (x *CancelOrderRequest) GetOrderId() string {
 }
 
 // Names an order whose payment is to be looked up.
-type CheckOrderPaymentRequest struct {
+type LookUpOrderPaymentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The order.
 	OrderId       string `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
@@ -781,20 +781,20 @@ type CheckOrderPaymentRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *CheckOrderPaymentRequest) Reset() {
-	*x = CheckOrderPaymentRequest{}
+func (x *LookUpOrderPaymentRequest) Reset() {
+	*x = LookUpOrderPaymentRequest{}
 	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *CheckOrderPaymentRequest) String() string {
+func (x *LookUpOrderPaymentRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*CheckOrderPaymentRequest) ProtoMessage() {}
+func (*LookUpOrderPaymentRequest) ProtoMessage() {}
 
-func (x *CheckOrderPaymentRequest) ProtoReflect() protoreflect.Message {
+func (x *LookUpOrderPaymentRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_internal_service_commerce_commercepb_commerce_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -806,12 +806,12 @@ func (x *CheckOrderPaymentRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use CheckOrderPaymentRequest.ProtoReflect.Descriptor instead.
-func (*CheckOrderPaymentRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use LookUpOrderPaymentRequest.ProtoReflect.Descriptor instead.
+func (*LookUpOrderPaymentRequest) Descriptor() ([]byte, []int) {
 	return file_internal_service_commerce_commercepb_commerce_proto_rawDescGZIP(), []int{10}
 }
 
-func (x *CheckOrderPaymentRequest) GetOrderId() string {
+func (x *LookUpOrderPaymentRequest) GetOrderId() string {
 	if x != nil {
 		return x.OrderId
 	}
@@ -1371,8 +1371,8 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
 	"nextCursor\":\n" +
 	"\x12CancelOrderRequest\x12$\n" +
-	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\"@\n" +
-	"\x18CheckOrderPaymentRequest\x12$\n" +
+	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\"A\n" +
+	"\x19LookUpOrderPaymentRequest\x12$\n" +
 	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\"\x85\x01\n" +
 	"\x10ListSalesRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
@@ -1413,7 +1413,7 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\adispute\x18\x06 \x01(\tR\adispute\x120\n" +
 	"\brefunded\x18\a \x01(\v2\x14.stoa.money.v1.MoneyR\brefunded\x12\"\n" +
 	"\fsubscription\x18\b \x01(\tR\fsubscription\x12#\n" +
-	"\rrenewals_fail\x18\t \x01(\bR\frenewalsFail2\x86\v\n" +
+	"\rrenewals_fail\x18\t \x01(\bR\frenewalsFail2\x88\v\n" +
 	"\x0fCommerceService\x12\x82\x01\n" +
 	"\bSetPrice\x12!.stoa.commerce.v1.SetPriceRequest\x1a\x17.stoa.commerce.v1.Price\":\xaa\xd4\x18\x0e\b\x04\x12\n" +
 	"price.edit\x82\xd3\xe4\x93\x02\":\x01*\x1a\x1d/v1/courses/{course_id}/price\x12\x80\x01\n" +
@@ -1424,8 +1424,8 @@ const file_internal_service_commerce_commercepb_commerce_proto_rawDesc = "" +
 	"\n" +
 	"ListOrders\x12#.stoa.commerce.v1.ListOrdersRequest\x1a$.stoa.commerce.v1.ListOrdersResponse\"!\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/v1/orders\x12\x82\x01\n" +
-	"\vCancelOrder\x12$.stoa.commerce.v1.CancelOrderRequest\x1a\x17.stoa.commerce.v1.Order\"4\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x1e\"\x1c/v1/orders/{order_id}/cancel\x12\x95\x01\n" +
-	"\x11CheckOrderPayment\x12*.stoa.commerce.v1.CheckOrderPaymentRequest\x1a\x17.stoa.commerce.v1.Order\";\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02%\"#/v1/orders/{order_id}/check-payment\x12\x8c\x01\n" +
+	"\vCancelOrder\x12$.stoa.commerce.v1.CancelOrderRequest\x1a\x17.stoa.commerce.v1.Order\"4\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02\x1e\"\x1c/v1/orders/{order_id}/cancel\x12\x97\x01\n" +
+	"\x12LookUpOrderPayment\x12+.stoa.commerce.v1.LookUpOrderPaymentRequest\x1a\x17.stoa.commerce.v1.Order\";\xaa\xd4\x18\f\b\x02\x12\bme.write\x82\xd3\xe4\x93\x02%\"#/v1/orders/{order_id}/check-payment\x12\x8c\x01\n" +
 	"\tListSales\x12\".stoa.commerce.v1.ListSalesRequest\x1a#.stoa.commerce.v1.ListSalesResponse\"6\xaa\xd4\x18\r\b\x04\x12\tsale.list\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/courses/{course_id}/sales\x12\xa2\x01\n" +
 	"\x15GetDevelopmentPayment\x12..stoa.commerce.v1.GetDevelopmentPaymentRequest\x1a$.stoa.commerce.v1.DevelopmentPayment\"3\xaa\xd4\x18\x02\b\x01\x82\xd3\xe4\x93\x02'\x12%/v1/development/payments/{payment_id}\x12\xb2\x01\n" +
 	"\x18SettleDevelopmentPayment\x121.stoa.commerce.v1.SettleDevelopmentPaymentRequest\x1a$.stoa.commerce.v1.DevelopmentPayment\"=\xaa\xd4\x18\x02\b\x01\x82\xd3\xe4\x93\x021:\x01*\",/v1/development/payments/{payment_id}/settleB?Z=github.com/stoa-lms/stoa/internal/service/commerce/commercepbb\x06proto3"
@@ -1454,7 +1454,7 @@ var file_internal_service_commerce_commercepb_commerce_proto_goTypes = []any{
 	(*ListOrdersRequest)(nil),               // 7: stoa.commerce.v1.ListOrdersRequest
 	(*ListOrdersResponse)(nil),              // 8: stoa.commerce.v1.ListOrdersResponse
 	(*CancelOrderRequest)(nil),              // 9: stoa.commerce.v1.CancelOrderRequest
-	(*CheckOrderPaymentRequest)(nil),        // 10: stoa.commerce.v1.CheckOrderPaymentRequest
+	(*LookUpOrderPaymentRequest)(nil),       // 10: stoa.commerce.v1.LookUpOrderPaymentRequest
 	(*ListSalesRequest)(nil),                // 11: stoa.commerce.v1.ListSalesRequest
 	(*ListSalesResponse)(nil),               // 12: stoa.commerce.v1.ListSalesResponse
 	(*Sale)(nil),                            // 13: stoa.commerce.v1.Sale
@@ -1491,7 +1491,7 @@ var file_internal_service_commerce_commercepb_commerce_proto_depIdxs = []int32{
 	6,  // 23: stoa.commerce.v1.CommerceService.GetOrder:input_type -> stoa.commerce.v1.GetOrderRequest
 	7,  // 24: stoa.commerce.v1.CommerceService.ListOrders:input_type -> stoa.commerce.v1.ListOrdersRequest
 	9,  // 25: stoa.commerce.v1.CommerceService.CancelOrder:input_type -> stoa.commerce.v1.CancelOrderRequest
-	10, // 26: stoa.commerce.v1.CommerceService.CheckOrderPayment:input_type -> stoa.commerce.v1.CheckOrderPaymentRequest
+	10, // 26: stoa.commerce.v1.CommerceService.LookUpOrderPayment:input_type -> stoa.commerce.v1.LookUpOrderPaymentRequest
 	11, // 27: stoa.commerce.v1.CommerceService.ListSales:input_type -> stoa.commerce.v1.ListSalesRequest
 	14, // 28: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:input_type -> stoa.commerce.v1.GetDevelopmentPaymentRequest
 	15, // 29: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:input_type -> stoa.commerce.v1.SettleDevelopmentPaymentRequest
@@ -1501,7 +1501,7 @@ var file_internal_service_commerce_commercepb_commerce_proto_depIdxs = []int32{
 	3,  // 33: stoa.commerce.v1.CommerceService.GetOrder:output_type -> stoa.commerce.v1.Order
 	8,  // 34: stoa.commerce.v1.CommerceService.ListOrders:output_type -> stoa.commerce.v1.ListOrdersResponse
 	3,  // 35: stoa.commerce.v1.CommerceService.CancelOrder:output_type -> stoa.commerce.v1.Order
-	3,  // 36: stoa.commerce.v1.CommerceService.CheckOrderPayment:output_type -> stoa.commerce.v1.Order
+	3,  // 36: stoa.commerce.v1.CommerceService.LookUpOrderPayment:output_type -> stoa.commerce.v1.Order
 	12, // 37: stoa.commerce.v1.CommerceService.ListSales:output_type -> stoa.commerce.v1.ListSalesResponse
 	16, // 38: stoa.commerce.v1.CommerceService.GetDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment
 	16, // 39: stoa.commerce.v1.CommerceService.SettleDevelopmentPayment:output_type -> stoa.commerce.v1.DevelopmentPayment

@@ -259,9 +259,9 @@ func local_request_CommerceService_CancelOrder_0(ctx context.Context, marshaler 
 	return msg, metadata, err
 }
 
-func request_CommerceService_CheckOrderPayment_0(ctx context.Context, marshaler runtime.Marshaler, client CommerceServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func request_CommerceService_LookUpOrderPayment_0(ctx context.Context, marshaler runtime.Marshaler, client CommerceServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq CheckOrderPaymentRequest
+		protoReq LookUpOrderPaymentRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -276,13 +276,13 @@ func request_CommerceService_CheckOrderPayment_0(ctx context.Context, marshaler 
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}
-	msg, err := client.CheckOrderPayment(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	msg, err := client.LookUpOrderPayment(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
 	return msg, metadata, err
 }
 
-func local_request_CommerceService_CheckOrderPayment_0(ctx context.Context, marshaler runtime.Marshaler, server CommerceServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func local_request_CommerceService_LookUpOrderPayment_0(ctx context.Context, marshaler runtime.Marshaler, server CommerceServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq CheckOrderPaymentRequest
+		protoReq LookUpOrderPaymentRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -294,7 +294,7 @@ func local_request_CommerceService_CheckOrderPayment_0(ctx context.Context, mars
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "order_id", err)
 	}
-	msg, err := server.CheckOrderPayment(ctx, &protoReq)
+	msg, err := server.LookUpOrderPayment(ctx, &protoReq)
 	return msg, metadata, err
 }
 
@@ -561,25 +561,25 @@ func RegisterCommerceServiceHandlerServer(ctx context.Context, mux *runtime.Serv
 		}
 		forward_CommerceService_CancelOrder_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_CommerceService_CheckOrderPayment_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_CommerceService_LookUpOrderPayment_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/stoa.commerce.v1.CommerceService/CheckOrderPayment", runtime.WithHTTPPathPattern("/v1/orders/{order_id}/check-payment"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/stoa.commerce.v1.CommerceService/LookUpOrderPayment", runtime.WithHTTPPathPattern("/v1/orders/{order_id}/check-payment"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := local_request_CommerceService_CheckOrderPayment_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		resp, md, err := local_request_CommerceService_LookUpOrderPayment_0(annotatedContext, inboundMarshaler, server, req, pathParams)
 		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_CommerceService_CheckOrderPayment_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_CommerceService_LookUpOrderPayment_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodGet, pattern_CommerceService_ListSales_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -783,22 +783,22 @@ func RegisterCommerceServiceHandlerClient(ctx context.Context, mux *runtime.Serv
 		}
 		forward_CommerceService_CancelOrder_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_CommerceService_CheckOrderPayment_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_CommerceService_LookUpOrderPayment_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/stoa.commerce.v1.CommerceService/CheckOrderPayment", runtime.WithHTTPPathPattern("/v1/orders/{order_id}/check-payment"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/stoa.commerce.v1.CommerceService/LookUpOrderPayment", runtime.WithHTTPPathPattern("/v1/orders/{order_id}/check-payment"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_CommerceService_CheckOrderPayment_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_CommerceService_LookUpOrderPayment_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_CommerceService_CheckOrderPayment_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_CommerceService_LookUpOrderPayment_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodGet, pattern_CommerceService_ListSales_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -861,7 +861,7 @@ var (
 	pattern_CommerceService_GetOrder_0                 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "orders", "order_id"}, ""))
 	pattern_CommerceService_ListOrders_0               = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "orders"}, ""))
 	pattern_CommerceService_CancelOrder_0              = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3}, []string{"v1", "orders", "order_id", "cancel"}, ""))
-	pattern_CommerceService_CheckOrderPayment_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3}, []string{"v1", "orders", "order_id", "check-payment"}, ""))
+	pattern_CommerceService_LookUpOrderPayment_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3}, []string{"v1", "orders", "order_id", "check-payment"}, ""))
 	pattern_CommerceService_ListSales_0                = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3}, []string{"v1", "courses", "course_id", "sales"}, ""))
 	pattern_CommerceService_GetDevelopmentPayment_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "development", "payments", "payment_id"}, ""))
 	pattern_CommerceService_SettleDevelopmentPayment_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3, 2, 4}, []string{"v1", "development", "payments", "payment_id", "settle"}, ""))
@@ -874,7 +874,7 @@ var (
 	forward_CommerceService_GetOrder_0                 = runtime.ForwardResponseMessage
 	forward_CommerceService_ListOrders_0               = runtime.ForwardResponseMessage
 	forward_CommerceService_CancelOrder_0              = runtime.ForwardResponseMessage
-	forward_CommerceService_CheckOrderPayment_0        = runtime.ForwardResponseMessage
+	forward_CommerceService_LookUpOrderPayment_0       = runtime.ForwardResponseMessage
 	forward_CommerceService_ListSales_0                = runtime.ForwardResponseMessage
 	forward_CommerceService_GetDevelopmentPayment_0    = runtime.ForwardResponseMessage
 	forward_CommerceService_SettleDevelopmentPayment_0 = runtime.ForwardResponseMessage

@@ -27,7 +27,7 @@ const (
 	CommerceService_GetOrder_FullMethodName                 = "/stoa.commerce.v1.CommerceService/GetOrder"
 	CommerceService_ListOrders_FullMethodName               = "/stoa.commerce.v1.CommerceService/ListOrders"
 	CommerceService_CancelOrder_FullMethodName              = "/stoa.commerce.v1.CommerceService/CancelOrder"
-	CommerceService_CheckOrderPayment_FullMethodName        = "/stoa.commerce.v1.CommerceService/CheckOrderPayment"
+	CommerceService_LookUpOrderPayment_FullMethodName       = "/stoa.commerce.v1.CommerceService/LookUpOrderPayment"
 	CommerceService_ListSales_FullMethodName                = "/stoa.commerce.v1.CommerceService/ListSales"
 	CommerceService_GetDevelopmentPayment_FullMethodName    = "/stoa.commerce.v1.CommerceService/GetDevelopmentPayment"
 	CommerceService_SettleDevelopmentPayment_FullMethodName = "/stoa.commerce.v1.CommerceService/SettleDevelopmentPayment"
@@ -67,7 +67,7 @@ type CommerceServiceClient interface {
 	// they bought does not wait for what the provider tells by itself. It is asked every few
 	// seconds at most; in between the order is returned as it stands, as when the provider
 	// does not answer. Errors: order.not_found (404).
-	CheckOrderPayment(ctx context.Context, in *CheckOrderPaymentRequest, opts ...grpc.CallOption) (*Order, error)
+	LookUpOrderPayment(ctx context.Context, in *LookUpOrderPaymentRequest, opts ...grpc.CallOption) (*Order, error)
 	// Lists the paid order lines of a course, newest first.
 	ListSales(ctx context.Context, in *ListSalesRequest, opts ...grpc.CallOption) (*ListSalesResponse, error)
 	// Returns what the pay page of the development provider shows to who brings
@@ -148,10 +148,10 @@ func (c *commerceServiceClient) CancelOrder(ctx context.Context, in *CancelOrder
 	return out, nil
 }
 
-func (c *commerceServiceClient) CheckOrderPayment(ctx context.Context, in *CheckOrderPaymentRequest, opts ...grpc.CallOption) (*Order, error) {
+func (c *commerceServiceClient) LookUpOrderPayment(ctx context.Context, in *LookUpOrderPaymentRequest, opts ...grpc.CallOption) (*Order, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Order)
-	err := c.cc.Invoke(ctx, CommerceService_CheckOrderPayment_FullMethodName, in, out, cOpts...)
+	err := c.cc.Invoke(ctx, CommerceService_LookUpOrderPayment_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +222,7 @@ type CommerceServiceServer interface {
 	// they bought does not wait for what the provider tells by itself. It is asked every few
 	// seconds at most; in between the order is returned as it stands, as when the provider
 	// does not answer. Errors: order.not_found (404).
-	CheckOrderPayment(context.Context, *CheckOrderPaymentRequest) (*Order, error)
+	LookUpOrderPayment(context.Context, *LookUpOrderPaymentRequest) (*Order, error)
 	// Lists the paid order lines of a course, newest first.
 	ListSales(context.Context, *ListSalesRequest) (*ListSalesResponse, error)
 	// Returns what the pay page of the development provider shows to who brings
@@ -261,8 +261,8 @@ func (UnimplementedCommerceServiceServer) ListOrders(context.Context, *ListOrder
 func (UnimplementedCommerceServiceServer) CancelOrder(context.Context, *CancelOrderRequest) (*Order, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelOrder not implemented")
 }
-func (UnimplementedCommerceServiceServer) CheckOrderPayment(context.Context, *CheckOrderPaymentRequest) (*Order, error) {
-	return nil, status.Error(codes.Unimplemented, "method CheckOrderPayment not implemented")
+func (UnimplementedCommerceServiceServer) LookUpOrderPayment(context.Context, *LookUpOrderPaymentRequest) (*Order, error) {
+	return nil, status.Error(codes.Unimplemented, "method LookUpOrderPayment not implemented")
 }
 func (UnimplementedCommerceServiceServer) ListSales(context.Context, *ListSalesRequest) (*ListSalesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSales not implemented")
@@ -402,20 +402,20 @@ func _CommerceService_CancelOrder_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
-func _CommerceService_CheckOrderPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(CheckOrderPaymentRequest)
+func _CommerceService_LookUpOrderPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LookUpOrderPaymentRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(CommerceServiceServer).CheckOrderPayment(ctx, in)
+		return srv.(CommerceServiceServer).LookUpOrderPayment(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: CommerceService_CheckOrderPayment_FullMethodName,
+		FullMethod: CommerceService_LookUpOrderPayment_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(CommerceServiceServer).CheckOrderPayment(ctx, req.(*CheckOrderPaymentRequest))
+		return srv.(CommerceServiceServer).LookUpOrderPayment(ctx, req.(*LookUpOrderPaymentRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -506,8 +506,8 @@ var CommerceService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _CommerceService_CancelOrder_Handler,
 		},
 		{
-			MethodName: "CheckOrderPayment",
-			Handler:    _CommerceService_CheckOrderPayment_Handler,
+			MethodName: "LookUpOrderPayment",
+			Handler:    _CommerceService_LookUpOrderPayment_Handler,
 		},
 		{
 			MethodName: "ListSales",
