@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -284,7 +283,7 @@ func (h *history) part(of *moneypb.Money) int64 {
 
 func (h *history) refund() {
 	o := h.order()
-	req := &commercepb.CreateRefundRequest{OrderId: o.GetId(), Note: "x"}
+	req := &commercepb.CreateRefundRequest{OrderId: o.GetId(), Note: "x", EndSubscription: o.GetSubscriptionId() != "" && h.one(2)}
 	for _, l := range o.GetLines()[:h.chance.IntN(len(o.GetLines())+1)] {
 		amount := int64(0)
 		if l.GetPrice().GetAmount() > 0 && h.one(2) {
@@ -479,40 +478,5 @@ func (h *history) reconcile() {
 		if _, err = h.svc.Reconcile(h.ctx); err != nil {
 			h.note("%v", err)
 		}
-	}
-}
-
-// together does at once what meets at the same order.
-func (h *history) together() {
-	o := h.order()
-	do := []func(ctx context.Context) error{
-		func(ctx context.Context) error { _, err := h.svc.Release(ctx); return err },
-		func(ctx context.Context) error { _, err := h.svc.CarryOut(ctx); return err },
-		func(ctx context.Context) error { _, err := h.svc.CarryOut(ctx); return err },
-		func(ctx context.Context) error { _, err := h.svc.PayOut(ctx); return err },
-		func(ctx context.Context) error {
-			_, err := h.refunds.CreateRefund(rpctest.Account(ctx, id.New("account")), &commercepb.CreateRefundRequest{OrderId: o.GetId(), Note: "x"})
-			return err
-		},
-		func(ctx context.Context) error {
-			_, err := h.client.CancelOrder(rpctest.Account(ctx, o.GetBuyerId()), &commercepb.CancelOrderRequest{OrderId: o.GetId()})
-			return err
-		},
-	}
-	if o.payment != "" && !o.surplus {
-		do = append(do, func(ctx context.Context) error {
-			_, err := h.client.SettleDevelopmentPayment(ctx, &commercepb.SettleDevelopmentPaymentRequest{PaymentId: o.payment, Outcome: "succeed"})
-			return err
-		})
-	}
-	h.chance.Shuffle(len(do), func(i, j int) { do[i], do[j] = do[j], do[i] })
-	var all sync.WaitGroup
-	errs := make([]error, 4)
-	for i := range errs {
-		all.Go(func() { errs[i] = do[i](h.ctx) })
-	}
-	all.Wait()
-	for _, err := range errs {
-		h.may(err, append([]string{"order.already_paid", "payment.closed", "payment.outcome"}, refundRefusals...)...)
 	}
 }

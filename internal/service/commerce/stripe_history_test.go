@@ -262,7 +262,7 @@ func (h *stripeHistory) owned(o *commercepb.Order) bool {
 
 func (h *stripeHistory) refund(ctx context.Context) {
 	o, _ := h.any()
-	req := &commercepb.CreateRefundRequest{OrderId: o.GetId(), Note: "x"}
+	req := &commercepb.CreateRefundRequest{OrderId: o.GetId(), Note: "x", EndSubscription: o.GetSubscriptionId() != "" && h.rand.IntN(2) == 0}
 	for _, l := range o.GetLines()[:h.rand.IntN(len(o.GetLines())+1)] {
 		amount := int64(0)
 		if h.rand.IntN(2) == 0 {
