@@ -140,6 +140,32 @@ var LetGoLines = letGoLines
 // IssueCreditNotes is what Run does when something was given back.
 func (s *Service) IssueCreditNotes(ctx context.Context) (int, error) { return s.issueCreditNotes(ctx) }
 
+// PaidUnheard has the development provider be paid without telling, and returns what it
+// would have told.
+func (s *Service) PaidUnheard(ctx context.Context, payment string) (n PaymentNews, err error) {
+	d := development{s}
+	err = s.DB.InTx(ctx, func(tx *pg.Tx) error {
+		tx.Exempt("the provider's own books")
+		p, err := developmentPaymentOf(ctx, tx, payment, "FOR UPDATE")
+		if err != nil {
+			return err
+		}
+		if p.State == paymentSucceeded || p.State == paymentClosed {
+			return ErrPaymentClosed
+		}
+		p.State = paymentSucceeded
+		if _, err := tx.Exec(ctx, `UPDATE development_payment SET state = $2 WHERE id = $1`, p.ID, p.State); err != nil {
+			return err
+		}
+		if err := d.begin(ctx, tx, &p, 0); err != nil {
+			return err
+		}
+		n = p.news()
+		return d.move(ctx, tx, Transaction{Kind: "payment", Ref: p.ID, Amount: p.Amount, Fee: p.fee(), Currency: p.Currency})
+	})
+	return n, err
+}
+
 // EverySubscriptionRequest makes the requests that follow only from what Stripe says of
 // subscriptions of ours, and returns what it said to each.
 func (s *Stripe) EverySubscriptionRequest(ctx context.Context) (said []error) {

@@ -2,15 +2,20 @@ package commerce_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce"
 )
 
+type rule struct{ name, sql string }
+
 // marketRules are what has to be true of every order, line and teacher, whatever has
 // happened: each finds what breaks it, as the id of what it is of, and what is wrong.
-var marketRules = []struct{ name, sql string }{
+var marketRules = []rule{
 	{"what the provider has of an order is what is booked", `
 		SELECT o.id, coalesce(d.net, 0) || ' at the provider, ' || coalesce(l.n, 0) || ' booked'
 		FROM orders o
@@ -70,7 +75,7 @@ var marketRules = []struct{ name, sql string }{
 			FROM order_transition WHERE order_id = o.id
 		) t
 		WHERE o.total <> l.amount OR o.total <> coalesce(p.amount, 0) OR o.total <> coalesce(d.amount, o.total)
-			OR d.charges > 1 OR o.paid_at IS NOT NULL AND p.received <> o.total OR (o.paid_at IS NOT NULL) <> (t.paid = 1) OR t.paid > 1 OR t.placed <> 1`},
+			OR d.charges > 1 OR o.paid_at IS NOT NULL AND p.received <> o.total OR (o.paid_at IS NOT NULL) <> (t.paid = 1) OR t.paid > 1 OR t.placed <> (o.period_ref IS NULL OR o.state <> 'cancelled')::int`},
 	{"the provider gave back what is booked as given back", `
 		SELECT o.id, d.refunded || ' at the provider, ' || coalesce(sum(l.refunded), 0) || ' of the lines'
 		FROM orders o JOIN taken d ON d.payment_id = o.payment_id JOIN order_line l ON l.order_id = o.id
@@ -142,7 +147,7 @@ var marketRules = []struct{ name, sql string }{
 		SELECT o.id, o.state || ', use ' || u.live FROM coupon_use u JOIN orders o ON o.id = u.order_id WHERE u.live <> (o.state NOT IN ('cancelled', 'expired'))`},
 	{"places are taken as often as lines are live", `
 		SELECT p.course_id, p.taken || ' of ' || p.places || ' taken, ' || coalesce(sum(l.quantity), 0) || ' live' FROM course_place p
-		LEFT JOIN order_line l ON l.course_id = p.course_id AND l.live GROUP BY p.course_id HAVING p.taken <> coalesce(sum(l.quantity), 0) OR p.taken > p.places`},
+		LEFT JOIN order_line l ON l.course_id = p.course_id AND l.live AND l.kind <> 'subscription' GROUP BY p.course_id HAVING p.taken <> coalesce(sum(l.quantity), 0) OR p.taken > p.places`},
 	{"there is one invoice of what was paid, and credit notes of what was given back", `
 		SELECT o.id, o.total || ' paid, ' || coalesce(i.n, 0) || ' invoices of ' || coalesce(i.total, 0) || ', credit notes of ' || coalesce(i.credit, 0) || ', ' || l.refunded || ' given back, tax ' || coalesce(i.tax, 0)
 		FROM orders o
@@ -163,6 +168,15 @@ type atProvider struct {
 	taken   []taken
 	handed  []handed
 	balance map[string]int64
+	// Subscriptions, as ours are called.
+	subscribed []subscribedThere
+}
+
+// subscribedThere is a subscription at the provider.
+type subscribedThere struct {
+	SubscriptionID string `json:"subscription_id"`
+	State          string `json:"state"`
+	Ends           bool   `json:"ends"` // when the running period does
 }
 
 // taken is what it took from the buyer of a payment.
@@ -173,6 +187,8 @@ type taken struct {
 	Refunded  int64  `json:"refunded"` // what went back, by refunds and by disputes that were lost
 	Disputed  int64  `json:"disputed"` // what the bank has
 	Net       int64  `json:"net"`      // what all of it made of the balance
+	// Of which subscription it is; empty for none.
+	SubscriptionID string `json:"subscription_id"`
 }
 
 // handed is a payout.
@@ -187,14 +203,15 @@ type handed struct {
 
 // rules begin with what the provider has.
 const facts = `
-	WITH taken AS MATERIALIZED (SELECT * FROM jsonb_to_recordset($1) AS t (payment_id text COLLATE "C", charges int, amount bigint, refunded bigint, disputed bigint, net bigint)),
+	WITH taken AS MATERIALIZED (SELECT * FROM jsonb_to_recordset($1) AS t (payment_id text COLLATE "C", charges int, amount bigint, refunded bigint, disputed bigint, net bigint, subscription_id text COLLATE "C")),
 	handed AS MATERIALIZED (SELECT * FROM jsonb_to_recordset($2) AS t (payout_id text COLLATE "C", ref text COLLATE "C", teacher_id text COLLATE "C", currency text COLLATE "C", amount bigint, reversed bigint)),
-	balance AS MATERIALIZED (SELECT key COLLATE "C" AS currency, value::bigint AS n FROM jsonb_each_text($3))`
+	balance AS MATERIALIZED (SELECT key COLLATE "C" AS currency, value::bigint AS n FROM jsonb_each_text($3)),
+	subscribed AS MATERIALIZED (SELECT * FROM jsonb_to_recordset($4) AS t (subscription_id text COLLATE "C", state text, ends boolean))`
 
 // looks looks at everything.
 func (w *findings) looks(at atProvider) {
 	s := w.shop
-	for _, r := range s.rows(`SELECT buyer_id, id, payment_id FROM orders UNION ALL SELECT buyer_id, id, id FROM order_line`) {
+	for _, r := range s.rows(`SELECT buyer_id, id, payment_id FROM orders UNION ALL SELECT buyer_id, id, id FROM order_line UNION ALL SELECT buyer_id, id, id FROM subscription`) {
 		if n, ok := w.buyers[r[0]]; ok {
 			w.of[r[1]], w.of[r[2]] = n, n
 		}
@@ -217,8 +234,11 @@ func (w *findings) looks(at atProvider) {
 	if at.handed == nil {
 		at.handed = []handed{}
 	}
-	for _, rule := range marketRules {
-		for _, r := range s.rows(facts+rule.sql, at.taken, at.handed, at.balance) {
+	if at.subscribed == nil {
+		at.subscribed = []subscribedThere{}
+	}
+	for _, rule := range slices.Concat(marketRules, subscriptionRules) {
+		for _, r := range s.rows(facts+rule.sql, at.taken, at.handed, at.balance, at.subscribed) {
 			w.add(r[0], rule.name+": "+strings.Join(r, " "))
 		}
 	}
@@ -231,7 +251,7 @@ func (m *market) wrong() []wrong {
 	at := atProvider{balance: map[string]int64{}}
 	// A payment, its refunds and its dispute are one.
 	m.read(&at.taken, `
-		SELECT jsonb_build_object('payment_id', p.id, 'charges', (p.state = 'succeeded')::int, 'amount', p.amount, 'refunded', p.refunded, 'net', coalesce(t.n, 0),
+		SELECT jsonb_build_object('payment_id', coalesce((SELECT id FROM payment WHERE provider = 'development' AND ref = p.id), p.id), 'subscription_id', coalesce(p.subscription_id, ''), 'charges', (p.state = 'succeeded')::int, 'amount', p.amount, 'refunded', p.refunded, 'net', coalesce(t.n, 0),
 			'disputed', coalesce((SELECT sum(amount) FROM development_object WHERE payment_id = p.id AND kind = 'dispute' AND state = 'open'), 0))
 		FROM development_payment p LEFT JOIN (
 			SELECT coalesce(b.payment_id, t.ref) AS payment_id, sum(t.amount - t.fee) AS n
@@ -240,6 +260,7 @@ func (m *market) wrong() []wrong {
 	m.read(&at.handed, `
 		SELECT jsonb_build_object('payout_id', substr(id, 10), 'ref', id, 'teacher_id', substr(account, 9), 'currency', currency, 'amount', amount, 'reversed', reversed)
 		FROM development_object WHERE kind = 'transfer'`)
+	m.read(&at.subscribed, `SELECT jsonb_build_object('subscription_id', id, 'state', state, 'ends', cancel_at_period_end) FROM development_subscription`)
 	for _, r := range m.rows(`SELECT currency, sum(amount - fee)::text FROM development_transaction GROUP BY currency`) {
 		at.balance[r[0]], _ = strconv.ParseInt(r[1], 10, 64)
 	}
@@ -278,6 +299,14 @@ func (w *findings) add(names, what string) {
 	w.list = append(w.list, wrong{-1, what})
 }
 
+// ends is until when a grant gives access, zero for ever.
+func ends(g *accesspb.SourceGrant) int64 {
+	if g.GetEndsAt() == nil {
+		return 0
+	}
+	return g.GetEndsAt().AsTime().UnixMicro()
+}
+
 // told compares what was sent with how things stand.
 func (w *findings) told() {
 	for _, t := range []struct {
@@ -287,6 +316,7 @@ func (w *findings) told() {
 		{"OrderPaid", `SELECT id FROM orders WHERE paid_at IS NOT NULL`, w.paid},
 		{"OrderFulfilled", `SELECT DISTINCT order_id FROM order_transition WHERE state = 'fulfilled'`, w.fulfilled},
 		{"LinesRefunded that ends access", `SELECT id FROM order_line WHERE access_ended`, w.ended},
+		{"SubscriptionEnded", `SELECT id FROM subscription WHERE state = 'ended' AND period_end IS NOT NULL`, w.over},
 		{"GiftRedeemed", `SELECT line_id FROM gift WHERE redeemed_by IS NOT NULL`, w.taken},
 	} {
 		want := map[string]bool{}
@@ -308,8 +338,9 @@ func (w *findings) told() {
 func (w *findings) access() {
 	due := map[string][]string{}
 	for _, r := range w.shop.rows(`
-		SELECT l.id, l.kind, l.course_id, CASE l.kind WHEN 'gift' THEN g.redeemed_by ELSE l.buyer_id END, l.quantity::text
-		FROM order_line l LEFT JOIN gift g ON g.line_id = l.id WHERE l.paid_at IS NOT NULL AND NOT l.access_ended AND (l.kind <> 'gift' OR g.redeemed_by IS NOT NULL)`) {
+		SELECT l.id, l.kind, l.course_id, CASE l.kind WHEN 'gift' THEN g.redeemed_by ELSE l.buyer_id END, l.quantity::text,
+			CASE l.kind WHEN 'subscription' THEN (extract(epoch FROM o.access_until) * 1000000)::bigint::text ELSE '0' END, coalesce(o.access_until <= $1, false)::text
+		FROM order_line l JOIN orders o ON o.id = l.order_id LEFT JOIN gift g ON g.line_id = l.id WHERE l.paid_at IS NOT NULL AND NOT l.access_ended AND (l.kind <> 'gift' OR g.redeemed_by IS NOT NULL)`, time.Unix(w.shop.now.Load(), 0)) {
 		due[r[0]] = r[1:]
 	}
 	w.shop.grants.mu.Lock()
@@ -321,7 +352,8 @@ func (w *findings) access() {
 			if n := w.shop.seats.blocks[line]; r[3] != strconv.Itoa(int(n)) {
 				w.add(line, "of "+line+" there are "+strconv.Itoa(int(n))+" seats, want "+r[3])
 			}
-		case g == nil || g.GetRevoked() || g.GetCourseId() != r[1] || g.GetAccountId() != r[2]:
+		case r[5] == "true" && g.GetRevoked(): // it has ended by itself besides
+		case g == nil || g.GetRevoked() || r[4] != strconv.FormatInt(ends(g), 10) || g.GetCourseId() != r[1] || g.GetAccountId() != r[2]:
 			w.add(line, line+" is paid and gives no access: "+g.String())
 		}
 	}

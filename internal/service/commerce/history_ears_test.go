@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
@@ -18,11 +19,13 @@ type ears struct {
 	buyers map[string]int // whose history a buyer is of
 	// How often each order was paid and fulfilled, access by a line ended, and a gift taken.
 	paid, fulfilled, ended, taken map[string]int
-	reported                      []string // what the last pass of the reconciler has seen
+	over                          map[string]int       // how often a subscription ended
+	starts                        map[string]time.Time // from when on a line of a period gives access
+	reported                      []string             // what the last pass of the reconciler has seen
 }
 
 func newEars(s *shop) *ears {
-	return &ears{shop: s, buyers: map[string]int{}, paid: map[string]int{}, fulfilled: map[string]int{}, ended: map[string]int{}, taken: map[string]int{}}
+	return &ears{shop: s, buyers: map[string]int{}, paid: map[string]int{}, fulfilled: map[string]int{}, ended: map[string]int{}, taken: map[string]int{}, over: map[string]int{}, starts: map[string]time.Time{}}
 }
 
 func (e *ears) findings() *findings {
@@ -69,6 +72,8 @@ func (e *ears) tellsAccess(ctx context.Context, twice bool) error {
 			ev = &commercepb.OrderFulfilled{}
 		case "LinesRefunded":
 			ev = &commercepb.LinesRefunded{}
+		case "SubscriptionEnded":
+			ev = &commercepb.SubscriptionEnded{}
 		case "GiftRedeemed":
 			ev = &commercepb.GiftRedeemed{}
 		default:
@@ -109,6 +114,8 @@ func (e *ears) counts(event proto.Message) {
 		e.fulfilled[ev.GetOrderId()]++
 	case *commercepb.GiftRedeemed:
 		e.taken[ev.GetLineId()]++
+	case *commercepb.SubscriptionEnded:
+		e.over[ev.GetSubscriptionId()]++
 	case *commercepb.LinesRefunded:
 		for _, l := range ev.GetLines() {
 			if l.GetAccessEnds() {
@@ -132,14 +139,27 @@ func (e *ears) gives(event proto.Message) error {
 				e.shop.deliver(&accesspb.SeatBlockCreated{BlockId: id.New("block"), CourseId: l.GetCourseId(), SourceId: l.GetLineId(), Seats: l.GetQuantity()})
 			case "gift":
 			default:
-				if err := e.shop.grants.grant("order", l.GetLineId(), l.GetCourseId(), ev.GetBuyerId()); err != nil {
+				source := "order"
+				if l.GetKind() == "subscription" {
+					source = "subscription"
+					e.starts[l.GetLineId()] = l.GetStartsAt().AsTime()
+				}
+				if err := e.shop.grants.grant(source, l.GetLineId(), l.GetCourseId(), ev.GetBuyerId(), l.GetEndsAt()); err != nil {
 					return err
 				}
-				e.shop.deliver(&accesspb.EntitlementGranted{EntitlementId: id.New("entitlement"), AccountId: ev.GetBuyerId(), CourseId: l.GetCourseId(), Source: "order", SourceId: l.GetLineId()})
+				e.shop.deliver(&accesspb.EntitlementGranted{EntitlementId: id.New("entitlement"), AccountId: ev.GetBuyerId(), CourseId: l.GetCourseId(), Source: source, SourceId: l.GetLineId()})
 			}
 		}
 	case *commercepb.GiftRedeemed:
-		return e.shop.grants.grant("gift", ev.GetLineId(), ev.GetCourseId(), ev.GetAccountId())
+		return e.shop.grants.grant("gift", ev.GetLineId(), ev.GetCourseId(), ev.GetAccountId(), nil)
+	case *commercepb.SubscriptionEnded:
+		for _, l := range ev.GetLines() {
+			at := ev.GetEndedAt().AsTime()
+			if first := e.starts[l.GetLineId()].Add(time.Microsecond); at.Before(first) {
+				at = first
+			}
+			e.shop.grants.cut(l.GetLineId(), timestamppb.New(at))
+		}
 	case *commercepb.LinesRefunded:
 		for _, l := range ev.GetLines() {
 			if l.GetAccessEnds() {
@@ -204,11 +224,20 @@ func (s *shop) rows(sql string, args ...any) (list [][]string) {
 }
 
 // grant is what access does for one line.
-func (f *fakeGrants) grant(source, line, course, account string) error {
+func (f *fakeGrants) grant(source, line, course, account string, until *timestamppb.Timestamp) error {
 	_, err := f.GrantEntitlements(context.Background(), &accesspb.GrantEntitlementsRequest{Grants: []*accesspb.GrantEntitlementsRequest_Grant{
-		{Source: source, SourceId: line, CourseId: course, AccountId: account},
+		{Source: source, SourceId: line, CourseId: course, AccountId: account, EndsAt: until},
 	}})
 	return err
+}
+
+// cut is what access does when a subscription ends.
+func (f *fakeGrants) cut(line string, at *timestamppb.Timestamp) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if g := f.grants[line]; g != nil && at.AsTime().Before(g.GetEndsAt().AsTime()) {
+		g.EndsAt = at
+	}
 }
 
 func (f *fakeGrants) end(line string) {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,7 +28,8 @@ type market struct {
 	courses  []string
 	sets     []string // bundles
 	coupons  []string // codes
-	// What is on its way to the service, by payment.
+	plans    []string
+	// What is on its way to the service, by payment, or subscription.
 	news map[string][]func(context.Context) error
 	*ears
 }
@@ -66,6 +68,9 @@ func newMarket(tb testing.TB, chance *rand.Rand) *market {
 		m.coupons = append(m.coupons, code)
 	}
 	slices.Sort(m.coupons)
+	for teacher, every := range []string{"month", "month", "year", "month", "month"} {
+		m.offers(chance, teacher, every)
+	}
 	return m
 }
 
@@ -141,9 +146,29 @@ func (m *market) end() {
 			}
 		}
 	}
-	clear(m.news)
+	for _, r := range m.rows(`SELECT id FROM development_payment WHERE state = 'processing'`) { // what takes days arrives
+		n, err := m.svc.PaidUnheard(m.Context(), r[0])
+		if err == nil {
+			err = m.svc.HeardPayment(m.Context(), n)
+		}
+		if err != nil {
+			m.Fatal(err)
+		}
+	}
 	m.all()
 	m.now.Add(25 * 3600)
+	m.all()
+	for of, list := range m.news { // and what is old, again
+		if !strings.HasPrefix(of, "subscription_") {
+			continue
+		}
+		for _, hear := range list {
+			if err := hear(m.Context()); err != nil {
+				m.Fatal(err)
+			}
+		}
+	}
+	clear(m.news)
 	m.all()
 	m.settled(m.all)
 }
@@ -152,7 +177,7 @@ func (m *market) end() {
 func (m *market) all() {
 	m.Helper()
 	for range 50 {
-		for _, do := range []func(context.Context) (int, error){m.svc.Expire, m.svc.CarryOut, m.svc.PayOut, m.svc.Release, m.svc.IssueInvoices, m.svc.IssueCreditNotes} {
+		for _, do := range []func(context.Context) (int, error){m.svc.Expire, m.svc.CarryOut, m.svc.PayOut, m.svc.Release, m.svc.IssueInvoices, m.svc.IssueCreditNotes, m.svc.LookAtSubscriptions} {
 			if _, err := do(m.Context()); err != nil {
 				m.Fatal(err)
 			}

@@ -40,6 +40,8 @@ type stage interface {
 type teller interface {
 	// step has something happen, and says what.
 	step(chance *rand.Rand) string
+	// over is called when it has no step left.
+	over()
 }
 
 type wrong struct {
@@ -200,6 +202,7 @@ func (h *histories) attempt(t *testing.T, scripts []script) *failure {
 				one.teller = on.history(one.history)
 			}
 			if len(one.steps) == 0 {
+				one.over()
 				open = slices.Delete(open, at, at+1)
 				continue
 			}

@@ -63,6 +63,24 @@ func (w *weather) Checkout(ctx context.Context, key string, c commerce.Checkout)
 	return ref, url, err
 }
 
+func (w *weather) Subscribe(ctx context.Context, key string, r commerce.SubscribeRequest) (ref, url string, err error) {
+	err = w.around(ctx, func(ctx context.Context) error { ref, url, err = w.Provider.Subscribe(ctx, key, r); return err })
+	return ref, url, err
+}
+
+func (w *weather) Subscription(ctx context.Context, ref string) (n commerce.SubscriptionNews, err error) {
+	err = w.around(ctx, func(ctx context.Context) error { n, err = w.Provider.Subscription(ctx, ref); return err })
+	return n, err
+}
+
+func (w *weather) EndSubscription(ctx context.Context, key, ref, how string) (n commerce.SubscriptionNews, err error) {
+	err = w.around(ctx, func(ctx context.Context) error {
+		n, err = w.Provider.EndSubscription(ctx, key, ref, how)
+		return err
+	})
+	return n, err
+}
+
 func (w *weather) CloseCheckout(ctx context.Context, key, ref string) (n commerce.PaymentNews, err error) {
 	err = w.around(ctx, func(ctx context.Context) error { n, err = w.Provider.CloseCheckout(ctx, key, ref); return err })
 	return n, err

@@ -8,9 +8,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/money"
+	"github.com/stoa-lms/stoa/internal/money/moneypb"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/commerce"
@@ -63,18 +66,20 @@ var happenings = []happening{
 	{1, "invoices", (*history).invoices},
 	{1, "reconcile", (*history).reconcile},
 	{1, "together", (*history).together},
+	{2, "subscribe", (*history).subscribe},
 }
 
 // history is that of a buyer in a market.
 type history struct {
 	*market
-	n      int
-	buyer  string
-	orders []*historyOrder
-	chance *rand.Rand
-	ctx    context.Context //nolint:containedctx // it ends when the process dies, in the middle of a step
-	said   []string        // what has come of the step
-	keys   int
+	n          int
+	buyer      string
+	orders     []*historyOrder
+	subscribed []*historySubscription
+	chance     *rand.Rand
+	ctx        context.Context //nolint:containedctx // it ends when the process dies, in the middle of a step
+	said       []string        // what has come of the step
+	keys       int
 }
 
 type historyOrder struct {
@@ -92,14 +97,21 @@ func (h *history) step(chance *rand.Rand) string {
 	h.ctx = ctx
 	h.weather.on(chance, cancel)
 	defer h.weather.off()
+	h.collect()
 	what := happening{0, "buy", (*history).buy}
-	if len(h.orders) > 0 {
-		total := 0
-		for _, x := range happenings {
+	switch {
+	case len(h.orders) == 0 && h.one(4):
+		what = happening{0, "subscribe", (*history).subscribe}
+	case len(h.orders) > 0:
+		list, total := happenings, 0
+		if len(h.subscribed) > 0 && h.one(2) {
+			list = subscribing
+		}
+		for _, x := range list {
 			total += x.weight
 		}
 		at := chance.IntN(total)
-		for _, x := range happenings {
+		for _, x := range list {
 			if at -= x.weight; at < 0 {
 				what = x
 				break
@@ -202,7 +214,7 @@ func (h *history) pay() { h.payFor(h.order(), h.chance.IntN(12)) }
 
 // payFor has the buyer pay in some way.
 func (h *history) payFor(o *historyOrder, how int) {
-	if err := h.db.QueryRow(h.Context(), `SELECT p.id FROM orders o JOIN payment p ON p.id = o.payment_id WHERE o.id = $1 AND p.ref IS NOT NULL`, o.GetId()).Scan(&o.payment); err != nil {
+	if err := h.db.QueryRow(h.Context(), `SELECT p.ref FROM orders o JOIN payment p ON p.id = o.payment_id WHERE o.id = $1 AND p.ref IS NOT NULL`, o.GetId()).Scan(&o.payment); err != nil {
 		return // there is nothing to pay, or no page yet
 	}
 	switch {
@@ -229,16 +241,14 @@ func (h *history) settles(o *historyOrder, outcome string) bool {
 // unheard has the provider be paid, some of it tax, without saying so at once: that is
 // heard later, twice, or never.
 func (h *history) unheard(o *historyOrder) {
-	news := commerce.PaymentNews{PaymentID: o.payment, Ref: o.payment, State: "succeeded", Tax: map[string]int64{}}
-	fee := int64(0)
-	if err := h.db.QueryRow(h.Context(), `
-		WITH p AS (UPDATE development_payment SET state = 'succeeded' WHERE id = $1 AND state IN ('open', 'processing', 'declined') RETURNING id, amount, currency)
-		INSERT INTO development_transaction (kind, ref, amount, fee, currency, at) SELECT 'payment', id, amount, amount * 200 / 10000, currency, $2 FROM p RETURNING amount, fee, currency`,
-		o.payment, h.clock()).Scan(&news.Received, &fee, &news.Currency); err != nil {
-		h.note("not open")
+	news, err := h.svc.PaidUnheard(h.Context(), o.payment)
+	if !h.may(err, "payment.closed") {
 		return
 	}
-	news.Fee = &fee
+	news.Tax = map[string]int64{}
+	if h.one(3) { // which period it is may not be known yet
+		news.PeriodStart, news.PeriodEnd = time.Time{}, time.Time{}
+	}
 	for _, l := range o.GetLines() {
 		if h.one(2) {
 			news.Tax[l.GetId()] = h.chance.Int64N(l.GetPrice().GetAmount()/4 + 1)
@@ -261,15 +271,24 @@ func (h *history) cancels(o *historyOrder) bool {
 
 var couponRefusals = []string{"order.sold_out", "coupon.invalid", "coupon.used_up", "coupon.used_by_you"}
 
-var refundRefusals = []string{"refund.nothing_left", "refund.too_much", "refund.disputed", "refund.not_paid"}
+var refundRefusals = []string{"refund.nothing_left", "refund.too_much", "refund.disputed", "refund.not_paid", "refund.digits"}
+
+// part is some of an amount, mostly with the digits that a refund may have.
+func (h *history) part(of *moneypb.Money) int64 {
+	n := 1 + h.chance.Int64N(of.GetAmount())
+	if money.Unit(of.GetCurrency()) == 1000 && !h.one(8) {
+		n = max(n-n%10, 10)
+	}
+	return n
+}
 
 func (h *history) refund() {
 	o := h.order()
 	req := &commercepb.CreateRefundRequest{OrderId: o.GetId(), Note: "x"}
 	for _, l := range o.GetLines()[:h.chance.IntN(len(o.GetLines())+1)] {
 		amount := int64(0)
-		if n := l.GetPrice().GetAmount(); n > 0 && h.one(2) {
-			amount = 1 + h.chance.Int64N(n)
+		if l.GetPrice().GetAmount() > 0 && h.one(2) {
+			amount = h.part(l.GetPrice())
 		}
 		req.Lines = append(req.Lines, &commercepb.LineToRefund{LineId: l.GetId(), Amount: amount})
 	}
@@ -299,8 +318,8 @@ func (h *history) byTeacher() {
 	o := h.order()
 	l := o.GetLines()[h.chance.IntN(len(o.GetLines()))]
 	req := &commercepb.CreateCourseRefundRequest{CourseId: l.GetCourseId(), LineId: l.GetId(), Note: "x", EndAccess: h.one(2)}
-	if n := l.GetPrice().GetAmount(); n > 0 && h.one(2) {
-		req.Amount = 1 + h.chance.Int64N(n)
+	if l.GetPrice().GetAmount() > 0 && h.one(2) {
+		req.Amount = h.part(l.GetPrice())
 	}
 	h.note("%s %d %v", l.GetId(), req.GetAmount(), req.GetEndAccess())
 	_, err := h.refunds.CreateCourseRefund(h.as(id.New("account")), req)
@@ -346,7 +365,7 @@ func (h *history) dispute() {
 	}
 	o.disputed = true
 	if h.one(2) { // and old news again
-		old := commerce.DisputeNews{Ref: "dispute:" + o.payment, PaymentID: o.payment, Amount: 1, Currency: o.GetTotal().GetCurrency(), State: "open"}
+		old := commerce.DisputeNews{Ref: "dispute:" + o.payment, PaymentRef: o.payment, Amount: 1, Currency: o.GetTotal().GetCurrency(), State: "open"}
 		h.tell(o.payment, func(ctx context.Context) error { return h.svc.HeardDispute(ctx, old) })
 	}
 }

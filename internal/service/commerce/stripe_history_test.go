@@ -1,6 +1,7 @@
 package commerce_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 )
 
 // Whatever happens, in whatever order, with buyers who pay, decline, pay later or give up,
+// subscribe, are charged again, cancel here and there and go on,
 // events that are lost, late, doubled, reordered and forged, requests that fail before or
 // after they took effect, and processes that die in between: the ledger sums to zero and
 // has what Stripe has, nobody is charged twice, and what was paid is given, or given back.
@@ -38,6 +40,7 @@ type stripeMarket struct {
 	*ears
 	teachers []string
 	courses  []string
+	plans    []string
 	backlog  []stripetest.Delivery
 	faulty   sync.Mutex // guards faults
 	faults   *rand.Rand // nil while Stripe is well
@@ -58,6 +61,7 @@ func newStripeMarket(tb testing.TB, chance *rand.Rand) *stripeMarket {
 		for range 2 {
 			m.courses = append(m.courses, m.course(teacher, 50+chance.Int64N(10_000), "EUR"))
 		}
+		m.plans = append(m.plans, m.stripePlan(teacher, m.courses[len(m.courses)-2:]...))
 	}
 	m.stripe.Fail(m.fault)
 	return m
@@ -108,7 +112,8 @@ type stripeHistory struct {
 	*stripeMarket
 	buyer  string
 	orders []*commercepb.Order
-	pages  map[string]string // of orders, once the buyer has seen them
+	begun  []*commercepb.Subscription
+	pages  map[string]string // of orders, once the buyer has seen them; the invoices of later periods
 	rand   *rand.Rand
 	said   []string
 }
@@ -143,11 +148,16 @@ func (h *stripeHistory) step(chance *rand.Rand) string {
 
 // happens does something.
 func (h *stripeHistory) happens(ctx context.Context) {
-	n := h.rand.IntN(30)
+	h.collect()
+	n := h.rand.IntN(31)
 	if len(h.orders) == 0 {
 		n = 0
 	}
 	switch {
+	case len(h.orders) == 0 && h.rand.IntN(3) == 0, n == 30:
+		h.subscribe(ctx)
+	case len(h.begun) > 0 && h.rand.IntN(2) == 0:
+		h.subscription(ctx)
 	case n < 3:
 		o, err := h.client.CreateOrder(rpctest.Account(ctx, h.buyer), &commercepb.CreateOrderRequest{CourseIds: h.some()})
 		if err != nil {
@@ -310,6 +320,9 @@ func (m *stripeMarket) invoices(ctx context.Context) error {
 // who knows the secret, which changes nothing.
 func (h *stripeHistory) forge() {
 	_, page := h.any()
+	if strings.HasPrefix(page, "in_") {
+		return
+	}
 	lie := h.stripe.Lie("checkout.session.completed", page, map[string]any{"payment_status": "paid"})
 	if err := h.sendAs(lie.Body, lie.Signed("whsec_ofsomebodyelse", h.clock())); err == nil {
 		h.Errorf("a forged event was taken")
@@ -321,7 +334,7 @@ func (h *stripeHistory) forge() {
 func (h *stripeHistory) together(ctx context.Context) {
 	h.deliver(ctx)
 	var all sync.WaitGroup
-	for _, do := range []func(context.Context) (int, error){h.svc.HearEvents, h.svc.HearEvents, h.svc.CarryOut, h.svc.CarryOut, h.svc.LookAtPayments, h.svc.Expire, h.svc.Release} {
+	for _, do := range []func(context.Context) (int, error){h.svc.HearEvents, h.svc.HearEvents, h.svc.CarryOut, h.svc.CarryOut, h.svc.LookAtPayments, h.svc.LookAtSubscriptions, h.svc.Expire, h.svc.Release} {
 		all.Go(func() { _, _ = do(ctx) })
 	}
 	all.Wait()
@@ -358,6 +371,8 @@ func (m *stripeMarket) end() {
 	for i, page := range m.stripe.Pages() {
 		m.stripe.Arrive(page, i%2 == 0)
 	}
+	m.arrives()
+	m.stripe.LateFees(false)
 	m.stripe.TellFees()
 	for _, d := range append(m.backlog, m.stripe.Take()...) {
 		if strings.HasPrefix(d.Type, "charge.dispute") {
@@ -376,8 +391,9 @@ func (m *stripeMarket) all() {
 	m.Helper()
 	for range 30 {
 		m.now.Add(2 * 3600)
+		m.hear() // what happens from now on
 		for _, do := range []func(context.Context) (int, error){
-			m.svc.Expire, m.svc.CarryOut, m.svc.HearEvents, m.svc.LookAtPayments, m.svc.PayOut, m.svc.Release, m.svc.IssueInvoices, m.svc.IssueCreditNotes,
+			m.svc.Expire, m.svc.CarryOut, m.svc.HearEvents, m.svc.LookAtPayments, m.svc.LookAtSubscriptions, m.svc.CarryOut, m.svc.PayOut, m.svc.Release, m.svc.IssueInvoices, m.svc.IssueCreditNotes,
 		} {
 			if _, err := do(m.Context()); err != nil {
 				m.Fatal(err)
@@ -398,11 +414,18 @@ func (m *stripeMarket) all() {
 // wrong implements [stage].
 func (m *stripeMarket) wrong() []wrong {
 	at := atProvider{balance: m.stripe.Balance()}
+	ours := map[string]string{} // by invoice
+	for _, r := range m.rows(`SELECT ref, id FROM payment WHERE ref LIKE 'in\_%'`) {
+		ours[r[0]] = r[1]
+	}
 	for payment, t := range m.stripe.Taken() {
-		at.taken = append(at.taken, taken{payment, t.Charges, t.Amount, t.Refunded, t.Disputed, t.Net})
+		at.taken = append(at.taken, taken{PaymentID: cmp.Or(ours[payment], payment), SubscriptionID: t.Subscription, Charges: t.Charges, Amount: t.Amount, Refunded: t.Refunded, Disputed: t.Disputed, Net: t.Net})
 	}
 	for _, t := range m.stripe.Handed() {
 		at.handed = append(at.handed, handed{t.Payout, t.Ref, t.Teacher, strings.ToUpper(t.Currency), t.Amount, t.Reversed})
+	}
+	for _, s := range m.stripe.Subscribed() {
+		at.subscribed = append(at.subscribed, subscribedThere{s.Ours, strings.Replace(s.State, "canceled", "ended", 1), s.Ends})
 	}
 	w := m.findings()
 	w.looks(at)

@@ -40,7 +40,7 @@ func (s *Service) heardSubscription(ctx context.Context, tx *pg.Tx, n Subscripti
 	switch {
 	case sub.State == subscriptionIncomplete:
 		return nil // its first payment says what becomes of it
-	case sub.State == subscriptionEnded && n.State != subscriptionEnded && !sub.Wished:
+	case sub.State == subscriptionEnded && (n.State == subscriptionActive || n.State == subscriptionPastDue) && !sub.Wished:
 		// It goes on at the provider, who was told in vain, or by somebody's hand there.
 		was := sub
 		if err := s.askToEnd(ctx, tx, &sub); err != nil {

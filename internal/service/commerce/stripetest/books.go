@@ -9,6 +9,8 @@ type Taken struct {
 	Refunded int64 // what went back, by refunds and by disputes that were lost
 	Disputed int64 // what the bank has until its disputes are settled
 	Net      int64 // what all of it made of the balance
+	// Ours of which it pays a period; empty for none.
+	Subscription string
 }
 
 // Handed is a transfer to a teacher.
@@ -17,7 +19,8 @@ type Handed struct {
 	Amount, Reversed               int64
 }
 
-// Taken returns what was taken by each payment of ours.
+// Taken returns what was taken by each payment of ours; by the invoice what was for a later
+// period of a subscription.
 func (s *Server) Taken() map[string]Taken {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -31,10 +34,11 @@ func (s *Server) Taken() map[string]Taken {
 		out[payment] = Taken{Amount: o["amount_total"].(int64)}
 	}
 	for _, o := range s.of("charge") {
-		payment := o["metadata"].(map[string]string)["stoa_payment"]
+		payment, subscription := s.paymentOf(o)
 		id := o["id"].(string)
 		of[id] = payment
 		t := out[payment]
+		t.Subscription = subscription
 		t.Charges++
 		t.Amount = o["amount"].(int64)
 		t.Refunded += o["amount_refunded"].(int64)
@@ -56,6 +60,39 @@ func (s *Server) Taken() map[string]Taken {
 		}
 	}
 	return out
+}
+
+// paymentOf returns our name of what a charge is of, and that of the subscription of which
+// it pays a period.
+func (s *Server) paymentOf(charge object) (payment, subscription string) {
+	in := s.invoiceOf(s.things[charge["payment_intent"].(string)])
+	if in == nil {
+		return charge["metadata"].(map[string]string)["stoa_payment"], ""
+	}
+	of := s.things[in["-subscription"].(string)]["metadata"].(map[string]string)
+	if in["billing_reason"] == "subscription_create" {
+		return of["stoa_payment"], of["stoa_subscription"]
+	}
+	return in["id"].(string), of["stoa_subscription"]
+}
+
+// Subscribed is a subscription of ours.
+type Subscribed struct {
+	Ref, Ours, State string
+	Ends             bool // at a moment that is known
+}
+
+// Subscribed returns all subscriptions, oldest first.
+func (s *Server) Subscribed() (list []Subscribed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	for _, o := range s.of("subscription") {
+		list = append(list, Subscribed{
+			Ref: o["id"].(string), Ours: o["metadata"].(map[string]string)["stoa_subscription"], State: o["status"].(string), Ends: o["cancel_at"] != nil,
+		})
+	}
+	return list
 }
 
 // Handed returns what was handed to teachers.

@@ -245,12 +245,7 @@ func (s *Server) Charged() map[string][]int64 {
 	defer s.mu.Unlock()
 	paid := map[string][]int64{}
 	for _, o := range s.of("charge") {
-		payment := o["metadata"].(map[string]string)["stoa_payment"]
-		if in := s.invoiceOf(s.things[o["payment_intent"].(string)]); in != nil {
-			if payment = in["id"].(string); in["billing_reason"] == "subscription_create" {
-				payment = s.things[in["-subscription"].(string)]["metadata"].(map[string]string)["stoa_payment"]
-			}
-		}
+		payment, _ := s.paymentOf(o)
 		paid[payment] = append(paid[payment], o["amount"].(int64))
 	}
 	return paid
