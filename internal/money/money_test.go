@@ -56,8 +56,15 @@ func TestAcceptedAndUnit(t *testing.T) {
 			t.Errorf("Unit(%s) = %d, want %d", currency, got, want)
 		}
 	}
+	for currency := range currencies {
+		least, most := money.Least(currency), money.Most(currency)
+		// Cards are charged in hundredths, in eight digits at most.
+		if step := max(money.Unit(currency)/100, 1); least <= 0 || least%step != 0 || most%step != 0 || most < 10_000*least || most > 99_999_999 {
+			t.Errorf("%s is charged from %d to %d", currency, least, most)
+		}
+	}
 	for _, currency := range []string{"", "eur", "EURO", "XXX", "BTC", " EUR", "EUR "} {
-		if money.Accepted(currency) || money.Unit(currency) != 0 {
+		if money.Accepted(currency) || money.Unit(currency) != 0 || money.Least(currency) != 0 || money.Most(currency) != 0 {
 			t.Errorf("%q is accepted", currency)
 		}
 	}

@@ -77,7 +77,7 @@ func TestPricesInSeveralCurrencies(t *testing.T) {
 	wantCode(t, set(eur(4900), usd(0)), "price.free")
 	wantCode(t, set(eur(0), usd(5000)), "price.free")
 	wantCode(t, set(eur(4900), usd(1)), "price.range")
-	wantCode(t, set(eur(4900), &moneypb.Money{Amount: 49_000, Currency: "JPY"}), "price.range")
+	wantCode(t, set(eur(4900), &moneypb.Money{Amount: 10, Currency: "JPY"}), "price.range")
 	wantCode(t, set(eur(4900), &moneypb.Money{Amount: 4900, Currency: "XXX"}), "price.currency")
 
 	p := s.priced(seller, course, eur(4900), usd(5500), &moneypb.Money{Amount: 7000, Currency: "JPY"})

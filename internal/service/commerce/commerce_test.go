@@ -438,14 +438,15 @@ func TestPrice(t *testing.T) {
 		price *moneypb.Money
 		code  string
 	}{
-		"absent":        {nil, "required"},
-		"negative":      {&moneypb.Money{Amount: -1, Currency: "EUR"}, "price.range"},
-		"huge":          {&moneypb.Money{Amount: 1 << 60, Currency: "EUR"}, "int64.gte_lte"},
-		"over":          {&moneypb.Money{Amount: 10_000_01, Currency: "EUR"}, "price.range"},
-		"a cent":        {&moneypb.Money{Amount: 1, Currency: "EUR"}, "price.range"},
-		"no such":       {&moneypb.Money{Amount: 100, Currency: "XXX"}, "price.currency"},
-		"lower case":    {&moneypb.Money{Amount: 100, Currency: "eur"}, "string.pattern"},
-		"over, no cent": {&moneypb.Money{Amount: 10_001, Currency: "JPY"}, "price.range"},
+		"absent":               {nil, "required"},
+		"negative":             {&moneypb.Money{Amount: -1, Currency: "EUR"}, "price.range"},
+		"huge":                 {&moneypb.Money{Amount: 1 << 60, Currency: "EUR"}, "int64.gte_lte"},
+		"over":                 {&moneypb.Money{Amount: 10_000_01, Currency: "EUR"}, "price.range"},
+		"a cent":               {&moneypb.Money{Amount: 1, Currency: "EUR"}, "price.range"},
+		"no such":              {&moneypb.Money{Amount: 100, Currency: "XXX"}, "price.currency"},
+		"lower case":           {&moneypb.Money{Amount: 100, Currency: "eur"}, "string.pattern"},
+		"over, no cent":        {&moneypb.Money{Amount: 1_000_001, Currency: "JPY"}, "price.range"},
+		"less than is charged": {&moneypb.Money{Amount: 49, Currency: "JPY"}, "price.range"},
 	} {
 		_, err := s.client.SetPrice(ctx, &commercepb.SetPriceRequest{CourseId: course, Price: tc.price})
 		fe, ok := err.(*fault.Error) //nolint:errorlint // the client returns it itself

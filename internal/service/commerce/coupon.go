@@ -167,7 +167,7 @@ func (c *coupon) apply(lines []priced, currency string) error {
 		}
 		takes = min(nearestCharge(c.Amounts[at], currency), base)
 	}
-	if _, total := totals(lines); total-takes > 0 && total-takes < leastCharge(currency) {
+	if _, total := totals(lines); total-takes > 0 && total-takes < money.Least(currency) {
 		takes = min(base, total)
 	}
 	parts, err := shareCharged(takes, weights, currency)

@@ -84,7 +84,7 @@ func (m *market) clock() time.Time { return time.Unix(m.now.Load(), 0) }
 
 // amount is one between so many units of a currency, with the digits that prices may have.
 func amount(chance *rand.Rand, currency string, from, to int64) *moneypb.Money {
-	unit := money.Unit(currency)
+	unit := 2 * money.Least(currency)
 	n := from*unit + chance.Int64N((to-from)*unit)
 	if unit == 1000 {
 		n -= n % 10

@@ -37,13 +37,6 @@ func (p product) price() *commercepb.Price {
 	}
 }
 
-// Bounds of a price that is not zero, in units of the currency: half of one to
-// 10,000. Below the lower one a card's fee eats it.
-const (
-	minHalfUnits = 1
-	maxUnits     = 10_000
-)
-
 // checkPriceAt refuses what is no price; path is the request's field.
 func checkPriceAt(m *moneypb.Money, path string) error {
 	badPrice := func(field, code, hint string) error {
@@ -52,11 +45,10 @@ func checkPriceAt(m *moneypb.Money, path string) error {
 			Fields: []fault.Field{{Path: path + "." + field, Code: code, Hint: hint}},
 		}
 	}
-	unit := money.Unit(m.GetCurrency())
-	if unit == 0 {
+	if !money.Accepted(m.GetCurrency()) {
 		return badPrice("currency", "price.currency", "This currency is not accepted here. EUR, USD and GBP are among those that are.")
 	}
-	least, most := leastCharge(m.GetCurrency()), unit*maxUnits
+	least, most := money.Least(m.GetCurrency()), money.Most(m.GetCurrency())
 	if a := m.GetAmount(); a != 0 && (a < least || a > most) {
 		return badPrice("amount", "price.range",
 			fmt.Sprintf("A price is zero, or from %s to %s, in minor units (%d to %d).",
@@ -80,9 +72,6 @@ func nearestCharge(amount int64, currency string) int64 {
 	step := chargeStep(currency)
 	return (amount + step/2) / step * step
 }
-
-// leastCharge is the smallest amount above zero that is asked for in a currency.
-func leastCharge(currency string) int64 { return (money.Unit(currency)*minHalfUnits + 1) / 2 }
 
 // SetPrice implements the contract.
 func (s *Service) SetPrice(ctx context.Context, req *commercepb.SetPriceRequest) (*commercepb.Price, error) {

@@ -182,7 +182,7 @@ func (s shelf) item(w wanted, currency, path string) ([]priced, error) {
 	if !ok {
 		return nil, notSold()
 	}
-	// At most 5,000 times 10,000 units: it fits.
+	// At most 5,000 times the largest price: it fits.
 	l.List, l.Reduction = single*int64(w.Quantity), (single-each)*int64(w.Quantity)
 	return []priced{l}, nil
 }

@@ -24,7 +24,7 @@ func drawWorld(t *rapid.T) world {
 	w.currencies = []string{"EUR", "JPY", "KWD"}
 	price := func(currency, what string) int64 {
 		step := chargeStep(currency)
-		return step * rapid.Int64Range((leastCharge(currency)+step-1)/step, money.Unit(currency)*maxUnits/step).Draw(t, what)
+		return step * rapid.Int64Range((money.Least(currency)+step-1)/step, money.Most(currency)/step).Draw(t, what)
 	}
 	for i := range rapid.IntRange(2, 8).Draw(t, "courses") {
 		course, seller := fmt.Sprint("course", i), rapid.SampledFrom([]string{"zeno", "chrysippus"}).Draw(t, "seller")
@@ -42,7 +42,7 @@ func drawWorld(t *rapid.T) world {
 			for _, from := range rapid.SampledFrom([][]int32{{1, 5, 20}, {1, 5, 20}, {1}, {1}, nil}).Draw(t, "tiers") {
 				o.SeatCurrencies, o.SeatFroms, o.SeatAmounts = append(o.SeatCurrencies, c), append(o.SeatFroms, from), append(o.SeatAmounts, each)
 				step := chargeStep(c)
-				each = step * rapid.Int64Range((leastCharge(c)+step-1)/step, each/step).Draw(t, "seat of a larger tier")
+				each = step * rapid.Int64Range((money.Least(c)+step-1)/step, each/step).Draw(t, "seat of a larger tier")
 			}
 		}
 		w.offers[course] = o
@@ -180,7 +180,7 @@ func TestPricing(t *testing.T) {
 			takes = rounded(new(big.Rat).Mul(big.NewRat(base, 1), big.NewRat(int64(c.Percent), 100)), 1)
 			takes = rounded(big.NewRat(takes, 1), chargeStep(currency))
 		}
-		if rest := want - takes; rest > 0 && rest < leastCharge(currency) {
+		if rest := want - takes; rest > 0 && rest < money.Least(currency) {
 			takes = base
 		}
 		checkLines(t, lines, want-takes)
@@ -190,7 +190,7 @@ func TestPricing(t *testing.T) {
 				t.Fatalf("the coupon takes of %v", l)
 			}
 		}
-		if _, total := totals(lines); total > 0 && total < leastCharge(currency) {
+		if _, total := totals(lines); total > 0 && total < money.Least(currency) {
 			t.Fatalf("%d %s can't be charged", total, currency)
 		}
 	})

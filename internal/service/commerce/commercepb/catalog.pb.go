@@ -242,8 +242,8 @@ type SetPricesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
-	// The price that holds where no other is asked for: zero, or from half a unit to
-	// 10,000 units of a currency that is accepted here.
+	// The price that holds where no other is asked for: zero, or an amount that
+	// can be charged in a currency that is accepted here, as SetPriceRequest has it.
 	Base *moneypb.Money `protobuf:"bytes,2,opt,name=base,proto3" json:"base,omitempty"`
 	// The prices in other currencies, each once; none when the base is zero.
 	Further       []*moneypb.Money `protobuf:"bytes,3,rep,name=further,proto3" json:"further,omitempty"`

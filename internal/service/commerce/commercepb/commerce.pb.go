@@ -106,8 +106,8 @@ type SetPriceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
-	// The price: zero, or from half a unit to 10,000 units of a currency that is
-	// accepted here.
+	// The price: zero, or an amount that can be charged in a currency that is accepted
+	// here: EUR 0.50 to 10,000, JPY 50 to 1,000,000, others as docs/commerce.md has them.
 	Price         *moneypb.Money `protobuf:"bytes,2,opt,name=price,proto3" json:"price,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
