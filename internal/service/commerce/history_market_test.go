@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/money"
@@ -79,8 +78,6 @@ func (m *market) restart() {
 	m.shop.restart()
 	m.svc.Through(func(p commerce.Provider) commerce.Provider { m.weather.Provider = p; return m.weather })
 }
-
-func (m *market) clock() time.Time { return time.Unix(m.now.Load(), 0) }
 
 // amount is one between so many units of a currency, with the digits that prices may have.
 func amount(chance *rand.Rand, currency string, from, to int64) *moneypb.Money {
