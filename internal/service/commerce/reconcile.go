@@ -175,8 +175,8 @@ func (s *Service) pass(ctx context.Context, r *reconciliation) error {
 			if ctx.Err() != nil {
 				return err
 			}
-			// Somebody goes on when the lease has ended.
-			_, failed := s.DB.Exec(ctx, `UPDATE reconciliation SET problem = $2 WHERE id = $1`, r.ID, err.Error())
+			// Whoever looks next goes on: what was away may be back.
+			_, failed := s.DB.Exec(ctx, `UPDATE reconciliation SET problem = $2, lease_until = $3 WHERE id = $1`, r.ID, err.Error(), s.now())
 			return fmt.Errorf("reconcile %s: %w", step.name, errors.Join(err, failed))
 		}
 		r.After = got.after

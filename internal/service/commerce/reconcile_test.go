@@ -297,11 +297,20 @@ func TestReconcileGoesOn(t *testing.T) {
 		t.Fatal("access is away and nobody noticed")
 	}
 	s.grants.away = false
+	// Somebody else has taken it, and died.
+	if _, err := s.db.Exec(t.Context(), `UPDATE reconciliation SET lease_until = $1`, time.Unix(s.now.Load()+120, 0)); err != nil {
+		t.Fatal(err)
+	}
 	if n, err := s.svc.Reconcile(t.Context()); err != nil || n != 0 {
 		t.Fatalf("%d were compared while somebody else had the lease, %v", n, err)
 	}
 	s.now.Add(121)
-	// Two at once: one does it.
+	// Once more access is away, and back: who failed goes on at once. Two at once: one does it.
+	s.grants.away = true
+	if _, err := s.svc.Reconcile(t.Context()); err == nil {
+		t.Fatal("access is away and nobody noticed")
+	}
+	s.grants.away = false
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
