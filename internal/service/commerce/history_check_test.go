@@ -242,6 +242,9 @@ func (w *findings) looks(at atProvider) {
 			w.add(r[0], rule.name+": "+strings.Join(r, " "))
 		}
 	}
+	for _, r := range w.reported {
+		w.add(r, "the reconciler: "+r)
+	}
 	w.told()
 	w.access()
 }

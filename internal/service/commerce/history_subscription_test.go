@@ -161,8 +161,8 @@ func (h *history) over() {
 // subscriptionRules are those of [marketRules] that are of subscriptions.
 var subscriptionRules = []rule{
 	{"what is charged is of an order", `
-		SELECT coalesce(nullif(d.subscription_id, ''), d.payment_id), 'charged ' || d.amount || ' by ' || d.payment_id
-		FROM taken d LEFT JOIN orders o ON o.payment_id = d.payment_id WHERE d.charges > 0 AND (o.id IS NULL OR d.subscription_id <> coalesce(o.subscription_id, ''))`},
+		SELECT coalesce(nullif(d.subscription_id, ''), d.payment_id), 'charged ' || d.amount || ' by ' || d.payment_id || coalesce(', ' || s.state || ' as ' || coalesce(s.ref, 'nothing') || ' paid until ' || coalesce(s.period_end::text, 'never') || ', looked up next ' || s.next_look, '')
+		FROM taken d LEFT JOIN orders o ON o.payment_id = d.payment_id LEFT JOIN subscription s ON s.id = d.subscription_id WHERE d.charges > 0 AND (o.id IS NULL OR d.subscription_id <> coalesce(o.subscription_id, ''))`},
 	{"what was paid in vain is given back", `SELECT order_id, id FROM payment WHERE surplus`},
 	{"no period is paid twice", `
 		SELECT subscription_id, period_start || ' paid ' || count(*) || ' times' FROM orders WHERE subscription_id IS NOT NULL AND paid_at IS NOT NULL
