@@ -121,7 +121,7 @@ func (d development) subscriptionNews(ctx context.Context, q pg.Querier, ref str
 		return SubscriptionNews{}, fmt.Errorf("the provider's periods: %w", err)
 	}
 	for _, p := range list {
-		one := PeriodNews{InvoiceRef: "invoice:" + p.ID, Start: *p.PeriodStart, End: *p.PeriodEnd, First: p.ID == ds.FirstPayment, Payment: p.news()}
+		one := PeriodNews{InvoiceRef: p.ID, Start: *p.PeriodStart, End: *p.PeriodEnd, First: p.ID == ds.FirstPayment, Payment: p.news()}
 		if !one.First {
 			one.Payment.PaymentID = "" // it does not know ours
 		}

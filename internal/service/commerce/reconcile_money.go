@@ -2,6 +2,7 @@ package commerce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -231,15 +232,30 @@ func (s *Service) hearPeriod(ctx context.Context, ref string) (*payment, error) 
 	} else if err != nil {
 		return nil, err
 	}
-	var id string
-	err = s.DB.QueryRow(ctx, `SELECT id FROM payment WHERE provider = $1 AND ref = $2`, s.provider.Name(), ref).Scan(&id)
-	if pg.NoRows(err) {
-		return nil, nil //nolint:nilnil // the provider does not list it among the periods
+	// The provider tells the last periods with it; this one may be before them.
+	var p payment
+	err = s.DB.InTx(ctx, func(tx *pg.Tx) error {
+		tx.Exempt("what changes by it is recorded")
+		sub, err := oneSubscription(ctx, tx, ErrPaymentNotFound, `provider = $1 AND ref = $2 FOR UPDATE`, s.provider.Name(), news.SubscriptionRef)
+		if err != nil {
+			return err
+		}
+		id, err := s.paymentNamed(ctx, tx, "", ref)
+		if errors.Is(err, errPaymentUnheard) {
+			if err := s.heardPeriod(ctx, tx, &sub, PeriodNews{InvoiceRef: ref, Start: news.PeriodStart, End: news.PeriodEnd, Payment: news}); err != nil {
+				return err
+			}
+			id, err = s.paymentNamed(ctx, tx, "", ref)
+		}
+		if err != nil {
+			return err
+		}
+		p, err = paymentOf(ctx, tx, id)
+		return err
+	})
+	if final(err) {
+		return nil, nil //nolint:nilnil // it has not succeeded
 	}
-	if err != nil {
-		return nil, err
-	}
-	p, err := paymentOf(ctx, s.DB, id)
 	return &p, err
 }
 

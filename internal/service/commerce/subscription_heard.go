@@ -30,7 +30,8 @@ func (s *Service) heardSubscription(ctx context.Context, tx *pg.Tx, n Subscripti
 		return fmt.Errorf("subscription %s is %s at the provider, and %s besides", sub.ID, *sub.Ref, n.Ref)
 	}
 	for _, p := range n.Periods {
-		if err := s.heardPeriod(ctx, tx, &sub, n, p); err != nil {
+		p.Payment.SubscriptionRef = n.Ref
+		if err := s.heardPeriod(ctx, tx, &sub, p); err != nil {
 			return err
 		}
 	}
@@ -116,9 +117,9 @@ func (s *Service) subscriptionURL(subscription string) string {
 // heardPeriod takes in how the payment of a period stands. One that is paid and of which
 // nobody had heard becomes an order; if the subscription had ended by then, here, the
 // money goes back.
-func (s *Service) heardPeriod(ctx context.Context, tx *pg.Tx, sub *subscription, n SubscriptionNews, p PeriodNews) error {
+func (s *Service) heardPeriod(ctx context.Context, tx *pg.Tx, sub *subscription, p PeriodNews) error {
 	news := p.Payment
-	news.SubscriptionRef, news.PeriodStart, news.PeriodEnd = n.Ref, p.Start, p.End
+	news.PeriodStart, news.PeriodEnd = p.Start, p.End
 	if p.First {
 		if err := s.heardPayment(ctx, tx, news); err != nil {
 			return err
