@@ -456,6 +456,19 @@ func TestLostRenewals(t *testing.T) {
 			t.Errorf("open %v", got)
 		}
 	})
+	t.Run("the reconciler finds more than Stripe tells at once", func(t *testing.T) {
+		t.Parallel()
+		b := newSubscriber(t)
+		b.now.Store(b.get().GetPeriodStart().AsTime().AddDate(0, 15, 1).Unix())
+		b.stripe.Take()
+		if got := b.reconciled("healed"); got["payment_unheard"] == "" {
+			t.Errorf("healed %v", got)
+		}
+		b.stands("active", 16)
+		if got := b.mismatches("open"); len(got) > 0 {
+			t.Errorf("open %v", got)
+		}
+	})
 }
 
 // Who pays when it is too late gets the money back, and is not charged again.
