@@ -43,8 +43,7 @@ lint: $(LINT) $(BUF)
 # Without the demo school, which does no more than the tests of the services, the program
 # that writes the API's description, which has no goroutines, and the servers that tests
 # start, which other tests start too. Nor with these, which are long because much is read
-# or refused in them, one thing after another. What is tried with random values is tried
-# with fewer.
+# or refused in them, one thing after another.
 UNRACED := TestCarriedIsChecked TestCarriedRefused TestCaptionsRefused TestCohortTimesChange TestDeadlinesOverRandomHistories \
 	TestDiffIsBounded TestDocsAreTrue TestDocsPage TestDocsPageEscapes TestExchangeRefuses TestExportIsBounded TestHostileFiles \
 	TestHostileZip TestImportFileOfTooManyRows TestImportRefusals TestIncrementalIsFull TestItemAccessIsTheEvaluator \
@@ -53,7 +52,7 @@ UNRACED := TestCarriedIsChecked TestCarriedRefused TestCaptionsRefused TestCohor
 
 race: servers $(S3) $(STRIPE)
 	$(GO) build -o $(BIN)/testservers ./cmd/testservers
-	RAPID_CHECKS=20 $(BIN)/testservers -- $(GO) test $(P) -race -short $(QUICK) -skip '^('$$(tr ' ' '|' <<<'$(UNRACED)')')$$' \
+	$(BIN)/testservers -- $(GO) test $(P) -race -short $(QUICK) -skip '^('$$(tr ' ' '|' <<<'$(UNRACED)')')$$' \
 		$$($(GO) list ./internal/... | grep -v -e /internal/demo -e /internal/openapi -e /internal/testserver)
 
 gen: $(BUF) $(PLUGINS) ## make all generated code
