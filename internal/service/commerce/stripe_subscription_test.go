@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,10 +149,10 @@ func TestSubscriptionTakesFewRequests(t *testing.T) {
 	s := newStripeShop(t)
 	sub := subscribe(t, s, stripetest.Succeed)
 	s.now.Add(300 * aDay)
-	n := 0
-	s.stripe.Fail(func(*http.Request) stripetest.Fault { n++; return stripetest.None })
-	if got := sub.news(); len(got.Periods) != 10 || n != 4 {
-		t.Errorf("%d requests for %d periods", n, len(got.Periods))
+	var n atomic.Int32
+	s.stripe.Fail(func(*http.Request) stripetest.Fault { n.Add(1); return stripetest.None })
+	if got := sub.news(); len(got.Periods) != 10 || n.Load() != 4 {
+		t.Errorf("%d requests for %d periods", n.Load(), len(got.Periods))
 	}
 }
 
@@ -317,9 +318,9 @@ func TestSubscriptionCallsFail(t *testing.T) {
 				sub := subscribe(t, s, stripetest.Succeed)
 				s.stripe.Card(sub.ref, stripetest.Decline)
 				s.now.Add(32 * aDay)
-				n := 0
+				var n atomic.Int32
 				s.stripe.Fail(func(*http.Request) stripetest.Fault {
-					if n++; n > at { // the client itself tries again what it may
+					if int(n.Add(1)) > at { // the client itself tries again what it may
 						return f
 					}
 					return stripetest.None
