@@ -366,6 +366,10 @@ func (s *shop) manyOrders(n int) {
 			s.grants.give(l, course)
 		}
 	}
+	// As the database does by itself some time after.
+	if _, err := s.db.Exec(s.Context(), `ANALYZE`); err != nil {
+		s.Fatal(err)
+	}
 }
 
 // fakeSeats are the blocks of seats that access has made.
