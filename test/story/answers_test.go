@@ -203,6 +203,7 @@ type answering struct {
 	next    int // of those that are not acknowledged, the first
 
 	retries int
+	durable *atomic.Int64 // of all students
 }
 
 // write makes the next operation.
@@ -244,6 +245,7 @@ func (a *answering) told(n int, appended map[string]any) error {
 		a.ops[a.next].verdict = verdict
 		a.next++
 	}
+	a.durable.Add(int64(n))
 	return nil
 }
 
@@ -382,14 +384,16 @@ func (e *exam) storm(t *testing.T, r *rand.Rand, round, students int) {
 	defer cancel()
 	least := envNumber(t, "STOA_TEST_BREAKAGES", 3)
 	var breakages atomic.Int32
+	var durable atomic.Int64 // operations that were acknowledged
 	var over atomic.Bool
 	var broken []string
 	var wg, storm sync.WaitGroup
 	breaking, calm := context.WithCancel(ctx)
 	storm.Go(func() { broken = e.in.breakAnything(breaking, r, &breakages) })
 	begin := time.Now()
-	stop := func() bool {
-		return over.Load() || int(breakages.Load()) >= least && time.Since(begin) > 3*time.Second
+	stop := func() bool { // on a busy machine the later students would else answer nothing
+		enough := durable.Load() >= int64(5*students) || time.Since(begin) > 2*time.Minute
+		return over.Load() || enough && int(breakages.Load()) >= least && time.Since(begin) > 3*time.Second
 	}
 	all := make([][]*answering, students)
 	seeds := make([][2]uint64, students)
@@ -409,7 +413,7 @@ func (e *exam) storm(t *testing.T, r *rand.Rand, round, students int) {
 			var tabs sync.WaitGroup
 			for c := range clients {
 				a := &answering{
-					person: p, attempt: attempt, client: fmt.Sprintf("client-%d-%d-%d", round, i, c), socket: (i+c)%2 == 0,
+					person: p, attempt: attempt, durable: &durable, client: fmt.Sprintf("client-%d-%d-%d", round, i, c), socket: (i+c)%2 == 0,
 					r: rand.New(rand.NewPCG(seeds[i][0], seeds[i][1]+uint64(c))), //nolint:gosec // chance, not secrecy
 				}
 				all[i] = append(all[i], a)

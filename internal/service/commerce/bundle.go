@@ -3,12 +3,8 @@ package commerce
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
-	"time"
 
-	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
@@ -16,17 +12,9 @@ import (
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
-	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
-)
-
-// The states of a bundle.
-const (
-	bundleDraft     = "draft"
-	bundlePublished = "published"
-	bundleWithdrawn = "withdrawn"
 )
 
 // maxBundles of one teacher.
@@ -46,31 +34,12 @@ type bundleServer struct {
 
 // bundle is courses of one teacher that are sold together.
 type bundle struct {
-	ID          string
-	OwnerID     string
-	Title       string
-	Description string
-	CourseIDs   []string
-	Currencies  []string
-	Amounts     []int64
-	State       string
-	Revision    int64
-	CreatedAt   time.Time
+	collection
 }
-
-const bundleColumns = `id, owner_id, title, description, course_ids, currencies, amounts, state, revision, created_at`
 
 // bundles returns those of a condition.
 func bundles(ctx context.Context, q pg.Querier, where string, args ...any) ([]*bundle, error) {
-	rows, err := q.Query(ctx, `SELECT `+bundleColumns+` FROM bundle WHERE `+where, args...)
-	if err != nil {
-		return nil, err
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[bundle])
-	if err != nil {
-		return nil, fmt.Errorf("bundles: %w", err)
-	}
-	return list, nil
+	return collections[bundle](ctx, q, "bundle", collectionColumns, where, args...)
 }
 
 // bundlesByID returns those of the bundles that there are.
@@ -86,23 +55,9 @@ func bundlesByID(ctx context.Context, q pg.Querier, ids []string, lock string) (
 	return out, err
 }
 
-// priceIn returns what the bundle costs in a currency; ok is false where it is not sold
-// in it.
-func (b *bundle) priceIn(currency string) (amount int64, ok bool) {
-	at := slices.Index(b.Currencies, currency)
-	if at < 0 {
-		return 0, false
-	}
-	return b.Amounts[at], true
-}
-
-// forSale reports whether somebody could buy the bundle: it is published, and all its
-// courses are for sale and still its owner's.
+// forSale reports whether somebody could buy the bundle, which may not be there.
 func (b *bundle) forSale(known map[string]*offer) bool {
-	return b != nil && b.State == bundlePublished && !slices.ContainsFunc(b.CourseIDs, func(c string) bool {
-		o := known[c]
-		return !o.forSale() || *o.SellerID != b.OwnerID || *o.Amount == 0
-	})
+	return b != nil && b.collection.forSale(known)
 }
 
 // message is the bundle as somebody sees it: who is not its owner learns nothing of
@@ -110,45 +65,23 @@ func (b *bundle) forSale(known map[string]*offer) bool {
 func (b *bundle) message(known map[string]*offer, viewer string) *commercepb.Bundle {
 	m := &commercepb.Bundle{
 		Id: b.ID, OwnerId: b.OwnerID, Title: b.Title, Description: b.Description, Prices: prices(b.Currencies, b.Amounts), State: b.State,
-		ForSale: b.forSale(known), CreatedAt: timestamppb.New(b.CreatedAt), Etag: strconv.FormatInt(b.Revision, 10),
+		ForSale: b.forSale(known), CreatedAt: timestamppb.New(b.CreatedAt), Etag: b.etag(),
 	}
 	for _, c := range b.CourseIDs {
-		one := &commercepb.BundleCourse{CourseId: c}
-		if o := known[c]; o.forSale() || o != nil && b.OwnerID == viewer {
-			one.Title = o.Title
-		}
-		m.Courses = append(m.Courses, one)
+		m.Courses = append(m.Courses, &commercepb.BundleCourse{CourseId: c, Title: b.titleOf(c, known, viewer)})
 	}
 	return m
 }
 
-// entry is the bundle as the audit log has it.
-func (b *bundle) entry() map[string]any {
-	return map[string]any{"course_ids": b.CourseIDs, "currencies": b.Currencies, "amounts": b.Amounts, "state": b.State, "version": b.Revision}
-}
-
-// checkBundle refuses a bundle that is not of its owner's courses, and one that is
-// published and can't be sold so. Its courses' products are locked.
-func checkBundle(b *bundle, known map[string]*offer) error {
-	for i, c := range b.CourseIDs {
-		o := known[c]
-		if o == nil || o.SellerID == nil || *o.SellerID != b.OwnerID {
-			return wrong(itemPath("course_ids", i), "bundle.courses", "A bundle is of your own courses, which were published before.")
-		}
-		if b.State == bundlePublished && (!o.forSale() || *o.Amount == 0) {
-			return wrong(itemPath("course_ids", i), "bundle.courses", "This course is not for sale now.")
-		}
-	}
-	if b.State != bundlePublished {
-		return nil
+// check refuses a bundle that can't be so; see that of collections.
+func (b *bundle) check(known map[string]*offer) error {
+	if err := b.collection.check("bundle", known); err != nil || b.State != collectionPublished {
+		return err
 	}
 	for n, currency := range b.Currencies {
 		sum := int64(0)
 		for _, c := range b.CourseIDs {
-			list, _, ok := known[c].priceIn(currency)
-			if !ok {
-				return wrong(itemPath("prices", n), "bundle.price", "Not all its courses have a price in "+currency+".")
-			}
+			list, _, _ := known[c].priceIn(currency)
 			sum += list
 		}
 		if b.Amounts[n] > sum {
@@ -168,10 +101,10 @@ func (h *bundleServer) CreateBundle(ctx context.Context, req *commercepb.CreateB
 		return nil, err
 	}
 	return idempotency.Do(ctx, h.service.DB, req, func(tx *pg.Tx) (*commercepb.Bundle, error) {
-		b := &bundle{
+		b := &bundle{collection{
 			ID: id.New("bundle"), OwnerID: auth.From(ctx).Account, Title: title, Description: strings.TrimSpace(req.GetDescription()),
-			CourseIDs: req.GetCourseIds(), State: bundleDraft, Revision: 1, CreatedAt: h.service.now(),
-		}
+			CourseIDs: req.GetCourseIds(), State: collectionDraft, Revision: 1, CreatedAt: h.service.now(),
+		}}
 		b.Currencies, b.Amounts = columns(req.GetPrices())
 		known, err := h.courses(ctx, tx, b)
 		if err != nil {
@@ -204,20 +137,11 @@ func titled(title string) (string, error) {
 
 // courses locks the courses of a bundle, holds it to them and returns them.
 func (h *bundleServer) courses(ctx context.Context, tx *pg.Tx, b *bundle) (map[string]*offer, error) {
-	if err := lockProducts(ctx, tx, b.CourseIDs, "FOR SHARE"); err != nil {
-		return nil, err
-	}
-	known, err := offers(ctx, tx, b.CourseIDs, h.service.now())
+	known, err := h.service.lockCourses(ctx, tx, &b.collection)
 	if err != nil {
 		return nil, err
 	}
-	return known, checkBundle(b, known)
-}
-
-// same reports whether b is nothing new.
-func (b *bundle) same(other *bundle) bool {
-	return b.Title == other.Title && b.Description == other.Description && b.State == other.State &&
-		slices.Equal(b.CourseIDs, other.CourseIDs) && slices.Equal(b.Currencies, other.Currencies) && slices.Equal(b.Amounts, other.Amounts)
+	return known, b.check(known)
 }
 
 // change does something to one of the caller's bundles; do says what, as the audit log
@@ -232,7 +156,7 @@ func (h *bundleServer) change(ctx context.Context, tx *pg.Tx, bundleID string, d
 		return nil, ErrBundleNotFound
 	}
 	b := list[0]
-	if err := rpc.Match(ctx, strconv.FormatInt(b.Revision, 10)); err != nil {
+	if err := rpc.Match(ctx, b.etag()); err != nil {
 		return nil, err
 	}
 	was := *b
@@ -244,7 +168,7 @@ func (h *bundleServer) change(ctx context.Context, tx *pg.Tx, bundleID string, d
 	if err != nil {
 		return nil, err
 	}
-	if was.same(b) {
+	if was.same(&b.collection) {
 		tx.Exempt("it is so already")
 		return b.message(known, b.OwnerID), nil
 	}
@@ -280,7 +204,7 @@ func (h *bundleServer) UpdateBundle(ctx context.Context, req *commercepb.UpdateB
 func (h *bundleServer) PublishBundle(ctx context.Context, req *commercepb.PublishBundleRequest) (*commercepb.Bundle, error) {
 	return idempotency.Do(ctx, h.service.DB, req, func(tx *pg.Tx) (*commercepb.Bundle, error) {
 		return h.change(ctx, tx, req.GetBundleId(), func(b *bundle) audit.Entry {
-			b.State = bundlePublished
+			b.State = collectionPublished
 			return audit.Entry{Action: "bundle.published"}
 		})
 	})
@@ -290,7 +214,7 @@ func (h *bundleServer) PublishBundle(ctx context.Context, req *commercepb.Publis
 func (h *bundleServer) WithdrawBundle(ctx context.Context, req *commercepb.WithdrawBundleRequest) (*commercepb.Bundle, error) {
 	return idempotency.Do(ctx, h.service.DB, req, func(tx *pg.Tx) (*commercepb.Bundle, error) {
 		return h.change(ctx, tx, req.GetBundleId(), func(b *bundle) audit.Entry {
-			b.State = bundleWithdrawn
+			b.State = collectionWithdrawn
 			return audit.Entry{Action: "bundle.withdrawn"}
 		})
 	})
@@ -305,57 +229,16 @@ func (h *bundleServer) GetBundle(ctx context.Context, req *commercepb.GetBundleR
 	if len(list) == 0 {
 		return nil, ErrBundleNotFound
 	}
-	out, err := h.messages(ctx, list)
+	out, err := messages(ctx, h.service, list)
 	if err != nil {
 		return nil, err
 	}
 	return out[0], nil
 }
 
-// messages returns bundles with what is known of their courses.
-func (h *bundleServer) messages(ctx context.Context, list []*bundle) ([]*commercepb.Bundle, error) {
-	var courses []string
-	for _, b := range list {
-		courses = append(courses, b.CourseIDs...)
-	}
-	known, err := offers(ctx, h.service.DB, courses, h.service.now())
-	if err != nil {
-		return nil, err
-	}
-	var out []*commercepb.Bundle
-	for _, b := range list {
-		out = append(out, b.message(known, auth.From(ctx).Account))
-	}
-	return out, nil
-}
-
-// list returns a page of the bundles of a condition, those made last first, and the
-// cursor of the next. Its arguments begin at $4.
-func (h *bundleServer) list(ctx context.Context, pageSize int32, cursor, where string, args ...any) ([]*commercepb.Bundle, string, error) {
-	before, last, err := page.After(cursor)
-	if err != nil {
-		return nil, "", err
-	}
-	size := page.Size(pageSize)
-	list, err := bundles(ctx, h.service.DB, where+` AND (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3`,
-		append([]any{before, last, size + 1}, args...)...)
-	if err != nil {
-		return nil, "", err
-	}
-	next := ""
-	if len(list) > size {
-		list = list[:size]
-		next = page.TimeCursor(list[size-1].CreatedAt, list[size-1].ID)
-	}
-	out, err := h.messages(ctx, list)
-	return out, next, err
-}
-
 // ListBundles implements the contract.
 func (h *bundleServer) ListBundles(ctx context.Context, req *commercepb.ListBundlesRequest) (*commercepb.ListBundlesResponse, error) {
-	where, args := `state = 'published' AND NOT EXISTS (
-		SELECT FROM unnest(course_ids) AS c (course_id) LEFT JOIN product p ON p.course_id = c.course_id
-		WHERE NOT coalesce(p.on_sale AND p.amount > 0 AND p.seller_id = owner_id, false))`, []any{}
+	where, args := allForSale, []any{}
 	if owner := req.GetOwnerId(); owner != "" {
 		args = append(args, owner)
 		where += fmt.Sprintf(` AND owner_id = $%d`, 3+len(args))
@@ -364,12 +247,12 @@ func (h *bundleServer) ListBundles(ctx context.Context, req *commercepb.ListBund
 		args = append(args, []string{course})
 		where += fmt.Sprintf(` AND course_ids @> $%d`, 3+len(args))
 	}
-	items, next, err := h.list(ctx, req.GetPageSize(), req.GetCursor(), where, args...)
+	items, next, err := pageOf(ctx, h.service, bundles, req.GetPageSize(), req.GetCursor(), where, args...)
 	return &commercepb.ListBundlesResponse{Items: items, NextCursor: next}, err
 }
 
 // ListMyBundles implements the contract.
 func (h *bundleServer) ListMyBundles(ctx context.Context, req *commercepb.ListMyBundlesRequest) (*commercepb.ListMyBundlesResponse, error) {
-	items, next, err := h.list(ctx, req.GetPageSize(), req.GetCursor(), `owner_id = $4`, auth.From(ctx).Account)
+	items, next, err := pageOf(ctx, h.service, bundles, req.GetPageSize(), req.GetCursor(), `owner_id = $4`, auth.From(ctx).Account)
 	return &commercepb.ListMyBundlesResponse{Items: items, NextCursor: next}, err
 }

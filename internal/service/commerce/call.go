@@ -124,6 +124,8 @@ func (s *Service) carryNow(ctx context.Context, key string) {
 	}
 }
 
+// claim takes calls to carry out. One that is about the same as an earlier one waits until
+// that is done, so that what was decided last is what the provider hears last.
 func (s *Service) claim(ctx context.Context, which string, arg any) (calls []call, err error) {
 	if s.provider == nil {
 		return nil, nil
@@ -133,7 +135,9 @@ func (s *Service) claim(ctx context.Context, which string, arg any) (calls []cal
 		now := s.now()
 		rows, err := tx.Query(ctx, `
 			UPDATE provider_call SET attempts = attempts + 1, next_at = $2 WHERE id IN (
-				SELECT id FROM provider_call WHERE state = 'waiting' AND `+which+`
+				SELECT id FROM provider_call c WHERE state = 'waiting' AND NOT EXISTS (
+					SELECT FROM provider_call e WHERE e.object_id = c.object_id AND e.kind = c.kind AND e.id < c.id AND e.state = 'waiting'
+				) AND `+which+`
 			) RETURNING key, kind, object_id, attempts`, now, now.Add(callLease), arg)
 		if err != nil {
 			return err

@@ -50,7 +50,7 @@ func drawWorld(t *rapid.T) world {
 	}
 	for i := range rapid.IntRange(0, 3).Draw(t, "bundles") {
 		owner := rapid.SampledFrom([]string{"zeno", "chrysippus"}).Draw(t, "owner")
-		b := &bundle{ID: fmt.Sprint("bundle", i), OwnerID: owner, State: bundlePublished}
+		b := &bundle{collection{ID: fmt.Sprint("bundle", i), OwnerID: owner, State: collectionPublished}}
 		for _, c := range w.courses {
 			if *w.offers[c].SellerID == owner && rapid.Bool().Draw(t, "in the bundle") {
 				b.CourseIDs = append(b.CourseIDs, c)

@@ -296,7 +296,7 @@ func (s *Service) quoted(ctx context.Context, tx *pg.Tx, quoteID, buyer string, 
 			return nil, err
 		}
 		q.lines[i].SellerID = *known[l.CourseID].SellerID // whose course it is by now
-		if b := sets[l.BundleID]; l.BundleID != "" && (b == nil || b.State != bundlePublished) {
+		if b := sets[l.BundleID]; l.BundleID != "" && (b == nil || b.State != collectionPublished) {
 			return nil, told(fault.Invalid, quotePath(i), "order.bundle_not_for_sale", "There is no such bundle for sale.")
 		}
 	}

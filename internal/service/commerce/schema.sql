@@ -748,6 +748,7 @@ CREATE TABLE provider_call (
 	CONSTRAINT provider_call_state CHECK ((state = ANY (ARRAY['waiting'::text, 'done'::text, 'refused'::text])))
 );
 CREATE INDEX provider_call_due ON provider_call USING btree (next_at, id) WHERE (state = 'waiting'::text);
+CREATE INDEX provider_call_turn ON provider_call USING btree (object_id, id) WHERE (state = 'waiting'::text);
 COMMENT ON TABLE provider_call IS 'What the payment provider is asked for, written in the transaction that wants it and carried out after. No personal data.';
 COMMENT ON COLUMN provider_call.key IS 'The key under which the provider does it once.';
 COMMENT ON COLUMN provider_call.next_at IS 'When it is tried next; while it is tried, when somebody else may try.';

@@ -207,6 +207,7 @@ func (s *Service) toldEnd(ctx context.Context, tx *pg.Tx, c call) error {
 	if err := s.done(ctx, tx, c); err != nil {
 		return err
 	}
+	tx.AfterCommit(s.wake) // for what waits behind it
 	_, err := tx.Exec(ctx, `
 		UPDATE subscription SET wished = EXISTS (SELECT FROM provider_call WHERE kind = $2 AND object_id = $1 AND state = 'waiting') WHERE id = $1`, c.ObjectID, callSubscription)
 	return err

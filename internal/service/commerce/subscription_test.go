@@ -656,6 +656,53 @@ func TestCancelWhileTheProviderIsAway(t *testing.T) {
 	}
 }
 
+// slowAtEnd takes its time when it is first told to end a subscription.
+type slowAtEnd struct {
+	commerce.Provider
+	told    atomic.Int32
+	reached chan struct{}
+	goOn    chan struct{}
+}
+
+func (u *slowAtEnd) EndSubscription(ctx context.Context, key, ref, how string) (commerce.SubscriptionNews, error) {
+	if u.told.Add(1) == 1 {
+		close(u.reached)
+		<-u.goOn
+	}
+	return u.Provider.EndSubscription(ctx, key, ref, how)
+}
+
+// Who resumes while the provider is still being told that they have cancelled goes on.
+func TestResumeOvertakesNoCancel(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	x := s.subscriber(999, 3000)
+	u := &slowAtEnd{reached: make(chan struct{}), goOn: make(chan struct{})}
+	s.svc.Through(func(p commerce.Provider) commerce.Provider { u.Provider = p; return u })
+	var cancels sync.WaitGroup
+	cancels.Go(func() { x.cancels() })
+	<-u.reached
+	if sub, err := s.subs.ResumeMySubscription(s.as(x.buyer), &commercepb.ResumeMySubscriptionRequest{SubscriptionId: x.id}); err != nil || sub.GetCancelAtPeriodEnd() {
+		t.Errorf("%v, %v", sub, err)
+	}
+	if s.carryOut(1); u.told.Load() != 1 {
+		t.Error("the provider is told both at once")
+	}
+	close(u.goOn)
+	cancels.Wait()
+	s.carryOut(1)
+	if err := s.svc.HearSubscription(t.Context(), x.id); err != nil {
+		t.Fatal(err)
+	}
+	if x.get().GetCancelAtPeriodEnd() || s.count(`SELECT count(*) FROM development_subscription WHERE cancel_at_period_end`) != 0 {
+		t.Error("it is to end")
+	}
+	if n := s.count(`SELECT count(*) FROM subscription WHERE wished`); n != 0 || u.told.Load() != 2 {
+		t.Errorf("the provider was told %d times; still to be told: %d", u.told.Load(), n)
+	}
+	s.allAgrees()
+}
+
 func TestStaffEndsASubscription(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
