@@ -76,7 +76,7 @@ func (h *histories) fromEnvironment(t *testing.T) {
 		}
 		h.many = n
 	} else if testing.Short() {
-		h.many = max(h.many/10, 1)
+		h.many = max(h.many/20, 1)
 	}
 	h.seed = rand.Uint64() //nolint:gosec // chance, not secrecy
 	text, only, _ := strings.Cut(os.Getenv("STOA_TEST_SEED"), "/")

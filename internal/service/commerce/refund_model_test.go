@@ -27,7 +27,7 @@ import (
 func TestMoneyIsAlwaysRight(t *testing.T) {
 	t.Parallel()
 	(&histories{
-		many: 1000, shop: 250, abreast: 16,
+		many: 2000, shop: 250, abreast: 16,
 		steps: func(chance *rand.Rand) int { // many short ones, and some that are long
 			if chance.IntN(20) == 0 {
 				return 8 + chance.IntN(12)

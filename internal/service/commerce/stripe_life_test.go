@@ -181,6 +181,29 @@ func TestSubscriptionLifeAtStripe(t *testing.T) {
 	}
 }
 
+// Once Stripe has given up, the page of what was not paid is closed.
+func TestGivenUpAtStripeIsClosed(t *testing.T) {
+	t.Parallel()
+	b := newSubscriber(t)
+	b.stripe.Card(b.ref, stripetest.Decline)
+	b.month()
+	b.hear()
+	b.now.Add(30 * aDay)
+	b.hear()
+	if sub := b.stands("ended", 1); sub.GetEndReason() != "given_up" {
+		t.Fatalf("%v", sub)
+	}
+	b.carryOut(0)
+	if b.stripe.PayInvoice(b.invoice(1), stripetest.Succeed) {
+		t.Error("the page can still be paid")
+	}
+	b.hear()
+	b.stands("ended", 1)
+	if got := b.reconciled("open"); len(got) > 0 {
+		t.Errorf("the reconciler says %v", got)
+	}
+}
+
 // Events of a subscription may come twice, late and in any order, and what they say does
 // not count.
 func TestSubscriptionEventsInAnyOrder(t *testing.T) {

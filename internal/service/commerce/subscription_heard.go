@@ -65,6 +65,9 @@ func (s *Service) heardEnd(ctx context.Context, tx *pg.Tx, sub *subscription, n 
 	reason, cause := endCancelled, "it was cancelled"
 	if !sub.CancelAtPeriodEnd && !n.EndsAtPeriodEnd && n.EndedAt.After(*sub.PeriodEnd) {
 		reason, cause = endGivenUp, "the provider has given up to charge it"
+		if err := s.askToEnd(ctx, tx, sub); err != nil { // so that the page of what was not paid is closed
+			return err
+		}
 	}
 	return s.endSubscription(ctx, tx, sub, n.EndedAt.Truncate(time.Microsecond), reason, cause)
 }
