@@ -8,10 +8,11 @@
 // cancelled or expired; it makes an order of each period of a subscription, gives gifts to
 // who has their codes, gives back what was paid, books what is paid and given back, answers
 // what teachers have earned, and pays them. It sends PriceSet, OrderPaid, OrderFulfilled,
-// GiftRedeemed, LinesRefunded, RefundRequestDeclined, DisputeOpened, DisputeSettled,
-// PayoutPaid, PayoutFailed, PayoutReversed, SubscriptionRenewalFailed and
-// SubscriptionEnded. It hears courses.CoursePublished and CourseUnpublished (what may be sold), RevenueSplitChanged (how
-// teachers share) and access.EntitlementGranted and SeatBlockCreated (what was fulfilled).
+// GiftRedeemed, LinesRefunded, PaymentReturned, RefundRequestDeclined, DisputeOpened,
+// DisputeSettled, PayoutPaid, PayoutFailed, PayoutReversed, SubscriptionRenewalFailed and
+// SubscriptionEnded. It hears courses.CoursePublished and CourseUnpublished (what may be
+// sold), RevenueSplitChanged (how teachers share) and access.EntitlementGranted and
+// SeatBlockCreated (what was fulfilled).
 // It calls access, to refuse selling what somebody has, and to compare what was paid with
 // who has access.
 package commerce

@@ -4,10 +4,15 @@ import (
 	"context"
 	"fmt"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/money/moneypb"
 	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 )
 
 // The kinds of what is booked of refunds.
@@ -106,6 +111,11 @@ func (s *Service) refundSucceeded(ctx context.Context, tx *pg.Tx, o *order, r *r
 	if _, err := tx.Exec(ctx, `INSERT INTO refund_line (refund_id, line_id, amount, tax) SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bigint[])`, r.ID, ids, amounts, taxes); err != nil {
 		return err
 	}
+	if b.toBuyers {
+		if err := paymentReturned(ctx, tx, o, r); err != nil {
+			return err
+		}
+	}
 	// What was paid for nothing is given back once all of it is.
 	if _, err := tx.Exec(ctx, `
 		UPDATE payment SET surplus = false, updated_at = $2
@@ -119,6 +129,17 @@ func (s *Service) refundSucceeded(ctx context.Context, tx *pg.Tx, o *order, r *r
 		return err
 	}
 	return s.settleOrder(ctx, tx, o, "money was given back")
+}
+
+// paymentReturned tells that money which belongs to no line went back.
+func paymentReturned(ctx context.Context, tx *pg.Tx, o *order, r *refund) error {
+	e := &commercepb.PaymentReturned{
+		OrderId: o.ID, BuyerId: o.BuyerID, RefundId: r.ID, Amount: &moneypb.Money{Amount: r.Amount, Currency: r.Currency}, ReturnedAt: timestamppb.New(*r.SettledAt),
+	}
+	if err := tx.QueryRow(ctx, `SELECT surplus FROM payment WHERE id = $1`, r.PaymentID).Scan(&e.Unused); err != nil {
+		return err
+	}
+	return bus.Publish(ctx, tx, e)
 }
 
 // unreserve lets go of what a refund reserved.

@@ -468,6 +468,9 @@ func TestRefundReturned(t *testing.T) {
 	if made.Load() != 1 {
 		t.Errorf("given back again %d times", made.Load())
 	}
+	if told := sent[*commercepb.PaymentReturned](s); len(told) != 1 || told[0].GetUnused() || told[0].GetBuyerId() != buyer || told[0].GetAmount().GetAmount() != r.GetAmount().GetAmount() {
+		t.Errorf("told of what was given back again: %v", told)
+	}
 	if diff := cmp.Diff(map[string]int64{"EUR": 0}, s.ledgerAt("buyers")); diff != "" {
 		t.Error(diff)
 	}
@@ -493,6 +496,13 @@ func TestSurplusGoesBack(t *testing.T) {
 	}
 	if n := s.count(`SELECT count(*) FROM payment WHERE surplus`); n != 0 {
 		t.Errorf("%d payments are surplus still", n)
+	}
+	told := sent[*commercepb.PaymentReturned](s)
+	if len(told) != 1 || !told[0].GetUnused() || told[0].GetOrderId() != o.GetId() || told[0].GetBuyerId() != buyer || told[0].GetAmount().GetAmount() != 4900 || told[0].GetReturnedAt() == nil {
+		t.Errorf("told of it: %v", told)
+	}
+	if told := sent[*commercepb.LinesRefunded](s); len(told) != 0 {
+		t.Errorf("told of lines: %v", told)
 	}
 	s.wantState(buyer, o, "cancelled")
 	s.agrees()

@@ -35,7 +35,7 @@ func TestHears(t *testing.T) {
 	want := []string{
 		"stoa.identity.v1.AccountCreated", "stoa.identity.v1.AccountUpdated", "stoa.identity.v1.SecurityMailRequested", "stoa.courses.v1.CoursePublished", "stoa.courses.v1.CourseReviewed",
 		"stoa.access.v1.EnrollmentStarted", "stoa.access.v1.WaitlistOffered", "stoa.access.v1.WaitlistOfferExpired", "stoa.commerce.v1.OrderPaid", "stoa.commerce.v1.SubscriptionRenewalFailed", "stoa.commerce.v1.SubscriptionEnded",
-		"stoa.commerce.v1.LinesRefunded", "stoa.commerce.v1.RefundRequestDeclined", "stoa.commerce.v1.DisputeOpened", "stoa.commerce.v1.DisputeSettled",
+		"stoa.commerce.v1.LinesRefunded", "stoa.commerce.v1.PaymentReturned", "stoa.commerce.v1.RefundRequestDeclined", "stoa.commerce.v1.DisputeOpened", "stoa.commerce.v1.DisputeSettled",
 		"stoa.commerce.v1.PayoutPaid", "stoa.commerce.v1.PayoutFailed", "stoa.commerce.v1.PayoutReversed", "stoa.learning.v1.CourseCompleted", "stoa.grades.v1.GradePosted",
 		"stoa.access.v1.InvitationMailRequested",
 	}

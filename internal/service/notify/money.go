@@ -18,8 +18,8 @@ var moneyTexts = map[string]map[kind]source{
 			title:   "You get {{.Amount}} back",
 			body:    "It is for your order {{.Order}}. It may take some days until you see it.",
 			subject: "You get {{.Amount}} back",
-			text: "Hello{{greet .Name}},\n\nof what you paid for your order {{.Order}} you get {{.Amount}} back:\n\n" +
-				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}\nIt goes the way that it came, and may take some days until you see it.\n\nStoa\n",
+			text: "Hello{{greet .Name}},\n\nof what you paid for your order {{.Order}} you get {{.Amount}} back{{if .Lines}}:\n\n" +
+				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}{{else}}.{{if .Unused}} It came too late, or was not what was asked for, so nothing was bought with it.{{end}}\n{{end}}\nIt goes the way that it came, and may take some days until you see it.\n\nStoa\n",
 		},
 		refundDeclined: {
 			title:   "You get no money back for {{.Course}}",
@@ -72,8 +72,8 @@ var moneyTexts = map[string]map[kind]source{
 			title:   "Du bekommst {{.Amount}} zurück",
 			body:    "Es geht um deine Bestellung {{.Order}}. Bis du es siehst, können einige Tage vergehen.",
 			subject: "Du bekommst {{.Amount}} zurück",
-			text: "Hallo{{greet .Name}},\n\nvon dem, was du für deine Bestellung {{.Order}} bezahlt hast, bekommst du {{.Amount}} zurück:\n\n" +
-				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}\nEs geht den Weg zurück, den es gekommen ist. Bis du es siehst, können einige Tage vergehen.\n\nStoa\n",
+			text: "Hallo{{greet .Name}},\n\nvon dem, was du für deine Bestellung {{.Order}} bezahlt hast, bekommst du {{.Amount}} zurück{{if .Lines}}:\n\n" +
+				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}{{else}}.{{if .Unused}} Es kam zu spät oder war nicht das, was verlangt war. Darum wurde nichts damit gekauft.{{end}}\n{{end}}\nEs geht den Weg zurück, den es gekommen ist. Bis du es siehst, können einige Tage vergehen.\n\nStoa\n",
 		},
 		refundDeclined: {
 			title:   "Für {{.Course}} gibt es kein Geld zurück",
@@ -192,6 +192,19 @@ func (s *Service) linesRefunded(ctx context.Context, tx *pg.Tx, e *commercepb.Li
 		n.courseID = e.GetLines()[0].GetCourseId()
 	}
 	return s.tellAll(ctx, tx, n)
+}
+
+// paymentReturned tells the buyer that money went back which belongs to nothing that they
+// bought, also by mail.
+func (s *Service) paymentReturned(ctx context.Context, tx *pg.Tx, e *commercepb.PaymentReturned) error {
+	who, err := s.people(ctx, tx, e.GetBuyerId())
+	if err != nil {
+		return err
+	}
+	p := who[e.GetBuyerId()]
+	return s.tellAll(ctx, tx, note{
+		to: p, kind: moneyBack, about: e.GetRefundId(), facts: facts{Name: p.Name, Order: e.GetOrderId(), Amount: format(e.GetAmount()), Unused: e.GetUnused()},
+	})
 }
 
 // refundRequestDeclined tells who asked for their money, also by mail.

@@ -75,14 +75,28 @@ func TestBuyersAreToldOfRefunds(t *testing.T) {
 		t.Errorf("told %d times", n)
 	}
 	w.pass(1)
+	late := &commercepb.PaymentReturned{OrderId: order, BuyerId: ana, RefundId: id.New("refund"), Amount: eur(1200), Unused: true}
+	hear(w, w.service.paymentReturned, late, late)
+	if got := w.titles(ana); len(got) != 2 || !strings.HasPrefix(got[1], "refund: You get EUR 12.00 back It is for your order "+order) {
+		t.Errorf("%q", got)
+	}
+	if mails := w.mails(); len(mails) != 3 || !strings.Contains(mails[0].GetText(), "you get EUR 12.00 back. It came too late, or was not what was asked for, so nothing was bought with it.\n\nIt goes") {
+		t.Errorf("mails %v", mails)
+	}
+	again := &commercepb.PaymentReturned{OrderId: order, BuyerId: ana, RefundId: id.New("refund"), Amount: eur(1300)}
+	hear(w, w.service.paymentReturned, again)
+	if mails := w.mails(); len(mails) != 4 || !strings.Contains(mails[0].GetText(), "you get EUR 13.00 back.\n\nIt goes") {
+		t.Errorf("mails %v", mails)
+	}
+	w.pass(1)
 	declined := &commercepb.RefundRequestDeclined{
 		RequestId: id.New("request"), OrderId: order, CourseId: course, Title: "Logic", Kind: "gift", Quantity: 1, BuyerId: ana, Answer: "You have seen\nall of it: https://evil.example",
 	}
 	hear(w, w.service.refundRequestDeclined, declined, declined)
-	if got := w.titles(ana); len(got) != 2 || got[1] != "refund_declined: You get no money back for Gift: Logic Your request was declined. The answer: “You have seen all of it: […]”" {
+	if got := w.titles(ana); len(got) != 4 || got[3] != "refund_declined: You get no money back for Gift: Logic Your request was declined. The answer: “You have seen all of it: […]”" {
 		t.Errorf("%q", got)
 	}
-	if mails := w.mails(); len(mails) != 3 || !strings.Contains(mails[0].GetText(), "order "+order) || strings.Contains(mails[0].GetText(), "evil") {
+	if mails := w.mails(); len(mails) != 5 || !strings.Contains(mails[0].GetText(), "order "+order) || strings.Contains(mails[0].GetText(), "evil") {
 		t.Errorf("mails %v", mails)
 	}
 	e.BuyerId = id.New("account")

@@ -13,7 +13,7 @@
 // CourseReviewed (what moderators say), access'
 // EnrollmentStarted, WaitlistOffered, WaitlistOfferExpired and
 // InvitationMailRequested (sealed, too), commerce's OrderPaid,
-// SubscriptionRenewalFailed, SubscriptionEnded, LinesRefunded, RefundRequestDeclined,
+// SubscriptionRenewalFailed, SubscriptionEnded, LinesRefunded, PaymentReturned, RefundRequestDeclined,
 // DisputeOpened, DisputeSettled, PayoutPaid, PayoutFailed
 // and PayoutReversed, learning's CourseCompleted and grades' GradePosted. What
 // names a course or a person that it has not heard of yet fails, and the bus
@@ -118,6 +118,7 @@ func (s *Service) Handlers() []bus.Handler {
 		bus.Copy(s.subscriptionRenewalFailed),
 		bus.Copy(s.subscriptionEnded),
 		bus.Copy(s.linesRefunded),
+		bus.Copy(s.paymentReturned),
 		bus.Copy(s.refundRequestDeclined),
 		bus.Copy(s.disputeOpened),
 		bus.Copy(s.disputeSettled),

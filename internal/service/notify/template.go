@@ -75,6 +75,7 @@ type facts struct {
 	Remarks int    // how many remarks there are
 	Item    string // what of a course it is about
 	Unpaid  bool   // that it ended because it was not paid
+	Unused  bool   // that nothing was bought with it
 }
 
 // line is a course that was bought.

@@ -772,6 +772,98 @@ func (x *LineRefund) GetBundleTitle() string {
 	return ""
 }
 
+// Money that belongs to no line of an order went back to its buyer.
+type PaymentReturned struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The order.
+	OrderId string `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// Who bought.
+	BuyerId string `protobuf:"bytes,2,opt,name=buyer_id,json=buyerId,proto3" json:"buyer_id,omitempty"`
+	// The refund.
+	RefundId string `protobuf:"bytes,3,opt,name=refund_id,json=refundId,proto3" json:"refund_id,omitempty"`
+	// How much.
+	Amount *moneypb.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Whether nothing was bought with it: it came too late, or was not what was asked for.
+	// Otherwise it had been given back before, and had come back.
+	Unused bool `protobuf:"varint,5,opt,name=unused,proto3" json:"unused,omitempty"`
+	// When.
+	ReturnedAt    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=returned_at,json=returnedAt,proto3" json:"returned_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaymentReturned) Reset() {
+	*x = PaymentReturned{}
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaymentReturned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaymentReturned) ProtoMessage() {}
+
+func (x *PaymentReturned) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaymentReturned.ProtoReflect.Descriptor instead.
+func (*PaymentReturned) Descriptor() ([]byte, []int) {
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PaymentReturned) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *PaymentReturned) GetBuyerId() string {
+	if x != nil {
+		return x.BuyerId
+	}
+	return ""
+}
+
+func (x *PaymentReturned) GetRefundId() string {
+	if x != nil {
+		return x.RefundId
+	}
+	return ""
+}
+
+func (x *PaymentReturned) GetAmount() *moneypb.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *PaymentReturned) GetUnused() bool {
+	if x != nil {
+		return x.Unused
+	}
+	return false
+}
+
+func (x *PaymentReturned) GetReturnedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReturnedAt
+	}
+	return nil
+}
+
 // A buyer's request to have the money for a line back was declined.
 type RefundRequestDeclined struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -803,7 +895,7 @@ type RefundRequestDeclined struct {
 
 func (x *RefundRequestDeclined) Reset() {
 	*x = RefundRequestDeclined{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[8]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +907,7 @@ func (x *RefundRequestDeclined) String() string {
 func (*RefundRequestDeclined) ProtoMessage() {}
 
 func (x *RefundRequestDeclined) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[8]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +920,7 @@ func (x *RefundRequestDeclined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundRequestDeclined.ProtoReflect.Descriptor instead.
 func (*RefundRequestDeclined) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{8}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RefundRequestDeclined) GetRequestId() string {
@@ -925,7 +1017,7 @@ type DisputeOpened struct {
 
 func (x *DisputeOpened) Reset() {
 	*x = DisputeOpened{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[9]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1029,7 @@ func (x *DisputeOpened) String() string {
 func (*DisputeOpened) ProtoMessage() {}
 
 func (x *DisputeOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[9]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1042,7 @@ func (x *DisputeOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisputeOpened.ProtoReflect.Descriptor instead.
 func (*DisputeOpened) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{9}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DisputeOpened) GetDisputeId() string {
@@ -1000,7 +1092,7 @@ type DisputeSettled struct {
 
 func (x *DisputeSettled) Reset() {
 	*x = DisputeSettled{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[10]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1104,7 @@ func (x *DisputeSettled) String() string {
 func (*DisputeSettled) ProtoMessage() {}
 
 func (x *DisputeSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[10]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1117,7 @@ func (x *DisputeSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisputeSettled.ProtoReflect.Descriptor instead.
 func (*DisputeSettled) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{10}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DisputeSettled) GetDisputeId() string {
@@ -1080,7 +1172,7 @@ type DisputedLine struct {
 
 func (x *DisputedLine) Reset() {
 	*x = DisputedLine{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[11]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1184,7 @@ func (x *DisputedLine) String() string {
 func (*DisputedLine) ProtoMessage() {}
 
 func (x *DisputedLine) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[11]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1197,7 @@ func (x *DisputedLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisputedLine.ProtoReflect.Descriptor instead.
 func (*DisputedLine) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{11}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DisputedLine) GetLineId() string {
@@ -1153,7 +1245,7 @@ type PayoutPaid struct {
 
 func (x *PayoutPaid) Reset() {
 	*x = PayoutPaid{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[12]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1257,7 @@ func (x *PayoutPaid) String() string {
 func (*PayoutPaid) ProtoMessage() {}
 
 func (x *PayoutPaid) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[12]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1270,7 @@ func (x *PayoutPaid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayoutPaid.ProtoReflect.Descriptor instead.
 func (*PayoutPaid) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{12}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PayoutPaid) GetPayoutId() string {
@@ -1226,7 +1318,7 @@ type PayoutFailed struct {
 
 func (x *PayoutFailed) Reset() {
 	*x = PayoutFailed{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[13]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1330,7 @@ func (x *PayoutFailed) String() string {
 func (*PayoutFailed) ProtoMessage() {}
 
 func (x *PayoutFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[13]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1343,7 @@ func (x *PayoutFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayoutFailed.ProtoReflect.Descriptor instead.
 func (*PayoutFailed) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{13}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PayoutFailed) GetPayoutId() string {
@@ -1301,7 +1393,7 @@ type PayoutReversed struct {
 
 func (x *PayoutReversed) Reset() {
 	*x = PayoutReversed{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[14]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1405,7 @@ func (x *PayoutReversed) String() string {
 func (*PayoutReversed) ProtoMessage() {}
 
 func (x *PayoutReversed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[14]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1418,7 @@ func (x *PayoutReversed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayoutReversed.ProtoReflect.Descriptor instead.
 func (*PayoutReversed) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{14}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PayoutReversed) GetPayoutId() string {
@@ -1389,7 +1481,7 @@ type SubscriptionRenewalFailed struct {
 
 func (x *SubscriptionRenewalFailed) Reset() {
 	*x = SubscriptionRenewalFailed{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[15]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1493,7 @@ func (x *SubscriptionRenewalFailed) String() string {
 func (*SubscriptionRenewalFailed) ProtoMessage() {}
 
 func (x *SubscriptionRenewalFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[15]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1506,7 @@ func (x *SubscriptionRenewalFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionRenewalFailed.ProtoReflect.Descriptor instead.
 func (*SubscriptionRenewalFailed) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{15}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SubscriptionRenewalFailed) GetSubscriptionId() string {
@@ -1499,7 +1591,7 @@ type SubscriptionEnded struct {
 
 func (x *SubscriptionEnded) Reset() {
 	*x = SubscriptionEnded{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[16]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1603,7 @@ func (x *SubscriptionEnded) String() string {
 func (*SubscriptionEnded) ProtoMessage() {}
 
 func (x *SubscriptionEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[16]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1616,7 @@ func (x *SubscriptionEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionEnded.ProtoReflect.Descriptor instead.
 func (*SubscriptionEnded) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{16}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SubscriptionEnded) GetSubscriptionId() string {
@@ -1596,7 +1688,7 @@ type EndedLine struct {
 
 func (x *EndedLine) Reset() {
 	*x = EndedLine{}
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[17]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1700,7 @@ func (x *EndedLine) String() string {
 func (*EndedLine) ProtoMessage() {}
 
 func (x *EndedLine) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[17]
+	mi := &file_internal_service_commerce_commercepb_events_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1713,7 @@ func (x *EndedLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedLine.ProtoReflect.Descriptor instead.
 func (*EndedLine) Descriptor() ([]byte, []int) {
-	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{17}
+	return file_internal_service_commerce_commercepb_events_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *EndedLine) GetLineId() string {
@@ -1717,7 +1809,16 @@ const file_internal_service_commerce_commercepb_events_proto_rawDesc = "" +
 	"accessEnds\x12\x14\n" +
 	"\x05title\x18\a \x01(\tR\x05title\x12\x1a\n" +
 	"\bquantity\x18\b \x01(\x05R\bquantity\x12!\n" +
-	"\fbundle_title\x18\t \x01(\tR\vbundleTitle\"\x9b\x03\n" +
+	"\fbundle_title\x18\t \x01(\tR\vbundleTitle\"\x8b\x02\n" +
+	"\x0fPaymentReturned\x12$\n" +
+	"\border_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05orderR\aorderId\x12&\n" +
+	"\bbuyer_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\abuyerId\x12'\n" +
+	"\trefund_id\x18\x03 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06refundR\brefundId\x12,\n" +
+	"\x06amount\x18\x04 \x01(\v2\x14.stoa.money.v1.MoneyR\x06amount\x12\x16\n" +
+	"\x06unused\x18\x05 \x01(\bR\x06unused\x12;\n" +
+	"\vreturned_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"returnedAt\"\x9b\x03\n" +
 	"\x15RefundRequestDeclined\x12*\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\arequestR\trequestId\x12$\n" +
@@ -1815,7 +1916,7 @@ func file_internal_service_commerce_commercepb_events_proto_rawDescGZIP() []byte
 	return file_internal_service_commerce_commercepb_events_proto_rawDescData
 }
 
-var file_internal_service_commerce_commercepb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_internal_service_commerce_commercepb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_internal_service_commerce_commercepb_events_proto_goTypes = []any{
 	(*PriceSet)(nil),                  // 0: stoa.commerce.v1.PriceSet
 	(*PriceReduction)(nil),            // 1: stoa.commerce.v1.PriceReduction
@@ -1825,58 +1926,61 @@ var file_internal_service_commerce_commercepb_events_proto_goTypes = []any{
 	(*GiftRedeemed)(nil),              // 5: stoa.commerce.v1.GiftRedeemed
 	(*LinesRefunded)(nil),             // 6: stoa.commerce.v1.LinesRefunded
 	(*LineRefund)(nil),                // 7: stoa.commerce.v1.LineRefund
-	(*RefundRequestDeclined)(nil),     // 8: stoa.commerce.v1.RefundRequestDeclined
-	(*DisputeOpened)(nil),             // 9: stoa.commerce.v1.DisputeOpened
-	(*DisputeSettled)(nil),            // 10: stoa.commerce.v1.DisputeSettled
-	(*DisputedLine)(nil),              // 11: stoa.commerce.v1.DisputedLine
-	(*PayoutPaid)(nil),                // 12: stoa.commerce.v1.PayoutPaid
-	(*PayoutFailed)(nil),              // 13: stoa.commerce.v1.PayoutFailed
-	(*PayoutReversed)(nil),            // 14: stoa.commerce.v1.PayoutReversed
-	(*SubscriptionRenewalFailed)(nil), // 15: stoa.commerce.v1.SubscriptionRenewalFailed
-	(*SubscriptionEnded)(nil),         // 16: stoa.commerce.v1.SubscriptionEnded
-	(*EndedLine)(nil),                 // 17: stoa.commerce.v1.EndedLine
-	(*moneypb.Money)(nil),             // 18: stoa.money.v1.Money
-	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
+	(*PaymentReturned)(nil),           // 8: stoa.commerce.v1.PaymentReturned
+	(*RefundRequestDeclined)(nil),     // 9: stoa.commerce.v1.RefundRequestDeclined
+	(*DisputeOpened)(nil),             // 10: stoa.commerce.v1.DisputeOpened
+	(*DisputeSettled)(nil),            // 11: stoa.commerce.v1.DisputeSettled
+	(*DisputedLine)(nil),              // 12: stoa.commerce.v1.DisputedLine
+	(*PayoutPaid)(nil),                // 13: stoa.commerce.v1.PayoutPaid
+	(*PayoutFailed)(nil),              // 14: stoa.commerce.v1.PayoutFailed
+	(*PayoutReversed)(nil),            // 15: stoa.commerce.v1.PayoutReversed
+	(*SubscriptionRenewalFailed)(nil), // 16: stoa.commerce.v1.SubscriptionRenewalFailed
+	(*SubscriptionEnded)(nil),         // 17: stoa.commerce.v1.SubscriptionEnded
+	(*EndedLine)(nil),                 // 18: stoa.commerce.v1.EndedLine
+	(*moneypb.Money)(nil),             // 19: stoa.money.v1.Money
+	(*timestamppb.Timestamp)(nil),     // 20: google.protobuf.Timestamp
 }
 var file_internal_service_commerce_commercepb_events_proto_depIdxs = []int32{
-	18, // 0: stoa.commerce.v1.PriceSet.price:type_name -> stoa.money.v1.Money
-	18, // 1: stoa.commerce.v1.PriceSet.further:type_name -> stoa.money.v1.Money
+	19, // 0: stoa.commerce.v1.PriceSet.price:type_name -> stoa.money.v1.Money
+	19, // 1: stoa.commerce.v1.PriceSet.further:type_name -> stoa.money.v1.Money
 	1,  // 2: stoa.commerce.v1.PriceSet.reductions:type_name -> stoa.commerce.v1.PriceReduction
-	18, // 3: stoa.commerce.v1.PriceReduction.prices:type_name -> stoa.money.v1.Money
-	19, // 4: stoa.commerce.v1.PriceReduction.starts_at:type_name -> google.protobuf.Timestamp
-	19, // 5: stoa.commerce.v1.PriceReduction.ends_at:type_name -> google.protobuf.Timestamp
+	19, // 3: stoa.commerce.v1.PriceReduction.prices:type_name -> stoa.money.v1.Money
+	20, // 4: stoa.commerce.v1.PriceReduction.starts_at:type_name -> google.protobuf.Timestamp
+	20, // 5: stoa.commerce.v1.PriceReduction.ends_at:type_name -> google.protobuf.Timestamp
 	3,  // 6: stoa.commerce.v1.OrderPaid.lines:type_name -> stoa.commerce.v1.PaidLine
-	18, // 7: stoa.commerce.v1.OrderPaid.total:type_name -> stoa.money.v1.Money
-	19, // 8: stoa.commerce.v1.OrderPaid.paid_at:type_name -> google.protobuf.Timestamp
-	19, // 9: stoa.commerce.v1.OrderPaid.period_end:type_name -> google.protobuf.Timestamp
-	18, // 10: stoa.commerce.v1.PaidLine.price:type_name -> stoa.money.v1.Money
-	19, // 11: stoa.commerce.v1.PaidLine.starts_at:type_name -> google.protobuf.Timestamp
-	19, // 12: stoa.commerce.v1.PaidLine.ends_at:type_name -> google.protobuf.Timestamp
-	19, // 13: stoa.commerce.v1.GiftRedeemed.redeemed_at:type_name -> google.protobuf.Timestamp
+	19, // 7: stoa.commerce.v1.OrderPaid.total:type_name -> stoa.money.v1.Money
+	20, // 8: stoa.commerce.v1.OrderPaid.paid_at:type_name -> google.protobuf.Timestamp
+	20, // 9: stoa.commerce.v1.OrderPaid.period_end:type_name -> google.protobuf.Timestamp
+	19, // 10: stoa.commerce.v1.PaidLine.price:type_name -> stoa.money.v1.Money
+	20, // 11: stoa.commerce.v1.PaidLine.starts_at:type_name -> google.protobuf.Timestamp
+	20, // 12: stoa.commerce.v1.PaidLine.ends_at:type_name -> google.protobuf.Timestamp
+	20, // 13: stoa.commerce.v1.GiftRedeemed.redeemed_at:type_name -> google.protobuf.Timestamp
 	7,  // 14: stoa.commerce.v1.LinesRefunded.lines:type_name -> stoa.commerce.v1.LineRefund
-	19, // 15: stoa.commerce.v1.LinesRefunded.refunded_at:type_name -> google.protobuf.Timestamp
-	18, // 16: stoa.commerce.v1.LineRefund.amount:type_name -> stoa.money.v1.Money
-	19, // 17: stoa.commerce.v1.RefundRequestDeclined.declined_at:type_name -> google.protobuf.Timestamp
-	11, // 18: stoa.commerce.v1.DisputeOpened.lines:type_name -> stoa.commerce.v1.DisputedLine
-	19, // 19: stoa.commerce.v1.DisputeOpened.opened_at:type_name -> google.protobuf.Timestamp
-	11, // 20: stoa.commerce.v1.DisputeSettled.lines:type_name -> stoa.commerce.v1.DisputedLine
-	19, // 21: stoa.commerce.v1.DisputeSettled.settled_at:type_name -> google.protobuf.Timestamp
-	18, // 22: stoa.commerce.v1.PayoutPaid.amount:type_name -> stoa.money.v1.Money
-	19, // 23: stoa.commerce.v1.PayoutPaid.paid_at:type_name -> google.protobuf.Timestamp
-	18, // 24: stoa.commerce.v1.PayoutFailed.amount:type_name -> stoa.money.v1.Money
-	19, // 25: stoa.commerce.v1.PayoutFailed.failed_at:type_name -> google.protobuf.Timestamp
-	18, // 26: stoa.commerce.v1.PayoutReversed.amount:type_name -> stoa.money.v1.Money
-	18, // 27: stoa.commerce.v1.PayoutReversed.reversed:type_name -> stoa.money.v1.Money
-	19, // 28: stoa.commerce.v1.PayoutReversed.reversed_at:type_name -> google.protobuf.Timestamp
-	19, // 29: stoa.commerce.v1.SubscriptionRenewalFailed.next_attempt_at:type_name -> google.protobuf.Timestamp
-	19, // 30: stoa.commerce.v1.SubscriptionRenewalFailed.access_until:type_name -> google.protobuf.Timestamp
-	19, // 31: stoa.commerce.v1.SubscriptionEnded.ended_at:type_name -> google.protobuf.Timestamp
-	17, // 32: stoa.commerce.v1.SubscriptionEnded.lines:type_name -> stoa.commerce.v1.EndedLine
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	20, // 15: stoa.commerce.v1.LinesRefunded.refunded_at:type_name -> google.protobuf.Timestamp
+	19, // 16: stoa.commerce.v1.LineRefund.amount:type_name -> stoa.money.v1.Money
+	19, // 17: stoa.commerce.v1.PaymentReturned.amount:type_name -> stoa.money.v1.Money
+	20, // 18: stoa.commerce.v1.PaymentReturned.returned_at:type_name -> google.protobuf.Timestamp
+	20, // 19: stoa.commerce.v1.RefundRequestDeclined.declined_at:type_name -> google.protobuf.Timestamp
+	12, // 20: stoa.commerce.v1.DisputeOpened.lines:type_name -> stoa.commerce.v1.DisputedLine
+	20, // 21: stoa.commerce.v1.DisputeOpened.opened_at:type_name -> google.protobuf.Timestamp
+	12, // 22: stoa.commerce.v1.DisputeSettled.lines:type_name -> stoa.commerce.v1.DisputedLine
+	20, // 23: stoa.commerce.v1.DisputeSettled.settled_at:type_name -> google.protobuf.Timestamp
+	19, // 24: stoa.commerce.v1.PayoutPaid.amount:type_name -> stoa.money.v1.Money
+	20, // 25: stoa.commerce.v1.PayoutPaid.paid_at:type_name -> google.protobuf.Timestamp
+	19, // 26: stoa.commerce.v1.PayoutFailed.amount:type_name -> stoa.money.v1.Money
+	20, // 27: stoa.commerce.v1.PayoutFailed.failed_at:type_name -> google.protobuf.Timestamp
+	19, // 28: stoa.commerce.v1.PayoutReversed.amount:type_name -> stoa.money.v1.Money
+	19, // 29: stoa.commerce.v1.PayoutReversed.reversed:type_name -> stoa.money.v1.Money
+	20, // 30: stoa.commerce.v1.PayoutReversed.reversed_at:type_name -> google.protobuf.Timestamp
+	20, // 31: stoa.commerce.v1.SubscriptionRenewalFailed.next_attempt_at:type_name -> google.protobuf.Timestamp
+	20, // 32: stoa.commerce.v1.SubscriptionRenewalFailed.access_until:type_name -> google.protobuf.Timestamp
+	20, // 33: stoa.commerce.v1.SubscriptionEnded.ended_at:type_name -> google.protobuf.Timestamp
+	18, // 34: stoa.commerce.v1.SubscriptionEnded.lines:type_name -> stoa.commerce.v1.EndedLine
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_commerce_commercepb_events_proto_init() }
@@ -1890,7 +1994,7 @@ func file_internal_service_commerce_commercepb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_commerce_commercepb_events_proto_rawDesc), len(file_internal_service_commerce_commercepb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
