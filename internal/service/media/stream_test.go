@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"image/color"
 	"image/jpeg"
 	"io"
 	"net"
@@ -17,6 +18,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
@@ -401,6 +405,49 @@ func eventually(t *testing.T, what string, done func() bool) {
 		case <-ctx.Done():
 			t.Fatal(what + ": not in time")
 		case <-tick.C:
+		}
+	}
+}
+
+// A copy of a video is as long as it, and who counts what is watched hears so: by no
+// processing, as there is none, or by the one that goes on while it is made.
+func TestCopiesTellTheirLength(t *testing.T) {
+	t.Parallel()
+	f := works(t, nil)
+	ready := f.settled(f.mustUpload("a.mp4", film(t, "2")))
+	picture := f.settled(f.mustUpload("a.jpg", photo(t, 20, 20, color.Black)))
+	going := f.mustUpload("b.mp4", film(t, "3"))
+	to := id.New("course")
+	copies, err := f.copy(to, ready.GetId(), picture.GetId(), going.GetId())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.settled(going)
+	rows, err := f.db.Query(t.Context(), `SELECT payload FROM outbox WHERE name = 'stoa.media.v1.MediaChanged' ORDER BY position`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]*mediapb.MediaChanged{}
+	var payload []byte
+	if _, err := pgx.ForEachRow(rows, []any{&payload}, func() error {
+		e := &mediapb.MediaChanged{}
+		if err := proto.Unmarshal(payload, e); err != nil {
+			return err
+		}
+		if told[e.GetMediaId()].GetVersion() < e.GetVersion() {
+			told[e.GetMediaId()] = e
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range []*mediapb.Media{ready, nil, going} {
+		if m == nil {
+			continue
+		}
+		e, of := told[copies[i]], told[m.GetId()]
+		if e.GetDurationMs() == 0 || e.GetDurationMs() != of.GetDurationMs() || e.GetState() != "ready" || e.GetKind() != "video" || e.GetCourseId() != to {
+			t.Errorf("of the copy %v is told, of what it is of %v", e, of)
 		}
 	}
 }
