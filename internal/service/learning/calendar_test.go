@@ -72,6 +72,36 @@ func term(w *world, account string) (course, cohort string, l []string) {
 	return course, cohort, l
 }
 
+// When a module opens and is due is in the calendar as for what is in it.
+func TestModulesAreInTheCalendar(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	ana, course, m, lesson := id.New("account"), id.New("course"), id.New("module"), id.New("lesson")
+	hear(w, w.service.coursePublished, edition(course, 1, module(m), required(lesson, m, &need{Kind: "viewed"})))
+	hear(w, w.service.enrollmentStarted, enrolled(course, ana, 0))
+	w.deadline(ana, course, m, onDay(-3), onDay(3), nil)
+	told := func() (out []string) {
+		res, err := w.calendar.ListCalendar(w.as(ana), &learningpb.ListCalendarRequest{From: "2026-04-01T00:00:00Z", To: "2026-07-01T00:00:00Z"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range res.GetItems() {
+			if e.GetItemId() != m || e.GetTitle() != "Title of "+m {
+				t.Errorf("%v", e)
+			}
+			out = append(out, fmt.Sprintf("%s %s %t", e.GetAt().AsTime().Format("01-02"), e.GetKind(), e.GetComplete()))
+		}
+		return out
+	}
+	if diff := cmp.Diff([]string{"05-01 available false", "05-07 due false"}, told()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	w.view(ana, course, lesson)
+	if diff := cmp.Diff([]string{"05-01 available true", "05-07 due true"}, told()); diff != "" {
+		t.Errorf("once all in it is completed (-want +got):\n%s", diff)
+	}
+}
+
 func TestListCalendar(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, rpctest.Everything)
