@@ -21,6 +21,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
@@ -157,6 +158,34 @@ func TestListCalendar(t *testing.T) {
 		if _, err := list(r[0], r[1], 0); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %v", r, err)
 		}
+	}
+}
+
+// Of more than a calendar has room for, what is over is left out.
+func TestFullCalendarFeed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	ana, course, next := id.New("account"), id.New("course"), id.New("lesson")
+	var items []*coursespb.PublishedItem
+	for _, lesson := range newIDs("lesson", maxEntries/3+1) {
+		items = append(items, required(lesson, "", &need{Kind: "viewed"}))
+	}
+	hear(w, w.service.coursePublished, edition(course, 1, append(items, required(next, "", &need{Kind: "viewed"}))...))
+	hear(w, w.service.enrollmentStarted, enrolled(course, ana, 0))
+	run(t, w, `
+		INSERT INTO effective_deadline (course_id, account_id, item_id, available_from, due, until, available_from_source, due_source, until_source, extra_days)
+		SELECT course_id, $2, item_id, $3, $3, $3, 'course', 'course', 'course', 0 FROM published_item WHERE course_id = $1`, course, ana, onDay(-100))
+	w.deadline(ana, course, next, nil, onDay(3), nil)
+	feed, err := w.calendar.CreateCalendarFeed(w.as(ana), &learningpb.CreateCalendarFeedRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := w.service.readFeed(t.Context(), feed.GetToken())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if events := parsed(t, res.GetContent()); len(events) != 1 || events["due."+course+"."+next+"@stoa"] == nil {
+		t.Errorf("%d events, and not the one that is to come", len(events))
 	}
 }
 
