@@ -96,7 +96,9 @@ func Normal(text string) (string, error) {
 			if strings.Contains(line, "-->") {
 				return "", bad(begin+1+i, "An empty line comes between cues.")
 			}
-			b.WriteString(cueText(line) + "\n")
+			if text := cueText(line); strings.TrimSpace(text) != "" { // it may have had nothing but marks
+				b.WriteString(text + "\n")
+			}
 		}
 	}
 	if cues == 0 {
@@ -108,11 +110,22 @@ func Normal(text string) (string, error) {
 // cueTag is what may stand between angle brackets in a cue.
 var cueTag = regexp.MustCompile(`^</?(b|i|u|ruby|rt)>|^<v(\.[\w.-]+)?[ \t][^<>&]{1,100}>|^</v>|^<lang [A-Za-z0-9-]{1,35}>|^</lang>`)
 
-// cueText escapes what is no tag of WebVTT.
+// mark is what programs write between the words and nobody is to read: classes, the
+// times of single words, and fonts. Of a class of a tag that may stand the tag stays.
+var mark = regexp.MustCompile(`^</?c(\.[\w.-]+)?[ \t]*>|^<(\d{1,4}:)?\d{1,2}:\d{2}\.\d{3}>|^</?font([ \t][^<>&]{0,100})?>|^<(b|i|u)\.[\w.-]+>`)
+
+// cueText leaves out marks, and escapes what else is no tag of WebVTT.
 func cueText(line string) string {
 	var b strings.Builder
 	for line != "" {
 		if line[0] == '<' {
+			if m := mark.FindStringSubmatch(line); m != nil {
+				if tag := m[len(m)-1]; tag != "" {
+					b.WriteString("<" + tag + ">")
+				}
+				line = line[len(m[0]):]
+				continue
+			}
 			if tag := cueTag.FindString(line); tag != "" {
 				b.WriteString(tag)
 				line = line[len(tag):]

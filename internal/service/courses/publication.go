@@ -84,7 +84,8 @@ func (s *Service) publishIn(ctx context.Context, tx *pg.Tx, p publishing, m meas
 	if err := s.checkImpact(ctx, tx, c, p, m); err != nil {
 		return nil, err
 	}
-	if s.review && !c.Published && !c.approved() && !c.ReviewPassed {
+	// What was approved is the draft, and not a version of before.
+	if s.review && !c.Published && !c.ReviewPassed && (p.revertTo > 0 || !c.approved()) {
 		return nil, ErrReviewRequired
 	}
 	if p.revertTo > 0 {

@@ -109,6 +109,32 @@ func TestReview(t *testing.T) {
 	}
 }
 
+// What a moderator has taken out does not come back in place of what was approved since.
+func TestRevertPastAReview(t *testing.T) {
+	t.Parallel()
+	f := setupWith(t, courses.Config{Review: true})
+	courseID := f.course()
+	lessonID := f.lesson(courseID, f.module(courseID, "m"), "l")
+	f.write(courseID, lessonID, "offending")
+	approve := func() {
+		must(f.SubmitForReview(f.teacher, &coursespb.SubmitForReviewRequest{CourseId: courseID}))
+		must(f.ApproveCourse(f.moderator, &coursespb.ApproveCourseRequest{CourseId: courseID}))
+	}
+	approve()
+	f.publish(courseID)
+	must(f.UnpublishCourse(f.moderator, &coursespb.UnpublishCourseRequest{CourseId: courseID, Reason: "a complaint"}))
+	f.write(courseID, lessonID, "mended")
+	approve()
+	revert := &coursespb.RevertCourseRequest{CourseId: courseID, Version: 1, DiscardDraft: true}
+	_, err := f.RevertCourse(f.teacher, revert)
+	tells(t, "going back to what was taken out", err, fault.Conflict, "course.review_required")
+	f.publish(courseID)
+	if l := must(f.GetLesson(f.teacher, &coursespb.GetLessonRequest{CourseId: courseID, LessonId: lessonID, View: "published"})); textOf(l) != "mended" {
+		t.Errorf("published: %v", l)
+	}
+	must(f.RevertCourse(f.teacher, revert)) // as any other change of what is in the marketplace
+}
+
 func TestArchive(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

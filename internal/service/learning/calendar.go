@@ -45,7 +45,7 @@ func entriesOf(ctx context.Context, q pg.Querier, accountID string, from, to, af
 			SELECT m.at, m.kind, d.course_id, mine.title AS course_title, d.item_id, i.title,
 				EXISTS (SELECT FROM lesson_completion c WHERE c.course_id = d.course_id AND c.account_id = $1 AND c.lesson_id = d.item_id) AS complete
 			FROM mine JOIN effective_deadline d ON d.course_id = mine.course_id AND d.account_id = $1
-				JOIN published_item i ON i.course_id = d.course_id AND i.version = mine.version AND i.item_id = d.item_id AND i.kind <> 'module'
+				JOIN published_item i ON i.course_id = d.course_id AND i.version = mine.version AND i.item_id = d.item_id
 				CROSS JOIN LATERAL (VALUES ('available', d.available_from), ('due', d.due), ('until', d.until)) AS m (kind, at)
 			WHERE m.at >= $2 AND m.at < $3
 			UNION ALL

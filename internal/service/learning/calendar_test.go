@@ -21,6 +21,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
 
@@ -70,6 +71,36 @@ func term(w *world, account string) (course, cohort string, l []string) {
 	w.deadline(account, course, l[3], nil, onDay(5), nil)
 	w.deadline(account, course, id.New("lesson"), nil, onDay(6), nil) // which has left the course
 	return course, cohort, l
+}
+
+// When a module opens and is due is in the calendar as for what is in it.
+func TestModulesAreInTheCalendar(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	ana, course, m, lesson := id.New("account"), id.New("course"), id.New("module"), id.New("lesson")
+	hear(w, w.service.coursePublished, edition(course, 1, module(m), required(lesson, m, &need{Kind: "viewed"})))
+	hear(w, w.service.enrollmentStarted, enrolled(course, ana, 0))
+	w.deadline(ana, course, m, onDay(-3), onDay(3), nil)
+	told := func() (out []string) {
+		res, err := w.calendar.ListCalendar(w.as(ana), &learningpb.ListCalendarRequest{From: "2026-04-01T00:00:00Z", To: "2026-07-01T00:00:00Z"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range res.GetItems() {
+			if e.GetItemId() != m || e.GetTitle() != "Title of "+m {
+				t.Errorf("%v", e)
+			}
+			out = append(out, fmt.Sprintf("%s %s %t", e.GetAt().AsTime().Format("01-02"), e.GetKind(), e.GetComplete()))
+		}
+		return out
+	}
+	if diff := cmp.Diff([]string{"05-01 available false", "05-07 due false"}, told()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	w.view(ana, course, lesson)
+	if diff := cmp.Diff([]string{"05-01 available true", "05-07 due true"}, told()); diff != "" {
+		t.Errorf("once all in it is completed (-want +got):\n%s", diff)
+	}
 }
 
 func TestListCalendar(t *testing.T) {
@@ -127,6 +158,34 @@ func TestListCalendar(t *testing.T) {
 		if _, err := list(r[0], r[1], 0); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %v", r, err)
 		}
+	}
+}
+
+// Of more than a calendar has room for, what is over is left out.
+func TestFullCalendarFeed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	ana, course, next := id.New("account"), id.New("course"), id.New("lesson")
+	var items []*coursespb.PublishedItem
+	for _, lesson := range newIDs("lesson", maxEntries/3+1) {
+		items = append(items, required(lesson, "", &need{Kind: "viewed"}))
+	}
+	hear(w, w.service.coursePublished, edition(course, 1, append(items, required(next, "", &need{Kind: "viewed"}))...))
+	hear(w, w.service.enrollmentStarted, enrolled(course, ana, 0))
+	run(t, w, `
+		INSERT INTO effective_deadline (course_id, account_id, item_id, available_from, due, until, available_from_source, due_source, until_source, extra_days)
+		SELECT course_id, $2, item_id, $3, $3, $3, 'course', 'course', 'course', 0 FROM published_item WHERE course_id = $1`, course, ana, onDay(-100))
+	w.deadline(ana, course, next, nil, onDay(3), nil)
+	feed, err := w.calendar.CreateCalendarFeed(w.as(ana), &learningpb.CreateCalendarFeedRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := w.service.readFeed(t.Context(), feed.GetToken())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if events := parsed(t, res.GetContent()); len(events) != 1 || events["due."+course+"."+next+"@stoa"] == nil {
+		t.Errorf("%d events, and not the one that is to come", len(events))
 	}
 }
 

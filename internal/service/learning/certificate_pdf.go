@@ -65,7 +65,7 @@ func (s *Service) drawCertificate(c certificate) ([]byte, error) {
 		{pdf.Text{Role: "P", Text: words.statement, Size: 15, MinSize: 11, MaxLines: 2, Width: wide, Gray: 0.25}, 14},
 		{pdf.Text{Role: "P", Text: c.PersonName, Size: 32, MinSize: 13, MaxLines: 2, Width: wide}, 12},
 		{pdf.Text{Role: "P", Text: c.CourseTitle, Size: 22, MinSize: 12, MaxLines: 3, Width: wide}, 18},
-		{pdf.Text{Role: "P", Text: fmt.Sprintf(words.completed, c.CompletedAt.Format(words.date)), Size: 13, MinSize: 10, MaxLines: 1, Width: wide, Gray: 0.25}, 4},
+		{pdf.Text{Role: "P", Text: fmt.Sprintf(words.completed, c.CompletedAt.UTC().Format(words.date)), Size: 13, MinSize: 10, MaxLines: 1, Width: wide, Gray: 0.25}, 4},
 		{pdf.Text{Role: "P", Text: fmt.Sprintf(words.issuer, c.IssuerName), Size: 13, MinSize: 8, MaxLines: 2, Width: wide, Gray: 0.25}, 0},
 	} {
 		t.X, t.Y = middle, y

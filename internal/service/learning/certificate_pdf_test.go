@@ -60,6 +60,20 @@ func plain(text string) string {
 	}, text)), " ")
 }
 
+// The day is the one that the page says on which it is verified, wherever the server is.
+func TestCertificateHasTheDayOfItsPage(t *testing.T) {
+	t.Parallel()
+	s, c := pdfService(t), issuedCertificate("Diogenes", "Ethics", "en")
+	c.CompletedAt = c.CompletedAt.In(time.FixedZone("far east", 14*60*60)).Add(4 * time.Hour)
+	f, err := s.pdfFile(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := plain(poppler(t, f.GetContent(), "pdftotext", "-layout")); !strings.Contains(text, "Completed on 4 May 2026") {
+		t.Errorf("%s", text)
+	}
+}
+
 func TestCertificatesInAllLanguages(t *testing.T) {
 	t.Parallel()
 	s := pdfService(t)

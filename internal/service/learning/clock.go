@@ -73,6 +73,12 @@ func (c *watchClock) credit(now int64, session string, sequence, claimed int64) 
 	return credited, false
 }
 
+// newest reports whether a report is later than all that came of its session.
+func (c *watchClock) newest(session string, sequence int64) bool {
+	i := slices.IndexFunc(c.Players, func(p player) bool { return p.ID == session })
+	return i < 0 || sequence > c.Players[i].Top
+}
+
 // free returns how much of the time between is not used up.
 func (c *watchClock) free(from, to int64) int64 {
 	free := max(to-from, 0)

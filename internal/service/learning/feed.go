@@ -87,7 +87,11 @@ func (s *Service) readFeed(ctx context.Context, token string) (*learningpb.ReadC
 	}
 	now := s.now()
 	from := now.AddDate(-1, 0, 0)
-	list, _, err := entriesOf(ctx, s.db, account, from, now.AddDate(1, 0, 0), from.Add(-time.Microsecond), "", maxEntries)
+	list, more, err := entriesOf(ctx, s.db, account, from, now.AddDate(1, 0, 0), from.Add(-time.Microsecond), "", maxEntries)
+	if more && err == nil { // what was gives way to what is to come
+		from = now.AddDate(0, 0, -7)
+		list, _, err = entriesOf(ctx, s.db, account, from, now.AddDate(1, 0, 0), from.Add(-time.Microsecond), "", maxEntries)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -212,3 +212,33 @@ func TestEnoughCompletes(t *testing.T) {
 		t.Errorf("%d completions told", n)
 	}
 }
+
+// TestEnoughOfWhatCountsNow: what somebody has completed beside what counted is part of
+// what is enough once it counts, though no fewer are.
+func TestEnoughOfWhatCountsNow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	course, l := id.New("course"), newIDs("lesson", 5)
+	version := func(n int64, percent string, last bool) *coursespb.CoursePublished {
+		var items []*coursespb.PublishedItem
+		for _, lesson := range l {
+			items = append(items, required(lesson, "", &need{Kind: "viewed"}))
+		}
+		items[4].Required = last
+		e := edition(course, n, items...)
+		e.Grading = &coursespb.GradingPolicy{Completion: &coursespb.CourseCompletion{Kind: "percent", MinPercent: percent}}
+		return e
+	}
+	ana := id.New("account")
+	hear(w, w.service.coursePublished, version(1, "50", false))
+	hear(w, w.service.enrollmentStarted, enrolled(course, ana, 0))
+	w.view(ana, course, l[0])
+	w.view(ana, course, l[4])
+	if p := w.progress(ana, course); p.GetCompletedAt() != nil {
+		t.Fatalf("one of two is enough: %v", p)
+	}
+	hear(w, w.service.coursePublished, version(2, "40", true))
+	if p := w.progress(ana, course); p.GetCompletedAt() == nil {
+		t.Errorf("two of two are not enough: %v", p)
+	}
+}

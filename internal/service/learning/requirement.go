@@ -146,7 +146,7 @@ func storeItems(ctx context.Context, tx *pg.Tx, e *coursespb.CoursePublished) er
 // difference is what a new version means for those who saw the one before.
 type difference struct {
 	items []string // whose rule is another, or which the one before did not have
-	less  bool     // something counts no more, in the course or in a module, fewer are enough, or it need not be passed
+	less  bool     // something counts no more, in the course or in a module, fewer are enough or others too, or it need not be passed
 }
 
 // enoughOf is how many items complete a version of the course $1.
@@ -184,7 +184,10 @@ func compare(ctx context.Context, tx *pg.Tx, courseID string, before, after int3
 				AND NOT EXISTS (SELECT FROM published_item WHERE course_id = $1 AND version = $2 AND counted)
 			OR EXISTS (SELECT FROM course_version WHERE course_id = $1 AND version = $2 AND pass)
 				AND EXISTS (SELECT FROM course_version WHERE course_id = $1 AND version = $3 AND NOT pass)
-			OR `+enoughOf("$3")+` < `+enoughOf("$2"),
+			OR `+enoughOf("$3")+` < `+enoughOf("$2")+`
+			OR EXISTS (SELECT FROM course_version WHERE course_id = $1 AND version = $3 AND enough IS NOT NULL)
+				AND EXISTS (SELECT item_id FROM published_item WHERE course_id = $1 AND version = $3 AND counted
+					EXCEPT SELECT item_id FROM published_item WHERE course_id = $1 AND version = $2 AND counted)`,
 		courseID, before, after).Scan(&d.less)
 	if err != nil {
 		return difference{}, fmt.Errorf("compare versions: %w", err)

@@ -66,6 +66,7 @@ func (s *Service) removed(ctx context.Context, courseID string, itemIDs []string
 				SELECT lesson_id AS item_id, account_id FROM lesson_completion WHERE course_id = $1 AND lesson_id = ANY ($2)
 				UNION SELECT resume_lesson_id, account_id FROM learner WHERE course_id = $1 AND resume_lesson_id = ANY ($2)
 				UNION SELECT item_id, account_id FROM item_result WHERE course_id = $1 AND item_id = ANY ($2)
+				UNION SELECT item_id, account_id FROM item_fact WHERE course_id = $1 AND item_id = ANY ($2) AND (viewed_at IS NOT NULL OR marked_at IS NOT NULL OR position_at IS NOT NULL)
 			) AS u USING (account_id) WHERE ` + touchable + `)`
 	rows, err := s.db.Query(ctx, begun+`
 		SELECT item_id, count(*)::int, (array_agg(account_id ORDER BY account_id))[1:`+fmt.Sprint(maxNamed)+`] FROM begun GROUP BY item_id ORDER BY item_id`, courseID, itemIDs)

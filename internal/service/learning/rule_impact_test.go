@@ -200,3 +200,22 @@ func TestMeasuredSchedulesAreMet(t *testing.T) {
 		}
 	})
 }
+
+// Who has looked at something has reached it, though that does not complete it and they
+// have gone on elsewhere.
+func TestMeasureWhatWasBegun(t *testing.T) {
+	t.Parallel()
+	r := served(t, rpctest.Everything)
+	r.item(r.l3).Completion = completion1(&need{Kind: "manual"})
+	r.publish()
+	people := newIDs("account", 2)
+	for _, p := range people {
+		hear(r.world, r.service.enrollmentStarted, enrolled(r.course, p, 0))
+	}
+	r.view(people[0], r.course, r.l3)
+	r.view(people[0], r.course, r.l1)
+	res, err := r.items.MeasureImpact(t.Context(), &learningpb.MeasureImpactRequest{CourseId: r.course, RemovedIds: []string{r.l3}})
+	if err != nil || res.GetLearners() != 1 || len(res.GetItems()) != 1 || res.GetItems()[0].GetItemId() != r.l3 {
+		t.Errorf("%v, %v", res, err)
+	}
+}

@@ -17,8 +17,10 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
-// keptRanges bounds the parts that are kept of a file. With more of them gaps of
-// less than a second are taken as watched; of what is more still, the shortest go.
+// keptRanges bounds the parts that are kept of a file. With more of them gaps are taken
+// as watched that are shorter than a second, and than a tenth of what was played on
+// either side of them: so who jumps gains nothing by it. Of what is more still, the
+// shortest go.
 const (
 	keptRanges = 500
 	mostRanges = 1000
@@ -45,10 +47,15 @@ func (s *Service) RecordWatch(ctx context.Context, req *learningpb.RecordWatchRe
 
 func (s *Service) watch(ctx context.Context, tx *pg.Tx, c *scene, req *learningpb.RecordWatchRequest) (*learningpb.RecordWatchResponse, error) {
 	played, claimed, all := c.played(req.GetIntervals())
+	newest := c.watch.newest(req.GetSessionId(), req.GetSequence())
 	credited, repeated := c.watch.credit(c.now.UnixMilli(), req.GetSessionId(), req.GetSequence(), claimed)
 	res := &learningpb.RecordWatchResponse{CreditedMs: credited, CutMs: all - credited, Repeated: repeated}
 	if !repeated {
-		if err := c.store(ctx, tx, cut(played, credited), credited, req.GetPosition()); err != nil {
+		position := req.GetPosition()
+		if !newest {
+			position = nil // where the player stood before
+		}
+		if err := c.store(ctx, tx, cut(played, credited), credited, position); err != nil {
 			return nil, err
 		}
 	}
@@ -166,14 +173,19 @@ func (c *scene) store(ctx context.Context, tx *pg.Tx, played []stretch, credited
 // compact keeps the number of ranges of some media small.
 func (c *scene) compact(ctx context.Context, tx *pg.Tx, media []string) error {
 	rows, err := tx.Query(ctx, `
-		WITH fewer AS (
-			SELECT w.media_id, (
-				SELECT range_agg(r) FROM (
-					SELECT int4range(lower(y), upper(y) - 999) AS r
-					FROM unnest((SELECT range_agg(int4range(lower(x), upper(x) + 999)) FROM unnest(w.ranges) AS x)) AS y
-					ORDER BY upper(y) - lower(y) DESC, lower(y) LIMIT $4) AS longest
-			) AS ranges
-			FROM watched w WHERE w.course_id = $1 AND w.account_id = $2 AND w.media_id = ANY($3::text[])
+		WITH part AS (
+			SELECT w.media_id, lower(x) AS a, upper(x) AS b, lower(x) - lag(upper(x)) OVER one AS gap,
+				least(upper(x) - lower(x), lag(upper(x) - lower(x)) OVER one) AS shorter
+			FROM watched w CROSS JOIN unnest(w.ranges) AS x WHERE w.course_id = $1 AND w.account_id = $2 AND w.media_id = ANY($3::text[])
+			WINDOW one AS (PARTITION BY w.media_id ORDER BY lower(x))
+		), joined AS (
+			SELECT media_id, a, b, count(*) FILTER (WHERE gap IS NULL OR gap >= 1000 OR gap * 10 > shorter) OVER (PARTITION BY media_id ORDER BY a) AS island
+			FROM part
+		), longest AS (
+			SELECT media_id, min(a) AS a, max(b) AS b, row_number() OVER (PARTITION BY media_id ORDER BY max(b) - min(a) DESC, min(a)) AS n
+			FROM joined GROUP BY media_id, island
+		), fewer AS (
+			SELECT media_id, range_agg(int4range(a, b)) AS ranges FROM longest WHERE n <= $4 GROUP BY media_id
 		)
 		UPDATE watched w SET ranges = f.ranges, watched_ms = (SELECT sum(upper(r) - lower(r)) FROM unnest(f.ranges) AS r)
 		FROM fewer f WHERE w.course_id = $1 AND w.account_id = $2 AND w.media_id = f.media_id

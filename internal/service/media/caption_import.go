@@ -40,7 +40,7 @@ func (r *server) ReadCaptions(req *mediapb.ReadCaptionsRequest, stream grpc.Serv
 			SELECT f.place::int AS place, c.media_id, c.language, c.label, c.main, `+content+` AS content,
 				octet_length(c.content)::bigint AS size, encode(sha256(convert_to(c.content, 'UTF8')), 'hex') AS sha256
 			FROM unnest($1::text[]) WITH ORDINALITY AS f (id, place)
-			JOIN media m ON m.id = f.id AND m.course_id = $2 AND m.deleted_at IS NULL
+			JOIN media m ON m.id = f.id AND m.course_id = $2 AND (m.deleted_at IS NULL OR m.held)
 			JOIN caption c ON c.media_id = m.id
 			WHERE (f.place, c.language) > ($3, $4 COLLATE "C") ORDER BY f.place, c.language LIMIT $5`,
 			req.GetMediaIds(), req.GetCourseId(), place, language, most)

@@ -217,3 +217,25 @@ func TestCaptionsRace(t *testing.T) {
 		t.Errorf("%d captions, main ones: %v", len(list), mains)
 	}
 }
+
+// TestCaptionsOfWhatIsHeld: a video that a question shows is taken along with its
+// captions after it was deleted, as its bytes are.
+func TestCaptionsOfWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	held, gone := f.mustUpload("a.mp4", mp4("a")).GetId(), f.mustUpload("b.mp4", mp4("b")).GetId()
+	if err := f.importCaptions("first", &mediapb.ImportedCaption{MediaId: held, Language: "en", Content: cue("Hi")}, &mediapb.ImportedCaption{MediaId: gone, Language: "en", Content: cue("Bye")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.copies.HoldMedia(t.Context(), &mediapb.HoldMediaRequest{CourseId: f.course, MediaIds: []string{held}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []string{held, gone} {
+		if err := f.delete(m, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := cmp.Diff([]string{"held en English: Hi"}, lines(f.captions(f.course, false, held, gone), map[string]string{held: "held", gone: "gone"})); d != "" {
+		t.Error(d)
+	}
+}

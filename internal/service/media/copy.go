@@ -10,8 +10,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -53,6 +55,9 @@ func (r *server) CopyMedia(ctx context.Context, req *mediapb.CopyMediaRequest) (
 		if err := insertFiles(ctx, tx, finished); err != nil {
 			return nil, err
 		}
+		if err := tellLengths(ctx, tx, finished); err != nil {
+			return nil, err
+		}
 		if err := copyCaptions(ctx, tx, copies); err != nil {
 			return nil, err
 		}
@@ -68,6 +73,38 @@ func (r *server) CopyMedia(ctx context.Context, req *mediapb.CopyMediaRequest) (
 			After: map[string]any{"from": req.GetFromCourseId(), "files": len(found), "size": size},
 		})
 	})
+}
+
+// tellLengths tells how long new files are whose objects were processed before: no
+// processing tells it of them. They are of one course's library.
+func tellLengths(ctx context.Context, tx *pg.Tx, files []file) error {
+	ids, of := []string{}, map[string][]file{}
+	for _, f := range files {
+		if f.State == stateReady && orLibrary(f.Purpose) == purposeLibrary {
+			ids, of[f.objectOf()] = append(ids, f.objectOf()), append(of[f.objectOf()], f)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := tx.Query(ctx, `SELECT object_id, kind, width, height, duration_ms FROM asset WHERE object_id = ANY ($1) AND duration_ms > 0 ORDER BY object_id`, ids)
+	if err != nil {
+		return err
+	}
+	assets, err := pgx.CollectRows(rows, pgx.RowToStructByPos[asset])
+	if err != nil {
+		return err
+	}
+	var events []proto.Message
+	for _, a := range assets {
+		for _, f := range of[a.ObjectID] {
+			// A row that is new has version 1.
+			events = append(events, &mediapb.MediaChanged{
+				MediaId: f.ID, CourseId: f.CourseID, State: f.State, Percent: int32(f.Percent), Kind: a.Kind, DurationMs: a.DurationMS, Version: 1,
+			})
+		}
+	}
+	return bus.Publish(ctx, tx, events...)
 }
 
 // copyCaptions gives copies the captions of what they are of.

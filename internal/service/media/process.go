@@ -71,7 +71,10 @@ func (s *Service) stored(ctx context.Context, tx *pg.Tx, f *file) error {
 	}
 	err := tx.QueryRow(ctx, `SELECT state, problem, percent FROM media WHERE `+ofObject+` = $1 LIMIT 1`, f.objectOf()).Scan(&f.State, &f.Problem, &f.Percent)
 	if err == nil {
-		return insertFile(ctx, tx, *f)
+		if err := insertFile(ctx, tx, *f); err != nil {
+			return err
+		}
+		return tellLengths(ctx, tx, []file{*f})
 	}
 	if !pg.NoRows(err) {
 		return err

@@ -201,10 +201,17 @@ func pictures(ctx context.Context, j *job, in []string, p *probed, length time.D
 	if w > 1280 {
 		w, h = 1280, max(2, p.height*1280/p.width)
 	}
-	poster := append(append([]string{"-nostdin", "-v", "error", "-ss", fmt.Sprintf("%.3f", at.Seconds())}, in...), plain...)
-	poster = append(poster, "-map", "0:V:0", "-an", "-frames:v", "1", "-vf", fmt.Sprintf("scale=%d:%d,setsar=1", w, h), "-q:v", "4", "-f", "image2", "-update", "1", "poster.jpg")
-	if _, err := j.run(ctx, l, "ffmpeg", poster...); err != nil {
-		return nil, unreadable(err)
+	// Where nothing can be found by its time, as in a stream with one whole picture, the
+	// first picture is shown.
+	for _, from := range [][]string{{"-ss", fmt.Sprintf("%.3f", at.Seconds())}, nil} {
+		poster := append(append(append([]string{"-nostdin", "-v", "error"}, from...), in...), plain...)
+		poster = append(poster, "-map", "0:V:0", "-an", "-frames:v", "1", "-vf", fmt.Sprintf("scale=%d:%d,setsar=1", w, h), "-q:v", "4", "-f", "image2", "-update", "1", "poster.jpg")
+		if _, err := j.run(ctx, l, "ffmpeg", poster...); err != nil {
+			return nil, unreadable(err)
+		}
+		if _, err := os.Stat(j.path("poster.jpg")); err == nil {
+			break
+		}
 	}
 	every := max(time.Second, (length+thumbs-1)/thumbs)
 	n := int((length + every - 1) / every)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"image/color"
 	"image/jpeg"
 	"io"
 	"net"
@@ -17,6 +18,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
@@ -402,5 +406,89 @@ func eventually(t *testing.T, what string, done func() bool) {
 			t.Fatal(what + ": not in time")
 		case <-tick.C:
 		}
+	}
+}
+
+// A copy of a video is as long as it, and who counts what is watched hears so: by no
+// processing, as there is none, or by the one that goes on while it is made.
+func TestCopiesTellTheirLength(t *testing.T) {
+	t.Parallel()
+	f := works(t, nil)
+	ready := f.settled(f.mustUpload("a.mp4", film(t, "2")))
+	picture := f.settled(f.mustUpload("a.jpg", photo(t, 20, 20, color.Black)))
+	going := f.mustUpload("b.mp4", film(t, "3"))
+	to := id.New("course")
+	copies, err := f.copy(to, ready.GetId(), picture.GetId(), going.GetId())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.settled(going)
+	rows, err := f.db.Query(t.Context(), `SELECT payload FROM outbox WHERE name = 'stoa.media.v1.MediaChanged' ORDER BY position`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]*mediapb.MediaChanged{}
+	var payload []byte
+	if _, err := pgx.ForEachRow(rows, []any{&payload}, func() error {
+		e := &mediapb.MediaChanged{}
+		if err := proto.Unmarshal(payload, e); err != nil {
+			return err
+		}
+		if told[e.GetMediaId()].GetVersion() < e.GetVersion() {
+			told[e.GetMediaId()] = e
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range []*mediapb.Media{ready, nil, going} {
+		if m == nil {
+			continue
+		}
+		e, of := told[copies[i]], told[m.GetId()]
+		if e.GetDurationMs() == 0 || e.GetDurationMs() != of.GetDurationMs() || e.GetState() != "ready" || e.GetKind() != "video" || e.GetCourseId() != to {
+			t.Errorf("of the copy %v is told, of what it is of %v", e, of)
+		}
+	}
+}
+
+// Whatever is told as a video or a sound by its bytes is shown as one.
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	f := works(t, nil)
+	sound := []string{"-f", "lavfi", "-i", "aevalsrc=random(0)*gt(sin(t)\\,0.8):duration=20"} // mostly silence: its rate changes a lot
+	both := []string{"-f", "lavfi", "-i", "testsrc=size=176x144:rate=25:duration=4", "-f", "lavfi", "-i", "sine=duration=4"}
+	for name, c := range map[string]struct {
+		args        []string
+		kind        string
+		contentType string
+	}{
+		"a.ogg":  {append(sound[:4:4], "-c:a", "libvorbis"), "audio", "audio/ogg"},
+		"a.opus": {append(sound[:4:4], "-c:a", "libopus"), "audio", "audio/ogg"},
+		"a.aac":  {append(sound[:4:4], "-c:a", "aac", "-q:a", "1"), "audio", "audio/aac"},
+		"a.mp3":  {append(sound[:4:4], "-c:a", "libmp3lame", "-q:a", "4", "-write_xing", "0", "-id3v2_version", "0"), "audio", "audio/mpeg"},
+		"a.ogv":  {append(both[:8:8], "-c:v", "libtheora", "-c:a", "libvorbis"), "video", "video/ogg"},
+		"a.3gp":  {append(both[:8:8], "-c:v", "h263", "-c:a", "aac"), "video", "video/3gpp"},
+		"a.3g2":  {append(both[:8:8], "-c:v", "mpeg4", "-c:a", "aac"), "video", "video/3gpp2"},
+		"a.mpg":  {append(both[:8:8], "-c:v", "mpeg2video", "-c:a", "mp2", "-f", "mpeg"), "video", "video/mpeg"},
+		"a.ts":   {append(both[:8:8], "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac"), "video", "video/mp2t"},
+		"a.wmv":  {append(both[:8:8], "-c:v", "wmv2", "-c:a", "wmav2"), "video", "video/x-ms-asf"},
+		"a.flv":  {append(both[:8:8], "-c:v", "flv", "-c:a", "mp3", "-ar", "44100"), "video", "video/x-flv"},
+		"a.avi":  {append(both[:8:8], "-c:v", "mpeg4", "-c:a", "mp3"), "video", "video/avi"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := f.mustUpload(name, ffmpeg(t, name, c.args...))
+			if m.GetContentType() != c.contentType {
+				t.Errorf("it is taken as %s, want %s", m.GetContentType(), c.contentType)
+			}
+			m = f.settled(m)
+			want := int64(4_000)
+			if c.kind == "audio" {
+				want = 20_000
+			}
+			if d := m.GetDurationMs(); m.GetState() != "ready" || m.GetKind() != c.kind || d < want-300 || d > want+300 {
+				t.Errorf("%s %s %s, %d ms", m.GetState(), m.GetProblem(), m.GetKind(), d)
+			}
+		})
 	}
 }
