@@ -19,6 +19,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 )
 
@@ -275,6 +276,23 @@ func TestMoneyMismatches(t *testing.T) {
 	if got["paid_unpaid"] != third.GetId() || got["balance_differs"] != "development EUR" {
 		t.Errorf("%v", got)
 	}
+}
+
+// The ledger may have something in a currency in which the provider has moved nothing.
+func TestCurrencyThatTheProviderHasNot(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.fulfilled(s.course(id.New("account"), 4900, "EUR"))
+	s.want(s.reconciled("open"))
+	if err := s.db.InTx(t.Context(), func(tx *pg.Tx) error {
+		tx.Exempt("a test")
+		return commerce.Book(t.Context(), tx, time.Unix(s.now.Load(), 0), commerce.Entry{Key: "bank:x", Kind: "bank", Postings: []commerce.Posting{
+			{Account: "provider", Currency: "USD", Amount: 5000}, {Account: "bank", Currency: "USD", Amount: -5000},
+		}})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.want(s.reconciled("open"), "balance_differs", "development USD")
 }
 
 // A pass that is broken off goes on where it was.
