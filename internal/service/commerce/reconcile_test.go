@@ -342,16 +342,37 @@ func TestReconcileGoesOn(t *testing.T) {
 	if err != nil || r.GetState() != "done" || r.GetCompared() != 3*many || r.GetFound() != 0 || r.GetProblem() != "" {
 		t.Fatalf("%v, %v", r, err)
 	}
-	// Once a day by itself.
-	lists := s.grants.lists
-	for _, seconds := range []int64{60, 24 * 60 * 60} {
+	// Again by itself, some minutes after it ended, or nine times as long as it took; once a
+	// day at least.
+	passes := func(seconds int64) int {
+		t.Helper()
+		lists := s.grants.lists
 		s.now.Add(seconds)
 		if _, err := s.svc.Reconcile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		return (s.grants.lists - lists) / 4
 	}
-	if n := s.grants.lists - lists; n != 4 {
-		t.Errorf("access was asked for %d pages in a day, want 4", n)
+	took := func(seconds int64) { // the pass that was made just now
+		s.exec(`UPDATE reconciliation SET finished_at = created_at + $1 * interval '1 second' WHERE id = (SELECT id FROM reconciliation ORDER BY created_at DESC, id DESC LIMIT 1)`, seconds)
+		s.now.Add(seconds)
+	}
+	got := []int{passes(121*9 - 1), passes(1)} // that was begun 121 seconds before it ended
+	took(10)
+	got = append(got, passes(299), passes(1))
+	took(100)
+	got = append(got, passes(899), passes(1))
+	took(24 * 60 * 60)
+	got = append(got, passes(24*60*60-1), passes(1))
+	if diff := gocmp.Diff([]int{0, 1, 0, 1, 0, 1, 0, 1}, got); diff != "" {
+		t.Error(diff)
+	}
+	// Those that nobody asked for are forgotten after a month.
+	if n := passes(31 * 24 * 60 * 60); n != 1 {
+		t.Errorf("%d passes", n)
+	}
+	if n := s.count(`SELECT count(*) FROM reconciliation`); n != 2 {
+		t.Errorf("%d passes are known, want that which was asked for and the last", n)
 	}
 }
 
