@@ -48,6 +48,9 @@ type Event struct {
 	OtherMode bool
 }
 
+// otherMode is the problem of an event of the other mode: it is not taken in again either.
+const otherMode = "it is of the other mode, with real money or without, than the key"
+
 // News is how a thing stands; one of these, or none.
 type News struct {
 	Payment      *PaymentNews

@@ -443,10 +443,14 @@ func TestEventsOfTheOtherMode(t *testing.T) {
 		}
 	}
 	s.takeIn()
+	if r := s.replay(commerce.Replay{Since: s.clock().Add(-time.Hour)}); r != (commerce.Replayed{}) {
+		t.Errorf("%+v", r)
+	}
+	s.takeIn()
 	if diff := cmp.Diff(map[string]int{"ignored": 2}, s.kept()); diff != "" {
 		t.Error(diff)
 	}
-	if n := s.count(`SELECT count(*) FROM provider_event WHERE problem LIKE '%live mode%'`); n != 2 {
+	if n := s.count(`SELECT count(*) FROM provider_event WHERE problem LIKE '%other mode%'`); n != 2 {
 		t.Errorf("%d say why", n)
 	}
 }

@@ -31,7 +31,7 @@ func (s *Stripe) ReadEvent(body []byte, signature string, now time.Time) (Event,
 	}
 	n := stripeEvent(&e)
 	if n.OtherMode = e.Livemode != s.cfg.Live(); n.OtherMode {
-		n.Problem = fmt.Sprintf("its live mode is %v, and that of the key %v", e.Livemode, s.cfg.Live())
+		n.Problem = otherMode
 	}
 	return n, nil
 }
