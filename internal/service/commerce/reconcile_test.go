@@ -278,6 +278,33 @@ func TestMoneyMismatches(t *testing.T) {
 	}
 }
 
+// Of what was given back just now the end of access is on its way: that is no mismatch yet.
+func TestAccessEndsInAMoment(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	given, lost := s.fulfilled(s.course(id.New("account"), 4900, "EUR")), s.fulfilled(s.course(id.New("account"), 4900, "EUR"))
+	s.now.Add(600)
+	s.gaveBack(given)
+	s.settles(lost, "dispute")
+	s.settles(lost, "lose_dispute")
+	s.want(s.reconciled(""))
+	lines := []string{given.GetLines()[0].GetId(), lost.GetLines()[0].GetId()}
+	for _, l := range lines {
+		if s.grants.revoked(l) {
+			t.Errorf("access by %s was ended", l)
+		}
+	}
+	s.now.Add(120)
+	if got := s.reconciled("healed"); got["access_without_pay"] == "" {
+		t.Errorf("%v", got)
+	}
+	for _, l := range lines {
+		if !s.grants.revoked(l) {
+			t.Errorf("there is access by %s", l)
+		}
+	}
+}
+
 // The ledger may have something in a currency in which the provider has moved nothing.
 func TestCurrencyThatTheProviderHasNot(t *testing.T) {
 	t.Parallel()
