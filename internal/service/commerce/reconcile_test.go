@@ -454,6 +454,40 @@ func (f *fakeSeats) GrantSeatBlocks(_ context.Context, req *accesspb.GrantSeatBl
 	return &accesspb.GrantSeatBlocksResponse{}, nil
 }
 
+func (f *fakeSeats) RevokeSeatBlocks(_ context.Context, req *accesspb.RevokeSeatBlocksRequest) (*accesspb.RevokeSeatBlocksResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := len(f.blocks)
+	for _, id := range req.GetSourceIds() {
+		delete(f.blocks, id)
+	}
+	return &accesspb.RevokeSeatBlocksResponse{Revoked: int32(before - len(f.blocks))}, nil //nolint:gosec // few
+}
+
+// Seats that were given back are taken, if nobody has heard of it.
+func TestSeatsWithoutPay(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	seller := id.New("account")
+	course := s.course(seller, 4900, "EUR")
+	must[*commercepb.CoursePrices](s)(s.catalog.SetSeatPrices(s.as(seller), &commercepb.SetSeatPricesRequest{CourseId: course, SeatPrices: []*commercepb.SeatPrice{{FromQuantity: 1, Price: eur(4000)}}}))
+	seats := func() *commercepb.Order {
+		o := s.boughtItems(id.New("account"), &commercepb.CartItem{CourseId: course, Kind: "seats", Quantity: 5})
+		s.seats.blocks[o.GetLines()[0].GetId()] = 5
+		s.deliver(&accesspb.SeatBlockCreated{BlockId: id.New("block"), CourseId: course, SourceId: o.GetLines()[0].GetId(), Seats: 5})
+		return o
+	}
+	kept, given := seats(), seats()
+	s.gaveBack(given)
+	s.now.Add(60)
+	s.want(s.reconciled(""))
+	s.now.Add(120)
+	s.want(s.reconciled("healed"), "access_without_pay", given.GetLines()[0].GetId())
+	if diff := gocmp.Diff(map[string]int32{kept.GetLines()[0].GetId(): 5}, s.seats.blocks); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // Seats and gifts, too, are given within minutes.
 func TestSeatsAndGiftsReconciled(t *testing.T) {
 	t.Parallel()
