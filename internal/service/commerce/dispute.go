@@ -91,6 +91,9 @@ func (s *Service) heardDispute(ctx context.Context, tx *pg.Tx, n DisputeNews) er
 	if err != nil {
 		return err
 	}
+	if err := paidBefore(ctx, tx, o.PaymentID); err != nil {
+		return err
+	}
 	list, err := disputes(ctx, tx, `payment_id = $1 AND ref = $2`, o.PaymentID, n.Ref)
 	if err != nil {
 		return err

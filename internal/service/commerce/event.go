@@ -2,6 +2,7 @@ package commerce
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -42,7 +43,13 @@ type Event struct {
 	Account    string // of a teacher, in which it happened; empty for the platform's
 	HappenedAt time.Time
 	Problem    string // what the operator should know of it
+	// Whether it is of the other of the provider's modes, real money or none, than what is
+	// done here: whoever is told of both, in one of them nothing of it is there.
+	OtherMode bool
 }
+
+// otherMode is the problem of an event of the other mode: it is not taken in again either.
+const otherMode = "it is of the other mode, with real money or without, than the key"
 
 // News is how a thing stands; one of these, or none.
 type News struct {
@@ -78,6 +85,50 @@ func (s *Service) heard(ctx context.Context, tx *pg.Tx, n News) error {
 	default:
 		return errNotOurs
 	}
+}
+
+// hear takes in news, with what is written down besides. Of what went back of a payment that
+// is not heard of yet that is asked for and heard before.
+func (s *Service) hear(ctx context.Context, n News, besides func(tx *pg.Tx) error) error {
+	once := func() error {
+		return s.DB.InTx(ctx, func(tx *pg.Tx) error {
+			if err := s.heard(ctx, tx, n); err != nil {
+				return err
+			}
+			return besides(tx)
+		})
+	}
+	if err := once(); !errors.Is(err, errPaymentUnheard) {
+		return err
+	}
+	if err := s.hearBefore(ctx, n); err != nil {
+		return err
+	}
+	return once()
+}
+
+// hearBefore asks how the payment stands of which some went back, and takes that in.
+func (s *Service) hearBefore(ctx context.Context, n News) error {
+	var payment, named string
+	switch {
+	case n.Refund != nil:
+		payment, named = n.Refund.PaymentID, n.Refund.PaymentRef
+	case n.Dispute != nil:
+		payment, named = n.Dispute.PaymentID, n.Dispute.PaymentRef
+	}
+	var ref *string
+	err := s.DB.QueryRow(ctx, `SELECT ref FROM payment WHERE provider = $1 AND (id = $2 OR ref = $3)`, s.provider.Name(), payment, named).Scan(&ref)
+	if pg.NoRows(err) || err == nil && ref == nil {
+		return errPaymentUnheard
+	}
+	if err != nil {
+		return err
+	}
+	paid, err := s.provider.Payment(ctx, *ref)
+	if err != nil {
+		return err
+	}
+	return s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardPayment(ctx, tx, paid) })
 }
 
 // errNotOurs is of events about what the platform has nothing to do with.
@@ -135,7 +186,7 @@ func (e *eventServer) TakeProviderEvent(ctx context.Context, req *commercepb.Tak
 func (s *Service) keep(ctx context.Context, tx *pg.Tx, t Teller, e Event, body []byte) (bool, error) {
 	tx.Exempt("what it is about is recorded where it changes something")
 	state := eventWaiting
-	if t.About(e.Type) == "" {
+	if t.About(e.Type) == "" || e.OtherMode {
 		state = eventIgnored
 	}
 	now := s.now()

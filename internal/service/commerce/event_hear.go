@@ -94,10 +94,7 @@ func (s *Service) hearEvent(ctx context.Context, t Teller, e keptEvent) error {
 		news.Subscription.AskedAt = asked
 	}
 	if err == nil {
-		err = s.DB.InTx(one, func(tx *pg.Tx) error {
-			if err := s.heard(one, tx, news); err != nil {
-				return err
-			}
+		err = s.hear(one, news, func(tx *pg.Tx) error {
 			tx.Exempt("what is heard is recorded where it changes something")
 			_, err := tx.Exec(one, `
 				UPDATE provider_event SET state = 'done', done_at = $3, problem = '' WHERE provider = $1 AND id = $2`, t.Name(), e.ID, s.now())

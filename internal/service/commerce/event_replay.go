@@ -104,8 +104,8 @@ func (s *Service) replay(ctx context.Context, t Teller, which string, arg any) (
 			tag, err := tx.Exec(ctx, `
 				UPDATE provider_event SET state = 'waiting', attempts = 0, next_at = $2, done_at = NULL WHERE (provider, id) IN (
 					SELECT provider, id FROM provider_event
-					WHERE provider = $1 AND (state <> 'waiting' OR next_at > $2) AND `+which+fmt.Sprintf(` LIMIT %d FOR UPDATE
-				)`, replayBatch), t.Name(), now, arg)
+					WHERE provider = $1 AND (state <> 'waiting' OR next_at > $2) AND NOT (state = 'ignored' AND problem = $4) AND `+which+fmt.Sprintf(` LIMIT %d FOR UPDATE
+				)`, replayBatch), t.Name(), now, arg, otherMode)
 			n = int(tag.RowsAffected())
 			return err
 		})

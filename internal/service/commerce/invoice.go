@@ -220,19 +220,10 @@ func (s *Service) issue(ctx context.Context, tx *pg.Tx, kind string, list []invo
 	if err := s.sealBuyers(ctx, tx, list); err != nil {
 		return err
 	}
-	series := strconv.Itoa(s.now().Year())
-	if kind == kindCreditNote {
-		series = "C" + series
-	}
-	var last int64
-	err := tx.QueryRow(ctx, `
-		INSERT INTO invoice_series (series, last) VALUES ($1, $2)
-		ON CONFLICT ON CONSTRAINT invoice_series_pkey DO UPDATE SET last = invoice_series.last + excluded.last RETURNING last`, series, len(list)).Scan(&last)
+	series, last, now, err := s.takeNumbers(ctx, tx, kind, len(list))
 	if err != nil {
 		return fmt.Errorf("invoice numbers: %w", err)
 	}
-	// The time is taken while the series is held, so that it grows with the numbers.
-	now := s.now()
 	batch := &pgx.Batch{}
 	for n, i := range list {
 		lines, err := json.Marshal(i.Lines)
@@ -251,6 +242,28 @@ func (s *Service) issue(ctx context.Context, tx *pg.Tx, kind string, list []invo
 		return fmt.Errorf("invoices: %w", err)
 	}
 	return nil
+}
+
+// takeNumbers takes so many numbers for invoices of a kind. It returns their series, the last
+// of them, and when they are issued: that is taken while the series is held, so that it grows
+// with the numbers, and is in the year of the series, also where that ends meanwhile.
+func (s *Service) takeNumbers(ctx context.Context, tx *pg.Tx, kind string, many int) (series string, last int64, at time.Time, err error) {
+	for year := 0; ; {
+		if at = s.now(); at.Year() == year {
+			break
+		}
+		year = at.Year()
+		if series = strconv.Itoa(year); kind == kindCreditNote {
+			series = "C" + series
+		}
+		if _, err := tx.Exec(ctx, `
+			INSERT INTO invoice_series (series, last) VALUES ($1, 0)
+			ON CONFLICT ON CONSTRAINT invoice_series_pkey DO UPDATE SET last = invoice_series.last`, series); err != nil {
+			return "", 0, at, err
+		}
+	}
+	err = tx.QueryRow(ctx, `UPDATE invoice_series SET last = last + $2 WHERE series = $1 RETURNING last`, series, many).Scan(&last)
+	return series, last, at, err
 }
 
 // invoiceServer is the contract of invoices.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
+	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 )
 
@@ -204,6 +206,44 @@ func TestInvoiceNumbersHaveNoGaps(t *testing.T) {
 	}
 }
 
+// An invoice is of the year in which it was issued, also when that ends just then.
+func TestYearEndsMeanwhile(t *testing.T) {
+	t.Parallel()
+	var clock, left atomic.Int64 // the year ends when so many have looked at the clock
+	s := openShop(t, func(_ *shop, cfg *commerce.Config) {
+		cfg.Now = func() time.Time {
+			if left.Add(-1) == 0 {
+				clock.Add(1)
+			}
+			return time.Unix(clock.Load(), 0)
+		}
+	})
+	const years = 12
+	clock.Store(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Unix())
+	course := s.course(id.New("account"), 700, "EUR")
+	for i := range years {
+		clock.Store(time.Date(2027+i, 1, 1, 0, 0, 0, 0, time.UTC).Unix() - 1)
+		o := s.bought(id.New("account"), course)
+		left.Store(int64(1 + i%4))
+		s.issue()
+		s.gaveBack(o)
+		clock.Store(time.Date(2028+i, 1, 1, 0, 0, 0, 0, time.UTC).Unix() - 1)
+		left.Store(int64(1 + i%4))
+		if n, err := s.svc.IssueCreditNotes(t.Context()); err != nil || n != 1 {
+			t.Fatalf("%d credit notes, %v", n, err)
+		}
+	}
+	if n := s.count(`SELECT count(*) FROM invoice`); n != 2*years {
+		t.Fatalf("%d invoices", n)
+	}
+	for _, r := range s.rows(`SELECT series, position::text, issued_at::text FROM invoice WHERE right(series, 4) <> to_char(issued_at AT TIME ZONE 'UTC', 'YYYY')`) {
+		t.Errorf("%v", r)
+	}
+	if n := s.count(`SELECT count(*) FROM (SELECT FROM invoice GROUP BY series HAVING count(*) <> max(position)) g`); n != 0 {
+		t.Errorf("%d series have gaps", n)
+	}
+}
+
 func TestTaxReport(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -240,8 +280,17 @@ func TestTaxReport(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if rows, err := report("2026-03-02T00:00:00Z", "2027-01-01T00:00:00Z"); err != nil || len(rows) != 1 {
-		t.Errorf("%v, %v", rows, err)
+	// It begins with its first moment and ends before its last, wherever the clock is read.
+	for period, want := range map[[2]string]int{
+		{"2026-03-02T00:00:00Z", "2027-01-01T00:00:00Z"}:           0,
+		{at, "2026-03-01T12:00:01Z"}:                               3,
+		{"2026-03-01T14:00:00+02:00", "2026-03-01T07:00:01-05:00"}: 3,
+		{"2026-01-01T00:00:00Z", at}:                               0,
+		{"2026-03-01T12:00:00.000001Z", "2027-01-01T00:00:00Z"}:    0,
+	} {
+		if rows, err := report(period[0], period[1]); err != nil || len(rows) != 1+want {
+			t.Errorf("%v: %v, %v", period, rows, err)
+		}
 	}
 	for _, period := range [][2]string{{"2026", "2027-01-01T00:00:00Z"}, {"2027-01-01T00:00:00Z", "2027-01-01T00:00:00Z"}, {"2027-01-01T00:00:00Z", "x"}} {
 		_, err := report(period[0], period[1])

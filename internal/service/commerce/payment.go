@@ -222,8 +222,18 @@ func (s *Service) paymentNamed(ctx context.Context, tx *pg.Tx, paymentID, ref st
 	return paymentID, err
 }
 
-// errPaymentUnheard is of news of a payment of which nobody has heard: it is of a period of
-// a subscription, and is heard of in a while.
+// paidBefore refuses news of what went back of a payment, whose order is locked, until it is
+// heard that it has succeeded: else what it bought would be given after all.
+func paidBefore(ctx context.Context, tx *pg.Tx, paymentID string) error {
+	p, err := paymentOf(ctx, tx, paymentID)
+	if err == nil && p.State != paymentSucceeded {
+		err = errPaymentUnheard
+	}
+	return err
+}
+
+// errPaymentUnheard is of news of a payment of which nobody has heard, or not that it has
+// succeeded: that is heard of in a while.
 var errPaymentUnheard = fault.New(fault.NotFound, "payment.unheard", "Nobody has heard of this payment yet.")
 
 // heardPaid takes in that a payment has succeeded: the order is paid by it, or, when that

@@ -166,3 +166,27 @@ func TestPlanInputs(t *testing.T) {
 	_, err := s.plans.CreatePlan(s.as(owner), request(func(*commercepb.CreatePlanRequest) {}))
 	wantCode(t, err, "plan.too_many")
 }
+
+// In a currency with three decimals each line of a period can be given back by itself.
+func TestThreeDecimalsOfAPeriod(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	teacher, buyer := id.New("account"), id.New("account")
+	courses := []string{s.course(teacher, 5000, "KWD"), s.course(teacher, 7000, "KWD"), s.course(teacher, 11_010, "KWD")}
+	p := must[*commercepb.Plan](s)(s.plans.CreatePlan(s.as(teacher), &commercepb.CreatePlanRequest{
+		Title: "All of it", Interval: "month", CourseIds: courses, Prices: []*moneypb.Money{{Amount: 10_000, Currency: "KWD"}},
+	}))
+	must[*commercepb.Plan](s)(s.plans.PublishPlan(s.as(teacher), &commercepb.PublishPlanRequest{PlanId: p.GetId()}))
+	x := &subscribed{shop: s, buyer: buyer, teacher: teacher, courses: courses, plan: p, id: s.subscribe(buyer, p).GetId()}
+	x.does("succeed")
+	o := x.periods()[0]
+	sum := int64(0)
+	for _, l := range o.GetLines() {
+		sum += s.gaveBack(o, &commercepb.LineToRefund{LineId: l.GetId()}).GetAmount().GetAmount()
+	}
+	if sum != 10_000 {
+		t.Errorf("%d given back", sum)
+	}
+	s.wantState(buyer, o, "refunded")
+	s.agrees()
+}

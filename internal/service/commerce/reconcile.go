@@ -22,7 +22,14 @@ import (
 const (
 	reconcilePage  = 1000
 	reconcileLease = 2 * time.Minute
+	// reconcileRest is how long nothing is compared after a pass, and reconcileShare how
+	// many times as long as it took: a tenth of the time is spent on it at most. There is
+	// one a day at least.
+	reconcileRest  = 5 * time.Minute
+	reconcileShare = 9
 	reconcileEvery = 24 * time.Hour
+	// reconciledKept is how long it is known of passes that nobody had asked for.
+	reconciledKept = 30 * 24 * time.Hour
 	// settleWithin is how long what was paid may take to give access.
 	settleWithin = 2 * time.Minute
 )
@@ -42,7 +49,7 @@ type stepResult struct {
 }
 
 func (s *Service) reconcileSteps() []reconcileStep {
-	return []reconcileStep{{"access", s.reconcileBought}, {"gifts", s.reconcileGifts}, {"subscriptions", s.reconcileSubscribed}, {"orders", s.reconcileOrders}, {"provider", s.reconcileProvider}}
+	return []reconcileStep{{"access", s.reconcileBought}, {"gifts", s.reconcileGifts}, {"seats", s.reconcileSeats}, {"subscriptions", s.reconcileSubscribed}, {"orders", s.reconcileOrders}, {"provider", s.reconcileProvider}}
 }
 
 type reconciliation struct {
@@ -132,17 +139,26 @@ func (s *Service) reconcile(ctx context.Context) (int, error) {
 	return n + int(r.Compared-compared), err
 }
 
-// claimPass returns a pass to go on with; nil when there is none. Once a day it begins one.
+// claimPass returns a pass to go on with; nil when there is none. Some minutes after one has
+// ended it begins the next.
 func (s *Service) claimPass(ctx context.Context) (*reconciliation, error) {
 	var r *reconciliation
 	err := s.DB.InTx(ctx, func(tx *pg.Tx) error {
 		tx.Exempt("a lease")
 		now := s.now()
-		if _, err := tx.Exec(ctx, `
+		begun, err := tx.Exec(ctx, `
 			INSERT INTO reconciliation (id, state, step, asked_by, created_at, lease_until)
-			SELECT $1, 'running', 'access', '', $2, $2 WHERE NOT EXISTS (SELECT FROM reconciliation WHERE created_at > $3)
-			ON CONFLICT (state) WHERE state = 'running' DO NOTHING`, id.New("reconciliation"), now, now.Add(-reconcileEvery)); err != nil {
+			SELECT $1, 'running', 'access', '', $2, $2 WHERE NOT EXISTS (
+				SELECT FROM (SELECT created_at, finished_at FROM reconciliation ORDER BY created_at DESC, id DESC LIMIT 1) r
+				WHERE finished_at + least(greatest($3::interval, $4 * (finished_at - created_at)), $5::interval) > $2)
+			ON CONFLICT (state) WHERE state = 'running' DO NOTHING`, id.New("reconciliation"), now, reconcileRest, reconcileShare, reconcileEvery)
+		if err != nil {
 			return err
+		}
+		if begun.RowsAffected() > 0 {
+			if _, err := tx.Exec(ctx, `DELETE FROM reconciliation WHERE state = 'done' AND asked_by = '' AND created_at <= $1`, now.Add(-reconciledKept)); err != nil {
+				return err
+			}
 		}
 		rows, err := tx.Query(ctx, `
 			UPDATE reconciliation SET lease_until = $2 WHERE state = 'running' AND lease_until <= $1 RETURNING `+reconciliationColumns, now, now.Add(reconcileLease))

@@ -129,6 +129,9 @@ func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string
 		return stepResult{}, err
 	}
 	res.findings = append(res.findings, healed...)
+	if end, err = s.endedBefore(ctx, end, settled); err != nil {
+		return stepResult{}, err
+	}
 	for len(end) > 0 {
 		some := end[:min(len(end), grantBatch)]
 		if _, err := s.Entitlements.RevokeEntitlements(ctx, &accesspb.RevokeEntitlementsRequest{Source: source, SourceIds: some, Reason: "reconciled: the line is not paid"}); err != nil {
@@ -140,6 +143,58 @@ func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string
 		end = end[len(some):]
 	}
 	return res, nil
+}
+
+// reconcileSeats ends blocks of seats by a page of lines that were paid and given back. Access
+// says how many have ended, and not of which line: it is asked for one after the other, as
+// there are few.
+func (s *Service) reconcileSeats(ctx context.Context, after string) (stepResult, error) {
+	rows, err := s.DB.Query(ctx, `
+		SELECT id FROM order_line WHERE kind = 'seats' AND paid_at IS NOT NULL AND NOT live AND id > $1 ORDER BY id LIMIT $2`, after, grantBatch)
+	if err != nil {
+		return stepResult{}, err
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return stepResult{}, fmt.Errorf("lines of seats: %w", err)
+	}
+	res := stepResult{done: len(lines) < grantBatch, compared: len(lines)}
+	if !res.done {
+		res.after = lines[len(lines)-1]
+	}
+	if lines, err = s.endedBefore(ctx, lines, s.now().Add(-settleWithin)); err != nil {
+		return stepResult{}, err
+	}
+	for _, id := range lines {
+		ended, err := s.Seats.RevokeSeatBlocks(ctx, &accesspb.RevokeSeatBlocksRequest{SourceIds: []string{id}, Reason: "reconciled: the line is not paid"})
+		if err != nil {
+			return stepResult{}, err
+		}
+		if ended.GetRevoked() > 0 {
+			res.findings = append(res.findings, finding{Kind: accessWithoutPay, Object: id, Detail: "There were seats by a line that is not paid.", Healed: true})
+		}
+	}
+	return res, nil
+}
+
+// endedBefore returns those of lines that were not given back since a moment: of what was,
+// the end of access may be on its way.
+func (s *Service) endedBefore(ctx context.Context, lines []string, since time.Time) ([]string, error) {
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	rows, err := s.DB.Query(ctx, `
+		SELECT id FROM unnest($1::text[]) WITH ORDINALITY AS l (id, n)
+		WHERE NOT EXISTS (SELECT FROM refund_line b JOIN refund r ON r.id = b.refund_id WHERE b.line_id = l.id AND r.settled_at > $2)
+			AND NOT EXISTS (SELECT FROM dispute_line b JOIN dispute d ON d.id = b.dispute_id WHERE b.line_id = l.id AND d.settled_at > $2) ORDER BY n`, lines, since)
+	if err != nil {
+		return nil, err
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("lines given back: %w", err)
+	}
+	return out, nil
 }
 
 // gives reports whether a grant, nil for none, gives access at a moment.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -310,6 +311,11 @@ func (s *Service) compareBalances(ctx context.Context) (findings []finding, err 
 		}
 		if !quiet {
 			continue
+		}
+		for currency := range after { // also where the provider has moved nothing
+			if !slices.ContainsFunc(sides, func(b side) bool { return b.Currency == currency }) {
+				sides = append(sides, side{Currency: currency})
+			}
 		}
 		for _, b := range sides {
 			if has := after[b.Currency]; b.Amount-b.Unmatched != has {

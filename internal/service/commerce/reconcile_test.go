@@ -19,6 +19,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
+	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
 )
 
@@ -277,6 +278,50 @@ func TestMoneyMismatches(t *testing.T) {
 	}
 }
 
+// Of what was given back just now the end of access is on its way: that is no mismatch yet.
+func TestAccessEndsInAMoment(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	given, lost := s.fulfilled(s.course(id.New("account"), 4900, "EUR")), s.fulfilled(s.course(id.New("account"), 4900, "EUR"))
+	s.now.Add(600)
+	s.gaveBack(given)
+	s.settles(lost, "dispute")
+	s.settles(lost, "lose_dispute")
+	s.want(s.reconciled(""))
+	lines := []string{given.GetLines()[0].GetId(), lost.GetLines()[0].GetId()}
+	for _, l := range lines {
+		if s.grants.revoked(l) {
+			t.Errorf("access by %s was ended", l)
+		}
+	}
+	s.now.Add(120)
+	if got := s.reconciled("healed"); got["access_without_pay"] == "" {
+		t.Errorf("%v", got)
+	}
+	for _, l := range lines {
+		if !s.grants.revoked(l) {
+			t.Errorf("there is access by %s", l)
+		}
+	}
+}
+
+// The ledger may have something in a currency in which the provider has moved nothing.
+func TestCurrencyThatTheProviderHasNot(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.fulfilled(s.course(id.New("account"), 4900, "EUR"))
+	s.want(s.reconciled("open"))
+	if err := s.db.InTx(t.Context(), func(tx *pg.Tx) error {
+		tx.Exempt("a test")
+		return commerce.Book(t.Context(), tx, time.Unix(s.now.Load(), 0), commerce.Entry{Key: "bank:x", Kind: "bank", Postings: []commerce.Posting{
+			{Account: "provider", Currency: "USD", Amount: 5000}, {Account: "bank", Currency: "USD", Amount: -5000},
+		}})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.want(s.reconciled("open"), "balance_differs", "development USD")
+}
+
 // A pass that is broken off goes on where it was.
 func TestReconcileGoesOn(t *testing.T) {
 	t.Parallel()
@@ -324,16 +369,37 @@ func TestReconcileGoesOn(t *testing.T) {
 	if err != nil || r.GetState() != "done" || r.GetCompared() != 3*many || r.GetFound() != 0 || r.GetProblem() != "" {
 		t.Fatalf("%v, %v", r, err)
 	}
-	// Once a day by itself.
-	lists := s.grants.lists
-	for _, seconds := range []int64{60, 24 * 60 * 60} {
+	// Again by itself, some minutes after it ended, or nine times as long as it took; once a
+	// day at least.
+	passes := func(seconds int64) int {
+		t.Helper()
+		lists := s.grants.lists
 		s.now.Add(seconds)
 		if _, err := s.svc.Reconcile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		return (s.grants.lists - lists) / 4
 	}
-	if n := s.grants.lists - lists; n != 4 {
-		t.Errorf("access was asked for %d pages in a day, want 4", n)
+	took := func(seconds int64) { // the pass that was made just now
+		s.exec(`UPDATE reconciliation SET finished_at = created_at + $1 * interval '1 second' WHERE id = (SELECT id FROM reconciliation ORDER BY created_at DESC, id DESC LIMIT 1)`, seconds)
+		s.now.Add(seconds)
+	}
+	got := []int{passes(121*9 - 1), passes(1)} // that was begun 121 seconds before it ended
+	took(10)
+	got = append(got, passes(299), passes(1))
+	took(100)
+	got = append(got, passes(899), passes(1))
+	took(24 * 60 * 60)
+	got = append(got, passes(24*60*60-1), passes(1))
+	if diff := gocmp.Diff([]int{0, 1, 0, 1, 0, 1, 0, 1}, got); diff != "" {
+		t.Error(diff)
+	}
+	// Those that nobody asked for are forgotten after a month.
+	if n := passes(31 * 24 * 60 * 60); n != 1 {
+		t.Errorf("%d passes", n)
+	}
+	if n := s.count(`SELECT count(*) FROM reconciliation`); n != 2 {
+		t.Errorf("%d passes are known, want that which was asked for and the last", n)
 	}
 }
 
@@ -386,6 +452,40 @@ func (f *fakeSeats) GrantSeatBlocks(_ context.Context, req *accesspb.GrantSeatBl
 		f.blocks[g.GetSourceId()] = g.GetSeats()
 	}
 	return &accesspb.GrantSeatBlocksResponse{}, nil
+}
+
+func (f *fakeSeats) RevokeSeatBlocks(_ context.Context, req *accesspb.RevokeSeatBlocksRequest) (*accesspb.RevokeSeatBlocksResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := len(f.blocks)
+	for _, id := range req.GetSourceIds() {
+		delete(f.blocks, id)
+	}
+	return &accesspb.RevokeSeatBlocksResponse{Revoked: int32(before - len(f.blocks))}, nil //nolint:gosec // few
+}
+
+// Seats that were given back are taken, if nobody has heard of it.
+func TestSeatsWithoutPay(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	seller := id.New("account")
+	course := s.course(seller, 4900, "EUR")
+	must[*commercepb.CoursePrices](s)(s.catalog.SetSeatPrices(s.as(seller), &commercepb.SetSeatPricesRequest{CourseId: course, SeatPrices: []*commercepb.SeatPrice{{FromQuantity: 1, Price: eur(4000)}}}))
+	seats := func() *commercepb.Order {
+		o := s.boughtItems(id.New("account"), &commercepb.CartItem{CourseId: course, Kind: "seats", Quantity: 5})
+		s.seats.blocks[o.GetLines()[0].GetId()] = 5
+		s.deliver(&accesspb.SeatBlockCreated{BlockId: id.New("block"), CourseId: course, SourceId: o.GetLines()[0].GetId(), Seats: 5})
+		return o
+	}
+	kept, given := seats(), seats()
+	s.gaveBack(given)
+	s.now.Add(60)
+	s.want(s.reconciled(""))
+	s.now.Add(120)
+	s.want(s.reconciled("healed"), "access_without_pay", given.GetLines()[0].GetId())
+	if diff := gocmp.Diff(map[string]int32{kept.GetLines()[0].GetId(): 5}, s.seats.blocks); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // Seats and gifts, too, are given within minutes.

@@ -94,7 +94,7 @@ func (s *Service) matchOther(ctx context.Context, t Transaction, booked map[stri
 		if err != nil {
 			return nil, false, err
 		}
-		err = s.DB.InTx(ctx, func(tx *pg.Tx) error { return s.heardRefund(ctx, tx, news) })
+		err = s.hear(ctx, News{Refund: &news}, func(*pg.Tx) error { return nil })
 		if fault.Is(err, fault.NotFound) {
 			break // of a payment of nobody's
 		}

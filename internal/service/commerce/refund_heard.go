@@ -32,6 +32,9 @@ func (s *Service) heardRefund(ctx context.Context, tx *pg.Tx, n RefundNews) erro
 	if err != nil {
 		return err
 	}
+	if err := paidBefore(ctx, tx, o.PaymentID); err != nil {
+		return err
+	}
 	r, err := s.refundHeardOf(ctx, tx, &o, n)
 	if err != nil {
 		return err

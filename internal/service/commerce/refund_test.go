@@ -553,6 +553,26 @@ func TestRefundByHand(t *testing.T) {
 	s.agrees()
 }
 
+// What is left of lines after that can be given back line by line, with three decimals too.
+func TestRefundByHandWithThreeDecimals(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	buyer := id.New("account")
+	o := s.paidOrder(buyer, s.course(id.New("account"), 12_340, "KWD"), s.course(id.New("account"), 7770, "KWD"))
+	n, err := s.svc.Provider().Refund(t.Context(), "by hand", commerce.RefundRequest{PaymentRef: paymentOf(o), Amount: 1000, Currency: "KWD"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.svc.HeardRefund(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range o.GetLines() {
+		s.gaveBack(o, &commercepb.LineToRefund{LineId: l.GetId()})
+	}
+	s.wantState(buyer, o, "refunded")
+	s.agrees()
+}
+
 // News of a refund may come twice and in any order.
 func TestRefundNewsInAnyOrder(t *testing.T) {
 	t.Parallel()

@@ -139,15 +139,21 @@ func (h *revenueServer) CreateRevenueRule(ctx context.Context, req *commercepb.C
 				return nil, ErrRulePast
 			}
 		}
+		if req.GetValidUntil() != nil {
+			until := req.GetValidUntil().AsTime().Truncate(time.Microsecond)
+			if r.ValidUntil = &until; !until.After(r.ValidFrom) {
+				return nil, wrong("valid_until", "revenue_rule.period", "A rule ends after it begins.")
+			}
+		}
 		if _, err := tx.Exec(ctx, `
-			INSERT INTO revenue_rule (id, teacher_id, platform_share, valid_from, reason, created_by, created_at, channel, coupon_origin)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			r.ID, r.TeacherID, r.PlatformShare, r.ValidFrom, r.Reason, r.CreatedBy, r.CreatedAt, r.Channel, r.CouponOrigin); err != nil {
+			INSERT INTO revenue_rule (id, teacher_id, platform_share, valid_from, reason, created_by, created_at, channel, coupon_origin, valid_until)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+			r.ID, r.TeacherID, r.PlatformShare, r.ValidFrom, r.Reason, r.CreatedBy, r.CreatedAt, r.Channel, r.CouponOrigin, r.ValidUntil); err != nil {
 			return nil, err
 		}
 		return r.message(), audit.Record(ctx, tx, audit.Entry{
 			Action: "revenue_rule.created", Object: r.ID, Person: r.TeacherID,
-			After: map[string]any{"platform_share": r.PlatformShare, "valid_from": r.ValidFrom, "channel": r.Channel, "coupon_origin": r.CouponOrigin},
+			After: map[string]any{"platform_share": r.PlatformShare, "valid_from": r.ValidFrom, "valid_until": r.ValidUntil, "channel": r.Channel, "coupon_origin": r.CouponOrigin},
 		})
 	})
 }
@@ -163,12 +169,15 @@ func (h *revenueServer) EndRevenueRule(ctx context.Context, req *commercepb.EndR
 		if pg.NoRows(err) {
 			return nil, ErrRuleNotFound
 		}
-		if err != nil || r.ValidUntil != nil {
-			return r.message(), err
+		if err != nil {
+			return nil, err
 		}
 		until := h.service.now()
 		if until.Before(r.ValidFrom) {
 			until = r.ValidFrom
+		}
+		if r.ValidUntil != nil && !until.Before(*r.ValidUntil) {
+			return r.message(), nil
 		}
 		r.ValidUntil = &until
 		if _, err := tx.Exec(ctx, `UPDATE revenue_rule SET valid_until = $2 WHERE id = $1`, r.ID, until); err != nil {

@@ -204,6 +204,55 @@ func TestOlderSales(t *testing.T) {
 	}
 }
 
+// A rule may be said to end: what was ordered before that keeps it, and what holds besides
+// holds again after. It may also be ended sooner.
+func TestRuleEnds(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	ada := id.New("account")
+	course := s.course(ada, 1000, "EUR")
+	until := time.Unix(s.now.Load(), 0).Add(time.Hour)
+	made := func(share int32, until time.Time) (*commercepb.RevenueRule, error) {
+		return s.revenue.CreateRevenueRule(s.staff(), &commercepb.CreateRevenueRuleRequest{TeacherId: ada, PlatformShare: share, ValidUntil: timestamppb.New(until), Reason: "a month of ours"})
+	}
+	r, err := made(1000, until)
+	if err != nil || !r.GetValidUntil().AsTime().Equal(until) {
+		t.Fatalf("%v, %v", r, err)
+	}
+	_, err = made(1000, time.Unix(s.now.Load(), 0))
+	wantCode(t, err, "revenue_rule.period")
+	sold := func(after int64, platform int64) {
+		t.Helper()
+		s.now.Add(after)
+		before := s.platform()["platform EUR"]
+		s.buys(course)
+		if got := before - s.platform()["platform EUR"]; got != platform {
+			t.Errorf("the platform kept %d, want %d", got, platform)
+		}
+	}
+	sold(0, 100)
+	kept := s.order(id.New("account"), course)
+	sold(3599, 100)
+	sold(1, 300)
+	before := s.platform()["platform EUR"]
+	s.pays(kept)
+	if got := before - s.platform()["platform EUR"]; got != 100 {
+		t.Errorf("of what was ordered before the platform kept %d", got)
+	}
+	// Ended by itself: it stays so. Another is ended sooner.
+	if r, err = s.revenue.EndRevenueRule(s.staff(), &commercepb.EndRevenueRuleRequest{RuleId: r.GetId()}); err != nil || !r.GetValidUntil().AsTime().Equal(until) {
+		t.Errorf("%v, %v", r, err)
+	}
+	if r, err = made(2000, time.Unix(s.now.Load(), 0).Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	sold(60, 200)
+	if r, err = s.revenue.EndRevenueRule(s.staff(), &commercepb.EndRevenueRuleRequest{RuleId: r.GetId()}); err != nil || r.GetValidUntil().AsTime().Unix() != s.now.Load() {
+		t.Errorf("%v, %v", r, err)
+	}
+	sold(0, 300)
+}
+
 func TestRevenueRules(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)

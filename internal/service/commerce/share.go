@@ -7,13 +7,21 @@ import (
 	"slices"
 )
 
-// shareCharged is [share] in multiples of what can be charged in a currency, where amount
-// and weights are such: no part is more than its weight unless amount is more than all.
+// shareCharged is [shareSteps] where amount and weights can be charged: then no part is more
+// than its weight unless amount is more than all.
 func shareCharged(amount int64, weights []int64, currency string) ([]int64, error) {
-	step := chargeStep(currency)
-	if !charged(amount, currency) || slices.ContainsFunc(weights, func(w int64) bool { return !charged(w, currency) }) {
+	if slices.ContainsFunc(weights, func(w int64) bool { return !charged(w, currency) }) {
 		return share(amount, weights)
 	}
+	return shareSteps(amount, weights, currency)
+}
+
+// shareSteps is [share] of an amount that can be charged in a currency, in parts that can be.
+func shareSteps(amount int64, weights []int64, currency string) ([]int64, error) {
+	if !charged(amount, currency) {
+		return share(amount, weights)
+	}
+	step := chargeStep(currency)
 	parts, err := share(amount/step, weights)
 	for i := range parts {
 		parts[i] *= step

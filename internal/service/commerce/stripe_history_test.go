@@ -208,9 +208,11 @@ func (h *stripeHistory) happens(ctx context.Context) {
 		h.refund(ctx)
 	case n == 23:
 		o, page := h.any()
+		amount := o.GetTotal().GetAmount() // of what is not heard to be paid all: it may come to be paid for nothing
 		if h.owned(o) {
-			h.note("by hand %s: %v", o.GetId(), h.stripe.GiveBack(page, 1+h.rand.Int64N(o.GetTotal().GetAmount())))
+			amount = 1 + h.rand.Int64N(amount)
 		}
+		h.note("by hand %d of %s: %v", amount, o.GetId(), h.stripe.GiveBack(page, amount))
 	case n < 26:
 		h.dispute()
 	case n == 26:

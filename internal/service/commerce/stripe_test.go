@@ -1,6 +1,7 @@
 package commerce_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"slices"
@@ -425,6 +426,32 @@ func TestUnknownEvents(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]int{"ignored": 2, "parked": 1}, s.kept()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Events of the other mode, which an endpoint may be told too, are kept and ignored: nothing
+// of them is there.
+func TestEventsOfTheOtherMode(t *testing.T) {
+	t.Parallel()
+	s := newStripeShop(t)
+	s.stripe.Tell("account.updated", "acct_live")
+	s.stripe.Tell("checkout.session.completed", "cs_live")
+	for _, d := range s.stripe.Take() {
+		d.Body = bytes.Replace(d.Body, []byte(`"livemode":false`), []byte(`"livemode":true`), 1)
+		if err := s.send(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.takeIn()
+	if r := s.replay(commerce.Replay{Since: s.clock().Add(-time.Hour)}); r != (commerce.Replayed{}) {
+		t.Errorf("%+v", r)
+	}
+	s.takeIn()
+	if diff := cmp.Diff(map[string]int{"ignored": 2}, s.kept()); diff != "" {
+		t.Error(diff)
+	}
+	if n := s.count(`SELECT count(*) FROM provider_event WHERE problem LIKE '%other mode%'`); n != 2 {
+		t.Errorf("%d say why", n)
 	}
 }
 

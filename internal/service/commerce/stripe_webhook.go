@@ -16,7 +16,8 @@ import (
 const stripeTolerance = 5 * time.Minute
 
 // ReadEvent implements [Teller]. The signature is of the bytes as they came, by any of
-// the secrets.
+// the secrets. An endpoint of live mode is told what happens in test mode in accounts of
+// teachers, too.
 func (s *Stripe) ReadEvent(body []byte, signature string, now time.Time) (Event, error) {
 	if !s.signed(body, signature) {
 		return Event{}, ErrEventSignature
@@ -28,7 +29,11 @@ func (s *Stripe) ReadEvent(body []byte, signature string, now time.Time) (Event,
 	if err := json.Unmarshal(body, &e); err != nil || e.Object != "event" || e.ID == "" || e.Type == "" {
 		return Event{}, ErrEventInvalid
 	}
-	return stripeEvent(&e), nil
+	n := stripeEvent(&e)
+	if n.OtherMode = e.Livemode != s.cfg.Live(); n.OtherMode {
+		n.Problem = otherMode
+	}
+	return n, nil
 }
 
 // signed reports whether one of the secrets made the signature. All are tried, so that

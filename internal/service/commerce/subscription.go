@@ -365,7 +365,7 @@ func (s *Service) orderPeriod(ctx context.Context, tx *pg.Tx, sub *subscription,
 	if err != nil {
 		return err
 	}
-	parts, err := share(o.Total, p.weights(known, o.Currency))
+	parts, err := shareSteps(o.Total, p.weights(known, o.Currency), o.Currency)
 	if err != nil {
 		return err
 	}

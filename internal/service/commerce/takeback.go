@@ -57,7 +57,7 @@ func (s *Service) takeBack(ctx context.Context, tx *pg.Tx, o *order, b takeBack)
 	var taken takenLines
 	rest := b.amount
 	if o.PaidAt != nil && b.currency == o.Currency && !b.toBuyers {
-		taken, rest = spread(lines, b.wishes, b.amount)
+		taken, rest = spread(lines, b.wishes, b.amount, b.currency)
 	}
 	e := entry{Key: b.key, Kind: b.kind, Order: o.ID, Postings: []posting{
 		{Account: b.from, Currency: b.currency, Amount: -rest},
@@ -80,8 +80,9 @@ func (s *Service) takeBack(ctx context.Context, tx *pg.Tx, o *order, b takeBack)
 
 // spread says of which lines an amount is: of those that are wished for, as far as there
 // is so much left of them; then in proportion of what is left of all and on its way to
-// nobody; then also of that. What is more than was paid is the rest.
-func spread(lines []paidLine, wishes []wish, amount int64) (taken takenLines, rest int64) {
+// nobody; then also of that. What is more than was paid is the rest. What is left of a line
+// can be given back by itself later.
+func spread(lines []paidLine, wishes []wish, amount int64, currency string) (taken takenLines, rest int64) {
 	parts := make([]int64, len(lines))
 	rest = amount
 	first := make([]int64, len(lines))
@@ -100,7 +101,7 @@ func spread(lines []paidLine, wishes []wish, amount int64) (taken takenLines, re
 		}
 		// Weights make something, and what is shared is not more than they are: no
 		// part is more than its room.
-		part, err := share(min(rest, sum), room)
+		part, err := shareCharged(min(rest, sum), room, currency)
 		if err != nil {
 			return
 		}

@@ -31,7 +31,7 @@ const (
 //
 // The reconciler compares what was paid, what is booked, what the payment provider
 // says, and who has access. What is paid and gives no access is found within minutes
-// without being asked; all is compared each night, or when somebody asks.
+// without being asked; all is compared again and again, and when somebody asks.
 type ReconcileServiceClient interface {
 	// Has everything compared, beginning now; the pass that runs when there is one.
 	CreateReconciliation(ctx context.Context, in *CreateReconciliationRequest, opts ...grpc.CallOption) (*Reconciliation, error)
@@ -98,7 +98,7 @@ func (c *reconcileServiceClient) DismissMismatch(ctx context.Context, in *Dismis
 //
 // The reconciler compares what was paid, what is booked, what the payment provider
 // says, and who has access. What is paid and gives no access is found within minutes
-// without being asked; all is compared each night, or when somebody asks.
+// without being asked; all is compared again and again, and when somebody asks.
 type ReconcileServiceServer interface {
 	// Has everything compared, beginning now; the pass that runs when there is one.
 	CreateReconciliation(context.Context, *CreateReconciliationRequest) (*Reconciliation, error)

@@ -171,7 +171,9 @@ type CreateRevenueRuleRequest struct {
 	// of somebody else; empty for any.
 	Channel string `protobuf:"bytes,5,opt,name=channel,proto3" json:"channel,omitempty"`
 	// Whose coupon a line has to have: "teacher" or "platform"; empty for any, and for none.
-	CouponOrigin  string `protobuf:"bytes,6,opt,name=coupon_origin,json=couponOrigin,proto3" json:"coupon_origin,omitempty"`
+	CouponOrigin string `protobuf:"bytes,6,opt,name=coupon_origin,json=couponOrigin,proto3" json:"coupon_origin,omitempty"`
+	// Until when; without an end when absent.
+	ValidUntil    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=valid_until,json=validUntil,proto3" json:"valid_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -246,6 +248,13 @@ func (x *CreateRevenueRuleRequest) GetCouponOrigin() string {
 		return x.CouponOrigin
 	}
 	return ""
+}
+
+func (x *CreateRevenueRuleRequest) GetValidUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ValidUntil
+	}
+	return nil
 }
 
 // Names a rule to end.
@@ -941,7 +950,7 @@ const file_internal_service_commerce_commercepb_revenue_proto_rawDesc = "" +
 	"created_by\x18\b \x01(\tB\v\xb2\xd4\x18\aaccountR\tcreatedBy\x12\x18\n" +
 	"\achannel\x18\t \x01(\tR\achannel\x12#\n" +
 	"\rcoupon_origin\x18\n" +
-	" \x01(\tR\fcouponOrigin\"\xe2\x02\n" +
+	" \x01(\tR\fcouponOrigin\"\x9f\x03\n" +
 	"\x18CreateRevenueRuleRequest\x12*\n" +
 	"\n" +
 	"teacher_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\tteacherId\x121\n" +
@@ -952,7 +961,9 @@ const file_internal_service_commerce_commercepb_revenue_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\x12G\n" +
 	"\achannel\x18\x05 \x01(\tB-\xbaH*r(R\x00R\vmarketplaceR\fteacher_linkR\taffiliateR\achannel\x12?\n" +
-	"\rcoupon_origin\x18\x06 \x01(\tB\x1a\xbaH\x17r\x15R\x00R\ateacherR\bplatformR\fcouponOrigin\":\n" +
+	"\rcoupon_origin\x18\x06 \x01(\tB\x1a\xbaH\x17r\x15R\x00R\ateacherR\bplatformR\fcouponOrigin\x12;\n" +
+	"\vvalid_until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"validUntil\":\n" +
 	"\x15EndRevenueRuleRequest\x12!\n" +
 	"\arule_id\x18\x01 \x01(\tB\b\xb2\xd4\x18\x04ruleR\x06ruleId\"\x8f\x01\n" +
 	"\x17ListRevenueRulesRequest\x12*\n" +
@@ -1039,33 +1050,34 @@ var file_internal_service_commerce_commercepb_revenue_proto_depIdxs = []int32{
 	14, // 1: stoa.commerce.v1.RevenueRule.valid_until:type_name -> google.protobuf.Timestamp
 	14, // 2: stoa.commerce.v1.RevenueRule.created_at:type_name -> google.protobuf.Timestamp
 	14, // 3: stoa.commerce.v1.CreateRevenueRuleRequest.valid_from:type_name -> google.protobuf.Timestamp
-	0,  // 4: stoa.commerce.v1.ListRevenueRulesResponse.items:type_name -> stoa.commerce.v1.RevenueRule
-	7,  // 5: stoa.commerce.v1.Earnings.items:type_name -> stoa.commerce.v1.CurrencyEarnings
-	15, // 6: stoa.commerce.v1.CurrencyEarnings.held:type_name -> stoa.money.v1.Money
-	15, // 7: stoa.commerce.v1.CurrencyEarnings.available:type_name -> stoa.money.v1.Money
-	15, // 8: stoa.commerce.v1.CurrencyEarnings.payable:type_name -> stoa.money.v1.Money
-	10, // 9: stoa.commerce.v1.ListEarningsResponse.items:type_name -> stoa.commerce.v1.Earning
-	14, // 10: stoa.commerce.v1.Earning.booked_at:type_name -> google.protobuf.Timestamp
-	15, // 11: stoa.commerce.v1.Earning.amount:type_name -> stoa.money.v1.Money
-	13, // 12: stoa.commerce.v1.ListLedgerBalancesResponse.items:type_name -> stoa.commerce.v1.LedgerBalance
-	15, // 13: stoa.commerce.v1.LedgerBalance.balance:type_name -> stoa.money.v1.Money
-	1,  // 14: stoa.commerce.v1.RevenueService.CreateRevenueRule:input_type -> stoa.commerce.v1.CreateRevenueRuleRequest
-	2,  // 15: stoa.commerce.v1.RevenueService.EndRevenueRule:input_type -> stoa.commerce.v1.EndRevenueRuleRequest
-	3,  // 16: stoa.commerce.v1.RevenueService.ListRevenueRules:input_type -> stoa.commerce.v1.ListRevenueRulesRequest
-	5,  // 17: stoa.commerce.v1.RevenueService.GetEarnings:input_type -> stoa.commerce.v1.GetEarningsRequest
-	8,  // 18: stoa.commerce.v1.RevenueService.ListEarnings:input_type -> stoa.commerce.v1.ListEarningsRequest
-	11, // 19: stoa.commerce.v1.RevenueService.ListLedgerBalances:input_type -> stoa.commerce.v1.ListLedgerBalancesRequest
-	0,  // 20: stoa.commerce.v1.RevenueService.CreateRevenueRule:output_type -> stoa.commerce.v1.RevenueRule
-	0,  // 21: stoa.commerce.v1.RevenueService.EndRevenueRule:output_type -> stoa.commerce.v1.RevenueRule
-	4,  // 22: stoa.commerce.v1.RevenueService.ListRevenueRules:output_type -> stoa.commerce.v1.ListRevenueRulesResponse
-	6,  // 23: stoa.commerce.v1.RevenueService.GetEarnings:output_type -> stoa.commerce.v1.Earnings
-	9,  // 24: stoa.commerce.v1.RevenueService.ListEarnings:output_type -> stoa.commerce.v1.ListEarningsResponse
-	12, // 25: stoa.commerce.v1.RevenueService.ListLedgerBalances:output_type -> stoa.commerce.v1.ListLedgerBalancesResponse
-	20, // [20:26] is the sub-list for method output_type
-	14, // [14:20] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	14, // 4: stoa.commerce.v1.CreateRevenueRuleRequest.valid_until:type_name -> google.protobuf.Timestamp
+	0,  // 5: stoa.commerce.v1.ListRevenueRulesResponse.items:type_name -> stoa.commerce.v1.RevenueRule
+	7,  // 6: stoa.commerce.v1.Earnings.items:type_name -> stoa.commerce.v1.CurrencyEarnings
+	15, // 7: stoa.commerce.v1.CurrencyEarnings.held:type_name -> stoa.money.v1.Money
+	15, // 8: stoa.commerce.v1.CurrencyEarnings.available:type_name -> stoa.money.v1.Money
+	15, // 9: stoa.commerce.v1.CurrencyEarnings.payable:type_name -> stoa.money.v1.Money
+	10, // 10: stoa.commerce.v1.ListEarningsResponse.items:type_name -> stoa.commerce.v1.Earning
+	14, // 11: stoa.commerce.v1.Earning.booked_at:type_name -> google.protobuf.Timestamp
+	15, // 12: stoa.commerce.v1.Earning.amount:type_name -> stoa.money.v1.Money
+	13, // 13: stoa.commerce.v1.ListLedgerBalancesResponse.items:type_name -> stoa.commerce.v1.LedgerBalance
+	15, // 14: stoa.commerce.v1.LedgerBalance.balance:type_name -> stoa.money.v1.Money
+	1,  // 15: stoa.commerce.v1.RevenueService.CreateRevenueRule:input_type -> stoa.commerce.v1.CreateRevenueRuleRequest
+	2,  // 16: stoa.commerce.v1.RevenueService.EndRevenueRule:input_type -> stoa.commerce.v1.EndRevenueRuleRequest
+	3,  // 17: stoa.commerce.v1.RevenueService.ListRevenueRules:input_type -> stoa.commerce.v1.ListRevenueRulesRequest
+	5,  // 18: stoa.commerce.v1.RevenueService.GetEarnings:input_type -> stoa.commerce.v1.GetEarningsRequest
+	8,  // 19: stoa.commerce.v1.RevenueService.ListEarnings:input_type -> stoa.commerce.v1.ListEarningsRequest
+	11, // 20: stoa.commerce.v1.RevenueService.ListLedgerBalances:input_type -> stoa.commerce.v1.ListLedgerBalancesRequest
+	0,  // 21: stoa.commerce.v1.RevenueService.CreateRevenueRule:output_type -> stoa.commerce.v1.RevenueRule
+	0,  // 22: stoa.commerce.v1.RevenueService.EndRevenueRule:output_type -> stoa.commerce.v1.RevenueRule
+	4,  // 23: stoa.commerce.v1.RevenueService.ListRevenueRules:output_type -> stoa.commerce.v1.ListRevenueRulesResponse
+	6,  // 24: stoa.commerce.v1.RevenueService.GetEarnings:output_type -> stoa.commerce.v1.Earnings
+	9,  // 25: stoa.commerce.v1.RevenueService.ListEarnings:output_type -> stoa.commerce.v1.ListEarningsResponse
+	12, // 26: stoa.commerce.v1.RevenueService.ListLedgerBalances:output_type -> stoa.commerce.v1.ListLedgerBalancesResponse
+	21, // [21:27] is the sub-list for method output_type
+	15, // [15:21] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_commerce_commercepb_revenue_proto_init() }

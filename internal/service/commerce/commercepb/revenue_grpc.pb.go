@@ -38,9 +38,11 @@ type RevenueServiceClient interface {
 	// by one, which goes before; with whosever coupon, or with one of the teacher's or the
 	// platform's, which goes before. Of several that are alike the one that began last
 	// counts. Orders placed before keep what held then. Errors:
-	// revenue_rule.past (400) when it begins before now.
+	// revenue_rule.past (400) when it begins before now; revenue_rule.period (400) when it
+	// does not end after it begins.
 	CreateRevenueRule(ctx context.Context, in *CreateRevenueRuleRequest, opts ...grpc.CallOption) (*RevenueRule, error)
-	// Ends a rule now; one that has not begun never does. Ending again changes nothing.
+	// Ends a rule now; one that has not begun never does. To end what has ended changes
+	// nothing.
 	// Errors: revenue_rule.not_found (404).
 	EndRevenueRule(ctx context.Context, in *EndRevenueRuleRequest, opts ...grpc.CallOption) (*RevenueRule, error)
 	// Lists the rules, also those that have ended, the one made last first.
@@ -134,9 +136,11 @@ type RevenueServiceServer interface {
 	// by one, which goes before; with whosever coupon, or with one of the teacher's or the
 	// platform's, which goes before. Of several that are alike the one that began last
 	// counts. Orders placed before keep what held then. Errors:
-	// revenue_rule.past (400) when it begins before now.
+	// revenue_rule.past (400) when it begins before now; revenue_rule.period (400) when it
+	// does not end after it begins.
 	CreateRevenueRule(context.Context, *CreateRevenueRuleRequest) (*RevenueRule, error)
-	// Ends a rule now; one that has not begun never does. Ending again changes nothing.
+	// Ends a rule now; one that has not begun never does. To end what has ended changes
+	// nothing.
 	// Errors: revenue_rule.not_found (404).
 	EndRevenueRule(context.Context, *EndRevenueRuleRequest) (*RevenueRule, error)
 	// Lists the rules, also those that have ended, the one made last first.
