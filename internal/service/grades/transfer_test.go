@@ -288,7 +288,7 @@ func TestImportRefusals(t *testing.T) {
 	q, _, people := classroom(w)
 	head := []string{"account_id", "version", "Quiz 1 [" + q[0] + "]"}
 	i, err := w.upload("csv", writeCSV(t, [][]string{
-		head, {people[0], "1000000", "=1+1"}, {people[0], "1", "5"}, {people[1], "nonsense", "5"}, {w.teacher, "1", "5"}, {"'" + people[2], "", "1e2"}, {"", "", ""}, {"x", "", "1"},
+		head, {people[0], "1000000", "=1+" + strings.Repeat("é", 40)}, {people[0], "1", "5"}, {people[1], "nonsense", "5"}, {w.teacher, "1", "5"}, {"'" + people[2], "", "1e2"}, {"", "", ""}, {"x", "", "1"},
 	}))
 	if err != nil || i.GetRefused() != 5 || i.GetChanges() != 1 {
 		t.Fatalf("%v, %v", i, err)
@@ -376,6 +376,7 @@ func TestImportRefusals(t *testing.T) {
 		}(), "import.unreadable"},
 		"half a workbook": {"xlsx", writeXLSX(t, [][]string{head})[:2000], "import.unreadable"},
 		"a zip bomb":      {"xlsx", bomb(300), "import.unreadable"},
+		"saved as UTF-16": {"csv", writeCSV(t, [][]string{head, {people[0], "", "5\x00"}}), "import.encoding"},
 		"too large":       {"csv", bytes.Repeat([]byte("a"), maxImportSize+1), "import.too_large"},
 		"too many lines":  {"csv", append([]byte("account_id\n"), bytes.Repeat([]byte("x\n"), maxImportRows+1)...), "import.too_large"},
 	} {
