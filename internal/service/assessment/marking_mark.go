@@ -43,11 +43,12 @@ type markRecord struct {
 	Rubric    []byte
 	MarkedAt  time.Time
 	AnswerSeq *int64
+	MaxPoints *string // of which points are
 
 	rubric *assessmentpb.RubricMarks
 }
 
-const markColumns = `attempt_id, seq, slot, account_id, points, fraction, withdrawn, comment, reason, rubric, marked_at, answer_seq`
+const markColumns = `attempt_id, seq, slot, account_id, points, fraction, withdrawn, comment, reason, rubric, marked_at, answer_seq, max_points`
 
 // holdingSQL is which marks, as m, are of the answer that counts, as [markRecord.holds]
 // has it.
@@ -72,7 +73,7 @@ func collectMarks(ctx context.Context, q pg.Querier, sql string, args ...any) ([
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*markRecord, error) {
 		var m markRecord
-		if err := row.Scan(&m.AttemptID, &m.Seq, &m.Slot, &m.AccountID, &m.Points, &m.Fraction, &m.Withdrawn, &m.Comment, &m.Reason, &m.Rubric, &m.MarkedAt, &m.AnswerSeq); err != nil {
+		if err := row.Scan(&m.AttemptID, &m.Seq, &m.Slot, &m.AccountID, &m.Points, &m.Fraction, &m.Withdrawn, &m.Comment, &m.Reason, &m.Rubric, &m.MarkedAt, &m.AnswerSeq, &m.MaxPoints); err != nil {
 			return nil, err
 		}
 		if m.Rubric != nil {
@@ -91,13 +92,13 @@ func collectMarks(ctx context.Context, q pg.Querier, sql string, args ...any) ([
 // slot, in the order in which they did.
 func (s *Service) marksOf(ctx context.Context, q pg.Querier, attempts []string) (map[string]map[int32][]markRecord, error) {
 	rows, err := q.Query(ctx, `
-		SELECT attempt_id, seq, slot, points, fraction, withdrawn, comment, answer_seq FROM answer_mark WHERE attempt_id = ANY ($1) ORDER BY attempt_id, seq`, attempts)
+		SELECT attempt_id, seq, slot, points, fraction, withdrawn, comment, answer_seq, max_points FROM answer_mark WHERE attempt_id = ANY ($1) ORDER BY attempt_id, seq`, attempts)
 	if err != nil {
 		return nil, fmt.Errorf("read marks: %w", err)
 	}
 	out := map[string]map[int32][]markRecord{}
 	var m markRecord
-	_, err = pgx.ForEachRow(rows, []any{&m.AttemptID, &m.Seq, &m.Slot, &m.Points, &m.Fraction, &m.Withdrawn, &m.Comment, &m.AnswerSeq}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&m.AttemptID, &m.Seq, &m.Slot, &m.Points, &m.Fraction, &m.Withdrawn, &m.Comment, &m.AnswerSeq, &m.MaxPoints}, func() error {
 		if out[m.AttemptID] == nil {
 			out[m.AttemptID] = map[int32][]markRecord{}
 		}
@@ -110,13 +111,15 @@ func (s *Service) marksOf(ctx context.Context, q pg.Querier, attempts []string) 
 	return out, nil
 }
 
-// engine returns a mark as the engine has it.
+// engine returns a mark as the engine has it: points as the share of what the question was
+// worth then, which stays where it is worth something else since.
 func (m *markRecord) engine() (question.Mark, error) {
 	out := question.Mark{Withdrawn: m.Withdrawn, Comment: m.Comment}
+	var of *exact.Number
 	for _, one := range []struct {
 		text *string
 		to   **exact.Number
-	}{{m.Points, &out.Points}, {m.Fraction, &out.Fraction}} {
+	}{{m.Points, &out.Points}, {m.Fraction, &out.Fraction}, {m.MaxPoints, &of}} {
 		if one.text == nil {
 			continue
 		}
@@ -125,6 +128,9 @@ func (m *markRecord) engine() (question.Mark, error) {
 			return out, fmt.Errorf("mark %d of %s: %w", m.Seq, m.AttemptID, err)
 		}
 		*one.to = &n
+	}
+	if out.Points != nil && of != nil && of.Sign() > 0 {
+		out.Fraction, out.Points = new(out.Points.Div(*of)), nil
 	}
 	return out, nil
 }
@@ -299,7 +305,7 @@ func (m *markable) apply(given *markRecord) (question.State, error) {
 // appendMark notes a mark of a locked answer in the log of its attempt.
 func (s *Service) appendMark(ctx context.Context, tx *pg.Tx, of *markable, m *markRecord) error {
 	a := of.attempt
-	m.AnswerSeq = new(of.answered())
+	m.AnswerSeq, m.MaxPoints = new(of.answered()), new(of.rules.MaxPoints.String())
 	received := m.MarkedAt
 	if a.SavedAt != nil && received.Before(*a.SavedAt) {
 		received = *a.SavedAt
@@ -310,8 +316,8 @@ func (s *Service) appendMark(ctx context.Context, tx *pg.Tx, of *markable, m *ma
 		RETURNING seq`, a.ID, serverClient, m.Slot, opMark, received, marksBehind).Scan(&m.Seq); err != nil {
 		return fmt.Errorf("append to the log: %w", err)
 	}
-	if _, err := tx.Exec(ctx, `INSERT INTO answer_mark (`+markColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		m.AttemptID, m.Seq, m.Slot, m.AccountID, m.Points, m.Fraction, m.Withdrawn, m.Comment, m.Reason, m.Rubric, m.MarkedAt, m.AnswerSeq); err != nil {
+	if _, err := tx.Exec(ctx, `INSERT INTO answer_mark (`+markColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		m.AttemptID, m.Seq, m.Slot, m.AccountID, m.Points, m.Fraction, m.Withdrawn, m.Comment, m.Reason, m.Rubric, m.MarkedAt, m.AnswerSeq, m.MaxPoints); err != nil {
 		return fmt.Errorf("store mark: %w", err)
 	}
 	return nil

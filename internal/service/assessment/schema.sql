@@ -97,6 +97,7 @@ CREATE TABLE answer_mark (
 	rubric bytea,
 	marked_at timestamp with time zone NOT NULL,
 	answer_seq bigint,
+	max_points text COLLATE "C",
 	CONSTRAINT answer_mark_pkey PRIMARY KEY (attempt_id, seq),
 	CONSTRAINT answer_mark_operation FOREIGN KEY (attempt_id, seq) REFERENCES answer_operation(attempt_id, seq),
 	CONSTRAINT answer_mark_one CHECK (((num_nonnulls(points, fraction) <= 1) AND (NOT (withdrawn AND (num_nonnulls(points, fraction) > 0)))))
@@ -116,6 +117,7 @@ COMMENT ON COLUMN answer_mark.fraction IS 'The exact fraction that was given, or
 COMMENT ON COLUMN answer_mark.reason IS 'Why it differs from what the program gave.';
 COMMENT ON COLUMN answer_mark.rubric IS 'The stoa.assessment.v1.RubricMarks, in binary form; null without a rubric.';
 COMMENT ON COLUMN answer_mark.answer_seq IS 'The operation of the log that the answer came with which was marked; 0 for none, null of marks from before it was noted. Another answer is marked anew.';
+COMMENT ON COLUMN answer_mark.max_points IS 'What the question was worth when it was marked, of which points are; null of marks from before it was noted.';
 
 CREATE TABLE answer_operation (
 	attempt_id text COLLATE "C" NOT NULL,
