@@ -404,7 +404,7 @@ func (p *qtiParser) worth(d *declaration, total bool) {
 			best = exact.Min(best, u)
 		}
 	}
-	if best.Sign() > 0 {
+	if best.Sign() > 0 && d.factor.Sign() > 0 {
 		p.points = best.Mul(d.factor)
 	}
 }

@@ -217,6 +217,14 @@ func (q *questionResult) points() exact.Number {
 	return q.rules.Points(*q.state.Fraction)
 }
 
+// answered returns the operation that its answer came with, 0 for none.
+func (q *questionResult) answered() int64 {
+	if q.done == nil {
+		return 0
+	}
+	return q.done.answerSeq
+}
+
 // state is that of an attempt that is submitted.
 func (r *result) state() string {
 	for _, q := range r.questions {
@@ -293,7 +301,7 @@ func (q *questionResult) unmarked() (question.State, error) {
 }
 
 // deriveGuarded is derive, whose panic is a fault of one attempt and of no other.
-func (s *Service) deriveGuarded(ctx context.Context, q pg.Querier, a *attempt, questions []keyed, steps []step, marks map[int32][]question.Mark) (_ *result, err error) {
+func (s *Service) deriveGuarded(ctx context.Context, q pg.Querier, a *attempt, questions []keyed, steps []step, marks map[int32][]markRecord) (_ *result, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
@@ -303,7 +311,7 @@ func (s *Service) deriveGuarded(ctx context.Context, q pg.Querier, a *attempt, q
 }
 
 // derive makes what is derived of one attempt.
-func (s *Service) derive(ctx context.Context, q pg.Querier, a *attempt, questions []keyed, steps []step, marks map[int32][]question.Mark) (*result, error) {
+func (s *Service) derive(ctx context.Context, q pg.Querier, a *attempt, questions []keyed, steps []step, marks map[int32][]markRecord) (*result, error) {
 	done, err := fold(steps)
 	if err != nil {
 		return nil, err
@@ -325,8 +333,15 @@ func (s *Service) derive(ctx context.Context, q pg.Querier, a *attempt, question
 		if !a.running() {
 			all = append(all, question.Step{Kind: question.StepFinish})
 		}
-		for i := range marks[k.Slot] {
-			all = append(all, question.Step{Kind: question.StepMark, Mark: &marks[k.Slot][i]})
+		for _, m := range marks[k.Slot] {
+			if !m.holds(one.answered()) {
+				continue
+			}
+			mark, err := m.engine()
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, question.Step{Kind: question.StepMark, Mark: &mark})
 		}
 		if one.state, err = one.in.Fold(one.rules, all); err != nil {
 			return nil, err

@@ -50,11 +50,7 @@ type markable struct {
 
 // etag changes with each mark, and when another answer or another key counts.
 func (m *markable) etag() string {
-	answer := int64(0)
-	if m.done != nil {
-		answer = m.done.answerSeq
-	}
-	return fmt.Sprintf("%d-%d-%d", m.state.Marks, answer, m.key)
+	return fmt.Sprintf("%d-%d-%d", m.state.Marks, m.answered(), m.key)
 }
 
 // decided is what the audit log says of it.

@@ -25,6 +25,10 @@ import (
 // opMark is the operation of the log that a mark is; answer_mark has what it holds.
 const opMark = "mark"
 
+// marksBehind is behind which number of the log marks have theirs. They take none of
+// those of what students send, whose next number would tell that something was marked.
+const marksBehind = 1_000_000
+
 // markRecord is a row of answer_mark.
 type markRecord struct {
 	AttemptID string
@@ -38,11 +42,23 @@ type markRecord struct {
 	Reason    string
 	Rubric    []byte
 	MarkedAt  time.Time
+	AnswerSeq *int64
+	MaxPoints *string // of which points are
 
 	rubric *assessmentpb.RubricMarks
 }
 
-const markColumns = `attempt_id, seq, slot, account_id, points, fraction, withdrawn, comment, reason, rubric, marked_at`
+const markColumns = `attempt_id, seq, slot, account_id, points, fraction, withdrawn, comment, reason, rubric, marked_at, answer_seq, max_points`
+
+// holdingSQL is which marks, as m, are of the answer that counts, as [markRecord.holds]
+// has it.
+const holdingSQL = `(m.answer_seq IS NULL OR m.answer_seq = coalesce((
+	SELECT max(o.seq) FROM answer_operation o WHERE o.attempt_id = m.attempt_id AND o.slot = m.slot AND o.kind = 'answer' AND ` + countingSQL + `), 0))`
+
+// holds reports whether a mark is of the answer that counts, which came with an operation;
+// 0 for none. Another answer, given after an attempt was reopened or accepted by staff, is
+// marked anew.
+func (m *markRecord) holds(answer int64) bool { return m.AnswerSeq == nil || *m.AnswerSeq == answer }
 
 // readMarks returns marks of an answer, those before a number of the log, newest first.
 func readMarks(ctx context.Context, q pg.Querier, attempt string, slot int32, before int64, limit int) ([]*markRecord, error) {
@@ -57,7 +73,7 @@ func collectMarks(ctx context.Context, q pg.Querier, sql string, args ...any) ([
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*markRecord, error) {
 		var m markRecord
-		if err := row.Scan(&m.AttemptID, &m.Seq, &m.Slot, &m.AccountID, &m.Points, &m.Fraction, &m.Withdrawn, &m.Comment, &m.Reason, &m.Rubric, &m.MarkedAt); err != nil {
+		if err := row.Scan(&m.AttemptID, &m.Seq, &m.Slot, &m.AccountID, &m.Points, &m.Fraction, &m.Withdrawn, &m.Comment, &m.Reason, &m.Rubric, &m.MarkedAt, &m.AnswerSeq, &m.MaxPoints); err != nil {
 			return nil, err
 		}
 		if m.Rubric != nil {
@@ -74,23 +90,19 @@ func collectMarks(ctx context.Context, q pg.Querier, sql string, args ...any) ([
 
 // marksOf returns what staff have given to questions of attempts, by attempt and
 // slot, in the order in which they did.
-func (s *Service) marksOf(ctx context.Context, q pg.Querier, attempts []string) (map[string]map[int32][]question.Mark, error) {
+func (s *Service) marksOf(ctx context.Context, q pg.Querier, attempts []string) (map[string]map[int32][]markRecord, error) {
 	rows, err := q.Query(ctx, `
-		SELECT attempt_id, slot, points, fraction, withdrawn, comment FROM answer_mark WHERE attempt_id = ANY ($1) ORDER BY attempt_id, seq`, attempts)
+		SELECT attempt_id, seq, slot, points, fraction, withdrawn, comment, answer_seq, max_points FROM answer_mark WHERE attempt_id = ANY ($1) ORDER BY attempt_id, seq`, attempts)
 	if err != nil {
 		return nil, fmt.Errorf("read marks: %w", err)
 	}
-	out := map[string]map[int32][]question.Mark{}
+	out := map[string]map[int32][]markRecord{}
 	var m markRecord
-	_, err = pgx.ForEachRow(rows, []any{&m.AttemptID, &m.Slot, &m.Points, &m.Fraction, &m.Withdrawn, &m.Comment}, func() error {
-		one, err := m.engine()
-		if err != nil {
-			return err
-		}
+	_, err = pgx.ForEachRow(rows, []any{&m.AttemptID, &m.Seq, &m.Slot, &m.Points, &m.Fraction, &m.Withdrawn, &m.Comment, &m.AnswerSeq, &m.MaxPoints}, func() error {
 		if out[m.AttemptID] == nil {
-			out[m.AttemptID] = map[int32][]question.Mark{}
+			out[m.AttemptID] = map[int32][]markRecord{}
 		}
-		out[m.AttemptID][m.Slot] = append(out[m.AttemptID][m.Slot], one)
+		out[m.AttemptID][m.Slot] = append(out[m.AttemptID][m.Slot], m)
 		return nil
 	})
 	if err != nil {
@@ -99,13 +111,15 @@ func (s *Service) marksOf(ctx context.Context, q pg.Querier, attempts []string) 
 	return out, nil
 }
 
-// engine returns a mark as the engine has it.
+// engine returns a mark as the engine has it: points as the share of what the question was
+// worth then, which stays where it is worth something else since.
 func (m *markRecord) engine() (question.Mark, error) {
 	out := question.Mark{Withdrawn: m.Withdrawn, Comment: m.Comment}
+	var of *exact.Number
 	for _, one := range []struct {
 		text *string
 		to   **exact.Number
-	}{{m.Points, &out.Points}, {m.Fraction, &out.Fraction}} {
+	}{{m.Points, &out.Points}, {m.Fraction, &out.Fraction}, {m.MaxPoints, &of}} {
 		if one.text == nil {
 			continue
 		}
@@ -115,12 +129,16 @@ func (m *markRecord) engine() (question.Mark, error) {
 		}
 		*one.to = &n
 	}
+	if out.Points != nil && of != nil && of.Sign() > 0 {
+		out.Fraction, out.Points = new(out.Points.Div(*of)), nil
+	}
 	return out, nil
 }
 
 // lastMarkers returns who marked attempts last.
 func lastMarkers(ctx context.Context, q pg.Querier, attempts []string) (map[string]string, error) {
-	rows, err := q.Query(ctx, `SELECT DISTINCT ON (attempt_id) attempt_id, account_id FROM answer_mark WHERE attempt_id = ANY ($1) ORDER BY attempt_id, seq DESC`, attempts)
+	rows, err := q.Query(ctx, `
+		SELECT DISTINCT ON (attempt_id) attempt_id, account_id FROM answer_mark m WHERE attempt_id = ANY ($1) AND `+holdingSQL+` ORDER BY attempt_id, seq DESC`, attempts)
 	if err != nil {
 		return nil, fmt.Errorf("read markers: %w", err)
 	}
@@ -232,7 +250,7 @@ func (h *markingServer) mark(ctx context.Context, tx *pg.Tx, req *assessmentpb.M
 	if err != nil {
 		return err
 	}
-	if err := s.appendMark(ctx, tx, a, &one); err != nil {
+	if err := s.appendMark(ctx, tx, m, &one); err != nil {
 		return err
 	}
 	if err := s.score(ctx, tx, []*attempt{a}, "marking"); err != nil {
@@ -284,24 +302,22 @@ func (m *markable) apply(given *markRecord) (question.State, error) {
 	return next, nil
 }
 
-// appendMark notes a mark in the log of an attempt that is locked.
-func (s *Service) appendMark(ctx context.Context, tx *pg.Tx, a *attempt, m *markRecord) error {
-	a.LastSeq++
-	m.Seq = a.LastSeq
+// appendMark notes a mark of a locked answer in the log of its attempt.
+func (s *Service) appendMark(ctx context.Context, tx *pg.Tx, of *markable, m *markRecord) error {
+	a := of.attempt
+	m.AnswerSeq, m.MaxPoints = new(of.answered()), new(of.rules.MaxPoints.String())
 	received := m.MarkedAt
 	if a.SavedAt != nil && received.Before(*a.SavedAt) {
 		received = *a.SavedAt
 	}
-	if _, err := tx.Exec(ctx, `
-		WITH op AS (
-			INSERT INTO answer_operation (attempt_id, seq, client_id, client_seq, slot, kind, received_at, verdict)
-			VALUES ($1, $2, $3, $2, $4, $5, $6, 'accepted')
-		)
-		UPDATE attempt SET last_seq = $2 WHERE id = $1`, a.ID, m.Seq, serverClient, m.Slot, opMark, received); err != nil {
+	if err := tx.QueryRow(ctx, `
+		INSERT INTO answer_operation (attempt_id, seq, client_id, client_seq, slot, kind, received_at, verdict)
+		SELECT $1, n, $2, n, $3, $4, $5, 'accepted' FROM (SELECT GREATEST(max(seq), $6) + 1 AS n FROM answer_mark WHERE attempt_id = $1) AS next
+		RETURNING seq`, a.ID, serverClient, m.Slot, opMark, received, marksBehind).Scan(&m.Seq); err != nil {
 		return fmt.Errorf("append to the log: %w", err)
 	}
-	if _, err := tx.Exec(ctx, `INSERT INTO answer_mark (`+markColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		m.AttemptID, m.Seq, m.Slot, m.AccountID, m.Points, m.Fraction, m.Withdrawn, m.Comment, m.Reason, m.Rubric, m.MarkedAt); err != nil {
+	if _, err := tx.Exec(ctx, `INSERT INTO answer_mark (`+markColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		m.AttemptID, m.Seq, m.Slot, m.AccountID, m.Points, m.Fraction, m.Withdrawn, m.Comment, m.Reason, m.Rubric, m.MarkedAt, m.AnswerSeq, m.MaxPoints); err != nil {
 		return fmt.Errorf("store mark: %w", err)
 	}
 	return nil

@@ -150,6 +150,77 @@ func TestMarking(t *testing.T) {
 	}
 }
 
+// A mark is of the answer that was marked: where another one counts since, after an
+// attempt was reopened or staff have accepted what came late, that one is marked anew.
+func TestMarkAnotherAnswer(t *testing.T) {
+	t.Parallel()
+	w := newMarkingWorld(t, 0, &assessmentpb.QuizSettings{TimeLimitSeconds: 600})
+	ben, one := id.New("account"), w.start(w.taken)
+	one.send(laptop, text(1, 1, "Because."), pick(2, 2, "a"))
+	over := func() {
+		t.Helper()
+		w.later(11 * time.Minute)
+		if _, err := w.service.endDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.scored()
+	}
+	over()
+	attempt := one.attempt.GetId()
+	marked := func(what, want string) {
+		t.Helper()
+		var got []string
+		for slot := range int32(2) {
+			m, err := w.GetMarkedAnswer(w.as(ben), &assessmentpb.GetMarkedAnswerRequest{CourseId: w.taken.course, AttemptId: attempt, Slot: slot + 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprintf("%s %s %d", m.GetOf().GetState(), m.GetOutcome().GetPoints(), len(m.GetMarks())))
+		}
+		expect(t, what, strings.Join(got, ", "), want)
+	}
+	mark := func(slot int32, points string) {
+		t.Helper()
+		if _, err := w.mark(w.as(ben), attempt, func(r *assessmentpb.MarkAnswerRequest) { r.Slot, r.Points, r.Reason = slot, points, "As I say" }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mark(1, "1")
+	mark(2, "0.5")
+	marked("marked", "marked 1 1, marked 0.5 1")
+	exams := assessmentpb.NewExamServiceClient(w.harness.As("edge"))
+	reopen := func() {
+		t.Helper()
+		if _, err := exams.ReopenAttempt(w.as(ben), &assessmentpb.ReopenAttemptRequest{CourseId: w.taken.course, AttemptId: attempt, Minutes: 10, Reason: "A fire alarm"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reopen()
+	one.send(laptop, text(3, 1, "Because of this."))
+	over()
+	marked("another answer to the first", "to_mark  1, marked 0.5 1")
+	mark(1, "3")
+	marked("marked anew", "marked 3 2, marked 0.5 1")
+
+	// It came too late, before it was marked, and counts after.
+	late := one.send(laptop, text(4, 1, "Because of all of this."), pick(5, 2, "b"))
+	mark2, err := w.mark(rpc.WithIfMatch(w.as(ben), "*"), attempt, points("2"))
+	if err != nil || mark2.GetOutcome().GetPoints() != "2" {
+		t.Fatalf("%v, %v", mark2, err)
+	}
+	if _, err := w.attempts.AcceptLateAnswers(w.as(ben), &assessmentpb.AcceptLateAnswersRequest{
+		CourseId: w.taken.course, AttemptId: attempt, Seqs: []int64{late.GetVerdicts()[0].GetSeq()}, Reason: "The network was down",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.scored()
+	marked("a late answer to the first", "to_mark  3, marked 0.5 1")
+	mark(1, "4")
+	reopen()
+	over()
+	marked("the same answers", "marked 4 4, marked 0.5 1")
+}
+
 // Ten graders mark what thirty have handed in: no answer is had twice, and all are marked
 // once.
 func TestGradersRace(t *testing.T) {

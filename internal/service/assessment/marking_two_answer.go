@@ -56,14 +56,6 @@ func (s *Service) markersAt(ctx context.Context, q pg.Querier, course, item stri
 	return markersOfQuiz(set), err
 }
 
-// answered returns the operation that an answer came with, 0 for none.
-func (m *markable) answered() int64 {
-	if m.done == nil {
-		return 0
-	}
-	return m.done.answerSeq
-}
-
 // givenToAnswer returns what two gave to an answer as it is, and what the quiz says; no
 // settings where not two mark it: the quiz says so, or one has marked it before the quiz
 // said otherwise.
@@ -234,7 +226,7 @@ func (s *Service) settleAnswer(ctx context.Context, tx *pg.Tx, m *markable, g *g
 	if err := s.giveAnswer(ctx, tx, m, g, partSettled, mark, counts.Reason); err != nil {
 		return err
 	}
-	if err := s.appendMark(ctx, tx, m.attempt, counts); err != nil {
+	if err := s.appendMark(ctx, tx, m, counts); err != nil {
 		return err
 	}
 	if err := s.score(ctx, tx, []*attempt{m.attempt}, "marking"); err != nil {

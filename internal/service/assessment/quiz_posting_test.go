@@ -83,6 +83,14 @@ func TestMarkedUnseen(t *testing.T) {
 			t.Errorf("%v\nand before it was marked\n%v", m, before[i])
 		}
 	}
+	// What comes late has the number behind that of the end, as if nothing was between.
+	seqs := []int64{before[0].(*assessmentpb.Attempt).GetLastSeq()} //nolint:forcetypeassert // made above
+	for seq := range int64(2) {
+		seqs = append(seqs, st.send(laptop, text(3+seq, 1, "Late")).GetVerdicts()[0].GetSeq())
+	}
+	if seqs[1] != seqs[0]+1 || seqs[2] != seqs[1]+1 || st.get().GetLastSeq() != seqs[2] {
+		t.Errorf("numbers in the log: %d, %d", seqs, st.get().GetLastSeq())
+	}
 	say := &gradespb.PostingChanged{CourseId: quiz.course, ItemId: quiz.item, Policy: "manual", Posted: true, AccountIds: []string{st.account}, Version: 2}
 	hear(w.world, w.service.postingChanged, say)
 	if a := st.get(); a.GetState() != stateGraded || a.GetPoints() == "" {

@@ -27,6 +27,7 @@ type opening struct {
 	PasswordHash string
 	PreparedID   string
 	PreparedAt   *time.Time
+	Number       int32 // of the attempt; 0 for none
 	OpenFrom     *time.Time
 	OpenUntil    *time.Time
 }
@@ -42,6 +43,9 @@ func (s *Service) admission(ctx context.Context, courseID, itemID, accountID, pa
 	}
 	now := s.time()
 	ready := o.PreparedAt != nil && now.Sub(*o.PreparedAt) < freshFor && o.OpenFrom != nil && !now.Before(*o.OpenFrom) && (o.OpenUntil == nil || now.Before(*o.OpenUntil))
+	if o.Number > 1 && (version.Settings.GetFirstDelaySeconds() > 0 || version.Settings.GetLaterDelaySeconds() > 0) {
+		ready = false // it may be too soon after the one before
+	}
 	var st *standing
 	if !ready {
 		list, err := s.standings(ctx, courseID, itemID, []string{accountID})
@@ -81,7 +85,7 @@ func (s *Service) admission(ctx context.Context, courseID, itemID, accountID, pa
 // only where it is of the version that is taken now.
 func (s *Service) openingOf(ctx context.Context, courseID, itemID, accountID string) (opening, *quizVersion, error) {
 	rows, err := s.db.Query(ctx, `
-		SELECT z.id AS quiz_id, z.version, z.password_hash, coalesce(a.id, '') AS prepared_id, a.prepared_at, a.open_from, a.open_until
+		SELECT z.id AS quiz_id, z.version, z.password_hash, coalesce(a.id, '') AS prepared_id, a.prepared_at, coalesce(a.number, 0) AS number, a.open_from, a.open_until
 		FROM placement p JOIN quiz z ON z.id = p.ref AND z.course_id = p.course_id AND z.deleted_at IS NULL AND z.version > 0
 		LEFT JOIN attempt a ON a.quiz_id = z.id AND a.item_id = p.item_id AND a.account_id = $3 AND a.state = 'prepared' AND NOT a.preview AND a.quiz_version = z.version
 		WHERE p.course_id = $1 AND p.item_id = $2 AND p.kind = 'quiz'`, courseID, itemID, accountID)

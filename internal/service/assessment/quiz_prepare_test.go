@@ -320,6 +320,39 @@ func TestPreparedAhead(t *testing.T) {
 	expect(map[string]string{})
 }
 
+// What is made ahead for another attempt is not begun before its time.
+func TestPreparedAheadWaits(t *testing.T) {
+	t.Parallel()
+	w := newQuizWorld(t)
+	opens, ana := w.now().Add(10*time.Minute), id.New("account")
+	quizID := w.placed(&assessmentpb.QuizSettings{
+		Attempts: 2, FirstDelaySeconds: 3600, Sections: []*assessmentpb.QuizSection{section(asked(w.question("One")))},
+	})
+	w.place(quizID, &opens)
+	w.enroll(ana)
+	w.around.say(ana, &itemAccess{Enrolled: true, State: "locked", OpensAt: timestamppb.New(opens)})
+	w.work()
+	w.later(10 * time.Minute)
+	w.around.say(ana, itemOpen(nil))
+	first, err := w.service.admit(t.Context(), w.course, w.item, ana, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.exec(`UPDATE attempt SET state = 'submitted', started_at = $2, submitted_at = $2, submitted_by = account_id WHERE id = $1`, first, w.now())
+	w.later(time.Minute)
+	w.work()
+	if made := w.query(`SELECT number::text FROM attempt WHERE state = 'prepared'`); !slices.Equal(made, []string{"2"}) {
+		t.Fatalf("made ahead: %v", made)
+	}
+	if _, err := w.service.admit(t.Context(), w.course, w.item, ana, ""); fault.CodeOf(err) != "attempt.too_soon" {
+		t.Errorf("a minute after the first: %v", err)
+	}
+	w.later(time.Hour)
+	if second, err := w.service.admit(t.Context(), w.course, w.item, ana, ""); err != nil || second == first {
+		t.Errorf("an hour after the first: %v, %s", err, second)
+	}
+}
+
 // Who has a window of their own finds an attempt that was made ahead, as all others do;
 // nobody else is looked at for it.
 func TestPreparedAheadOfOwnWindows(t *testing.T) {

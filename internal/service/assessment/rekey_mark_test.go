@@ -57,6 +57,29 @@ func TestRekeyMarked(t *testing.T) {
 	expect(t, "marks undone", r.marks(ada, ben), "1.5 (5), 2 (4)")
 }
 
+// TestRekeyMarkedPoints keeps the share that people have given in points of what the
+// question was worth then, where it is worth something else, or nothing, since.
+func TestRekeyMarkedPoints(t *testing.T) {
+	t.Parallel()
+	w := newMarkingWorld(t, 1, &assessmentpb.QuizSettings{})
+	r := &rekeyWorld{world: w.world, quiz: w.taken, question: w.essay, teacher: id.New("account")}
+	r.RekeyServiceClient = assessmentpb.NewRekeyServiceClient(w.harness.As("edge"))
+	ada := w.students[0]
+	if _, err := w.mark(w.as(r.teacher), ada.attempt.GetId(), points("3")); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, "of 4", r.marks(ada), "4 (2)")
+	fewer := r.apply(r.preview(func(req *assessmentpb.CreateRekeyRequest) { req.Action, req.Points = "points", "2" }).GetId())
+	if q := ada.get().GetQuestions()[0]; q.GetOutcome().GetPoints() != "1.5" || q.GetMaxPoints() != "2" {
+		t.Errorf("of 2: %v", q)
+	}
+	r.undo(fewer.GetId())
+	r.apply(r.preview(rekeyBy("drop")).GetId())
+	if a := ada.get(); a.GetState() != stateGraded || a.GetQuestions()[0].GetMaxPoints() != "0" {
+		t.Errorf("of nothing: %v", a)
+	}
+}
+
 // TestRekeyWhileMarked has people mark while it is applied: their marks stand.
 func TestRekeyWhileMarked(t *testing.T) {
 	t.Parallel()

@@ -230,8 +230,8 @@ func (m *markable) byRubric(ctx context.Context, tx *pg.Tx, given *markRecord, c
 // those are the marks that count.
 func rubricResults(ctx context.Context, q pg.Querier, attempt string, marks bool) (map[int32]*assessmentpb.RubricResult, error) {
 	list, err := collectMarks(ctx, q, `
-		SELECT DISTINCT ON (slot) `+markColumns+` FROM answer_mark
-		WHERE attempt_id = $1 AND (withdrawn OR points IS NOT NULL OR fraction IS NOT NULL) ORDER BY slot, seq DESC`, attempt)
+		SELECT DISTINCT ON (slot) `+markColumns+` FROM answer_mark m
+		WHERE attempt_id = $1 AND `+holdingSQL+` AND (withdrawn OR points IS NOT NULL OR fraction IS NOT NULL) ORDER BY slot, seq DESC`, attempt)
 	if err != nil {
 		return nil, err
 	}

@@ -96,6 +96,8 @@ CREATE TABLE answer_mark (
 	reason text NOT NULL DEFAULT ''::text,
 	rubric bytea,
 	marked_at timestamp with time zone NOT NULL,
+	answer_seq bigint,
+	max_points text COLLATE "C",
 	CONSTRAINT answer_mark_pkey PRIMARY KEY (attempt_id, seq),
 	CONSTRAINT answer_mark_operation FOREIGN KEY (attempt_id, seq) REFERENCES answer_operation(attempt_id, seq),
 	CONSTRAINT answer_mark_one CHECK (((num_nonnulls(points, fraction) <= 1) AND (NOT (withdrawn AND (num_nonnulls(points, fraction) > 0)))))
@@ -114,6 +116,8 @@ COMMENT ON COLUMN answer_mark.points IS 'A decimal of what the question is worth
 COMMENT ON COLUMN answer_mark.fraction IS 'The exact fraction that was given, or that the rubric gives; null where none was.';
 COMMENT ON COLUMN answer_mark.reason IS 'Why it differs from what the program gave.';
 COMMENT ON COLUMN answer_mark.rubric IS 'The stoa.assessment.v1.RubricMarks, in binary form; null without a rubric.';
+COMMENT ON COLUMN answer_mark.answer_seq IS 'The operation of the log that the answer came with which was marked; 0 for none, null of marks from before it was noted. Another answer is marked anew.';
+COMMENT ON COLUMN answer_mark.max_points IS 'What the question was worth when it was marked, of which points are; null of marks from before it was noted.';
 
 CREATE TABLE answer_operation (
 	attempt_id text COLLATE "C" NOT NULL,
@@ -142,7 +146,7 @@ BEGIN
 END $function$;
 CREATE TRIGGER answer_operation_only_grows BEFORE DELETE OR UPDATE OR TRUNCATE ON answer_operation FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
 COMMENT ON TABLE answer_operation IS 'The log of what students answered, appended to and never changed: what an attempt''s state and score are made of. Personal data of the account whose attempt it is: their answers, and when they gave them. Kept with the attempt.';
-COMMENT ON COLUMN answer_operation.seq IS 'Its number in the attempt, from 1 without gaps, in the order of arrival.';
+COMMENT ON COLUMN answer_operation.seq IS 'Its number in the attempt, from 1 without gaps, in the order of arrival. Marks have numbers of their own, from 1,000,001; those from before they had are among the others.';
 COMMENT ON COLUMN answer_operation.client_id IS 'The device or tab that sent it, as it calls itself, or "server".';
 COMMENT ON COLUMN answer_operation.client_seq IS 'Its number at the client, from 1; of the server''s own, seq.';
 COMMENT ON COLUMN answer_operation.slot IS 'The question; 0 for the attempt as a whole.';

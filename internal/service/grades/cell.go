@@ -79,6 +79,11 @@ func (c *cell) visible(it *item) bool {
 	return *c.Posted
 }
 
+// deducted reports whether lateness may be taken off what staff enter as its mark.
+func (c *cell) deducted(it *item) bool {
+	return c != nil && it.Source == ofStaff && !it.calculated() && c.late() > 0
+}
+
 // late returns by how many seconds it counts as late.
 func (c *cell) late() int64 {
 	switch c.Status {

@@ -126,6 +126,34 @@ func TestEditHistoryUndo(t *testing.T) {
 	w.check()
 }
 
+// A total that is set, and set again, has the reason of each in its history, that of who
+// undoes too.
+func TestUndoTotal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.publish(1, nil, newIDs("activity", 1)...)
+	ana := w.enroll("Ana")
+	w.settled()
+	for _, c := range [][2]string{{"60", "First"}, {"70", "Second"}} {
+		if _, err := w.grades.SetTotal(w.staff(), &gradespb.SetTotalRequest{CourseId: w.course, AccountId: ana, Percent: c[0], Reason: c[1]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.grid.UndoGradeChange(w.staff(), &gradespb.UndoGradeChangeRequest{
+		CourseId: w.course, What: &gradespb.UndoGradeChangeRequest_ChangeId{ChangeId: w.history(ana)[1].GetChangeId()}, Reason: "Third",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, h := range w.history(ana) {
+		got = append(got, fmt.Sprintf("%s %s: %s, since %s", h.GetSource(), h.GetReason(), h.GetAfter().GetPoints(), h.GetAfter().GetReason()))
+	}
+	want := []string{"staff First: 60, since First", "staff Second: 70, since Second", "undo Third: 60, since First"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestEditRefusals(t *testing.T) {
 	t.Parallel()
 	w := newWorldAllowing(t, func(_, _, permission string) bool { return permission != "grade.post" })
@@ -154,8 +182,33 @@ func TestEditRefusals(t *testing.T) {
 			t.Errorf("%v: %v, want %s", c.edit, err, c.want)
 		}
 	}
+	total := func(percent string, posted bool) error {
+		_, err := w.grades.SetTotal(w.staff(), &gradespb.SetTotalRequest{CourseId: w.course, AccountId: ana, Percent: percent, Posted: posted, Reason: "Why"})
+		return err
+	}
+	if err := total("60", true); code(err) != "auth.forbidden" {
+		t.Errorf("a total that is shown: %v", err)
+	}
 	if n := len(w.history(ana)); n != 1 {
 		t.Errorf("%d changes of what was refused", n-1)
+	}
+	if err := total("60", false); err != nil {
+		t.Errorf("a total that is not shown: %v", err)
+	}
+	// One that is shown is changed, and not hidden; nor is it shown by undoing that it was
+	// taken back.
+	if _, err := w.db.Exec(t.Context(), `UPDATE total_override SET posted = true`); err != nil {
+		t.Fatal(err)
+	}
+	if err := total("61", false); code(err) != "auth.forbidden" {
+		t.Errorf("a total that was shown is hidden: %v", err)
+	}
+	if err := errors.Join(total("62", true), total("", false)); err != nil {
+		t.Error(err)
+	}
+	all := w.history(ana)
+	if err := w.undo(all[len(all)-1].GetChangeId()); code(err) != "auth.forbidden" {
+		t.Errorf("a total that was shown comes back: %v", err)
 	}
 	w.course = id.New("course")
 	_, err := w.grid.SetGrade(w.staff(), &gradespb.SetGradeRequest{CourseId: w.course, ItemId: q[0], AccountId: ana, Edit: &gradespb.GradeEdit{Feedback: new("?")}})

@@ -91,6 +91,9 @@ func stateOf(c *cell, kind string, entered bool) state {
 	return state{}
 }
 
+// shown reports whether it is said that the student may see it.
+func (a state) shown() bool { return a.Posted != nil && *a.Posted }
+
 // is reports whether two states are the same, whoever made them and why.
 func (a state) is(b state) bool {
 	return a.State == b.State && equal(a.Points, b.Points) && equal(a.MaxPoints, b.MaxPoints) && a.Status == b.Status && a.Late == b.Late &&

@@ -65,6 +65,9 @@ func (s *Service) applyChanges(ctx context.Context, tx *pg.Tx, courseID string, 
 	var refused []refusal
 	for _, c := range list {
 		e := &gradespb.CellEdit{AccountId: c.AccountID, ItemId: c.ItemID, Edit: c.edit(reason), Etag: fmt.Sprint(c.Seq)}
+		if st, it, err := d.find(c.AccountID, c.ItemID); err == nil && e.GetEdit().GetPoints() != "" && st.cells[it.ItemID].deducted(it) {
+			e.Edit.Status = new("") // or less than the number would count
+		}
 		if _, err := d.editOne(ctx, e, reason, fromImport); err != nil {
 			refused = append(refused, refusal{fmt.Sprintf("lines[%d].%s", c.Line, c.ItemID), err})
 		}

@@ -97,7 +97,7 @@ func (h *header) line(n int32, fields []string) *importLine {
 				l.code = "version.invalid"
 			}
 		case i < len(h.items):
-			l.values[i] = strings.Clone(f[:min(len(f), 60)])
+			l.values[i] = strings.Clone(strings.ToValidUTF8(f[:min(len(f), 60)], "")) // without a letter that was cut through
 		}
 	}
 	l.account = strings.Clone(l.account[:min(len(l.account), 100)])

@@ -52,6 +52,10 @@ func openLines(format, path string) (lines, error) {
 	return out, nil
 }
 
+// isText reports whether a value is text that can be kept: what was saved as UTF-16 has
+// zeros.
+func isText(f string) bool { return utf8.ValidString(f) && !strings.Contains(f, "\x00") }
+
 // csvLines reads comma separated values; semicolons and tabs are taken too.
 type csvLines struct {
 	file *os.File
@@ -79,7 +83,7 @@ func (l *csvLines) next() ([]string, error) {
 		return nil, ErrImportUnreadable
 	}
 	for _, f := range fields {
-		if !utf8.ValidString(f) {
+		if !isText(f) {
 			return nil, ErrImportEncoding
 		}
 	}
@@ -137,7 +141,7 @@ func (l *xlsxLines) next() (fields []string, err error) {
 		return nil, ErrImportUnreadable
 	}
 	for _, f := range fields {
-		if !utf8.ValidString(f) {
+		if !isText(f) {
 			return nil, ErrImportEncoding
 		}
 	}

@@ -57,6 +57,9 @@ func FuzzFile(f *testing.F) {
 				continue
 			}
 			for _, v := range l.values {
+				if !isText(v) {
+					t.Fatalf("%q can't be kept", v)
+				}
 				if points, ok := parseValue(v); ok {
 					if n, err := exact.Parse(*points); err != nil || rounded(n) != *points {
 						t.Errorf("%q is read as %q: %v", v, *points, err)

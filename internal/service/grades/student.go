@@ -62,7 +62,7 @@ func (r *gradeServer) EstimateStudentGrades(ctx context.Context, req *gradespb.E
 
 // SetTotal implements gradespb.GradeServiceServer.
 func (r *gradeServer) SetTotal(ctx context.Context, req *gradespb.SetTotalRequest) (*gradespb.StudentGrades, error) {
-	s := r.service
+	s, noPosting := r.service, mayEdit(ctx, true)
 	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*gradespb.StudentGrades, error) {
 		tx.Exempt("nothing has changed")
 		d, err := s.open(ctx, tx, req.GetCourseId(), req.GetAccountId())
@@ -83,7 +83,10 @@ func (r *gradeServer) SetTotal(ctx context.Context, req *gradespb.SetTotalReques
 		if !d.book.hasPlace(set.Category, set.Period) {
 			return nil, ErrUnknownPlace
 		}
-		changed, err := d.setTotal(ctx, st, set, fromStaff, 0)
+		if st.posts(set) && noPosting != nil {
+			return nil, noPosting
+		}
+		changed, err := d.setTotal(ctx, st, set, fromStaff, set.Reason, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -119,9 +122,21 @@ func (b *book) hasPlace(category, period string) bool {
 	return period == ""
 }
 
+// posts reports whether a percentage that is set shows or hides it, and not only what it
+// is.
+func (st *seat) posts(o totalOverride) bool {
+	posted := false
+	for _, was := range st.overrides {
+		if was.Category == o.Category && was.Period == o.Period {
+			posted = was.Posted
+		}
+	}
+	return o.Percent != "" && o.Posted != posted
+}
+
 // setTotal sets a percentage in place of a total, or takes it back where it has none,
 // and reports whether that changes anything.
-func (d *desk) setTotal(ctx context.Context, st *seat, o totalOverride, source string, undoes int64) (bool, error) {
+func (d *desk) setTotal(ctx context.Context, st *seat, o totalOverride, source, reason string, undoes int64) (bool, error) {
 	var before, after state
 	kept := st.overrides[:0:0]
 	for _, was := range st.overrides {
@@ -163,7 +178,7 @@ func (d *desk) setTotal(ctx context.Context, st *seat, o totalOverride, source s
 	}
 	d.history = append(d.history, &change{
 		AccountID: st.AccountID, Place: placeOf(o.Category, o.Period), Kind: kindTotal, Before: before, After: after, Source: source,
-		ChangedBy: auth.From(ctx).Account, ChangedAt: d.now, Reason: o.Reason, Undoes: undoes,
+		ChangedBy: auth.From(ctx).Account, ChangedAt: d.now, Reason: reason, Undoes: undoes,
 	})
 	return true, nil
 }

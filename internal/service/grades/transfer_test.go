@@ -241,13 +241,54 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// A number of a file is what counts in the end, as it was when the file was made: not what
+// lateness is taken off once more.
+func TestImportLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	q := newIDs("activity", 1)
+	w.publish(1, halves(q, nil), q...)
+	c, err := w.columns.CreateColumn(w.staff(), &gradespb.CreateColumnRequest{CourseId: w.course, Title: "Talk", Points: "10"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	column, ana, ben := c.GetItemId(), w.enroll("Ana"), w.enroll("Ben")
+	for _, p := range []string{ana, ben} {
+		w.set(p, column, &gradespb.GradeEdit{Points: new("10"), Status: new("late"), LateSeconds: 100_000, Reason: "Overslept"})
+	}
+	w.settled()
+	lines := readCSV(t, w.export("csv"))
+	if lines[1][4] != "8" || lines[2][4] != "8" {
+		t.Fatalf("two days late: %q", lines)
+	}
+	lines[1][4] = "9"
+	i, err := w.upload("csv", writeCSV(t, lines))
+	if err != nil || i.GetChanges() != 1 {
+		t.Fatalf("%v, %v", i, err)
+	}
+	done, err := w.files.ApplyGradeImport(w.staff(), &gradespb.ApplyGradeImportRequest{CourseId: w.course, ImportId: i.GetId(), Reason: "Enough"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.settled()
+	if a, b := w.cell(ana, column), w.cell(ben, column); a.GetPoints() != "9" || b.GetPoints() != "8" {
+		t.Errorf("%v, and as it was %v", a, b)
+	}
+	if _, err := w.grid.UndoGradeChange(w.staff(), &gradespb.UndoGradeChangeRequest{CourseId: w.course, What: &gradespb.UndoGradeChangeRequest_BatchId{BatchId: done.GetBatchId()}}); err != nil {
+		t.Fatal(err)
+	}
+	if a := w.cell(ana, column); a.GetPoints() != "8" || a.GetStatusOverride() != "late" {
+		t.Errorf("undone: %v", a)
+	}
+}
+
 func TestImportRefusals(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	q, _, people := classroom(w)
 	head := []string{"account_id", "version", "Quiz 1 [" + q[0] + "]"}
 	i, err := w.upload("csv", writeCSV(t, [][]string{
-		head, {people[0], "1000000", "=1+1"}, {people[0], "1", "5"}, {people[1], "nonsense", "5"}, {w.teacher, "1", "5"}, {"'" + people[2], "", "1e2"}, {"", "", ""}, {"x", "", "1"},
+		head, {people[0], "1000000", "=1+" + strings.Repeat("é", 40)}, {people[0], "1", "5"}, {people[1], "nonsense", "5"}, {w.teacher, "1", "5"}, {"'" + people[2], "", "1e2"}, {"", "", ""}, {"x", "", "1"},
 	}))
 	if err != nil || i.GetRefused() != 5 || i.GetChanges() != 1 {
 		t.Fatalf("%v, %v", i, err)
@@ -335,6 +376,7 @@ func TestImportRefusals(t *testing.T) {
 		}(), "import.unreadable"},
 		"half a workbook": {"xlsx", writeXLSX(t, [][]string{head})[:2000], "import.unreadable"},
 		"a zip bomb":      {"xlsx", bomb(300), "import.unreadable"},
+		"saved as UTF-16": {"csv", writeCSV(t, [][]string{head, {people[0], "", "5\x00"}}), "import.encoding"},
 		"too large":       {"csv", bytes.Repeat([]byte("a"), maxImportSize+1), "import.too_large"},
 		"too many lines":  {"csv", append([]byte("account_id\n"), bytes.Repeat([]byte("x\n"), maxImportRows+1)...), "import.too_large"},
 	} {

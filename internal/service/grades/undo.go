@@ -28,7 +28,7 @@ func (r *gridServer) UndoGradeChange(ctx context.Context, req *gradespb.UndoGrad
 	}
 	accounts, posts := make([]string, 0, len(list)), false
 	for _, h := range list {
-		accounts, posts = append(accounts, h.AccountID), posts || h.Kind == kindPosted
+		accounts, posts = append(accounts, h.AccountID), posts || h.Kind == kindPosted || h.Kind == kindTotal && h.Before.Points != nil && h.Before.shown() != h.After.shown()
 		if h.Kind == kindMark || h.Kind == kindOverdue {
 			return nil, ErrChangeNotUndoable
 		}
@@ -160,6 +160,6 @@ func (d *desk) undoTotal(ctx context.Context, st *seat, h *change, reason string
 	if b := h.Before; b.Points != nil {
 		o.Percent, o.Posted, o.SetBy, o.Reason = *b.Points, b.Posted != nil && *b.Posted, b.By, b.Reason
 	}
-	_, err := d.setTotal(ctx, st, o, fromUndo, h.Seq)
+	_, err := d.setTotal(ctx, st, o, fromUndo, reason, h.Seq)
 	return err
 }

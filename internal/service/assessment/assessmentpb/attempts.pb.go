@@ -82,7 +82,7 @@ type Attempt struct {
 	Questions []*AttemptQuestion `protobuf:"bytes,23,rep,name=questions,proto3" json:"questions,omitempty"`
 	// The clients that have sent something.
 	Clients []*AttemptClient `protobuf:"bytes,24,rep,name=clients,proto3" json:"clients,omitempty"`
-	// The number of the last operation in its log, to its student the last that is no mark.
+	// The number of the last operation in its log that is no mark.
 	LastSeq int64 `protobuf:"varint,25,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
 	// When the last operation arrived.
 	SavedAt *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=saved_at,json=savedAt,proto3" json:"saved_at,omitempty"`
@@ -1434,7 +1434,7 @@ func (x *ReplacedAnswer) GetNewer() bool {
 // An operation in the log.
 type LoggedOperation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its number in the log, from 1.
+	// Its number in the log, from 1. Marks have numbers of their own, from 1,000,001.
 	Seq int64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	// The client, or "server".
 	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`

@@ -2315,7 +2315,7 @@ type SetTotalRequest struct {
 	Percent string `protobuf:"bytes,5,opt,name=percent,proto3" json:"percent,omitempty"`
 	// Why, 1 to 500 characters.
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Whether the student may see it at once.
+	// Whether the student may see it at once; to show or hide it takes grade.post.
 	Posted        bool `protobuf:"varint,7,opt,name=posted,proto3" json:"posted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
