@@ -268,6 +268,11 @@ func (r *server) DownloadPart(req *mediapb.DownloadPartRequest, stream grpc.Serv
 			return ErrLinkExpired
 		}
 	}
+	if v.landing {
+		if err := s.onLanding(ctx, v.course, req.GetMediaId()); err != nil {
+			return err
+		}
+	}
 	f, err := s.shown(ctx, req.GetMediaId())
 	if err != nil {
 		return err
@@ -293,6 +298,17 @@ func (r *server) DownloadPart(req *mediapb.DownloadPartRequest, stream grpc.Serv
 		return nil
 	}
 	return s.sendObject(ctx, stored, req.GetOffset(), 0, p.GetSize(), send)
+}
+
+// onLanding returns an error for a file that is not, or no longer, the promotional
+// video of a published course.
+func (s *Service) onLanding(ctx context.Context, course, mediaID string) error {
+	var there bool
+	err := s.db.QueryRow(ctx, `SELECT EXISTS (SELECT FROM course_cover WHERE course_id = $1 AND promo_id = $2)`, course, mediaID).Scan(&there)
+	if err == nil && !there {
+		err = ErrLinkExpired
+	}
+	return err
 }
 
 // partOf returns what a part is, and either where its bytes are stored or its

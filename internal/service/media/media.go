@@ -22,8 +22,8 @@
 //
 // It sends AvatarChanged, MediaChanged and MediaDeleted.
 //
-// It hears CoursePublished and CourseUnpublished of courses, after which the
-// cover of a published course can be fetched by anybody.
+// It hears CoursePublished and CourseUnpublished of courses, after which the cover of
+// a published course can be fetched, and its promotional video watched, by anybody.
 //
 // It calls nobody. Of permissions it asks what the guard asks.
 package media

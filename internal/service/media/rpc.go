@@ -147,6 +147,9 @@ func (r *server) BatchGetMedia(ctx context.Context, req *mediapb.BatchGetMediaRe
 	}
 	who := req.GetViewer()
 	v := viewer{account: who.GetAccountId(), course: req.GetCourseId(), item: who.GetItemId(), open: who.GetOpen() || who == nil}
+	if who.GetLanding() {
+		v = viewer{course: req.GetCourseId(), landing: true}
+	}
 	items, err := r.media.presentAll(ctx, found, v, len(found) <= mostWithPages, req.GetWords())
 	if err != nil {
 		return nil, err
