@@ -331,7 +331,7 @@ func (s *Service) partOf(ctx context.Context, f *shownFile, v viewer, name strin
 	if name == originalPart {
 		name := f.file.Filename
 		switch {
-		case f.file.Purpose == purposeLibrary && f.asset.Kind != kindFile && f.asset.Kind != kindSlides:
+		case f.file.Purpose == purposeLibrary && !v.staff && f.asset.Kind != kindFile && f.asset.Kind != kindSlides:
 			return nil, "", nil, ErrNotFound
 		case v.anonymous:
 			name = neutralName(f.file)

@@ -10,6 +10,13 @@ import (
 	"time"
 )
 
+const (
+	linkLifetime = 15 * time.Minute
+	// linkStep is what ends of links are rounded up to, so that a browser that
+	// asks again meanwhile gets the same address and finds it in its cache.
+	linkStep = 5 * time.Minute
+)
+
 // viewer is whom the parts of a file are shown to, for how long.
 type viewer struct {
 	account string

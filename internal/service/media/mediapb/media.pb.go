@@ -806,9 +806,13 @@ type DownloadMediaRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The file.
 	MediaId string `protobuf:"bytes,1,opt,name=media_id,json=mediaId,proto3" json:"media_id,omitempty"`
-	// When the address stops working, in Unix seconds; zero for a public file.
+	// Not looked at: files that are not public are fetched part by part.
+	//
+	// Deprecated: Marked as deprecated in internal/service/media/mediapb/media.proto.
 	Expires int64 `protobuf:"varint,2,opt,name=expires,proto3" json:"expires,omitempty"`
-	// What proves that the address is one of ours; empty for a public file.
+	// Not looked at either.
+	//
+	// Deprecated: Marked as deprecated in internal/service/media/mediapb/media.proto.
 	Signature string `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
 	// The first byte to send.
 	Offset int64 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
@@ -857,6 +861,7 @@ func (x *DownloadMediaRequest) GetMediaId() string {
 	return ""
 }
 
+// Deprecated: Marked as deprecated in internal/service/media/mediapb/media.proto.
 func (x *DownloadMediaRequest) GetExpires() int64 {
 	if x != nil {
 		return x.Expires
@@ -864,6 +869,7 @@ func (x *DownloadMediaRequest) GetExpires() int64 {
 	return 0
 }
 
+// Deprecated: Marked as deprecated in internal/service/media/mediapb/media.proto.
 func (x *DownloadMediaRequest) GetSignature() string {
 	if x != nil {
 		return x.Signature
@@ -1367,11 +1373,11 @@ const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\x11ListMediaResponse\x12*\n" +
 	"\x05items\x18\x01 \x03(\v2\x14.stoa.media.v1.MediaR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor\"\xe4\x01\n" +
+	"nextCursor\"\xea\x01\n" +
 	"\x14DownloadMediaRequest\x12$\n" +
-	"\bmedia_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\x12\x18\n" +
-	"\aexpires\x18\x02 \x01(\x03R\aexpires\x12%\n" +
-	"\tsignature\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\tsignature\x12\x1f\n" +
+	"\bmedia_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\x12\x1c\n" +
+	"\aexpires\x18\x02 \x01(\x03B\x02\x18\x01R\aexpires\x12'\n" +
+	"\tsignature\x18\x03 \x01(\tB\t\xbaH\x04r\x02\x18d\x18\x01R\tsignature\x12\x1f\n" +
 	"\x06offset\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06offset\x12\x1f\n" +
 	"\x06length\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06length\x12#\n" +
 	"\rdescribe_only\x18\x06 \x01(\bR\fdescribeOnly\"Y\n" +
