@@ -99,3 +99,37 @@ func TestGoneBackWhileStripeIsAway(t *testing.T) {
 	s.wantState(buyer, o, "refunded")
 	s.sound()
 }
+
+// Of what was paid for nothing only that goes back which nobody at the provider gave back
+// before.
+func TestSurplusGivenBackInPartByHand(t *testing.T) {
+	t.Parallel()
+	for name, byHand := range map[string]int64{"some": 900, "all": 4900} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStripeShop(t)
+			buyer := id.New("account")
+			o := s.order(buyer, s.course(id.New("account"), 4900, "EUR"))
+			page := s.session(o)
+			s.stripe.Pay(page, stripetest.Succeed)
+			s.stripe.GiveBack(page, byHand)
+			if _, err := s.client.CancelOrder(s.as(buyer), &commercepb.CancelOrderRequest{OrderId: o.GetId()}); err != nil {
+				t.Fatal(err)
+			}
+			s.carryOut(1)
+			s.hear()
+			s.carryOut(1)
+			if owed := s.ledgerAt("buyers")["EUR"]; owed != 0 {
+				t.Errorf("buyers have %d", owed)
+			}
+			if n := s.count(`SELECT count(*) FROM refund WHERE state <> 'succeeded'`); n != 0 {
+				t.Errorf("%d refunds did not succeed", n)
+			}
+			if n := s.count(`SELECT count(*) FROM payment WHERE surplus`); n != 0 {
+				t.Errorf("%d payments are surplus still", n)
+			}
+			s.wantState(buyer, o, "cancelled")
+			s.balanced()
+		})
+	}
+}
