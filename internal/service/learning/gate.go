@@ -49,3 +49,16 @@ func (s *Service) closedTo(ctx context.Context, q pg.Querier, accountID string, 
 	}
 	return out, nil
 }
+
+// openOrNone returns an item if somebody can open it now, and else none: where they stood
+// may have been locked or hidden since.
+func (s *Service) openOrNone(ctx context.Context, q pg.Querier, accountID, courseID, itemID string) (string, error) {
+	if itemID == "" {
+		return "", nil
+	}
+	closed, err := s.closedTo(ctx, q, accountID, []string{courseID})
+	if err != nil || closed[place{courseID, itemID}] != "" {
+		return "", err
+	}
+	return itemID, nil
+}

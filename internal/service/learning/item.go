@@ -439,5 +439,12 @@ func (s *Service) GetResume(ctx context.Context, req *learningpb.GetResumeReques
 	if err != nil && !pg.NoRows(err) {
 		return nil, fmt.Errorf("resume: %w", err)
 	}
+	was := itemID
+	if itemID, err = s.openOrNone(ctx, s.db, auth.From(ctx).Account, req.GetCourseId(), itemID); err != nil {
+		return nil, err
+	}
+	if itemID != was {
+		media, ms, at = "", 0, nil
+	}
 	return &learningpb.Resume{CourseId: req.GetCourseId(), ItemId: itemID, LastSeenAt: optional(seenAt), Position: positionPB(media, ms, at)}, nil
 }

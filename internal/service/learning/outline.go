@@ -80,7 +80,7 @@ func (p *person) outline(at time.Time) *learningpb.LearnerOutline {
 			}
 		}
 	}
-	if it := p.version.byID[p.ResumeLessonID]; it != nil && shown[it.place] != nil {
+	if it := p.version.byID[p.ResumeLessonID]; it != nil && shown[it.place] != nil && p.decide(it, at).Open {
 		out.ResumeLessonId = p.ResumeLessonID
 	}
 	return out

@@ -41,6 +41,9 @@ func (r *server) GetProgress(ctx context.Context, req *learningpb.GetProgressReq
 	if err != nil {
 		return nil, err
 	}
+	if p.ResumeLessonID, err = r.service.openOrNone(ctx, r.service.db, auth.From(ctx).Account, req.GetCourseId(), p.ResumeLessonID); err != nil {
+		return nil, err
+	}
 	out := progressPB(req.GetCourseId(), p)
 	out.Items, err = r.service.readItems(ctx, r.service.db, auth.From(ctx).Account, req.GetCourseId())
 	return out, err
@@ -50,6 +53,21 @@ func (r *server) ListMyCourses(ctx context.Context, req *learningpb.ListMyCourse
 	items, next, err := coursesOf(ctx, r.service.db, auth.From(ctx).Account, page.Size(req.GetPageSize()), req.GetCursor())
 	if err != nil {
 		return nil, err
+	}
+	var begun []string
+	for _, c := range items {
+		if c.ResumeLessonID != "" {
+			begun = append(begun, c.CourseID)
+		}
+	}
+	closed, err := r.service.closedTo(ctx, r.service.db, auth.From(ctx).Account, begun)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range items {
+		if closed[place{c.CourseID, c.ResumeLessonID}] != "" { // it was locked or hidden since
+			items[i].ResumeLessonID, items[i].PositionMediaID, items[i].PositionMs, items[i].PositionAt = "", "", 0, nil
+		}
 	}
 	res := &learningpb.ListMyCoursesResponse{NextCursor: next}
 	for _, c := range items {

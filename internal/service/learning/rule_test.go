@@ -1,6 +1,7 @@
 package learning
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -340,6 +341,39 @@ func TestLearnerOutline(t *testing.T) {
 	states, err := r.items.CheckItems(t.Context(), &learningpb.CheckItemsRequest{CourseId: r.course, AccountId: id.New("account"), HiddenOnly: true})
 	if err != nil || len(states.GetItems()) != 2 || states.GetItems()[0].GetItemId() != r.m2 || !states.GetNotEnrolled() {
 		t.Errorf("hidden from a stranger: %v, %v", states, err)
+	}
+}
+
+// Where somebody stood and what they can't open any more is not where they go on.
+func TestResumeOfAClosedItem(t *testing.T) {
+	t.Parallel()
+	for name, closed := range map[string]*releasepb.Rule{"locked": fromRule(may.AddDate(1, 0, 0)), "hidden": hide(fromRule(may.AddDate(1, 0, 0)))} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ana := id.New("account")
+			r := served(t, learnersOnly(id.New("account")))
+			r.publish()
+			hear(r.world, r.service.enrollmentStarted, enrolled(r.course, ana, 0))
+			r.view(ana, r.course, r.l1)
+			resume := func() []string {
+				t.Helper()
+				at, err1 := r.world.items.GetResume(r.as(ana), &learningpb.GetResumeRequest{CourseId: r.course})
+				mine, err2 := r.client.ListMyCourses(r.as(ana), &learningpb.ListMyCoursesRequest{})
+				outline, err3 := r.outlines.GetLearnerOutline(r.as(ana), &learningpb.GetLearnerOutlineRequest{CourseId: r.course})
+				if err := errors.Join(err1, err2, err3); err != nil {
+					t.Fatal(err)
+				}
+				return []string{at.GetItemId(), mine.GetItems()[0].GetResumeLessonId(), outline.GetResumeLessonId(), r.progress(ana, r.course).GetResumeLessonId()}
+			}
+			if diff := cmp.Diff(slices.Repeat([]string{r.l1}, 4), resume()); diff != "" {
+				t.Errorf("open (-want +got):\n%s", diff)
+			}
+			r.item(r.l1).Release = closed
+			r.publish()
+			if diff := cmp.Diff(make([]string, 4), resume()); diff != "" {
+				t.Errorf("closed (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
