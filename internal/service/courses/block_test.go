@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,12 +86,25 @@ func TestKindsOfBlocks(t *testing.T) {
 	again := must(f.UpdateLesson(f.teacher, &coursespb.UpdateLessonRequest{CourseId: courseID, LessonId: l.GetId(), Blocks: &coursespb.Blocks{Items: draft.GetBlocks()}}))
 	same(t, "sent back", draft, again)
 
-	// An activity that is gone has no title; what is published stays.
+	// An activity that is gone has no title; what is published stays. Who is to publish is
+	// warned, and learners are not shown the block then.
+	gone := func() (lessons []string) {
+		for _, w := range must(f.PreviewPublication(f.teacher, &coursespb.PreviewPublicationRequest{CourseId: courseID})).GetFindings() {
+			if w.GetCode() == "lesson.activity_gone" {
+				lessons = append(lessons, w.GetItemId())
+			}
+		}
+		return lessons
+	}
+	same(t, "nothing is gone", []string(nil), gone())
 	must(f.DeleteActivity(f.teacher, &coursespb.DeleteActivityRequest{CourseId: courseID, ActivityId: quiz}))
 	if title := must(f.GetLesson(f.teacher, get)).GetBlocks()[11].GetQuiz().GetTitle(); title != "" {
 		t.Errorf("an activity that is gone is called %q", title)
 	}
 	same(t, "published still", want, must(f.GetLesson(f.learner, get)).GetBlocks())
+	same(t, "shows what is gone", []string{l.GetId()}, gone())
+	f.publish(courseID)
+	same(t, "published without", slices.Delete(want, 11, 12), must(f.GetLesson(f.learner, get)).GetBlocks())
 }
 
 func TestRefusedBlocks(t *testing.T) {

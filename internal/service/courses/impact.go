@@ -210,14 +210,19 @@ func (s *Service) findings(ctx context.Context, c course) ([]*coursespb.Finding,
 		out = append(out, &coursespb.Finding{Level: "warning", Code: code, Message: message, ItemId: itemID})
 	}
 	var lessons int
-	var emptyLessons, emptyModules []string
+	var emptyLessons, emptyModules, broken []string
 	if err := s.db.QueryRow(ctx, `
 		SELECT (SELECT count(*) FROM item WHERE course_id = $1 AND kind <> 'module'),
 			ARRAY(SELECT i.id FROM item i JOIN item_version v ON v.id = i.version_id
 				WHERE i.course_id = $1 AND i.kind = 'lesson' AND v.body = '[]' ORDER BY i.id LIMIT $2),
 			ARRAY(SELECT i.id FROM item i WHERE i.course_id = $1 AND i.kind = 'module'
-				AND NOT EXISTS (SELECT FROM item k WHERE k.course_id = $1 AND k.parent_id = i.id) ORDER BY i.id LIMIT $2)`,
-		c.ID, mostFindings).Scan(&lessons, &emptyLessons, &emptyModules); err != nil {
+				AND NOT EXISTS (SELECT FROM item k WHERE k.course_id = $1 AND k.parent_id = i.id) ORDER BY i.id LIMIT $2),
+			ARRAY(SELECT i.id FROM item i JOIN item_version v ON v.id = i.version_id
+				WHERE i.course_id = $1 AND i.kind = 'lesson' AND v.body @? '$[*].item_id' AND EXISTS (
+					SELECT FROM jsonb_array_elements(v.body) AS b
+					WHERE b ? 'item_id' AND NOT EXISTS (SELECT FROM item a WHERE a.course_id = $1 AND a.id = b->>'item_id')
+				) ORDER BY i.id LIMIT $2)`,
+		c.ID, mostFindings).Scan(&lessons, &emptyLessons, &emptyModules, &broken); err != nil {
 		return nil, err
 	}
 	if c.ArchivedAt != nil {
@@ -248,6 +253,9 @@ func (s *Service) findings(ctx context.Context, c course) ([]*coursespb.Finding,
 	}
 	for _, itemID := range emptyLessons {
 		warn("lesson.empty", "The lesson shows nothing.", itemID)
+	}
+	for _, itemID := range broken {
+		warn("lesson.activity_gone", "The lesson shows a quiz or an assignment that is not in the course any more. Learners do not see that block.", itemID)
 	}
 	for _, itemID := range emptyModules {
 		warn("module.empty", "The module has nothing in it.", itemID)

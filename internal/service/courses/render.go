@@ -2,6 +2,7 @@ package courses
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -110,6 +111,13 @@ func (s *Service) complete(ctx context.Context, l *coursespb.Lesson, html []stri
 		case *coursespb.Block_Assignment:
 			c.Assignment.Title = titles[c.Assignment.GetActivityId()]
 		}
+	}
+	if publication > 0 { // staff see in the draft what shows nothing
+		l.Blocks = slices.DeleteFunc(l.Blocks, func(b *coursespb.Block) bool {
+			itemID := newBlock(b).ItemID
+			_, there := titles[itemID]
+			return itemID != "" && !there
+		})
 	}
 	return l, nil
 }
