@@ -121,7 +121,7 @@ func handWritten() map[protoreflect.FullName]func(protoreflect.MethodDescriptor)
 			}
 		},
 		"stoa.media.v1.MediaService.DownloadMedia": func(md protoreflect.MethodDescriptor) route {
-			return route{rpc: md, method: http.MethodGet, path: "/v1/media/{media_id}/content", query: []string{"expires", "signature"}, edit: download}
+			return route{rpc: md, method: http.MethodGet, path: "/v1/media/{media_id}/content", edit: download}
 		},
 		"stoa.media.v1.ProcessingService.DownloadPart": func(md protoreflect.MethodDescriptor) route {
 			return route{rpc: md, method: http.MethodGet, path: "/v1/media/{media_id}/parts/{token}/{part}", edit: downloadPart}
@@ -284,7 +284,7 @@ func downloadPart(op *spec.Operation) {
 
 func download(op *spec.Operation) {
 	op.Summary = "Sends the bytes of a file"
-	op.Description = "Sends the bytes of a file to who brings a signed address, the `url` that other operations answer with; and to anybody where the file is public, such as the cover of a published course. Ranges and conditional requests are honoured. What a browser might run is sent as an attachment."
+	op.Description = "Sends the bytes of a file that is public, such as the cover of a published course. All others are fetched at the addresses that other operations answer with. Ranges and conditional requests are honoured. What a browser might run is sent as an attachment."
 	header := func(description string) *spec.Header {
 		return &spec.Header{Description: description, Schema: &spec.Schema{Type: "string"}}
 	}

@@ -384,12 +384,14 @@ func (e *exam) storm(t *testing.T, r *rand.Rand, round, students int) {
 	defer cancel()
 	least := envNumber(t, "STOA_TEST_BREAKAGES", 3)
 	var breakages atomic.Int32
-	var durable atomic.Int64 // operations that were acknowledged
+	var begun, durable atomic.Int64 // attempts, and operations that were acknowledged
 	var over atomic.Bool
 	var broken []string
 	var wg, storm sync.WaitGroup
 	breaking, calm := context.WithCancel(ctx)
-	storm.Go(func() { broken = e.in.breakAnything(breaking, r, &breakages) })
+	storm.Go(func() {
+		broken = e.in.breakAnything(breaking, r, &breakages, func() int64 { return begun.Load() + durable.Load() })
+	})
 	begin := time.Now()
 	stop := func() bool { // on a busy machine the later students would else answer nothing
 		enough := durable.Load() >= int64(5*students) || time.Since(begin) > 2*time.Minute
@@ -409,6 +411,7 @@ func (e *exam) storm(t *testing.T, r *rand.Rand, round, students int) {
 				over.Store(true)
 				return
 			}
+			begun.Add(1)
 			clients := 1 + i%3/2 // every third has two tabs
 			var tabs sync.WaitGroup
 			for c := range clients {
@@ -623,9 +626,13 @@ func (p *postgres) kill() {
 }
 
 // breakAnything breaks one thing after the other until ctx ends, mends it, and counts.
-// The edge and assessment, which answers go through, are broken most.
-func (in *installation) breakAnything(ctx context.Context, r *rand.Rand, count *atomic.Int32) (broken []string) {
-	for {
+// The edge and assessment, which answers go through, are broken most. Between two of them
+// something is done, of which done tells, or ten seconds pass: on a busy machine things
+// come back more slowly than they would be broken.
+func (in *installation) breakAnything(ctx context.Context, r *rand.Rand, count *atomic.Int32, done func() int64) (broken []string) {
+	for before := done(); ; before = done() {
+		for patience := 100; len(broken) > 0 && done() == before && patience > 0 && after(ctx, 100*time.Millisecond); patience-- {
+		}
 		what, wait := "stoa", 1000+r.IntN(2000)
 		if in.broker != nil {
 			wait = 100 + r.IntN(900)

@@ -96,6 +96,7 @@ func TestVideoIsShown(t *testing.T) {
 		teacher.do(t, 200, "PATCH", "/v1/courses/"+course+"/lessons/"+lessons[1], map[string]any{
 			"blocks": map[string]any{"items": []any{map[string]any{"file": map[string]any{"media_id": data.text("id")}}}},
 		})
+		teacher.do(t, 200, "PATCH", "/v1/courses/"+course, map[string]any{"promo_video_media_id": m.text("id")})
 		publish(t, teacher, course, 4900)
 		entitlement := teacher.do(t, 201, "POST", "/v1/courses/"+course+"/entitlements", map[string]any{"account_id": student.account, "reason": "A guest"})
 		lesson := student.sees(t, soon, "the student reads", "/v1/courses/"+course+"/lessons/"+lessons[1], func(a answer) bool {
@@ -107,5 +108,16 @@ func TestVideoIsShown(t *testing.T) {
 		}
 		teacher.do(t, 200, "POST", "/v1/courses/"+course+"/entitlements/"+entitlement.text("id")+"/revoke", map[string]any{"reason": "The end"})
 		refused(t, "a file", nobody, time.Now(), 403, file)
+
+		// What invites to the course anybody watches, while it is in the marketplace.
+		landing := nobody.sees(t, soon, "the course is there for anybody", "/v1/courses/"+course, func(a answer) bool { return a.status == 200 })
+		promo := landing.text("promo_video.hls_url")
+		master = nobody.sees(t, soon, "its video is for anybody", promo, func(a answer) bool { return a.status == 200 })
+		list = regexp.MustCompile(`(?m)^/v1/media/\S+$`).FindString(string(master.body))
+		segments = segmentAddress.FindAllString(string(nobody.do(t, 200, "GET", list, nil).body), -1)
+		nobody.do(t, 200, "GET", segments[0], nil)
+		nobody.do(t, 200, "GET", landing.text("promo_video.poster_url"), nil)
+		teacher.do(t, 200, "POST", "/v1/courses/"+course+"/unpublish", nil)
+		nobody.sees(t, soon, "its video is for anybody no more", segments[0], func(a answer) bool { return a.status == 403 })
 	})
 }

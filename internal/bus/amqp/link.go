@@ -10,7 +10,7 @@ import (
 
 const (
 	connectTimeout = 5 * time.Second
-	declareTimeout = 10 * time.Second
+	declareTimeout = 30 * time.Second       // a broker that comes back is asked by all at once
 	reconnectAfter = 200 * time.Millisecond // between attempts, of all who want the connection
 )
 

@@ -380,7 +380,10 @@ func (s *Service) RevokeSeatBlocks(ctx context.Context, req *accesspb.RevokeSeat
 		if err != nil {
 			return nil, err
 		}
-		err = s.revokeSeatBlocks(ctx, tx, list, req.GetReason())
-		return &accesspb.RevokeSeatBlocksResponse{Revoked: int32(len(list))}, err //nolint:gosec // at most some hundreds
+		res := &accesspb.RevokeSeatBlocksResponse{Revoked: int32(len(list))} //nolint:gosec // at most some hundreds
+		for _, b := range list {
+			res.SourceIds = append(res.SourceIds, b.SourceID)
+		}
+		return res, s.revokeSeatBlocks(ctx, tx, list, req.GetReason())
 	})
 }

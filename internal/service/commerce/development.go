@@ -57,7 +57,7 @@ func (p developmentPayment) news() PaymentNews {
 	n := PaymentNews{PaymentID: p.ID, Ref: p.ID, State: p.State, Currency: p.Currency}
 	if p.State == paymentSucceeded {
 		fee := p.fee()
-		n.Received, n.Fee = p.Amount, &fee
+		n.Received, n.Returned, n.Fee = p.Amount, p.Refunded, &fee
 		if p.SubscriptionID != nil {
 			n.SubscriptionRef, n.PeriodStart, n.PeriodEnd = *p.SubscriptionID, *p.PeriodStart, *p.PeriodEnd
 		}

@@ -14,6 +14,20 @@ const (
 	developmentEvidence   = 7 * 24 * time.Hour
 )
 
+// DisputeState implements [Provider].
+func (d development) DisputeState(ctx context.Context, ref string) (*DisputeNews, error) {
+	o, err := developmentObjectOf(ctx, d.DB, ref, "")
+	if err != nil {
+		return nil, err
+	}
+	return o.dispute(), nil
+}
+
+// dispute says how a dispute stands.
+func (o developmentObject) dispute() *DisputeNews {
+	return &DisputeNews{Ref: o.ID, PaymentRef: *o.PaymentID, Amount: o.Amount, Currency: o.Currency, Fee: developmentDisputeFee, State: o.State, Reason: "fraudulent"}
+}
+
 // settlePaid does what a button says of a payment that is paid: what somebody does by hand
 // at a real provider, or the buyer's bank does.
 func (d development) settlePaid(ctx context.Context, tx *pg.Tx, p developmentPayment, outcome string) error {
@@ -49,7 +63,7 @@ func (d development) settlePaid(ctx context.Context, tx *pg.Tx, p developmentPay
 	if err != nil {
 		return err
 	}
-	n := DisputeNews{Ref: o.ID, PaymentRef: p.ID, Amount: o.Amount, Currency: o.Currency, Fee: developmentDisputeFee, Reason: "fraudulent"}
+	n := *o.dispute()
 	n.State = map[string]string{"dispute": disputeOpen, "win_dispute": disputeWon, "lose_dispute": disputeLost}[outcome]
 	moves := map[string]Transaction{
 		disputeOpen: {Kind: "dispute", Amount: -o.Amount, Fee: developmentDisputeFee},

@@ -48,9 +48,13 @@ var marketRules = []rule{
 		CROSS JOIN LATERAL (
 			SELECT l.amount > 0 AND l.refunded = l.amount OR EXISTS (
 				SELECT FROM refund_line n JOIN refund r ON r.id = n.refund_id WHERE n.line_id = l.id AND r.state = 'succeeded' AND (r.ends_access OR l.amount = 0)
-			) AS ended
+			) OR l.amount = 0 AND EXISTS (SELECT FROM dispute_line WHERE line_id = l.id) AS ended
 		) w
 		WHERE l.access_ended <> w.ended OR l.live <> (NOT w.ended AND o.state NOT IN ('cancelled', 'expired'))`},
+	{"what cost nothing ends with the last of the money, where nobody named lines", `
+		SELECT o.id, o.state FROM orders o WHERE o.total > 0 AND o.paid_at IS NOT NULL
+			AND NOT EXISTS (SELECT FROM refund r WHERE r.order_id = o.id AND r.state = 'succeeded' AND r.source NOT IN ('provider', 'surplus'))
+			AND (SELECT bool_and(l.refunded = l.amount) AND NOT bool_and(l.access_ended) FROM order_line l WHERE l.order_id = o.id)`},
 	{"an order stands as its lines and its payment do", `
 		SELECT o.id, o.state || ', want ' || w.state
 		FROM orders o LEFT JOIN taken d ON d.payment_id = o.payment_id

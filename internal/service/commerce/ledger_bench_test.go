@@ -156,13 +156,13 @@ func (l *bigLedger) measure(b *testing.B, size int) {
 	})
 	l.exec(`DELETE FROM payout`)
 	l.exec(`DELETE FROM payout_run`)
-	b.Run("verify", func(b *testing.B) {
-		for b.Loop() {
-			r, err := commerce.VerifyLedger(b.Context(), l.db)
-			if err != nil || r.Problem != "" || r.Entries < int64(size) {
-				b.Fatalf("%+v, %v", r, err)
-			}
+	b.Run("verify", func(b *testing.B) { // once, however often the others run
+		begin := time.Now()
+		r, err := commerce.VerifyLedger(b.Context(), l.db)
+		if err != nil || r.Problem != "" || r.Entries < int64(size) {
+			b.Fatalf("%+v, %v", r, err)
 		}
-		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size), "ns/entry")
+		b.ReportMetric(float64(time.Since(begin).Nanoseconds())/float64(r.Entries), "ns/entry")
+		b.ReportMetric(0, "ns/op")
 	})
 }

@@ -33,6 +33,7 @@ const (
 	paymentUnheard     = "payment_unheard"     // healed: it is heard
 	paymentDiffers     = "payment_differs"     // the provider has another amount or fee
 	refundUnheard      = "refund_unheard"      // healed: it is heard
+	disputeUnheard     = "dispute_unheard"     // healed: it is heard
 	transactionDiffers = "transaction_differs" // the ledger has another amount for it
 	transactionUnknown = "transaction_unknown" // the provider moved money for something else
 	balanceDiffers     = "balance_differs"     // the provider has another balance than the ledger
@@ -50,6 +51,7 @@ var cures = map[string]string{
 	paymentUnheard:     "What the provider says is taken in.",
 	paymentDiffers:     "Look it up at the provider: the order was paid with another amount than the ledger says.",
 	refundUnheard:      "What the provider says is taken in.",
+	disputeUnheard:     "What the provider says is taken in.",
 	transactionDiffers: "Look it up at the provider, and correct the books by an entry.",
 	transactionUnknown: "Look it up at the provider, and book it.",
 	balanceDiffers:     "What moved the one and not the other is among the other mismatches; without any, an entry was made that has no payment, refund or payout behind it.",

@@ -249,8 +249,11 @@ func (s *Service) heardPaid(ctx context.Context, tx *pg.Tx, o *order, p *payment
 		if err := s.bookSurplus(ctx, tx, now, o, p, n); err != nil {
 			return err
 		}
-		if _, err := s.giveBack(ctx, tx, o, n.Received, n.Currency, ""); err != nil {
-			return err
+		// What somebody at the provider gave back already is heard by itself.
+		if left := n.Received - n.Returned; left > 0 {
+			if _, err := s.giveBack(ctx, tx, o, left, n.Currency, ""); err != nil {
+				return err
+			}
 		}
 		if err := audit.Record(ctx, tx, audit.Entry{
 			Action: "payment.surplus", Object: p.ID, Person: o.BuyerID,

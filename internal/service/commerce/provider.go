@@ -48,6 +48,9 @@ type Provider interface {
 	// RefundState returns how a refund stands.
 	RefundState(ctx context.Context, ref string) (RefundNews, error)
 
+	// DisputeState returns how a dispute stands; nil for one in which no money is taken.
+	DisputeState(ctx context.Context, ref string) (*DisputeNews, error)
+
 	// CreateAccount makes an account to which a teacher is paid.
 	CreateAccount(ctx context.Context, key, teacherID string) (AccountNews, error)
 	// AccountState returns how an account stands.
@@ -93,6 +96,7 @@ type PaymentNews struct {
 	// again, "succeeded", or "closed" when nobody can pay any more.
 	State    string
 	Received int64 // what was paid; 0 unless it succeeded
+	Returned int64 // what of that was given back by now, or is on its way
 	Currency string
 	// What of it is tax, by order line, and under "" of all lines together where the
 	// provider knows no lines; nil where it takes none.

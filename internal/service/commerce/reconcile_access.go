@@ -145,9 +145,7 @@ func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string
 	return res, nil
 }
 
-// reconcileSeats ends blocks of seats by a page of lines that were paid and given back. Access
-// says how many have ended, and not of which line: it is asked for one after the other, as
-// there are few.
+// reconcileSeats ends blocks of seats by a page of lines that were paid and given back.
 func (s *Service) reconcileSeats(ctx context.Context, after string) (stepResult, error) {
 	rows, err := s.DB.Query(ctx, `
 		SELECT id FROM order_line WHERE kind = 'seats' AND paid_at IS NOT NULL AND NOT live AND id > $1 ORDER BY id LIMIT $2`, after, grantBatch)
@@ -162,17 +160,16 @@ func (s *Service) reconcileSeats(ctx context.Context, after string) (stepResult,
 	if !res.done {
 		res.after = lines[len(lines)-1]
 	}
-	if lines, err = s.endedBefore(ctx, lines, s.now().Add(-settleWithin)); err != nil {
+	lines, err = s.endedBefore(ctx, lines, s.now().Add(-settleWithin))
+	if err != nil || len(lines) == 0 {
+		return res, err
+	}
+	ended, err := s.Seats.RevokeSeatBlocks(ctx, &accesspb.RevokeSeatBlocksRequest{SourceIds: lines, Reason: "reconciled: the line is not paid"})
+	if err != nil {
 		return stepResult{}, err
 	}
-	for _, id := range lines {
-		ended, err := s.Seats.RevokeSeatBlocks(ctx, &accesspb.RevokeSeatBlocksRequest{SourceIds: []string{id}, Reason: "reconciled: the line is not paid"})
-		if err != nil {
-			return stepResult{}, err
-		}
-		if ended.GetRevoked() > 0 {
-			res.findings = append(res.findings, finding{Kind: accessWithoutPay, Object: id, Detail: "There were seats by a line that is not paid.", Healed: true})
-		}
+	for _, id := range ended.GetSourceIds() {
+		res.findings = append(res.findings, finding{Kind: accessWithoutPay, Object: id, Detail: "There were seats by a line that is not paid.", Healed: true})
 	}
 	return res, nil
 }

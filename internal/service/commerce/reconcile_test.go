@@ -457,11 +457,14 @@ func (f *fakeSeats) GrantSeatBlocks(_ context.Context, req *accesspb.GrantSeatBl
 func (f *fakeSeats) RevokeSeatBlocks(_ context.Context, req *accesspb.RevokeSeatBlocksRequest) (*accesspb.RevokeSeatBlocksResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	before := len(f.blocks)
+	res := &accesspb.RevokeSeatBlocksResponse{}
 	for _, id := range req.GetSourceIds() {
-		delete(f.blocks, id)
+		if _, ok := f.blocks[id]; ok {
+			delete(f.blocks, id)
+			res.Revoked, res.SourceIds = res.GetRevoked()+1, append(res.GetSourceIds(), id)
+		}
 	}
-	return &accesspb.RevokeSeatBlocksResponse{Revoked: int32(before - len(f.blocks))}, nil //nolint:gosec // few
+	return res, nil
 }
 
 // Seats that were given back are taken, if nobody has heard of it.

@@ -108,10 +108,41 @@ func (s *Service) matchOther(ctx context.Context, t Transaction, booked map[stri
 		if now[t.ID] == net {
 			return []finding{{Kind: refundUnheard, Object: t.Ref, Detail: told + ", and nobody had heard.", Healed: true}}, true, nil
 		}
+	case t.Kind == kindDispute || t.Kind == kindDisputeWon:
+		if s.now().Sub(t.At) < settleWithin {
+			return nil, false, nil // on its way
+		}
+		if err := s.hearDispute(ctx, t.Ref); err != nil {
+			return nil, false, err
+		}
+		now, err := s.booked(ctx, []Transaction{t})
+		if err != nil {
+			return nil, false, err
+		}
+		if has, known := now[t.ID]; known && has == net {
+			return []finding{{Kind: disputeUnheard, Object: t.Ref, Detail: told + ", and nobody had heard.", Healed: true}}, true, nil
+		}
 	case s.now().Sub(t.At) < heardWithin:
 		return nil, false, nil // on its way
 	}
 	return []finding{{Kind: transactionUnknown, Object: t.ID, Detail: told + "."}}, false, nil
+}
+
+// hearDispute asks how a dispute stands and takes that in; of one that is of a payment of
+// nobody's, or in which no money is taken, nothing.
+func (s *Service) hearDispute(ctx context.Context, ref string) error {
+	news, err := s.provider.DisputeState(ctx, ref)
+	if fault.Is(err, fault.NotFound) || err == nil && news == nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = s.hear(ctx, News{Dispute: news}, func(*pg.Tx) error { return nil })
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	return err
 }
 
 // bookMove books what went between the provider and the platform's bank, or what the

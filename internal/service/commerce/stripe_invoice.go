@@ -98,6 +98,9 @@ func (s *Stripe) invoicePayment(ctx context.Context, in *stripe.Invoice, intents
 			n.State = paymentProcessing
 		case intent.Status == stripe.PaymentIntentStatusSucceeded && in.Status == stripe.InvoiceStatusPaid:
 			n.State, n.Received = paymentSucceeded, n.Received+intent.AmountReceived
+			if intent.LatestCharge != nil {
+				n.Returned += intent.LatestCharge.AmountRefunded
+			}
 			if f := stripeFee(intent); f != nil {
 				fee += *f
 			} else {

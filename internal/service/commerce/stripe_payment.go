@@ -135,6 +135,9 @@ func stripePayment(session *stripe.CheckoutSession) PaymentNews {
 	case intent != nil && intent.Status == stripe.PaymentIntentStatusSucceeded:
 		n.State, n.Received, n.Currency = paymentSucceeded, intent.AmountReceived, stripeCurrency(intent.Currency)
 		n.Fee = stripeFee(intent)
+		if intent.LatestCharge != nil {
+			n.Returned = intent.LatestCharge.AmountRefunded
+		}
 	case intent != nil && intent.Status == stripe.PaymentIntentStatusProcessing:
 		n.State = paymentProcessing
 	case session.Status == stripe.CheckoutSessionStatusOpen:
@@ -288,8 +291,7 @@ func stripeRefund(r *stripe.Refund) RefundNews {
 	return n
 }
 
-// DisputeState returns how a dispute stands; nothing of an inquiry, in which no money is
-// taken back.
+// DisputeState implements [Provider]: nothing of an inquiry, in which no money is taken back.
 func (s *Stripe) DisputeState(ctx context.Context, ref string) (*DisputeNews, error) {
 	d, err := s.client.V1Disputes.Retrieve(ctx, ref, &stripe.DisputeRetrieveParams{Expand: []*string{new("payment_intent")}})
 	if err := stripeFault(err); err != nil {

@@ -48,7 +48,8 @@ func (t takenLines) columns() (ids []string, amounts, taxes []int64) {
 // takeBack books that money went back, for an order that is locked: of each line the tax,
 // the platform's share and those of its teachers are taken in the proportion in which they
 // were booked. What is more than was paid for the lines is the buyer's debt. Access ends
-// to lines of which all was given back. It returns what it is of each line.
+// to lines of which all was given back; where nobody said which lines it is of, with the last
+// of the money also to those that cost nothing. It returns what it is of each line.
 func (s *Service) takeBack(ctx context.Context, tx *pg.Tx, o *order, b takeBack) (takenLines, error) {
 	lines, err := lockLines(ctx, tx, o.ID)
 	if err != nil {
@@ -58,6 +59,9 @@ func (s *Service) takeBack(ctx context.Context, tx *pg.Tx, o *order, b takeBack)
 	rest := b.amount
 	if o.PaidAt != nil && b.currency == o.Currency && !b.toBuyers {
 		taken, rest = spread(lines, b.wishes, b.amount, b.currency)
+		if len(b.wishes) == 0 {
+			taken = append(taken, withAll(lines, taken)...)
+		}
 	}
 	e := entry{Key: b.key, Kind: b.kind, Order: o.ID, Postings: []posting{
 		{Account: b.from, Currency: b.currency, Amount: -rest},
@@ -124,6 +128,27 @@ func spread(lines []paidLine, wishes []wish, amount int64, currency string) (tak
 		}
 	}
 	return taken, rest
+}
+
+// withAll returns the lines that cost nothing and give access still, once nothing is left of
+// what was paid for the others: all of the order was given back then.
+func withAll(lines []paidLine, taken takenLines) (more takenLines) {
+	var total, left int64
+	for _, l := range lines {
+		total, left = total+l.Amount, left+l.Amount-l.Refunded
+	}
+	for _, t := range taken {
+		left -= t.amount
+	}
+	if total == 0 || left > 0 {
+		return nil
+	}
+	for i := range lines {
+		if l := &lines[i]; l.Amount == 0 && !l.AccessEnded {
+			more = append(more, takenLine{paidLine: l})
+		}
+	}
+	return more
 }
 
 // reverse makes the postings that take from everybody what they got of lines: so much

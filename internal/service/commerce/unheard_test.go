@@ -99,3 +99,73 @@ func TestGoneBackWhileStripeIsAway(t *testing.T) {
 	s.wantState(buyer, o, "refunded")
 	s.sound()
 }
+
+// News of disputes may be lost: what the bank took, and what came back, is found by the
+// transactions and heard then.
+func TestLostDisputes(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		ends  func(s *stripeShop, dispute string)
+		state string
+	}{
+		"open": {func(*stripeShop, string) {}, "disputed"},
+		"won":  {func(s *stripeShop, dispute string) { s.stripe.CloseDispute(dispute, true) }, "fulfilled"},
+		"lost": {func(s *stripeShop, dispute string) { s.stripe.CloseDispute(dispute, false) }, "refunded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStripeShop(t)
+			buyer := id.New("account")
+			o := s.order(buyer, s.course(id.New("account"), 4900, "EUR"))
+			page := s.session(o)
+			s.stripe.Pay(page, stripetest.Succeed)
+			s.hear()
+			dispute := s.stripe.Dispute(page)
+			tc.ends(s, dispute)
+			s.stripe.Take() // all of it is lost
+			if got := s.reconciled(""); got["dispute_unheard"] != "" {
+				t.Errorf("%v: it is on its way", got)
+			}
+			s.now.Add(180)
+			if got := s.reconciled("healed"); got["dispute_unheard"] != dispute {
+				t.Errorf("healed: %v", got)
+			}
+			s.wantState(buyer, o, tc.state)
+			s.balanced()
+		})
+	}
+}
+
+// Of what was paid for nothing only that goes back which nobody at the provider gave back
+// before.
+func TestSurplusGivenBackInPartByHand(t *testing.T) {
+	t.Parallel()
+	for name, byHand := range map[string]int64{"some": 900, "all": 4900} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStripeShop(t)
+			buyer := id.New("account")
+			o := s.order(buyer, s.course(id.New("account"), 4900, "EUR"))
+			page := s.session(o)
+			s.stripe.Pay(page, stripetest.Succeed)
+			s.stripe.GiveBack(page, byHand)
+			if _, err := s.client.CancelOrder(s.as(buyer), &commercepb.CancelOrderRequest{OrderId: o.GetId()}); err != nil {
+				t.Fatal(err)
+			}
+			s.carryOut(1)
+			s.hear()
+			s.carryOut(1)
+			if owed := s.ledgerAt("buyers")["EUR"]; owed != 0 {
+				t.Errorf("buyers have %d", owed)
+			}
+			if n := s.count(`SELECT count(*) FROM refund WHERE state <> 'succeeded'`); n != 0 {
+				t.Errorf("%d refunds did not succeed", n)
+			}
+			if n := s.count(`SELECT count(*) FROM payment WHERE surplus`); n != 0 {
+				t.Errorf("%d payments are surplus still", n)
+			}
+			s.wantState(buyer, o, "cancelled")
+			s.balanced()
+		})
+	}
+}

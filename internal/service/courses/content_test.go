@@ -352,6 +352,9 @@ func TestCourseSettings(t *testing.T) {
 	if event.GetTimeZone() != "Europe/Zurich" {
 		t.Errorf("the event's zone is %s", event.GetTimeZone())
 	}
+	if event.GetPromoVideoMediaId() != video {
+		t.Errorf("the event's video is %q", event.GetPromoVideoMediaId())
+	}
 	cleared := must(f.UpdateCourse(f.teacher, &coursespb.UpdateCourseRequest{CourseId: courseID, Clear: []string{"release", "grading"}}))
 	if cleared.GetRelease() != nil || cleared.GetGrading() != nil {
 		t.Errorf("cleared: %v", cleared)

@@ -23,6 +23,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/release/releasepb"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
+	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
 )
 
 // Landing is what the landing page of a course tells.
@@ -204,6 +205,27 @@ func (s *Service) getCourse(ctx context.Context, courseID, view string) (*course
 		return nil, err
 	}
 	return publishedCourse(c), nil
+}
+
+// addPromo adds to a course what media tells of its promotional video. Who reads
+// the course's lessons, staff among them, gets addresses of their own: what they are
+// shown may be a draft, or a version that their cohort is pinned to. All others are
+// shown what is published, and get addresses that end with it.
+func (s *Service) addPromo(ctx context.Context, c *coursespb.Course) error {
+	if c.GetPromoVideoMediaId() == "" {
+		return nil
+	}
+	reads, err := auth.Has(ctx, "lesson.read")
+	if err != nil {
+		return err
+	}
+	who := &mediapb.Viewer{Landing: true}
+	if reads {
+		who = &mediapb.Viewer{AccountId: auth.From(ctx).Account}
+	}
+	found, err := s.findMedia(ctx, c.GetId(), []use{{id: c.GetPromoVideoMediaId()}}, who)
+	c.PromoVideo = found[c.GetPromoVideoMediaId()] // absent for a file that is no longer there
+	return err
 }
 
 // listCourses returns a page of an account's courses, last changed first, and

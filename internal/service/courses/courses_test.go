@@ -143,6 +143,8 @@ type fakeMedia struct {
 	mu    sync.Mutex
 	files map[string]map[string]*mediapb.Media
 	calls int
+
+	viewer *mediapb.Viewer // of the last call
 }
 
 func (m *fakeMedia) BatchGetMedia(_ context.Context, req *mediapb.BatchGetMediaRequest) (*mediapb.BatchGetMediaResponse, error) {
@@ -150,6 +152,7 @@ func (m *fakeMedia) BatchGetMedia(_ context.Context, req *mediapb.BatchGetMediaR
 	defer m.mu.Unlock()
 	m.calls++
 	res := &mediapb.BatchGetMediaResponse{}
+	m.viewer = req.GetViewer()
 	for _, mediaID := range req.GetMediaIds() {
 		if file := m.files[req.GetCourseId()][mediaID]; file != nil {
 			res.Items = append(res.Items, file)

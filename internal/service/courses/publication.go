@@ -219,7 +219,7 @@ func publishedEvent(ctx context.Context, tx *pg.Tx, c course) (*coursespb.Course
 		Title: c.Title, Subtitle: c.Subtitle, Description: c.Description, Language: c.Language, Level: c.Level,
 		Category: c.Category, Tags: c.Tags, Outcomes: c.Outcomes, CoverMediaId: c.CoverMediaID,
 		PublishedAt: timestamppb.New(*c.PublishedAt),
-		TimeZone:    c.TimeZone, Release: c.Release.M, Grading: c.Grading.M,
+		TimeZone:    c.TimeZone, Release: c.Release.M, Grading: c.Grading.M, PromoVideoMediaId: c.PromoVideoMediaID,
 	}
 	for _, e := range o.items {
 		event.Items = append(event.Items, publishedItem(e))

@@ -56,7 +56,11 @@ func (r *server) ListCourses(ctx context.Context, req *coursespb.ListCoursesRequ
 
 // GetCourse returns a course.
 func (r *server) GetCourse(ctx context.Context, req *coursespb.GetCourseRequest) (*coursespb.Course, error) {
-	return r.landed(r.courses.getCourse(ctx, req.GetCourseId(), req.GetView()))
+	c, err := r.landed(r.courses.getCourse(ctx, req.GetCourseId(), req.GetView()))
+	if err != nil {
+		return nil, err
+	}
+	return c, r.courses.addPromo(ctx, c)
 }
 
 // UpdateCourse changes a course's draft.

@@ -9,7 +9,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -163,15 +162,9 @@ func errTooLarge(most int64) error {
 	return fault.New(fault.TooLarge, "media.too_large", "A file has at most %d bytes.", most)
 }
 
-// download sends a file to who brings a signed address.
+// download sends a public file.
 func (e *Edge) download(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	expires, err := strconv.ParseInt(q.Get("expires"), 10, 64)
-	if err != nil && q.Has("expires") {
-		writeProblem(w, r, e.Log, fault.InvalidField("expires", "field.type", "Use the address as it was given."))
-		return
-	}
-	req := &mediapb.DownloadMediaRequest{MediaId: r.PathValue("media_id"), Expires: expires, Signature: q.Get("signature"), DescribeOnly: true}
+	req := &mediapb.DownloadMediaRequest{MediaId: r.PathValue("media_id"), DescribeOnly: true}
 	first, err := firstOf(r.Context(), func(ctx context.Context) (func() (*mediapb.DownloadMediaResponse, error), error) {
 		return receive(e.media.DownloadMedia(ctx, req))
 	})

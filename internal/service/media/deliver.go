@@ -268,6 +268,11 @@ func (r *server) DownloadPart(req *mediapb.DownloadPartRequest, stream grpc.Serv
 			return ErrLinkExpired
 		}
 	}
+	if v.landing {
+		if err := s.onLanding(ctx, v.course, req.GetMediaId()); err != nil {
+			return err
+		}
+	}
 	f, err := s.shown(ctx, req.GetMediaId())
 	if err != nil {
 		return err
@@ -295,6 +300,17 @@ func (r *server) DownloadPart(req *mediapb.DownloadPartRequest, stream grpc.Serv
 	return s.sendObject(ctx, stored, req.GetOffset(), 0, p.GetSize(), send)
 }
 
+// onLanding returns an error for a file that is not, or no longer, the promotional
+// video of a published course.
+func (s *Service) onLanding(ctx context.Context, course, mediaID string) error {
+	var there bool
+	err := s.db.QueryRow(ctx, `SELECT EXISTS (SELECT FROM course_cover WHERE course_id = $1 AND promo_id = $2)`, course, mediaID).Scan(&there)
+	if err == nil && !there {
+		err = ErrLinkExpired
+	}
+	return err
+}
+
 // partOf returns what a part is, and either where its bytes are stored or its
 // bytes.
 func (s *Service) partOf(ctx context.Context, f *shownFile, v viewer, name string) (p *mediapb.Part, stored string, content []byte, err error) {
@@ -315,7 +331,7 @@ func (s *Service) partOf(ctx context.Context, f *shownFile, v viewer, name strin
 	if name == originalPart {
 		name := f.file.Filename
 		switch {
-		case f.file.Purpose == purposeLibrary && f.asset.Kind != kindFile && f.asset.Kind != kindSlides:
+		case f.file.Purpose == purposeLibrary && !v.staff && f.asset.Kind != kindFile && f.asset.Kind != kindSlides:
 			return nil, "", nil, ErrNotFound
 		case v.anonymous:
 			name = neutralName(f.file)

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
+	"github.com/stoa-lms/stoa/internal/auth"
 	"github.com/stoa-lms/stoa/internal/bus"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -66,7 +67,7 @@ func (r *server) RestoreMedia(ctx context.Context, req *mediapb.RestoreMediaRequ
 			return nil, ErrNotFound
 		}
 		if f.DeletedAt == nil {
-			return s.describe(f), nil
+			return s.describe(f, auth.From(ctx).Account), nil
 		}
 		if !f.Held && !s.utc().Before(f.DeletedAt.Add(binned)) {
 			return nil, ErrNotFound // the sweep is about to come
@@ -78,7 +79,7 @@ func (r *server) RestoreMedia(ctx context.Context, req *mediapb.RestoreMediaRequ
 		if err := bus.Publish(ctx, tx, &mediapb.MediaDeleted{MediaId: f.ID, CourseId: f.CourseID, Restored: true, Version: version + 1}); err != nil {
 			return nil, err
 		}
-		return s.describe(f), audit.Record(ctx, tx, audit.Entry{Action: "media.restored", Object: f.ID, Course: f.CourseID})
+		return s.describe(f, auth.From(ctx).Account), audit.Record(ctx, tx, audit.Entry{Action: "media.restored", Object: f.ID, Course: f.CourseID})
 	})
 }
 

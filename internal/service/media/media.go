@@ -11,9 +11,9 @@
 // became of them, captions, and the bytes of what is ready to whoever holds an
 // address signed by this service; others keep ids of media only. Addresses are
 // given out by whoever has found the reader entitled: to staff by this service, to
-// learners by the service that shows the file. Those of learners are bound to the
-// account, the course, the item and a time, and with each call it is asked whether
-// the account may still read the item; those of files that questions show, whether it
+// learners by the service that shows the file. They are bound to the account, the
+// course, the item and a time, and with each call it is asked whether the account may
+// still read the item, of staff whether it may still see all files; those of files that questions show, whether it
 // may still take quizzes there. Files that versions of questions have are held: they are
 // never gone. A picture of a profile is written anew, and
 // anybody has it who knows its address. Files that students hand in, and those that
@@ -22,8 +22,8 @@
 //
 // It sends AvatarChanged, MediaChanged and MediaDeleted.
 //
-// It hears CoursePublished and CourseUnpublished of courses, after which the
-// cover of a published course can be fetched by anybody.
+// It hears CoursePublished and CourseUnpublished of courses, after which the cover of
+// a published course can be fetched, and its promotional video watched, by anybody.
 //
 // It calls nobody. Of permissions it asks what the guard asks.
 package media

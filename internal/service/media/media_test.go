@@ -5,12 +5,12 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"image/color"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -82,9 +82,10 @@ func setupWith(t *testing.T, change func(*media.Config)) *fixture {
 	}
 	cfg := media.Config{
 		DB: f.db, Bucket: bucket, Log: rpctest.Log(t), Key: [32]byte{1}, MaxSize: maxSize, Checker: &f.readers,
-		Now: func() time.Time { return start.Add(time.Duration(f.clock.Load()) * time.Second) },
+		Now: f.time,
 	}
 	change(&cfg)
+	f.readers.Store(f.account+"media.read", true)
 	f.Service, f.bucket = media.New(cfg), cfg.Bucket
 	f.serve()
 	return f
@@ -105,6 +106,9 @@ func (f *fixture) serve() {
 	f.processing = mediapb.NewProcessingServiceClient(h.As("edge"))
 	f.teacher = rpctest.Account(t.Context(), f.account)
 }
+
+// time is what the service takes for now.
+func (f *fixture) time() time.Time { return start.Add(time.Duration(f.clock.Load()) * time.Second) }
 
 // upload sends content in pieces of 100,000 bytes.
 func (f *fixture) upload(ctx context.Context, course, name string, content []byte) (*mediapb.Media, error) {
@@ -162,21 +166,6 @@ func (f *fixture) download(ctx context.Context, req *mediapb.DownloadMediaReques
 		}
 		content = append(content, res.GetChunk()...)
 	}
-}
-
-// link makes a request of an address.
-func link(t *testing.T, address string) *mediapb.DownloadMediaRequest {
-	t.Helper()
-	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	expires, err := strconv.ParseInt(u.Query().Get("expires"), 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mediaID := strings.TrimSuffix(strings.TrimPrefix(u.Path, "/v1/media/"), "/content")
-	return &mediapb.DownloadMediaRequest{MediaId: mediaID, Expires: expires, Signature: u.Query().Get("signature")}
 }
 
 // objects counts what is in the bucket.
@@ -242,12 +231,16 @@ func TestUploadAndDownload(t *testing.T) {
 			t.Errorf("%d bytes: GetMedia: %s", size, d)
 		}
 		// Who has the address needs nothing else, and gets no new one.
-		described, bytesGot, err := f.download(t.Context(), link(t, m.GetUrl()))
+		described, bytesGot, err := f.part(m.GetUrl(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(want, described, protocmp.Transform(), protocmp.IgnoreFields(&mediapb.Media{}, "created_at")); d != "" {
-			t.Errorf("%d bytes: DownloadMedia: %s", size, d)
+		wantPart := &mediapb.Part{
+			ContentType: want.GetContentType(), Size: want.GetSize(), Etag: want.GetSha256(), Immutable: true, Filename: want.GetFilename(),
+			ExpiresAt: m.GetUrlExpiresAt(),
+		}
+		if d := cmp.Diff(wantPart, described, protocmp.Transform()); d != "" {
+			t.Errorf("%d bytes: DownloadPart: %s", size, d)
 		}
 		if !bytes.Equal(bytesGot, content) {
 			t.Errorf("%d bytes came back as %d others", size, len(bytesGot))
@@ -416,6 +409,7 @@ func TestRanges(t *testing.T) {
 	f := setup(t)
 	content := random(600_000)
 	m := f.mustUpload("video.bin", content)
+	f.hear(event(t, &coursespb.CoursePublished{CourseId: f.course, Sequence: 1, CoverMediaId: m.GetId()}))
 	for _, c := range []struct{ offset, length, from, to int64 }{
 		{0, 0, 0, 600_000},
 		{0, 1, 0, 1},
@@ -427,21 +421,26 @@ func TestRanges(t *testing.T) {
 		{600_000, 0, 0, 0},
 		{1 << 50, 5, 0, 0},
 	} {
-		req := link(t, m.GetUrl())
-		req.Offset, req.Length = c.offset, c.length
-		_, got, err := f.download(t.Context(), req)
+		_, got, err := f.download(t.Context(), &mediapb.DownloadMediaRequest{MediaId: m.GetId(), Offset: c.offset, Length: c.length})
 		if err != nil || !bytes.Equal(got, content[c.from:c.to]) {
 			t.Errorf("%d from %d: %d bytes, %v", c.length, c.offset, len(got), err)
 		}
+		if c.length != 0 {
+			continue
+		}
+		_, got, err = f.part(m.GetUrl(), c.offset)
+		if err != nil || !bytes.Equal(got, content[c.from:c.to]) {
+			t.Errorf("the original from %d: %d bytes, %v", c.offset, len(got), err)
+		}
 	}
-	req := link(t, m.GetUrl())
-	req.DescribeOnly = true
-	described, got, err := f.download(t.Context(), req)
-	if err != nil || len(got) != 0 || described.GetSize() != 600_000 {
+	described, got, err := f.download(t.Context(), &mediapb.DownloadMediaRequest{MediaId: m.GetId(), DescribeOnly: true})
+	if err != nil || len(got) != 0 || described.GetSize() != 600_000 || described.GetUrl() != "" {
 		t.Errorf("describe only: %v, %d bytes, %v", described, len(got), err)
 	}
 }
 
+// TestLinks: an address of an original is good for one of the course's staff, one file
+// and a time.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -449,39 +448,75 @@ func TestLinks(t *testing.T) {
 	if got, want := m.GetUrlExpiresAt().AsTime(), start.Add(19*time.Minute); !got.Equal(want) {
 		t.Errorf("expires %s, want %s", got, want)
 	}
-	if strings.HasPrefix(m.GetUrl(), "http") || !strings.HasPrefix(m.GetUrl(), "/v1/media/"+m.GetId()+"/content?") {
+	if !strings.HasPrefix(m.GetUrl(), "/v1/media/"+m.GetId()+"/parts/") {
 		t.Errorf("address %s", m.GetUrl())
 	}
-	for name, change := range map[string]func(*mediapb.DownloadMediaRequest){
-		"no signature":      func(r *mediapb.DownloadMediaRequest) { r.Signature = "" },
-		"nothing":           func(r *mediapb.DownloadMediaRequest) { r.Signature, r.Expires = "", 0 },
-		"another signature": func(r *mediapb.DownloadMediaRequest) { r.Signature = "A" + r.Signature[1:] + "A" },
-		"another's":         func(r *mediapb.DownloadMediaRequest) { r.Signature = link(t, other.GetUrl()).Signature },
-		"a later end":       func(r *mediapb.DownloadMediaRequest) { r.Expires += 3600 },
-		"an end in the past": func(r *mediapb.DownloadMediaRequest) {
-			r.Expires = 1
-		},
-		"another file": func(r *mediapb.DownloadMediaRequest) { r.MediaId = other.GetId() },
-		"no file":      func(r *mediapb.DownloadMediaRequest) { r.MediaId = id.New("media") },
+	token := func(m *mediapb.Media) string { return strings.Split(m.GetUrl(), "/")[5] }
+	signed := func(change string) string {
+		payload, signature, _ := strings.Cut(token(m), ".")
+		raw, err := base64.RawURLEncoding.DecodeString(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fields := strings.Split(string(raw), "\n")
+		switch change {
+		case "end":
+			fields[0] = strconv.FormatInt(f.time().Add(24*time.Hour).Unix(), 36)
+		case "account":
+			fields[1] = f.colleague
+		}
+		return base64.RawURLEncoding.EncodeToString([]byte(strings.Join(fields, "\n"))) + "." + signature
+	}
+	if signed("") != token(m) {
+		t.Fatal("the token is not what the test takes it for")
+	}
+	for name, address := range map[string]string{
+		"no token":          strings.Replace(m.GetUrl(), token(m), "x", 1),
+		"another signature": strings.Replace(m.GetUrl(), token(m), token(m)+"A", 1),
+		"another's":         strings.Replace(m.GetUrl(), token(m), token(other), 1),
+		"a later end":       strings.Replace(m.GetUrl(), token(m), signed("end"), 1),
+		"another account":   strings.Replace(m.GetUrl(), token(m), signed("account"), 1),
+		"another part":      strings.Replace(m.GetUrl(), "/original", "/poster.jpg", 1),
+		"another file":      strings.Replace(m.GetUrl(), m.GetId(), other.GetId(), 1),
+		"no file":           strings.Replace(m.GetUrl(), m.GetId(), id.New("media"), 1),
 	} {
-		req := link(t, m.GetUrl())
-		change(req)
-		described, got, err := f.download(f.teacher, req)
-		if !errors.Is(err, media.ErrNotFound) || described != nil || got != nil {
-			t.Errorf("%s: %v, %v", name, described, err)
+		if address == m.GetUrl() {
+			t.Errorf("%s is nothing else", name)
+		}
+		if p, got, err := f.part(address, 0); !errors.Is(err, media.ErrNotFound) || p != nil || got != nil {
+			t.Errorf("%s: %v, %v", name, p, err)
 		}
 	}
+	for name, req := range map[string]*mediapb.DownloadMediaRequest{
+		"by its id alone": {MediaId: m.GetId()}, "by an address of before": {MediaId: m.GetId(), Expires: f.time().Add(time.Hour).Unix(), Signature: "A"},
+	} {
+		if p, got, err := f.download(f.teacher, req); !errors.Is(err, media.ErrNotFound) || p != nil || got != nil {
+			t.Errorf("%s: %v, %v", name, p, err)
+		}
+	}
+	// It is the holder's: who works on the course no more has it no more, whoever else does.
+	f.readers.Store(f.colleague+"media.read", true)
+	f.readers.Delete(f.account + "media.read")
+	_, _, err := f.part(m.GetUrl(), 0)
+	code(t, err, media.ErrLinkExpired)
+	theirs, err := f.GetMedia(rpctest.Account(t.Context(), f.colleague), &mediapb.GetMediaRequest{CourseId: f.course, MediaId: m.GetId()})
+	if err != nil || theirs.GetUrl() == m.GetUrl() {
+		t.Errorf("a colleague has the same address: %v", err)
+	}
+	f.bytesOf(theirs.GetUrl())
+	f.readers.Store(f.account+"media.read", true)
+
 	f.clock.Store(240) // the same step: the same address
 	again, err := f.GetMedia(f.teacher, &mediapb.GetMediaRequest{CourseId: f.course, MediaId: m.GetId()})
 	if err != nil || again.GetUrl() != m.GetUrl() {
 		t.Errorf("four minutes later: %s, %v", again.GetUrl(), err)
 	}
 	f.clock.Store(19*60 - 1)
-	if _, _, err := f.download(t.Context(), link(t, m.GetUrl())); err != nil {
+	if _, _, err := f.part(m.GetUrl(), 0); err != nil {
 		t.Errorf("a second before the end: %v", err)
 	}
 	f.clock.Store(19 * 60)
-	_, _, err = f.download(t.Context(), link(t, m.GetUrl()))
+	_, _, err = f.part(m.GetUrl(), 0)
 	code(t, err, media.ErrLinkExpired)
 }
 
@@ -492,13 +527,13 @@ func TestLostObject(t *testing.T) {
 	if err := os.Truncate(filepath.Join(f.dir, "media", m.GetId()), 3); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := f.download(t.Context(), link(t, m.GetUrl())); !fault.Is(err, fault.Internal) {
+	if _, _, err := f.part(m.GetUrl(), 0); !fault.Is(err, fault.Internal) {
 		t.Errorf("a part is lost: %v", err)
 	}
 	if err := os.Remove(filepath.Join(f.dir, "media", m.GetId())); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := f.download(t.Context(), link(t, m.GetUrl())); !fault.Is(err, fault.Internal) {
+	if _, _, err := f.part(m.GetUrl(), 0); !fault.Is(err, fault.Internal) {
 		t.Errorf("error %v", err)
 	}
 }

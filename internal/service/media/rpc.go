@@ -121,10 +121,11 @@ func (s *Service) forStaff(ctx context.Context, found []file, all bool) ([]*medi
 	if len(found) == 0 {
 		return nil, nil
 	}
-	items, err := s.presentAll(ctx, found, viewer{account: auth.From(ctx).Account, course: found[0].CourseID, staff: true}, all, all)
+	account := auth.From(ctx).Account
+	items, err := s.presentAll(ctx, found, viewer{account: account, course: found[0].CourseID, staff: true}, all, all)
 	for _, m := range items {
 		if m.GetState() == stateReady {
-			m.Url, m.UrlExpiresAt = s.address(m.GetId())
+			s.addOriginal(m, account)
 		}
 	}
 	return items, err
@@ -147,6 +148,9 @@ func (r *server) BatchGetMedia(ctx context.Context, req *mediapb.BatchGetMediaRe
 	}
 	who := req.GetViewer()
 	v := viewer{account: who.GetAccountId(), course: req.GetCourseId(), item: who.GetItemId(), open: who.GetOpen() || who == nil}
+	if who.GetLanding() {
+		v = viewer{course: req.GetCourseId(), landing: true}
+	}
 	items, err := r.media.presentAll(ctx, found, v, len(found) <= mostWithPages, req.GetWords())
 	if err != nil {
 		return nil, err
@@ -157,22 +161,21 @@ func (r *server) BatchGetMedia(ctx context.Context, req *mediapb.BatchGetMediaRe
 // chunkSize is how many bytes one message of a download carries.
 const chunkSize = 256 << 10
 
-// DownloadMedia sends the bytes of a file.
+// DownloadMedia sends the bytes of a public file.
 func (r *server) DownloadMedia(req *mediapb.DownloadMediaRequest, stream grpc.ServerStreamingServer[mediapb.DownloadMediaResponse]) error {
 	ctx := stream.Context()
 	f, err := r.media.byID(ctx, req.GetMediaId())
 	if err != nil {
 		return err
 	}
-	original, err := r.media.mayFetch(f, req)
-	if err != nil {
-		return err
+	if !f.Public {
+		return ErrNotFound
 	}
 	if f.State != stateReady {
 		return ErrNotFound
 	}
 	stored := f.objectOf()
-	if kindOf(f.ContentType) == kindImage && !original {
+	if kindOf(f.ContentType) == kindImage {
 		shown, err := r.media.shown(ctx, f.ID)
 		if err != nil {
 			return err
@@ -183,7 +186,6 @@ func (r *server) DownloadMedia(req *mediapb.DownloadMediaRequest, stream grpc.Se
 		}
 		stored, f.ContentType, f.Size, f.SHA256 = v.Stored, v.ContentType, v.Size, v.SHA256
 	}
-	// Without an address: one that expires must not be good for the next.
 	head := &mediapb.DownloadMediaResponse{Media: facts(f)}
 	if err := stream.Send(head); err != nil || req.GetDescribeOnly() || req.GetOffset() >= f.Size {
 		return err
@@ -191,22 +193,6 @@ func (r *server) DownloadMedia(req *mediapb.DownloadMediaRequest, stream grpc.Se
 	return r.media.sendObject(ctx, stored, req.GetOffset(), req.GetLength(), f.Size, func(chunk []byte) error {
 		return stream.Send(&mediapb.DownloadMediaResponse{Chunk: chunk})
 	})
-}
-
-// mayFetch returns an error for who may not have a file, and whether they may have
-// it as it was uploaded.
-func (s *Service) mayFetch(f file, req *mediapb.DownloadMediaRequest) (original bool, err error) {
-	if req.GetSignature() == "" && f.Public {
-		return false, nil
-	}
-	switch err := s.verify(f.ID, req.GetExpires(), req.GetSignature()); {
-	case err == nil:
-		return true, nil
-	case f.Public:
-		return false, nil
-	default:
-		return false, err
-	}
 }
 
 // lost makes of an object that is not there an error that is not told as the
@@ -267,16 +253,19 @@ func facts(f file) *mediapb.Media {
 	return m
 }
 
-// describe is a file with an address of its original, once it is ready.
-func (s *Service) describe(f file) *mediapb.Media {
+// describe is a file with an address of its original for an account of its course's
+// staff, once it is ready.
+func (s *Service) describe(f file, account string) *mediapb.Media {
 	m := facts(f)
 	if f.State == stateReady {
-		m.Url, m.UrlExpiresAt = s.address(f.ID)
+		s.addOriginal(m, account)
 	}
 	return m
 }
 
-func (s *Service) address(mediaID string) (string, *timestamppb.Timestamp) {
-	url, end := s.link(mediaID)
-	return url, timestamppb.New(end)
+// addOriginal adds to what is told of a file an address of it as it was uploaded, for
+// an account of its course's staff.
+func (s *Service) addOriginal(m *mediapb.Media, account string) {
+	v := s.until(viewer{account: account, course: m.GetCourseId(), staff: true}, time.Duration(m.GetDurationMs())*time.Millisecond)
+	m.Url, m.UrlExpiresAt = s.partPath(m.GetId(), v, originalPart), timestamppb.New(time.Unix(v.expires, 0))
 }

@@ -47,9 +47,11 @@ CREATE TABLE course_cover (
 	course_id text COLLATE "C" NOT NULL,
 	sequence bigint NOT NULL,
 	media_id text COLLATE "C",
+	promo_id text COLLATE "C",
 	CONSTRAINT course_cover_pkey PRIMARY KEY (course_id)
 );
-COMMENT ON TABLE course_cover IS 'The cover of each course as last heard, null when it has none or is not published, with the sequence of the event that said so. No personal data.';
+COMMENT ON TABLE course_cover IS 'The cover and the promotional video of each course as last heard, null when it has none or is not published, with the sequence of the event that said so. No personal data.';
+COMMENT ON COLUMN course_cover.promo_id IS 'Anybody may watch it, by addresses that are asked for on the landing page.';
 
 CREATE TABLE media (
 	id text COLLATE "C" NOT NULL,

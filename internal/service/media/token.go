@@ -10,6 +10,13 @@ import (
 	"time"
 )
 
+const (
+	linkLifetime = 15 * time.Minute
+	// linkStep is what ends of links are rounded up to, so that a browser that
+	// asks again meanwhile gets the same address and finds it in its cache.
+	linkStep = 5 * time.Minute
+)
+
 // viewer is whom the parts of a file are shown to, for how long.
 type viewer struct {
 	account string
@@ -17,6 +24,7 @@ type viewer struct {
 	item    string
 	open    bool // the item is open to everybody
 	staff   bool // of the course, whatever shows the file
+	landing bool // anybody, as long as it is the promotional video of the published course
 	expires int64
 	latest  int64 // what expires is at most; 0 for no bound
 
@@ -41,7 +49,7 @@ func (v viewer) permission() string {
 		return "assessment.take"
 	case v.reads:
 		return "submission.read"
-	case v.open:
+	case v.open, v.landing:
 		return ""
 	default:
 		return "lesson.read"
@@ -83,7 +91,7 @@ type flag struct {
 }
 
 func (v *viewer) flags() []flag {
-	return []flag{{"o", &v.open}, {"s", &v.staff}, {"t", &v.takes}, {"r", &v.reads}, {"a", &v.anonymous}, {"l", &v.lent}, {"b", &v.banks}}
+	return []flag{{"o", &v.open}, {"s", &v.staff}, {"t", &v.takes}, {"r", &v.reads}, {"a", &v.anonymous}, {"l", &v.lent}, {"b", &v.banks}, {"p", &v.landing}}
 }
 
 func (s *Service) signReading(mediaID, payload, name string) string {

@@ -89,7 +89,7 @@ func (s *Service) upload(ctx context.Context, in incoming, content io.Reader) (*
 		if f.Purpose != purposeLibrary {
 			return facts(f), nil
 		}
-		return s.describe(f), nil
+		return s.describe(f, in.account), nil
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.discard(ctx, mediaID))
@@ -99,7 +99,7 @@ func (s *Service) upload(ctx context.Context, in incoming, content io.Reader) (*
 			s.log.WarnContext(ctx, "media: an upload that was sent again is left to the sweep", "media", mediaID, "error", err.Error())
 		}
 		if in.purpose == "" {
-			m.Url, m.UrlExpiresAt = s.address(m.GetId())
+			s.addOriginal(m, in.account)
 		}
 	}
 	return m, nil

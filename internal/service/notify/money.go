@@ -18,8 +18,9 @@ var moneyTexts = map[string]map[kind]source{
 			title:   "You get {{.Amount}} back",
 			body:    "It is for your order {{.Order}}. It may take some days until you see it.",
 			subject: "You get {{.Amount}} back",
-			text: "Hello{{greet .Name}},\n\nof what you paid for your order {{.Order}} you get {{.Amount}} back{{if .Lines}}:\n\n" +
-				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}{{else}}.{{if .Unused}} It came too late, or was not what was asked for, so nothing was bought with it.{{end}}\n{{end}}\nIt goes the way that it came, and may take some days until you see it.\n\nStoa\n",
+			text: "Hello{{greet .Name}},\n\nof what you paid for your order {{.Order}} you get {{.Amount}} back{{if .Lines}}:{{else}}.{{end}}" +
+				"{{if .Unused}} It came too late, or was not what was asked for, so nothing was bought with it.{{end}}" +
+				"{{range .Lines}}\n- {{.Course}}: {{.Amount}}{{end}}\n\nIt goes the way that it came, and may take some days until you see it.\n\nStoa\n",
 		},
 		refundDeclined: {
 			title:   "You get no money back for {{.Course}}",
@@ -72,8 +73,9 @@ var moneyTexts = map[string]map[kind]source{
 			title:   "Du bekommst {{.Amount}} zurück",
 			body:    "Es geht um deine Bestellung {{.Order}}. Bis du es siehst, können einige Tage vergehen.",
 			subject: "Du bekommst {{.Amount}} zurück",
-			text: "Hallo{{greet .Name}},\n\nvon dem, was du für deine Bestellung {{.Order}} bezahlt hast, bekommst du {{.Amount}} zurück{{if .Lines}}:\n\n" +
-				"{{range .Lines}}- {{.Course}}: {{.Amount}}\n{{end}}{{else}}.{{if .Unused}} Es kam zu spät oder war nicht das, was verlangt war. Darum wurde nichts damit gekauft.{{end}}\n{{end}}\nEs geht den Weg zurück, den es gekommen ist. Bis du es siehst, können einige Tage vergehen.\n\nStoa\n",
+			text: "Hallo{{greet .Name}},\n\nvon dem, was du für deine Bestellung {{.Order}} bezahlt hast, bekommst du {{.Amount}} zurück{{if .Lines}}:{{else}}.{{end}}" +
+				"{{if .Unused}} Es kam zu spät oder war nicht das, was verlangt war. Darum wurde nichts damit gekauft.{{end}}" +
+				"{{range .Lines}}\n- {{.Course}}: {{.Amount}}{{end}}\n\nEs geht den Weg zurück, den es gekommen ist. Bis du es siehst, können einige Tage vergehen.\n\nStoa\n",
 		},
 		refundDeclined: {
 			title:   "Für {{.Course}} gibt es kein Geld zurück",

@@ -65,7 +65,7 @@ func TestBuyersAreToldOfRefunds(t *testing.T) {
 	}
 	mails := w.mails()
 	if len(mails) != 2 || mails[0].GetSubject() != "You get EUR 49.05 back" ||
-		!strings.Contains(mails[0].GetText(), "order "+order+" you get EUR 49.05 back:\n\n- Logic: EUR 49.00\n- Physics: EUR 0.05\n\n") {
+		!strings.Contains(mails[0].GetText(), "order "+order+" you get EUR 49.05 back:\n- Logic: EUR 49.00\n- Physics: EUR 0.05\n\n") {
 		t.Errorf("mails %v", mails)
 	}
 	hear(w, w.service.linesRefunded,

@@ -1285,7 +1285,9 @@ func (x *RevokeSeatBlocksRequest) GetReason() string {
 type RevokeSeatBlocksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many have ended by this call.
-	Revoked       int32 `protobuf:"varint,1,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	Revoked int32 `protobuf:"varint,1,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	// What those were sold by.
+	SourceIds     []string `protobuf:"bytes,2,rep,name=source_ids,json=sourceIds,proto3" json:"source_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1325,6 +1327,13 @@ func (x *RevokeSeatBlocksResponse) GetRevoked() int32 {
 		return x.Revoked
 	}
 	return 0
+}
+
+func (x *RevokeSeatBlocksResponse) GetSourceIds() []string {
+	if x != nil {
+		return x.SourceIds
+	}
+	return nil
 }
 
 // A block.
@@ -1565,9 +1574,11 @@ const file_internal_service_access_accesspb_seats_proto_rawDesc = "" +
 	"\n" +
 	"source_ids\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\f\b\x01\x10d\"\x06r\x04\x10\x01\x18dR\tsourceIds\x12\"\n" +
 	"\x06reason\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"4\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"S\n" +
 	"\x18RevokeSeatBlocksResponse\x12\x18\n" +
-	"\arevoked\x18\x01 \x01(\x05R\arevoked2\xaf\f\n" +
+	"\arevoked\x18\x01 \x01(\x05R\arevoked\x12\x1d\n" +
+	"\n" +
+	"source_ids\x18\x02 \x03(\tR\tsourceIds2\xaf\f\n" +
 	"\vSeatService\x12\x90\x01\n" +
 	"\x10ListMySeatBlocks\x12'.stoa.access.v1.ListMySeatBlocksRequest\x1a(.stoa.access.v1.ListMySeatBlocksResponse\")\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/me/seat_blocks\x12\x92\x01\n" +
 	"\vListMySeats\x12\".stoa.access.v1.ListMySeatsRequest\x1a#.stoa.access.v1.ListMySeatsResponse\":\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02%\x12#/v1/me/seat_blocks/{block_id}/seats\x12\x85\x01\n" +

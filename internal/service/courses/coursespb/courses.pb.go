@@ -85,6 +85,11 @@ type Course struct {
 	Release *releasepb.Rule `protobuf:"bytes,34,opt,name=release,proto3" json:"release,omitempty"`
 	// How it is graded; absent when it is not.
 	Grading *GradingPolicy `protobuf:"bytes,35,opt,name=grading,proto3" json:"grading,omitempty"`
+	// The video on its landing page with addresses to watch it, in the answer of
+	// GetCourse alone; absent when there is none. Those of a published course are for
+	// anybody and work until it is taken out or published with another; staff and
+	// learners get addresses of their own.
+	PromoVideo *mediapb.Media `protobuf:"bytes,36,opt,name=promo_video,json=promoVideo,proto3" json:"promo_video,omitempty"`
 	// The state of the draft as a whole, with all its items: for PublishCourse and
 	// SubmitForReview. Staff only.
 	DraftEtag string `protobuf:"bytes,40,opt,name=draft_etag,json=draftEtag,proto3" json:"draft_etag,omitempty"`
@@ -300,6 +305,13 @@ func (x *Course) GetRelease() *releasepb.Rule {
 func (x *Course) GetGrading() *GradingPolicy {
 	if x != nil {
 		return x.Grading
+	}
+	return nil
+}
+
+func (x *Course) GetPromoVideo() *mediapb.Media {
+	if x != nil {
+		return x.PromoVideo
 	}
 	return nil
 }
@@ -2810,7 +2822,7 @@ var File_internal_service_courses_coursespb_courses_proto protoreflect.FileDescr
 
 const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\n" +
-	"0internal/service/courses/coursespb/courses.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a.internal/service/courses/coursespb/block.proto\x1a0internal/service/courses/coursespb/content.proto\x1a0internal/service/courses/coursespb/grading.proto\x1a*internal/service/media/mediapb/media.proto\"\xed\b\n" +
+	"0internal/service/courses/coursespb/courses.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a.internal/service/courses/coursespb/block.proto\x1a0internal/service/courses/coursespb/content.proto\x1a0internal/service/courses/coursespb/grading.proto\x1a*internal/service/media/mediapb/media.proto\"\xa4\t\n" +
 	"\x06Course\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\x02id\x12&\n" +
@@ -2840,7 +2852,9 @@ const file_internal_service_courses_coursespb_courses_proto_rawDesc = "" +
 	"\x03faq\x18  \x03(\v2\x19.stoa.courses.v1.QuestionR\x03faq\x12:\n" +
 	"\x14promo_video_media_id\x18! \x01(\tB\t\xb2\xd4\x18\x05mediaR\x11promoVideoMediaId\x12/\n" +
 	"\arelease\x18\" \x01(\v2\x15.stoa.release.v1.RuleR\arelease\x128\n" +
-	"\agrading\x18# \x01(\v2\x1e.stoa.courses.v1.GradingPolicyR\agrading\x12\x1d\n" +
+	"\agrading\x18# \x01(\v2\x1e.stoa.courses.v1.GradingPolicyR\agrading\x125\n" +
+	"\vpromo_video\x18$ \x01(\v2\x14.stoa.media.v1.MediaR\n" +
+	"promoVideo\x12\x1d\n" +
 	"\n" +
 	"draft_etag\x18( \x01(\tR\tdraftEtag\x12!\n" +
 	"\freview_state\x18) \x01(\tR\vreviewState\x12!\n" +
@@ -3155,19 +3169,19 @@ var file_internal_service_courses_coursespb_courses_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),  // 30: google.protobuf.Timestamp
 	(*releasepb.Rule)(nil),         // 31: stoa.release.v1.Rule
 	(*GradingPolicy)(nil),          // 32: stoa.courses.v1.GradingPolicy
-	(*OutlineItem)(nil),            // 33: stoa.courses.v1.OutlineItem
-	(*ItemSettings)(nil),           // 34: stoa.courses.v1.ItemSettings
-	(*HtmlBlock)(nil),              // 35: stoa.courses.v1.HtmlBlock
-	(*VideoBlock)(nil),             // 36: stoa.courses.v1.VideoBlock
-	(*AudioBlock)(nil),             // 37: stoa.courses.v1.AudioBlock
-	(*SlidesBlock)(nil),            // 38: stoa.courses.v1.SlidesBlock
-	(*EmbedBlock)(nil),             // 39: stoa.courses.v1.EmbedBlock
-	(*CodeBlock)(nil),              // 40: stoa.courses.v1.CodeBlock
-	(*MathBlock)(nil),              // 41: stoa.courses.v1.MathBlock
-	(*CalloutBlock)(nil),           // 42: stoa.courses.v1.CalloutBlock
-	(*DividerBlock)(nil),           // 43: stoa.courses.v1.DividerBlock
-	(*ActivityBlock)(nil),          // 44: stoa.courses.v1.ActivityBlock
-	(*mediapb.Media)(nil),          // 45: stoa.media.v1.Media
+	(*mediapb.Media)(nil),          // 33: stoa.media.v1.Media
+	(*OutlineItem)(nil),            // 34: stoa.courses.v1.OutlineItem
+	(*ItemSettings)(nil),           // 35: stoa.courses.v1.ItemSettings
+	(*HtmlBlock)(nil),              // 36: stoa.courses.v1.HtmlBlock
+	(*VideoBlock)(nil),             // 37: stoa.courses.v1.VideoBlock
+	(*AudioBlock)(nil),             // 38: stoa.courses.v1.AudioBlock
+	(*SlidesBlock)(nil),            // 39: stoa.courses.v1.SlidesBlock
+	(*EmbedBlock)(nil),             // 40: stoa.courses.v1.EmbedBlock
+	(*CodeBlock)(nil),              // 41: stoa.courses.v1.CodeBlock
+	(*MathBlock)(nil),              // 42: stoa.courses.v1.MathBlock
+	(*CalloutBlock)(nil),           // 43: stoa.courses.v1.CalloutBlock
+	(*DividerBlock)(nil),           // 44: stoa.courses.v1.DividerBlock
+	(*ActivityBlock)(nil),          // 45: stoa.courses.v1.ActivityBlock
 	(*emptypb.Empty)(nil),          // 46: google.protobuf.Empty
 }
 var file_internal_service_courses_coursespb_courses_proto_depIdxs = []int32{
@@ -3177,82 +3191,83 @@ var file_internal_service_courses_coursespb_courses_proto_depIdxs = []int32{
 	1,  // 3: stoa.courses.v1.Course.faq:type_name -> stoa.courses.v1.Question
 	31, // 4: stoa.courses.v1.Course.release:type_name -> stoa.release.v1.Rule
 	32, // 5: stoa.courses.v1.Course.grading:type_name -> stoa.courses.v1.GradingPolicy
-	30, // 6: stoa.courses.v1.Course.archived_at:type_name -> google.protobuf.Timestamp
-	1,  // 7: stoa.courses.v1.Questions.items:type_name -> stoa.courses.v1.Question
-	0,  // 8: stoa.courses.v1.ListCoursesResponse.items:type_name -> stoa.courses.v1.Course
-	7,  // 9: stoa.courses.v1.UpdateCourseRequest.tags:type_name -> stoa.courses.v1.Words
-	7,  // 10: stoa.courses.v1.UpdateCourseRequest.outcomes:type_name -> stoa.courses.v1.Words
-	7,  // 11: stoa.courses.v1.UpdateCourseRequest.audience:type_name -> stoa.courses.v1.Words
-	2,  // 12: stoa.courses.v1.UpdateCourseRequest.faq:type_name -> stoa.courses.v1.Questions
-	31, // 13: stoa.courses.v1.UpdateCourseRequest.release:type_name -> stoa.release.v1.Rule
-	32, // 14: stoa.courses.v1.UpdateCourseRequest.grading:type_name -> stoa.courses.v1.GradingPolicy
-	13, // 15: stoa.courses.v1.ListVersionsResponse.items:type_name -> stoa.courses.v1.Version
-	30, // 16: stoa.courses.v1.Version.published_at:type_name -> google.protobuf.Timestamp
-	16, // 17: stoa.courses.v1.Outline.modules:type_name -> stoa.courses.v1.Module
-	33, // 18: stoa.courses.v1.Outline.items:type_name -> stoa.courses.v1.OutlineItem
-	20, // 19: stoa.courses.v1.Module.lessons:type_name -> stoa.courses.v1.Lesson
-	34, // 20: stoa.courses.v1.Module.settings:type_name -> stoa.courses.v1.ItemSettings
-	34, // 21: stoa.courses.v1.CreateModuleRequest.settings:type_name -> stoa.courses.v1.ItemSettings
-	34, // 22: stoa.courses.v1.UpdateModuleRequest.settings:type_name -> stoa.courses.v1.ItemSettings
-	21, // 23: stoa.courses.v1.Lesson.blocks:type_name -> stoa.courses.v1.Block
-	30, // 24: stoa.courses.v1.Lesson.updated_at:type_name -> google.protobuf.Timestamp
-	34, // 25: stoa.courses.v1.Lesson.settings:type_name -> stoa.courses.v1.ItemSettings
-	22, // 26: stoa.courses.v1.Block.markdown:type_name -> stoa.courses.v1.MarkdownBlock
-	23, // 27: stoa.courses.v1.Block.image:type_name -> stoa.courses.v1.ImageBlock
-	24, // 28: stoa.courses.v1.Block.file:type_name -> stoa.courses.v1.FileBlock
-	35, // 29: stoa.courses.v1.Block.html:type_name -> stoa.courses.v1.HtmlBlock
-	36, // 30: stoa.courses.v1.Block.video:type_name -> stoa.courses.v1.VideoBlock
-	37, // 31: stoa.courses.v1.Block.audio:type_name -> stoa.courses.v1.AudioBlock
-	38, // 32: stoa.courses.v1.Block.slides:type_name -> stoa.courses.v1.SlidesBlock
-	39, // 33: stoa.courses.v1.Block.embed:type_name -> stoa.courses.v1.EmbedBlock
-	40, // 34: stoa.courses.v1.Block.code:type_name -> stoa.courses.v1.CodeBlock
-	41, // 35: stoa.courses.v1.Block.math:type_name -> stoa.courses.v1.MathBlock
-	42, // 36: stoa.courses.v1.Block.callout:type_name -> stoa.courses.v1.CalloutBlock
-	43, // 37: stoa.courses.v1.Block.divider:type_name -> stoa.courses.v1.DividerBlock
-	44, // 38: stoa.courses.v1.Block.quiz:type_name -> stoa.courses.v1.ActivityBlock
-	44, // 39: stoa.courses.v1.Block.assignment:type_name -> stoa.courses.v1.ActivityBlock
-	45, // 40: stoa.courses.v1.ImageBlock.media:type_name -> stoa.media.v1.Media
-	45, // 41: stoa.courses.v1.FileBlock.media:type_name -> stoa.media.v1.Media
-	21, // 42: stoa.courses.v1.CreateLessonRequest.blocks:type_name -> stoa.courses.v1.Block
-	34, // 43: stoa.courses.v1.CreateLessonRequest.settings:type_name -> stoa.courses.v1.ItemSettings
-	21, // 44: stoa.courses.v1.Blocks.items:type_name -> stoa.courses.v1.Block
-	27, // 45: stoa.courses.v1.UpdateLessonRequest.blocks:type_name -> stoa.courses.v1.Blocks
-	34, // 46: stoa.courses.v1.UpdateLessonRequest.settings:type_name -> stoa.courses.v1.ItemSettings
-	3,  // 47: stoa.courses.v1.CoursesService.CreateCourse:input_type -> stoa.courses.v1.CreateCourseRequest
-	4,  // 48: stoa.courses.v1.CoursesService.ListCourses:input_type -> stoa.courses.v1.ListCoursesRequest
-	6,  // 49: stoa.courses.v1.CoursesService.GetCourse:input_type -> stoa.courses.v1.GetCourseRequest
-	8,  // 50: stoa.courses.v1.CoursesService.UpdateCourse:input_type -> stoa.courses.v1.UpdateCourseRequest
-	9,  // 51: stoa.courses.v1.CoursesService.PublishCourse:input_type -> stoa.courses.v1.PublishCourseRequest
-	10, // 52: stoa.courses.v1.CoursesService.UnpublishCourse:input_type -> stoa.courses.v1.UnpublishCourseRequest
-	11, // 53: stoa.courses.v1.CoursesService.ListVersions:input_type -> stoa.courses.v1.ListVersionsRequest
-	14, // 54: stoa.courses.v1.CoursesService.GetOutline:input_type -> stoa.courses.v1.GetOutlineRequest
-	17, // 55: stoa.courses.v1.CoursesService.CreateModule:input_type -> stoa.courses.v1.CreateModuleRequest
-	18, // 56: stoa.courses.v1.CoursesService.UpdateModule:input_type -> stoa.courses.v1.UpdateModuleRequest
-	19, // 57: stoa.courses.v1.CoursesService.DeleteModule:input_type -> stoa.courses.v1.DeleteModuleRequest
-	25, // 58: stoa.courses.v1.CoursesService.CreateLesson:input_type -> stoa.courses.v1.CreateLessonRequest
-	26, // 59: stoa.courses.v1.CoursesService.GetLesson:input_type -> stoa.courses.v1.GetLessonRequest
-	28, // 60: stoa.courses.v1.CoursesService.UpdateLesson:input_type -> stoa.courses.v1.UpdateLessonRequest
-	29, // 61: stoa.courses.v1.CoursesService.DeleteLesson:input_type -> stoa.courses.v1.DeleteLessonRequest
-	0,  // 62: stoa.courses.v1.CoursesService.CreateCourse:output_type -> stoa.courses.v1.Course
-	5,  // 63: stoa.courses.v1.CoursesService.ListCourses:output_type -> stoa.courses.v1.ListCoursesResponse
-	0,  // 64: stoa.courses.v1.CoursesService.GetCourse:output_type -> stoa.courses.v1.Course
-	0,  // 65: stoa.courses.v1.CoursesService.UpdateCourse:output_type -> stoa.courses.v1.Course
-	0,  // 66: stoa.courses.v1.CoursesService.PublishCourse:output_type -> stoa.courses.v1.Course
-	0,  // 67: stoa.courses.v1.CoursesService.UnpublishCourse:output_type -> stoa.courses.v1.Course
-	12, // 68: stoa.courses.v1.CoursesService.ListVersions:output_type -> stoa.courses.v1.ListVersionsResponse
-	15, // 69: stoa.courses.v1.CoursesService.GetOutline:output_type -> stoa.courses.v1.Outline
-	16, // 70: stoa.courses.v1.CoursesService.CreateModule:output_type -> stoa.courses.v1.Module
-	16, // 71: stoa.courses.v1.CoursesService.UpdateModule:output_type -> stoa.courses.v1.Module
-	46, // 72: stoa.courses.v1.CoursesService.DeleteModule:output_type -> google.protobuf.Empty
-	20, // 73: stoa.courses.v1.CoursesService.CreateLesson:output_type -> stoa.courses.v1.Lesson
-	20, // 74: stoa.courses.v1.CoursesService.GetLesson:output_type -> stoa.courses.v1.Lesson
-	20, // 75: stoa.courses.v1.CoursesService.UpdateLesson:output_type -> stoa.courses.v1.Lesson
-	46, // 76: stoa.courses.v1.CoursesService.DeleteLesson:output_type -> google.protobuf.Empty
-	62, // [62:77] is the sub-list for method output_type
-	47, // [47:62] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	33, // 6: stoa.courses.v1.Course.promo_video:type_name -> stoa.media.v1.Media
+	30, // 7: stoa.courses.v1.Course.archived_at:type_name -> google.protobuf.Timestamp
+	1,  // 8: stoa.courses.v1.Questions.items:type_name -> stoa.courses.v1.Question
+	0,  // 9: stoa.courses.v1.ListCoursesResponse.items:type_name -> stoa.courses.v1.Course
+	7,  // 10: stoa.courses.v1.UpdateCourseRequest.tags:type_name -> stoa.courses.v1.Words
+	7,  // 11: stoa.courses.v1.UpdateCourseRequest.outcomes:type_name -> stoa.courses.v1.Words
+	7,  // 12: stoa.courses.v1.UpdateCourseRequest.audience:type_name -> stoa.courses.v1.Words
+	2,  // 13: stoa.courses.v1.UpdateCourseRequest.faq:type_name -> stoa.courses.v1.Questions
+	31, // 14: stoa.courses.v1.UpdateCourseRequest.release:type_name -> stoa.release.v1.Rule
+	32, // 15: stoa.courses.v1.UpdateCourseRequest.grading:type_name -> stoa.courses.v1.GradingPolicy
+	13, // 16: stoa.courses.v1.ListVersionsResponse.items:type_name -> stoa.courses.v1.Version
+	30, // 17: stoa.courses.v1.Version.published_at:type_name -> google.protobuf.Timestamp
+	16, // 18: stoa.courses.v1.Outline.modules:type_name -> stoa.courses.v1.Module
+	34, // 19: stoa.courses.v1.Outline.items:type_name -> stoa.courses.v1.OutlineItem
+	20, // 20: stoa.courses.v1.Module.lessons:type_name -> stoa.courses.v1.Lesson
+	35, // 21: stoa.courses.v1.Module.settings:type_name -> stoa.courses.v1.ItemSettings
+	35, // 22: stoa.courses.v1.CreateModuleRequest.settings:type_name -> stoa.courses.v1.ItemSettings
+	35, // 23: stoa.courses.v1.UpdateModuleRequest.settings:type_name -> stoa.courses.v1.ItemSettings
+	21, // 24: stoa.courses.v1.Lesson.blocks:type_name -> stoa.courses.v1.Block
+	30, // 25: stoa.courses.v1.Lesson.updated_at:type_name -> google.protobuf.Timestamp
+	35, // 26: stoa.courses.v1.Lesson.settings:type_name -> stoa.courses.v1.ItemSettings
+	22, // 27: stoa.courses.v1.Block.markdown:type_name -> stoa.courses.v1.MarkdownBlock
+	23, // 28: stoa.courses.v1.Block.image:type_name -> stoa.courses.v1.ImageBlock
+	24, // 29: stoa.courses.v1.Block.file:type_name -> stoa.courses.v1.FileBlock
+	36, // 30: stoa.courses.v1.Block.html:type_name -> stoa.courses.v1.HtmlBlock
+	37, // 31: stoa.courses.v1.Block.video:type_name -> stoa.courses.v1.VideoBlock
+	38, // 32: stoa.courses.v1.Block.audio:type_name -> stoa.courses.v1.AudioBlock
+	39, // 33: stoa.courses.v1.Block.slides:type_name -> stoa.courses.v1.SlidesBlock
+	40, // 34: stoa.courses.v1.Block.embed:type_name -> stoa.courses.v1.EmbedBlock
+	41, // 35: stoa.courses.v1.Block.code:type_name -> stoa.courses.v1.CodeBlock
+	42, // 36: stoa.courses.v1.Block.math:type_name -> stoa.courses.v1.MathBlock
+	43, // 37: stoa.courses.v1.Block.callout:type_name -> stoa.courses.v1.CalloutBlock
+	44, // 38: stoa.courses.v1.Block.divider:type_name -> stoa.courses.v1.DividerBlock
+	45, // 39: stoa.courses.v1.Block.quiz:type_name -> stoa.courses.v1.ActivityBlock
+	45, // 40: stoa.courses.v1.Block.assignment:type_name -> stoa.courses.v1.ActivityBlock
+	33, // 41: stoa.courses.v1.ImageBlock.media:type_name -> stoa.media.v1.Media
+	33, // 42: stoa.courses.v1.FileBlock.media:type_name -> stoa.media.v1.Media
+	21, // 43: stoa.courses.v1.CreateLessonRequest.blocks:type_name -> stoa.courses.v1.Block
+	35, // 44: stoa.courses.v1.CreateLessonRequest.settings:type_name -> stoa.courses.v1.ItemSettings
+	21, // 45: stoa.courses.v1.Blocks.items:type_name -> stoa.courses.v1.Block
+	27, // 46: stoa.courses.v1.UpdateLessonRequest.blocks:type_name -> stoa.courses.v1.Blocks
+	35, // 47: stoa.courses.v1.UpdateLessonRequest.settings:type_name -> stoa.courses.v1.ItemSettings
+	3,  // 48: stoa.courses.v1.CoursesService.CreateCourse:input_type -> stoa.courses.v1.CreateCourseRequest
+	4,  // 49: stoa.courses.v1.CoursesService.ListCourses:input_type -> stoa.courses.v1.ListCoursesRequest
+	6,  // 50: stoa.courses.v1.CoursesService.GetCourse:input_type -> stoa.courses.v1.GetCourseRequest
+	8,  // 51: stoa.courses.v1.CoursesService.UpdateCourse:input_type -> stoa.courses.v1.UpdateCourseRequest
+	9,  // 52: stoa.courses.v1.CoursesService.PublishCourse:input_type -> stoa.courses.v1.PublishCourseRequest
+	10, // 53: stoa.courses.v1.CoursesService.UnpublishCourse:input_type -> stoa.courses.v1.UnpublishCourseRequest
+	11, // 54: stoa.courses.v1.CoursesService.ListVersions:input_type -> stoa.courses.v1.ListVersionsRequest
+	14, // 55: stoa.courses.v1.CoursesService.GetOutline:input_type -> stoa.courses.v1.GetOutlineRequest
+	17, // 56: stoa.courses.v1.CoursesService.CreateModule:input_type -> stoa.courses.v1.CreateModuleRequest
+	18, // 57: stoa.courses.v1.CoursesService.UpdateModule:input_type -> stoa.courses.v1.UpdateModuleRequest
+	19, // 58: stoa.courses.v1.CoursesService.DeleteModule:input_type -> stoa.courses.v1.DeleteModuleRequest
+	25, // 59: stoa.courses.v1.CoursesService.CreateLesson:input_type -> stoa.courses.v1.CreateLessonRequest
+	26, // 60: stoa.courses.v1.CoursesService.GetLesson:input_type -> stoa.courses.v1.GetLessonRequest
+	28, // 61: stoa.courses.v1.CoursesService.UpdateLesson:input_type -> stoa.courses.v1.UpdateLessonRequest
+	29, // 62: stoa.courses.v1.CoursesService.DeleteLesson:input_type -> stoa.courses.v1.DeleteLessonRequest
+	0,  // 63: stoa.courses.v1.CoursesService.CreateCourse:output_type -> stoa.courses.v1.Course
+	5,  // 64: stoa.courses.v1.CoursesService.ListCourses:output_type -> stoa.courses.v1.ListCoursesResponse
+	0,  // 65: stoa.courses.v1.CoursesService.GetCourse:output_type -> stoa.courses.v1.Course
+	0,  // 66: stoa.courses.v1.CoursesService.UpdateCourse:output_type -> stoa.courses.v1.Course
+	0,  // 67: stoa.courses.v1.CoursesService.PublishCourse:output_type -> stoa.courses.v1.Course
+	0,  // 68: stoa.courses.v1.CoursesService.UnpublishCourse:output_type -> stoa.courses.v1.Course
+	12, // 69: stoa.courses.v1.CoursesService.ListVersions:output_type -> stoa.courses.v1.ListVersionsResponse
+	15, // 70: stoa.courses.v1.CoursesService.GetOutline:output_type -> stoa.courses.v1.Outline
+	16, // 71: stoa.courses.v1.CoursesService.CreateModule:output_type -> stoa.courses.v1.Module
+	16, // 72: stoa.courses.v1.CoursesService.UpdateModule:output_type -> stoa.courses.v1.Module
+	46, // 73: stoa.courses.v1.CoursesService.DeleteModule:output_type -> google.protobuf.Empty
+	20, // 74: stoa.courses.v1.CoursesService.CreateLesson:output_type -> stoa.courses.v1.Lesson
+	20, // 75: stoa.courses.v1.CoursesService.GetLesson:output_type -> stoa.courses.v1.Lesson
+	20, // 76: stoa.courses.v1.CoursesService.UpdateLesson:output_type -> stoa.courses.v1.Lesson
+	46, // 77: stoa.courses.v1.CoursesService.DeleteLesson:output_type -> google.protobuf.Empty
+	63, // [63:78] is the sub-list for method output_type
+	48, // [48:63] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_courses_coursespb_courses_proto_init() }

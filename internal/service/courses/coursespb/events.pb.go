@@ -69,9 +69,11 @@ type CoursePublished struct {
 	Release *releasepb.Rule `protobuf:"bytes,18,opt,name=release,proto3" json:"release,omitempty"`
 	// How it is graded, and what completes it; absent when it is not graded and all
 	// that is required completes it.
-	Grading       *GradingPolicy `protobuf:"bytes,19,opt,name=grading,proto3" json:"grading,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Grading *GradingPolicy `protobuf:"bytes,19,opt,name=grading,proto3" json:"grading,omitempty"`
+	// The video on its landing page; empty when there is none.
+	PromoVideoMediaId string `protobuf:"bytes,20,opt,name=promo_video_media_id,json=promoVideoMediaId,proto3" json:"promo_video_media_id,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *CoursePublished) Reset() {
@@ -235,6 +237,13 @@ func (x *CoursePublished) GetGrading() *GradingPolicy {
 		return x.Grading
 	}
 	return nil
+}
+
+func (x *CoursePublished) GetPromoVideoMediaId() string {
+	if x != nil {
+		return x.PromoVideoMediaId
+	}
+	return ""
 }
 
 // A part of a published version.
@@ -1226,7 +1235,7 @@ var File_internal_service_courses_coursespb_events_proto protoreflect.FileDescri
 
 const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
 	"\n" +
-	"/internal/service/courses/coursespb/events.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a0internal/service/courses/coursespb/grading.proto\"\xd4\x05\n" +
+	"/internal/service/courses/coursespb/events.proto\x12\x0fstoa.courses.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"internal/auth/authpb/options.proto\x1a(internal/release/releasepb/release.proto\x1a0internal/service/courses/coursespb/grading.proto\"\x90\x06\n" +
 	"\x0fCoursePublished\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
@@ -1248,7 +1257,8 @@ const file_internal_service_courses_coursespb_events_proto_rawDesc = "" +
 	"\x05items\x18\x10 \x03(\v2\x1e.stoa.courses.v1.PublishedItemR\x05items\x12\x1b\n" +
 	"\ttime_zone\x18\x11 \x01(\tR\btimeZone\x12/\n" +
 	"\arelease\x18\x12 \x01(\v2\x15.stoa.release.v1.RuleR\arelease\x128\n" +
-	"\agrading\x18\x13 \x01(\v2\x1e.stoa.courses.v1.GradingPolicyR\agrading\"\xc3\x03\n" +
+	"\agrading\x18\x13 \x01(\v2\x1e.stoa.courses.v1.GradingPolicyR\agrading\x12:\n" +
+	"\x14promo_video_media_id\x18\x14 \x01(\tB\t\xb2\xd4\x18\x05mediaR\x11promoVideoMediaId\"\xc3\x03\n" +
 	"\rPublishedItem\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\tparent_id\x18\x02 \x01(\tB\n" +

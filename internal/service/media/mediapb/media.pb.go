@@ -806,9 +806,13 @@ type DownloadMediaRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The file.
 	MediaId string `protobuf:"bytes,1,opt,name=media_id,json=mediaId,proto3" json:"media_id,omitempty"`
-	// When the address stops working, in Unix seconds; zero for a public file.
+	// Not looked at: files that are not public are fetched part by part.
+	//
+	// Deprecated: Marked as deprecated in internal/service/media/mediapb/media.proto.
 	Expires int64 `protobuf:"varint,2,opt,name=expires,proto3" json:"expires,omitempty"`
-	// What proves that the address is one of ours; empty for a public file.
+	// Not looked at either.
+	//
+	// Deprecated: Marked as deprecated in internal/service/media/mediapb/media.proto.
 	Signature string `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
 	// The first byte to send.
 	Offset int64 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
@@ -857,6 +861,7 @@ func (x *DownloadMediaRequest) GetMediaId() string {
 	return ""
 }
 
+// Deprecated: Marked as deprecated in internal/service/media/mediapb/media.proto.
 func (x *DownloadMediaRequest) GetExpires() int64 {
 	if x != nil {
 		return x.Expires
@@ -864,6 +869,7 @@ func (x *DownloadMediaRequest) GetExpires() int64 {
 	return 0
 }
 
+// Deprecated: Marked as deprecated in internal/service/media/mediapb/media.proto.
 func (x *DownloadMediaRequest) GetSignature() string {
 	if x != nil {
 		return x.Signature
@@ -1029,7 +1035,11 @@ type Viewer struct {
 	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
 	// The item is open to everybody, as a preview is: it is not asked later whether
 	// the account may read it.
-	Open          bool `protobuf:"varint,3,opt,name=open,proto3" json:"open,omitempty"`
+	Open bool `protobuf:"varint,3,opt,name=open,proto3" json:"open,omitempty"`
+	// The file is on the landing page of its course, for anybody: account and item do
+	// not count. Its addresses work while it is the promotional video of the published
+	// course.
+	Landing       bool `protobuf:"varint,4,opt,name=landing,proto3" json:"landing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1081,6 +1091,13 @@ func (x *Viewer) GetItemId() string {
 func (x *Viewer) GetOpen() bool {
 	if x != nil {
 		return x.Open
+	}
+	return false
+}
+
+func (x *Viewer) GetLanding() bool {
+	if x != nil {
+		return x.Landing
 	}
 	return false
 }
@@ -1356,11 +1373,11 @@ const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\x11ListMediaResponse\x12*\n" +
 	"\x05items\x18\x01 \x03(\v2\x14.stoa.media.v1.MediaR\x05items\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor\"\xe4\x01\n" +
+	"nextCursor\"\xea\x01\n" +
 	"\x14DownloadMediaRequest\x12$\n" +
-	"\bmedia_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\x12\x18\n" +
-	"\aexpires\x18\x02 \x01(\x03R\aexpires\x12%\n" +
-	"\tsignature\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\tsignature\x12\x1f\n" +
+	"\bmedia_id\x18\x01 \x01(\tB\t\xb2\xd4\x18\x05mediaR\amediaId\x12\x1c\n" +
+	"\aexpires\x18\x02 \x01(\x03B\x02\x18\x01R\aexpires\x12'\n" +
+	"\tsignature\x18\x03 \x01(\tB\t\xbaH\x04r\x02\x18d\x18\x01R\tsignature\x12\x1f\n" +
 	"\x06offset\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06offset\x12\x1f\n" +
 	"\x06length\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06length\x12#\n" +
 	"\rdescribe_only\x18\x06 \x01(\bR\fdescribeOnly\"Y\n" +
@@ -1372,12 +1389,13 @@ const file_internal_service_media_mediapb_media_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12/\n" +
 	"\tmedia_ids\x18\x02 \x03(\tB\x12\xbaH\x06\x92\x01\x03\x10\xc8\x01\xb2\xd4\x18\x05mediaR\bmediaIds\x12-\n" +
 	"\x06viewer\x18\x03 \x01(\v2\x15.stoa.media.v1.ViewerR\x06viewer\x12\x14\n" +
-	"\x05words\x18\x04 \x01(\bR\x05words\"j\n" +
+	"\x05words\x18\x04 \x01(\bR\x05words\"\x84\x01\n" +
 	"\x06Viewer\x12*\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12 \n" +
 	"\aitem_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06itemId\x12\x12\n" +
-	"\x04open\x18\x03 \x01(\bR\x04open\"C\n" +
+	"\x04open\x18\x03 \x01(\bR\x04open\x12\x18\n" +
+	"\alanding\x18\x04 \x01(\bR\alanding\"C\n" +
 	"\x15BatchGetMediaResponse\x12*\n" +
 	"\x05items\x18\x01 \x03(\v2\x14.stoa.media.v1.MediaR\x05items\"\xde\x02\n" +
 	"\x10ShowMediaRequest\x12;\n" +

@@ -44,16 +44,16 @@ type MediaServiceClient interface {
 	// (413) with how much is left.
 	UploadMedia(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadMediaRequest, Media], error)
 	// Returns what is known of a file of a course, with the text of its pages and
-	// with addresses to fetch it that work for fifteen minutes. Errors: media.not_found (404).
+	// with addresses to fetch it. They are bound to the caller, work as long as those of
+	// BatchGetMedia do, and stop within a second of the caller losing "media.read".
+	// Errors: media.not_found (404).
 	GetMedia(ctx context.Context, in *GetMediaRequest, opts ...grpc.CallOption) (*Media, error)
 	// Lists the files of a course, newest first.
 	ListMedia(ctx context.Context, in *ListMediaRequest, opts ...grpc.CallOption) (*ListMediaResponse, error)
-	// Sends the bytes of a file that is ready to who brings a signed address, or to
-	// anybody where the file is public (the cover of a published course). A picture
-	// is sent in its largest size, without what the camera wrote into it; the
-	// original to staff alone. Over REST:
-	// GET /v1/media/{media_id}/content?expires=…&signature=…, with ranges. Errors:
-	// media.not_found (404), media.link_expired (403).
+	// Sends the bytes of a file that is public (the cover of a published course) to
+	// anybody. A picture is sent in its largest size, without what the camera wrote
+	// into it. Over REST: GET /v1/media/{media_id}/content, with ranges. Errors:
+	// media.not_found (404).
 	DownloadMedia(ctx context.Context, in *DownloadMediaRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadMediaResponse], error)
 	// Returns files of one course with addresses to be shown to somebody whom the
 	// calling service has found entitled. They are bound to the viewer, the course
@@ -169,16 +169,16 @@ type MediaServiceServer interface {
 	// (413) with how much is left.
 	UploadMedia(grpc.ClientStreamingServer[UploadMediaRequest, Media]) error
 	// Returns what is known of a file of a course, with the text of its pages and
-	// with addresses to fetch it that work for fifteen minutes. Errors: media.not_found (404).
+	// with addresses to fetch it. They are bound to the caller, work as long as those of
+	// BatchGetMedia do, and stop within a second of the caller losing "media.read".
+	// Errors: media.not_found (404).
 	GetMedia(context.Context, *GetMediaRequest) (*Media, error)
 	// Lists the files of a course, newest first.
 	ListMedia(context.Context, *ListMediaRequest) (*ListMediaResponse, error)
-	// Sends the bytes of a file that is ready to who brings a signed address, or to
-	// anybody where the file is public (the cover of a published course). A picture
-	// is sent in its largest size, without what the camera wrote into it; the
-	// original to staff alone. Over REST:
-	// GET /v1/media/{media_id}/content?expires=…&signature=…, with ranges. Errors:
-	// media.not_found (404), media.link_expired (403).
+	// Sends the bytes of a file that is public (the cover of a published course) to
+	// anybody. A picture is sent in its largest size, without what the camera wrote
+	// into it. Over REST: GET /v1/media/{media_id}/content, with ranges. Errors:
+	// media.not_found (404).
 	DownloadMedia(*DownloadMediaRequest, grpc.ServerStreamingServer[DownloadMediaResponse]) error
 	// Returns files of one course with addresses to be shown to somebody whom the
 	// calling service has found entitled. They are bound to the viewer, the course

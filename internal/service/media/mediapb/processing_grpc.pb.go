@@ -50,9 +50,9 @@ type ProcessingServiceClient interface {
 	// caption.not_found (404).
 	DeleteCaption(ctx context.Context, in *DeleteCaptionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Sends a part of a file: a size of a picture, a playlist or a segment of a
-	// video, a page of slides. The address names a viewer, a course, an item and a
-	// time, and is signed; with each call it is asked whether the viewer may still
-	// read the item. In playlists every address is signed for the same viewer. Over
+	// video, a page of slides, or the file as it was uploaded. The address names a
+	// viewer, a course, an item and a time, and is signed; with each call it is asked
+	// whether the viewer may still read the item, or is still of the course's staff. In playlists every address is signed for the same viewer. Over
 	// REST: GET /v1/media/{media_id}/parts/{token}/{part}, with ranges. Errors:
 	// media.not_found (404), media.link_expired (403).
 	DownloadPart(ctx context.Context, in *DownloadPartRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadPartResponse], error)
@@ -148,9 +148,9 @@ type ProcessingServiceServer interface {
 	// caption.not_found (404).
 	DeleteCaption(context.Context, *DeleteCaptionRequest) (*emptypb.Empty, error)
 	// Sends a part of a file: a size of a picture, a playlist or a segment of a
-	// video, a page of slides. The address names a viewer, a course, an item and a
-	// time, and is signed; with each call it is asked whether the viewer may still
-	// read the item. In playlists every address is signed for the same viewer. Over
+	// video, a page of slides, or the file as it was uploaded. The address names a
+	// viewer, a course, an item and a time, and is signed; with each call it is asked
+	// whether the viewer may still read the item, or is still of the course's staff. In playlists every address is signed for the same viewer. Over
 	// REST: GET /v1/media/{media_id}/parts/{token}/{part}, with ranges. Errors:
 	// media.not_found (404), media.link_expired (403).
 	DownloadPart(*DownloadPartRequest, grpc.ServerStreamingServer[DownloadPartResponse]) error
