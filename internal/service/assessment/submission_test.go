@@ -485,7 +485,7 @@ func TestWithdrawUnposted(t *testing.T) {
 	}
 	w.submitDraft(ana)
 	w.mark(ana, 2, "9")
-	w.posts(2, true)
+	w.posts(2, true, ana)
 	my := w.my(ana)
 	if my.GetCanWithdraw() || my.GetPoints() != "9" {
 		t.Errorf("posted: %v", my)
