@@ -116,7 +116,7 @@ func writeUnposted(t *testing.T, in *installation) *unposted {
 		"max_points": "10", "attempts": 2, "sections": []any{map[string]any{"slots": []any{map[string]any{"points": "10", "question": map[string]any{"question_id": question}}}}},
 	}})
 	teacher.do(t, 200, "POST", u.path+"/quizzes/"+quiz.text("id")+"/publish", map[string]any{}, "If-Match", quiz.header.Get("ETag"))
-	work := teacher.do(t, 201, "POST", u.path+"/assignments", map[string]any{"title": "Work", "settings": map[string]any{"points": "20", "attempts": 2, "text": map[string]any{}}})
+	work := teacher.do(t, 201, "POST", u.path+"/assignments", map[string]any{"title": "Work", "settings": map[string]any{"points": "20", "attempts": 2, "text": map[string]any{}, "allow_withdraw": true}})
 	teacher.do(t, 200, "POST", u.path+"/assignments/"+work.text("id")+"/publish", map[string]any{}, "If-Match", work.header.Get("ETag"))
 	module := teacher.do(t, 201, "POST", u.path+"/modules", map[string]any{"title": "Marked"}).text("id")
 	activity := func(kind, ref, title string) string {

@@ -112,6 +112,76 @@ func TestGrace(t *testing.T) {
 	}
 }
 
+// The period of grace makes nobody late who answered in time and did not submit.
+func TestGraceIsNotLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	for name, c := range map[string]struct {
+		overtime string
+		due      time.Duration // behind the start
+		answer   time.Duration // that comes behind the end
+		submit   time.Duration
+		flag     bool // not an answer
+		close    bool // by staff
+		late     int64
+	}{
+		"answered in time":         {overtime: "grace", due: 10 * time.Minute},
+		"answered in the grace":    {overtime: "grace", due: 10 * time.Minute, answer: 20 * time.Second, late: 20},
+		"flagged in the grace":     {overtime: "grace", due: 10 * time.Minute, answer: 20 * time.Second, flag: true},
+		"due before the end":       {overtime: "grace", due: 8 * time.Minute, late: 120},
+		"submitted in the grace":   {overtime: "grace", due: 10 * time.Minute, submit: 30 * time.Second, late: 30},
+		"closed in the grace":      {overtime: "grace", due: 10 * time.Minute, submit: 30 * time.Second, close: true},
+		"closed before its end":    {overtime: "grace", due: 5 * time.Minute, submit: -time.Minute, close: true, late: 240},
+		"abandoned, then accepted": {overtime: "abandon", due: 10 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := w.start(w.letters(&assessmentpb.QuizSettings{TimeLimitSeconds: 600, Overtime: c.overtime, GraceSeconds: 60}))
+			began := w.now()
+			until := func(at time.Duration) { w.later(began.Add(at).Sub(w.now())) }
+			w.exec(`UPDATE attempt SET due_at = $2 WHERE id = $1`, st.attempt.GetId(), began.Add(c.due))
+			expect(t, "in time", st.verdicts(laptop, pick(1, 1, "c")), "accepted")
+			if c.answer > 0 {
+				until(10*time.Minute + c.answer)
+				op := pick(2, 1, "a")
+				if c.flag {
+					op = do(2, opFlag, 1)
+				}
+				expect(t, "late", st.verdicts(laptop, op), "late")
+			}
+			switch {
+			case c.close:
+				until(10*time.Minute + c.submit)
+				if _, err := w.attempts.CloseAttempt(w.as(id.New("account")), &assessmentpb.CloseAttemptRequest{
+					CourseId: st.attempt.GetCourseId(), AttemptId: st.attempt.GetId(), Reason: "The room is needed",
+				}); err != nil {
+					t.Fatal(err)
+				}
+			case c.submit > 0:
+				until(10*time.Minute + c.submit)
+				st.submit()
+			}
+			until(12 * time.Minute)
+			w.end()
+			if c.overtime == "abandon" {
+				expect(t, "too late", st.verdicts(laptop, pick(3, 1, "b")), "too_late")
+				if _, err := w.attempts.AcceptLateAnswers(w.as(id.New("account")), &assessmentpb.AcceptLateAnswersRequest{
+					CourseId: st.attempt.GetCourseId(), AttemptId: st.attempt.GetId(), Seqs: []int64{3}, Reason: "The power was out",
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.scored()
+			var late int64
+			if err := w.db.QueryRow(t.Context(), `SELECT late_seconds FROM quiz_mark WHERE account_id = $1 AND state = 'marked'`, st.account).Scan(&late); err != nil {
+				t.Fatal(err)
+			}
+			if late != c.late {
+				t.Errorf("late by %d s, want %d", late, c.late)
+			}
+		})
+	}
+}
+
 // What is about to be saved is not passed over, and one that saves for long holds up
 // nobody else.
 func TestEndedWhileSaved(t *testing.T) {

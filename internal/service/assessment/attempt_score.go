@@ -349,6 +349,9 @@ func (s *Service) derive(ctx context.Context, q pg.Querier, a *attempt, question
 		if k.Scoring == scoringFull {
 			one.state = fullPoints(one.in, one.state)
 		}
+		if one.rules.MaxPoints.Sign() == 0 && one.state.Phase == question.ToBeMarked {
+			one.state.Phase = question.Answered // it is worth nothing: nobody has to mark it
+		}
 		one.outcome = outcomeOf(one.in.Outcome(one.rules, one.state).GetState(), one.state)
 		sum, of = sum.Add(one.points()), of.Add(one.rules.MaxPoints)
 		r.questions = append(r.questions, one)

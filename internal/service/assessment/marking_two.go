@@ -41,6 +41,7 @@ type givenRow struct {
 	Rubric    []byte
 	Reason    string
 	GivenAt   time.Time
+	MaxPoints *string // of an answer: of which points are
 }
 
 const givenColumns = `seq, part, account_id, points, comment, comments, rubric, reason, given_at`
@@ -90,7 +91,7 @@ type given struct {
 // givenTo returns what was given to a version.
 func givenTo(ctx context.Context, q pg.Querier, submissionID string, number int32) (*given, error) {
 	rows, err := q.Query(ctx, `
-		SELECT DISTINCT ON (part) `+givenColumns+` FROM given_mark WHERE submission_id = $1 AND number = $2 ORDER BY part, seq DESC`, submissionID, number)
+		SELECT DISTINCT ON (part) `+givenColumns+`, NULL AS max_points FROM given_mark WHERE submission_id = $1 AND number = $2 ORDER BY part, seq DESC`, submissionID, number)
 	if err != nil {
 		return nil, fmt.Errorf("read given marks: %w", err)
 	}
@@ -430,7 +431,7 @@ func (h *markingServer) ListGivenMarks(ctx context.Context, req *assessmentpb.Li
 		return nil, err
 	}
 	rows, err := s.db.Query(ctx, `
-		SELECT `+givenColumns+` FROM given_mark WHERE submission_id = $1 AND number = $2 AND ($3 OR account_id = $4) ORDER BY seq DESC LIMIT 100`,
+		SELECT `+givenColumns+`, NULL AS max_points FROM given_mark WHERE submission_id = $1 AND number = $2 AND ($3 OR account_id = $4) ORDER BY seq DESC LIMIT 100`,
 		w.ID, req.GetNumber(), g.both() || g.part[partSettled] != nil, who)
 	if err != nil {
 		return nil, fmt.Errorf("read given marks: %w", err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/exact"
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
@@ -65,7 +66,7 @@ func (s *Service) givenToAnswer(ctx context.Context, q pg.Querier, m *markable) 
 		return nil, nil, err
 	}
 	rows, err := q.Query(ctx, `
-		SELECT DISTINCT ON (part) `+givenColumns+` FROM answer_given WHERE attempt_id = $1 AND slot = $2 AND answer_seq = $3 ORDER BY part, seq DESC`,
+		SELECT DISTINCT ON (part) `+givenColumns+`, max_points FROM answer_given WHERE attempt_id = $1 AND slot = $2 AND answer_seq = $3 ORDER BY part, seq DESC`,
 		m.attempt.ID, m.slot.Slot, m.answered())
 	if err != nil {
 		return nil, nil, fmt.Errorf("read given marks: %w", err)
@@ -76,6 +77,9 @@ func (s *Service) givenToAnswer(ctx context.Context, q pg.Querier, m *markable) 
 	}
 	out := &given{}
 	for _, g := range list {
+		if err := m.nowWorth(g); err != nil {
+			return nil, nil, err
+		}
 		out.part[g.Part] = g
 	}
 	if err := q.QueryRow(ctx, `SELECT coalesce(max(seq), 0) FROM answer_given WHERE attempt_id = $1 AND slot = $2`, m.attempt.ID, m.slot.Slot).Scan(&out.last); err != nil {
@@ -85,6 +89,26 @@ func (s *Service) givenToAnswer(ctx context.Context, q pg.Querier, m *markable) 
 		return nil, nil, nil
 	}
 	return set, out, nil
+}
+
+// nowWorth makes the points that were given those of what the question is worth now: the
+// share of what it was worth then stays.
+func (m *markable) nowWorth(g *givenRow) error {
+	if g.MaxPoints == nil || m.rules.MaxPoints.Sign() == 0 {
+		return nil
+	}
+	points, err := g.points()
+	if err != nil || points == nil {
+		return err
+	}
+	of, err := exact.Parse(*g.MaxPoints)
+	if err != nil {
+		return fmt.Errorf("given mark %d: %w", g.Seq, err)
+	}
+	if of.Sign() > 0 {
+		g.Points = new(points.Div(of).Mul(m.rules.MaxPoints).String())
+	}
+	return nil
 }
 
 // etagOfTwo changes with each mark that somebody may know of, where two mark an answer.
@@ -211,8 +235,8 @@ func (s *Service) giveAnswer(ctx context.Context, tx *pg.Tx, m *markable, g *giv
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, `INSERT INTO answer_given (attempt_id, slot, answer_seq, `+givenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		m.attempt.ID, m.slot.Slot, m.answered(), row.Seq, row.Part, row.AccountID, row.Points, row.Comment, row.Comments, row.Rubric, row.Reason, row.GivenAt); err != nil {
+	if _, err := tx.Exec(ctx, `INSERT INTO answer_given (attempt_id, slot, answer_seq, `+givenColumns+`, max_points) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		m.attempt.ID, m.slot.Slot, m.answered(), row.Seq, row.Part, row.AccountID, row.Points, row.Comment, row.Comments, row.Rubric, row.Reason, row.GivenAt, m.rules.MaxPoints.String()); err != nil {
 		return fmt.Errorf("store given mark: %w", err)
 	}
 	return nil
@@ -328,7 +352,7 @@ func (h *markingServer) ListGivenAnswerMarks(ctx context.Context, req *assessmen
 		return out, err
 	}
 	rows, err := s.db.Query(ctx, `
-		SELECT `+givenColumns+` FROM answer_given WHERE attempt_id = $1 AND slot = $2 AND answer_seq = $3 AND ($4 OR account_id = $5) ORDER BY seq DESC LIMIT 100`,
+		SELECT `+givenColumns+`, max_points FROM answer_given WHERE attempt_id = $1 AND slot = $2 AND answer_seq = $3 AND ($4 OR account_id = $5) ORDER BY seq DESC LIMIT 100`,
 		a.ID, req.GetSlot(), m.answered(), g.both(), who)
 	if err != nil {
 		return nil, fmt.Errorf("read given marks: %w", err)
@@ -336,6 +360,11 @@ func (h *markingServer) ListGivenAnswerMarks(ctx context.Context, req *assessmen
 	list, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[givenRow])
 	if err != nil {
 		return nil, fmt.Errorf("read given marks: %w", err)
+	}
+	for _, one := range list {
+		if err := m.nowWorth(one); err != nil {
+			return nil, err
+		}
 	}
 	if out.Items, err = givenMessages(ctx, s.db, list); err != nil {
 		return nil, err

@@ -252,3 +252,27 @@ func TestTwoMarkAnewAfterReopening(t *testing.T) {
 	}
 	expect(t, "after", w.queue(ben, "all"), "marked 2 true")
 }
+
+// TestTwoMarkRekeyed compares what two gave as shares of what the question was worth to
+// each of them.
+func TestTwoMarkRekeyed(t *testing.T) {
+	t.Parallel()
+	w := newMarkingWorld(t, 1, twoMarkQuiz("5", "mean"))
+	r := &rekeyWorld{world: w.world, quiz: w.taken, question: w.essay, teacher: id.New("account")}
+	r.RekeyServiceClient = assessmentpb.NewRekeyServiceClient(w.harness.As("edge"))
+	attempt := w.students[0].attempt.GetId()
+	if _, err := w.mark(w.as(id.New("account")), attempt, points("3")); err != nil {
+		t.Fatal(err)
+	}
+	r.apply(r.preview(func(req *assessmentpb.CreateRekeyRequest) { req.Action, req.Points = "points", "2" }).GetId())
+	two, err := w.mark(w.as(id.New("account")), attempt, points("1.5"))
+	if err != nil || two.GetTwoMarks().GetState() != "agreed" {
+		t.Fatalf("3 of 4 and 1.5 of 2: %v, %v", two, err)
+	}
+	for _, g := range two.GetTwoMarks().GetMarks() {
+		expect(t, "given", g.GetPoints(), "1.5")
+	}
+	if q := w.students[0].get().GetQuestions()[0]; q.GetOutcome().GetPoints() != "1.5" || q.GetMaxPoints() != "2" {
+		t.Errorf("agreed: %v", q)
+	}
+}

@@ -23,6 +23,7 @@ type pair struct {
 	begun      bool // or done
 	fixed      bool // begun or done by who still takes the course: nobody takes it away
 	lost       bool // they have it no more, and do not get it again
+	taken      bool // where lost: staff took it by its name, and it is not owed
 	handed     bool // in place of somebody else, just now
 }
 

@@ -194,6 +194,7 @@ func (s *Service) reallot(ctx context.Context, tx *pg.Tx, r *round, ids []string
 		case !named[p.id] && (len(ids) > 0 || p.fixed || takes && active[p.reviewer]):
 			continue
 		}
+		p.taken = named[p.id] && takes && active[p.reviewer]
 		lost = append(lost, p)
 		delete(named, p.id)
 	}

@@ -70,10 +70,11 @@ func reviewedBy(ctx context.Context, q pg.Querier, itemID string, v *assignmentV
 }
 
 // reviewingOf returns what some people did of the reviews of a round: those that went to
-// others as they had nothing to review any more are not theirs.
+// others as they had nothing to review any more are not theirs, nor are those that staff
+// have taken, by their names, from who has begun others.
 func reviewingOf(ctx context.Context, q pg.Querier, r *round, accounts []string) (map[string]reviewing, error) {
 	rows, err := q.Query(ctx, `
-		SELECT reviewer_id, count(*) FILTER (WHERE state = 'done' AND NOT excluded), count(*) FILTER (WHERE state <> 'freed')
+		SELECT reviewer_id, count(*) FILTER (WHERE state = 'done' AND NOT excluded), count(*) FILTER (WHERE state <> 'freed' AND NOT (state = 'lost' AND taken))
 		FROM peer_review WHERE item_id = $1 AND assignment_id = $2 AND reviewer_id = ANY ($3) GROUP BY reviewer_id`, r.ItemID, r.AssignmentID, accounts)
 	if err != nil {
 		return nil, fmt.Errorf("count reviews: %w", err)

@@ -221,7 +221,7 @@ func allocationOf(ctx context.Context, tx *pg.Tx, r *round) (*storedAllocation, 
 
 // storeAllocation stores what has changed of who reviews what in a locked round.
 func (s *Service) storeAllocation(ctx context.Context, tx *pg.Tx, r *round, a *storedAllocation) error {
-	var ids, submissions, reviewers, lost, gone []string
+	var ids, submissions, reviewers, lost, taken, gone []string
 	for _, p := range a.pairs {
 		key := [2]string{p.reviewer, p.submission}
 		wasLost, there := a.before[key]
@@ -230,6 +230,9 @@ func (s *Service) storeAllocation(ctx context.Context, tx *pg.Tx, r *round, a *s
 			ids, submissions, reviewers = append(ids, id.New("peerreview")), append(submissions, p.submission), append(reviewers, p.reviewer)
 		case p.lost && !wasLost:
 			lost = append(lost, p.id)
+			if p.taken {
+				taken = append(taken, p.id)
+			}
 		}
 	}
 	for key := range a.before {
@@ -241,7 +244,7 @@ func (s *Service) storeAllocation(ctx context.Context, tx *pg.Tx, r *round, a *s
 	now := s.time()
 	batch := &pgx.Batch{}
 	batch.Queue(`DELETE FROM peer_review WHERE item_id = $1 AND assignment_id = $2 AND state = 'allotted' AND reviewer_id || ' ' || submission_id = ANY ($3)`, r.ItemID, r.AssignmentID, gone)
-	batch.Queue(`UPDATE peer_review SET state = 'lost', revision = revision + 1 WHERE id = ANY ($1) AND state IN ('allotted', 'begun')`, lost)
+	batch.Queue(`UPDATE peer_review SET state = 'lost', taken = id = ANY ($2), revision = revision + 1 WHERE id = ANY ($1) AND state IN ('allotted', 'begun')`, lost, append([]string{}, taken...))
 	batch.Queue(`
 		INSERT INTO peer_review AS r (id, course_id, item_id, assignment_id, submission_id, reviewer_id, allotted_at)
 		SELECT n.id, $1, $2, $3, n.submission_id, n.reviewer_id, $4 FROM unnest($5::text[], $6::text[], $7::text[]) AS n (id, submission_id, reviewer_id)

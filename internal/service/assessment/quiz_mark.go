@@ -23,17 +23,26 @@ type finished struct {
 	share       exact.Number // of its points
 	maxPoints   exact.Number
 	submittedAt time.Time
+	over        time.Time // when it counts as handed in
 	due         *time.Time
 }
 
-// late returns how long after it was due an attempt was submitted, in seconds that have
-// begun.
+// late returns how long after it was due an attempt counts as handed in, in seconds that
+// have begun.
 func (f *finished) late() int64 {
-	if f.due == nil || !f.submittedAt.After(*f.due) {
+	if f.due == nil || !f.over.After(*f.due) {
 		return 0
 	}
-	return int64((f.submittedAt.Sub(*f.due) + time.Second - 1) / time.Second)
+	return int64((f.over.Sub(*f.due) + time.Second - 1) / time.Second)
 }
+
+// overSQL is when an attempt, as a, counts as handed in: when its student submitted it.
+// Where the clock or staff did, behind the end of its time, that end: the period of grace
+// makes nobody late who answered in time. Who answered in it is as late as the last
+// answer that counted. What staff have count afterwards makes nobody later.
+const overSQL = `CASE WHEN a.submitted_by <> a.account_id AND a.expires_at < a.submitted_at THEN LEAST(a.submitted_at, GREATEST(a.expires_at, (
+	SELECT max(o.received_at) FROM answer_operation o WHERE o.attempt_id = a.id AND o.slot > 0 AND o.kind IN ('answer', 'check', 'hint', 'give_up')
+		AND o.verdict IN ('accepted', 'late')))) ELSE a.submitted_at END`
 
 // keptGrade is what counts of somebody's attempts.
 type keptGrade struct {
@@ -225,7 +234,7 @@ func lockMarks(ctx context.Context, tx *pg.Tx, courseID, itemID string, accounts
 // item, by account and in the order of their numbers.
 func finishedAt(ctx context.Context, q pg.Querier, itemID, quizID string, accounts []string) (map[string][]*finished, error) {
 	rows, err := q.Query(ctx, `
-		SELECT a.account_id, a.id, a.number, a.state = 'graded' AND a.scored_at IS NOT NULL AND NOT a.withheld, a.max_points::text, a.submitted_at, a.due_at,
+		SELECT a.account_id, a.id, a.number, a.state = 'graded' AND a.scored_at IS NOT NULL AND NOT a.withheld, a.max_points::text, a.submitted_at, `+overSQL+`, a.due_at,
 			coalesce(array_agg(x.fraction) FILTER (WHERE x.max_points <> 0), '{}'), coalesce(array_agg(x.max_points::text) FILTER (WHERE x.max_points <> 0), '{}')
 		FROM attempt a LEFT JOIN attempt_question x ON x.attempt_id = a.id
 		WHERE a.item_id = $1 AND a.quiz_id = $2 AND a.account_id = ANY ($3) AND NOT a.preview AND a.state IN ('submitted', 'graded')
@@ -241,7 +250,7 @@ func finishedAt(ctx context.Context, q pg.Querier, itemID, quizID string, accoun
 			fractions     []*string
 			points        []string
 		)
-		err := row.Scan(&account, &f.id, &f.number, &f.graded, &most, &f.submittedAt, &f.due, &fractions, &points)
+		err := row.Scan(&account, &f.id, &f.number, &f.graded, &most, &f.submittedAt, &f.over, &f.due, &fractions, &points)
 		if err != nil {
 			return struct{}{}, err
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/question"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
@@ -78,6 +79,25 @@ func TestRekeyMarkedPoints(t *testing.T) {
 	if a := ada.get(); a.GetState() != stateGraded || a.GetQuestions()[0].GetMaxPoints() != "0" {
 		t.Errorf("of nothing: %v", a)
 	}
+}
+
+// TestRekeyDropsUnmarked has nobody wait for marks of what is worth nothing.
+func TestRekeyDropsUnmarked(t *testing.T) {
+	t.Parallel()
+	w := newMarkingWorld(t, 1, &assessmentpb.QuizSettings{})
+	r := &rekeyWorld{world: w.world, quiz: w.taken, question: w.essay, teacher: id.New("account")}
+	r.RekeyServiceClient = assessmentpb.NewRekeyServiceClient(w.harness.As("edge"))
+	ada := w.students[0]
+	drop := r.apply(r.preview(rekeyBy("drop")).GetId())
+	if a := ada.get(); a.GetState() != stateGraded || a.GetQuestions()[0].GetOutcome().GetState() == question.NeedsMarking {
+		t.Errorf("of nothing: %v", a)
+	}
+	expect(t, "the queue", w.queue(r.teacher, ""), "")
+	r.undo(drop.GetId())
+	if a := ada.get(); a.GetState() != stateSubmitted || a.GetQuestions()[0].GetOutcome().GetState() != question.NeedsMarking {
+		t.Errorf("undone: %v", a)
+	}
+	expect(t, "the queue again", w.queue(r.teacher, ""), "to_mark 0 false")
 }
 
 // TestRekeyWhileMarked has people mark while it is applied: their marks stand.

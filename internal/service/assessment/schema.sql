@@ -53,6 +53,7 @@ CREATE TABLE answer_given (
 	rubric bytea,
 	reason text NOT NULL DEFAULT ''::text,
 	given_at timestamp with time zone NOT NULL,
+	max_points text COLLATE "C",
 	CONSTRAINT answer_given_pkey PRIMARY KEY (attempt_id, slot, seq),
 	CONSTRAINT answer_given_question FOREIGN KEY (attempt_id, slot) REFERENCES attempt_question(attempt_id, slot),
 	CONSTRAINT answer_given_part CHECK ((part = ANY (ARRAY[1, 2, 3])))
@@ -70,6 +71,7 @@ COMMENT ON COLUMN answer_given.answer_seq IS 'The operation of the log that the 
 COMMENT ON COLUMN answer_given.part IS '1 and 2: of the markers of these numbers. 3: what was agreed, or settled.';
 COMMENT ON COLUMN answer_given.points IS 'An exact number of the points that the question was worth.';
 COMMENT ON COLUMN answer_given.comments IS 'Always null: as given_mark has it.';
+COMMENT ON COLUMN answer_given.max_points IS 'What the question was worth when it was given, of which points are; null of marks from before it was noted.';
 
 CREATE TABLE answer_given_marker (
 	attempt_id text COLLATE "C" NOT NULL,
@@ -724,6 +726,7 @@ CREATE TABLE peer_review (
 	allotted_at timestamp with time zone NOT NULL,
 	saved_at timestamp with time zone,
 	submitted_at timestamp with time zone,
+	taken boolean NOT NULL DEFAULT false,
 	CONSTRAINT peer_review_pkey PRIMARY KEY (id),
 	CONSTRAINT peer_review_one UNIQUE (submission_id, reviewer_id),
 	CONSTRAINT peer_review_submission FOREIGN KEY (submission_id) REFERENCES submission(id),
@@ -736,6 +739,7 @@ COMMENT ON COLUMN peer_review.number IS 'The version that is reviewed; 0 until i
 COMMENT ON COLUMN peer_review.state IS 'allotted, begun and done; lost: not begun in time, others have it; freed: there is nothing to review any more, or it was given to who handed in later.';
 COMMENT ON COLUMN peer_review.points IS 'An exact number of the points of the version; null while it is not done, and where none are given.';
 COMMENT ON COLUMN peer_review.content IS 'The stoa.assessment.v1.PeerReviewContent, in binary form; null while it is not begun.';
+COMMENT ON COLUMN peer_review.taken IS 'Where it is lost: whether staff have taken it, by its name, from somebody who has begun others. It is not theirs to do any more.';
 
 CREATE TABLE peer_round (
 	course_id text COLLATE "C" NOT NULL,

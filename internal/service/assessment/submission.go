@@ -340,5 +340,5 @@ func refuseSubmission(settings *assessmentpb.AssignmentSettings, st *standing, w
 // lateBy returns how long after it was due something was handed in, in seconds that have
 // begun; 0 for in time.
 func lateBy(due *time.Time, at time.Time) int64 {
-	return (&finished{due: due, submittedAt: at}).late()
+	return (&finished{due: due, over: at}).late()
 }

@@ -245,7 +245,7 @@ func (s *Service) myAssignment(m *myWork) *assessmentpb.MyAssignment {
 	} else {
 		out.CanSubmit = true
 	}
-	out.CanWithdraw = m.refused == nil && latest != nil && withdrawable(settings, st, *latest, now)
+	out.CanWithdraw = m.refused == nil && latest != nil && withdrawable(settings, st, *latest, m.posted && m.mine(*latest), now)
 	if m.posted && m.mark.AssignmentID == m.version.AssignmentID && m.mark.State == workMarked {
 		out.Points, out.PointsOf = m.mark.Points, m.mark.MaxPoints
 	}
@@ -344,13 +344,14 @@ func (s *Service) wholeAssignment(ctx context.Context, courseID, itemID string) 
 }
 
 // submission tells a version to one of those who handed it in, without its content. The
-// mark is shown once it is posted.
+// mark is shown once it is posted, and not where the version was taken back: it counts for
+// nothing.
 func (m *myWork) submission(v handed, mark *assessmentpb.SubmissionMark, whole bool) *assessmentpb.MySubmission {
 	out := &assessmentpb.MySubmission{
 		Number: v.Number, AssignmentVersion: v.AssignmentVersion, SubmittedAt: timestamppb.New(v.SubmittedAt), SubmittedBy: v.SubmittedBy,
 		LateSeconds: m.late[v.Number], WithdrawnAt: stampOf(v.WithdrawnAt), Words: v.Words, Hash: hex.EncodeToString(v.Hash),
 	}
-	if m.posted && m.mine(v) && mark != nil {
+	if m.posted && m.mine(v) && v.WithdrawnAt == nil && mark != nil {
 		out.Mark = proto.CloneOf(mark)
 		out.Mark.MarkedBy, out.Mark.Revision, out.Mark.Source = "", 0, ""
 		if !whole {
@@ -382,7 +383,7 @@ func (s *Service) wholeSubmission(ctx context.Context, m *myWork, number int32) 
 	}
 	out := m.submission(v, marks[number], true)
 	feedback := 0
-	if m.posted && m.mine(v) {
+	if m.posted && m.mine(v) && v.WithdrawnAt == nil {
 		feedback = int(number)
 	}
 	shown, err := s.showVersion(ctx, m.work, v, feedback, shownTo{account: auth.From(ctx).Account})

@@ -182,10 +182,23 @@ func proofOf(v *assessmentpb.MySubmission, content *assessmentpb.SubmissionConte
 	return o.end()
 }
 
-// withdrawable reports whether what was handed in last may be taken back at a moment.
-func withdrawable(settings *assessmentpb.AssignmentSettings, st *standing, v handed, now time.Time) bool {
+// withdrawable reports whether what was handed in last may be taken back at a moment, by
+// somebody who is shown its mark or not: what they are not shown they are not told by this
+// either.
+func withdrawable(settings *assessmentpb.AssignmentSettings, st *standing, v handed, shown bool, now time.Time) bool {
 	end := earlier(st.due, st.closesAt)
-	return settings.GetAllowWithdraw() && v.WithdrawnAt == nil && v.MarkRevision == 0 && (end == nil || !now.After(*end))
+	return settings.GetAllowWithdraw() && v.WithdrawnAt == nil && (v.MarkRevision == 0 || !shown) && (end == nil || !now.After(*end))
+}
+
+// shownMark reports whether somebody is shown the mark of a version, once there is one.
+func shownMark(ctx context.Context, q pg.Querier, w *work, number int32, accountID string) (bool, error) {
+	posted, err := postedTo(ctx, q, w.CourseID, []string{w.ItemID}, accountID)
+	if err != nil || !posted[w.ItemID] {
+		return false, err
+	}
+	late, err := lateOf(ctx, q, []string{w.ID}, accountID)
+	_, own := late[w.ID][number]
+	return own, err
 }
 
 // WithdrawSubmission implements assessmentpb.MySubmissionServiceServer.
@@ -207,15 +220,21 @@ func (s *Service) withdraw(ctx context.Context, tx *pg.Tx, r *ready, w *work) er
 	if err != nil {
 		return err
 	}
-	list := counted(all[w.ID])
-	if len(list) == 0 || !withdrawable(r.version.Settings, r.own(ctx), list[0], r.arrived) {
+	list, account := counted(all[w.ID]), auth.From(ctx).Account
+	if len(list) == 0 {
+		return ErrNotWithdrawable
+	}
+	shown, err := shownMark(ctx, tx, w, list[0].Number, account)
+	if err != nil {
+		return err
+	}
+	if !withdrawable(r.version.Settings, r.own(ctx), list[0], shown, r.arrived) {
 		return ErrNotWithdrawable
 	}
 	last, before := list[0].Number, int32(0)
 	if len(list) > 1 {
 		before = list[1].Number
 	}
-	account := auth.From(ctx).Account
 	if _, err := tx.Exec(ctx, `UPDATE submission_version SET withdrawn_at = $3, withdrawn_by = $4 WHERE submission_id = $1 AND number = $2`, w.ID, last, s.time(), account); err != nil {
 		return fmt.Errorf("withdraw: %w", err)
 	}

@@ -454,6 +454,50 @@ func TestResubmission(t *testing.T) {
 	}
 }
 
+// TestWithdrawUnposted has what is marked be taken back as what is not, until the mark is
+// posted: whether it can be tells nothing of one that is not.
+func TestWithdrawUnposted(t *testing.T) {
+	t.Parallel()
+	w := newWorkWorld(t)
+	settings := essaySettings()
+	settings.AllowWithdraw = true
+	w.assign(settings)
+	ana := w.student("Ana")
+	w.due(ana, w.now().Add(time.Hour), time.Time{})
+	w.posts(1, false)
+	withdraw := func() error {
+		_, err := w.WithdrawSubmission(w.as(ana), &assessmentpb.WithdrawSubmissionRequest{CourseId: w.course, ItemId: w.item})
+		return err
+	}
+	w.hands(ana, "first")
+	w.mark(ana, 1, "8")
+	if !w.my(ana).GetCanWithdraw() {
+		t.Error("can_withdraw tells that it is marked")
+	}
+	if err := withdraw(); err != nil {
+		t.Errorf("marked and not posted: %v", err)
+	}
+	rows := w.query(`SELECT state || ' ' || points FROM assignment_mark WHERE account_id = $1`, ana)
+	expect(t, "counts", strings.Join(rows, "; "), "none ")
+	history, err := w.staff.ListMarks(w.as(w.teacher), &assessmentpb.ListMarksRequest{CourseId: w.course, SubmissionId: w.submissionID(ana), Number: 1})
+	if err != nil || len(history.GetItems()) != 1 || history.GetItems()[0].GetPoints() != "8" {
+		t.Errorf("history: %v, %v", history, err)
+	}
+	w.submitDraft(ana)
+	w.mark(ana, 2, "9")
+	w.posts(2, true, ana)
+	my := w.my(ana)
+	if my.GetCanWithdraw() || my.GetPoints() != "9" {
+		t.Errorf("posted: %v", my)
+	}
+	for _, v := range my.GetSubmissions() {
+		if want := map[int32]string{2: "9"}[v.GetNumber()]; v.GetMark().GetPoints() != want {
+			t.Errorf("mark of %d: %v", v.GetNumber(), v.GetMark())
+		}
+	}
+	expect(t, "a posted one", codeIf(withdraw()), "submission.not_withdrawable")
+}
+
 // codeIf is the code of a refusal; empty for none.
 func codeIf(err error) string {
 	if err == nil {

@@ -152,7 +152,9 @@ type MarkChanged struct {
 	MaxPoints string `protobuf:"bytes,7,opt,name=max_points,json=maxPoints,proto3" json:"max_points,omitempty"`
 	// When it was handed in; absent where it was not.
 	SubmittedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=submitted_at,json=submittedAt,proto3" json:"submitted_at,omitempty"`
-	// How long after the effective due date that was, in seconds; 0 for in time.
+	// How long after the effective due date that was, in seconds; 0 for in time. Of an attempt
+	// that the clock or staff submitted in its period of grace it is counted to the end of its
+	// time, or to the last answer that counted where that came later.
 	LateSeconds int64 `protobuf:"varint,9,opt,name=late_seconds,json=lateSeconds,proto3" json:"late_seconds,omitempty"`
 	// How many attempts or submissions there are that count.
 	Attempts int32 `protobuf:"varint,10,opt,name=attempts,proto3" json:"attempts,omitempty"`

@@ -63,7 +63,8 @@ type PeerReviewServiceClient interface {
 	EndPeerReview(ctx context.Context, in *EndPeerReviewRequest, opts ...grpc.CallOption) (*PeerRound, error)
 	// Takes reviews from those who have not begun them and hands each to who has the fewest:
 	// those that are named, or all of who has begun none or takes the course no more. Who
-	// has lost reviews counts as not having done them, and gets no others. Errors:
+	// has lost reviews counts as not having done them, but for those that are named of who
+	// has begun others, and gets no others. Errors:
 	// assignment.not_found (404), peer_review.not_used and peer_review.not_begun (409),
 	// peer_review.over (409), peer_review.not_found (404), peer_review.started (409).
 	ReallotPeerReviews(ctx context.Context, in *ReallotPeerReviewsRequest, opts ...grpc.CallOption) (*ReallotPeerReviewsResponse, error)
@@ -215,7 +216,8 @@ type PeerReviewServiceServer interface {
 	EndPeerReview(context.Context, *EndPeerReviewRequest) (*PeerRound, error)
 	// Takes reviews from those who have not begun them and hands each to who has the fewest:
 	// those that are named, or all of who has begun none or takes the course no more. Who
-	// has lost reviews counts as not having done them, and gets no others. Errors:
+	// has lost reviews counts as not having done them, but for those that are named of who
+	// has begun others, and gets no others. Errors:
 	// assignment.not_found (404), peer_review.not_used and peer_review.not_begun (409),
 	// peer_review.over (409), peer_review.not_found (404), peer_review.started (409).
 	ReallotPeerReviews(context.Context, *ReallotPeerReviewsRequest) (*ReallotPeerReviewsResponse, error)
