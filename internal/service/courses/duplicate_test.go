@@ -37,6 +37,26 @@ func (f *archiveFixture) everything(course string) *coursespb.Lesson {
 	return must(f.GetLesson(f.teacher, &coursespb.GetLessonRequest{CourseId: course, LessonId: f.items(course)["Everything"].GetId()}))
 }
 
+// What was open for less than an hour in the night is so also in that in which clocks are
+// put forward.
+func TestShiftIntoAMissingHour(t *testing.T) {
+	t.Parallel()
+	f := setupArchive(t)
+	c := f.course()
+	must(f.UpdateCourse(f.teacher, &coursespb.UpdateCourseRequest{CourseId: c, TimeZone: new("Europe/Berlin")}))
+	at := func(hour, minute int) *timestamppb.Timestamp {
+		return timestamppb.New(time.Date(2026, 3, 1, hour, minute, 0, 0, time.UTC))
+	}
+	must(f.CreateLesson(f.teacher, &coursespb.CreateLessonRequest{CourseId: c, ModuleId: f.module(c, "Night"), Title: "Stars", Settings: &coursespb.ItemSettings{
+		Release: &releasepb.Rule{Condition: &releasepb.Rule_Date{Date: &releasepb.DateCondition{From: at(1, 10), Until: at(1, 50)}}},
+	}}))
+	made := must(f.DuplicateCourse(f.teacher, &coursespb.DuplicateCourseRequest{CourseId: c, ShiftDays: 28})).GetCourse().GetId()
+	d := must(f.GetLesson(f.teacher, &coursespb.GetLessonRequest{CourseId: made, LessonId: f.items(made)["Stars"].GetId()})).GetSettings().GetRelease().GetDate()
+	if from := time.Date(2026, 3, 29, 1, 0, 0, 0, time.UTC); !d.GetFrom().AsTime().Equal(from) || !d.GetUntil().AsTime().Equal(from.Add(40*time.Minute)) {
+		t.Errorf("from %v until %v", d.GetFrom().AsTime(), d.GetUntil().AsTime())
+	}
+}
+
 func TestDuplicate(t *testing.T) {
 	t.Parallel()
 	f := setupArchive(t)

@@ -142,7 +142,12 @@ func (r refs) rule(rule *releasepb.Rule, id, at string) *releasepb.Rule {
 		if r.noDates {
 			return gone("date", "copy.date", "Dates are not copied.")
 		}
-		c.Date.From, c.Date.Until = r.moved(c.Date.GetFrom()), r.moved(c.Date.GetUntil())
+		from, until := c.Date.GetFrom(), c.Date.GetUntil()
+		c.Date.From, c.Date.Until = r.moved(from), r.moved(until)
+		if from != nil && until != nil && !c.Date.GetUntil().AsTime().After(c.Date.GetFrom().AsTime()) {
+			// Both are in the hour that a day has not on which clocks are put forward.
+			c.Date.Until = timestamppb.New(c.Date.GetFrom().AsTime().Add(until.AsTime().Sub(from.AsTime())))
+		}
 	case *releasepb.Rule_Completed:
 		to, ok := r.item(c.Completed.GetItemId())
 		if !ok {
