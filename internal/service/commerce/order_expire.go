@@ -3,6 +3,7 @@ package commerce
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -34,6 +35,21 @@ func (s *Service) expire(ctx context.Context) (int, error) {
 			ids := make([]string, n)
 			for i, o := range orders {
 				ids[i] = o.ID
+			}
+			// Who pays holds the order: what began meanwhile is seen only now.
+			rows, err = tx.Query(ctx, `SELECT order_id FROM payment WHERE order_id = ANY ($1) AND state = 'processing'`, ids)
+			if err != nil {
+				return err
+			}
+			begun, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if err != nil {
+				return fmt.Errorf("payments that have begun: %w", err)
+			}
+			orders = slices.DeleteFunc(orders, func(o order) bool { return slices.Contains(begun, o.ID) })
+			ids = slices.DeleteFunc(ids, func(orderID string) bool { return slices.Contains(begun, orderID) })
+			if len(ids) == 0 {
+				tx.Exempt("they are being paid")
+				return nil
 			}
 			if err := letGo(ctx, tx, ids); err != nil { // of all at once: in one order of locks
 				return err

@@ -120,16 +120,15 @@ func (s *Service) checkout(ctx context.Context, key string, want Checkout, o *or
 	return s.provider.Subscribe(ctx, key, r)
 }
 
-// checkoutRefused closes the payment of an order that has ended, when it gets no page.
-// The buyer of one that has not may give it up.
+// checkoutRefused closes the payment of an order that gets no page. Nobody can pay it: its
+// buyer is not kept waiting for one, nor is what it holds.
 func (s *Service) checkoutRefused(ctx context.Context, tx *pg.Tx, c call, _ string) error {
 	o, err := lockOrder(ctx, tx, ErrOrderNotFound, `payment_id = $1`, c.ObjectID)
 	if err != nil {
 		return err
 	}
-	if o.State == awaitingPayment {
-		tx.Exempt("nothing changes by it")
-		return nil
+	if o.State == awaitingPayment { // who closes the payment sees that it was refused
+		return s.become(ctx, tx, &o, cancelled, "the payment provider does not take it", s.now())
 	}
 	return s.heardPayment(ctx, tx, PaymentNews{PaymentID: c.ObjectID, State: paymentClosed})
 }
