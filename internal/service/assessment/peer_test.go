@@ -264,6 +264,39 @@ func TestPeerReviewJourney(t *testing.T) {
 	}
 }
 
+// TestPeerReviewTaken has nobody owe what staff have taken, by its name, from who has begun
+// others. Who has begun none still does.
+func TestPeerReviewTaken(t *testing.T) {
+	t.Parallel()
+	w := newMarkedWorld(t)
+	w.assign(peerSettings(&assessmentpb.PeerReview{WeightPercent: "30", CompletionPercent: "20"}))
+	students, _ := w.hand(5)
+	w.begin()
+	take := func(reviews ...string) {
+		t.Helper()
+		if _, err := w.peers.ReallotPeerReviews(w.as(w.teacher), &assessmentpb.ReallotPeerReviewsRequest{CourseId: w.course, ItemId: w.item, ReviewIds: reviews}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	active, idle := students[0], students[1]
+	first, second := w.mine(active)[0].GetId(), w.mine(active)[1].GetId()
+	if _, err := w.writes(active, first, &assessmentpb.PeerReviewContent{Points: "5"}); err != nil {
+		t.Fatal(err)
+	}
+	take(second)
+	take(w.mine(idle)[0].GetId())
+	r, err := readRound(t.Context(), w.db, w.item, w.query(`SELECT ref FROM placement WHERE item_id = $1`, w.item)[0], "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := reviewingOf(t.Context(), w.db, r, []string{active, idle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, "of who has begun others", fmt.Sprint(got[active]), "{1 1}")
+	expect(t, "of who has begun none", fmt.Sprint(got[idle]), "{0 2}")
+}
+
 // The staff excludes a review and sets what reviews come to: marks follow, also after the
 // end.
 func TestPeerOverrides(t *testing.T) {
