@@ -350,7 +350,7 @@ func (s *Service) derive(ctx context.Context, q pg.Querier, a *attempt, question
 			one.state = fullPoints(one.in, one.state)
 		}
 		if one.rules.MaxPoints.Sign() == 0 && one.state.Phase == question.ToBeMarked {
-			one.state.Phase = question.Answered // it is worth nothing: nobody has to mark it
+			one.state.Phase, one.state.Score.State = question.Complete, "" // it is worth nothing: nobody has to mark it
 		}
 		one.outcome = outcomeOf(one.in.Outcome(one.rules, one.state).GetState(), one.state)
 		sum, of = sum.Add(one.points()), of.Add(one.rules.MaxPoints)

@@ -93,6 +93,12 @@ func TestRekeyDropsUnmarked(t *testing.T) {
 		t.Errorf("of nothing: %v", a)
 	}
 	expect(t, "the queue", w.queue(r.teacher, ""), "")
+	if _, err := w.mark(w.as(r.teacher), ada.attempt.GetId(), func(m *assessmentpb.MarkAnswerRequest) { m.Comment = "Well said all the same." }); err != nil {
+		t.Errorf("a comment: %v", err)
+	}
+	if q := ada.get().GetQuestions()[0].GetOutcome(); q.GetComment() == "" {
+		t.Errorf("commented: %v", q)
+	}
 	r.undo(drop.GetId())
 	if a := ada.get(); a.GetState() != stateSubmitted || a.GetQuestions()[0].GetOutcome().GetState() != question.NeedsMarking {
 		t.Errorf("undone: %v", a)
