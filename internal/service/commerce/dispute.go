@@ -25,10 +25,11 @@ const (
 
 // The kinds of what is booked of disputes.
 const (
-	kindDispute     = "dispute"      // what the bank has taken until it is settled; shares are held
-	kindDisputeFee  = "dispute_fee"  // what the provider takes for it
-	kindDisputeWon  = "dispute_won"  // what came back
-	kindDisputeLost = "dispute_lost" // what did not, taken from those who got it
+	kindDispute        = "dispute"          // what the bank has taken until it is settled; shares are held
+	kindDisputeFee     = "dispute_fee"      // what the provider takes for it
+	kindDisputeFeeBack = "dispute_fee_back" // what it gives back of that
+	kindDisputeWon     = "dispute_won"      // what came back
+	kindDisputeLost    = "dispute_lost"     // what did not, taken from those who got it
 )
 
 // dispute is a payment that the buyer's bank wants back.
@@ -41,6 +42,7 @@ type dispute struct {
 	Amount    int64
 	Currency  string
 	Fee       int64
+	FeeBack   int64
 	Reason    string
 	DueBy     *time.Time
 	OpenedAt  time.Time
@@ -48,7 +50,7 @@ type dispute struct {
 	lines     []refundLine
 }
 
-const disputeColumns = `id, order_id, payment_id, ref, state, amount, currency, fee, reason, due_by, opened_at, settled_at`
+const disputeColumns = `id, order_id, payment_id, ref, state, amount, currency, fee, fee_back, reason, due_by, opened_at, settled_at`
 
 // disputes reads disputes and what of them is of which line.
 func disputes(ctx context.Context, q pg.Querier, where string, args ...any) ([]dispute, error) {
@@ -110,7 +112,15 @@ func (s *Service) heardDispute(ctx context.Context, tx *pg.Tx, n DisputeNews) er
 			return err
 		}
 	}
-	if d.State != disputeOpen {
+	if n.FeeBack > d.FeeBack {
+		if err := s.disputeFeeBack(ctx, tx, &o, &d, n.FeeBack); err != nil {
+			return err
+		}
+	}
+	switch {
+	case d.State == disputeLost && n.State == disputeWon:
+		return s.wonAfterAll(ctx, tx, &o, &d)
+	case d.State != disputeOpen:
 		return nil
 	}
 	if n.State != disputeOpen {
@@ -199,6 +209,38 @@ func (s *Service) disputeFee(ctx context.Context, tx *pg.Tx, o *order, d *disput
 		{Account: accountProcessing, Currency: d.Currency, Amount: more},
 		{Account: accountProvider, Currency: d.Currency, Amount: -more},
 	}})
+}
+
+// disputeFeeBack books what the provider gives back of that, or more.
+func (s *Service) disputeFeeBack(ctx context.Context, tx *pg.Tx, o *order, d *dispute, back int64) error {
+	more := back - d.FeeBack
+	d.FeeBack = back
+	if _, err := tx.Exec(ctx, `UPDATE dispute SET fee_back = $2 WHERE id = $1`, d.ID, back); err != nil {
+		return err
+	}
+	return book(ctx, tx, s.now(), entry{Key: kindDisputeFeeBack + ":" + d.ID + ":" + strconv.FormatInt(back, 10), Kind: kindDisputeFeeBack, Order: o.ID, Postings: []posting{
+		{Account: accountProvider, Currency: d.Currency, Amount: more},
+		{Account: accountProcessing, Currency: d.Currency, Amount: -more},
+	}})
+}
+
+// wonAfterAll takes in that the bank has given back what it had kept of a dispute that was
+// lost. Everybody's share of it was taken back and access has ended, so that it is the
+// platform's, whose staff say what comes of it.
+func (s *Service) wonAfterAll(ctx context.Context, tx *pg.Tx, o *order, d *dispute) error {
+	now := s.now()
+	if _, err := tx.Exec(ctx, `UPDATE dispute SET state = 'won', settled_at = $2 WHERE id = $1`, d.ID, now); err != nil {
+		return err
+	}
+	if err := book(ctx, tx, now, entry{Key: kindDisputeWon + ":" + d.ID, Kind: kindDisputeWon, Order: o.ID, Postings: []posting{
+		{Account: accountProvider, Currency: d.Currency, Amount: d.Amount},
+		{Account: accountPlatform, Currency: d.Currency, Amount: -d.Amount},
+	}}); err != nil {
+		return err
+	}
+	return audit.Record(ctx, tx, audit.Entry{
+		Action: "dispute.won_after_all", Object: d.ID, Person: o.BuyerID, Before: map[string]any{"state": disputeLost}, After: map[string]any{"state": disputeWon, "order_id": o.ID},
+	})
 }
 
 // disputeSettled takes in that a dispute was won, and the money is back, or lost, which is

@@ -2,6 +2,7 @@ package commerce_test
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,6 +134,37 @@ func TestDisputeNewsInAnyOrder(t *testing.T) {
 	}
 	if diff := cmp.Diff([]map[string]int64{{"EUR": 0}, {"EUR": 20 * (98 + 1500)}}, []map[string]int64{s.ledgerAt("disputed"), s.ledgerAt("processing")}); diff != "" {
 		t.Error(diff)
+	}
+	s.sound()
+}
+
+// A dispute that was lost may be won after all, and the fee come back: the money is the
+// platform's, and what was ended stays ended.
+func TestDisputeWonAfterAll(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	ada, buyer := id.New("account"), id.New("account")
+	o := s.paidOrder(buyer, s.course(ada, 4900, "EUR"))
+	for _, n := range []commerce.DisputeNews{
+		{State: "open", Fee: 1500}, {State: "lost", Fee: 1500}, {State: "won", Fee: 1500, FeeBack: 1500}, {State: "lost", Fee: 1500}, {State: "won", Fee: 1500, FeeBack: 1500},
+	} {
+		n.Ref, n.PaymentID, n.Amount, n.Currency = "dp_1", paymentOf(o), 4900, "EUR"
+		if err := s.svc.HeardDispute(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.wantState(buyer, o, "refunded")
+	got := map[string]map[string]int64{}
+	for _, account := range []string{"provider", "processing", "platform", "disputed", "held:" + ada} {
+		got[strings.TrimSuffix(account, ada)] = s.ledgerAt(account)
+	}
+	want := map[string]map[string]int64{"provider": {"EUR": 4802}, "processing": {"EUR": 98}, "platform": {"EUR": -4900}, "disputed": {"EUR": 0}, "held:": {"EUR": 0}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	d, err := s.refunds.ListDisputes(s.staff(), &commercepb.ListDisputesRequest{})
+	if err != nil || len(d.GetItems()) != 1 || d.GetItems()[0].GetState() != "won" || d.GetItems()[0].GetFee().GetAmount() != 0 {
+		t.Errorf("%v, %v", d, err)
 	}
 	s.sound()
 }

@@ -187,7 +187,8 @@ type DisputeNews struct {
 	PaymentRef string // what the provider calls the payment; it may be empty where PaymentID is not
 	Amount     int64
 	Currency   string
-	Fee        int64  // what the provider takes for it, whatever comes of it
+	Fee        int64  // what the provider has taken for it so far
+	FeeBack    int64  // what it gave back of that, as some do when it is won
 	State      string // "open", "won" or "lost" as seen by the platform
 	Reason     string
 	DueBy      *time.Time // until when evidence can be given

@@ -48,6 +48,9 @@ func (s *Service) booked(ctx context.Context, list []Transaction) (map[string]in
 			SELECT f.key FROM dispute d JOIN ledger_entry f ON f.order_id = d.order_id AND f.kind = 'dispute_fee' AND starts_with(f.key, 'dispute_fee:' || d.id || ':')
 			WHERE t.kind = 'dispute' AND d.ref = t.ref
 			UNION ALL
+			SELECT f.key FROM dispute d JOIN ledger_entry f ON f.order_id = d.order_id AND f.kind = 'dispute_fee_back' AND starts_with(f.key, 'dispute_fee_back:' || d.id || ':')
+			WHERE t.kind = 'dispute_won' AND d.ref = t.ref
+			UNION ALL
 			SELECT 'payout:' || o.id FROM payout o WHERE t.kind = 'transfer' AND o.ref = t.ref
 			UNION ALL
 			SELECT k FROM provider_call c CROSS JOIN unnest(ARRAY['payout_reversal:' || c.object_id, 'payout_' || c.key]) AS k
@@ -81,9 +84,10 @@ func (s *Service) matchOther(ctx context.Context, t Transaction, booked map[stri
 		return nil, true, nil
 	}
 	told := fmt.Sprintf("%s of %s less %s for %s at %s", t.Kind, money.Format(t.Amount, t.Currency), money.Format(t.Fee, t.Currency), t.Ref, t.At.UTC().Format(time.RFC3339))
+	dispute := t.Kind == kindDispute || t.Kind == kindDisputeWon // what was heard of it may not have been all
 	switch {
-	case known:
-		return []finding{{Kind: transactionDiffers, Object: t.ID, Detail: told + ", and " + money.Format(has, t.Currency) + " is booked."}}, false, nil
+	case known && !dispute:
+		return []finding{differs(t, told, has)}, false, nil
 	case toBank[t.Kind] || charges[t.Kind]:
 		return nil, true, s.bookMove(ctx, t)
 	case t.Kind == kindRefund || t.Kind == kindRefundFailed:
@@ -108,7 +112,7 @@ func (s *Service) matchOther(ctx context.Context, t Transaction, booked map[stri
 		if now[t.ID] == net {
 			return []finding{{Kind: refundUnheard, Object: t.Ref, Detail: told + ", and nobody had heard.", Healed: true}}, true, nil
 		}
-	case t.Kind == kindDispute || t.Kind == kindDisputeWon:
+	case dispute:
 		if s.now().Sub(t.At) < settleWithin {
 			return nil, false, nil // on its way
 		}
@@ -119,13 +123,21 @@ func (s *Service) matchOther(ctx context.Context, t Transaction, booked map[stri
 		if err != nil {
 			return nil, false, err
 		}
-		if has, known := now[t.ID]; known && has == net {
+		switch has, known := now[t.ID]; {
+		case known && has == net:
 			return []finding{{Kind: disputeUnheard, Object: t.Ref, Detail: told + ", and nobody had heard.", Healed: true}}, true, nil
+		case known:
+			return []finding{differs(t, told, has)}, false, nil
 		}
 	case s.now().Sub(t.At) < heardWithin:
 		return nil, false, nil // on its way
 	}
 	return []finding{{Kind: transactionUnknown, Object: t.ID, Detail: told + "."}}, false, nil
+}
+
+// differs is that a transaction, as it is told, is not what is booked for it.
+func differs(t Transaction, told string, has int64) finding {
+	return finding{Kind: transactionDiffers, Object: t.ID, Detail: told + ", and " + money.Format(has, t.Currency) + " is booked."}
 }
 
 // hearDispute asks how a dispute stands and takes that in; of one that is of a payment of

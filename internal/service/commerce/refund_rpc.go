@@ -184,7 +184,7 @@ func (h *refundServer) ListOrderRefunds(ctx context.Context, req *commercepb.Lis
 
 func (d dispute) message() *commercepb.Dispute {
 	return &commercepb.Dispute{
-		Id: d.ID, OrderId: d.OrderID, State: d.State, Amount: &moneypb.Money{Amount: d.Amount, Currency: d.Currency}, Fee: &moneypb.Money{Amount: d.Fee, Currency: d.Currency},
+		Id: d.ID, OrderId: d.OrderID, State: d.State, Amount: &moneypb.Money{Amount: d.Amount, Currency: d.Currency}, Fee: &moneypb.Money{Amount: d.Fee - d.FeeBack, Currency: d.Currency},
 		Reason: d.Reason, DueBy: stamp(d.DueBy), OpenedAt: timestamppb.New(d.OpenedAt), SettledAt: stamp(d.SettledAt),
 		Lines: lineMessages(d.lines, d.Currency), ProviderRef: d.Ref,
 	}

@@ -201,11 +201,13 @@ CREATE TABLE dispute (
 	opened_at timestamp with time zone NOT NULL,
 	settled_at timestamp with time zone,
 	credited boolean NOT NULL DEFAULT false,
+	fee_back bigint NOT NULL DEFAULT 0,
 	CONSTRAINT dispute_pkey PRIMARY KEY (id),
 	CONSTRAINT dispute_ref UNIQUE (payment_id, ref),
 	CONSTRAINT dispute_order FOREIGN KEY (order_id) REFERENCES orders(id),
 	CONSTRAINT dispute_payment FOREIGN KEY (payment_id) REFERENCES payment(id),
 	CONSTRAINT dispute_amount CHECK (((amount > 0) AND (fee >= 0))),
+	CONSTRAINT dispute_fee_back CHECK ((fee_back >= 0)),
 	CONSTRAINT dispute_settled CHECK (((state = 'open'::text) = (settled_at IS NULL))),
 	CONSTRAINT dispute_state CHECK ((state = ANY (ARRAY['open'::text, 'won'::text, 'lost'::text])))
 );
@@ -217,6 +219,7 @@ COMMENT ON TABLE dispute IS 'Payments that the buyer''s bank wants back. No pers
 COMMENT ON COLUMN dispute.fee IS 'What the provider takes for it, whatever comes of it.';
 COMMENT ON COLUMN dispute.due_by IS 'Until when evidence can be given at the provider.';
 COMMENT ON COLUMN dispute.credited IS 'Whether there is a credit note for one that was lost.';
+COMMENT ON COLUMN dispute.fee_back IS 'What the provider gave back of the fee.';
 
 CREATE TABLE dispute_line (
 	dispute_id text COLLATE "C" NOT NULL,

@@ -323,6 +323,8 @@ func (s *Stripe) DisputeState(ctx context.Context, ref string) (*DisputeNews, er
 	for _, t := range d.BalanceTransactions {
 		if t.Amount < 0 {
 			n.Fee += t.Fee
+		} else {
+			n.FeeBack -= t.Fee
 		}
 	}
 	if e := d.EvidenceDetails; e != nil && e.DueBy != 0 {

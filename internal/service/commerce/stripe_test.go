@@ -716,6 +716,7 @@ func TestStripeSeam(t *testing.T) {
 	}
 	s.stripe.CloseDispute(dispute, true)
 	hear()
+	news.FeeBack = 1500
 	if news.State = "won"; cmp.Diff(news, got.Disputes[len(got.Disputes)-1]) != "" {
 		t.Errorf("%+v", got.Disputes[len(got.Disputes)-1])
 	}
@@ -793,7 +794,7 @@ func TestStripeSeam(t *testing.T) {
 		{"refund", first.Ref, -3000, 0},
 		{"refund_failed", first.Ref, 3000, 0},
 		{"dispute", dispute, -10_000, 1500},
-		{"dispute_won", dispute, 10_000, 0},
+		{"dispute_won", dispute, 10_000, -1500},
 		{"transfer", ref, -5000, 0},
 		{"reversal", "reverse:1", 2000, 0},
 	}, all); diff != "" {

