@@ -34,6 +34,7 @@ const (
 	paymentDiffers     = "payment_differs"     // the provider has another amount or fee
 	refundUnheard      = "refund_unheard"      // healed: it is heard
 	disputeUnheard     = "dispute_unheard"     // healed: it is heard
+	buyerOwed          = "buyer_owed"          // something is the buyer's and does not go back
 	transactionDiffers = "transaction_differs" // the ledger has another amount for it
 	transactionUnknown = "transaction_unknown" // the provider moved money for something else
 	balanceDiffers     = "balance_differs"     // the provider has another balance than the ledger
@@ -52,6 +53,7 @@ var cures = map[string]string{
 	paymentDiffers:     "Look it up at the provider: the order was paid with another amount than the ledger says.",
 	refundUnheard:      "What the provider says is taken in.",
 	disputeUnheard:     "What the provider says is taken in.",
+	buyerOwed:          "Retry the refund, or give it back by hand at the provider.",
 	transactionDiffers: "Look it up at the provider, and correct the books by an entry.",
 	transactionUnknown: "Look it up at the provider, and book it.",
 	balanceDiffers:     "What moved the one and not the other is among the other mismatches; without any, an entry was made that has no payment, refund or payout behind it.",

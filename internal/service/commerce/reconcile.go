@@ -49,7 +49,7 @@ type stepResult struct {
 }
 
 func (s *Service) reconcileSteps() []reconcileStep {
-	return []reconcileStep{{"access", s.reconcileBought}, {"gifts", s.reconcileGifts}, {"seats", s.reconcileSeats}, {"subscriptions", s.reconcileSubscribed}, {"orders", s.reconcileOrders}, {"provider", s.reconcileProvider}}
+	return []reconcileStep{{"access", s.reconcileBought}, {"gifts", s.reconcileGifts}, {"seats", s.reconcileSeats}, {"subscriptions", s.reconcileSubscribed}, {"orders", s.reconcileOrders}, {"provider", s.reconcileProvider}, {"buyers", s.reconcileBuyers}}
 }
 
 type reconciliation struct {

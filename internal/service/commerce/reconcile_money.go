@@ -59,6 +59,39 @@ func (s *Service) reconcileOrders(ctx context.Context, after string) (stepResult
 	return res, nil
 }
 
+// reconcileBuyers names orders by which something is the buyer's that is neither given back
+// nor on its way, and no bank has it. It may have come back to the platform, or the provider
+// did not take the refund. What the provider has given back is heard before.
+func (s *Service) reconcileBuyers(ctx context.Context, after string) (stepResult, error) {
+	rows, err := s.DB.Query(ctx, `
+		SELECT b.order_id, b.currency, b.amount - coalesce(r.amount, 0)
+		FROM (
+			SELECT e.order_id, l.currency, -sum(l.amount)::bigint AS amount FROM ledger_posting l JOIN ledger_entry e ON e.id = l.entry_id
+			WHERE l.account = 'buyers' AND e.order_id || ' ' || l.currency > $1 GROUP BY e.order_id, l.currency HAVING sum(l.amount) < 0 AND max(e.booked_at) < $2
+		) b LEFT JOIN LATERAL (
+			SELECT sum(amount)::bigint AS amount FROM refund WHERE order_id = b.order_id AND currency = b.currency AND source = 'surplus' AND state = 'pending'
+		) r ON true
+		WHERE b.amount > coalesce(r.amount, 0) AND NOT EXISTS (SELECT FROM dispute d WHERE d.order_id = b.order_id AND d.state = 'open')
+		ORDER BY b.order_id || ' ' || b.currency LIMIT $3`, after, s.now().Add(-settleWithin), reconcilePage)
+	if err != nil {
+		return stepResult{}, err
+	}
+	var res stepResult
+	var (
+		order, currency string
+		amount          int64
+	)
+	if _, err := pgx.ForEachRow(rows, []any{&order, &currency, &amount}, func() error {
+		res.after = order + " " + currency
+		res.findings = append(res.findings, finding{Kind: buyerOwed, Object: order, Detail: money.Format(amount, currency) + " is the buyer's, and is not on its way to them."})
+		return nil
+	}); err != nil {
+		return stepResult{}, fmt.Errorf("what buyers are owed: %w", err)
+	}
+	res.compared, res.done = len(res.findings), len(res.findings) < reconcilePage
+	return res, nil
+}
+
 // reconcileProvider compares what moved the balance at the provider with what is booked.
 func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResult, error) {
 	if s.provider == nil {

@@ -452,6 +452,14 @@ func TestRefundReturned(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.agrees()
+	// In the books the provider's transaction is another refund's.
+	owed := func() bool { return s.reconciled("open")["buyer_owed"] == o.GetId() }
+	if owed() {
+		t.Error("what came back just now is told already")
+	}
+	if s.now.Add(180); !owed() {
+		t.Error("nobody is told that it is the buyer's")
+	}
 	var wg sync.WaitGroup
 	var made atomic.Int32
 	for range 4 {
@@ -470,6 +478,9 @@ func TestRefundReturned(t *testing.T) {
 	}
 	if told := sent[*commercepb.PaymentReturned](s); len(told) != 1 || told[0].GetUnused() || told[0].GetBuyerId() != buyer || told[0].GetAmount().GetAmount() != r.GetAmount().GetAmount() {
 		t.Errorf("told of what was given back again: %v", told)
+	}
+	if owed() {
+		t.Error("it is told that it is the buyer's, and they have it")
 	}
 	if diff := cmp.Diff(map[string]int64{"EUR": 0}, s.ledgerAt("buyers")); diff != "" {
 		t.Error(diff)
