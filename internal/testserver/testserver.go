@@ -114,14 +114,12 @@ func (s *Server) Kill() {
 // stopped it if it runs, and returns when it answers.
 func (s *Server) Restart(ctx context.Context) error {
 	s.Stop()
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
+	for begun := time.Now(); ; {
 		// Someone may use the port for a moment, if only for a connection out.
 		err := s.start(ctx)
-		if err == nil || !errors.Is(err, errPortTaken) || !sleep(ctx, 100*time.Millisecond) {
+		if err == nil || !errors.Is(err, errPortTaken) || time.Since(begun) > startTimeout || !sleep(ctx, 100*time.Millisecond) {
 			return err
 		}
 	}
@@ -268,31 +266,45 @@ func (c *child) kill() {
 	<-c.done
 }
 
-// given are the ports that this process has handed out: none is twice, because
-// between the look and the start of a server somebody else looks.
-var given sync.Map
+// leases are what keeps the ports that this process has handed out from the
+// other processes that run tests: for each a UDP socket of the same number,
+// open until the process ends. Without them another would take the port of a
+// server while that is down, or between the look and the start.
+var leases struct {
+	sync.Mutex
+	held []net.PacketConn
+}
 
 // FreePorts returns ports of the loopback interface that nobody listens on and
-// that were not returned before.
+// that no process of these tests which still runs was given before.
 func FreePorts(ctx context.Context, n int) ([]string, error) {
+	leases.Lock()
+	defer leases.Unlock()
 	var ports []string
 	for range 1000 {
 		// Not one that the kernel chooses: those are also given to outgoing
 		// connections and to other tests' listeners, one of which would take
 		// the port of a server while that is down.
 		port := strconv.Itoa(20000 + mathrand.IntN(12000)) //nolint:gosec // nothing to guess
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(loopback, port))
+		addr := net.JoinHostPort(loopback, port)
+		lease, err := new(net.ListenConfig).ListenPacket(ctx, "udp", addr)
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		if _, before := given.LoadOrStore(port, true); before {
-			_ = l.Close()
+		leases.held = append(leases.held, lease)
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
 		}
-		defer l.Close() //nolint:errcheck // held until all are found, so that they differ
+		if err != nil {
+			return nil, err
+		}
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
 		if ports = append(ports, port); len(ports) == n {
 			return ports, nil
 		}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -190,6 +191,26 @@ func TestTakenPort(t *testing.T) {
 	}
 	if err := s.Restart(t.Context()); err != nil {
 		t.Errorf("Restart of a server that runs: %v", err)
+	}
+}
+
+// What one process was given no other is, also while nothing listens there.
+func TestPortsAreLeased(t *testing.T) {
+	t.Parallel()
+	ports, err := testserver.FreePorts(t.Context(), 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, port := range ports {
+		if slices.Contains(ports[:i], port) {
+			t.Errorf("%s was handed out twice", port)
+		}
+		// As FreePorts of another process begins.
+		l, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", net.JoinHostPort("127.0.0.1", port))
+		if err == nil {
+			t.Errorf("%s is not leased", port)
+			_ = l.Close()
+		}
 	}
 }
 
