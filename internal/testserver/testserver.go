@@ -226,6 +226,26 @@ func spawn(cmd *exec.Cmd, log *os.File) (*child, error) {
 	c := &child{cmd: cmd, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err := Start(cmd, func(err error) {
+		c.err = err
+		if c.err == nil {
+			c.err = errors.New("exit status 0")
+		}
+		c.signal(syscall.SIGKILL) // what is left of its group
+		close(c.done)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Start starts a command that on Linux ends when this process does, also when that is
+// killed. It calls ended when the command has ended, with what its Wait returned.
+func Start(cmd *exec.Cmd, ended func(error)) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
 	endWithParent(cmd.SysProcAttr)
 	started := make(chan error)
 	go func() {
@@ -236,20 +256,11 @@ func spawn(cmd *exec.Cmd, log *os.File) (*child, error) {
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err
-		if err != nil {
-			return
+		if err == nil {
+			ended(cmd.Wait())
 		}
-		c.err = cmd.Wait()
-		if c.err == nil {
-			c.err = errors.New("exit status 0")
-		}
-		c.signal(syscall.SIGKILL) // what is left of its group
-		close(c.done)
 	}()
-	if err := <-started; err != nil {
-		return nil, err
-	}
-	return c, nil
+	return <-started
 }
 
 // signal sends a signal to the process and its children.

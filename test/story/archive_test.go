@@ -187,7 +187,7 @@ func TestKilledWhileImporting(t *testing.T) {
 	course, _ := draft(t, teacher, "Killed")
 	spoken(t, teacher, course)
 	module := teacher.do(t, 201, "POST", "/v1/courses/"+course+"/modules", map[string]any{"title": "Files"}).text("id")
-	const files = 300
+	const files = 150
 	for l := range files / 50 {
 		var blocks []any
 		for n := range 50 {

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -73,6 +74,17 @@ type installation struct {
 	postgres          *postgres // nil where it is shared with others
 
 	stranger *stranger
+
+	answered *atomic.Int64 // of what somebody insisted on
+}
+
+// progress returns once something that somebody insists on has been answered: who
+// breaks things waits for it now and then. If it never did, nobody would get anywhere
+// on a slow machine.
+func (in *installation) progress(ctx context.Context) {
+	for before := in.answered.Load(); ctx.Err() == nil && in.answered.Load() == before; {
+		pause()
+	}
 }
 
 // stranger is somebody who has no part in anything, and signs up when they are asked for.
@@ -110,15 +122,13 @@ func (p *process) start() {
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
 	done := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
+	if err := testserver.Start(cmd, func(error) {
 		_ = log.Close()
 		close(done)
-	}()
+	}); err != nil {
+		p.t.Fatal(err)
+	}
 	p.cmd, p.done = cmd, done
 }
 
@@ -183,7 +193,7 @@ func newInstallation(t testing.TB) *installation {
 		t.Fatal(err)
 	}
 	in := &installation{
-		t: t, dir: dir, processes: map[string]*process{}, stranger: &stranger{},
+		t: t, dir: dir, processes: map[string]*process{}, stranger: &stranger{}, answered: new(atomic.Int64),
 		web: &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 	t.Cleanup(func() {
