@@ -20,7 +20,7 @@ build:
 	$(GO) build -ldflags "-X main.version=$(VERSION)" -o $(BIN)/stoa ./cmd/stoa
 
 # Packages at a time: more than there are processors, because tests wait for servers.
-P := -p $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+P := -p $(shell echo $$((1 + $$(getconf _NPROCESSORS_ONLN))))
 
 # Without what is linked for debuggers, and without vetting, which the linter does.
 QUICK := -ldflags=-w -vet=off

@@ -380,7 +380,7 @@ func (e *exam) begin(t *testing.T, p *person) (string, error) {
 func (e *exam) storm(t *testing.T, r *rand.Rand, round, students int) {
 	t.Helper()
 	e.enroll(t, students)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	least := envNumber(t, "STOA_TEST_BREAKAGES", 3)
 	var breakages atomic.Int32

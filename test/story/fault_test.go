@@ -43,16 +43,37 @@ func seed(t testing.TB) *rand.Rand {
 // next finds everything mended.
 func TestBreakages(t *testing.T) {
 	t.Parallel()
-	in := distributed(t)
-	for _, story := range []struct {
-		name string
-		tell func(*testing.T, *installation)
-	}{
+	tellAll(t, distributed(t), []chapter{
 		{"events twice and in any order", eventsTwiceAndInAnyOrder},
 		{"broker away and Redis gone", brokerAwayAndRedisGone},
 		{"killed in a re-key", killedInRekey},
 		{"killed while they buy", killedWhileTheyBuy},
-	} {
+	})
+}
+
+// TestInterrupted does so in both layouts, with what goes on while processes die.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	inBoth(t, oneProcess, distributed, func(t *testing.T, in *installation) {
+		tellAll(t, in, []chapter{
+			{"learning", learning},
+			{"a video is shown", videoIsShown},
+			{"an upload is killed", uploadKilled},
+			{"revocation is seen", revocationIsSeen},
+		})
+	})
+}
+
+// chapter is a story that is told after others, and its name.
+type chapter struct {
+	name string
+	tell func(*testing.T, *installation)
+}
+
+// tellAll tells stories of one installation, one after the other.
+func tellAll(t *testing.T, in *installation, stories []chapter) {
+	t.Helper()
+	for _, story := range stories {
 		t.Run(story.name, func(t *testing.T) {
 			in := *in
 			in.t = t

@@ -166,7 +166,7 @@ func (p *person) manages(t testing.TB, what string, want int, method, path strin
 func (p *person) insist(t testing.TB, path string, body any, good int) (answer, error) {
 	t.Helper()
 	key := uuid.NewString()
-	deadline := time.Now().Add(4 * time.Minute) // a broker that starts on a busy machine takes its time
+	deadline := time.Now().Add(8 * time.Minute) // a broker that starts on a busy machine takes its time
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		a, err := p.try(ctx, "POST", path, body, "Idempotency-Key", key)

@@ -10,16 +10,12 @@ import (
 // course.
 func TestQuiz(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB) *installation{"one process": oneProcess, "process per service": distributed} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			in := start(t)
-			q := writeQuiz(t, in)
-			q.take(t)
-			q.posted(t)
-			q.copied(t)
-		})
-	}
+	inBoth(t, shared, sharedApart, func(t *testing.T, in *installation) {
+		q := writeQuiz(t, in)
+		q.take(t)
+		q.posted(t)
+		q.copied(t)
+	})
 }
 
 // quizzed is a course with a quiz, and the people around it.

@@ -9,22 +9,20 @@ import (
 	"time"
 )
 
-// TestLearning: teachers write, publish, change and take back a course while
+// learning: teachers write, publish, change and take back a course while
 // people learn from it, and while processes die; what people were told they have
 // done they have done.
-func TestLearning(t *testing.T) {
-	t.Parallel()
-	inBoth(t, oneProcess, distributed, func(t *testing.T, in *installation) {
-		c := writeCourse(t, in)
-		c.learn(t)
-		c.deadlines(t)
-		c.twoAuthors(t)
-		c.takenOutAndBack(t)
-		c.finish(t)
-		c.storm(t)
-		c.certified(t)
-		c.takenAlong(t)
-	})
+func learning(t *testing.T, in *installation) {
+	t.Helper()
+	c := writeCourse(t, in)
+	c.learn(t)
+	c.deadlines(t)
+	c.twoAuthors(t)
+	c.takenOutAndBack(t)
+	c.finish(t)
+	c.storm(t)
+	c.certified(t)
+	c.takenAlong(t)
 }
 
 // taught is a course with gates, and the people around it.

@@ -107,76 +107,74 @@ func (s *trickle) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestUploadKilled: 50 MiB come in pieces, while what takes them is killed again
+// uploadKilled: 50 MiB come in pieces, while what takes them is killed again
 // and again. What was acknowledged is there, and the file is what was sent.
-func TestUploadKilled(t *testing.T) {
-	t.Parallel()
-	inBoth(t, oneProcess, distributed, func(t *testing.T, in *installation) {
-		killed := []string{"stoa", "stoa", "stoa"}
-		if in.broker != nil {
-			killed = []string{"media", "edge", "media"}
+func uploadKilled(t *testing.T, in *installation) {
+	t.Helper()
+	killed := []string{"stoa", "stoa", "stoa"}
+	if in.broker != nil {
+		killed = []string{"media", "edge", "media"}
+	}
+	teacher := in.signUp(t, "Upload Teacher")
+	course, _ := draft(t, teacher, "Uploads")
+	want := content(7, 50<<20)
+	sum := sha256.Sum256(want)
+	meta := "filename " + base64.StdEncoding.EncodeToString([]byte("lecture.bin")) + ",sha256 " + base64.StdEncoding.EncodeToString([]byte(hex.EncodeToString(sum[:])))
+	made := teacher.mustTus(t, 201, "POST", "/v1/courses/"+course+"/uploads", nil, "Upload-Length", strconv.Itoa(len(want)), "Upload-Metadata", meta)
+	upload := made.header.Get("Location")
+	acknowledged, kills := 0, 0
+	for at := 0; at < len(want); at = teacher.offset(t, upload) {
+		if at < acknowledged {
+			t.Fatalf("%d bytes are there of %d that were acknowledged", at, acknowledged)
 		}
-		teacher := in.signUp(t, "Upload Teacher")
-		course, _ := draft(t, teacher, "Uploads")
-		want := content(7, 50<<20)
-		sum := sha256.Sum256(want)
-		meta := "filename " + base64.StdEncoding.EncodeToString([]byte("lecture.bin")) + ",sha256 " + base64.StdEncoding.EncodeToString([]byte(hex.EncodeToString(sum[:])))
-		made := teacher.mustTus(t, 201, "POST", "/v1/courses/"+course+"/uploads", nil, "Upload-Length", strconv.Itoa(len(want)), "Upload-Metadata", meta)
-		upload := made.header.Get("Location")
-		acknowledged, kills := 0, 0
-		for at := 0; at < len(want); at = teacher.offset(t, upload) {
-			if at < acknowledged {
-				t.Fatalf("%d bytes are there of %d that were acknowledged", at, acknowledged)
-			}
-			size, until := min(6<<20+rand.IntN(12<<20), len(want)-at), -1 //nolint:gosec // sizes of pieces
-			var victim *process
-			if kills < len(killed) && acknowledged > 0 {
-				victim, until = in.processes[killed[kills]], size/2+size/4
-				kills++
-			}
-			body := &trickle{r: bytes.NewReader(want[at : at+size])}
-			body.at = func(sent int) {
-				if victim != nil && sent >= until {
-					victim.kill()
-					victim.start()
-					victim = nil
-				}
-			}
-			req, cancel := context.WithTimeout(t.Context(), time.Minute)
-			a, err := teacher.tus(req, "PATCH", upload, body, "Upload-Offset", strconv.Itoa(at))
-			cancel()
-			switch {
-			case a.status == http.StatusLocked: // until nobody hears of the killed one any more
-				again, err := strconv.Atoi(a.header.Get("Retry-After"))
-				if err != nil {
-					t.Fatalf("a locked upload does not say when it may go on: %v", a.header)
-				}
-				after(t.Context(), time.Duration(again)*time.Second)
-			case err != nil, a.status >= 500:
-				t.Logf("a piece of %d bytes at %d: %d %v", size, at, a.status, err)
-				in.waitReady()
-			case a.status != http.StatusNoContent:
-				t.Fatalf("a piece at %d: %s", at, a)
-			default:
-				if acknowledged, err = strconv.Atoi(a.header.Get("Upload-Offset")); err != nil || acknowledged != at+size {
-					t.Fatalf("a piece of %d bytes at %d: %v", size, at, a.header)
-				}
+		size, until := min(6<<20+rand.IntN(12<<20), len(want)-at), -1 //nolint:gosec // sizes of pieces
+		var victim *process
+		if kills < len(killed) && acknowledged > 0 {
+			victim, until = in.processes[killed[kills]], size/2+size/4
+			kills++
+		}
+		body := &trickle{r: bytes.NewReader(want[at : at+size])}
+		body.at = func(sent int) {
+			if victim != nil && sent >= until {
+				victim.kill()
+				victim.start()
+				victim = nil
 			}
 		}
-		if kills != len(killed) {
-			t.Errorf("only %d processes were killed", kills)
+		req, cancel := context.WithTimeout(t.Context(), time.Minute)
+		a, err := teacher.tus(req, "PATCH", upload, body, "Upload-Offset", strconv.Itoa(at))
+		cancel()
+		switch {
+		case a.status == http.StatusLocked: // until nobody hears of the killed one any more
+			again, err := strconv.Atoi(a.header.Get("Retry-After"))
+			if err != nil {
+				t.Fatalf("a locked upload does not say when it may go on: %v", a.header)
+			}
+			after(t.Context(), time.Duration(again)*time.Second)
+		case err != nil, a.status >= 500:
+			t.Logf("a piece of %d bytes at %d: %d %v", size, at, a.status, err)
+			in.waitReady()
+		case a.status != http.StatusNoContent:
+			t.Fatalf("a piece at %d: %s", at, a)
+		default:
+			if acknowledged, err = strconv.Atoi(a.header.Get("Upload-Offset")); err != nil || acknowledged != at+size {
+				t.Fatalf("a piece of %d bytes at %d: %v", size, at, a.header)
+			}
 		}
-		mediaID := teacher.sees(t, time.Minute, "the upload is a file", upload, func(a answer) bool { return a.text("media_id") != "" }).text("media_id")
-		m := teacher.do(t, 200, "GET", "/v1/courses/"+course+"/media/"+mediaID, nil)
-		got := in.nobody().do(t, 200, "GET", m.text("url"), nil)
-		if !bytes.Equal(got.body, want) || m.text("sha256") != hex.EncodeToString(sum[:]) {
-			t.Errorf("%d bytes came back otherwise: %s", len(got.body), m)
-		}
-		usage := teacher.do(t, 200, "GET", "/v1/courses/"+course+"/media-usage", nil)
-		if usage.number("reserved") != 0 || usage.number("unfinished") != 0 || usage.number("used") < len(want) {
-			t.Errorf("%s", usage)
-		}
-	})
+	}
+	if kills != len(killed) {
+		t.Errorf("only %d processes were killed", kills)
+	}
+	mediaID := teacher.sees(t, time.Minute, "the upload is a file", upload, func(a answer) bool { return a.text("media_id") != "" }).text("media_id")
+	m := teacher.do(t, 200, "GET", "/v1/courses/"+course+"/media/"+mediaID, nil)
+	got := in.nobody().do(t, 200, "GET", m.text("url"), nil)
+	if !bytes.Equal(got.body, want) || m.text("sha256") != hex.EncodeToString(sum[:]) {
+		t.Errorf("%d bytes came back otherwise: %s", len(got.body), m)
+	}
+	usage := teacher.do(t, 200, "GET", "/v1/courses/"+course+"/media-usage", nil)
+	if usage.number("reserved") != 0 || usage.number("unfinished") != 0 || usage.number("used") < len(want) {
+		t.Errorf("%s", usage)
+	}
 }
 
 // TestTus holds the edge to the protocol.
