@@ -114,14 +114,19 @@ func acceptText(q *pb.ShortAnswerQuestion, text, fraction string) {
 	q.Patterns = append([]*pb.AnswerPattern{{Pattern: text, Fraction: fraction}}, q.GetPatterns()...)
 }
 
+// decimalText is what the contract allows as the value of an answer.
 var decimalText = regexp.MustCompile(`^-?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?$`)
 
 // acceptNumber puts a number before all others, of which the first that fits counts.
 func acceptNumber(q *pb.NumericQuestion, text, fraction string) bool {
-	text = strings.ReplaceAll(strings.TrimSpace(text), ",", ".")
-	if !decimalText.MatchString(text) {
+	w, ok := read(text, q.GetReading())
+	if !ok || w.rest != "" {
 		return false
 	}
-	q.Answers = append([]*pb.NumericAnswer{{Value: text, Fraction: fraction}}, q.GetAnswers()...)
+	value := figuresText(w.value, max(1, w.figuresMax), true)
+	if n, ok := decimal(value); !ok || !n.Equal(w.value) || !decimalText.MatchString(value) {
+		return false
+	}
+	q.Answers = append([]*pb.NumericAnswer{{Value: value, Fraction: fraction}}, q.GetAnswers()...)
 	return true
 }

@@ -144,14 +144,29 @@ func digit(r rune) (byte, bool) {
 	return 0, false
 }
 
-// separator returns what a sign between digits is taken for: itself for . and , a
-// space for all kinds of spaces, an apostrophe for both; 0 for none.
+// The signs of Arabic numbers, each of which has one meaning only.
+const (
+	arabicDecimal  = '\u066b'
+	arabicGrouping = '\u066c'
+)
+
+// sign returns what a sign before a number is taken for, - or +; 0 for none.
+func sign(r rune) byte {
+	switch r {
+	case '-', '−', '－', '–':
+		return '-'
+	case '+', '＋':
+		return '+'
+	}
+	return 0
+}
+
+// separator returns what a sign between digits is taken for: itself for . and , and
+// the Arabic ones, a space for all kinds of spaces, an apostrophe for both; 0 for none.
 func separator(r rune) rune {
 	switch r {
-	case '.', ',':
+	case '.', ',', arabicDecimal, arabicGrouping:
 		return r
-	case '٫':
-		return '.'
 	case '\'', '’':
 		return '\''
 	case ' ', '\u00a0', '\u202f', '\u2009', '\u2007':
@@ -166,11 +181,8 @@ func read(text string, rules *pb.NumberRules) (written, bool) {
 	rs := []rune(strings.TrimFunc(text, unicode.IsSpace))
 	neg := false
 	if len(rs) > 0 {
-		switch rs[0] {
-		case '-', '−', '－', '–':
-			neg = true
-			rs = rs[1:]
-		case '+', '＋':
+		if s := sign(rs[0]); s != 0 {
+			neg = s == '-'
 			rs = rs[1:]
 		}
 	}
@@ -236,7 +248,7 @@ func digitGroups(rs []rune) (groups []string, signs []rune, n int) {
 		if i+1 < len(rs) {
 			_, follows = digit(rs[i+1])
 		}
-		point := sign == '.' || sign == ','
+		point := sign == '.' || sign == ',' || sign == arabicDecimal
 		if !follows && (!point || len(run) == 0) || len(run) == 0 && !point {
 			break
 		}
@@ -266,6 +278,12 @@ func decimalSign(signs []rune, rule string) int {
 	}
 	points, point := count('.')
 	commas, comma := count(',')
+	if n, last := count(arabicDecimal); n > 0 {
+		if n > 1 || rule == "point" && points > 0 || rule == "comma" && commas > 0 {
+			return ambiguous // two decimal signs
+		}
+		return last
+	}
 	switch rule {
 	case "point":
 		commas, comma = 0, none
@@ -331,10 +349,15 @@ func readExponent(rs []rune) (exponent, used int, ok bool) {
 		return 0, 0, true
 	}
 	i = skipSpaces(rs, i+1)
-	if i+2 > len(rs) || rs[i] != '1' || rs[i+1] != '0' {
-		return 0, 0, true
+	for _, want := range []byte("10") {
+		if i >= len(rs) {
+			return 0, 0, true
+		}
+		if d, ok := digit(rs[i]); !ok || d != want {
+			return 0, 0, true
+		}
+		i++
 	}
-	i += 2
 	switch {
 	case i < len(rs) && rs[i] == '^':
 		return signedDigits(rs, i+1, false)
@@ -365,11 +388,8 @@ func signedDigits(rs []rune, i int, raised bool) (n, used int, ok bool) {
 			text.WriteString(s)
 			continue
 		}
-		if r == '−' {
-			r = '-'
-		}
-		if (r == '-' || r == '+') && text.Len() == 0 {
-			text.WriteRune(r)
+		if s := sign(r); s != 0 && text.Len() == 0 {
+			text.WriteByte(s)
 			continue
 		}
 		d, isDigit := digit(r)

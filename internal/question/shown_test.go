@@ -96,6 +96,8 @@ func TestAccept(t *testing.T) {
 	truth := func(v bool) *pb.Answer {
 		return &pb.Answer{Content: &pb.Answer_TrueFalse{TrueFalse: &pb.TrueFalseAnswer{Value: v}}}
 	}
+	thousands := near("2", "absolute", "0")
+	thousands.Reading = &pb.NumberRules{DecimalSign: "point"}
 	for name, c := range map[string]struct {
 		q        *pb.QuestionContent
 		a        *pb.Answer
@@ -111,6 +113,9 @@ func TestAccept(t *testing.T) {
 		"a word":            {shortQuestion(short("Rome", "1", "*", "0")), text("Ro*ma"), "1", ""},
 		"a number":          {numericQuestion(near("2", "absolute", "0")), number("3"), "1", ""},
 		"with a comma":      {numericQuestion(near("2", "absolute", "0")), number("3,5"), "1", ""},
+		"in thousands":      {numericQuestion(thousands), number("1,234"), "1", ""},
+		"in powers":         {numericQuestion(near("2", "absolute", "0")), number("−1 234×10⁻³"), "1", ""},
+		"too large":         {numericQuestion(near("2", "absolute", "0")), number("123e99"), "1", "accept.kind"},
 		"no number":         {numericQuestion(near("2", "absolute", "0")), number("three"), "1", "accept.kind"},
 		"with variables":    {calculatedQuestion("a + b"), number("3"), "1", "accept.kind"},
 		"of another kind":   {single(), text("a"), "1", "request.invalid"},

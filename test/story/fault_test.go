@@ -21,7 +21,7 @@ import (
 // At least so many students buy and learn while things break, and more, up to
 // a bound, until enough has been broken.
 const (
-	journeys     = 20
+	journeys     = 12
 	mostJourneys = 48 // one page of lists holds them
 )
 
@@ -94,7 +94,7 @@ func killedWhileTheyBuy(t *testing.T, in *installation) {
 	var breakages atomic.Int32
 	var broken []string
 	wg.Go(func() { broken = in.breakThings(ctx, r, &breakages) })
-	const enough = 14
+	const enough = 10
 	students := school.buyAndLearn(t, func() bool { return breakages.Load() >= enough })
 	cancel()
 	wg.Wait()

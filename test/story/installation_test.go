@@ -45,7 +45,7 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 
 // atOnce is how many stories are told at a time. They wait more than they
 // compute: for servers that start, leases that end and people who read.
-const atOnce = "6"
+const atOnce = "4"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -241,7 +241,7 @@ func oneProcessWith(t testing.TB, env ...string) *installation {
 	in.edge = "http://" + addr
 	in.add("stoa", []string{"serve"}, append([]string{
 		"STOA_DATA_DIR=" + filepath.Join(in.dir, "data"), "STOA_HTTP_ADDR=" + addr,
-		"STOA_RATE_LIMIT=0", "STOA_SIGN_IN_RATE_LIMIT=0",
+		"STOA_RATE_LIMIT=0", "STOA_SIGN_IN_RATE_LIMIT=0", "STOA_DATABASE_CONNECTIONS=4",
 	}, env...)...).start()
 	in.waitReady()
 	return in
@@ -321,7 +321,7 @@ func distributedOn(t testing.TB, in *installation, database string, env ...strin
 	for _, s := range services {
 		in.add(s, []string{"serve", s}, append([]string{
 			"STOA_DATA_DIR=" + filepath.Join(in.dir, "data-"+s),
-			"STOA_DATABASE_URL=" + database, "STOA_DATABASE_CONNECTIONS=6",
+			"STOA_DATABASE_URL=" + database, "STOA_DATABASE_CONNECTIONS=4",
 			"STOA_AMQP_URL=" + in.broker.URL, "STOA_REDIS_URL=" + in.redis.URL,
 			"STOA_BUCKET_URL=" + bucket, "STOA_BUCKET_ACCESS_KEY=" + access, "STOA_BUCKET_SECRET_KEY=" + secretKey, "STOA_KEYSET_FILE=" + keyset,
 			"STOA_SERVICE_KEY=" + base64.StdEncoding.EncodeToString(key),

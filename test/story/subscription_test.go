@@ -56,9 +56,21 @@ func TestSubscription(t *testing.T) {
 		student.sees(t, soon, "it is paid", path, func(a answer) bool { return a.text("state") == "active" })
 		reads("access has recovered", 200)
 
-		// Who cancels and changes their mind goes on; who cancels keeps what is paid, and no more.
-		student.do(t, 200, "POST", path+"/cancel", nil)
-		student.do(t, 200, "POST", path+"/resume", nil)
+		// Who cancels and changes their mind goes on.
+		hesitant := in.signUp(t, "Hesitant Student")
+		other := hesitant.do(t, 201, "POST", "/v1/subscriptions", map[string]any{"plan_id": plan})
+		_, payment, _ = strings.Cut(other.text("pay_url"), "/pay/")
+		in.nobody().do(t, 200, "POST", "/v1/development/payments/"+payment+"/settle", map[string]any{"outcome": "succeed", "period_seconds": 3600})
+		others := "/v1/me/subscriptions/" + other.text("id")
+		hesitant.sees(t, soon, "the other subscription is active", others, func(a answer) bool { return a.text("state") == "active" })
+		if a := hesitant.do(t, 200, "POST", others+"/cancel", nil); a.at("cancel_at_period_end") != true {
+			t.Errorf("cancelled: %s", a)
+		}
+		if a := hesitant.do(t, 200, "POST", others+"/resume", nil); a.at("cancel_at_period_end") == true || a.text("state") != "active" {
+			t.Errorf("resumed: %s", a)
+		}
+
+		// Who cancels keeps what is paid, and no more.
 		if a := student.do(t, 200, "POST", path+"/cancel", nil); a.text("state") != "active" && a.text("state") != "ended" {
 			t.Errorf("cancelled %s", a)
 		}
