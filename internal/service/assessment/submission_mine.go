@@ -36,6 +36,7 @@ type myWork struct {
 	work     *work
 	versions []handed         // newest first
 	late     map[int32]int64  // by number, of those that are theirs
+	shown    map[int32]bool   // by number, whose marks are shown to somebody of those whose they are
 	mark     assignmentMarked // what counts
 	posted   bool
 }
@@ -131,6 +132,10 @@ func (s *Service) fillWorks(ctx context.Context, courseID, account string, items
 	if err != nil {
 		return err
 	}
+	shown, err := shownVersions(ctx, s.db, found)
+	if err != nil {
+		return err
+	}
 	marks, err := assignmentMarksOf(ctx, s.db, courseID, items, account)
 	if err != nil {
 		return err
@@ -142,7 +147,7 @@ func (s *Service) fillWorks(ctx context.Context, courseID, account string, items
 	for _, m := range list {
 		m.mark, m.posted = marks[m.itemID], posted[m.itemID]
 		if m.work != nil {
-			m.versions, m.late = versions[m.work.ID], late[m.work.ID]
+			m.versions, m.late, m.shown = versions[m.work.ID], late[m.work.ID], shown[m.work.ID]
 		}
 	}
 	return nil
@@ -245,7 +250,7 @@ func (s *Service) myAssignment(m *myWork) *assessmentpb.MyAssignment {
 	} else {
 		out.CanSubmit = true
 	}
-	out.CanWithdraw = m.refused == nil && latest != nil && withdrawable(settings, st, *latest, m.posted && m.mine(*latest), now)
+	out.CanWithdraw = m.refused == nil && latest != nil && withdrawable(settings, st, *latest, m.shown[latest.Number], now)
 	if m.posted && m.mark.AssignmentID == m.version.AssignmentID && m.mark.State == workMarked {
 		out.Points, out.PointsOf = m.mark.Points, m.mark.MaxPoints
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/audit"
@@ -182,23 +183,40 @@ func proofOf(v *assessmentpb.MySubmission, content *assessmentpb.SubmissionConte
 	return o.end()
 }
 
-// withdrawable reports whether what was handed in last may be taken back at a moment, by
-// somebody who is shown its mark or not: what they are not shown they are not told by this
-// either.
+// withdrawable reports whether what was handed in last may be taken back at a moment, its
+// mark being shown to somebody whose work it is, or to nobody: what is not shown is not
+// told by this either.
 func withdrawable(settings *assessmentpb.AssignmentSettings, st *standing, v handed, shown bool, now time.Time) bool {
 	end := earlier(st.due, st.closesAt)
 	return settings.GetAllowWithdraw() && v.WithdrawnAt == nil && (v.MarkRevision == 0 || !shown) && (end == nil || !now.After(*end))
 }
 
-// shownMark reports whether somebody is shown the mark of a version, once there is one.
-func shownMark(ctx context.Context, q pg.Querier, w *work, number int32, accountID string) (bool, error) {
-	posted, err := postedTo(ctx, q, w.CourseID, []string{w.ItemID}, accountID)
-	if err != nil || !posted[w.ItemID] {
-		return false, err
+// shownVersions returns of submissions the numbers of those versions whose marks, once
+// there are some, are shown to one at least of those whose work they are.
+func shownVersions(ctx context.Context, q pg.Querier, submissions []string) (map[string]map[int32]bool, error) {
+	rows, err := q.Query(ctx, `
+		SELECT DISTINCT m.submission_id, m.number FROM submission_member m JOIN submission w ON w.id = m.submission_id
+		WHERE m.submission_id = ANY ($1) AND coalesce((
+			SELECT p.posted FROM posting p WHERE p.course_id = w.course_id AND p.item_id = w.item_id AND p.account_id IN ('', m.account_id)
+			ORDER BY p.account_id DESC LIMIT 1), true)`, submissions)
+	if err != nil {
+		return nil, fmt.Errorf("shown versions: %w", err)
 	}
-	late, err := lateOf(ctx, q, []string{w.ID}, accountID)
-	_, own := late[w.ID][number]
-	return own, err
+	out := map[string]map[int32]bool{}
+	var (
+		submissionID string
+		number       int32
+	)
+	if _, err := pgx.ForEachRow(rows, []any{&submissionID, &number}, func() error {
+		if out[submissionID] == nil {
+			out[submissionID] = map[int32]bool{}
+		}
+		out[submissionID][number] = true
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("shown versions: %w", err)
+	}
+	return out, nil
 }
 
 // WithdrawSubmission implements assessmentpb.MySubmissionServiceServer.
@@ -224,11 +242,11 @@ func (s *Service) withdraw(ctx context.Context, tx *pg.Tx, r *ready, w *work) er
 	if len(list) == 0 {
 		return ErrNotWithdrawable
 	}
-	shown, err := shownMark(ctx, tx, w, list[0].Number, account)
+	shown, err := shownVersions(ctx, tx, []string{w.ID})
 	if err != nil {
 		return err
 	}
-	if !withdrawable(r.version.Settings, r.own(ctx), list[0], shown, r.arrived) {
+	if !withdrawable(r.version.Settings, r.own(ctx), list[0], shown[w.ID][list[0].Number], r.arrived) {
 		return ErrNotWithdrawable
 	}
 	last, before := list[0].Number, int32(0)

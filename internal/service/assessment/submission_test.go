@@ -454,6 +454,43 @@ func TestResubmission(t *testing.T) {
 	}
 }
 
+// TestWithdrawOfGroup: what one of a group has been shown a mark of the others do not take
+// back; what nobody has been shown they do.
+func TestWithdrawOfGroup(t *testing.T) {
+	t.Parallel()
+	w := newWorkWorld(t)
+	settings := essaySettings()
+	settings.AllowWithdraw, settings.Group = true, &assessmentpb.GroupWork{}
+	w.assign(settings)
+	ana, ben, late := w.student("Ana"), w.student("Ben"), w.student("Cy")
+	g := w.group("Red", ana, ben)
+	w.posts(1, false)
+	may := func(who string, want bool) {
+		t.Helper()
+		if got := w.my(who).GetCanWithdraw(); got != want {
+			t.Errorf("can_withdraw of %s: %v", who, got)
+		}
+	}
+	w.hands(ana, "ours")
+	w.joins(g, late, true, 1)
+	w.mark(ana, 1, "8")
+	for _, who := range []string{ana, ben, late} {
+		may(who, true)
+	}
+	w.posts(2, true, ben)
+	for _, who := range []string{ana, ben, late} {
+		may(who, false)
+		if _, err := w.WithdrawSubmission(w.as(who), &assessmentpb.WithdrawSubmissionRequest{CourseId: w.course, ItemId: w.item}); codeIf(err) != "submission.not_withdrawable" {
+			t.Errorf("%s takes back what another was shown a mark of: %v", who, err)
+		}
+	}
+	w.posts(3, false, ben)
+	may(ana, true)
+	if _, err := w.WithdrawSubmission(w.as(ana), &assessmentpb.WithdrawSubmissionRequest{CourseId: w.course, ItemId: w.item}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestWithdrawUnposted has what is marked be taken back as what is not, until the mark is
 // posted: whether it can be tells nothing of one that is not.
 func TestWithdrawUnposted(t *testing.T) {
