@@ -457,7 +457,7 @@ func TestFormats(t *testing.T) {
 	t.Parallel()
 	f := works(t, nil)
 	sound := []string{"-f", "lavfi", "-i", "aevalsrc=random(0)*gt(sin(t)\\,0.8):duration=20"} // mostly silence: its rate changes a lot
-	both := []string{"-f", "lavfi", "-i", "testsrc=size=176x144:rate=25:duration=4", "-f", "lavfi", "-i", "sine=duration=4"}
+	both := []string{"-f", "lavfi", "-i", "testsrc=size=128x96:rate=25:duration=2", "-f", "lavfi", "-i", "sine=duration=2"}
 	for name, c := range map[string]struct {
 		args        []string
 		kind        string
@@ -482,7 +482,7 @@ func TestFormats(t *testing.T) {
 				t.Errorf("it is taken as %s, want %s", m.GetContentType(), c.contentType)
 			}
 			m = f.settled(m)
-			want := int64(4_000)
+			want := int64(2_000)
 			if c.kind == "audio" {
 				want = 20_000
 			}
