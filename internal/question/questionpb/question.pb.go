@@ -1536,17 +1536,18 @@ func (x *QuestionUnit) GetAlso() []string {
 	return nil
 }
 
-// How a number that somebody writes is read. A sign + - or − may be before it; an
-// exponent of ten behind it, as e5, E-5, ×10^5, x10^5, *10^5 or ·10⁵.
+// How a number that somebody writes is read. A sign + - or − may be before it, also an en
+// dash; an exponent of ten behind it, as e5, E-5, ×10^5, x10^5, *10^5, *10**5 or ·10⁵.
+// Digits may be those of ASCII, Arabic, Persian, Devanagari or wide ones.
 type NumberRules struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the decimal sign is: "point", "comma" or "either"; "either" when empty. For
 	// "either" the last of two different signs is the decimal sign, a sign that is
 	// there twice groups digits, and a lone one is the decimal sign: 1.234 and 1,234
-	// are both less than two.
+	// are both less than two. The Arabic decimal sign ٫ always is one.
 	DecimalSign string `protobuf:"bytes,1,opt,name=decimal_sign,json=decimalSign,proto3" json:"decimal_sign,omitempty"`
-	// Whether digits may not be grouped by threes, with spaces, apostrophes or the sign
-	// that is not the decimal one.
+	// Whether digits may not be grouped by threes, with spaces, apostrophes, the Arabic ٬
+	// or the sign that is not the decimal one.
 	NoGrouping    bool `protobuf:"varint,2,opt,name=no_grouping,json=noGrouping,proto3" json:"no_grouping,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -73,8 +73,8 @@ type MySubmissionServiceClient interface {
 	// submission.enrolling (503) as with SaveDraft.
 	SubmitAssignment(ctx context.Context, in *SubmitAssignmentRequest, opts ...grpc.CallOption) (*MySubmission, error)
 	// Takes back what was handed in last, where the assignment allows it, it is not due
-	// yet and the caller is not shown a mark of it: one that is not posted yet counts for
-	// nothing then. It becomes the draft where there is none. Errors: assignment.not_found
+	// yet and nobody whose work it is, of a group nobody in it, is shown a mark of it: one
+	// that is not posted yet counts for nothing then. It becomes the draft where there is none. Errors: assignment.not_found
 	// (404), submission.nothing (404), submission.not_withdrawable (409).
 	WithdrawSubmission(ctx context.Context, in *WithdrawSubmissionRequest, opts ...grpc.CallOption) (*MyAssignment, error)
 	// Returns what the caller has handed in at a time, with the mark and feedback that
@@ -204,8 +204,8 @@ type MySubmissionServiceServer interface {
 	// submission.enrolling (503) as with SaveDraft.
 	SubmitAssignment(context.Context, *SubmitAssignmentRequest) (*MySubmission, error)
 	// Takes back what was handed in last, where the assignment allows it, it is not due
-	// yet and the caller is not shown a mark of it: one that is not posted yet counts for
-	// nothing then. It becomes the draft where there is none. Errors: assignment.not_found
+	// yet and nobody whose work it is, of a group nobody in it, is shown a mark of it: one
+	// that is not posted yet counts for nothing then. It becomes the draft where there is none. Errors: assignment.not_found
 	// (404), submission.nothing (404), submission.not_withdrawable (409).
 	WithdrawSubmission(context.Context, *WithdrawSubmissionRequest) (*MyAssignment, error)
 	// Returns what the caller has handed in at a time, with the mark and feedback that
