@@ -439,6 +439,18 @@ func TestPseudonyms(t *testing.T) {
 	if told := leaks(); strings.Contains(told, w.students[0].account) {
 		t.Error("named before it is posted")
 	}
+	marks := 0
+	for _, e := range outboxOf[assessmentpb.MarkChanged](&quizWorld{world: w.world}) {
+		if e.GetSourceId() != "" || !e.GetAnonymous() {
+			t.Errorf("the gradebook is told whose attempt it is: %v", e)
+		}
+		if e.GetState() == "marked" {
+			marks++
+		}
+	}
+	if marks != len(w.students) {
+		t.Errorf("%d marks", marks)
+	}
 	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: course, ItemId: item, AccountIds: []string{w.students[0].account}, Policy: "manual", Posted: true, Version: 2})
 	if told := leaks(); !strings.Contains(told, w.students[0].account) || strings.Contains(told, w.students[1].account) {
 		t.Error("who is posted is not named, or the other is")

@@ -3,6 +3,8 @@ package assessment
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -177,9 +179,13 @@ func (s *Service) remark(ctx context.Context, tx *pg.Tx, courseID, itemID, quizI
 	now := s.time()
 	var events []proto.Message
 	var changed []markRow
-	var sources []string
+	sources := map[string]string{} // by account
 	for _, was := range rows {
 		is := was.made(version, attempts[was.AccountID])
+		source := is.SourceID
+		if version.Settings.GetAnonymousMarking() {
+			is.SourceID = "" // by which graders could tell whose it is
+		}
 		if !sameTime(is.FirstSubmittedAt, was.FirstSubmittedAt) {
 			is.ResultVersion++
 			events = append(events, is.result(courseID, itemID))
@@ -187,7 +193,7 @@ func (s *Service) remark(ctx context.Context, tx *pg.Tx, courseID, itemID, quizI
 		if was.differs(is) {
 			is.Version++
 			events = append(events, is.event(courseID, itemID, cause, now))
-			sources = append(sources, is.SourceID)
+			sources[is.AccountID] = source
 		}
 		changed = append(changed, is)
 	}
@@ -197,13 +203,13 @@ func (s *Service) remark(ctx context.Context, tx *pg.Tx, courseID, itemID, quizI
 	if len(events) == 0 {
 		return nil
 	}
-	markers, err := lastMarkers(ctx, tx, sources)
+	markers, err := lastMarkers(ctx, tx, slices.Collect(maps.Values(sources)))
 	if err != nil {
 		return err
 	}
 	for _, e := range events {
 		if m, ok := e.(*assessmentpb.MarkChanged); ok {
-			m.MarkedBy = markers[m.GetSourceId()]
+			m.MarkedBy, m.Anonymous = markers[sources[m.GetAccountId()]], version.Settings.GetAnonymousMarking()
 		}
 	}
 	return bus.Publish(ctx, tx, events...)
