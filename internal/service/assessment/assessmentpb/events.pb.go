@@ -167,8 +167,8 @@ type MarkChanged struct {
 	ChangedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
 	// Grows with each change for the same item and account.
 	Version int64 `protobuf:"varint,14,opt,name=version,proto3" json:"version,omitempty"`
-	// Whether those who mark may not know whose it is before it is posted: until then
-	// nobody is shown the points beside the account, and source_id is empty.
+	// Whether those who mark may not know whose it is before it is posted; source_id is
+	// empty then.
 	Anonymous     bool `protobuf:"varint,15,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
