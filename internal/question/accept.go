@@ -119,7 +119,7 @@ var decimalText = regexp.MustCompile(`^-?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0
 
 // acceptNumber puts a number before all others, of which the first that fits counts.
 func acceptNumber(q *pb.NumericQuestion, text, fraction string) bool {
-	w, ok := read(text, q.GetReading())
+	w, ok := reader{q.GetReading(), Version}.read(text)
 	if !ok || w.rest != "" {
 		return false
 	}

@@ -40,7 +40,7 @@ func newCalculated(q *pb.QuestionContent, c *checker) kind {
 	if len(names) == 0 {
 		c.add("variables", "required", "A calculated question has variables.")
 	}
-	k.templates = numeric{reading: k.source.GetReading(), units: c.unitRules("calculated.units", k.source.GetUnits()), local: k.source.GetReading().GetDecimalSign() == "comma"}
+	k.templates = numeric{reading: reader{k.source.GetReading(), c.engine}, units: c.unitRules("calculated.units", k.source.GetUnits()), local: k.source.GetReading().GetDecimalSign() == "comma"}
 	right := false
 	for i, a := range k.source.GetAnswers() {
 		at := index("calculated.answers", i)

@@ -15,7 +15,10 @@ import (
 const maxFaults = 50
 
 // checker collects what is wrong.
-type checker struct{ faults []fault.Field }
+type checker struct {
+	engine int // the version of the engine that a question is read for
+	faults []fault.Field
+}
 
 func (c *checker) add(path, code, format string, args ...any) {
 	if len(c.faults) < maxFaults {
@@ -100,7 +103,7 @@ func Validate(q *pb.QuestionContent) error {
 	if q == nil {
 		return fault.InvalidField("", "required", "Send a question.")
 	}
-	c := &checker{}
+	c := &checker{engine: Version}
 	if err := rpc.Check(q); err != nil {
 		f, ok := errors.AsType[*fault.Error](err)
 		if !ok {

@@ -161,9 +161,34 @@ func sign(r rune) byte {
 	return 0
 }
 
+// narrow returns what a wide form of a character of ASCII is of, itself for all others.
+func narrow(r rune) rune {
+	if r >= '！' && r <= '～' {
+		return r - '！' + '!'
+	}
+	return r
+}
+
+// reader reads numbers that somebody wrote, by the rules of a question.
+//
+// Version 1 of the engine takes ٫ for a point, which groups or is refused where a comma
+// is the decimal sign, and ٬ for no part of a number. In an exponent it knows of the
+// signs + - and − alone, and the 10 in digits of ASCII; of wide forms it knows digits,
+// and signs before a number.
+type reader struct {
+	rules  *pb.NumberRules
+	engine int
+}
+
 // separator returns what a sign between digits is taken for: itself for . and , and
 // the Arabic ones, a space for all kinds of spaces, an apostrophe for both; 0 for none.
-func separator(r rune) rune {
+func (rd reader) separator(r rune) rune {
+	switch {
+	case rd.engine == 1 && r == arabicDecimal:
+		return '.'
+	case rd.engine == 1 && r == arabicGrouping:
+		return 0
+	}
 	switch r {
 	case '.', ',', arabicDecimal, arabicGrouping:
 		return r
@@ -175,10 +200,23 @@ func separator(r rune) rune {
 	return 0
 }
 
-// read reads a number that somebody wrote, as the contract says of NumberRules. It
-// returns false where there is none.
-func read(text string, rules *pb.NumberRules) (written, bool) {
+// exponentSign is sign for the one of an exponent.
+func (rd reader) exponentSign(r rune) byte {
+	if rd.engine == 1 && r != '-' && r != '+' && r != '−' {
+		return 0
+	}
+	return sign(r)
+}
+
+// read reads a number, as the contract says of NumberRules. It returns false where there
+// is none.
+func (rd reader) read(text string) (written, bool) {
 	rs := []rune(strings.TrimFunc(text, unicode.IsSpace))
+	if rd.engine > 1 {
+		for i, r := range rs {
+			rs[i] = narrow(r)
+		}
+	}
 	neg := false
 	if len(rs) > 0 {
 		if s := sign(rs[0]); s != 0 {
@@ -186,9 +224,9 @@ func read(text string, rules *pb.NumberRules) (written, bool) {
 			rs = rs[1:]
 		}
 	}
-	groups, signs, n := digitGroups(rs)
-	at := decimalSign(signs, rules.GetDecimalSign())
-	if at == ambiguous || !grouped(groups, signs, at, rules.GetNoGrouping()) {
+	groups, signs, n := rd.digitGroups(rs)
+	at := decimalSign(signs, rd.rules.GetDecimalSign())
+	if at == ambiguous || !grouped(groups, signs, at, rd.rules.GetNoGrouping()) {
 		return written{}, false
 	}
 	if at == none {
@@ -211,7 +249,7 @@ func read(text string, rules *pb.NumberRules) (written, bool) {
 	if part == "" {
 		w.figuresMin = len(strings.TrimRight(significant, "0"))
 	}
-	exponent, used, ok := readExponent(rs[n:])
+	exponent, used, ok := rd.readExponent(rs[n:])
 	if !ok {
 		return written{}, false
 	}
@@ -232,7 +270,7 @@ func orZero(s string) string {
 
 // digitGroups returns the runs of digits at the beginning, the signs between them,
 // and how many runes they take. A number may begin or end with its decimal sign.
-func digitGroups(rs []rune) (groups []string, signs []rune, n int) {
+func (rd reader) digitGroups(rs []rune) (groups []string, signs []rune, n int) {
 	var run []byte
 	for i := range rs {
 		if d, ok := digit(rs[i]); ok {
@@ -240,7 +278,7 @@ func digitGroups(rs []rune) (groups []string, signs []rune, n int) {
 			n = i + 1
 			continue
 		}
-		sign := separator(rs[i])
+		sign := rd.separator(rs[i])
 		if sign == 0 {
 			break
 		}
@@ -340,9 +378,9 @@ var superscripts = strings.NewReplacer("⁰", "0", "¹", "1", "²", "2", "³", "
 
 // readExponent reads a power of ten at the beginning and returns how many runes it
 // takes, 0 for none. It returns false where the power is out of range.
-func readExponent(rs []rune) (exponent, used int, ok bool) {
+func (rd reader) readExponent(rs []rune) (exponent, used int, ok bool) {
 	if len(rs) > 1 && (rs[0] == 'e' || rs[0] == 'E') {
-		return signedDigits(rs, 1, false)
+		return rd.signedDigits(rs, 1, false)
 	}
 	i := skipSpaces(rs, 0)
 	if i >= len(rs) || !strings.ContainsRune("×xX*·⋅∙", rs[i]) {
@@ -353,18 +391,18 @@ func readExponent(rs []rune) (exponent, used int, ok bool) {
 		if i >= len(rs) {
 			return 0, 0, true
 		}
-		if d, ok := digit(rs[i]); !ok || d != want {
+		if d, ok := digit(rs[i]); !ok || d != want || rd.engine == 1 && rs[i] != rune(want) {
 			return 0, 0, true
 		}
 		i++
 	}
 	switch {
 	case i < len(rs) && rs[i] == '^':
-		return signedDigits(rs, i+1, false)
+		return rd.signedDigits(rs, i+1, false)
 	case i+1 < len(rs) && rs[i] == '*' && rs[i+1] == '*':
-		return signedDigits(rs, i+2, false)
+		return rd.signedDigits(rs, i+2, false)
 	default:
-		return signedDigits(rs, i, true)
+		return rd.signedDigits(rs, i, true)
 	}
 }
 
@@ -377,7 +415,7 @@ func skipSpaces(rs []rune, i int) int {
 
 // signedDigits reads a whole number that begins at i. Where there is none, nothing is
 // used, and all is taken to be a unit.
-func signedDigits(rs []rune, i int, raised bool) (n, used int, ok bool) {
+func (rd reader) signedDigits(rs []rune, i int, raised bool) (n, used int, ok bool) {
 	var text strings.Builder
 	for ; i < len(rs); i++ {
 		r := rs[i]
@@ -388,7 +426,7 @@ func signedDigits(rs []rune, i int, raised bool) (n, used int, ok bool) {
 			text.WriteString(s)
 			continue
 		}
-		if s := sign(r); s != 0 && text.Len() == 0 {
+		if s := rd.exponentSign(r); s != 0 && text.Len() == 0 {
 			text.WriteByte(s)
 			continue
 		}

@@ -18,7 +18,7 @@ import (
 // nothing from an f of 0 or less.
 type numeric struct {
 	answers []numericAnswer
-	reading *pb.NumberRules
+	reading reader
 	units   *units
 	local   bool // numbers are told with a decimal comma
 }
@@ -63,7 +63,7 @@ func normaliseReading(r *pb.NumberRules) *pb.NumberRules {
 func newNumeric(q *pb.QuestionContent, c *checker) kind { return c.numeric("numeric", q.GetNumeric()) }
 
 func (c *checker) numeric(path string, n *pb.NumericQuestion) numeric {
-	k := numeric{reading: n.GetReading(), units: c.unitRules(path+".units", n.GetUnits()), local: n.GetReading().GetDecimalSign() == "comma"}
+	k := numeric{reading: reader{n.GetReading(), c.engine}, units: c.unitRules(path+".units", n.GetUnits()), local: n.GetReading().GetDecimalSign() == "comma"}
 	right := false
 	for i, a := range n.GetAnswers() {
 		at := index(path+".answers", i)
@@ -161,7 +161,7 @@ type numberResult struct {
 
 // judge scores what was written, with the unit that was selected.
 func (k numeric) judge(text, selected string) (numberResult, bool) {
-	w, ok := read(text, k.reading)
+	w, ok := k.reading.read(text)
 	if !ok {
 		return numberResult{}, false
 	}
@@ -256,7 +256,7 @@ func (k numeric) given(a *pb.Answer) given {
 
 // numberView says how a number is asked for.
 func (k numeric) numberView() *pb.NumberView {
-	v := &pb.NumberView{UnitInput: "none", DecimalSign: k.reading.GetDecimalSign()}
+	v := &pb.NumberView{UnitInput: "none", DecimalSign: k.reading.rules.GetDecimalSign()}
 	if k.units != nil {
 		v.UnitInput = k.units.rules.GetInput()
 		v.UnitRequired = k.units.rules.GetRule() == "required"

@@ -37,7 +37,7 @@ func (r Rules) Tell(s State) *pb.OutcomeMask {
 // Outcome returns all that there is to tell of a state; see [Mask] and [Rules.Tell].
 func (in *Instance) Outcome(r Rules, s State) *pb.Outcome {
 	out := &pb.Outcome{
-		Engine: Version, Phase: s.Phase, MaxPoints: r.MaxPoints.String(), Tries: int32(s.Tries), TriesLeft: int32(s.TriesLeft), //nolint:gosec // G115: few
+		Engine: int32(in.engine), Phase: s.Phase, MaxPoints: r.MaxPoints.String(), Tries: int32(s.Tries), TriesLeft: int32(s.TriesLeft), //nolint:gosec // G115: few
 		Comment: s.Comment,
 	}
 	if s.Costs > 0 {

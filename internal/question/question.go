@@ -24,9 +24,14 @@
 //
 // # Versions
 //
-// What the engine makes of a question is frozen under [Version]. An attempt keeps
+// What the engine makes of a question is frozen under its version. An attempt keeps
 // the version that it began with, and one that changes scores or shuffles comes
-// beside this one, so that grades of before stay as they are.
+// beside those before, so that grades of before stay as they are. What a version does
+// otherwise stands where it is done:
+//
+//   - 1 was the first.
+//   - 2 reads more ways to write a number, and takes ٫ for a decimal sign always; see
+//     reader.
 package question
 
 import (
@@ -39,9 +44,9 @@ import (
 	pb "github.com/stoa-lms/stoa/internal/question/questionpb"
 )
 
-// Version is that of the engine. It grows with each change that makes another score,
-// order or draw of the same question, answer and seed.
-const Version = 1
+// Version is the newest of the engine, which has all from 1. It grows with each change
+// that makes another score, order or draw of the same question, answer and seed.
+const Version = 2
 
 // Sizes of what is kept.
 const (
@@ -143,6 +148,7 @@ func AnswerOf(kind string) string { return kinds[kind].answer }
 // at once.
 type Question struct {
 	content *pb.QuestionContent // normalised
+	engine  int                 // the version that it was read for
 	name    string              // of its kind
 	takes   string              // the content of its answers
 	manual  bool                // whether only people can mark it
@@ -157,10 +163,10 @@ type Question struct {
 // Compile reads a question that was found valid, for a version of the engine. What
 // it can't read is told as [Validate] does; draws are not tried.
 func Compile(q *pb.QuestionContent, engine int) (*Question, error) {
-	if engine != Version {
+	if engine < 1 || engine > Version {
 		return nil, ErrEngine
 	}
-	c := &checker{}
+	c := &checker{engine: engine}
 	out := compile(Normalise(q), c)
 	if err := c.err(); err != nil {
 		return nil, err
@@ -170,7 +176,7 @@ func Compile(q *pb.QuestionContent, engine int) (*Question, error) {
 
 // compile reads a normalised question.
 func compile(q *pb.QuestionContent, c *checker) *Question {
-	out := &Question{content: q, name: KindOf(q), comma: decimalComma(q)}
+	out := &Question{content: q, engine: c.engine, name: KindOf(q), comma: decimalComma(q)}
 	out.floor = c.fraction("floor", q.GetFloor(), "0", "-1", "0")
 	out.penalty = c.fraction("penalty", q.GetPenalty(), "1/3", "0", "1")
 	out.vars = newVariables(q.GetVariables(), c)

@@ -9,7 +9,7 @@ import (
 // View returns what a client shows: the same for the same question and seed.
 func (in *Instance) View() *pb.QuestionView {
 	v := &pb.QuestionView{
-		Engine: Version, Kind: in.name, Prompt: in.text(in.content.GetPrompt()), Language: in.content.GetLanguage(),
+		Engine: int32(in.engine), Kind: in.name, Prompt: in.text(in.content.GetPrompt()), Language: in.content.GetLanguage(), //nolint:gosec // G115: few
 		Points: in.Points().String(),
 	}
 	in.kind.view(in, v)

@@ -1536,18 +1536,32 @@ func (x *QuestionUnit) GetAlso() []string {
 	return nil
 }
 
-// How a number that somebody writes is read. A sign + - or − may be before it, also an en
-// dash; an exponent of ten behind it, as e5, E-5, ×10^5, x10^5, *10^5, *10**5 or ·10⁵.
-// Digits may be those of ASCII, Arabic, Persian, Devanagari or wide ones.
+// How a number that somebody writes is read: a sign, digits with a decimal sign before,
+// between or behind them, a power of ten, and a unit where there is one; nothing else is
+// a number. What follows holds for version 2 of the engine. An attempt that began with
+// version 1 goes on with it: there ٫ is a point, ٬ and wide forms but those of digits and
+// of the first sign are not read, and neither are an en dash or ＋ in a power of ten, nor
+// digits other than those of ASCII in its 10.
+//
+// Digits are those of ASCII, Arabic, Persian or Devanagari, at most 40 on each side of the
+// decimal sign. All of ASCII may be in its wide form as well: １２．５. The sign is +, - or
+// −, or an en dash. The power is e or E with digits, as e5 and E-5, or ×, x, X, *, ·, ⋅
+// or ∙ with 10 and ^ or ** and digits, as ×10^5, x10^-5 and *10**5, or with 10 and
+// raised digits, as ·10⁻⁵; its digits are as above, one or two, with a sign where wanted.
+// Spaces may be around ×, and before the unit. Digits whose signs can't be read so are no
+// number, rather than a part of one.
 type NumberRules struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the decimal sign is: "point", "comma" or "either"; "either" when empty. For
 	// "either" the last of two different signs is the decimal sign, a sign that is
 	// there twice groups digits, and a lone one is the decimal sign: 1.234 and 1,234
-	// are both less than two. The Arabic decimal sign ٫ always is one.
+	// are both less than two. With "point" 1,234 is more than a thousand, with "comma"
+	// 1.234 is. The Arabic decimal sign ٫ always is the decimal sign, and ٬ never is: with
+	// each rule 1٫234 is less than two, and 1٬234 more than a thousand.
 	DecimalSign string `protobuf:"bytes,1,opt,name=decimal_sign,json=decimalSign,proto3" json:"decimal_sign,omitempty"`
-	// Whether digits may not be grouped by threes, with spaces, apostrophes, the Arabic ٬
-	// or the sign that is not the decimal one.
+	// Whether digits may not be grouped. Where they may it is by threes, all by the same:
+	// spaces (also no-break, thin and figure spaces), the apostrophes ' and ’, the Arabic
+	// ٬, or of . and , the one that is not the decimal sign.
 	NoGrouping    bool `protobuf:"varint,2,opt,name=no_grouping,json=noGrouping,proto3" json:"no_grouping,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

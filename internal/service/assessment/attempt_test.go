@@ -10,6 +10,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/question"
 	"github.com/stoa-lms/stoa/internal/question/questionpb"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
@@ -195,4 +196,42 @@ func TestAttempt(t *testing.T) {
 	expect(t, "another's submission", codeOf(w.attempts.SubmitAttempt(w.as(other.account), &assessmentpb.SubmitAttemptRequest{AttemptId: st.attempt.GetId()})), "attempt.not_found")
 	expect(t, "another's log", codeOf(w.attempts.ListMyOperations(w.as(other.account), &assessmentpb.ListMyOperationsRequest{AttemptId: st.attempt.GetId()})), "attempt.not_found")
 	expect(t, "another's receipt", codeOf(w.attempts.GetReceipt(w.as(other.account), &assessmentpb.GetReceiptRequest{AttemptId: st.attempt.GetId()})), "attempt.not_found")
+}
+
+// TestEngineIsPinned holds that an attempt is scored, and scored anew, by the version of
+// the engine that it began with: the first one takes the Arabic decimal sign for one that
+// groups where a comma is decimal.
+func TestEngineIsPinned(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	course := id.New("course")
+	quiz := w.publishQuiz(course, quizOf(&assessmentpb.QuizSettings{}, []string{w.addQuestion(course, &questionpb.QuestionContent{
+		Title: "Half", Prompt: "What is seven halves?",
+		Body: &questionpb.QuestionContent_Numeric{Numeric: &questionpb.NumericQuestion{
+			Answers: []*questionpb.NumericAnswer{{Value: "3.5"}}, Reading: &questionpb.NumberRules{DecimalSign: "comma"},
+		}},
+	})}))
+	before, now := w.start(quiz), w.start(quiz)
+	w.exec(`UPDATE attempt SET engine_version = 1 WHERE id = $1`, before.attempt.GetId())
+	points := func() string {
+		t.Helper()
+		w.scored()
+		var out string
+		if err := w.db.QueryRow(t.Context(), `SELECT string_agg(concat_ws(' ', engine_version, points::float), ', ' ORDER BY engine_version) FROM attempt WHERE quiz_id = $1`, quiz.quiz).Scan(&out); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	for engine, st := range map[int32]*student{1: before, question.Version: now} {
+		if got := st.get().GetQuestions()[0].GetView().GetEngine(); got != engine {
+			t.Errorf("an attempt of version %d shows what version %d makes", engine, got)
+		}
+		st.send(laptop, &assessmentpb.Operation{ClientSeq: 1, Kind: opAnswer, Slot: 1, Answer: &questionpb.Answer{
+			Content: &questionpb.Answer_Number{Number: &questionpb.NumberAnswer{Text: "٣٫٥"}},
+		}})
+		st.submit()
+	}
+	expect(t, "points", points(), "1 0, 2 1")
+	w.exec(`UPDATE attempt SET points = 99, scored_at = NULL WHERE quiz_id = $1`, quiz.quiz)
+	expect(t, "points anew", points(), "1 0, 2 1")
 }

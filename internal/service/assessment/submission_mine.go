@@ -34,10 +34,10 @@ type myWork struct {
 	unit     unit
 	refused  *fault.Error // why they hand in as nobody
 	work     *work
-	versions []handed         // newest first
-	late     map[int32]int64  // by number, of those that are theirs
-	shown    map[int32]bool   // by number, whose marks are shown to somebody of those whose they are
-	mark     assignmentMarked // what counts
+	versions []handed            // newest first
+	late     map[int32]int64     // by number, of those that are theirs
+	shown    map[int32]markShown // by number
+	mark     assignmentMarked    // what counts
 	posted   bool
 }
 
@@ -132,7 +132,7 @@ func (s *Service) fillWorks(ctx context.Context, courseID, account string, items
 	if err != nil {
 		return err
 	}
-	shown, err := shownVersions(ctx, s.db, found)
+	shown, err := shownVersions(ctx, s.db, found, account)
 	if err != nil {
 		return err
 	}

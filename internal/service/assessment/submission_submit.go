@@ -183,35 +183,46 @@ func proofOf(v *assessmentpb.MySubmission, content *assessmentpb.SubmissionConte
 	return o.end()
 }
 
-// withdrawable reports whether what was handed in last may be taken back at a moment, its
-// mark being shown to somebody whose work it is, or to nobody: what is not shown is not
-// told by this either.
-func withdrawable(settings *assessmentpb.AssignmentSettings, st *standing, v handed, shown bool, now time.Time) bool {
-	end := earlier(st.due, st.closesAt)
-	return settings.GetAllowWithdraw() && v.WithdrawnAt == nil && (v.MarkRevision == 0 || !shown) && (end == nil || !now.After(*end))
+// markShown is to whom the gradebook shows the mark of a version, whether it has one yet or
+// not, of those whose work the version is.
+type markShown struct {
+	Caller, Somebody bool
 }
 
-// shownVersions returns of submissions the numbers of those versions whose marks, once
-// there are some, are shown to one at least of those whose work they are.
-func shownVersions(ctx context.Context, q pg.Querier, submissions []string) (map[string]map[int32]bool, error) {
+// withdrawable reports whether what was handed in last may be taken back at a moment. What
+// one of those whose work it is was shown a mark of none of them may take from them, and
+// nobody is told by this of a mark that they are not shown. So only who is shown it may do
+// otherwise once it is there; who is not may take back what nobody is shown a mark of, and
+// nothing that somebody is or would be, marked or not.
+func withdrawable(settings *assessmentpb.AssignmentSettings, st *standing, v handed, shown markShown, now time.Time) bool {
+	end := earlier(st.due, st.closesAt)
+	free := !shown.Somebody || shown.Caller && v.MarkRevision == 0
+	return settings.GetAllowWithdraw() && v.WithdrawnAt == nil && free && (end == nil || !now.After(*end))
+}
+
+// shownVersions returns of submissions to whom marks of them are shown, by submission and
+// number.
+func shownVersions(ctx context.Context, q pg.Querier, submissions []string, caller string) (map[string]map[int32]markShown, error) {
 	rows, err := q.Query(ctx, `
-		SELECT DISTINCT m.submission_id, m.number FROM submission_member m JOIN submission w ON w.id = m.submission_id
+		SELECT m.submission_id, m.number, bool_or(m.account_id = $2) FROM submission_member m JOIN submission w ON w.id = m.submission_id
 		WHERE m.submission_id = ANY ($1) AND coalesce((
 			SELECT p.posted FROM posting p WHERE p.course_id = w.course_id AND p.item_id = w.item_id AND p.account_id IN ('', m.account_id)
-			ORDER BY p.account_id DESC LIMIT 1), true)`, submissions)
+			ORDER BY p.account_id DESC LIMIT 1), true)
+		GROUP BY m.submission_id, m.number`, submissions, caller)
 	if err != nil {
 		return nil, fmt.Errorf("shown versions: %w", err)
 	}
-	out := map[string]map[int32]bool{}
+	out := map[string]map[int32]markShown{}
 	var (
 		submissionID string
 		number       int32
+		shown        = markShown{Somebody: true}
 	)
-	if _, err := pgx.ForEachRow(rows, []any{&submissionID, &number}, func() error {
+	if _, err := pgx.ForEachRow(rows, []any{&submissionID, &number, &shown.Caller}, func() error {
 		if out[submissionID] == nil {
-			out[submissionID] = map[int32]bool{}
+			out[submissionID] = map[int32]markShown{}
 		}
-		out[submissionID][number] = true
+		out[submissionID][number] = shown
 		return nil
 	}); err != nil {
 		return nil, fmt.Errorf("shown versions: %w", err)
@@ -242,7 +253,7 @@ func (s *Service) withdraw(ctx context.Context, tx *pg.Tx, r *ready, w *work) er
 	if len(list) == 0 {
 		return ErrNotWithdrawable
 	}
-	shown, err := shownVersions(ctx, tx, []string{w.ID})
+	shown, err := shownVersions(ctx, tx, []string{w.ID}, account)
 	if err != nil {
 		return err
 	}

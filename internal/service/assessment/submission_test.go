@@ -491,6 +491,61 @@ func TestWithdrawOfGroup(t *testing.T) {
 	}
 }
 
+// TestWithdrawTellsNoMark has a group's work be marked while the gradebook shows marks of
+// it to everybody, to nobody, or to some: of who may take it back only those are told
+// something else than before who are shown the mark, and it is taken back by nobody once
+// it is shown to somebody.
+func TestWithdrawTellsNoMark(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		posts         func(w *workWorld, ana, ben string)
+		before, after string // who may, of Ana and Ben, whose it is, and of Cy, who came later
+	}{
+		"everybody":    {func(*workWorld, string, string) {}, "Ana Ben", ""},
+		"nobody":       {func(w *workWorld, _, _ string) { w.posts(1, false) }, "Ana Ben Cy", "Ana Ben Cy"},
+		"Ben alone":    {func(w *workWorld, _, ben string) { w.posts(1, false); w.posts(2, true, ben) }, "Ben", ""},
+		"all but Ana":  {func(w *workWorld, ana, _ string) { w.posts(1, false, ana) }, "Ben", ""},
+		"none of them": {func(w *workWorld, ana, ben string) { w.posts(1, false, ana, ben) }, "Ana Ben Cy", "Ana Ben Cy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorkWorld(t)
+			settings := essaySettings()
+			settings.AllowWithdraw, settings.Group = true, &assessmentpb.GroupWork{}
+			w.assign(settings)
+			ana, ben, late := w.student("Ana"), w.student("Ben"), w.student("Cy")
+			g := w.group("Red", ana, ben)
+			c.posts(w, ana, ben)
+			w.hands(ana, "ours")
+			w.joins(g, late, true, 1)
+			accounts := map[string]string{"Ana": ana, "Ben": ben, "Cy": late}
+			// Who is told that they may; those who are not are refused.
+			may := func() string {
+				t.Helper()
+				var out []string
+				for _, name := range []string{"Ana", "Ben", "Cy"} {
+					if w.my(accounts[name]).GetCanWithdraw() {
+						out = append(out, name)
+					} else if _, err := w.WithdrawSubmission(w.as(accounts[name]), &assessmentpb.WithdrawSubmissionRequest{CourseId: w.course, ItemId: w.item}); codeIf(err) != "submission.not_withdrawable" {
+						t.Errorf("%s takes it back all the same: %v", name, err)
+					}
+				}
+				return strings.Join(out, " ")
+			}
+			expect(t, "before it is marked", may(), c.before)
+			w.mark(ana, 1, "8")
+			after := may()
+			expect(t, "once it is marked", after, c.after)
+			for _, name := range strings.Fields(after) {
+				if _, err := w.WithdrawSubmission(w.as(accounts[name]), &assessmentpb.WithdrawSubmissionRequest{CourseId: w.course, ItemId: w.item}); err != nil {
+					t.Errorf("%s does not take it back: %v", name, err)
+				}
+				break
+			}
+		})
+	}
+}
+
 // TestWithdrawUnposted has what is marked be taken back as what is not, until the mark is
 // posted: whether it can be tells nothing of one that is not.
 func TestWithdrawUnposted(t *testing.T) {

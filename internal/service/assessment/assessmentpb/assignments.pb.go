@@ -230,8 +230,8 @@ type AssignmentSettings struct {
 	// Which of several that were handed in counts: "last", or "best" of those that are
 	// marked. "last" when empty. They are compared before lateness costs anything.
 	GradeKept string `protobuf:"bytes,7,opt,name=grade_kept,json=gradeKept,proto3" json:"grade_kept,omitempty"`
-	// Whether what was handed in may be taken back before it is due, until those who did
-	// are shown its mark. A mark that is not posted then stays in its history for the staff,
+	// Whether what was handed in may be taken back before it is due, until one of those
+	// whose work it is is shown its mark; see WithdrawSubmission. A mark that is not posted then stays in its history for the staff,
 	// and counts for nothing.
 	AllowWithdraw bool `protobuf:"varint,8,opt,name=allow_withdraw,json=allowWithdraw,proto3" json:"allow_withdraw,omitempty"`
 	// The groups that hand in together; each hands in by itself when absent.

@@ -70,7 +70,7 @@ type MyAssignment struct {
 	Points string `protobuf:"bytes,18,opt,name=points,proto3" json:"points,omitempty"`
 	// Of how many.
 	PointsOf string `protobuf:"bytes,19,opt,name=points_of,json=pointsOf,proto3" json:"points_of,omitempty"`
-	// Whether what was handed in last may be taken back now.
+	// Whether the caller may take back now what was handed in last; see WithdrawSubmission.
 	CanWithdraw bool `protobuf:"varint,20,opt,name=can_withdraw,json=canWithdraw,proto3" json:"can_withdraw,omitempty"`
 	// The note with which it was returned to be done again; only where state is
 	// "returned". Markdown.

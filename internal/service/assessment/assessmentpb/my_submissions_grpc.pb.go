@@ -73,9 +73,13 @@ type MySubmissionServiceClient interface {
 	// submission.enrolling (503) as with SaveDraft.
 	SubmitAssignment(ctx context.Context, in *SubmitAssignmentRequest, opts ...grpc.CallOption) (*MySubmission, error)
 	// Takes back what was handed in last, where the assignment allows it, it is not due
-	// yet and nobody whose work it is, of a group nobody in it, is shown a mark of it: one
-	// that is not posted yet counts for nothing then. It becomes the draft where there is none. Errors: assignment.not_found
-	// (404), submission.nothing (404), submission.not_withdrawable (409).
+	// yet and nobody whose work it is is shown a mark of it: one that is not posted yet
+	// counts for nothing then. It becomes the draft where there is none. Of a group, who is
+	// not shown marks of it themselves may not take it back either while the gradebook shows
+	// them to others whose work it is, whether there is a mark yet or not: the refusal tells
+	// nobody of a mark that they are not shown. This holds too for who came into the group
+	// after it was handed in. Errors: assignment.not_found (404), submission.nothing (404),
+	// submission.not_withdrawable (409).
 	WithdrawSubmission(ctx context.Context, in *WithdrawSubmissionRequest, opts ...grpc.CallOption) (*MyAssignment, error)
 	// Returns what the caller has handed in at a time, with the mark and feedback that
 	// are posted. Errors: assignment.not_found (404), submission.nothing (404).
@@ -204,9 +208,13 @@ type MySubmissionServiceServer interface {
 	// submission.enrolling (503) as with SaveDraft.
 	SubmitAssignment(context.Context, *SubmitAssignmentRequest) (*MySubmission, error)
 	// Takes back what was handed in last, where the assignment allows it, it is not due
-	// yet and nobody whose work it is, of a group nobody in it, is shown a mark of it: one
-	// that is not posted yet counts for nothing then. It becomes the draft where there is none. Errors: assignment.not_found
-	// (404), submission.nothing (404), submission.not_withdrawable (409).
+	// yet and nobody whose work it is is shown a mark of it: one that is not posted yet
+	// counts for nothing then. It becomes the draft where there is none. Of a group, who is
+	// not shown marks of it themselves may not take it back either while the gradebook shows
+	// them to others whose work it is, whether there is a mark yet or not: the refusal tells
+	// nobody of a mark that they are not shown. This holds too for who came into the group
+	// after it was handed in. Errors: assignment.not_found (404), submission.nothing (404),
+	// submission.not_withdrawable (409).
 	WithdrawSubmission(context.Context, *WithdrawSubmissionRequest) (*MyAssignment, error)
 	// Returns what the caller has handed in at a time, with the mark and feedback that
 	// are posted. Errors: assignment.not_found (404), submission.nothing (404).
