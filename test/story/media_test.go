@@ -14,7 +14,7 @@ import (
 // mediaReady waits until a file can be shown.
 func mediaReady(t testing.TB, teacher *person, course, mediaID string) {
 	t.Helper()
-	eventually(t, 2*time.Minute, "the file is ready", func() (bool, string) {
+	eventually(t, 3*soon, "the file is ready", func() (bool, string) {
 		a, err := teacher.try(t.Context(), "GET", "/v1/courses/"+course+"/media/"+mediaID, nil)
 		if err == nil && a.text("state") == "broken" {
 			t.Fatalf("the file is broken: %s", a)
