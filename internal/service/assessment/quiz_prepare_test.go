@@ -157,7 +157,7 @@ func TestAdmit(t *testing.T) {
 	row := w.query(`
 		SELECT concat_ws(' ', quiz_id = $2, quiz_version, account_id = $3, number, state, preview, engine_version, open_until, due_at, time_limit, time_percent, breaks, overtime, grace, max_points)
 		FROM attempt WHERE id = $1`, attemptID, quizID, ben)
-	if diff := cmp.Diff([]string{"t 1 t 1 prepared f 1 2026-05-04 11:00:00+00 2026-05-04 10:00:00+00 00:10:00 150 t grace 00:00:30 20.000000"}, row); diff != "" {
+	if diff := cmp.Diff([]string{"t 1 t 1 prepared f 2 2026-05-04 11:00:00+00 2026-05-04 10:00:00+00 00:10:00 150 t grace 00:00:30 20.000000"}, row); diff != "" {
 		t.Errorf("attempt (-want +got):\n%s", diff)
 	}
 	questions := w.query(`
