@@ -263,7 +263,7 @@ func naiveNumber(text string, rules *pb.NumberRules) (value exact.Number, rest s
 	found := ""
 	// Those with a decimal sign count before those without, and nothing is read in two
 	// ways otherwise.
-	for _, d := range strings.Split(decimals, "") {
+	for d := range strings.SplitSeq(decimals, "") {
 		for _, g := range append(strings.Split(groupings, ""), "") {
 			whole, part, _ := strings.Cut(digits, d)
 			if strings.Contains(digits, d) && d != g && naiveWhole(whole, g) && naiveDigits.MatchString(part) && whole+part != "" {

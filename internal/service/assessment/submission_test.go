@@ -536,11 +536,10 @@ func TestWithdrawTellsNoMark(t *testing.T) {
 			w.mark(ana, 1, "8")
 			after := may()
 			expect(t, "once it is marked", after, c.after)
-			for _, name := range strings.Fields(after) {
+			if name, _, _ := strings.Cut(after, " "); name != "" {
 				if _, err := w.WithdrawSubmission(w.as(accounts[name]), &assessmentpb.WithdrawSubmissionRequest{CourseId: w.course, ItemId: w.item}); err != nil {
 					t.Errorf("%s does not take it back: %v", name, err)
 				}
-				break
 			}
 		})
 	}
