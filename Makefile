@@ -22,8 +22,9 @@ build:
 # Packages at a time: more than there are processors, because tests wait for servers.
 P := -p $(shell echo $$((1 + $$(getconf _NPROCESSORS_ONLN))))
 
-# Without what is linked for debuggers, and without vetting, which the linter does.
-QUICK := -ldflags=-w -vet=off
+# Without what is linked for debuggers, and without vetting, which the linter does. A package
+# may take its time on a machine that is slow or busy.
+QUICK := -ldflags=-w -vet=off -timeout 30m
 
 # The stories take longest, so they begin first.
 test: servers $(S3) $(STRIPE) ## every test, on real servers started for it

@@ -184,7 +184,7 @@ func TestKeysetIsWatched(t *testing.T) {
 		wg.Go(func() { f.watch(ctx, slog.New(slog.NewTextHandler(log, nil)), 10*time.Millisecond) })
 		until := func(what string, done func() bool) {
 			t.Helper()
-			deadline := time.After(10 * time.Second)
+			deadline := time.After(time.Minute)
 			for !done() {
 				select {
 				case <-time.After(5 * time.Millisecond):

@@ -132,7 +132,7 @@ func TestKilledServer(t *testing.T) {
 	}
 	select {
 	case <-s.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Done is not closed after the server died")
 	}
 	mustStop(t, s) // frees the folder

@@ -623,7 +623,7 @@ func await(t *testing.T, so func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(20 * time.Second); !so(); {
+	for deadline := time.After(time.Minute); !so(); {
 		select {
 		case <-tick.C:
 		case <-deadline:

@@ -275,7 +275,7 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.service.Run(ctx) }()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for st.get().GetState() != stateGraded {
 		if time.Now().After(deadline) {
 			t.Fatal("it was not ended")

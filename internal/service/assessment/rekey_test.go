@@ -590,7 +590,7 @@ func TestRekeyKilled(t *testing.T) {
 	other := &rekeyWorld{world: newWorldOn(t, w.db, rpctest.Everything)}
 	other.service.vault = w.service.vault
 	// What was broken off may hold its row for a moment.
-	for deadline := time.Now().Add(10 * time.Second); k.GetState() != "applied" && time.Now().Before(deadline); k = w.rekey(k.GetId()) {
+	for deadline := time.Now().Add(time.Minute); k.GetState() != "applied" && time.Now().Before(deadline); k = w.rekey(k.GetId()) {
 		other.worked()
 	}
 	expect(t, "counts", counts(k), "applied 9/9: 9 up, 0 down, 0 same, 0 untouched, 0 unscored; marks 9 up, 0 down, 0 same")

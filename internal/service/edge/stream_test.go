@@ -123,7 +123,7 @@ func open(t *testing.T, url, attempt string, header ...string) (*websocket.Conn,
 // read returns the next frame of the server.
 func read(t *testing.T, c *websocket.Conn) map[string]any {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, text, err := c.Read(ctx)
 	if err != nil {
@@ -307,7 +307,7 @@ func TestStreamEnds(t *testing.T) {
 	conn.mu.Lock()
 	conn.ended = true
 	conn.mu.Unlock()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for c.Write(t.Context(), websocket.MessageText, []byte(`{"id":1,"append":{"client_id":"laptop-1"}}`)) == nil && time.Now().Before(deadline) {
 		<-time.After(50 * time.Millisecond)
 	}

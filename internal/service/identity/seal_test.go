@@ -182,7 +182,7 @@ func TestRunSeals(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	e.before(t, "account_before", "ada@example.org")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	done := make(chan error)
 	go func() { done <- e.service.Run(ctx) }()

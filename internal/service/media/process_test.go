@@ -71,7 +71,7 @@ func (f *fixture) settled(m *mediapb.Media) *mediapb.Media {
 
 func (f *fixture) until(m *mediapb.Media, states ...string) *mediapb.Media {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), 25*time.Second)
+	ctx, cancel := context.WithTimeout(f.t.Context(), 3*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -87,7 +87,7 @@ func (f *fixture) until(m *mediapb.Media, states ...string) *mediapb.Media {
 		}
 		select {
 		case <-ctx.Done():
-			f.t.Fatalf("%s is %s %s after 25 seconds", m.GetFilename(), got.GetState(), got.GetProblem())
+			f.t.Fatalf("%s is %s %s after three minutes", m.GetFilename(), got.GetState(), got.GetProblem())
 		case <-tick.C:
 		}
 	}

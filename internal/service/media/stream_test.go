@@ -251,7 +251,7 @@ func TestTools(t *testing.T) {
 	})
 	t.Run("gone meanwhile", func(t *testing.T) {
 		f := works(t, nil)
-		script(t, `[ -e MARK ] || { touch MARK; sleep 60; }`)
+		script(t, `[ -e MARK ] || { touch MARK; sleep 600; }`)
 		m := f.until(f.mustUpload("a.mp4", video), "processing")
 		if _, err := f.db.Exec(t.Context(), `DELETE FROM media WHERE id = $1`, m.GetId()); err != nil {
 			t.Fatal(err)
@@ -396,7 +396,7 @@ func TestMalware(t *testing.T) {
 // eventually waits for something that happens.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

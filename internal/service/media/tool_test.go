@@ -118,7 +118,7 @@ func TestToolLeavesNothing(t *testing.T) {
 	if _, err := sh(t, l, `flock `+pids+` sleep 60 & flock `+pids+` sleep 60`); err == nil {
 		t.Fatal("it has ended by itself")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := bash(ctx, "flock "+pids+" true"); err != nil {
 		t.Errorf("something lives on: %v", err)
