@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 BIN := $(CURDIR)/bin
 GO ?= go
-export GOFLAGS += -buildvcs=false
+# Without paths, so that what was compiled in one checkout is not compiled in the next.
+export GOFLAGS += -buildvcs=false -trimpath
 
 BUF := $(BIN)/buf-1.75.0
 LINT := $(BIN)/golangci-lint-2.15.0
