@@ -85,7 +85,7 @@ bench: servers build
 
 # Tools, each named by its version so that a new one is fetched once.
 define install
-	mkdir -p $(BIN)/.new && GOBIN=$(BIN)/.new $(GO) install $(1) && mv $(BIN)/.new/$(2) $@
+	mkdir -p $(BIN)/.new && GOFLAGS=-buildvcs=false GOBIN=$(BIN)/.new $(GO) install $(1) && mv $(BIN)/.new/$(2) $@
 endef
 $(BUF):
 	$(call install,github.com/bufbuild/buf/cmd/buf@v1.75.0,buf)
