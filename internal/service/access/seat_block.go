@@ -387,3 +387,25 @@ func (s *Service) RevokeSeatBlocks(ctx context.Context, req *accesspb.RevokeSeat
 		return res, s.revokeSeatBlocks(ctx, tx, list, req.GetReason())
 	})
 }
+
+// ListSoldSeatBlocks implements accesspb.SeatServiceServer.
+func (s *Service) ListSoldSeatBlocks(ctx context.Context, req *accesspb.ListSoldSeatBlocksRequest) (*accesspb.ListSoldSeatBlocksResponse, error) {
+	rows, err := s.db.Query(ctx, `
+		SELECT source_id, course_id, seats, revoked_at IS NOT NULL, ends_at FROM seat_block
+		WHERE source_id <> '' AND (source_id, course_id) > ($1, $2) ORDER BY source_id, course_id LIMIT $3`,
+		req.GetAfterSourceId(), req.GetAfterCourseId(), req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*accesspb.SoldSeatBlock, error) {
+		var ends *time.Time
+		b := &accesspb.SoldSeatBlock{}
+		err := row.Scan(&b.SourceId, &b.CourseId, &b.Seats, &b.Revoked, &ends)
+		b.EndsAt = timestampOf(ends)
+		return b, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("blocks that were sold: %w", err)
+	}
+	return &accesspb.ListSoldSeatBlocksResponse{Blocks: list}, nil
+}

@@ -417,6 +417,27 @@ func TestSoldSeats(t *testing.T) {
 		}
 	}
 	m.must(m.assign("carl@example.org"))
+	other := line + "z"
+	if _, err := e.sold().GrantSeatBlocks(t.Context(), &accesspb.GrantSeatBlocksRequest{Grants: []*accesspb.GrantSeatBlocksRequest_Grant{{
+		SourceId: other, CourseId: m.courseID, HolderId: id.New("account"), Seats: 7, EndsAt: timestamppb.New(m.clock.Now().Add(time.Hour)),
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	sold := func(after string, size int32, want ...string) {
+		t.Helper()
+		res, err := e.sold().ListSoldSeatBlocks(t.Context(), &accesspb.ListSoldSeatBlocksRequest{AfterSourceId: after, AfterCourseId: m.courseID, PageSize: size})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, b := range res.GetBlocks() {
+			got = append(got, fmt.Sprint(b.GetSourceId(), " ", b.GetSeats(), " ", b.GetRevoked(), " ", b.GetEndsAt() != nil, " ", b.GetCourseId() == m.courseID))
+		}
+		same(t, got, want)
+	}
+	sold("", 10, line+" 3 false false true", other+" 7 false true true")
+	sold("", 1, line+" 3 false false true")
+	sold(line, 1, other+" 7 false true true")
 	_, err := e.sold().ChangeSeats(t.Context(), &accesspb.ChangeSeatsRequest{SourceId: "none", CourseId: m.courseID, Seats: 1})
 	wantCode(t, err, "seat_block.not_found")
 	_, err = e.sold().GrantSeatBlocks(t.Context(), &accesspb.GrantSeatBlocksRequest{Grants: []*accesspb.GrantSeatBlocksRequest_Grant{{
@@ -434,6 +455,7 @@ func TestSoldSeats(t *testing.T) {
 	if m.reads(ada) || !m.reads(ben) {
 		t.Error("access does not follow the refund")
 	}
+	sold("", 10, line+" 3 true false true", other+" 7 false true true")
 	same(t, m.counts(), [4]int32{3, 0, 0, 0})
 	same(t, m.list(), []string{"withdrawn carl@example.org ", "released ben@example.org ben", "released ada@example.org ada"})
 	mails := m.invitationMails(t)

@@ -133,10 +133,10 @@ func (c *coupon) covers(l priced) bool {
 }
 
 // apply writes into lines, which have none yet, what the coupon takes of each: the
-// percentage of what it is for, rounded to the nearest minor unit and half of one up, or
-// its amount, but no more than there is; divided by what each line costs. Where less
-// would be left in all than can be charged, that is waived too. In a currency with three
-// decimals all of it is rounded so that each line can be charged.
+// percentage of what it is for, rounded to the nearest amount that can be charged and half
+// of one up, or its amount, but no more than there is; divided by what each line costs.
+// Where less would be left in all than can be charged, that is waived too. In a currency
+// with three decimals all of it is rounded so that each line can be charged.
 func (c *coupon) apply(lines []priced, currency string) error {
 	var covered []int
 	var weights []int64
@@ -159,13 +159,13 @@ func (c *coupon) apply(lines []priced, currency string) error {
 			return wrong("coupon_code", "coupon.minimum", "What this coupon is for has to cost "+money.Format(c.Minimums[at], currency)+" at least.")
 		}
 	}
-	takes := min(nearestCharge((base*int64(c.Percent)*2+100)/200, currency), base)
+	takes := min(nearestCharge(base*int64(c.Percent), 100, currency), base)
 	if c.Percent == 0 {
 		at := slices.Index(c.Currencies, currency)
 		if at < 0 {
 			return wrong("coupon_code", "coupon.currency", "This coupon can't be used in "+currency+".")
 		}
-		takes = min(nearestCharge(c.Amounts[at], currency), base)
+		takes = min(nearestCharge(c.Amounts[at], 1, currency), base)
 	}
 	if _, total := totals(lines); total-takes > 0 && total-takes < money.Least(currency) {
 		takes = min(base, total)

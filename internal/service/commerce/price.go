@@ -67,10 +67,11 @@ func chargeStep(currency string) int64 { return max(money.Unit(currency)/100, 1)
 // charged reports whether an amount can be charged, given back or handed over at all.
 func charged(amount int64, currency string) bool { return amount%chargeStep(currency) == 0 }
 
-// nearestCharge is the amount that can be charged which is nearest; of two the larger.
-func nearestCharge(amount int64, currency string) int64 {
+// nearestCharge is the amount that can be charged which is nearest to a fraction, rounded
+// once; of two the larger.
+func nearestCharge(amount, of int64, currency string) int64 {
 	step := chargeStep(currency)
-	return (amount + step/2) / step * step
+	return (2*amount + of*step) / (2 * of * step) * step
 }
 
 // SetPrice implements the contract.

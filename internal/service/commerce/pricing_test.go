@@ -176,9 +176,7 @@ func TestPricing(t *testing.T) {
 		if c.Percent == 0 {
 			takes = min(base, rounded(big.NewRat(c.Amounts[0], 1), chargeStep(currency)))
 		} else {
-			// To the unit, then to what can be charged.
-			takes = rounded(new(big.Rat).Mul(big.NewRat(base, 1), big.NewRat(int64(c.Percent), 100)), 1)
-			takes = rounded(big.NewRat(takes, 1), chargeStep(currency))
+			takes = rounded(new(big.Rat).Mul(big.NewRat(base, 1), big.NewRat(int64(c.Percent), 100)), chargeStep(currency))
 		}
 		if rest := want - takes; rest > 0 && rest < money.Least(currency) {
 			takes = base

@@ -25,8 +25,8 @@ type comparedLine struct {
 	Until     *time.Time // until when; nil for ever
 }
 
-// lines that give access to who bought them, gifts that do to who took them, and lines of
-// periods that do for a while.
+// lines that give access to who bought them, gifts that do to who took them, lines of
+// periods that do for a while, and blocks of seats.
 var (
 	boughtLines = `
 		SELECT id, course_id, buyer_id AS account_id, paid_at AS since, live, fulfilled, quantity, NULL::timestamptz AS starts, NULL::timestamptz AS until FROM order_line
@@ -37,35 +37,99 @@ var (
 	periodLines = `
 		SELECT l.id, l.course_id, l.buyer_id AS account_id, l.paid_at AS since, l.live, l.fulfilled, l.quantity, o.period_start AS starts, o.access_until AS until
 		FROM order_line l JOIN orders o ON o.id = l.order_id WHERE l.kind = 'subscription' AND l.id > $1 ORDER BY l.id LIMIT $2`
+	seatLines = `
+		SELECT id, course_id, buyer_id AS account_id, paid_at AS since, live, fulfilled, quantity, NULL::timestamptz AS starts, NULL::timestamptz AS until FROM order_line
+		WHERE kind = 'seats' AND id > $1 ORDER BY id LIMIT $2`
 )
+
+// givenBy is what access has given by a line, as it is compared with it.
+type givenBy struct {
+	lineID, courseID string
+	revoked          bool
+	endsAt           *timestamppb.Timestamp
+	seats            int32
+}
+
+// giver lists what access has given by lines, behind one, gives by some and ends what some
+// gave; it returns of which there was something.
+type giver struct {
+	list func(ctx context.Context, after string) ([]givenBy, error)
+	give func(ctx context.Context, lines []comparedLine) ([]finding, error)
+	end  func(ctx context.Context, lines []string, reason string) ([]string, error)
+}
+
+// grants are what lines give of a source.
+func (s *Service) grants(source string) giver {
+	return giver{
+		list: func(ctx context.Context, after string) ([]givenBy, error) {
+			res, err := s.Entitlements.ListSourceGrants(ctx, &accesspb.ListSourceGrantsRequest{
+				Source: source, AfterSourceId: after, AfterCourseId: behindAll, PageSize: reconcilePage,
+			})
+			out := make([]givenBy, len(res.GetGrants()))
+			for i, g := range res.GetGrants() {
+				out[i] = givenBy{lineID: g.GetSourceId(), courseID: g.GetCourseId(), revoked: g.GetRevoked(), endsAt: g.GetEndsAt()}
+			}
+			return out, err
+		},
+		give: func(ctx context.Context, lines []comparedLine) ([]finding, error) {
+			return s.giveAccess(ctx, source, lines)
+		},
+		end: func(ctx context.Context, lines []string, reason string) ([]string, error) {
+			_, err := s.Entitlements.RevokeEntitlements(ctx, &accesspb.RevokeEntitlementsRequest{Source: source, SourceIds: lines, Reason: reason})
+			return lines, err
+		},
+	}
+}
+
+// blocks are what lines of seats give.
+func (s *Service) blocks() giver {
+	return giver{
+		list: func(ctx context.Context, after string) ([]givenBy, error) {
+			res, err := s.Seats.ListSoldSeatBlocks(ctx, &accesspb.ListSoldSeatBlocksRequest{AfterSourceId: after, AfterCourseId: behindAll, PageSize: reconcilePage})
+			out := make([]givenBy, len(res.GetBlocks()))
+			for i, b := range res.GetBlocks() {
+				out[i] = givenBy{lineID: b.GetSourceId(), courseID: b.GetCourseId(), revoked: b.GetRevoked(), endsAt: b.GetEndsAt(), seats: b.GetSeats()}
+			}
+			return out, err
+		},
+		give: s.giveSeats,
+		end: func(ctx context.Context, lines []string, reason string) ([]string, error) {
+			res, err := s.Seats.RevokeSeatBlocks(ctx, &accesspb.RevokeSeatBlocksRequest{SourceIds: lines, Reason: reason})
+			return res.GetSourceIds(), err
+		},
+	}
+}
 
 // grantBatch bounds how much is given or ended at once, as access does.
 const grantBatch = 100
 
 // reconcileBought and reconcileGifts compare lines with the grants that access has of them.
 func (s *Service) reconcileBought(ctx context.Context, after string) (stepResult, error) {
-	return s.reconcileAccess(ctx, after, "order", boughtLines)
+	return s.reconcileAccess(ctx, after, s.grants("order"), boughtLines)
 }
 
 func (s *Service) reconcileGifts(ctx context.Context, after string) (stepResult, error) {
-	return s.reconcileAccess(ctx, after, "gift", giftLines)
+	return s.reconcileAccess(ctx, after, s.grants("gift"), giftLines)
 }
 
 // reconcileSubscribed is that for periods of subscriptions.
 func (s *Service) reconcileSubscribed(ctx context.Context, after string) (stepResult, error) {
-	return s.reconcileAccess(ctx, after, "subscription", periodLines)
+	return s.reconcileAccess(ctx, after, s.grants("subscription"), periodLines)
 }
 
-// reconcileAccess compares a page of lines with the grants of a source. Both are in the
-// order of the lines' ids.
-func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string) (stepResult, error) {
+// reconcileSeats is that for blocks of seats.
+func (s *Service) reconcileSeats(ctx context.Context, after string) (stepResult, error) {
+	return s.reconcileAccess(ctx, after, s.blocks(), seatLines)
+}
+
+// reconcileAccess compares a page of lines with what access has given by them. Both are in
+// the order of the lines' ids.
+func (s *Service) reconcileAccess(ctx context.Context, after string, by giver, sql string) (stepResult, error) {
 	now := s.now()
 	settled := now.Add(-settleWithin)
 	// The grants first: who has access by a line at this moment has paid before, so that
 	// the line, read after, says so.
-	got, err := s.Entitlements.ListSourceGrants(ctx, &accesspb.ListSourceGrantsRequest{
-		Source: source, AfterSourceId: after, AfterCourseId: behindAll, PageSize: reconcilePage,
-	})
+	grants, err := by.list(ctx, after)
 	if err != nil {
 		return stepResult{}, err
 	}
@@ -77,20 +141,19 @@ func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string
 	if err != nil {
 		return stepResult{}, fmt.Errorf("lines: %w", err)
 	}
-	grants := got.GetGrants()
 	// Both are whole up to where the first full page ends.
 	res := stepResult{done: true}
 	if n := len(lines); n == reconcilePage {
 		res.done, res.after = false, lines[n-1].ID
 	}
-	if n := len(grants); n == reconcilePage && (res.done || grants[n-1].GetSourceId() < res.after) {
-		res.done, res.after = false, grants[n-1].GetSourceId()
+	if n := len(grants); n == reconcilePage && (res.done || grants[n-1].lineID < res.after) {
+		res.done, res.after = false, grants[n-1].lineID
 	}
 	within := func(id string) bool { return res.done || id <= res.after }
-	granted := map[string]*accesspb.SourceGrant{}
-	for _, g := range grants {
-		if within(g.GetSourceId()) {
-			granted[g.GetSourceId()] = g
+	granted := map[string]*givenBy{}
+	for i, g := range grants {
+		if within(g.lineID) {
+			granted[g.lineID] = &grants[i]
 		}
 	}
 	var give []comparedLine
@@ -104,27 +167,29 @@ func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string
 		delete(granted, l.ID)
 		due := l.Since != nil && l.Live
 		over := l.Until != nil && !l.Until.After(now) // what it gave has ended by itself
-		has := gives(g, now)
+		has := g.gives(now)
 		switch {
 		case due && l.Since.After(settled): // it may be on its way
 		case due && over && has && l.Until.After(settled): // so may its end
 		case due && over && has:
 			end = append(end, l.ID)
 		case due && over && l.Fulfilled:
-		case due && g == nil, due && !g.GetRevoked() && !l.Fulfilled:
+		case due && g == nil, due && !g.revoked && !l.Fulfilled:
 			give = append(give, l)
 		case due && !has:
 			res.findings = append(res.findings, finding{Kind: paidAccessRevoked, Object: l.ID, Detail: "The line is paid and its access was revoked."})
+		case due && g.seats > 0 && g.seats < l.Quantity:
+			res.findings = append(res.findings, finding{Kind: paidAccessRevoked, Object: l.ID, Detail: fmt.Sprintf("%d seats are paid, and there are %d.", l.Quantity, g.seats)})
 		case !due && has:
 			end = append(end, l.ID)
 		}
 	}
 	for id, g := range granted {
-		if gives(g, now) {
-			res.findings = append(res.findings, finding{Kind: accessUnknownLine, Object: id, Detail: "There is access to " + g.GetCourseId() + " by a line that is no order's."})
+		if g.gives(now) {
+			res.findings = append(res.findings, finding{Kind: accessUnknownLine, Object: id, Detail: "There is access to " + g.courseID + " by a line that is no order's."})
 		}
 	}
-	healed, err := s.giveAccess(ctx, source, give)
+	healed, err := by.give(ctx, give)
 	if err != nil {
 		return stepResult{}, err
 	}
@@ -134,42 +199,14 @@ func (s *Service) reconcileAccess(ctx context.Context, after, source, sql string
 	}
 	for len(end) > 0 {
 		some := end[:min(len(end), grantBatch)]
-		if _, err := s.Entitlements.RevokeEntitlements(ctx, &accesspb.RevokeEntitlementsRequest{Source: source, SourceIds: some, Reason: "reconciled: the line is not paid"}); err != nil {
+		ended, err := by.end(ctx, some, "reconciled: the line is not paid")
+		if err != nil {
 			return stepResult{}, err
 		}
-		for _, id := range some {
+		for _, id := range ended {
 			res.findings = append(res.findings, finding{Kind: accessWithoutPay, Object: id, Detail: "There was access by a line that is not paid.", Healed: true})
 		}
 		end = end[len(some):]
-	}
-	return res, nil
-}
-
-// reconcileSeats ends blocks of seats by a page of lines that were paid and given back.
-func (s *Service) reconcileSeats(ctx context.Context, after string) (stepResult, error) {
-	rows, err := s.DB.Query(ctx, `
-		SELECT id FROM order_line WHERE kind = 'seats' AND paid_at IS NOT NULL AND NOT live AND id > $1 ORDER BY id LIMIT $2`, after, grantBatch)
-	if err != nil {
-		return stepResult{}, err
-	}
-	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return stepResult{}, fmt.Errorf("lines of seats: %w", err)
-	}
-	res := stepResult{done: len(lines) < grantBatch, compared: len(lines)}
-	if !res.done {
-		res.after = lines[len(lines)-1]
-	}
-	lines, err = s.endedBefore(ctx, lines, s.now().Add(-settleWithin))
-	if err != nil || len(lines) == 0 {
-		return res, err
-	}
-	ended, err := s.Seats.RevokeSeatBlocks(ctx, &accesspb.RevokeSeatBlocksRequest{SourceIds: lines, Reason: "reconciled: the line is not paid"})
-	if err != nil {
-		return stepResult{}, err
-	}
-	for _, id := range ended.GetSourceIds() {
-		res.findings = append(res.findings, finding{Kind: accessWithoutPay, Object: id, Detail: "There were seats by a line that is not paid.", Healed: true})
 	}
 	return res, nil
 }
@@ -194,9 +231,9 @@ func (s *Service) endedBefore(ctx context.Context, lines []string, since time.Ti
 	return out, nil
 }
 
-// gives reports whether a grant, nil for none, gives access at a moment.
-func gives(g *accesspb.SourceGrant, now time.Time) bool {
-	return g != nil && !g.GetRevoked() && (!g.GetEndsAt().IsValid() || g.GetEndsAt().AsTime().After(now))
+// gives reports whether it, nil for nothing, gives access at a moment.
+func (g *givenBy) gives(now time.Time) bool {
+	return g != nil && !g.revoked && (!g.endsAt.IsValid() || g.endsAt.AsTime().After(now))
 }
 
 // behindAll is a course behind all others in the order of bytes.

@@ -445,6 +445,18 @@ type fakeSeats struct {
 	blocks map[string]int32
 }
 
+func (f *fakeSeats) ListSoldSeatBlocks(_ context.Context, req *accesspb.ListSoldSeatBlocksRequest) (*accesspb.ListSoldSeatBlocksResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	res := &accesspb.ListSoldSeatBlocksResponse{}
+	for _, line := range slices.Sorted(maps.Keys(f.blocks)) {
+		if line > req.GetAfterSourceId() && len(res.GetBlocks()) < int(req.GetPageSize()) {
+			res.Blocks = append(res.Blocks, &accesspb.SoldSeatBlock{SourceId: line, Seats: f.blocks[line]})
+		}
+	}
+	return res, nil
+}
+
 func (f *fakeSeats) GrantSeatBlocks(_ context.Context, req *accesspb.GrantSeatBlocksRequest) (*accesspb.GrantSeatBlocksResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -486,9 +498,20 @@ func TestSeatsWithoutPay(t *testing.T) {
 	s.want(s.reconciled(""))
 	s.now.Add(120)
 	s.want(s.reconciled("healed"), "access_without_pay", given.GetLines()[0].GetId())
-	if diff := gocmp.Diff(map[string]int32{kept.GetLines()[0].GetId(): 5}, s.seats.blocks); diff != "" {
+	paid := kept.GetLines()[0].GetId()
+	if diff := gocmp.Diff(map[string]int32{paid: 5}, s.seats.blocks); diff != "" {
 		t.Error(diff)
 	}
+
+	// Those that are paid and gone are there again; fewer than are paid, and those that no
+	// line paid, are for somebody to look at.
+	delete(s.seats.blocks, paid)
+	s.want(s.reconciled("healed"), "access_without_pay", given.GetLines()[0].GetId(), "paid_without_access", paid)
+	if s.seats.blocks[paid] != 5 {
+		t.Errorf("%v", s.seats.blocks)
+	}
+	s.seats.blocks[paid], s.seats.blocks["line_nobody"] = 3, 2
+	s.want(s.reconciled("open"), "access_unknown_line", "line_nobody", "paid_access_revoked", paid)
 }
 
 // Seats and gifts, too, are given within minutes.

@@ -1336,6 +1336,199 @@ func (x *RevokeSeatBlocksResponse) GetSourceIds() []string {
 	return nil
 }
 
+// Asks for blocks that were sold.
+type ListSoldSeatBlocksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those behind this source_id and course_id, in their order by bytes: those of
+	// the last block of the page before, or empty.
+	AfterSourceId string `protobuf:"bytes,1,opt,name=after_source_id,json=afterSourceId,proto3" json:"after_source_id,omitempty"`
+	// As after_source_id.
+	AfterCourseId string `protobuf:"bytes,2,opt,name=after_course_id,json=afterCourseId,proto3" json:"after_course_id,omitempty"`
+	// How many to return at most, 1 to 1,000.
+	PageSize      int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSoldSeatBlocksRequest) Reset() {
+	*x = ListSoldSeatBlocksRequest{}
+	mi := &file_internal_service_access_accesspb_seats_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSoldSeatBlocksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSoldSeatBlocksRequest) ProtoMessage() {}
+
+func (x *ListSoldSeatBlocksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_seats_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSoldSeatBlocksRequest.ProtoReflect.Descriptor instead.
+func (*ListSoldSeatBlocksRequest) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_seats_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListSoldSeatBlocksRequest) GetAfterSourceId() string {
+	if x != nil {
+		return x.AfterSourceId
+	}
+	return ""
+}
+
+func (x *ListSoldSeatBlocksRequest) GetAfterCourseId() string {
+	if x != nil {
+		return x.AfterCourseId
+	}
+	return ""
+}
+
+func (x *ListSoldSeatBlocksRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+// Blocks that were sold.
+type ListSoldSeatBlocksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By source_id and course_id; fewer than page_size at the end.
+	Blocks        []*SoldSeatBlock `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSoldSeatBlocksResponse) Reset() {
+	*x = ListSoldSeatBlocksResponse{}
+	mi := &file_internal_service_access_accesspb_seats_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSoldSeatBlocksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSoldSeatBlocksResponse) ProtoMessage() {}
+
+func (x *ListSoldSeatBlocksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_seats_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSoldSeatBlocksResponse.ProtoReflect.Descriptor instead.
+func (*ListSoldSeatBlocksResponse) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_seats_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListSoldSeatBlocksResponse) GetBlocks() []*SoldSeatBlock {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+// A block of seats, for who has sold it.
+type SoldSeatBlock struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it was sold by, such as an order line.
+	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
+	// The course.
+	CourseId string `protobuf:"bytes,2,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
+	// How many seats it has.
+	Seats int32 `protobuf:"varint,3,opt,name=seats,proto3" json:"seats,omitempty"`
+	// Whether it was revoked.
+	Revoked bool `protobuf:"varint,4,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	// Until when its seats give access; absent for ever.
+	EndsAt        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SoldSeatBlock) Reset() {
+	*x = SoldSeatBlock{}
+	mi := &file_internal_service_access_accesspb_seats_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SoldSeatBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SoldSeatBlock) ProtoMessage() {}
+
+func (x *SoldSeatBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_access_accesspb_seats_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SoldSeatBlock.ProtoReflect.Descriptor instead.
+func (*SoldSeatBlock) Descriptor() ([]byte, []int) {
+	return file_internal_service_access_accesspb_seats_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SoldSeatBlock) GetSourceId() string {
+	if x != nil {
+		return x.SourceId
+	}
+	return ""
+}
+
+func (x *SoldSeatBlock) GetCourseId() string {
+	if x != nil {
+		return x.CourseId
+	}
+	return ""
+}
+
+func (x *SoldSeatBlock) GetSeats() int32 {
+	if x != nil {
+		return x.Seats
+	}
+	return 0
+}
+
+func (x *SoldSeatBlock) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+func (x *SoldSeatBlock) GetEndsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndsAt
+	}
+	return nil
+}
+
 // A block.
 type GrantSeatBlocksRequest_Grant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1361,7 +1554,7 @@ type GrantSeatBlocksRequest_Grant struct {
 
 func (x *GrantSeatBlocksRequest_Grant) Reset() {
 	*x = GrantSeatBlocksRequest_Grant{}
-	mi := &file_internal_service_access_accesspb_seats_proto_msgTypes[18]
+	mi := &file_internal_service_access_accesspb_seats_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1566,7 @@ func (x *GrantSeatBlocksRequest_Grant) String() string {
 func (*GrantSeatBlocksRequest_Grant) ProtoMessage() {}
 
 func (x *GrantSeatBlocksRequest_Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_access_accesspb_seats_proto_msgTypes[18]
+	mi := &file_internal_service_access_accesspb_seats_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +1771,22 @@ const file_internal_service_access_accesspb_seats_proto_rawDesc = "" +
 	"\x18RevokeSeatBlocksResponse\x12\x18\n" +
 	"\arevoked\x18\x01 \x01(\x05R\arevoked\x12\x1d\n" +
 	"\n" +
-	"source_ids\x18\x02 \x03(\tR\tsourceIds2\xaf\f\n" +
+	"source_ids\x18\x02 \x03(\tR\tsourceIds\"\xa9\x01\n" +
+	"\x19ListSoldSeatBlocksRequest\x12/\n" +
+	"\x0fafter_source_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\rafterSourceId\x122\n" +
+	"\x0fafter_course_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\rafterCourseId\x12'\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x01R\bpageSize\"S\n" +
+	"\x1aListSoldSeatBlocksResponse\x125\n" +
+	"\x06blocks\x18\x01 \x03(\v2\x1d.stoa.access.v1.SoldSeatBlockR\x06blocks\"\xba\x01\n" +
+	"\rSoldSeatBlock\x12\x1b\n" +
+	"\tsource_id\x18\x01 \x01(\tR\bsourceId\x12'\n" +
+	"\tcourse_id\x18\x02 \x01(\tB\n" +
+	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x14\n" +
+	"\x05seats\x18\x03 \x01(\x05R\x05seats\x12\x18\n" +
+	"\arevoked\x18\x04 \x01(\bR\arevoked\x123\n" +
+	"\aends_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt2\xa4\r\n" +
 	"\vSeatService\x12\x90\x01\n" +
 	"\x10ListMySeatBlocks\x12'.stoa.access.v1.ListMySeatBlocksRequest\x1a(.stoa.access.v1.ListMySeatBlocksResponse\")\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/me/seat_blocks\x12\x92\x01\n" +
 	"\vListMySeats\x12\".stoa.access.v1.ListMySeatsRequest\x1a#.stoa.access.v1.ListMySeatsResponse\":\xaa\xd4\x18\v\b\x02\x12\ame.read\x82\xd3\xe4\x93\x02%\x12#/v1/me/seat_blocks/{block_id}/seats\x12\x85\x01\n" +
@@ -1591,7 +1799,8 @@ const file_internal_service_access_accesspb_seats_proto_rawDesc = "" +
 	"\x0fRevokeSeatBlock\x12&.stoa.access.v1.RevokeSeatBlockRequest\x1a\x19.stoa.access.v1.SeatBlock\"Y\xaa\xd4\x18\x15\b\x04\x12\x11enrollment.manage\x82\xd3\xe4\x93\x02::\x01*\"5/v1/courses/{course_id}/seat_blocks/{block_id}/revoke\x12j\n" +
 	"\x0fGrantSeatBlocks\x12&.stoa.access.v1.GrantSeatBlocksRequest\x1a'.stoa.access.v1.GrantSeatBlocksResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12T\n" +
 	"\vChangeSeats\x12\".stoa.access.v1.ChangeSeatsRequest\x1a\x19.stoa.access.v1.SeatBlock\"\x06\xaa\xd4\x18\x02\b\x05\x12m\n" +
-	"\x10RevokeSeatBlocks\x12'.stoa.access.v1.RevokeSeatBlocksRequest\x1a(.stoa.access.v1.RevokeSeatBlocksResponse\"\x06\xaa\xd4\x18\x02\b\x05B;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
+	"\x10RevokeSeatBlocks\x12'.stoa.access.v1.RevokeSeatBlocksRequest\x1a(.stoa.access.v1.RevokeSeatBlocksResponse\"\x06\xaa\xd4\x18\x02\b\x05\x12s\n" +
+	"\x12ListSoldSeatBlocks\x12).stoa.access.v1.ListSoldSeatBlocksRequest\x1a*.stoa.access.v1.ListSoldSeatBlocksResponse\"\x06\xaa\xd4\x18\x02\b\x05B;Z9github.com/stoa-lms/stoa/internal/service/access/accesspbb\x06proto3"
 
 var (
 	file_internal_service_access_accesspb_seats_proto_rawDescOnce sync.Once
@@ -1605,7 +1814,7 @@ func file_internal_service_access_accesspb_seats_proto_rawDescGZIP() []byte {
 	return file_internal_service_access_accesspb_seats_proto_rawDescData
 }
 
-var file_internal_service_access_accesspb_seats_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_internal_service_access_accesspb_seats_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_internal_service_access_accesspb_seats_proto_goTypes = []any{
 	(*SeatBlock)(nil),                    // 0: stoa.access.v1.SeatBlock
 	(*Seat)(nil),                         // 1: stoa.access.v1.Seat
@@ -1625,54 +1834,61 @@ var file_internal_service_access_accesspb_seats_proto_goTypes = []any{
 	(*ChangeSeatsRequest)(nil),           // 15: stoa.access.v1.ChangeSeatsRequest
 	(*RevokeSeatBlocksRequest)(nil),      // 16: stoa.access.v1.RevokeSeatBlocksRequest
 	(*RevokeSeatBlocksResponse)(nil),     // 17: stoa.access.v1.RevokeSeatBlocksResponse
-	(*GrantSeatBlocksRequest_Grant)(nil), // 18: stoa.access.v1.GrantSeatBlocksRequest.Grant
-	(*timestamppb.Timestamp)(nil),        // 19: google.protobuf.Timestamp
+	(*ListSoldSeatBlocksRequest)(nil),    // 18: stoa.access.v1.ListSoldSeatBlocksRequest
+	(*ListSoldSeatBlocksResponse)(nil),   // 19: stoa.access.v1.ListSoldSeatBlocksResponse
+	(*SoldSeatBlock)(nil),                // 20: stoa.access.v1.SoldSeatBlock
+	(*GrantSeatBlocksRequest_Grant)(nil), // 21: stoa.access.v1.GrantSeatBlocksRequest.Grant
+	(*timestamppb.Timestamp)(nil),        // 22: google.protobuf.Timestamp
 }
 var file_internal_service_access_accesspb_seats_proto_depIdxs = []int32{
-	19, // 0: stoa.access.v1.SeatBlock.starts_at:type_name -> google.protobuf.Timestamp
-	19, // 1: stoa.access.v1.SeatBlock.ends_at:type_name -> google.protobuf.Timestamp
-	19, // 2: stoa.access.v1.SeatBlock.created_at:type_name -> google.protobuf.Timestamp
-	19, // 3: stoa.access.v1.SeatBlock.revoked_at:type_name -> google.protobuf.Timestamp
-	19, // 4: stoa.access.v1.Seat.offered_at:type_name -> google.protobuf.Timestamp
-	19, // 5: stoa.access.v1.Seat.expires_at:type_name -> google.protobuf.Timestamp
-	19, // 6: stoa.access.v1.Seat.taken_at:type_name -> google.protobuf.Timestamp
-	19, // 7: stoa.access.v1.Seat.ended_at:type_name -> google.protobuf.Timestamp
+	22, // 0: stoa.access.v1.SeatBlock.starts_at:type_name -> google.protobuf.Timestamp
+	22, // 1: stoa.access.v1.SeatBlock.ends_at:type_name -> google.protobuf.Timestamp
+	22, // 2: stoa.access.v1.SeatBlock.created_at:type_name -> google.protobuf.Timestamp
+	22, // 3: stoa.access.v1.SeatBlock.revoked_at:type_name -> google.protobuf.Timestamp
+	22, // 4: stoa.access.v1.Seat.offered_at:type_name -> google.protobuf.Timestamp
+	22, // 5: stoa.access.v1.Seat.expires_at:type_name -> google.protobuf.Timestamp
+	22, // 6: stoa.access.v1.Seat.taken_at:type_name -> google.protobuf.Timestamp
+	22, // 7: stoa.access.v1.Seat.ended_at:type_name -> google.protobuf.Timestamp
 	0,  // 8: stoa.access.v1.ListMySeatBlocksResponse.items:type_name -> stoa.access.v1.SeatBlock
 	1,  // 9: stoa.access.v1.ListMySeatsResponse.items:type_name -> stoa.access.v1.Seat
-	19, // 10: stoa.access.v1.AssignSeatRequest.expires_at:type_name -> google.protobuf.Timestamp
-	19, // 11: stoa.access.v1.CreateSeatBlockRequest.starts_at:type_name -> google.protobuf.Timestamp
-	19, // 12: stoa.access.v1.CreateSeatBlockRequest.ends_at:type_name -> google.protobuf.Timestamp
+	22, // 10: stoa.access.v1.AssignSeatRequest.expires_at:type_name -> google.protobuf.Timestamp
+	22, // 11: stoa.access.v1.CreateSeatBlockRequest.starts_at:type_name -> google.protobuf.Timestamp
+	22, // 12: stoa.access.v1.CreateSeatBlockRequest.ends_at:type_name -> google.protobuf.Timestamp
 	0,  // 13: stoa.access.v1.ListSeatBlocksResponse.items:type_name -> stoa.access.v1.SeatBlock
-	18, // 14: stoa.access.v1.GrantSeatBlocksRequest.grants:type_name -> stoa.access.v1.GrantSeatBlocksRequest.Grant
-	19, // 15: stoa.access.v1.GrantSeatBlocksRequest.Grant.starts_at:type_name -> google.protobuf.Timestamp
-	19, // 16: stoa.access.v1.GrantSeatBlocksRequest.Grant.ends_at:type_name -> google.protobuf.Timestamp
-	2,  // 17: stoa.access.v1.SeatService.ListMySeatBlocks:input_type -> stoa.access.v1.ListMySeatBlocksRequest
-	4,  // 18: stoa.access.v1.SeatService.ListMySeats:input_type -> stoa.access.v1.ListMySeatsRequest
-	6,  // 19: stoa.access.v1.SeatService.AssignSeat:input_type -> stoa.access.v1.AssignSeatRequest
-	7,  // 20: stoa.access.v1.SeatService.ReleaseSeat:input_type -> stoa.access.v1.ReleaseSeatRequest
-	8,  // 21: stoa.access.v1.SeatService.CreateSeatBlock:input_type -> stoa.access.v1.CreateSeatBlockRequest
-	9,  // 22: stoa.access.v1.SeatService.ListSeatBlocks:input_type -> stoa.access.v1.ListSeatBlocksRequest
-	11, // 23: stoa.access.v1.SeatService.UpdateSeatBlock:input_type -> stoa.access.v1.UpdateSeatBlockRequest
-	12, // 24: stoa.access.v1.SeatService.RevokeSeatBlock:input_type -> stoa.access.v1.RevokeSeatBlockRequest
-	13, // 25: stoa.access.v1.SeatService.GrantSeatBlocks:input_type -> stoa.access.v1.GrantSeatBlocksRequest
-	15, // 26: stoa.access.v1.SeatService.ChangeSeats:input_type -> stoa.access.v1.ChangeSeatsRequest
-	16, // 27: stoa.access.v1.SeatService.RevokeSeatBlocks:input_type -> stoa.access.v1.RevokeSeatBlocksRequest
-	3,  // 28: stoa.access.v1.SeatService.ListMySeatBlocks:output_type -> stoa.access.v1.ListMySeatBlocksResponse
-	5,  // 29: stoa.access.v1.SeatService.ListMySeats:output_type -> stoa.access.v1.ListMySeatsResponse
-	1,  // 30: stoa.access.v1.SeatService.AssignSeat:output_type -> stoa.access.v1.Seat
-	1,  // 31: stoa.access.v1.SeatService.ReleaseSeat:output_type -> stoa.access.v1.Seat
-	0,  // 32: stoa.access.v1.SeatService.CreateSeatBlock:output_type -> stoa.access.v1.SeatBlock
-	10, // 33: stoa.access.v1.SeatService.ListSeatBlocks:output_type -> stoa.access.v1.ListSeatBlocksResponse
-	0,  // 34: stoa.access.v1.SeatService.UpdateSeatBlock:output_type -> stoa.access.v1.SeatBlock
-	0,  // 35: stoa.access.v1.SeatService.RevokeSeatBlock:output_type -> stoa.access.v1.SeatBlock
-	14, // 36: stoa.access.v1.SeatService.GrantSeatBlocks:output_type -> stoa.access.v1.GrantSeatBlocksResponse
-	0,  // 37: stoa.access.v1.SeatService.ChangeSeats:output_type -> stoa.access.v1.SeatBlock
-	17, // 38: stoa.access.v1.SeatService.RevokeSeatBlocks:output_type -> stoa.access.v1.RevokeSeatBlocksResponse
-	28, // [28:39] is the sub-list for method output_type
-	17, // [17:28] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	21, // 14: stoa.access.v1.GrantSeatBlocksRequest.grants:type_name -> stoa.access.v1.GrantSeatBlocksRequest.Grant
+	20, // 15: stoa.access.v1.ListSoldSeatBlocksResponse.blocks:type_name -> stoa.access.v1.SoldSeatBlock
+	22, // 16: stoa.access.v1.SoldSeatBlock.ends_at:type_name -> google.protobuf.Timestamp
+	22, // 17: stoa.access.v1.GrantSeatBlocksRequest.Grant.starts_at:type_name -> google.protobuf.Timestamp
+	22, // 18: stoa.access.v1.GrantSeatBlocksRequest.Grant.ends_at:type_name -> google.protobuf.Timestamp
+	2,  // 19: stoa.access.v1.SeatService.ListMySeatBlocks:input_type -> stoa.access.v1.ListMySeatBlocksRequest
+	4,  // 20: stoa.access.v1.SeatService.ListMySeats:input_type -> stoa.access.v1.ListMySeatsRequest
+	6,  // 21: stoa.access.v1.SeatService.AssignSeat:input_type -> stoa.access.v1.AssignSeatRequest
+	7,  // 22: stoa.access.v1.SeatService.ReleaseSeat:input_type -> stoa.access.v1.ReleaseSeatRequest
+	8,  // 23: stoa.access.v1.SeatService.CreateSeatBlock:input_type -> stoa.access.v1.CreateSeatBlockRequest
+	9,  // 24: stoa.access.v1.SeatService.ListSeatBlocks:input_type -> stoa.access.v1.ListSeatBlocksRequest
+	11, // 25: stoa.access.v1.SeatService.UpdateSeatBlock:input_type -> stoa.access.v1.UpdateSeatBlockRequest
+	12, // 26: stoa.access.v1.SeatService.RevokeSeatBlock:input_type -> stoa.access.v1.RevokeSeatBlockRequest
+	13, // 27: stoa.access.v1.SeatService.GrantSeatBlocks:input_type -> stoa.access.v1.GrantSeatBlocksRequest
+	15, // 28: stoa.access.v1.SeatService.ChangeSeats:input_type -> stoa.access.v1.ChangeSeatsRequest
+	16, // 29: stoa.access.v1.SeatService.RevokeSeatBlocks:input_type -> stoa.access.v1.RevokeSeatBlocksRequest
+	18, // 30: stoa.access.v1.SeatService.ListSoldSeatBlocks:input_type -> stoa.access.v1.ListSoldSeatBlocksRequest
+	3,  // 31: stoa.access.v1.SeatService.ListMySeatBlocks:output_type -> stoa.access.v1.ListMySeatBlocksResponse
+	5,  // 32: stoa.access.v1.SeatService.ListMySeats:output_type -> stoa.access.v1.ListMySeatsResponse
+	1,  // 33: stoa.access.v1.SeatService.AssignSeat:output_type -> stoa.access.v1.Seat
+	1,  // 34: stoa.access.v1.SeatService.ReleaseSeat:output_type -> stoa.access.v1.Seat
+	0,  // 35: stoa.access.v1.SeatService.CreateSeatBlock:output_type -> stoa.access.v1.SeatBlock
+	10, // 36: stoa.access.v1.SeatService.ListSeatBlocks:output_type -> stoa.access.v1.ListSeatBlocksResponse
+	0,  // 37: stoa.access.v1.SeatService.UpdateSeatBlock:output_type -> stoa.access.v1.SeatBlock
+	0,  // 38: stoa.access.v1.SeatService.RevokeSeatBlock:output_type -> stoa.access.v1.SeatBlock
+	14, // 39: stoa.access.v1.SeatService.GrantSeatBlocks:output_type -> stoa.access.v1.GrantSeatBlocksResponse
+	0,  // 40: stoa.access.v1.SeatService.ChangeSeats:output_type -> stoa.access.v1.SeatBlock
+	17, // 41: stoa.access.v1.SeatService.RevokeSeatBlocks:output_type -> stoa.access.v1.RevokeSeatBlocksResponse
+	19, // 42: stoa.access.v1.SeatService.ListSoldSeatBlocks:output_type -> stoa.access.v1.ListSoldSeatBlocksResponse
+	31, // [31:43] is the sub-list for method output_type
+	19, // [19:31] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_access_accesspb_seats_proto_init() }
@@ -1682,14 +1898,14 @@ func file_internal_service_access_accesspb_seats_proto_init() {
 	}
 	file_internal_service_access_accesspb_seats_proto_msgTypes[8].OneofWrappers = []any{}
 	file_internal_service_access_accesspb_seats_proto_msgTypes[11].OneofWrappers = []any{}
-	file_internal_service_access_accesspb_seats_proto_msgTypes[18].OneofWrappers = []any{}
+	file_internal_service_access_accesspb_seats_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_access_accesspb_seats_proto_rawDesc), len(file_internal_service_access_accesspb_seats_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

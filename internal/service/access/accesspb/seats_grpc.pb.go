@@ -19,17 +19,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	SeatService_ListMySeatBlocks_FullMethodName = "/stoa.access.v1.SeatService/ListMySeatBlocks"
-	SeatService_ListMySeats_FullMethodName      = "/stoa.access.v1.SeatService/ListMySeats"
-	SeatService_AssignSeat_FullMethodName       = "/stoa.access.v1.SeatService/AssignSeat"
-	SeatService_ReleaseSeat_FullMethodName      = "/stoa.access.v1.SeatService/ReleaseSeat"
-	SeatService_CreateSeatBlock_FullMethodName  = "/stoa.access.v1.SeatService/CreateSeatBlock"
-	SeatService_ListSeatBlocks_FullMethodName   = "/stoa.access.v1.SeatService/ListSeatBlocks"
-	SeatService_UpdateSeatBlock_FullMethodName  = "/stoa.access.v1.SeatService/UpdateSeatBlock"
-	SeatService_RevokeSeatBlock_FullMethodName  = "/stoa.access.v1.SeatService/RevokeSeatBlock"
-	SeatService_GrantSeatBlocks_FullMethodName  = "/stoa.access.v1.SeatService/GrantSeatBlocks"
-	SeatService_ChangeSeats_FullMethodName      = "/stoa.access.v1.SeatService/ChangeSeats"
-	SeatService_RevokeSeatBlocks_FullMethodName = "/stoa.access.v1.SeatService/RevokeSeatBlocks"
+	SeatService_ListMySeatBlocks_FullMethodName   = "/stoa.access.v1.SeatService/ListMySeatBlocks"
+	SeatService_ListMySeats_FullMethodName        = "/stoa.access.v1.SeatService/ListMySeats"
+	SeatService_AssignSeat_FullMethodName         = "/stoa.access.v1.SeatService/AssignSeat"
+	SeatService_ReleaseSeat_FullMethodName        = "/stoa.access.v1.SeatService/ReleaseSeat"
+	SeatService_CreateSeatBlock_FullMethodName    = "/stoa.access.v1.SeatService/CreateSeatBlock"
+	SeatService_ListSeatBlocks_FullMethodName     = "/stoa.access.v1.SeatService/ListSeatBlocks"
+	SeatService_UpdateSeatBlock_FullMethodName    = "/stoa.access.v1.SeatService/UpdateSeatBlock"
+	SeatService_RevokeSeatBlock_FullMethodName    = "/stoa.access.v1.SeatService/RevokeSeatBlock"
+	SeatService_GrantSeatBlocks_FullMethodName    = "/stoa.access.v1.SeatService/GrantSeatBlocks"
+	SeatService_ChangeSeats_FullMethodName        = "/stoa.access.v1.SeatService/ChangeSeats"
+	SeatService_RevokeSeatBlocks_FullMethodName   = "/stoa.access.v1.SeatService/RevokeSeatBlocks"
+	SeatService_ListSoldSeatBlocks_FullMethodName = "/stoa.access.v1.SeatService/ListSoldSeatBlocks"
 )
 
 // SeatServiceClient is the client API for SeatService service.
@@ -89,6 +90,9 @@ type SeatServiceClient interface {
 	// exactly what their seats gave. Those that are not there or were revoked are
 	// passed over.
 	RevokeSeatBlocks(ctx context.Context, in *RevokeSeatBlocksRequest, opts ...grpc.CallOption) (*RevokeSeatBlocksResponse, error)
+	// Lists all blocks that were sold, revoked and ended ones too, in the order of their
+	// source_ids: for who compares them with what was sold.
+	ListSoldSeatBlocks(ctx context.Context, in *ListSoldSeatBlocksRequest, opts ...grpc.CallOption) (*ListSoldSeatBlocksResponse, error)
 }
 
 type seatServiceClient struct {
@@ -209,6 +213,16 @@ func (c *seatServiceClient) RevokeSeatBlocks(ctx context.Context, in *RevokeSeat
 	return out, nil
 }
 
+func (c *seatServiceClient) ListSoldSeatBlocks(ctx context.Context, in *ListSoldSeatBlocksRequest, opts ...grpc.CallOption) (*ListSoldSeatBlocksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSoldSeatBlocksResponse)
+	err := c.cc.Invoke(ctx, SeatService_ListSoldSeatBlocks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SeatServiceServer is the server API for SeatService service.
 // All implementations must embed UnimplementedSeatServiceServer
 // for forward compatibility.
@@ -266,6 +280,9 @@ type SeatServiceServer interface {
 	// exactly what their seats gave. Those that are not there or were revoked are
 	// passed over.
 	RevokeSeatBlocks(context.Context, *RevokeSeatBlocksRequest) (*RevokeSeatBlocksResponse, error)
+	// Lists all blocks that were sold, revoked and ended ones too, in the order of their
+	// source_ids: for who compares them with what was sold.
+	ListSoldSeatBlocks(context.Context, *ListSoldSeatBlocksRequest) (*ListSoldSeatBlocksResponse, error)
 	mustEmbedUnimplementedSeatServiceServer()
 }
 
@@ -308,6 +325,9 @@ func (UnimplementedSeatServiceServer) ChangeSeats(context.Context, *ChangeSeatsR
 }
 func (UnimplementedSeatServiceServer) RevokeSeatBlocks(context.Context, *RevokeSeatBlocksRequest) (*RevokeSeatBlocksResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeSeatBlocks not implemented")
+}
+func (UnimplementedSeatServiceServer) ListSoldSeatBlocks(context.Context, *ListSoldSeatBlocksRequest) (*ListSoldSeatBlocksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSoldSeatBlocks not implemented")
 }
 func (UnimplementedSeatServiceServer) mustEmbedUnimplementedSeatServiceServer() {}
 func (UnimplementedSeatServiceServer) testEmbeddedByValue()                     {}
@@ -528,6 +548,24 @@ func _SeatService_RevokeSeatBlocks_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SeatService_ListSoldSeatBlocks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSoldSeatBlocksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SeatServiceServer).ListSoldSeatBlocks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SeatService_ListSoldSeatBlocks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SeatServiceServer).ListSoldSeatBlocks(ctx, req.(*ListSoldSeatBlocksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SeatService_ServiceDesc is the grpc.ServiceDesc for SeatService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -578,6 +616,10 @@ var SeatService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeSeatBlocks",
 			Handler:    _SeatService_RevokeSeatBlocks_Handler,
+		},
+		{
+			MethodName: "ListSoldSeatBlocks",
+			Handler:    _SeatService_ListSoldSeatBlocks_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
