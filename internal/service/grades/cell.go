@@ -45,6 +45,7 @@ type cell struct {
 	ToldPassed     bool       `json:"told_passed"`
 	ToldVersion    int64      `json:"told_version"`
 	Seq            int64      `json:"seq"`
+	Anonymous      bool       `json:"anonymous"`
 }
 
 // cellColumns are those of the table in the order of the struct; numbers as text
@@ -52,7 +53,7 @@ type cell struct {
 const cellColumns = `course_id, item_id, account_id, source_id, state, trim_scale(points)::text AS points, trim_scale(max_points)::text AS max_points,
 	submitted_at, late_seconds, attempts, marked_by, marked_at, mark_version, overdue, trim_scale(override)::text AS override, override_by,
 	override_reason, status, status_late, status_by, status_reason, feedback, feedback_by, posted, posted_at, trim_scale(score)::text AS score,
-	counted, told_percent, told_passed, told_version, seq`
+	counted, told_percent, told_passed, told_version, seq, coalesce(anonymous, false) AS anonymous`
 
 // The states of a mark.
 const (
@@ -77,6 +78,25 @@ func (c *cell) visible(it *item) bool {
 		return it.calculated() && it.automatic()
 	}
 	return *c.Posted
+}
+
+// chosen reports whether when it was handed in, and how late, says which of several
+// attempts has the mark.
+func (c *cell) chosen() bool { return c.Attempts > 1 }
+
+// shown is the cell as staff see it. Where marking is anonymous nothing of a mark that is
+// not posted is told beside a name: not what it is, which attempt has it, or when it came.
+func (c *cell) shown() *cell {
+	if c == nil || !c.Anonymous || c.Posted != nil && *c.Posted || c.State != markMarked && c.State != markSubmitted {
+		return c
+	}
+	s := *c
+	s.State, s.SourceID, s.Points, s.MaxPoints = markSubmitted, "", nil, nil
+	s.MarkedBy, s.MarkedAt, s.MarkVersion = "", nil, 0
+	if c.chosen() {
+		s.SubmittedAt, s.LateSeconds = nil, 0
+	}
+	return &s
 }
 
 // deducted reports whether lateness may be taken off what staff enter as its mark.
@@ -128,7 +148,8 @@ func (c *cell) mark(it *item) gradebook.Mark {
 	if c == nil {
 		return gradebook.Mark{Hidden: it.calculated() && !it.automatic()}
 	}
-	m := gradebook.Mark{Status: c.status(), Late: c.late(), Hidden: !c.visible(it), Overridden: c.Override != nil, Override: numberOf(c.Override)}
+	seen := c.shown()
+	m := gradebook.Mark{Status: seen.status(), Late: seen.late(), Hidden: !c.visible(it), Overridden: c.Override != nil, Override: numberOf(c.Override)}
 	if m.Status == gradebook.Graded {
 		m.Raw = c.raw(it)
 	}

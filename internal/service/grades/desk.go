@@ -193,7 +193,7 @@ func (d *desk) publish(st *seat) {
 func (d *desk) settle(ctx context.Context) error {
 	var row gradebook.Row
 	var result gradebook.Result
-	var cells, counted []*cell // changed, and those of which only what was counted is
+	var cells, counted, unseen []*cell // changed, those of which only what was counted is, or nothing that staff see
 	var seats []*seat
 	var events []proto.Message
 	for _, account := range d.order {
@@ -210,6 +210,8 @@ func (d *desk) settle(ctx context.Context) error {
 			}
 			switch asCounted := c.counts(was); {
 			case same(c, &was):
+			case was.Seq > 0 && same(c.shown(), was.shown()):
+				unseen = append(unseen, c)
 			case was.Seq > 0 && same(c, &asCounted):
 				counted = append(counted, c)
 			default:
@@ -225,7 +227,8 @@ func (d *desk) settle(ctx context.Context) error {
 	}
 	slices.SortFunc(cells, compareCells)
 	slices.SortFunc(counted, compareCells)
-	return d.write(ctx, cells, counted, seats, events)
+	slices.SortFunc(unseen, compareCells)
+	return d.write(ctx, cells, counted, unseen, seats, events)
 }
 
 // counts returns a cell with what was counted of another.

@@ -165,6 +165,12 @@ func readChanges(ctx context.Context, q pg.Querier, where string, args ...any) (
 	return list, nil
 }
 
+// named is the condition that a change is told beside a name: that of an anonymous mark is
+// not before it is posted, nor when it was made.
+const named = `NOT (kind = 'mark' AND 'marked' IN (before->>'state', after->>'state') AND EXISTS (
+	SELECT FROM cell c WHERE c.course_id = grade_change.course_id AND c.account_id = grade_change.account_id AND c.item_id = grade_change.item_id
+		AND c.anonymous AND c.posted IS DISTINCT FROM true))`
+
 // ListGradeHistory implements gradespb.GridServiceServer.
 func (r *gridServer) ListGradeHistory(ctx context.Context, req *gradespb.ListGradeHistoryRequest) (*gradespb.ListGradeHistoryResponse, error) {
 	if req.GetAccountId() == "" && req.GetBatchId() == "" {
@@ -175,10 +181,11 @@ func (r *gridServer) ListGradeHistory(ctx context.Context, req *gradespb.ListGra
 		return nil, err
 	}
 	size := page.Size(req.GetPageSize())
-	where := `course_id = $1 AND account_id = $2 AND ($3 = '' OR item_id = $3) AND ($4 = '' OR batch_id = $4) AND seq < $5 ORDER BY seq DESC LIMIT $6`
+	where := `course_id = $1 AND account_id = $2 AND ($3 = '' OR item_id = $3) AND ($4 = '' OR batch_id = $4)`
 	if req.GetAccountId() == "" {
-		where = `course_id = $1 AND $2 = '' AND ($3 = '' OR item_id = $3) AND batch_id = $4 AND seq < $5 ORDER BY seq DESC LIMIT $6`
+		where = `course_id = $1 AND $2 = '' AND ($3 = '' OR item_id = $3) AND batch_id = $4`
 	}
+	where += ` AND seq < $5 AND ` + named + ` ORDER BY seq DESC LIMIT $6`
 	list, err := readChanges(ctx, r.service.db, where, req.GetCourseId(), req.GetAccountId(), req.GetItemId(), req.GetBatchId(), before, size+1)
 	if err != nil {
 		return nil, err

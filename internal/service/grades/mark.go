@@ -41,7 +41,7 @@ func (s *Service) markChanged(ctx context.Context, tx *pg.Tx, e *assessmentpb.Ma
 	c := d.touch(st, e.GetItemId())
 	before := stateOf(c, kindMark, false)
 	c.SourceID, c.State, c.Attempts, c.LateSeconds = e.GetSourceId(), e.GetState(), e.GetAttempts(), e.GetLateSeconds()
-	c.Points, c.MaxPoints, c.SubmittedAt = nil, nil, nil
+	c.Points, c.MaxPoints, c.SubmittedAt, c.Anonymous = nil, nil, nil, e.GetAnonymous()
 	if e.GetState() == markMarked {
 		if c.Points, err = decimal(e.GetPoints()); err != nil {
 			return fmt.Errorf("mark of %s: points: %w", e.GetItemId(), err)
