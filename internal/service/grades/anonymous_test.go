@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 )
 
@@ -86,6 +87,9 @@ func TestAnonymousMarkIsUnseen(t *testing.T) {
 			m.SourceId, m.Anonymous, m.Attempts, m.MarkedBy, m.Cause = "", true, int32(1+i), w.teacher, "marking" //nolint:gosec // small
 			if i == 0 {
 				m.SubmittedAt = first.GetSubmittedAt()
+			} else {
+				m.LateSeconds = 60
+				m.Others = []*assessmentpb.MarkedAttempt{{Points: "7", SubmittedAt: timestamppb.New(w.tick()), MarkedBy: w.teacher}}
 			}
 			w.give(m)
 			w.settled()

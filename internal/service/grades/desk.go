@@ -350,9 +350,9 @@ func equalBool(a, b *bool) bool { return a == b || a != nil && b != nil && *a ==
 func same(a, b *cell) bool {
 	x, y := *a, *b
 	ok := equal(x.Points, y.Points) && equal(x.MaxPoints, y.MaxPoints) && equalTime(x.SubmittedAt, y.SubmittedAt) && equalTime(x.MarkedAt, y.MarkedAt) &&
-		equal(x.Override, y.Override) && equalBool(x.Posted, y.Posted) && equalTime(x.PostedAt, y.PostedAt) && equal(x.Score, y.Score)
+		equal(x.Override, y.Override) && equalBool(x.Posted, y.Posted) && equalTime(x.PostedAt, y.PostedAt) && equal(x.Score, y.Score) && slices.EqualFunc(x.others(), y.others(), attempt.is)
 	for _, c := range []*cell{&x, &y} {
-		c.Points, c.MaxPoints, c.SubmittedAt, c.MarkedAt, c.Override, c.Posted, c.PostedAt, c.Score = nil, nil, nil, nil, nil, nil, nil, nil
+		c.Points, c.MaxPoints, c.SubmittedAt, c.MarkedAt, c.Override, c.Posted, c.PostedAt, c.Score, c.Others = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	}
 	return ok && x == y
 }

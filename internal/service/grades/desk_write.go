@@ -113,7 +113,7 @@ func writeCells(ctx context.Context, tx *pg.Tx, cells []*cell) error {
 			status_late = EXCLUDED.status_late, status_by = EXCLUDED.status_by, status_reason = EXCLUDED.status_reason, feedback = EXCLUDED.feedback,
 			feedback_by = EXCLUDED.feedback_by, posted = EXCLUDED.posted, posted_at = EXCLUDED.posted_at, score = EXCLUDED.score,
 			counted = EXCLUDED.counted, told_percent = EXCLUDED.told_percent, told_passed = EXCLUDED.told_passed,
-			told_version = EXCLUDED.told_version, seq = EXCLUDED.seq, anonymous = EXCLUDED.anonymous`, text)
+			told_version = EXCLUDED.told_version, seq = EXCLUDED.seq, anonymous = EXCLUDED.anonymous, others = EXCLUDED.others`, text)
 	if err != nil {
 		return fmt.Errorf("write cells: %w", err)
 	}

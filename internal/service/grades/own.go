@@ -90,7 +90,9 @@ func (l *ledger) mine(it *item) *gradespb.MyGrade {
 	}
 	c := l.cells[it.ItemID]
 	score := &l.result.Posted.Current.Items[it.index]
-	out.Posted = c.visible(it) && (score.Has || c != nil && c.whole(l.book, it))
+	if out.Posted = c.visible(it) && (score.Has || c != nil && c.whole(l.book, it)); out.Posted {
+		c = c.counting(l.book, it)
+	}
 	if c != nil && (out.Posted || !c.chosen()) {
 		out.SubmittedAt = optional(c.SubmittedAt)
 	}
