@@ -55,6 +55,8 @@ type others struct {
 	// mark before.
 	Version int64     `json:"version"`
 	List    []attempt `json:"list"`
+	// Which attempt was counted last: 0 for the mark itself, 1 for the first of these.
+	Counts int `json:"counts"`
 }
 
 // attempt is one of several that a mark may be of.
@@ -129,15 +131,28 @@ func (c *cell) shown() *cell {
 	return &s
 }
 
+// counted returns which of its attempts was counted last.
+func (c *cell) counted() int {
+	if len(c.others()) == 0 {
+		return 0
+	}
+	return c.Others.Counts
+}
+
+// counts returns which of its attempts counts: 0 for the mark itself.
+func (c *cell) counts(b *book, it *item) int {
+	if c == nil || len(c.others()) == 0 {
+		return 0
+	}
+	m := c.mark(it)
+	return b.Counting(it.of, &m)
+}
+
 // counting is the cell by the one of its attempts that counts: the one of which the late
 // policy leaves the most points. It is the cell itself where that is the mark, or nothing
 // of it counts.
 func (c *cell) counting(b *book, it *item) *cell {
-	if c == nil || len(c.others()) == 0 {
-		return c
-	}
-	m := c.mark(it)
-	i := b.Counting(it.of, &m)
+	i := c.counts(b, it)
 	if i == 0 {
 		return c
 	}

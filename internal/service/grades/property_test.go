@@ -54,7 +54,7 @@ func (w *world) digits() []string {
 	rows, err := w.db.Query(context.Background(), `
 		SELECT account_id || ' ' || totals::text || ' ' || told_percent || told_letter || told_passed FROM student WHERE course_id = $1
 		UNION ALL
-		SELECT account_id || ' ' || item_id || ' ' || coalesce(score::text, '') || ' ' || counted || ' ' || told_percent || told_passed FROM cell JOIN item USING (course_id, item_id)
+		SELECT account_id || ' ' || item_id || ' ' || coalesce(score::text, '') || ' ' || counted || ' ' || told_percent || told_passed || coalesce(others->>'counts', '') FROM cell JOIN item USING (course_id, item_id)
 		WHERE course_id = $1 AND present AND counted <> ''
 		ORDER BY 1`, w.course)
 	if err != nil {
