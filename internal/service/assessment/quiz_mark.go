@@ -60,8 +60,8 @@ type keptGrade struct {
 // keepGrade returns what counts of attempts, which are in the order of their numbers.
 // "best" takes the one of most points of those that are marked, the earliest of equal
 // ones; which one counts most once lateness has cost what it does, the gradebook finds of
-// it and those of [front]. A mark that comes later can only raise it. The others wait for the marks of what they take.
-// It is pure, and rounds nothing.
+// it and those of [front]. A mark that comes later can only raise it. The other policies
+// wait for the marks of what they take. It is pure, and rounds nothing.
 func keepGrade(policy string, list []*finished) keptGrade {
 	if len(list) == 0 {
 		return keptGrade{state: "none"}

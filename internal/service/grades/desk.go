@@ -353,8 +353,8 @@ func equalBool(a, b *bool) bool { return a == b || a != nil && b != nil && *a ==
 func same(a, b *cell) bool {
 	x, y := *a, *b
 	ok := equal(x.Points, y.Points) && equal(x.MaxPoints, y.MaxPoints) && equalTime(x.SubmittedAt, y.SubmittedAt) && equalTime(x.MarkedAt, y.MarkedAt) &&
-		equal(x.Override, y.Override) && equalBool(x.Posted, y.Posted) && equalTime(x.PostedAt, y.PostedAt) && equal(x.Score, y.Score) && slices.EqualFunc(x.others(), y.others(), attempt.is) &&
-		x.counted() == y.counted()
+		equal(x.Override, y.Override) && equalBool(x.Posted, y.Posted) && equalTime(x.PostedAt, y.PostedAt) && equal(x.Score, y.Score) &&
+		slices.EqualFunc(x.others(), y.others(), attempt.is) && x.counted() == y.counted()
 	for _, c := range []*cell{&x, &y} {
 		c.Points, c.MaxPoints, c.SubmittedAt, c.MarkedAt, c.Override, c.Posted, c.PostedAt, c.Score, c.Others = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	}
