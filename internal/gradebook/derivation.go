@@ -47,7 +47,8 @@ type Node struct {
 type Input struct {
 	// What it is in the formula.
 	Name string `json:"name"`
-	// The item, category or period that it is of, where there are many of a name.
+	// The item, category or period that it is of, where there are many of a name; of
+	// attempts their number, from 1.
 	Ref string `json:"ref,omitempty"`
 	// The step that it comes from; -1 for what is given.
 	Node int `json:"node"`
@@ -85,6 +86,7 @@ var Kinds = map[string]string{
 // there are several of a name, Σ goes over them; of is an input's Of.
 var Formulas = map[string]string{
 	"given":      "the one input",
+	"best":       "the raw of the attempt that lateness leaves the most of by the formula late, the first of equal ones; each has a raw and a late, of the same ref. A late of at most grace takes nothing, nor does any where there is no rate",
 	"late":       "raw − points × min(rate × ⌈late ÷ interval⌉, max(raw ÷ points × 100 − floor, 0)) ÷ 100",
 	"missing":    "points × (100 − deduction) ÷ 100",
 	"expression": "the expression, each reference being the input of its name",

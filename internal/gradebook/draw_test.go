@@ -316,6 +316,11 @@ func (d drawing) mark() gradebook.Mark {
 	if m.Status == gradebook.Graded {
 		m.Raw = exact.Ratio(rapid.Int64Range(-4, 90).Draw(d.t, "raw"), pick[int64](d, "raw of", 1, 4, 3))
 		m.Late = pick[int64](d, "late", 0, 0, 1, 600, 601, 3600, 3601, 90000)
+		for d.chance(20, "other") {
+			m.Others = append(m.Others, gradebook.Attempt{
+				Raw: exact.Ratio(rapid.Int64Range(-4, 90).Draw(d.t, "other raw"), pick[int64](d, "other raw of", 1, 4, 3)), Late: pick[int64](d, "other late", 0, 1, 600, 601, 3600),
+			})
+		}
 	}
 	if d.chance(8, "overridden") {
 		m.Overridden, m.Override = true, exact.Ratio(rapid.Int64Range(0, 30).Draw(d.t, "override"), 2)

@@ -103,17 +103,10 @@ func (r *reader) value(i int) (*big.Rat, error) {
 			return nil, nil //nolint:nilnil // no value is what it is
 		}
 		return read(node.Inputs[0].Value), nil
+	case "best":
+		return bestOf(node.Inputs, in)
 	case "late":
-		intervals := new(big.Rat).Quo(in["late"], in["interval"])
-		up := new(big.Int).Div(new(big.Int).Add(intervals.Num(), new(big.Int).Sub(intervals.Denom(), big.NewInt(1))), intervals.Denom())
-		percent := mul(in["rate"], new(big.Rat).SetInt(up))
-		if most := sub(percentOf(in["raw"], in["points"]), in["floor"]); most.Cmp(percent) < 0 {
-			percent = most
-		}
-		if percent.Sign() < 0 {
-			percent = num(0)
-		}
-		return sub(in["raw"], quo(mul(in["points"], percent), num(100))), nil
+		return left(in), nil
 	case "missing":
 		return quo(mul(in["points"], sub(num(100), in["deduction"])), num(100)), nil
 	case "expression":
@@ -164,6 +157,39 @@ func (r *reader) value(i int) (*big.Rat, error) {
 		return truth(in["percent"].Cmp(in["mark"]) >= 0), nil
 	}
 	return nil, fmt.Errorf("unknown formula %s", node.Formula)
+}
+
+// left is what the formula late says.
+func left(in map[string]*big.Rat) *big.Rat {
+	intervals := new(big.Rat).Quo(in["late"], in["interval"])
+	up := new(big.Int).Div(new(big.Int).Add(intervals.Num(), new(big.Int).Sub(intervals.Denom(), big.NewInt(1))), intervals.Denom())
+	percent := mul(in["rate"], new(big.Rat).SetInt(up))
+	if most := sub(percentOf(in["raw"], in["points"]), in["floor"]); most.Cmp(percent) < 0 {
+		percent = most
+	}
+	if percent.Sign() < 0 {
+		percent = num(0)
+	}
+	return sub(in["raw"], quo(mul(in["points"], percent), num(100)))
+}
+
+// bestOf is what the formula best says.
+func bestOf(inputs []toldInput, in map[string]*big.Rat) (*big.Rat, error) {
+	var raw, most *big.Rat
+	for i := 0; i+1 < len(inputs) && inputs[i].Name == "raw"; i += 2 {
+		if inputs[i+1].Name != "late" || inputs[i].Ref != inputs[i+1].Ref {
+			return nil, fmt.Errorf("%v goes with %v", inputs[i], inputs[i+1])
+		}
+		in["raw"], in["late"] = read(inputs[i].Value), read(inputs[i+1].Value)
+		counts := in["raw"]
+		if in["rate"] != nil && in["late"].Cmp(in["grace"]) > 0 {
+			counts = left(in)
+		}
+		if most == nil || counts.Cmp(most) > 0 {
+			raw, most = in["raw"], counts
+		}
+	}
+	return raw, nil
 }
 
 func truth(holds bool) *big.Rat {

@@ -8,7 +8,8 @@
 //
 //  1. Late policy. Points × min(rate × ⌈late ÷ interval⌉, max(raw % − floor %, 0)) are
 //     taken off what was handed in late, nothing within the grace period, and nothing
-//     of an item of no points.
+//     of an item of no points. Of several attempts ([Mark].Others) the one counts that
+//     has the most points then, the first of equal ones.
 //  2. Missing. What was never handed in and has no mark scores points × (1 − deduction)
 //     where the course has a deduction; it has no score otherwise.
 //  3. Formula. A calculated item takes its score from others.
@@ -133,6 +134,12 @@ func (b *Book) Into(r *Result, row *Row) { b.code.student(b, row, r) }
 func (b *Book) Explain(row *Row, seen Seen, basis Basis) *Derivation {
 	return b.code.explain(b, row, seen, basis)
 }
+
+// Counting returns which of several attempts a mark counts by, in an item of so many
+// points: 0 for its own Raw and Late, 1 for the first of its Others. It is the one of the
+// most points after the late policy, as step 1 of the order of operations takes them off,
+// the first of equal ones.
+func (b *Book) Counting(of exact.Number, m *Mark) int { return b.code.counting(&b.policy, of, m) }
 
 // Round rounds as the course does.
 func (b *Book) Round(n exact.Number) exact.Number {

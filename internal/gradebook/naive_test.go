@@ -56,24 +56,35 @@ func (n *naive) score(i int) *big.Rat {
 		}
 		return n.exprs[it.ID].value(n)
 	case m.Status == gradebook.Graded:
-		raw := rat(m.Raw)
-		if l := n.p.Late; l != nil && m.Late > 0 && m.Late > l.Grace && of.Sign() > 0 {
-			intervals := new(big.Int).Div(big.NewInt(m.Late+l.Interval-1), big.NewInt(l.Interval))
-			percent := mul(rat(l.Rate), new(big.Rat).SetInt(intervals))
-			most := sub(percentOf(raw, of), rat(l.Floor))
-			if most.Sign() < 0 {
-				most = num(0)
+		best := n.left(of, rat(m.Raw), m.Late)
+		for _, a := range m.Others {
+			if left := n.left(of, rat(a.Raw), a.Late); left.Cmp(best) > 0 {
+				best = left
 			}
-			if most.Cmp(percent) < 0 {
-				percent = most
-			}
-			return sub(raw, mul(of, quo(percent, num(100))))
 		}
-		return raw
+		return best
 	case m.Status == gradebook.Missing && n.p.MissingDeduction != nil:
 		return mul(of, sub(num(1), quo(rat(*n.p.MissingDeduction), num(100))))
 	}
 	return nil
+}
+
+// left is what lateness leaves of an attempt.
+func (n *naive) left(of, raw *big.Rat, late int64) *big.Rat {
+	l := n.p.Late
+	if l == nil || late <= 0 || late <= l.Grace || of.Sign() <= 0 {
+		return raw
+	}
+	intervals := new(big.Int).Div(big.NewInt(late+l.Interval-1), big.NewInt(l.Interval))
+	percent := mul(rat(l.Rate), new(big.Rat).SetInt(intervals))
+	most := sub(percentOf(raw, of), rat(l.Floor))
+	if most.Sign() < 0 {
+		most = num(0)
+	}
+	if most.Cmp(percent) < 0 {
+		percent = most
+	}
+	return sub(raw, mul(of, quo(percent, num(100))))
 }
 
 // counts returns what an item counts in the total: nil where it does not.

@@ -46,8 +46,26 @@ type Mark struct {
 	// Points before anything is taken off, for Graded. May be below 0 and above what
 	// is possible. Not used for calculated items.
 	Raw exact.Number
+	// Attempts that may count in place of Raw and Late, for Graded: of all the one does
+	// that has the most points after the late policy, the first of equal ones.
+	Others []Attempt
 	// Points, where Overridden.
 	Override exact.Number
+}
+
+// Attempt is one of several that a mark may be of.
+type Attempt struct {
+	// As Mark has them.
+	Raw  exact.Number
+	Late int64
+}
+
+// attempt returns an attempt that a mark may be of, as [Book.Counting] numbers them.
+func (m *Mark) attempt(i int) Attempt {
+	if i == 0 {
+		return Attempt{Raw: m.Raw, Late: m.Late}
+	}
+	return m.Others[i-1]
 }
 
 // Override is a percentage that a teacher has set.

@@ -110,14 +110,18 @@ func (r *run1) itemNode(i int) int {
 			return Node{Kind: "missing", Ref: id, Formula: "missing", Value: points, Inputs: []Input{given("points", of), given("deduction", *p.MissingDeduction)}}
 		})
 	default:
+		a := m.attempt(counting1(p, of, m))
 		node = r.note(func() Node {
-			return Node{Kind: "mark", Ref: id, Formula: "given", Value: m.Raw, Inputs: []Input{given("raw", m.Raw)}}
+			if len(m.Others) > 0 {
+				return Node{Kind: "mark", Ref: id, Formula: "best", Value: a.Raw, Inputs: r.attempts(m, of)}
+			}
+			return Node{Kind: "mark", Ref: id, Formula: "given", Value: a.Raw, Inputs: []Input{given("raw", a.Raw)}}
 		})
-		if intervals1(p.Late, of, m) > 0 {
+		if intervals1(p.Late, of, a.Late) > 0 {
 			raw := node
 			node = r.note(func() Node {
 				return Node{Kind: "late", Ref: id, Formula: "late", Value: points, Inputs: []Input{
-					from("raw", raw, m.Raw), given("points", of), given("rate", p.Late.Rate), given("late", exact.Int(m.Late)),
+					from("raw", raw, a.Raw), given("points", of), given("rate", p.Late.Rate), given("late", exact.Int(a.Late)),
 					given("interval", exact.Int(p.Late.Interval)), given("floor", p.Late.Floor),
 				}}
 			})
@@ -125,6 +129,24 @@ func (r *run1) itemNode(i int) int {
 	}
 	r.rec.item[i] = node
 	return node
+}
+
+// attempts are the inputs of a mark that is the best of several: each as it was given,
+// and what lateness takes off.
+func (r *run1) attempts(m *Mark, of exact.Number) []Input {
+	var inputs []Input
+	for i := range len(m.Others) + 1 {
+		a := m.attempt(i)
+		ref := strconv.Itoa(i + 1)
+		raw, late := given("raw", a.Raw), given("late", exact.Int(a.Late))
+		raw.Ref, late.Ref = ref, ref
+		inputs = append(inputs, raw, late)
+	}
+	p := r.b.policy.Late
+	if p == nil || of.Sign() == 0 {
+		return inputs
+	}
+	return append(inputs, given("points", of), given("rate", p.Rate), given("interval", exact.Int(p.Interval)), given("floor", p.Floor), given("grace", exact.Int(p.Grace)))
 }
 
 // percentNode is the step that has an item's score as a percentage.

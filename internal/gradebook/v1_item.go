@@ -55,22 +55,42 @@ func score1(p *Policy, of exact.Number, m *Mark) (points exact.Number, has bool)
 	case m.Overridden:
 		return m.Override, true
 	case m.Status == Graded:
-		if n := intervals1(p.Late, of, m); n > 0 {
-			return m.Raw.Sub(late1(p.Late, of, m.Raw, n)), true
-		}
-		return m.Raw, true
+		return left1(p.Late, of, m.attempt(counting1(p, of, m))), true
 	case m.Status == Missing && p.MissingDeduction != nil:
 		return of.Mul(hundred.Sub(*p.MissingDeduction)).Div(hundred), true
 	}
 	return exact.Number{}, false
 }
 
+// counting1 is which attempt of a mark leaves the most points, the first of equal ones.
+func counting1(p *Policy, of exact.Number, m *Mark) int {
+	best := 0
+	if len(m.Others) == 0 {
+		return best
+	}
+	most := left1(p.Late, of, m.attempt(0))
+	for i := range m.Others {
+		if left := left1(p.Late, of, m.Others[i]); left.Cmp(most) > 0 {
+			best, most = i+1, left
+		}
+	}
+	return best
+}
+
+// left1 is what lateness leaves of an attempt's points.
+func left1(p *LatePolicy, of exact.Number, a Attempt) exact.Number {
+	if n := intervals1(p, of, a.Late); n > 0 {
+		return a.Raw.Sub(late1(p, of, a.Raw, n))
+	}
+	return a.Raw
+}
+
 // intervals1 is how many intervals of lateness are taken off.
-func intervals1(p *LatePolicy, of exact.Number, m *Mark) int64 {
-	if p == nil || m.Late <= 0 || m.Late <= p.Grace || of.Sign() == 0 {
+func intervals1(p *LatePolicy, of exact.Number, late int64) int64 {
+	if p == nil || late <= 0 || late <= p.Grace || of.Sign() == 0 {
 		return 0
 	}
-	return (m.Late-1)/p.Interval + 1
+	return (late-1)/p.Interval + 1
 }
 
 // late1 is points × min(rate × intervals, max(raw % − floor %, 0)).

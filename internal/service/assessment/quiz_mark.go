@@ -1,7 +1,9 @@
 package assessment
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -52,12 +54,14 @@ type keptGrade struct {
 	of    *finished // the attempt that counts, or of several the one handed in last
 	id    string    // of the attempt that counts alone
 	share exact.Number
+	best  bool // whether it is the best of those that are marked
 }
 
 // keepGrade returns what counts of attempts, which are in the order of their numbers.
-// "best" takes the best of those that are marked, the earliest of equal ones; a mark
-// that comes later can only raise it. The others wait for the marks of what they take.
-// It is pure, and rounds nothing.
+// "best" takes the one of most points of those that are marked, the earliest of equal
+// ones; which one counts most once lateness has cost what it does, the gradebook finds of
+// it and those of [front]. A mark that comes later can only raise it. The other policies
+// wait for the marks of what they take. It is pure, and rounds nothing.
 func keepGrade(policy string, list []*finished) keptGrade {
 	if len(list) == 0 {
 		return keptGrade{state: "none"}
@@ -96,8 +100,47 @@ func keepGrade(policy string, list []*finished) keptGrade {
 		if best == nil {
 			best = last
 		}
-		return one(best)
+		kept := one(best)
+		kept.best = best.graded
+		return kept
 	}
+}
+
+// otherMark is an attempt that could count in place of the one that is told.
+type otherMark struct {
+	SourceID    string       `json:"source_id"`
+	Points      exact.Number `json:"points"` // rounded, as those of a mark
+	SubmittedAt time.Time    `json:"submitted_at"`
+	LateSeconds int64        `json:"late_seconds"`
+	MarkedBy    string       `json:"marked_by,omitempty"`
+}
+
+func (o otherMark) is(p otherMark) bool {
+	return o.SourceID == p.SourceID && o.Points.Equal(p.Points) && o.SubmittedAt.Equal(p.SubmittedAt) && o.LateSeconds == p.LateSeconds && o.MarkedBy == p.MarkedBy
+}
+
+// maxOthers bounds the attempts that are told beside the one of most points.
+const maxOthers = 100
+
+// front returns which of other attempts could count in place of the one of most points,
+// which is so late, whatever lateness costs: those that are less late than all that have
+// as many points or more, by falling points. Of equal ones it takes the first; of too many
+// it leaves out those before the least late. It is pure.
+func front(late int64, others []otherMark) []otherMark {
+	others = slices.Clone(others)
+	slices.SortStableFunc(others, func(a, b otherMark) int {
+		return cmp.Or(b.Points.Cmp(a.Points), cmp.Compare(a.LateSeconds, b.LateSeconds))
+	})
+	var out []otherMark
+	for _, o := range others {
+		if o.LateSeconds < late {
+			out, late = append(out, o), o.LateSeconds
+		}
+	}
+	if len(out) > maxOthers {
+		out = append(out[:maxOthers-1], out[len(out)-1])
+	}
+	return out
 }
 
 // markRow is a row of quiz_mark.
@@ -109,10 +152,42 @@ type markRow struct {
 	MaxPoints        string
 	SubmittedAt      *time.Time
 	LateSeconds      int64
+	Others           []otherMark
 	Attempts         int32
 	Version          int64
 	FirstSubmittedAt *time.Time
 	ResultVersion    int64
+}
+
+// othersSQL are the others of a row. Those that a process of the version before has left
+// there, which knows none, are of another version of the mark.
+const othersSQL = `CASE WHEN (others->>'version')::bigint = version THEN others->'list' END AS others`
+
+// othersText is what is kept of the others as list; nil for none.
+func (m markRow) othersText() (*string, error) {
+	if len(m.Others) == 0 {
+		return nil, nil //nolint:nilnil // there are none
+	}
+	list, err := json.Marshal(m.Others)
+	text := string(list)
+	return &text, err
+}
+
+// sources are the attempts that a row names, the one that is told first.
+func (m markRow) sources() []string {
+	ids := []string{m.SourceID}
+	for _, o := range m.Others {
+		ids = append(ids, o.SourceID)
+	}
+	return ids
+}
+
+// anonymous takes out of a row what could tell those who mark whose it is.
+func (m *markRow) anonymous() {
+	m.SourceID = ""
+	for i := range m.Others {
+		m.Others[i].SourceID = ""
+	}
 }
 
 // made returns the row that somebody's attempts make, with the versions of the one
@@ -128,12 +203,18 @@ func (m markRow) made(version *quizVersion, list []*finished) markRow {
 		most = *version.maxPoints
 	}
 	out.MaxPoints, out.SubmittedAt, out.LateSeconds = most.Round(6, exact.HalfEven).String(), &k.of.submittedAt, k.of.late()
+	points := func(share exact.Number) exact.Number { return share.Mul(most).Round(6, exact.HalfEven) }
 	if k.state == "marked" {
-		out.Points = k.share.Mul(most).Round(6, exact.HalfEven).String()
+		out.Points = points(k.share).String()
 	}
+	var others []otherMark
 	for _, f := range list {
 		out.FirstSubmittedAt = earlier(out.FirstSubmittedAt, &f.submittedAt)
+		if k.best && f.graded && f != k.of {
+			others = append(others, otherMark{SourceID: f.id, Points: points(f.share), SubmittedAt: f.submittedAt, LateSeconds: f.late()})
+		}
 	}
+	out.Others = front(out.LateSeconds, others)
 	return out
 }
 
@@ -179,12 +260,12 @@ func (s *Service) remark(ctx context.Context, tx *pg.Tx, courseID, itemID, quizI
 	now := s.time()
 	var events []proto.Message
 	var changed []markRow
-	sources := map[string]string{} // by account
+	sources := map[string][]string{} // by account
 	for _, was := range rows {
 		is := was.made(version, attempts[was.AccountID])
-		source := is.SourceID
+		named := is.sources()
 		if version.Settings.GetAnonymousMarking() {
-			is.SourceID = "" // by which graders could tell whose it is
+			is.anonymous()
 		}
 		if !sameTime(is.FirstSubmittedAt, was.FirstSubmittedAt) {
 			is.ResultVersion++
@@ -193,7 +274,7 @@ func (s *Service) remark(ctx context.Context, tx *pg.Tx, courseID, itemID, quizI
 		if was.differs(is) {
 			is.Version++
 			events = append(events, is.event(courseID, itemID, cause, now))
-			sources[is.AccountID] = source
+			sources[is.AccountID] = named
 		}
 		changed = append(changed, is)
 	}
@@ -203,13 +284,17 @@ func (s *Service) remark(ctx context.Context, tx *pg.Tx, courseID, itemID, quizI
 	if len(events) == 0 {
 		return nil
 	}
-	markers, err := lastMarkers(ctx, tx, slices.Collect(maps.Values(sources)))
+	markers, err := lastMarkers(ctx, tx, slices.Concat(slices.Collect(maps.Values(sources))...))
 	if err != nil {
 		return err
 	}
 	for _, e := range events {
 		if m, ok := e.(*assessmentpb.MarkChanged); ok {
-			m.MarkedBy, m.Anonymous = markers[sources[m.GetAccountId()]], version.Settings.GetAnonymousMarking()
+			named := sources[m.GetAccountId()]
+			m.MarkedBy, m.Anonymous = markers[named[0]], version.Settings.GetAnonymousMarking()
+			for i, o := range m.GetOthers() {
+				o.MarkedBy = markers[named[i+1]]
+			}
 		}
 	}
 	return bus.Publish(ctx, tx, events...)
@@ -224,7 +309,7 @@ func lockMarks(ctx context.Context, tx *pg.Tx, courseID, itemID string, accounts
 		return nil, fmt.Errorf("store marks: %w", err)
 	}
 	rows, err := tx.Query(ctx, `
-		SELECT account_id, state, source_id, points, max_points, submitted_at, late_seconds, attempts, version, first_submitted_at, result_version
+		SELECT account_id, state, source_id, points, max_points, submitted_at, late_seconds, `+othersSQL+`, attempts, version, first_submitted_at, result_version
 		FROM quiz_mark WHERE course_id = $1 AND item_id = $2 AND account_id = ANY ($3) ORDER BY account_id FOR UPDATE`, courseID, itemID, accounts)
 	if err != nil {
 		return nil, fmt.Errorf("lock marks: %w", err)
@@ -304,18 +389,24 @@ func storeMarks(ctx context.Context, tx *pg.Tx, courseID, itemID, quizID string,
 	accounts, states, sources, points, most := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	submitted, first := make([]*time.Time, n), make([]*time.Time, n)
 	late, versions, results, attempts := make([]int64, n), make([]int64, n), make([]int64, n), make([]int32, n)
+	others := make([]*string, n)
 	for i, m := range list {
+		var err error
+		if others[i], err = m.othersText(); err != nil {
+			return err
+		}
 		accounts[i], states[i], sources[i], points[i], most[i] = m.AccountID, m.State, m.SourceID, m.Points, m.MaxPoints
 		submitted[i], first[i], late[i], versions[i], results[i], attempts[i] = m.SubmittedAt, m.FirstSubmittedAt, m.LateSeconds, m.Version, m.ResultVersion, m.Attempts
 	}
 	_, err := tx.Exec(ctx, `
 		UPDATE quiz_mark m SET quiz_id = $3, quiz_version = $4, state = n.state, source_id = n.source_id, points = n.points, max_points = n.max_points,
 			submitted_at = n.submitted_at, first_submitted_at = n.first_submitted_at, late_seconds = n.late_seconds, version = n.version,
-			result_version = n.result_version, attempts = n.attempts
-		FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::bigint[], $13::bigint[], $14::bigint[], $15::int[])
-			AS n (account_id, state, source_id, points, max_points, submitted_at, first_submitted_at, late_seconds, version, result_version, attempts)
+			result_version = n.result_version, attempts = n.attempts,
+			others = CASE WHEN n.others IS NOT NULL THEN jsonb_build_object('version', n.version, 'list', n.others::jsonb) END
+		FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::bigint[], $13::bigint[], $14::bigint[], $15::int[], $16::text[])
+			AS n (account_id, state, source_id, points, max_points, submitted_at, first_submitted_at, late_seconds, version, result_version, attempts, others)
 		WHERE m.course_id = $1 AND m.item_id = $2 AND m.account_id = n.account_id`,
-		courseID, itemID, quizID, number, accounts, states, sources, points, most, submitted, first, late, versions, results, attempts)
+		courseID, itemID, quizID, number, accounts, states, sources, points, most, submitted, first, late, versions, results, attempts, others)
 	if err != nil {
 		return fmt.Errorf("store marks: %w", err)
 	}
@@ -329,15 +420,21 @@ func sameTime(a, b *time.Time) bool {
 // differs reports whether the gradebook has to be told of another mark.
 func (m markRow) differs(n markRow) bool {
 	return m.State != n.State || m.SourceID != n.SourceID || m.Points != n.Points || m.MaxPoints != n.MaxPoints ||
-		m.LateSeconds != n.LateSeconds || m.Attempts != n.Attempts || !sameTime(m.SubmittedAt, n.SubmittedAt)
+		m.LateSeconds != n.LateSeconds || m.Attempts != n.Attempts || !sameTime(m.SubmittedAt, n.SubmittedAt) || !slices.EqualFunc(m.Others, n.Others, otherMark.is)
 }
 
 // event is what the gradebook is told of a mark.
 func (m markRow) event(courseID, itemID, cause string, now time.Time) *assessmentpb.MarkChanged {
-	return &assessmentpb.MarkChanged{
+	e := &assessmentpb.MarkChanged{
 		CourseId: courseID, ItemId: itemID, AccountId: m.AccountID, SourceId: m.SourceID, State: m.State, Points: m.Points, MaxPoints: m.MaxPoints,
 		SubmittedAt: stampOf(m.SubmittedAt), LateSeconds: m.LateSeconds, Attempts: m.Attempts, Cause: cause, ChangedAt: timestamppb.New(now), Version: m.Version,
 	}
+	for _, o := range m.Others {
+		e.Others = append(e.Others, &assessmentpb.MarkedAttempt{
+			SourceId: o.SourceID, Points: o.Points.String(), SubmittedAt: timestamppb.New(o.SubmittedAt), LateSeconds: o.LateSeconds, MarkedBy: o.MarkedBy,
+		})
+	}
+	return e
 }
 
 // result is what learning is told: that something was handed in.

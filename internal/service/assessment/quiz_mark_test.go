@@ -3,6 +3,7 @@ package assessment
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -79,6 +80,55 @@ func TestKeepGrade(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestFront: of the attempts that are told the best is the best of all, whatever lateness
+// costs that never takes less for more of it, and none of them is told for nothing.
+func TestFront(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		all := make([]otherMark, rapid.IntRange(1, 8).Draw(t, "attempts"))
+		first := 0
+		for i := range all {
+			all[i] = otherMark{SourceID: fmt.Sprint("a", i), Points: exact.Int(rapid.Int64Range(-1, 6).Draw(t, "points")), LateSeconds: rapid.Int64Range(0, 5).Draw(t, "late")}
+			if all[i].Points.Cmp(all[first].Points) > 0 {
+				first = i
+			}
+		}
+		told := all[first]
+		var want []string
+		for i, a := range all {
+			beaten := false
+			for j, b := range all {
+				points, late := b.Points.Cmp(a.Points), b.LateSeconds-a.LateSeconds
+				beaten = beaten || points >= 0 && late <= 0 && (points > 0 || late < 0 || j < i || j == first)
+			}
+			if i != first && !beaten {
+				want = append(want, a.SourceID)
+			}
+		}
+		slices.SortFunc(want, func(a, b string) int { return -all[a[1]-'0'].Points.Cmp(all[b[1]-'0'].Points) })
+		var got []string
+		for _, o := range front(told.LateSeconds, append(slices.Clone(all[:first]), all[first+1:]...)) {
+			got = append(got, o.SourceID)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("beside %s of %v: got %v, want %v", told.SourceID, all, got, want)
+		}
+	})
+}
+
+// TestFrontIsBounded: of too many attempts the least late is told, and those of most points.
+func TestFrontIsBounded(t *testing.T) {
+	t.Parallel()
+	var list []otherMark
+	for i := range int64(150) {
+		list = append(list, otherMark{SourceID: fmt.Sprint(i), Points: exact.Int(i), LateSeconds: i})
+	}
+	got := front(150, list)
+	if len(got) != 100 || got[0].SourceID != "149" || got[98].SourceID != "51" || got[99].SourceID != "0" {
+		t.Errorf("%d: %v", len(got), got)
+	}
 }
 
 // finish has an attempt be submitted and scored with fractions of its questions; an
@@ -225,4 +275,88 @@ func TestMarks(t *testing.T) {
 	w.place(other.GetId(), nil)
 	w.finish(two, "marking", at2, "1", "1", "1")
 	same()
+}
+
+// TestBestOfQuiz: the gradebook is told which attempts could be the best after lateness.
+func TestBestOfQuiz(t *testing.T) {
+	t.Parallel()
+	w := newQuizWorld(t)
+	ana := id.New("account")
+	settings := &assessmentpb.QuizSettings{MaxPoints: "10", Sections: []*assessmentpb.QuizSection{section(asked(w.question("One")), asked(w.question("Two")), asked(w.question("Three")))}}
+	quizID := w.placed(settings)
+	due := w.now().Add(time.Minute)
+	w.around.say(ana, itemOpen(func(it *itemAccess) { it.Due = timestamppb.New(due) }))
+	finish := func(fractions ...string) string {
+		t.Helper()
+		attemptID, err := w.service.admit(t.Context(), w.course, w.item, ana, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.finish(attemptID, "submission", w.now(), fractions...)
+		return attemptID
+	}
+	other := func(source, points string, at time.Time, late int64) *assessmentpb.MarkedAttempt {
+		return &assessmentpb.MarkedAttempt{SourceId: source, Points: points, SubmittedAt: timestamppb.New(at), LateSeconds: late}
+	}
+	tells := func(what, source, points string, late int64, others ...*assessmentpb.MarkedAttempt) {
+		t.Helper()
+		events := outboxOf[assessmentpb.MarkChanged](w)
+		if len(events) != 1 {
+			t.Fatalf("%s: told %v", what, events)
+		}
+		e := events[0]
+		if e.GetSourceId() != source || e.GetPoints() != points || e.GetLateSeconds() != late {
+			t.Errorf("%s: told %v", what, e)
+		}
+		if diff := cmp.Diff(others, e.GetOthers(), protocmp.Transform()); diff != "" {
+			t.Errorf("%s: others (-want +got):\n%s", what, diff)
+		}
+	}
+	start := w.now()
+	one := finish("1", "0", "0")
+	tells("one", one, "3.333333", 0)
+	w.later(61 * time.Second)
+	two, at2 := finish("1", "1", "0"), w.now()
+	tells("a late one that is better", two, "6.666667", 1, other(one, "3.333333", start, 0))
+	w.later(time.Second)
+	three := finish("1", "1/2", "") // waits for its mark
+	tells("one that is not marked", two, "6.666667", 1, other(one, "3.333333", start, 0))
+	w.finish(three, "marking", w.now(), "1", "1/2", "0")
+	if events := outboxOf[assessmentpb.MarkChanged](w); len(events) != 0 {
+		t.Errorf("later and worse, told %v", events)
+	}
+	w.finish(three, "marking", w.now(), "1", "1/2", "1/3")
+	if events := outboxOf[assessmentpb.MarkChanged](w); len(events) != 0 {
+		t.Errorf("later and less, still, told %v", events)
+	}
+	w.finish(three, "marking", w.now(), "1", "1", "1")
+	tells("the best", three, "10", 2, other(two, "6.666667", at2, 1), other(one, "3.333333", start, 0))
+	w.finish(one, "regrade", start, "0", "1/2", "0")
+	tells("another alone has changed", three, "10", 2, other(two, "6.666667", at2, 1), other(one, "1.666667", start, 0))
+	w.changed(one, "marking")
+	if events := outboxOf[assessmentpb.MarkChanged](w); len(events) != 0 {
+		t.Errorf("nothing has changed, told %v", events)
+	}
+	// A process of the version before has told a mark without others meanwhile.
+	w.exec(`UPDATE quiz_mark SET version = version + 1 WHERE account_id = $1`, ana)
+	w.changed(one, "marking")
+	tells("told without others", three, "10", 2, other(two, "6.666667", at2, 1), other(one, "1.666667", start, 0))
+	republished := func(change func()) {
+		t.Helper()
+		change()
+		w.update(quizID, settings)
+		w.publish(quizID)
+		for more := true; more; {
+			var err error
+			if more, err = w.service.remarkDue(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	republished(func() { settings.MaxPoints = "100" })
+	tells("of more points", three, "100", 2, other(two, "66.666667", at2, 1), other(one, "16.666667", start, 0))
+	republished(func() { settings.AnonymousMarking = true })
+	tells("anonymous", "", "100", 2, other("", "66.666667", at2, 1), other("", "16.666667", start, 0))
+	republished(func() { settings.GradeKept = "last" })
+	tells("the last", "", "100", 2)
 }

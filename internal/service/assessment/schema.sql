@@ -223,6 +223,7 @@ CREATE TABLE assignment_mark (
 	version bigint NOT NULL DEFAULT 0,
 	first_submitted_at timestamp with time zone,
 	result_version bigint NOT NULL DEFAULT 0,
+	others jsonb,
 	CONSTRAINT assignment_mark_pkey PRIMARY KEY (course_id, item_id, account_id),
 	CONSTRAINT assignment_mark_state CHECK ((state = ANY (ARRAY['none'::text, 'submitted'::text, 'marked'::text])))
 );
@@ -231,6 +232,7 @@ COMMENT ON TABLE assignment_mark IS 'What counts of what somebody handed in at a
 COMMENT ON COLUMN assignment_mark.assignment_version IS 'The version whose settings made it.';
 COMMENT ON COLUMN assignment_mark.version IS 'Of the MarkChanged that told it.';
 COMMENT ON COLUMN assignment_mark.result_version IS 'Of the ActivityResultChanged that told first_submitted_at.';
+COMMENT ON COLUMN assignment_mark.others IS 'As quiz_mark.others.';
 
 CREATE TABLE assignment_remark (
 	assignment_id text COLLATE "C" NOT NULL,
@@ -953,6 +955,7 @@ CREATE TABLE quiz_mark (
 	version bigint NOT NULL DEFAULT 0,
 	first_submitted_at timestamp with time zone,
 	result_version bigint NOT NULL DEFAULT 0,
+	others jsonb,
 	CONSTRAINT quiz_mark_pkey PRIMARY KEY (course_id, item_id, account_id),
 	CONSTRAINT quiz_mark_state CHECK ((state = ANY (ARRAY['none'::text, 'submitted'::text, 'marked'::text])))
 );
@@ -962,6 +965,7 @@ COMMENT ON COLUMN quiz_mark.quiz_version IS 'The version whose settings made it.
 COMMENT ON COLUMN quiz_mark.points IS 'A decimal of at most 6 places; empty where nothing is marked.';
 COMMENT ON COLUMN quiz_mark.version IS 'Of the MarkChanged that told it.';
 COMMENT ON COLUMN quiz_mark.result_version IS 'Of the ActivityResultChanged that told first_submitted_at.';
+COMMENT ON COLUMN quiz_mark.others IS 'The attempts that could count in place of the one that is told, as list, and the version of the mark that told them; null for none.';
 
 CREATE TABLE quiz_preparation (
 	course_id text COLLATE "C" NOT NULL,

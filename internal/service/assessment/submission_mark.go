@@ -115,20 +115,27 @@ func (m assignmentMark) made(v *assignmentVersion, list []*handedMark, reviewed 
 	}
 	k := keepGrade(v.Settings.GetGradeKept(), all)
 	out.State, out.SourceID = k.state, k.id
+	points := func(share exact.Number) exact.Number {
+		return reviewed.share(v.Settings, share).Mul(v.Points).Round(6, exact.HalfEven)
+	}
+	var others []otherMark
 	for _, one := range list {
 		if &one.finished == k.of {
 			out.SourceNumber, out.SubmittedAt, out.LateSeconds = one.number, &one.submittedAt, one.late
 			if k.state == workMarked {
 				out.MarkedBy = one.markedBy
 			}
+		} else if k.best && one.graded {
+			others = append(others, otherMark{SourceID: one.id, Points: points(one.share), SubmittedAt: one.submittedAt, LateSeconds: one.late, MarkedBy: one.markedBy})
 		}
 	}
+	out.Others = front(out.LateSeconds, others)
 	out.MaxPoints = v.Points.String()
 	if k.state == workMarked {
-		out.Points = reviewed.share(v.Settings, k.share).Mul(v.Points).Round(6, exact.HalfEven).String()
+		out.Points = points(k.share).String()
 	}
 	if v.Settings.GetAnonymous() {
-		out.SourceID = "" // by which markers could tell whose it is
+		out.anonymous()
 	}
 	return out
 }
@@ -181,12 +188,17 @@ func (s *Service) remarkWork(ctx context.Context, tx *pg.Tx, courseID, itemID, a
 			e.MarkedBy, e.Anonymous = is.MarkedBy, v.Settings.GetAnonymous()
 			events = append(events, e)
 		}
+		others, err := is.othersText()
+		if err != nil {
+			return err
+		}
 		batch.Queue(`
 			UPDATE assignment_mark SET assignment_id = $4, assignment_version = $5, state = $6, source_id = $7, source_number = $8, points = $9, max_points = $10,
-				submitted_at = $11, first_submitted_at = $12, late_seconds = $13, attempts = $14, marked_by = $15, version = $16, result_version = $17
+				submitted_at = $11, first_submitted_at = $12, late_seconds = $13, attempts = $14, marked_by = $15, version = $16, result_version = $17,
+				others = CASE WHEN $18::text IS NOT NULL THEN jsonb_build_object('version', $16::bigint, 'list', $18::text::jsonb) END
 			WHERE course_id = $1 AND item_id = $2 AND account_id = $3`,
 			courseID, itemID, is.AccountID, assignmentID, number, is.State, is.SourceID, is.SourceNumber, is.Points, is.MaxPoints,
-			is.SubmittedAt, is.FirstSubmittedAt, is.LateSeconds, is.Attempts, is.MarkedBy, is.Version, is.ResultVersion)
+			is.SubmittedAt, is.FirstSubmittedAt, is.LateSeconds, is.Attempts, is.MarkedBy, is.Version, is.ResultVersion, others)
 	}
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("store marks: %w", err)
@@ -206,7 +218,7 @@ func lockAssignmentMarks(ctx context.Context, tx *pg.Tx, courseID, itemID string
 		return nil, fmt.Errorf("store marks: %w", err)
 	}
 	rows, err := tx.Query(ctx, `
-		SELECT account_id, state, source_id, source_number, points, max_points, submitted_at, late_seconds, attempts, marked_by, version, first_submitted_at, result_version
+		SELECT account_id, state, source_id, source_number, points, max_points, submitted_at, late_seconds, `+othersSQL+`, attempts, marked_by, version, first_submitted_at, result_version
 		FROM assignment_mark WHERE course_id = $1 AND item_id = $2 AND account_id = ANY ($3) ORDER BY account_id FOR UPDATE`, courseID, itemID, accounts)
 	if err != nil {
 		return nil, fmt.Errorf("lock marks: %w", err)

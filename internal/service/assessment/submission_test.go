@@ -454,6 +454,58 @@ func TestResubmission(t *testing.T) {
 	}
 }
 
+// TestBestOfAssignment: the gradebook is told which versions could be the best after
+// lateness, with who marked each.
+func TestBestOfAssignment(t *testing.T) {
+	t.Parallel()
+	w := newWorkWorld(t)
+	settings := essaySettings()
+	settings.GradeKept = "best"
+	assignmentID := w.assign(settings)
+	ana := w.student("Ana")
+	w.due(ana, w.now(), w.now().Add(24*time.Hour))
+	w.hands(ana, "in time")
+	w.later(time.Hour)
+	w.hands(ana, "late")
+	w.later(time.Hour)
+	w.hands(ana, "later")
+	outboxOf[assessmentpb.MarkChanged](w.quizWorld)
+	for _, step := range []struct {
+		name string
+		do   func()
+		want string // points and lateness of the one told, then of the others
+	}{
+		{"the late one", func() { w.mark(ana, 2, "8") }, "8@3600"},
+		{"the later one is worse", func() { w.mark(ana, 3, "7") }, ""},
+		{"the one in time", func() { w.mark(ana, 1, "7.5") }, "8@3600 7.5@0"},
+		{"the later one is the best", func() { w.mark(ana, 3, "9") }, "9@7200 8@3600 7.5@0"},
+		{"the late one is as good as that in time", func() { w.mark(ana, 2, "7.5") }, "9@7200 7.5@0"},
+		{"another maximum", func() { settings.Points = "15"; w.change(assignmentID, settings); w.file() }, "13.5@7200 11.25@0"},
+		{"anonymous", func() { settings.Anonymous = true; w.change(assignmentID, settings); w.file() }, "13.5@7200 11.25@0"},
+		{"the mark in time is taken back", func() { w.mark(ana, 1, "") }, "13.5@7200 11.25@3600"},
+		{"the last counts", func() { settings.GradeKept = "last"; w.change(assignmentID, settings); w.file() }, "13.5@7200"},
+	} {
+		step.do()
+		got := ""
+		for i, e := range outboxOf[assessmentpb.MarkChanged](w.quizWorld) {
+			if i > 0 {
+				got += "; "
+			}
+			got += fmt.Sprintf("%s@%d", e.GetPoints(), e.GetLateSeconds())
+			for _, o := range e.GetOthers() {
+				got += fmt.Sprintf(" %s@%d", o.GetPoints(), o.GetLateSeconds())
+				if o.GetMarkedBy() != w.teacher || o.GetSourceId() != e.GetSourceId() || (o.GetSourceId() == "") != e.GetAnonymous() ||
+					o.GetSubmittedAt().AsTime().After(e.GetSubmittedAt().AsTime()) {
+					t.Errorf("%s: %v beside %v", step.name, o, e)
+				}
+			}
+		}
+		if got != step.want {
+			t.Errorf("%s: told %q, want %q", step.name, got, step.want)
+		}
+	}
+}
+
 // TestWithdrawOfGroup: what one of a group has been shown a mark of the others do not take
 // back; what nobody has been shown they do.
 func TestWithdrawOfGroup(t *testing.T) {

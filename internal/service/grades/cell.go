@@ -45,6 +45,39 @@ type cell struct {
 	ToldPassed     bool       `json:"told_passed"`
 	ToldVersion    int64      `json:"told_version"`
 	Seq            int64      `json:"seq"`
+	Anonymous      bool       `json:"anonymous"`
+	Others         *others    `json:"others"`
+}
+
+// others are the attempts that could count in place of a mark, as they are kept.
+type others struct {
+	// Of the mark. A process of the version before, which knows none, leaves those of a
+	// mark before.
+	Version int64     `json:"version"`
+	List    []attempt `json:"list"`
+	// Which attempt was counted last: 0 for the mark itself, 1 for the first of these.
+	Counts int `json:"counts"`
+}
+
+// attempt is one of several that a mark may be of.
+type attempt struct {
+	SourceID    string     `json:"source_id,omitempty"`
+	Points      string     `json:"points"` // of the mark's maximum
+	SubmittedAt *time.Time `json:"submitted_at,omitempty"`
+	LateSeconds int64      `json:"late_seconds,omitempty"`
+	MarkedBy    string     `json:"marked_by,omitempty"`
+}
+
+func (a attempt) is(b attempt) bool {
+	return a.SourceID == b.SourceID && a.Points == b.Points && equalTime(a.SubmittedAt, b.SubmittedAt) && a.LateSeconds == b.LateSeconds && a.MarkedBy == b.MarkedBy
+}
+
+// others returns the attempts that could count in place of the mark.
+func (c *cell) others() []attempt {
+	if c.Others == nil || c.Others.Version != c.MarkVersion {
+		return nil
+	}
+	return c.Others.List
 }
 
 // cellColumns are those of the table in the order of the struct; numbers as text
@@ -52,7 +85,7 @@ type cell struct {
 const cellColumns = `course_id, item_id, account_id, source_id, state, trim_scale(points)::text AS points, trim_scale(max_points)::text AS max_points,
 	submitted_at, late_seconds, attempts, marked_by, marked_at, mark_version, overdue, trim_scale(override)::text AS override, override_by,
 	override_reason, status, status_late, status_by, status_reason, feedback, feedback_by, posted, posted_at, trim_scale(score)::text AS score,
-	counted, told_percent, told_passed, told_version, seq`
+	counted, told_percent, told_passed, told_version, seq, coalesce(anonymous, false) AS anonymous, others`
 
 // The states of a mark.
 const (
@@ -77,6 +110,56 @@ func (c *cell) visible(it *item) bool {
 		return it.calculated() && it.automatic()
 	}
 	return *c.Posted
+}
+
+// chosen reports whether when it was handed in, and how late, says which of several
+// attempts has the mark.
+func (c *cell) chosen() bool { return c.Attempts > 1 }
+
+// shown is the cell as staff see it. Where marking is anonymous nothing of a mark that is
+// not posted is told beside a name: not what it is, which attempt has it, or when it came.
+func (c *cell) shown() *cell {
+	if c == nil || !c.Anonymous || c.Posted != nil && *c.Posted || c.State != markMarked && c.State != markSubmitted {
+		return c
+	}
+	s := *c
+	s.State, s.SourceID, s.Points, s.MaxPoints = markSubmitted, "", nil, nil
+	s.MarkedBy, s.MarkedAt, s.MarkVersion, s.Others = "", nil, 0, nil
+	if c.chosen() {
+		s.SubmittedAt, s.LateSeconds = nil, 0
+	}
+	return &s
+}
+
+// counted returns which of its attempts was counted last.
+func (c *cell) counted() int {
+	if len(c.others()) == 0 {
+		return 0
+	}
+	return c.Others.Counts
+}
+
+// counts returns which of its attempts counts: 0 for the mark itself.
+func (c *cell) counts(b *book, it *item) int {
+	if c == nil || len(c.others()) == 0 {
+		return 0
+	}
+	m := c.mark(it)
+	return b.Counting(it.of, &m)
+}
+
+// counting is the cell by the one of its attempts that counts: the one of which the late
+// policy leaves the most points. It is the cell itself where that is the mark, or nothing
+// of it counts.
+func (c *cell) counting(b *book, it *item) *cell {
+	i := c.counts(b, it)
+	if i == 0 {
+		return c
+	}
+	a := c.others()[i-1]
+	n := *c
+	n.SourceID, n.Points, n.SubmittedAt, n.LateSeconds, n.MarkedBy, n.Others = a.SourceID, &a.Points, a.SubmittedAt, a.LateSeconds, a.MarkedBy, nil
+	return &n
 }
 
 // deducted reports whether lateness may be taken off what staff enter as its mark.
@@ -115,22 +198,33 @@ func (c *cell) status() gradebook.Status {
 }
 
 // raw returns the mark in points of the item: what it has of its own maximum.
-func (c *cell) raw(it *item) exact.Number {
-	n := numberOf(c.Points)
+func (c *cell) raw(it *item) exact.Number { return c.scaled(c.Points, it) }
+
+// scaled returns points of the mark's maximum in points of the item.
+func (c *cell) scaled(points *string, it *item) exact.Number {
+	n := numberOf(points)
 	if of := numberOf(c.MaxPoints); of.Sign() > 0 && !of.Equal(it.of) {
 		n = n.Mul(it.of).Div(of)
 	}
 	return n
 }
 
-// mark returns the cell as it is counted.
+// mark returns the cell as it is counted, by the attempt that counts of several.
 func (c *cell) mark(it *item) gradebook.Mark {
 	if c == nil {
 		return gradebook.Mark{Hidden: it.calculated() && !it.automatic()}
 	}
-	m := gradebook.Mark{Status: c.status(), Late: c.late(), Hidden: !c.visible(it), Overridden: c.Override != nil, Override: numberOf(c.Override)}
-	if m.Status == gradebook.Graded {
-		m.Raw = c.raw(it)
+	seen := c.shown()
+	m := gradebook.Mark{Status: seen.status(), Late: seen.late(), Hidden: !c.visible(it), Overridden: c.Override != nil, Override: numberOf(c.Override)}
+	if m.Status != gradebook.Graded {
+		return m
+	}
+	m.Raw = c.raw(it)
+	if it.calculated() || c.Status == sayLate || c.Status == sayOnTime {
+		return m // all are as late then, and the mark has the most points
+	}
+	for _, a := range seen.others() {
+		m.Others = append(m.Others, gradebook.Attempt{Raw: c.scaled(&a.Points, it), Late: a.LateSeconds})
 	}
 	return m
 }

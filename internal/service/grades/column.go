@@ -192,8 +192,7 @@ func (s *Service) tellPosting(ctx context.Context, tx *pg.Tx, b *book, it *item,
 	if !it.automatic() {
 		// What is there and nobody has posted stays hidden.
 		if _, err := tx.Exec(ctx, `
-			UPDATE cell SET posted = false WHERE course_id = $1 AND item_id = $2 AND posted IS NULL
-				AND (score IS NOT NULL OR counted = 'excused' OR override IS NOT NULL)`, b.CourseID, it.ItemID); err != nil {
+			UPDATE cell c SET posted = false WHERE course_id = $1 AND item_id = $2 AND posted IS NULL AND `+graded, b.CourseID, it.ItemID); err != nil {
 			return fmt.Errorf("keep hidden: %w", err)
 		}
 	}

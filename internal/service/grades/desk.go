@@ -193,7 +193,7 @@ func (d *desk) publish(st *seat) {
 func (d *desk) settle(ctx context.Context) error {
 	var row gradebook.Row
 	var result gradebook.Result
-	var cells, counted []*cell // changed, and those of which only what was counted is
+	var cells, counted, unseen []*cell // changed, those of which only what was counted is, or nothing that staff see
 	var seats []*seat
 	var events []proto.Message
 	for _, account := range d.order {
@@ -208,8 +208,10 @@ func (d *desk) settle(ctx context.Context) error {
 			if it != nil && it.Present {
 				events = append(events, d.tellCell(c, it, &result)...)
 			}
-			switch asCounted := c.counts(was); {
+			switch asCounted := c.asCounted(was); {
 			case same(c, &was):
+			case was.Seq > 0 && same(c.shown(), was.shown()):
+				unseen = append(unseen, c)
 			case was.Seq > 0 && same(c, &asCounted):
 				counted = append(counted, c)
 			default:
@@ -225,11 +227,12 @@ func (d *desk) settle(ctx context.Context) error {
 	}
 	slices.SortFunc(cells, compareCells)
 	slices.SortFunc(counted, compareCells)
-	return d.write(ctx, cells, counted, seats, events)
+	slices.SortFunc(unseen, compareCells)
+	return d.write(ctx, cells, counted, unseen, seats, events)
 }
 
-// counts returns a cell with what was counted of another.
-func (c *cell) counts(was cell) cell {
+// asCounted returns a cell with what was counted of another.
+func (c *cell) asCounted(was cell) cell {
 	was.Posted, was.PostedAt, was.Score, was.Counted = c.Posted, c.PostedAt, c.Score, c.Counted
 	was.ToldPercent, was.ToldPassed, was.ToldVersion = c.ToldPercent, c.ToldPassed, c.ToldVersion
 	return was
@@ -249,12 +252,15 @@ func (d *desk) count(st *seat, r *gradebook.Result) {
 			text := rounded(s.Points)
 			score = &text
 		}
-		counted := countedWord(s.State)
-		if c != nil && equal(c.Score, score) && c.Counted == counted && !d.untold(c, it, r) {
+		counted, counts := countedWord(s.State), c.counts(d.book, it)
+		if c != nil && equal(c.Score, score) && c.Counted == counted && c.counted() == counts && !d.untold(c, it, r) {
 			continue
 		}
 		c = d.touch(st, it.ItemID)
 		c.Score, c.Counted = score, counted
+		if c.counted() != counts {
+			c.Others = &others{Version: c.Others.Version, List: c.Others.List, Counts: counts}
+		}
 	}
 }
 
@@ -347,9 +353,10 @@ func equalBool(a, b *bool) bool { return a == b || a != nil && b != nil && *a ==
 func same(a, b *cell) bool {
 	x, y := *a, *b
 	ok := equal(x.Points, y.Points) && equal(x.MaxPoints, y.MaxPoints) && equalTime(x.SubmittedAt, y.SubmittedAt) && equalTime(x.MarkedAt, y.MarkedAt) &&
-		equal(x.Override, y.Override) && equalBool(x.Posted, y.Posted) && equalTime(x.PostedAt, y.PostedAt) && equal(x.Score, y.Score)
+		equal(x.Override, y.Override) && equalBool(x.Posted, y.Posted) && equalTime(x.PostedAt, y.PostedAt) && equal(x.Score, y.Score) &&
+		slices.EqualFunc(x.others(), y.others(), attempt.is) && x.counted() == y.counted()
 	for _, c := range []*cell{&x, &y} {
-		c.Points, c.MaxPoints, c.SubmittedAt, c.MarkedAt, c.Override, c.Posted, c.PostedAt, c.Score = nil, nil, nil, nil, nil, nil, nil, nil
+		c.Points, c.MaxPoints, c.SubmittedAt, c.MarkedAt, c.Override, c.Posted, c.PostedAt, c.Score, c.Others = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	}
 	return ok && x == y
 }

@@ -13,9 +13,10 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 )
 
-// write numbers what has changed and stores it.
-func (d *desk) write(ctx context.Context, cells, counted []*cell, seats []*seat, events []proto.Message) error {
-	if len(cells)+len(counted)+len(seats)+len(d.history) == 0 {
+// write numbers what has changed and stores it. Cells that look to staff as before keep
+// their numbers: a new one would tell whose anonymous mark has just been made.
+func (d *desk) write(ctx context.Context, cells, counted, unseen []*cell, seats []*seat, events []proto.Message) error {
+	if len(cells)+len(counted)+len(unseen)+len(seats)+len(d.history) == 0 {
 		return nil
 	}
 	// Last, and until the end: what has a lower number is visible before.
@@ -40,7 +41,7 @@ func (d *desk) write(ctx context.Context, cells, counted []*cell, seats []*seat,
 		seq++
 		st.Seq = seq
 	}
-	if err := writeCells(ctx, d.tx, cells); err != nil {
+	if err := writeCells(ctx, d.tx, append(cells, unseen...)); err != nil {
 		return err
 	}
 	if err := writeCounted(ctx, d.tx, d.book.CourseID, counted); err != nil {
@@ -112,7 +113,7 @@ func writeCells(ctx context.Context, tx *pg.Tx, cells []*cell) error {
 			status_late = EXCLUDED.status_late, status_by = EXCLUDED.status_by, status_reason = EXCLUDED.status_reason, feedback = EXCLUDED.feedback,
 			feedback_by = EXCLUDED.feedback_by, posted = EXCLUDED.posted, posted_at = EXCLUDED.posted_at, score = EXCLUDED.score,
 			counted = EXCLUDED.counted, told_percent = EXCLUDED.told_percent, told_passed = EXCLUDED.told_passed,
-			told_version = EXCLUDED.told_version, seq = EXCLUDED.seq`, text)
+			told_version = EXCLUDED.told_version, seq = EXCLUDED.seq, anonymous = EXCLUDED.anonymous, others = EXCLUDED.others`, text)
 	if err != nil {
 		return fmt.Errorf("write cells: %w", err)
 	}

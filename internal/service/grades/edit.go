@@ -151,7 +151,7 @@ func (d *desk) cellNow(st *seat, it *item) *gradespb.Cell {
 	l := &ledger{student: st.student, book: d.book, cells: st.cells, overrides: st.overrides}
 	d.book.row(&l.row, l.cells, l.overrides)
 	d.book.Into(&l.result, &l.row)
-	return cellMessage(st.AccountID, it, st.cells[it.ItemID], &l.result.Full.Current.Items[it.index])
+	return d.book.cellMessage(st.AccountID, it, st.cells[it.ItemID], &l.result.Full.Current.Items[it.index])
 }
 
 // SetGrade implements gradespb.GridServiceServer.
@@ -377,7 +377,7 @@ func (d *desk) cellsNow(list []*gradespb.CellEdit) []*gradespb.Cell {
 		if kept != nil && kept.Seq == 0 {
 			kept = nil // made for nothing
 		}
-		out = append(out, cellMessage(st.AccountID, it, kept, &l.result.Full.Current.Items[it.index]))
+		out = append(out, d.book.cellMessage(st.AccountID, it, kept, &l.result.Full.Current.Items[it.index]))
 	}
 	return out
 }

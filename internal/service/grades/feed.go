@@ -48,7 +48,7 @@ func (r *gridServer) ListGradeChanges(ctx context.Context, req *gradespb.ListGra
 		if it == nil {
 			it = &item{ItemID: c.ItemID}
 		}
-		list = append(list, &gradespb.GradeChange{Seq: c.Seq, Changed: &gradespb.GradeChange_Cell{Cell: cellMessage(c.AccountID, it, c, c.kept())}})
+		list = append(list, &gradespb.GradeChange{Seq: c.Seq, Changed: &gradespb.GradeChange_Cell{Cell: b.cellMessage(c.AccountID, it, c, c.kept())}})
 	}
 	rows, err = s.db.Query(ctx, `SELECT `+studentColumns+` FROM student WHERE course_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`, courseID, after, until, size+1)
 	if err != nil {

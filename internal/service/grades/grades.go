@@ -24,6 +24,10 @@
 // by which all of its students are graded. What a later version leaves out keeps its
 // marks and counts no more.
 //
+// Where the best of several attempts counts, assessment tells the one of most points and
+// the others that could come to more after lateness; which one counts follows from the
+// late policy, whenever that is asked (cell.go).
+//
 // Each change goes through a desk (desk.go): it locks the rows of the students that it
 // touches, changes their cells, counts their totals by internal/gradebook, and writes
 // what is another than before with its history and its events. Whatever changes for one

@@ -202,7 +202,7 @@ func (r *gridServer) ListGradeRows(ctx context.Context, req *gradespb.ListGradeR
 	err = s.rows(ctx, s.db, b, list, func(st *student, cells map[string]*cell, result *gradebook.Result) error {
 		row := &gradespb.GradeRow{AccountId: st.AccountID, Name: st.Name, Enrolled: st.Enrolled, Totals: totalsOf(result).message()}
 		for _, it := range columns {
-			row.Cells = append(row.Cells, cellMessage(st.AccountID, it, cells[it.ItemID], &result.Full.Current.Items[it.index]))
+			row.Cells = append(row.Cells, b.cellMessage(st.AccountID, it, cells[it.ItemID], &result.Full.Current.Items[it.index]))
 		}
 		out.Items = append(out.Items, row)
 		return nil

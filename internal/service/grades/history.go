@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,6 +48,8 @@ type state struct {
 	By        string  `json:"by,omitempty"`
 	Overdue   bool    `json:"overdue,omitempty"`
 	Entered   bool    `json:"entered,omitempty"` // points are the mark itself, of a column of staff
+
+	Others []attempt `json:"others,omitempty"`
 }
 
 // The kinds of changes.
@@ -73,7 +76,7 @@ const (
 func stateOf(c *cell, kind string, entered bool) state {
 	switch kind {
 	case kindMark:
-		return state{State: c.State, Points: c.Points, MaxPoints: c.MaxPoints, Late: c.LateSeconds, SourceID: c.SourceID, By: c.MarkedBy}
+		return state{State: c.State, Points: c.Points, MaxPoints: c.MaxPoints, Late: c.LateSeconds, SourceID: c.SourceID, By: c.MarkedBy, Others: c.others()}
 	case kindPoints:
 		if entered {
 			return state{Points: c.Points, MaxPoints: c.MaxPoints, By: c.MarkedBy, Entered: true}
@@ -97,12 +100,18 @@ func (a state) shown() bool { return a.Posted != nil && *a.Posted }
 // is reports whether two states are the same, whoever made them and why.
 func (a state) is(b state) bool {
 	return a.State == b.State && equal(a.Points, b.Points) && equal(a.MaxPoints, b.MaxPoints) && a.Status == b.Status && a.Late == b.Late &&
-		a.Feedback == b.Feedback && equalBool(a.Posted, b.Posted) && a.SourceID == b.SourceID && a.Overdue == b.Overdue
+		a.Feedback == b.Feedback && equalBool(a.Posted, b.Posted) && a.SourceID == b.SourceID && a.Overdue == b.Overdue &&
+		slices.EqualFunc(a.Others, b.Others, attempt.is)
 }
 
 func (a state) message() *gradespb.CellState {
 	out := &gradespb.CellState{
 		State: a.State, Status: a.Status, LateSeconds: a.Late, Feedback: a.Feedback, SourceId: a.SourceID, Reason: a.Reason, SetBy: a.By, Overdue: a.Overdue,
+	}
+	for _, o := range a.Others {
+		out.Others = append(out.Others, &gradespb.OtherAttempt{
+			SourceId: o.SourceID, Points: o.Points, SubmittedAt: optional(o.SubmittedAt), LateSeconds: o.LateSeconds, MarkedBy: o.MarkedBy,
+		})
 	}
 	if a.Points != nil {
 		out.Points = *a.Points
@@ -165,6 +174,12 @@ func readChanges(ctx context.Context, q pg.Querier, where string, args ...any) (
 	return list, nil
 }
 
+// named is the condition that a change is told beside a name: that of an anonymous mark is
+// not before it is posted, nor when it was made.
+const named = `NOT (kind = 'mark' AND 'marked' IN (before->>'state', after->>'state') AND EXISTS (
+	SELECT FROM cell c WHERE c.course_id = grade_change.course_id AND c.account_id = grade_change.account_id AND c.item_id = grade_change.item_id
+		AND c.anonymous AND c.posted IS DISTINCT FROM true))`
+
 // ListGradeHistory implements gradespb.GridServiceServer.
 func (r *gridServer) ListGradeHistory(ctx context.Context, req *gradespb.ListGradeHistoryRequest) (*gradespb.ListGradeHistoryResponse, error) {
 	if req.GetAccountId() == "" && req.GetBatchId() == "" {
@@ -175,10 +190,11 @@ func (r *gridServer) ListGradeHistory(ctx context.Context, req *gradespb.ListGra
 		return nil, err
 	}
 	size := page.Size(req.GetPageSize())
-	where := `course_id = $1 AND account_id = $2 AND ($3 = '' OR item_id = $3) AND ($4 = '' OR batch_id = $4) AND seq < $5 ORDER BY seq DESC LIMIT $6`
+	where := `course_id = $1 AND account_id = $2 AND ($3 = '' OR item_id = $3) AND ($4 = '' OR batch_id = $4)`
 	if req.GetAccountId() == "" {
-		where = `course_id = $1 AND $2 = '' AND ($3 = '' OR item_id = $3) AND batch_id = $4 AND seq < $5 ORDER BY seq DESC LIMIT $6`
+		where = `course_id = $1 AND $2 = '' AND ($3 = '' OR item_id = $3) AND batch_id = $4`
 	}
+	where += ` AND seq < $5 AND ` + named + ` ORDER BY seq DESC LIMIT $6`
 	list, err := readChanges(ctx, r.service.db, where, req.GetCourseId(), req.GetAccountId(), req.GetItemId(), req.GetBatchId(), before, size+1)
 	if err != nil {
 		return nil, err

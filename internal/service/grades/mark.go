@@ -41,7 +41,7 @@ func (s *Service) markChanged(ctx context.Context, tx *pg.Tx, e *assessmentpb.Ma
 	c := d.touch(st, e.GetItemId())
 	before := stateOf(c, kindMark, false)
 	c.SourceID, c.State, c.Attempts, c.LateSeconds = e.GetSourceId(), e.GetState(), e.GetAttempts(), e.GetLateSeconds()
-	c.Points, c.MaxPoints, c.SubmittedAt = nil, nil, nil
+	c.Points, c.MaxPoints, c.SubmittedAt, c.Anonymous = nil, nil, nil, e.GetAnonymous()
 	if e.GetState() == markMarked {
 		if c.Points, err = decimal(e.GetPoints()); err != nil {
 			return fmt.Errorf("mark of %s: points: %w", e.GetItemId(), err)
@@ -56,6 +56,9 @@ func (s *Service) markChanged(ctx context.Context, tx *pg.Tx, e *assessmentpb.Ma
 		at := e.GetSubmittedAt().AsTime().Truncate(time.Microsecond)
 		c.SubmittedAt = &at
 	}
+	if c.Others, err = othersOf(e); err != nil {
+		return fmt.Errorf("mark of %s: others: %w", e.GetItemId(), err)
+	}
 	at := e.GetChangedAt().AsTime().Truncate(time.Microsecond)
 	c.MarkedBy, c.MarkedAt, c.MarkVersion = e.GetMarkedBy(), &at, e.GetVersion()
 	if c.Overdue, err = s.overdueAgain(ctx, tx, c); err != nil {
@@ -68,6 +71,27 @@ func (s *Service) markChanged(ctx context.Context, tx *pg.Tx, e *assessmentpb.Ma
 		})
 	}
 	return d.settle(ctx)
+}
+
+// othersOf returns the attempts that could count in place of a mark; nil for none.
+func othersOf(e *assessmentpb.MarkChanged) (*others, error) {
+	if e.GetState() != markMarked || len(e.GetOthers()) == 0 {
+		return nil, nil //nolint:nilnil // there are none
+	}
+	out := &others{Version: e.GetVersion()}
+	for _, o := range e.GetOthers() {
+		points, err := decimal(o.GetPoints())
+		if err != nil {
+			return nil, err
+		}
+		a := attempt{SourceID: o.GetSourceId(), Points: *points, LateSeconds: o.GetLateSeconds(), MarkedBy: o.GetMarkedBy()}
+		if o.GetSubmittedAt() != nil {
+			at := o.GetSubmittedAt().AsTime().Truncate(time.Microsecond)
+			a.SubmittedAt = &at
+		}
+		out.List = append(out.List, a)
+	}
+	return out, nil
 }
 
 // decimal reads a number and writes it as cells have it.

@@ -181,6 +181,8 @@ func (w *world) check() {
 				w.t.Errorf("%s has a score in %s and no cell", account, it.ItemID)
 			case c != nil && (c.Score != nil) != s.Has, c != nil && s.Has && *c.Score != rounded(s.Points):
 				w.t.Errorf("%s has %v in %s, stored is %v", account, s, it.ItemID, c.Score)
+			case c != nil && c.counted() != c.counts(l.book, it):
+				w.t.Errorf("attempt %d of %s counts in %s, stored is %d", c.counts(l.book, it), account, it.ItemID, c.counted())
 			case c != nil && c.Counted != countedWord(s.State) && (c.Counted != "" || s.Has):
 				w.t.Errorf("%s is %s in %s, stored is %s", account, countedWord(s.State), it.ItemID, c.Counted)
 			}

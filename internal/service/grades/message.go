@@ -38,7 +38,8 @@ func (t totals) message() *gradespb.Totals {
 
 // cellMessage returns what somebody has in an item, for staff; c is nil where nothing
 // was done yet. score is what it counts now.
-func cellMessage(account string, it *item, c *cell, score *gradebook.Score) *gradespb.Cell {
+func (b *book) cellMessage(account string, it *item, c *cell, score *gradebook.Score) *gradespb.Cell {
+	c = c.shown().counting(b, it)
 	out := &gradespb.Cell{ItemId: it.ItemID, AccountId: account, Etag: "0", Status: statusWord(c, score.Has), Counted: countedWord(score.State)}
 	if score.Has {
 		out.Points, out.Percent = rounded(score.Points), percentOf(score.Points, it.of)

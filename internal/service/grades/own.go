@@ -90,8 +90,10 @@ func (l *ledger) mine(it *item) *gradespb.MyGrade {
 	}
 	c := l.cells[it.ItemID]
 	score := &l.result.Posted.Current.Items[it.index]
-	out.Posted = c.visible(it) && (score.Has || c != nil && c.whole(l.book, it))
-	if c != nil {
+	if out.Posted = c.visible(it) && (score.Has || c != nil && c.whole(l.book, it)); out.Posted {
+		c = c.counting(l.book, it)
+	}
+	if c != nil && (out.Posted || !c.chosen()) {
 		out.SubmittedAt = optional(c.SubmittedAt)
 	}
 	if !out.Posted {
@@ -99,7 +101,9 @@ func (l *ledger) mine(it *item) *gradespb.MyGrade {
 		if c == nil {
 			return out
 		}
-		out.LateSeconds, out.Late = c.LateSeconds, c.LateSeconds > 0
+		if !c.chosen() {
+			out.LateSeconds, out.Late = c.LateSeconds, c.LateSeconds > 0
+		}
 		switch {
 		case c.SubmittedAt != nil:
 			out.Status = "submitted"

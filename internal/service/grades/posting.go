@@ -24,6 +24,10 @@ const (
 	postInEvent = 1000
 )
 
+// graded is the condition that there is something to show: a score, or a mark that counts
+// for nobody before it is posted.
+const graded = `(c.score IS NOT NULL OR c.counted = 'excused' OR c.override IS NOT NULL OR c.anonymous AND c.state = 'marked')`
+
 // posting is which grades are to be shown or hidden.
 type posting struct {
 	courseID, itemID   string
@@ -119,8 +123,7 @@ func (s *Service) lockForPosting(ctx context.Context, tx *pg.Tx, p posting) ([]s
 func (s *Service) setPostedOf(ctx context.Context, tx *pg.Tx, it *item, p posting, accounts []string) ([]string, string, error) {
 	which := `c.posted IS DISTINCT FROM false`
 	if p.posted {
-		// There is something to show.
-		which = `c.posted IS DISTINCT FROM true AND (c.score IS NOT NULL OR c.counted = 'excused' OR c.override IS NOT NULL)`
+		which = `c.posted IS DISTINCT FROM true AND ` + graded
 	}
 	accounts, err := collectTexts(tx.Query(ctx, `
 		SELECT account_id FROM cell c WHERE c.course_id = $1 AND c.item_id = $2 AND c.account_id = ANY ($3) AND `+which+` ORDER BY account_id`,

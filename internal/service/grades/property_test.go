@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/courses/coursespb"
 	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 )
@@ -53,7 +54,7 @@ func (w *world) digits() []string {
 	rows, err := w.db.Query(context.Background(), `
 		SELECT account_id || ' ' || totals::text || ' ' || told_percent || told_letter || told_passed FROM student WHERE course_id = $1
 		UNION ALL
-		SELECT account_id || ' ' || item_id || ' ' || coalesce(score::text, '') || ' ' || counted || ' ' || told_percent || told_passed FROM cell JOIN item USING (course_id, item_id)
+		SELECT account_id || ' ' || item_id || ' ' || coalesce(score::text, '') || ' ' || counted || ' ' || told_percent || told_passed || coalesce(others->>'counts', '') FROM cell JOIN item USING (course_id, item_id)
 		WHERE course_id = $1 AND present AND counted <> ''
 		ORDER BY 1`, w.course)
 	if err != nil {
@@ -150,6 +151,11 @@ func (h *randomCourse) step() {
 	case 1, 2, 3:
 		m := w.mark(h.person(), h.quizzes[h.number("quiz", len(h.quizzes))], h.points(), pick(h, "of", "10", "10", "10", "7", "30"))
 		m.LateSeconds = pick(h, "late", int64(0), 0, 1, 86_401)
+		for h.number("other", 3) == 0 {
+			m.Others, m.Attempts = append(m.GetOthers(), &assessmentpb.MarkedAttempt{
+				SourceId: id.New("attempt"), Points: h.points(), SubmittedAt: m.GetSubmittedAt(), LateSeconds: pick(h, "other late", int64(0), 0, 1, 86_401),
+			}), m.GetAttempts()+1
+		}
 		if m.State = pick(h, "state", "marked", "marked", "marked", "submitted", "none", "excused"); m.GetState() != "marked" {
 			m.Points = ""
 		}

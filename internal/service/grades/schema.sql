@@ -41,6 +41,8 @@ CREATE TABLE cell (
 	told_passed boolean NOT NULL DEFAULT false,
 	told_version bigint NOT NULL DEFAULT 0,
 	seq bigint NOT NULL,
+	anonymous boolean,
+	others jsonb,
 	CONSTRAINT cell_pkey PRIMARY KEY (course_id, account_id, item_id),
 	CONSTRAINT cell_marked CHECK (((state = 'marked'::text) = (points IS NOT NULL))),
 	CONSTRAINT cell_state CHECK ((state = ANY (ARRAY['none'::text, 'submitted'::text, 'marked'::text, 'excused'::text]))),
@@ -58,6 +60,8 @@ COMMENT ON COLUMN cell.score IS 'The points that it counts, rounded to show; nul
 COMMENT ON COLUMN cell.counted IS 'What becomes of it in the current total.';
 COMMENT ON COLUMN cell.told_percent IS 'What GradePosted told last, as the two that follow.';
 COMMENT ON COLUMN cell.seq IS 'Of the change of the gradebook that changed it last: its version.';
+COMMENT ON COLUMN cell.anonymous IS 'Whether those who mark may not know whose the mark is before it is posted; null for no.';
+COMMENT ON COLUMN cell.others IS 'The attempts that could count in place of the mark once lateness has cost what it does, as list, and the version of the mark that told them; null for none.';
 
 CREATE TABLE cohort_member (
 	course_id text COLLATE "C" NOT NULL,

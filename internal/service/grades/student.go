@@ -22,7 +22,7 @@ func (l *ledger) message() *gradespb.StudentGrades {
 		OverridesEtag: strconv.FormatInt(l.Revision, 10),
 	}
 	for i, it := range l.book.present {
-		out.Cells = append(out.Cells, cellMessage(l.AccountID, it, l.cells[it.ItemID], &l.result.Full.Current.Items[i]))
+		out.Cells = append(out.Cells, l.book.cellMessage(l.AccountID, it, l.cells[it.ItemID], &l.result.Full.Current.Items[i]))
 	}
 	out.Categories, out.Periods = l.book.groups(&l.result.Full)
 	for _, o := range l.overrides {

@@ -228,7 +228,8 @@ type AssignmentSettings struct {
 	// somebody adds to it, and so does each time that work is returned to be done again.
 	Attempts int32 `protobuf:"varint,6,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	// Which of several that were handed in counts: "last", or "best" of those that are
-	// marked. "last" when empty. They are compared before lateness costs anything.
+	// marked. "last" when empty. The best is the one that counts most in the gradebook, once
+	// lateness has cost what it does.
 	GradeKept string `protobuf:"bytes,7,opt,name=grade_kept,json=gradeKept,proto3" json:"grade_kept,omitempty"`
 	// Whether what was handed in may be taken back before it is due, until one of those
 	// whose work it is is shown its mark; see WithdrawSubmission. A mark that is not posted then stays in its history for the staff,

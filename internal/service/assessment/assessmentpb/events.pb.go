@@ -139,7 +139,8 @@ type MarkChanged struct {
 	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
 	// Whose.
 	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// The attempt or submission that counts; empty where several do, or none.
+	// The attempt or submission that counts, of the best the one of most points; empty
+	// where several do, or none.
 	SourceId string `protobuf:"bytes,4,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
 	// "none" (all is taken back), "submitted" (handed in, not all marked yet), "marked"
 	// or "excused" (by the assessment itself, as where everybody's question was
@@ -169,7 +170,14 @@ type MarkChanged struct {
 	Version int64 `protobuf:"varint,14,opt,name=version,proto3" json:"version,omitempty"`
 	// Whether those who mark may not know whose it is before it is posted; source_id is
 	// empty then.
-	Anonymous     bool `protobuf:"varint,15,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
+	Anonymous bool `protobuf:"varint,15,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
+	// Where the best of several counts and state is "marked": the attempts that could count
+	// in place of the one that is told, once lateness has cost what it does. The one told
+	// has the most points, of equal ones it is the earliest. These are those of the other
+	// marked ones that are less late than all that have as many points or more, of equal
+	// ones the earliest, by falling points; at most 100, of more the least late after the 99
+	// of most points. Senders of before tell none.
+	Others        []*MarkedAttempt `protobuf:"bytes,16,rep,name=others,proto3" json:"others,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -309,6 +317,96 @@ func (x *MarkChanged) GetAnonymous() bool {
 	return false
 }
 
+func (x *MarkChanged) GetOthers() []*MarkedAttempt {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
+// An attempt or a submission that has a mark, but is not the one told.
+type MarkedAttempt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which; empty where marking is anonymous.
+	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
+	// Its points, a decimal of at most 6 places, of the max_points of the mark, before
+	// lateness costs anything.
+	Points string `protobuf:"bytes,2,opt,name=points,proto3" json:"points,omitempty"`
+	// When it was handed in.
+	SubmittedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=submitted_at,json=submittedAt,proto3" json:"submitted_at,omitempty"`
+	// How late that was, as late_seconds of the mark.
+	LateSeconds int64 `protobuf:"varint,4,opt,name=late_seconds,json=lateSeconds,proto3" json:"late_seconds,omitempty"`
+	// Who marked it last; empty for the program.
+	MarkedBy      string `protobuf:"bytes,5,opt,name=marked_by,json=markedBy,proto3" json:"marked_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarkedAttempt) Reset() {
+	*x = MarkedAttempt{}
+	mi := &file_internal_service_assessment_assessmentpb_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarkedAttempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarkedAttempt) ProtoMessage() {}
+
+func (x *MarkedAttempt) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_assessment_assessmentpb_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarkedAttempt.ProtoReflect.Descriptor instead.
+func (*MarkedAttempt) Descriptor() ([]byte, []int) {
+	return file_internal_service_assessment_assessmentpb_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *MarkedAttempt) GetSourceId() string {
+	if x != nil {
+		return x.SourceId
+	}
+	return ""
+}
+
+func (x *MarkedAttempt) GetPoints() string {
+	if x != nil {
+		return x.Points
+	}
+	return ""
+}
+
+func (x *MarkedAttempt) GetSubmittedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SubmittedAt
+	}
+	return nil
+}
+
+func (x *MarkedAttempt) GetLateSeconds() int64 {
+	if x != nil {
+		return x.LateSeconds
+	}
+	return 0
+}
+
+func (x *MarkedAttempt) GetMarkedBy() string {
+	if x != nil {
+		return x.MarkedBy
+	}
+	return ""
+}
+
 var File_internal_service_assessment_assessmentpb_events_proto protoreflect.FileDescriptor
 
 const file_internal_service_assessment_assessmentpb_events_proto_rawDesc = "" +
@@ -323,7 +421,7 @@ const file_internal_service_assessment_assessmentpb_events_proto_rawDesc = "" +
 	"\fsubmitted_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vsubmittedAt\x12\x18\n" +
 	"\apercent\x18\x05 \x01(\tR\apercent\x12\x16\n" +
 	"\x06passed\x18\x06 \x01(\bR\x06passed\x12\x18\n" +
-	"\aversion\x18\a \x01(\x03R\aversion\"\xa4\x04\n" +
+	"\aversion\x18\a \x01(\x03R\aversion\"\xdf\x04\n" +
 	"\vMarkChanged\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12%\n" +
@@ -344,7 +442,14 @@ const file_internal_service_assessment_assessmentpb_events_proto_rawDesc = "" +
 	"\n" +
 	"changed_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\x12\x18\n" +
 	"\aversion\x18\x0e \x01(\x03R\aversion\x12\x1c\n" +
-	"\tanonymous\x18\x0f \x01(\bR\tanonymousBCZAgithub.com/stoa-lms/stoa/internal/service/assessment/assessmentpbb\x06proto3"
+	"\tanonymous\x18\x0f \x01(\bR\tanonymous\x129\n" +
+	"\x06others\x18\x10 \x03(\v2!.stoa.assessment.v1.MarkedAttemptR\x06others\"\xd0\x01\n" +
+	"\rMarkedAttempt\x12\x1b\n" +
+	"\tsource_id\x18\x01 \x01(\tR\bsourceId\x12\x16\n" +
+	"\x06points\x18\x02 \x01(\tR\x06points\x12=\n" +
+	"\fsubmitted_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vsubmittedAt\x12!\n" +
+	"\flate_seconds\x18\x04 \x01(\x03R\vlateSeconds\x12(\n" +
+	"\tmarked_by\x18\x05 \x01(\tB\v\xb2\xd4\x18\aaccountR\bmarkedByBCZAgithub.com/stoa-lms/stoa/internal/service/assessment/assessmentpbb\x06proto3"
 
 var (
 	file_internal_service_assessment_assessmentpb_events_proto_rawDescOnce sync.Once
@@ -358,21 +463,24 @@ func file_internal_service_assessment_assessmentpb_events_proto_rawDescGZIP() []
 	return file_internal_service_assessment_assessmentpb_events_proto_rawDescData
 }
 
-var file_internal_service_assessment_assessmentpb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_internal_service_assessment_assessmentpb_events_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_internal_service_assessment_assessmentpb_events_proto_goTypes = []any{
 	(*ActivityResultChanged)(nil), // 0: stoa.assessment.v1.ActivityResultChanged
 	(*MarkChanged)(nil),           // 1: stoa.assessment.v1.MarkChanged
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*MarkedAttempt)(nil),         // 2: stoa.assessment.v1.MarkedAttempt
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 }
 var file_internal_service_assessment_assessmentpb_events_proto_depIdxs = []int32{
-	2, // 0: stoa.assessment.v1.ActivityResultChanged.submitted_at:type_name -> google.protobuf.Timestamp
-	2, // 1: stoa.assessment.v1.MarkChanged.submitted_at:type_name -> google.protobuf.Timestamp
-	2, // 2: stoa.assessment.v1.MarkChanged.changed_at:type_name -> google.protobuf.Timestamp
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 0: stoa.assessment.v1.ActivityResultChanged.submitted_at:type_name -> google.protobuf.Timestamp
+	3, // 1: stoa.assessment.v1.MarkChanged.submitted_at:type_name -> google.protobuf.Timestamp
+	3, // 2: stoa.assessment.v1.MarkChanged.changed_at:type_name -> google.protobuf.Timestamp
+	2, // 3: stoa.assessment.v1.MarkChanged.others:type_name -> stoa.assessment.v1.MarkedAttempt
+	3, // 4: stoa.assessment.v1.MarkedAttempt.submitted_at:type_name -> google.protobuf.Timestamp
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_assessment_assessmentpb_events_proto_init() }
@@ -386,7 +494,7 @@ func file_internal_service_assessment_assessmentpb_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_assessment_assessmentpb_events_proto_rawDesc), len(file_internal_service_assessment_assessmentpb_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -244,7 +244,9 @@ type MyQuiz struct {
 	ClosesAt *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=closes_at,json=closesAt,proto3" json:"closes_at,omitempty"`
 	// By when it is to be done; absent for no time.
 	Due *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=due,proto3" json:"due,omitempty"`
-	// The grade so far as it may be shown, a decimal; empty where there is none to show.
+	// The grade so far as it may be shown, a decimal, before lateness costs anything; empty
+	// where there is none to show. Of the best it is that of most points; which one counts
+	// most after lateness, the gradebook says.
 	Points string `protobuf:"bytes,22,opt,name=points,proto3" json:"points,omitempty"`
 	// The points it is of.
 	PointsOf string `protobuf:"bytes,23,opt,name=points_of,json=pointsOf,proto3" json:"points_of,omitempty"`

@@ -66,7 +66,8 @@ type MyAssignment struct {
 	Draft *SubmissionDraft `protobuf:"bytes,16,opt,name=draft,proto3" json:"draft,omitempty"`
 	// What was handed in, newest first, without its content; not in lists.
 	Submissions []*MySubmission `protobuf:"bytes,17,rep,name=submissions,proto3" json:"submissions,omitempty"`
-	// The points that count, where they are posted.
+	// The points that count, where they are posted, before lateness costs anything. Of the
+	// best they are the most; which one counts most after lateness, the gradebook says.
 	Points string `protobuf:"bytes,18,opt,name=points,proto3" json:"points,omitempty"`
 	// Of how many.
 	PointsOf string `protobuf:"bytes,19,opt,name=points_of,json=pointsOf,proto3" json:"points_of,omitempty"`

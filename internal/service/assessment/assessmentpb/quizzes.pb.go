@@ -366,9 +366,10 @@ type QuizSettings struct {
 	// The same for each later one.
 	LaterDelaySeconds int32 `protobuf:"varint,9,opt,name=later_delay_seconds,json=laterDelaySeconds,proto3" json:"later_delay_seconds,omitempty"`
 	// Which attempt counts: "best", "last", "first" or "average" of them. "best" when
-	// empty. They are compared and averaged before lateness costs anything; what the
-	// gradebook takes off is for the lateness of the attempt that counts, or of the last
-	// that was handed in where the average does.
+	// empty. The best is the one that counts most in the gradebook, once lateness has cost
+	// what it does. What the gradebook takes off is for the lateness of the attempt that
+	// counts. The average is made before lateness costs anything, and takes that of the last
+	// attempt that was handed in.
 	GradeKept string `protobuf:"bytes,10,opt,name=grade_kept,json=gradeKept,proto3" json:"grade_kept,omitempty"`
 	// "free", or "sequential": one page after the other, and never back. "free" when
 	// empty.

@@ -198,11 +198,13 @@ type MyGrade struct {
 	// "none", "submitted", "missing", "graded" or "excused". While a grade is not
 	// posted it is what was handed in alone that counts here.
 	Status string `protobuf:"bytes,7,opt,name=status,proto3" json:"status,omitempty"`
-	// Whether it was handed in late.
+	// Whether what counts was handed in late. Of several attempts that is not told before
+	// the grade is posted, nor by how much, nor when: it would say which was the best.
 	Late bool `protobuf:"varint,8,opt,name=late,proto3" json:"late,omitempty"`
 	// By how many seconds.
 	LateSeconds int64 `protobuf:"varint,9,opt,name=late_seconds,json=lateSeconds,proto3" json:"late_seconds,omitempty"`
-	// When it was handed in; absent where it was not.
+	// When what counts was handed in; absent where nothing was, and of several attempts
+	// before the grade is posted.
 	SubmittedAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=submitted_at,json=submittedAt,proto3" json:"submitted_at,omitempty"`
 	// Whether a grade is posted. The fields that follow are empty while none is.
 	Posted bool `protobuf:"varint,11,opt,name=posted,proto3" json:"posted,omitempty"`
@@ -1040,7 +1042,8 @@ type DerivationInput struct {
 	Step int32 `protobuf:"varint,2,opt,name=step,proto3" json:"step,omitempty"`
 	// Its value there.
 	Value string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
-	// The item or category, where a formula takes many of the same name.
+	// The item or category, where a formula takes many of the same name; of the attempts
+	// that a mark is the best of, their number.
 	Ref string `protobuf:"bytes,4,opt,name=ref,proto3" json:"ref,omitempty"`
 	// Its weight, or the points that it counts of; empty where it has none.
 	Of string `protobuf:"bytes,5,opt,name=of,proto3" json:"of,omitempty"`
@@ -1909,7 +1912,10 @@ func (x *TotalOverride) GetSetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// What a student has in an item, for staff.
+// What a student has in an item, for staff. Where marking is anonymous it is "submitted"
+// until the grade is posted: then only it is told what the mark is, by whom and when it
+// was made, which attempt has it and, of several, when that was handed in; until then the
+// mark is in no total, and not in the history.
 type Cell struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The item.
@@ -1926,7 +1932,9 @@ type Cell struct {
 	SubmittedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=submitted_at,json=submittedAt,proto3" json:"submitted_at,omitempty"`
 	// How many attempts or submissions there are that count.
 	Attempts int32 `protobuf:"varint,7,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	// The attempt or submission that counts.
+	// The attempt or submission that counts. Where the best of several does, it is the one
+	// of most points after lateness, and the fields of when it was handed in, how late, its
+	// raw points and who marked it are of that one.
 	SourceId string `protobuf:"bytes,8,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
 	// The mark as it came, in points of the item; empty for none.
 	RawPoints string `protobuf:"bytes,9,opt,name=raw_points,json=rawPoints,proto3" json:"raw_points,omitempty"`

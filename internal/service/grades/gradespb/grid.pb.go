@@ -1755,7 +1755,11 @@ type CellState struct {
 	// Of an override: who.
 	SetBy string `protobuf:"bytes,10,opt,name=set_by,json=setBy,proto3" json:"set_by,omitempty"`
 	// Whether what was due is overdue.
-	Overdue       bool `protobuf:"varint,11,opt,name=overdue,proto3" json:"overdue,omitempty"`
+	Overdue bool `protobuf:"varint,11,opt,name=overdue,proto3" json:"overdue,omitempty"`
+	// Of a mark that is the best of several: the attempts that could count in its place, once
+	// lateness has cost what it does. Which one counts is found by the late policy of the
+	// moment.
+	Others        []*OtherAttempt `protobuf:"bytes,12,rep,name=others,proto3" json:"others,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1867,6 +1871,95 @@ func (x *CellState) GetOverdue() bool {
 	return false
 }
 
+func (x *CellState) GetOthers() []*OtherAttempt {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
+// An attempt or submission that could count in place of a mark.
+type OtherAttempt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which; empty where marking is anonymous.
+	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
+	// Its points of the mark's max_points, before lateness takes any.
+	Points string `protobuf:"bytes,2,opt,name=points,proto3" json:"points,omitempty"`
+	// When it was handed in.
+	SubmittedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=submitted_at,json=submittedAt,proto3" json:"submitted_at,omitempty"`
+	// By how many seconds it was late.
+	LateSeconds int64 `protobuf:"varint,4,opt,name=late_seconds,json=lateSeconds,proto3" json:"late_seconds,omitempty"`
+	// Who marked it last; empty for the program.
+	MarkedBy      string `protobuf:"bytes,5,opt,name=marked_by,json=markedBy,proto3" json:"marked_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OtherAttempt) Reset() {
+	*x = OtherAttempt{}
+	mi := &file_internal_service_grades_gradespb_grid_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OtherAttempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OtherAttempt) ProtoMessage() {}
+
+func (x *OtherAttempt) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_service_grades_gradespb_grid_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OtherAttempt.ProtoReflect.Descriptor instead.
+func (*OtherAttempt) Descriptor() ([]byte, []int) {
+	return file_internal_service_grades_gradespb_grid_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *OtherAttempt) GetSourceId() string {
+	if x != nil {
+		return x.SourceId
+	}
+	return ""
+}
+
+func (x *OtherAttempt) GetPoints() string {
+	if x != nil {
+		return x.Points
+	}
+	return ""
+}
+
+func (x *OtherAttempt) GetSubmittedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SubmittedAt
+	}
+	return nil
+}
+
+func (x *OtherAttempt) GetLateSeconds() int64 {
+	if x != nil {
+		return x.LateSeconds
+	}
+	return 0
+}
+
+func (x *OtherAttempt) GetMarkedBy() string {
+	if x != nil {
+		return x.MarkedBy
+	}
+	return ""
+}
+
 // What to undo: a change or a batch.
 type UndoGradeChangeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1887,7 +1980,7 @@ type UndoGradeChangeRequest struct {
 
 func (x *UndoGradeChangeRequest) Reset() {
 	*x = UndoGradeChangeRequest{}
-	mi := &file_internal_service_grades_gradespb_grid_proto_msgTypes[22]
+	mi := &file_internal_service_grades_gradespb_grid_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +1992,7 @@ func (x *UndoGradeChangeRequest) String() string {
 func (*UndoGradeChangeRequest) ProtoMessage() {}
 
 func (x *UndoGradeChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_grades_gradespb_grid_proto_msgTypes[22]
+	mi := &file_internal_service_grades_gradespb_grid_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +2005,7 @@ func (x *UndoGradeChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoGradeChangeRequest.ProtoReflect.Descriptor instead.
 func (*UndoGradeChangeRequest) Descriptor() ([]byte, []int) {
-	return file_internal_service_grades_gradespb_grid_proto_rawDescGZIP(), []int{22}
+	return file_internal_service_grades_gradespb_grid_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UndoGradeChangeRequest) GetCourseId() string {
@@ -1985,7 +2078,7 @@ type UndoGradeChangeResponse struct {
 
 func (x *UndoGradeChangeResponse) Reset() {
 	*x = UndoGradeChangeResponse{}
-	mi := &file_internal_service_grades_gradespb_grid_proto_msgTypes[23]
+	mi := &file_internal_service_grades_gradespb_grid_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2090,7 @@ func (x *UndoGradeChangeResponse) String() string {
 func (*UndoGradeChangeResponse) ProtoMessage() {}
 
 func (x *UndoGradeChangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_service_grades_gradespb_grid_proto_msgTypes[23]
+	mi := &file_internal_service_grades_gradespb_grid_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2103,7 @@ func (x *UndoGradeChangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoGradeChangeResponse.ProtoReflect.Descriptor instead.
 func (*UndoGradeChangeResponse) Descriptor() ([]byte, []int) {
-	return file_internal_service_grades_gradespb_grid_proto_rawDescGZIP(), []int{23}
+	return file_internal_service_grades_gradespb_grid_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UndoGradeChangeResponse) GetUndone() int32 {
@@ -2190,7 +2283,7 @@ const file_internal_service_grades_gradespb_grid_proto_rawDesc = "" +
 	"\x06reason\x18\f \x01(\tR\x06reason\x12)\n" +
 	"\bbatch_id\x18\r \x01(\tB\x0e\xb2\xd4\x18\n" +
 	"gradebatchR\abatchId\x12\x16\n" +
-	"\x06undoes\x18\x0e \x01(\x03R\x06undoes\"\xba\x02\n" +
+	"\x06undoes\x18\x0e \x01(\x03R\x06undoes\"\xf0\x02\n" +
 	"\tCellState\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06points\x18\x02 \x01(\tR\x06points\x12\x1d\n" +
@@ -2204,7 +2297,14 @@ const file_internal_service_grades_gradespb_grid_proto_rawDesc = "" +
 	"\x06reason\x18\t \x01(\tR\x06reason\x12\"\n" +
 	"\x06set_by\x18\n" +
 	" \x01(\tB\v\xb2\xd4\x18\aaccountR\x05setBy\x12\x18\n" +
-	"\aoverdue\x18\v \x01(\bR\aoverdue\"\xce\x01\n" +
+	"\aoverdue\x18\v \x01(\bR\aoverdue\x124\n" +
+	"\x06others\x18\f \x03(\v2\x1c.stoa.grades.v1.OtherAttemptR\x06others\"\xcf\x01\n" +
+	"\fOtherAttempt\x12\x1b\n" +
+	"\tsource_id\x18\x01 \x01(\tR\bsourceId\x12\x16\n" +
+	"\x06points\x18\x02 \x01(\tR\x06points\x12=\n" +
+	"\fsubmitted_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vsubmittedAt\x12!\n" +
+	"\flate_seconds\x18\x04 \x01(\x03R\vlateSeconds\x12(\n" +
+	"\tmarked_by\x18\x05 \x01(\tB\v\xb2\xd4\x18\aaccountR\bmarkedBy\"\xce\x01\n" +
 	"\x16UndoGradeChangeRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12&\n" +
@@ -2244,7 +2344,7 @@ func file_internal_service_grades_gradespb_grid_proto_rawDescGZIP() []byte {
 	return file_internal_service_grades_gradespb_grid_proto_rawDescData
 }
 
-var file_internal_service_grades_gradespb_grid_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_internal_service_grades_gradespb_grid_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_internal_service_grades_gradespb_grid_proto_goTypes = []any{
 	(*GetGradebookRequest)(nil),      // 0: stoa.grades.v1.GetGradebookRequest
 	(*Gradebook)(nil),                // 1: stoa.grades.v1.Gradebook
@@ -2268,56 +2368,59 @@ var file_internal_service_grades_gradespb_grid_proto_goTypes = []any{
 	(*ListGradeHistoryResponse)(nil), // 19: stoa.grades.v1.ListGradeHistoryResponse
 	(*HistoryEntry)(nil),             // 20: stoa.grades.v1.HistoryEntry
 	(*CellState)(nil),                // 21: stoa.grades.v1.CellState
-	(*UndoGradeChangeRequest)(nil),   // 22: stoa.grades.v1.UndoGradeChangeRequest
-	(*UndoGradeChangeResponse)(nil),  // 23: stoa.grades.v1.UndoGradeChangeResponse
-	(*Column)(nil),                   // 24: stoa.grades.v1.Column
-	(*Cell)(nil),                     // 25: stoa.grades.v1.Cell
-	(*Totals)(nil),                   // 26: stoa.grades.v1.Totals
-	(*timestamppb.Timestamp)(nil),    // 27: google.protobuf.Timestamp
+	(*OtherAttempt)(nil),             // 22: stoa.grades.v1.OtherAttempt
+	(*UndoGradeChangeRequest)(nil),   // 23: stoa.grades.v1.UndoGradeChangeRequest
+	(*UndoGradeChangeResponse)(nil),  // 24: stoa.grades.v1.UndoGradeChangeResponse
+	(*Column)(nil),                   // 25: stoa.grades.v1.Column
+	(*Cell)(nil),                     // 26: stoa.grades.v1.Cell
+	(*Totals)(nil),                   // 27: stoa.grades.v1.Totals
+	(*timestamppb.Timestamp)(nil),    // 28: google.protobuf.Timestamp
 }
 var file_internal_service_grades_gradespb_grid_proto_depIdxs = []int32{
-	24, // 0: stoa.grades.v1.Gradebook.columns:type_name -> stoa.grades.v1.Column
+	25, // 0: stoa.grades.v1.Gradebook.columns:type_name -> stoa.grades.v1.Column
 	2,  // 1: stoa.grades.v1.Gradebook.categories:type_name -> stoa.grades.v1.ColumnGroup
 	2,  // 2: stoa.grades.v1.Gradebook.periods:type_name -> stoa.grades.v1.ColumnGroup
 	3,  // 3: stoa.grades.v1.Gradebook.sections:type_name -> stoa.grades.v1.GradebookSection
 	4,  // 4: stoa.grades.v1.Gradebook.problems:type_name -> stoa.grades.v1.GradingProblem
 	4,  // 5: stoa.grades.v1.GradingProblems.items:type_name -> stoa.grades.v1.GradingProblem
 	8,  // 6: stoa.grades.v1.ListGradeRowsResponse.items:type_name -> stoa.grades.v1.GradeRow
-	25, // 7: stoa.grades.v1.GradeRow.cells:type_name -> stoa.grades.v1.Cell
-	26, // 8: stoa.grades.v1.GradeRow.totals:type_name -> stoa.grades.v1.Totals
+	26, // 7: stoa.grades.v1.GradeRow.cells:type_name -> stoa.grades.v1.Cell
+	27, // 8: stoa.grades.v1.GradeRow.totals:type_name -> stoa.grades.v1.Totals
 	9,  // 9: stoa.grades.v1.SetGradeRequest.edit:type_name -> stoa.grades.v1.GradeEdit
 	12, // 10: stoa.grades.v1.SetGradesRequest.cells:type_name -> stoa.grades.v1.CellEdit
 	9,  // 11: stoa.grades.v1.CellEdit.edit:type_name -> stoa.grades.v1.GradeEdit
-	25, // 12: stoa.grades.v1.SetGradesResponse.cells:type_name -> stoa.grades.v1.Cell
+	26, // 12: stoa.grades.v1.SetGradesResponse.cells:type_name -> stoa.grades.v1.Cell
 	16, // 13: stoa.grades.v1.ListGradeChangesResponse.items:type_name -> stoa.grades.v1.GradeChange
-	25, // 14: stoa.grades.v1.GradeChange.cell:type_name -> stoa.grades.v1.Cell
+	26, // 14: stoa.grades.v1.GradeChange.cell:type_name -> stoa.grades.v1.Cell
 	17, // 15: stoa.grades.v1.GradeChange.student:type_name -> stoa.grades.v1.StudentTotals
-	24, // 16: stoa.grades.v1.GradeChange.column:type_name -> stoa.grades.v1.Column
-	26, // 17: stoa.grades.v1.StudentTotals.totals:type_name -> stoa.grades.v1.Totals
+	25, // 16: stoa.grades.v1.GradeChange.column:type_name -> stoa.grades.v1.Column
+	27, // 17: stoa.grades.v1.StudentTotals.totals:type_name -> stoa.grades.v1.Totals
 	20, // 18: stoa.grades.v1.ListGradeHistoryResponse.items:type_name -> stoa.grades.v1.HistoryEntry
 	21, // 19: stoa.grades.v1.HistoryEntry.before:type_name -> stoa.grades.v1.CellState
 	21, // 20: stoa.grades.v1.HistoryEntry.after:type_name -> stoa.grades.v1.CellState
-	27, // 21: stoa.grades.v1.HistoryEntry.changed_at:type_name -> google.protobuf.Timestamp
-	25, // 22: stoa.grades.v1.UndoGradeChangeResponse.cells:type_name -> stoa.grades.v1.Cell
-	0,  // 23: stoa.grades.v1.GridService.GetGradebook:input_type -> stoa.grades.v1.GetGradebookRequest
-	6,  // 24: stoa.grades.v1.GridService.ListGradeRows:input_type -> stoa.grades.v1.ListGradeRowsRequest
-	10, // 25: stoa.grades.v1.GridService.SetGrade:input_type -> stoa.grades.v1.SetGradeRequest
-	11, // 26: stoa.grades.v1.GridService.SetGrades:input_type -> stoa.grades.v1.SetGradesRequest
-	14, // 27: stoa.grades.v1.GridService.ListGradeChanges:input_type -> stoa.grades.v1.ListGradeChangesRequest
-	18, // 28: stoa.grades.v1.GridService.ListGradeHistory:input_type -> stoa.grades.v1.ListGradeHistoryRequest
-	22, // 29: stoa.grades.v1.GridService.UndoGradeChange:input_type -> stoa.grades.v1.UndoGradeChangeRequest
-	1,  // 30: stoa.grades.v1.GridService.GetGradebook:output_type -> stoa.grades.v1.Gradebook
-	7,  // 31: stoa.grades.v1.GridService.ListGradeRows:output_type -> stoa.grades.v1.ListGradeRowsResponse
-	25, // 32: stoa.grades.v1.GridService.SetGrade:output_type -> stoa.grades.v1.Cell
-	13, // 33: stoa.grades.v1.GridService.SetGrades:output_type -> stoa.grades.v1.SetGradesResponse
-	15, // 34: stoa.grades.v1.GridService.ListGradeChanges:output_type -> stoa.grades.v1.ListGradeChangesResponse
-	19, // 35: stoa.grades.v1.GridService.ListGradeHistory:output_type -> stoa.grades.v1.ListGradeHistoryResponse
-	23, // 36: stoa.grades.v1.GridService.UndoGradeChange:output_type -> stoa.grades.v1.UndoGradeChangeResponse
-	30, // [30:37] is the sub-list for method output_type
-	23, // [23:30] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	28, // 21: stoa.grades.v1.HistoryEntry.changed_at:type_name -> google.protobuf.Timestamp
+	22, // 22: stoa.grades.v1.CellState.others:type_name -> stoa.grades.v1.OtherAttempt
+	28, // 23: stoa.grades.v1.OtherAttempt.submitted_at:type_name -> google.protobuf.Timestamp
+	26, // 24: stoa.grades.v1.UndoGradeChangeResponse.cells:type_name -> stoa.grades.v1.Cell
+	0,  // 25: stoa.grades.v1.GridService.GetGradebook:input_type -> stoa.grades.v1.GetGradebookRequest
+	6,  // 26: stoa.grades.v1.GridService.ListGradeRows:input_type -> stoa.grades.v1.ListGradeRowsRequest
+	10, // 27: stoa.grades.v1.GridService.SetGrade:input_type -> stoa.grades.v1.SetGradeRequest
+	11, // 28: stoa.grades.v1.GridService.SetGrades:input_type -> stoa.grades.v1.SetGradesRequest
+	14, // 29: stoa.grades.v1.GridService.ListGradeChanges:input_type -> stoa.grades.v1.ListGradeChangesRequest
+	18, // 30: stoa.grades.v1.GridService.ListGradeHistory:input_type -> stoa.grades.v1.ListGradeHistoryRequest
+	23, // 31: stoa.grades.v1.GridService.UndoGradeChange:input_type -> stoa.grades.v1.UndoGradeChangeRequest
+	1,  // 32: stoa.grades.v1.GridService.GetGradebook:output_type -> stoa.grades.v1.Gradebook
+	7,  // 33: stoa.grades.v1.GridService.ListGradeRows:output_type -> stoa.grades.v1.ListGradeRowsResponse
+	26, // 34: stoa.grades.v1.GridService.SetGrade:output_type -> stoa.grades.v1.Cell
+	13, // 35: stoa.grades.v1.GridService.SetGrades:output_type -> stoa.grades.v1.SetGradesResponse
+	15, // 36: stoa.grades.v1.GridService.ListGradeChanges:output_type -> stoa.grades.v1.ListGradeChangesResponse
+	19, // 37: stoa.grades.v1.GridService.ListGradeHistory:output_type -> stoa.grades.v1.ListGradeHistoryResponse
+	24, // 38: stoa.grades.v1.GridService.UndoGradeChange:output_type -> stoa.grades.v1.UndoGradeChangeResponse
+	32, // [32:39] is the sub-list for method output_type
+	25, // [25:32] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_internal_service_grades_gradespb_grid_proto_init() }
@@ -2333,7 +2436,7 @@ func file_internal_service_grades_gradespb_grid_proto_init() {
 		(*GradeChange_Student)(nil),
 		(*GradeChange_Column)(nil),
 	}
-	file_internal_service_grades_gradespb_grid_proto_msgTypes[22].OneofWrappers = []any{
+	file_internal_service_grades_gradespb_grid_proto_msgTypes[23].OneofWrappers = []any{
 		(*UndoGradeChangeRequest_ChangeId)(nil),
 		(*UndoGradeChangeRequest_BatchId)(nil),
 	}
@@ -2343,7 +2446,7 @@ func file_internal_service_grades_gradespb_grid_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_service_grades_gradespb_grid_proto_rawDesc), len(file_internal_service_grades_gradespb_grid_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
