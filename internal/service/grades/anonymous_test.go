@@ -67,7 +67,7 @@ func TestAnonymousMarkIsUnseen(t *testing.T) {
 	ana, ben, cleo := w.enroll("Ana"), w.enroll("Ben"), w.enroll("Cleo")
 	for i, account := range []string{ana, ben, cleo} {
 		submitted := w.mark(account, q[0], "", "10")
-		submitted.State, submitted.SourceId, submitted.Anonymous, submitted.Attempts = "submitted", "", true, int32(1+i) //nolint:gosec // small
+		submitted.State, submitted.SourceId, submitted.Anonymous, submitted.Attempts = "submitted", "", true, int32(1+i)
 		w.give(submitted, w.mark(account, q[1], "5", "10"))
 	}
 	w.settled()
@@ -84,7 +84,7 @@ func TestAnonymousMarkIsUnseen(t *testing.T) {
 		first := w.cell(account, q[0])
 		for _, points := range []string{"9", "7.5"} { // marked, and again
 			m := w.mark(account, q[0], points, "10")
-			m.SourceId, m.Anonymous, m.Attempts, m.MarkedBy, m.Cause = "", true, int32(1+i), w.teacher, "marking" //nolint:gosec // small
+			m.SourceId, m.Anonymous, m.Attempts, m.MarkedBy, m.Cause = "", true, int32(1+i), w.teacher, "marking"
 			if i == 0 {
 				m.SubmittedAt = first.GetSubmittedAt()
 			} else {
