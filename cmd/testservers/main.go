@@ -85,7 +85,8 @@ var servers = []server{
 			if err != nil {
 				return "", nil, err
 			}
-			return s.URL(), func() {
+			// On a busy machine a connection takes its time.
+			return s.URL() + "&connect_timeout=60", func() {
 				now, cancel := context.WithCancel(context.Background())
 				cancel() // its data is thrown away
 				_ = s.Stop(now)

@@ -32,7 +32,7 @@ type Querier interface {
 
 // Config says which schema of which database to open.
 type Config struct {
-	URL      string // the database; its user must be a member of the service's role
+	URL      string // the database; its user must be a member of the service's role. Its connect_timeout is 5 s if not said.
 	Schema   string // the service's name
 	MaxConns int32  // of this process for this schema; 0 is 8
 	Trace    bool   // make a span of every statement
@@ -75,7 +75,9 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	// The bounds of a statement that went wrong; requests have shorter ones.
 	params["statement_timeout"] = "30s"
 	params["idle_in_transaction_session_timeout"] = "60s"
-	pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	if pc.ConnConfig.ConnectTimeout == 0 {
+		pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
 	if cfg.Trace {
 		pc.ConnConfig.Tracer = otelpgx.NewTracer()
 	}
