@@ -30,7 +30,7 @@ import (
 )
 
 // patience is how long a test waits for what should happen at once.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // table gives each schema what the handlers of the tests write to.
 var table = fstest.MapFS{"0001_applied.sql": {Data: []byte(`-- +goose Up

@@ -45,7 +45,7 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 
 // atOnce is how many stories are told at a time. They wait more than they
 // compute: for servers that start, leases that end and people who read.
-const atOnce = "4"
+const atOnce = "3"
 
 func TestMain(m *testing.M) {
 	flag.Parse()

@@ -21,7 +21,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/bus/amqp"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func rabbitURL(tb testing.TB) string {
 	tb.Helper()
