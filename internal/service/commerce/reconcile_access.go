@@ -30,16 +30,16 @@ type comparedLine struct {
 var (
 	boughtLines = `
 		SELECT id, course_id, buyer_id AS account_id, paid_at AS since, live, fulfilled, quantity, NULL::timestamptz AS starts, NULL::timestamptz AS until FROM order_line
-		WHERE kind = 'course' AND id > $1 ORDER BY id LIMIT $2`
+		WHERE kind = 'course' AND id > $1 ORDER BY id LIMIT ` + onePage
 	giftLines = `
 		SELECT l.id, l.course_id, coalesce(g.redeemed_by, '') AS account_id, g.redeemed_at AS since, l.live, true AS fulfilled, l.quantity, NULL::timestamptz AS starts, NULL::timestamptz AS until
-		FROM order_line l JOIN gift g ON g.line_id = l.id WHERE l.kind = 'gift' AND l.id > $1 ORDER BY l.id LIMIT $2`
+		FROM order_line l JOIN gift g ON g.line_id = l.id WHERE l.kind = 'gift' AND l.id > $1 ORDER BY l.id LIMIT ` + onePage
 	periodLines = `
 		SELECT l.id, l.course_id, l.buyer_id AS account_id, l.paid_at AS since, l.live, l.fulfilled, l.quantity, o.period_start AS starts, o.access_until AS until
-		FROM order_line l JOIN orders o ON o.id = l.order_id WHERE l.kind = 'subscription' AND l.id > $1 ORDER BY l.id LIMIT $2`
+		FROM order_line l JOIN orders o ON o.id = l.order_id WHERE l.kind = 'subscription' AND l.id > $1 ORDER BY l.id LIMIT ` + onePage
 	seatLines = `
 		SELECT id, course_id, buyer_id AS account_id, paid_at AS since, live, fulfilled, quantity, NULL::timestamptz AS starts, NULL::timestamptz AS until FROM order_line
-		WHERE kind = 'seats' AND id > $1 ORDER BY id LIMIT $2`
+		WHERE kind = 'seats' AND id > $1 ORDER BY id LIMIT ` + onePage
 )
 
 // givenBy is what access has given by a line, as it is compared with it.
@@ -133,7 +133,7 @@ func (s *Service) reconcileAccess(ctx context.Context, after string, by giver, s
 	if err != nil {
 		return stepResult{}, err
 	}
-	rows, err := s.DB.Query(ctx, sql, after, reconcilePage)
+	rows, err := s.DB.Query(ctx, sql, after)
 	if err != nil {
 		return stepResult{}, err
 	}

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/stoa-lms/stoa/internal/money"
 	"github.com/stoa-lms/stoa/internal/pg"
 )
+
+// onePage is reconcilePage in statements whose plan has to know how few rows it makes.
+var onePage = strconv.Itoa(reconcilePage)
 
 // reconcileOrders compares a page of orders with what is booked of them and with their
 // payments.
@@ -22,7 +26,7 @@ func (s *Service) reconcileOrders(ctx context.Context, after string) (stepResult
 		SELECT o.id, o.total, o.currency, o.paid_at IS NOT NULL, o.booked, coalesce(p.state, ''), coalesce(p.surplus, false),
 			(SELECT coalesce(sum(l.amount), 0)::bigint FROM ledger_entry e JOIN ledger_posting l ON l.entry_id = e.id
 				WHERE e.order_id = o.id AND e.kind = 'sale' AND l.account = 'provider' AND l.currency = o.currency)
-		FROM (SELECT * FROM orders WHERE id > $1 ORDER BY id LIMIT $2) o LEFT JOIN payment p ON p.id = o.payment_id ORDER BY o.id`, after, reconcilePage)
+		FROM (SELECT * FROM orders WHERE id > $1 ORDER BY id LIMIT `+onePage+`) o LEFT JOIN payment p ON p.id = o.payment_id ORDER BY o.id`, after)
 	if err != nil {
 		return stepResult{}, err
 	}

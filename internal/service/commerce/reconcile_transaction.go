@@ -33,10 +33,16 @@ const (
 // transactions other than payments, by their ids; those of which it knows nothing are not
 // there.
 func (s *Service) booked(ctx context.Context, list []Transaction) (map[string]int64, error) {
-	ids, kinds, refs, currencies := make([]string, len(list)), make([]string, len(list)), make([]string, len(list)), make([]string, len(list))
-	for i, t := range list {
-		ids[i], kinds[i], refs[i], currencies[i] = t.ID, t.Kind, t.Ref, t.Currency
+	var ids, kinds, refs, currencies []string
+	for _, t := range list {
+		if t.Kind != "payment" {
+			ids, kinds, refs, currencies = append(ids, t.ID), append(kinds, t.Kind), append(refs, t.Ref), append(currencies, t.Currency)
+		}
 	}
+	if ids == nil {
+		return nil, nil
+	}
+	// Each is looked up by its keys: OFFSET and sum keep the ledger from being read whole.
 	rows, err := s.DB.Query(ctx, `
 		SELECT t.id, sum(p.amount)::bigint
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS t (id, kind, ref, currency)
@@ -45,10 +51,12 @@ func (s *Service) booked(ctx context.Context, list []Transaction) (map[string]in
 			UNION ALL
 			SELECT t.kind || ':' || d.id FROM dispute d WHERE t.kind IN ('dispute', 'dispute_won') AND d.ref = t.ref
 			UNION ALL
-			SELECT f.key FROM dispute d JOIN ledger_entry f ON f.order_id = d.order_id AND f.kind = 'dispute_fee' AND starts_with(f.key, 'dispute_fee:' || d.id || ':')
+			SELECT f.key FROM dispute d CROSS JOIN LATERAL (
+				SELECT key FROM ledger_entry WHERE order_id = d.order_id AND kind = 'dispute_fee' AND starts_with(key, 'dispute_fee:' || d.id || ':') OFFSET 0) f
 			WHERE t.kind = 'dispute' AND d.ref = t.ref
 			UNION ALL
-			SELECT f.key FROM dispute d JOIN ledger_entry f ON f.order_id = d.order_id AND f.kind = 'dispute_fee_back' AND starts_with(f.key, 'dispute_fee_back:' || d.id || ':')
+			SELECT f.key FROM dispute d CROSS JOIN LATERAL (
+				SELECT key FROM ledger_entry WHERE order_id = d.order_id AND kind = 'dispute_fee_back' AND starts_with(key, 'dispute_fee_back:' || d.id || ':') OFFSET 0) f
 			WHERE t.kind = 'dispute_won' AND d.ref = t.ref
 			UNION ALL
 			SELECT 'payout:' || o.id FROM payout o WHERE t.kind = 'transfer' AND o.ref = t.ref
@@ -58,9 +66,9 @@ func (s *Service) booked(ctx context.Context, list []Transaction) (map[string]in
 			UNION ALL
 			SELECT k || ':' || t.id FROM unnest('{bank,provider_fee}'::text[]) AS k
 		) k
-		JOIN ledger_entry e ON e.key = k.key
-		JOIN ledger_posting p ON p.entry_id = e.id AND p.account = 'provider' AND p.currency = t.currency
-		GROUP BY t.id`, ids, kinds, refs, currencies)
+		CROSS JOIN LATERAL (SELECT id FROM ledger_entry WHERE key = k.key OFFSET 0) e
+		CROSS JOIN LATERAL (SELECT sum(amount) AS amount FROM ledger_posting WHERE entry_id = e.id AND account = 'provider' AND currency = t.currency) p
+		WHERE p.amount IS NOT NULL GROUP BY t.id`, ids, kinds, refs, currencies)
 	if err != nil {
 		return nil, err
 	}
