@@ -22,6 +22,9 @@ import (
 const (
 	reconcilePage  = 1000
 	reconcileLease = 2 * time.Minute
+	// reconcileAsks is of how many things of a page the provider is asked whose they are:
+	// each is a call, and a page ends before the lease does.
+	reconcileAsks = 100
 	// reconcileRest is how long nothing is compared after a pass, and reconcileShare how
 	// many times as long as it took: a tenth of the time is spent on it at most. There is
 	// one a day at least.

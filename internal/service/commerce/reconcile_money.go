@@ -107,12 +107,12 @@ func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResu
 		}
 	}
 	rows, err := s.DB.Query(ctx, `
-		SELECT id, kind, ref, amount, fee, currency, at FROM provider_transaction
+		SELECT id, kind, ref, amount, fee, currency, at, asked_at FROM provider_transaction
 		WHERE NOT matched AND provider = $1 AND id > $2 ORDER BY id LIMIT $3`, s.provider.Name(), after, reconcilePage)
 	if err != nil {
 		return stepResult{}, err
 	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Transaction])
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[unmatched])
 	if err != nil {
 		return stepResult{}, fmt.Errorf("transactions: %w", err)
 	}
@@ -137,20 +137,28 @@ func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResu
 		}
 		byID[payments[i].ID] = &payments[i]
 	}
-	booked, err := s.booked(ctx, list)
+	booked, err := s.booked(ctx, list...)
 	if err != nil {
 		return stepResult{}, err
 	}
 	res := stepResult{done: len(list) < reconcilePage, compared: len(list)}
-	var matched []string
+	now := s.now()
+	var matched, asked []string
 	for _, t := range list {
 		res.after = t.ID
+		ask := func() bool {
+			if len(asked) == reconcileAsks || !t.due(now) {
+				return false
+			}
+			asked = append(asked, t.ID)
+			return true
+		}
 		var f []finding
 		var ok bool
 		if t.Kind == "payment" {
-			f, ok, err = s.matchPayment(ctx, t, byID[t.Ref])
+			f, ok, err = s.matchPayment(ctx, t, byID[t.Ref], ask)
 		} else {
-			f, ok, err = s.matchOther(ctx, t, booked)
+			f, ok, err = s.matchOther(ctx, t, booked, ask)
 		}
 		if err != nil {
 			return stepResult{}, err
@@ -159,6 +167,9 @@ func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResu
 		if ok {
 			matched = append(matched, t.ID)
 		}
+	}
+	if _, err := s.DB.Exec(ctx, `UPDATE provider_transaction SET asked_at = $3 WHERE provider = $1 AND id = ANY ($2)`, s.provider.Name(), asked, now); err != nil {
+		return stepResult{}, err
 	}
 	if _, err := s.DB.Exec(ctx, `UPDATE provider_transaction SET matched = true WHERE provider = $1 AND id = ANY ($2)`, s.provider.Name(), matched); err != nil {
 		return stepResult{}, err
@@ -207,9 +218,10 @@ func (s *Service) fetchTransactions(ctx context.Context) error {
 }
 
 // matchPayment says whether a payment at the provider is booked as it says, and what is
-// wrong otherwise; p is the payment that it is of, nil for none.
-func (s *Service) matchPayment(ctx context.Context, t Transaction, p *payment) (findings []finding, ok bool, err error) {
-	if p == nil {
+// wrong otherwise; p is the payment that it is of, nil for none. Of one of nobody's the
+// provider is asked where ask says so.
+func (s *Service) matchPayment(ctx context.Context, t unmatched, p *payment, ask func() bool) (findings []finding, ok bool, err error) {
+	if p == nil && ask() {
 		if p, err = s.hearPeriod(ctx, t.Ref); err != nil {
 			return nil, false, err
 		}

@@ -29,10 +29,24 @@ const (
 	kindProviderFee = "provider_fee"
 )
 
+// unmatched is a transaction that is not booked as it is told.
+type unmatched struct {
+	Transaction
+
+	AskedAt *time.Time
+}
+
+// due says whether the provider is asked about it now: at first, and then whenever it is
+// twice as old as it was the last time. Others may have their money at the same account, and
+// none of that is asked about in each pass.
+func (t unmatched) due(now time.Time) bool {
+	return t.AskedAt == nil || now.Sub(*t.AskedAt) >= t.AskedAt.Sub(t.At)
+}
+
 // booked returns what the ledger has on the provider's account for each of the
 // transactions other than payments, by their ids; those of which it knows nothing are not
 // there.
-func (s *Service) booked(ctx context.Context, list []Transaction) (map[string]int64, error) {
+func (s *Service) booked(ctx context.Context, list ...unmatched) (map[string]int64, error) {
 	var ids, kinds, refs, currencies []string
 	for _, t := range list {
 		if t.Kind != "payment" {
@@ -84,8 +98,8 @@ func (s *Service) booked(ctx context.Context, list []Transaction) (map[string]in
 }
 
 // matchOther is match for transactions other than payments, of which the ledger has booked
-// something, or nothing.
-func (s *Service) matchOther(ctx context.Context, t Transaction, booked map[string]int64) (findings []finding, ok bool, err error) {
+// something, or nothing. About refunds and disputes the provider is asked where ask says so.
+func (s *Service) matchOther(ctx context.Context, t unmatched, booked map[string]int64, ask func() bool) (findings []finding, ok bool, err error) {
 	net := t.Amount - t.Fee
 	has, known := booked[t.ID]
 	if known && has == net {
@@ -99,6 +113,9 @@ func (s *Service) matchOther(ctx context.Context, t Transaction, booked map[stri
 	case toBank[t.Kind] || charges[t.Kind]:
 		return nil, true, s.bookMove(ctx, t)
 	case t.Kind == kindRefund || t.Kind == kindRefundFailed:
+		if !ask() {
+			break
+		}
 		news, err := s.provider.RefundState(ctx, t.Ref)
 		if fault.Is(err, fault.NotFound) {
 			break
@@ -113,7 +130,7 @@ func (s *Service) matchOther(ctx context.Context, t Transaction, booked map[stri
 		if err != nil {
 			return nil, false, err
 		}
-		now, err := s.booked(ctx, []Transaction{t})
+		now, err := s.booked(ctx, t)
 		if err != nil {
 			return nil, false, err
 		}
@@ -124,17 +141,19 @@ func (s *Service) matchOther(ctx context.Context, t Transaction, booked map[stri
 		if s.now().Sub(t.At) < settleWithin {
 			return nil, false, nil // on its way
 		}
-		if err := s.hearDispute(ctx, t.Ref); err != nil {
-			return nil, false, err
+		if ask() {
+			if err := s.hearDispute(ctx, t.Ref); err != nil {
+				return nil, false, err
+			}
+			now, err := s.booked(ctx, t)
+			if err != nil {
+				return nil, false, err
+			}
+			if has, known = now[t.ID]; known && has == net {
+				return []finding{{Kind: disputeUnheard, Object: t.Ref, Detail: told + ", and nobody had heard.", Healed: true}}, true, nil
+			}
 		}
-		now, err := s.booked(ctx, []Transaction{t})
-		if err != nil {
-			return nil, false, err
-		}
-		switch has, known := now[t.ID]; {
-		case known && has == net:
-			return []finding{{Kind: disputeUnheard, Object: t.Ref, Detail: told + ", and nobody had heard.", Healed: true}}, true, nil
-		case known:
+		if known {
 			return []finding{differs(t, told, has)}, false, nil
 		}
 	case s.now().Sub(t.At) < heardWithin:
@@ -144,7 +163,7 @@ func (s *Service) matchOther(ctx context.Context, t Transaction, booked map[stri
 }
 
 // differs is that a transaction, as it is told, is not what is booked for it.
-func differs(t Transaction, told string, has int64) finding {
+func differs(t unmatched, told string, has int64) finding {
 	return finding{Kind: transactionDiffers, Object: t.ID, Detail: told + ", and " + money.Format(has, t.Currency) + " is booked."}
 }
 
@@ -167,7 +186,7 @@ func (s *Service) hearDispute(ctx context.Context, ref string) error {
 
 // bookMove books what went between the provider and the platform's bank, or what the
 // provider took for itself.
-func (s *Service) bookMove(ctx context.Context, t Transaction) error {
+func (s *Service) bookMove(ctx context.Context, t unmatched) error {
 	e := entry{Key: kindBank + ":" + t.ID, Kind: kindBank}
 	against := accountBank
 	if charges[t.Kind] {

@@ -839,3 +839,30 @@ func TestTransactionsInOrder(t *testing.T) {
 		t.Errorf("%d of 330", next)
 	}
 }
+
+// Of what is others' at the same provider it is asked ever more rarely, and told all the same.
+func TestMoneyOfOthers(t *testing.T) {
+	t.Parallel()
+	s := newStripeShop(t)
+	const many = 130 // more than is asked of at once
+	s.exec(`INSERT INTO provider_transaction (provider, id, kind, ref, amount, fee, currency, at)
+		SELECT 'stripe', 'txn_' || n, 'payment', 'in_' || n, 100, 0, 'EUR', $1::timestamptz FROM generate_series(1, $2::int) n UNION ALL
+		SELECT 'stripe', 'txn_b', 'refund', 're_1', -100, 0, 'EUR', $1::timestamptz UNION ALL
+		SELECT 'stripe', 'txn_c', 'dispute', 'du_1', -100, 0, 'EUR', $1::timestamptz`, s.clock(), many)
+	s.exec(`INSERT INTO provider_balance (provider, currency, amount) VALUES ('stripe', 'EUR', $1)`, 100*many-200)
+	var asked []int
+	for range 8 { // after so many times five minutes
+		s.now.Add(300)
+		before := s.stripe.Requests("GET invoices") + s.stripe.Requests("GET refunds") + s.stripe.Requests("GET disputes")
+		if _, err := s.svc.Reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		asked = append(asked, s.stripe.Requests("GET invoices")+s.stripe.Requests("GET refunds")+s.stripe.Requests("GET disputes")-before)
+		if open := s.count(`SELECT count(*) FROM mismatch WHERE state = 'open'`); open != many+2 {
+			t.Fatalf("%d mismatches are open", open)
+		}
+	}
+	if diff := cmp.Diff([]int{100, 100, 32, 100, 0, 32, 0, 100}, asked); diff != "" {
+		t.Error(diff)
+	}
+}
