@@ -2,6 +2,8 @@ package commerce_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -269,28 +271,49 @@ func TestSeats(t *testing.T) {
 	}
 }
 
-// What is more than can be ordered is refused, and nothing overflows.
+// What is more than can be ordered, or charged at once, is refused, and nothing overflows.
 func TestNothingOverflows(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	seller := id.New("account")
-	var items []*commercepb.CartItem
-	for range 20 {
-		course := s.course(seller, 10_000_000, "KWD")
-		must[*commercepb.CoursePrices](s)(s.catalog.SetSeatPrices(s.as(seller), &commercepb.SetSeatPricesRequest{CourseId: course, SeatPrices: []*commercepb.SeatPrice{
-			{FromQuantity: 1, Price: &moneypb.Money{Amount: 10_000_000, Currency: "KWD"}},
-		}}))
-		items = append(items, &commercepb.CartItem{CourseId: course, Kind: "seats", Quantity: 5000})
+	seller, buyer := id.New("account"), id.New("account")
+	seats := func(course string, quantity int32, tiers ...int64) *commercepb.CartItem {
+		t.Helper()
+		var list []*commercepb.SeatPrice
+		for i, amount := range tiers {
+			list = append(list, &commercepb.SeatPrice{FromQuantity: int32(1 + 4999*i), Price: &moneypb.Money{Amount: amount, Currency: "KWD"}}) //nolint:gosec // small
+		}
+		must[*commercepb.CoursePrices](s)(s.catalog.SetSeatPrices(s.as(seller), &commercepb.SetSeatPricesRequest{CourseId: course, SeatPrices: list}))
+		return &commercepb.CartItem{CourseId: course, Kind: "seats", Quantity: quantity}
 	}
-	q := must[*commercepb.Quote](s)(s.quote(id.New("account"), "KWD", "", items...)) // 20 × 5,000 × 10,000 dinars: as much as there can be
-	if q.GetTotal().GetAmount() != 1_000_000_000_000 {
-		t.Fatalf("total %v", q.GetTotal())
+	dear, cheap := s.course(seller, 10_000_000, "KWD"), s.course(seller, 9_999_990, "KWD")
+	var many []*commercepb.CartItem
+	for range 20 { // 5,000 × 10,000 dinars each, as much as there can be
+		many = append(many, seats(s.course(seller, 10_000_000, "KWD"), 5000, 10_000_000))
 	}
-	items[19] = &commercepb.CartItem{CourseId: items[0].GetCourseId()}
-	must[*commercepb.Quote](s)(s.quote(id.New("account"), "KWD", "", items...))
-	items = append(items[:19], &commercepb.CartItem{CourseId: items[0].GetCourseId(), Kind: "seats", Quantity: 5000}, item(items[0].GetCourseId()))
-	_, err := s.quote(id.New("account"), "KWD", "", items...)
-	wantCode(t, err, "request.invalid") // 21 items
+	for name, c := range map[string]struct {
+		items []*commercepb.CartItem
+		total int64  // that is quoted
+		field string // that is refused
+	}{
+		"eight digits":                  {[]*commercepb.CartItem{seats(dear, 9, 10_000_000), item(cheap)}, 99_999_990, ""},
+		"nine":                          {[]*commercepb.CartItem{item(cheap), seats(dear, 10, 10_000_000)}, 0, "items[1]"},
+		"eight, of more":                {[]*commercepb.CartItem{seats(s.course(seller, 10_000_000, "KWD"), 5000, 10_000_000, 19_000)}, 95_000_000, ""},
+		"more than there can be":        {many, 0, "items[0]"},
+		"more than a message has place": {append(many[:20:20], item(dear)), 0, "items"},
+	} {
+		q, err := s.quote(buyer, "KWD", "", c.items...)
+		var fields []string
+		if f, ok := errors.AsType[*fault.Error](err); ok {
+			for _, one := range f.Fields {
+				fields = append(fields, one.Path)
+			}
+		}
+		if got := strings.Join(fields, " "); q.GetTotal().GetAmount() != c.total || got != c.field {
+			t.Errorf("%s: %v, %v of %s", name, q.GetTotal(), err, got)
+		}
+	}
+	_, err := s.quote(buyer, "KWD", "", seats(dear, 10, 10_000_000))
+	wantCode(t, err, "order.too_large")
 }
 
 func TestBundles(t *testing.T) {

@@ -17,8 +17,9 @@ const (
 
 // Bounds of what is ordered at once.
 const (
-	maxLines = 100
-	maxTotal = 1_000_000_000_000 // as moneypb.Money has it
+	maxLines  = 100
+	maxTotal  = 1_000_000_000_000 // without reductions, as moneypb.Money has it
+	maxCharge = 99_999_999        // before a coupon: cards are charged in eight digits at most
 )
 
 // wanted is an item of a cart.
@@ -128,7 +129,7 @@ func (s shelf) price(items []wanted, currency string) ([]priced, error) {
 	var lines []priced
 	own := map[string]bool{} // courses that are for the buyer
 	needs := map[string]int64{}
-	total := int64(0)
+	total, charge := int64(0), int64(0)
 	for i, w := range items {
 		more, err := s.item(w, currency, s.path(i))
 		if err != nil {
@@ -144,8 +145,9 @@ func (s shelf) price(items []wanted, currency string) ([]priced, error) {
 				return nil, soldOut(s.path(i))
 			}
 			total += l.List
+			charge += l.amount()
 		}
-		if lines = append(lines, more...); len(lines) > maxLines || total > maxTotal {
+		if lines = append(lines, more...); len(lines) > maxLines || total > maxTotal || charge > maxCharge {
 			return nil, told(fault.Invalid, s.path(i), "order.too_large", "This is more than can be ordered at once. Divide it into several orders.")
 		}
 	}

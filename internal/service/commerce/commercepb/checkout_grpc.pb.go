@@ -36,6 +36,7 @@ const (
 type CheckoutServiceClient interface {
 	// Says what a cart costs and keeps these prices for 30 minutes, in which CreateOrder
 	// takes them. It holds nothing: a place or a use of a coupon can be gone by then.
+	// Before a coupon it comes to 99,999,999 minor units at most.
 	// Errors: order.item, order.course_not_for_sale, order.bundle_not_for_sale,
 	// order.seats_not_for_sale, order.course_free, order.own_course, order.twice,
 	// order.quantity, order.not_in_currency, order.too_large (400),
@@ -154,6 +155,7 @@ func (c *checkoutServiceClient) RedeemGift(ctx context.Context, in *RedeemGiftRe
 type CheckoutServiceServer interface {
 	// Says what a cart costs and keeps these prices for 30 minutes, in which CreateOrder
 	// takes them. It holds nothing: a place or a use of a coupon can be gone by then.
+	// Before a coupon it comes to 99,999,999 minor units at most.
 	// Errors: order.item, order.course_not_for_sale, order.bundle_not_for_sale,
 	// order.seats_not_for_sale, order.course_free, order.own_course, order.twice,
 	// order.quantity, order.not_in_currency, order.too_large (400),

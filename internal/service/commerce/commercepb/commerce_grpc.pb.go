@@ -50,7 +50,7 @@ type CommerceServiceClient interface {
 	// it is paid, cancelled or expired. What costs nothing is paid at once. Errors:
 	// order.nothing (400) where both or neither are named; order.course_not_for_sale,
 	// order.bundle_not_for_sale, order.course_free, order.own_course,
-	// order.mixed_currencies, order.twice (400), order.already_enrolled,
+	// order.mixed_currencies, order.twice, order.too_large (400), order.already_enrolled,
 	// order.open_order, order.sold_out, order.payments_off (409); quote.not_found (404),
 	// quote.expired, quote.used, coupon.used_up, coupon.used_by_you, coupon.first_order
 	// (409).
@@ -205,7 +205,7 @@ type CommerceServiceServer interface {
 	// it is paid, cancelled or expired. What costs nothing is paid at once. Errors:
 	// order.nothing (400) where both or neither are named; order.course_not_for_sale,
 	// order.bundle_not_for_sale, order.course_free, order.own_course,
-	// order.mixed_currencies, order.twice (400), order.already_enrolled,
+	// order.mixed_currencies, order.twice, order.too_large (400), order.already_enrolled,
 	// order.open_order, order.sold_out, order.payments_off (409); quote.not_found (404),
 	// quote.expired, quote.used, coupon.used_up, coupon.used_by_you, coupon.first_order
 	// (409).
