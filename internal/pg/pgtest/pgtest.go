@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/stoa-lms/stoa/internal/pg"
 )
@@ -35,12 +36,16 @@ func New(tb testing.TB, schemas ...pg.Schema) string {
 	if err != nil {
 		tb.Fatalf("pgtest: template: %v", err)
 	}
+	server, err := connections()
+	if err != nil {
+		tb.Fatalf("pgtest: STOA_TEST_POSTGRES: %v", err)
+	}
 	name := "test_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	if err := exec(ctx, admin, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s STRATEGY file_copy", name, template)); err != nil {
+	if _, err := server.Exec(ctx, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s STRATEGY file_copy", name, template)); err != nil {
 		tb.Fatalf("pgtest: %v", err)
 	}
 	tb.Cleanup(func() {
-		if err := exec(context.Background(), admin, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
+		if _, err := server.Exec(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
 			tb.Errorf("pgtest: drop: %v", err)
 		}
 	})
@@ -70,6 +75,12 @@ var (
 	mu    sync.Mutex
 	known = map[string]bool{}
 )
+
+// connections to the server, which all tests of a program share: to make one costs as much
+// as half a database.
+var connections = sync.OnceValues(func() (*pgxpool.Pool, error) {
+	return pgxpool.New(context.Background(), os.Getenv("STOA_TEST_POSTGRES"))
+})
 
 func template(ctx context.Context, admin string, schemas []pg.Schema) (string, error) {
 	hash, err := pg.Fingerprint(schemas...)
@@ -114,16 +125,6 @@ func template(ctx context.Context, admin string, schemas []pg.Schema) (string, e
 	}
 	known[name] = true
 	return name, nil
-}
-
-func exec(ctx context.Context, url, sql string) error {
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	_, err = conn.Exec(ctx, sql)
-	return err
 }
 
 func onDatabase(tb testing.TB, admin, name string) string {
