@@ -54,7 +54,7 @@ func (r *itemServer) ListItemAccess(ctx context.Context, req *learningpb.ListIte
 	}
 	out := &learningpb.ListItemAccessResponse{}
 	for _, one := range crowd {
-		out.Items = append(out.Items, one.access(req.GetItemId(), at))
+		out.Items = append(out.Items, one.access(req.GetItemId(), at, req.GetWhenDue()))
 	}
 	return out, nil
 }
@@ -148,7 +148,7 @@ func addTree(v *version, itemID string, to map[string]bool) {
 }
 
 // access says how an item stands for one of them.
-func (o oneOfMany) access(itemID string, at time.Time) *learningpb.ItemAccess {
+func (o oneOfMany) access(itemID string, at time.Time, whenDue bool) *learningpb.ItemAccess {
 	out := &learningpb.ItemAccess{AccountId: o.accountID, State: "absent"}
 	p := o.person
 	if p == nil {
@@ -159,11 +159,15 @@ func (o oneOfMany) access(itemID string, at time.Time) *learningpb.ItemAccess {
 	if it == nil {
 		return out
 	}
+	i, dated := p.deadline[itemID]
+	if dated && whenDue && p.Due[i] != nil && !p.Due[i].After(at) {
+		at = p.Due[i].Add(-time.Microsecond)
+	}
 	d := p.decide(it, at)
 	out.State, out.Reasons, out.OpensAt = d.State(), p.sentences(d.Missing, at), stampOf(d.OpensAt)
 	_, closes := release.Next(p.rule(it), p.facts, at)
 	out.ClosesAt = stampOf(closes)
-	if i, ok := p.deadline[itemID]; ok {
+	if dated {
 		out.AvailableFrom, out.Due, out.Until = optional(p.AvailableFrom[i]), optional(p.Due[i]), optional(p.Until[i])
 	}
 	return out

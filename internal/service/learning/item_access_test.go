@@ -12,6 +12,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/release"
+	"github.com/stoa-lms/stoa/internal/release/releasepb"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
 )
@@ -115,6 +116,23 @@ func TestItemAccess(t *testing.T) {
 	for _, c := range [][2]string{{id.New("course"), r.q1}, {r.course, id.New("activity")}} {
 		if got := ask(c[0], c[1]); got != "1 absent" {
 			t.Errorf("of what there is not: %s", got)
+		}
+	}
+
+	// What is hidden from the moment on when it was due was shown when it was due.
+	r.item(r.q1).Release = hide(&releasepb.Rule{Condition: &releasepb.Rule_Date{Date: &releasepb.DateCondition{Until: timestamppb.New(due)}}})
+	r.publish()
+	for _, c := range []struct {
+		at        time.Time
+		now, then string
+	}{{due.Add(-time.Hour), "open", "open"}, {due, "hidden", "open"}, {due.AddDate(0, 0, 3), "hidden", "open"}} {
+		r.at(c.at)
+		req := &learningpb.ListItemAccessRequest{CourseId: r.course, ItemId: r.q1, AccountIds: []string{ana}}
+		now, err1 := r.items.ListItemAccess(t.Context(), req)
+		req.WhenDue = true
+		then, err2 := r.items.ListItemAccess(t.Context(), req)
+		if err1 != nil || err2 != nil || now.GetItems()[0].GetState() != c.now || then.GetItems()[0].GetState() != c.then {
+			t.Errorf("at %v: %v and, when due, %v (%v, %v)", c.at, now, then, err1, err2)
 		}
 	}
 }

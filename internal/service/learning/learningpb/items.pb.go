@@ -279,7 +279,10 @@ type ListItemAccessRequest struct {
 	// The item.
 	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
 	// The people, 1 to 1,000.
-	AccountIds    []string `protobuf:"bytes,3,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
+	AccountIds []string `protobuf:"bytes,3,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
+	// Whether to say of those for whom it has been due how it stood the moment before, by
+	// the clock and by what is known of them now; else how it stands now.
+	WhenDue       bool `protobuf:"varint,4,opt,name=when_due,json=whenDue,proto3" json:"when_due,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -333,6 +336,13 @@ func (x *ListItemAccessRequest) GetAccountIds() []string {
 		return x.AccountIds
 	}
 	return nil
+}
+
+func (x *ListItemAccessRequest) GetWhenDue() bool {
+	if x != nil {
+		return x.WhenDue
+	}
+	return false
 }
 
 // How an item stands for people.
@@ -1226,13 +1236,14 @@ const file_internal_service_learning_learningpb_items_proto_rawDesc = "" +
 	"\bopens_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aopensAt\x127\n" +
 	"\tcloses_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosesAt\x12,\n" +
 	"\x03due\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x03due\x120\n" +
-	"\x05until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x9d\x01\n" +
+	"\x05until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xb8\x01\n" +
 	"\x15ListItemAccessRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\"\n" +
 	"\aitem_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06itemId\x127\n" +
 	"\vaccount_ids\x18\x03 \x03(\tB\x16\xbaH\b\x92\x01\x05\b\x01\x10\xe8\a\xb2\xd4\x18\aaccountR\n" +
-	"accountIds\"L\n" +
+	"accountIds\x12\x19\n" +
+	"\bwhen_due\x18\x04 \x01(\bR\awhenDue\"L\n" +
 	"\x16ListItemAccessResponse\x122\n" +
 	"\x05items\x18\x01 \x03(\v2\x1c.stoa.learning.v1.ItemAccessR\x05items\"\x97\x03\n" +
 	"\n" +
