@@ -258,11 +258,17 @@ func (l *ledger) estimate(seen gradebook.Seen, list []*gradespb.Assumption) (*gr
 		case a.GetPoints() != "":
 			points := a.GetPoints()
 			c.Mark.Overridden, c.Mark.Override = true, numberOf(&points)
+		default:
+			// What a formula makes of others is no more seen for it.
+			c.Mark.Hidden = seen == gradebook.Posted && l.row.Marks[it.index].Hidden
 		}
 		changes = append(changes, c)
 	}
 	r := l.book.Student(l.row.WhatIf(seen, changes...))
 	t := &r.Full
+	if seen == gradebook.Posted {
+		t = &r.Posted
+	}
 	out := &gradespb.GradeEstimate{Current: totalOf(&t.Current.Total).message(), Final: totalOf(&t.Final.Total).message()}
 	out.Categories, _ = l.book.groups(t)
 	for i, it := range l.book.present {
