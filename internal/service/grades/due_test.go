@@ -80,3 +80,40 @@ func TestOverdueIsMissing(t *testing.T) {
 		t.Errorf("%d tasks are left, %v", left, err)
 	}
 }
+
+// TestHiddenIsNotMissed: nobody misses what is hidden from them when it is due. What is
+// due anew once it is shown they may.
+func TestHiddenIsNotMissed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	q := newIDs("activity", 3)
+	w.publish(1, halves(q[:1], q[1:]), q...)
+	ana := w.enroll("Ana")
+	w.give(w.mark(ana, q[2], "8", "10"))
+	w.settled()
+	w.hidden[q[0]] = true
+	due := may.Add(24 * time.Hour)
+	w.dueNow(ana, q[0], due)
+	w.dueNow(ana, q[1], due)
+	status := func() string {
+		t.Helper()
+		w.settled()
+		w.check()
+		g := w.student(ana)
+		return g.GetCells()[0].GetStatus() + " " + g.GetCells()[1].GetStatus()
+	}
+	w.timePasses(25 * time.Hour)
+	if got := status(); got != "none missing" {
+		t.Errorf("hidden and shown: %s", got)
+	}
+	w.hidden[q[0]] = false
+	w.timePasses(time.Hour)
+	if got := status(); got != "none missing" {
+		t.Errorf("shown when it was due already: %s", got)
+	}
+	w.dueNow(ana, q[0], due.Add(48*time.Hour))
+	w.timePasses(48 * time.Hour)
+	if got := status(); got != "missing missing" {
+		t.Errorf("due anew: %s", got)
+	}
+}
