@@ -238,7 +238,10 @@ func (r *gradeServer) ExplainMyGrade(ctx context.Context, req *gradespb.ExplainM
 	if err != nil {
 		return nil, err
 	}
-	out := derivationMessage(l.book.Explain(&l.row, gradebook.Posted, basisOf(req.GetBasis())))
+	out, err := l.explain(gradebook.Posted, basisOf(req.GetBasis()), gradebook.Part{Category: req.GetCategory(), Period: req.GetPeriod()})
+	if err != nil {
+		return nil, err
+	}
 	// An item that is hidden from them counts in a final total, and is not named.
 	for _, step := range out.GetSteps() {
 		if it := l.book.items[step.GetRef()]; it != nil && hidden[it.ItemID] && !l.mine(it).GetPosted() {

@@ -46,6 +46,8 @@ func (w *world) views(account string, items ...string) map[string]string {
 	for _, basis := range []string{"current", "final"} {
 		explained, err := w.grades.ExplainMyGrade(ctx, &gradespb.ExplainMyGradeRequest{CourseId: w.course, Basis: basis})
 		show("explanation "+basis, explained, err)
+		explained, err = w.grades.ExplainMyGrade(ctx, &gradespb.ExplainMyGradeRequest{CourseId: w.course, Basis: basis, Category: "exams"})
+		show("explanation of exams "+basis, explained, err)
 	}
 	estimate, err := w.grades.EstimateMyGrades(ctx, &gradespb.EstimateMyGradesRequest{CourseId: w.course})
 	show("what if", estimate, err)
