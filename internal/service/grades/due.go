@@ -22,6 +22,11 @@ const (
 	dueEvery    = time.Second
 )
 
+// onItsWay is how long after its due date something may still come that was handed in by
+// then: when an exam ends for thousands, it takes a while until all of it is told. Before
+// nobody is told that they have missed it.
+const onItsWay = 5 * time.Minute
+
 // deadlinesChanged has learning asked by when what is due for some students.
 func (s *Service) deadlinesChanged(ctx context.Context, tx *pg.Tx, e *learningpb.DeadlinesChanged) error {
 	return s.askDue(ctx, tx, e.GetCourseId(), e.GetAccountIds()...)
@@ -199,10 +204,10 @@ type passedDate struct{ CourseID, AccountID, ItemID string }
 // then, and reports whether there may be more. What is hidden from somebody when it is
 // due they do not miss: learning is asked outside of the transaction.
 func (s *Service) nextOverdue(ctx context.Context) (bool, error) {
-	now := s.now()
+	until := s.now().Add(-onItsWay)
 	rows, err := s.db.Query(ctx, `
 		SELECT course_id, account_id, item_id FROM due_date WHERE NOT passed AND due_at <= $1
-			AND course_id = (SELECT course_id FROM due_date WHERE NOT passed AND due_at <= $1 ORDER BY due_at LIMIT 1) ORDER BY due_at LIMIT $2`, now, dueAtATime)
+			AND course_id = (SELECT course_id FROM due_date WHERE NOT passed AND due_at <= $1 ORDER BY due_at LIMIT 1) ORDER BY due_at LIMIT $2`, until, dueAtATime)
 	if err != nil {
 		return false, fmt.Errorf("next overdue: %w", err)
 	}
@@ -219,7 +224,7 @@ func (s *Service) nextOverdue(ctx context.Context) (bool, error) {
 	}
 	return true, s.db.InTx(ctx, func(tx *pg.Tx) error {
 		tx.Exempt("follows from a deadline that was recorded")
-		return s.overdue(ctx, tx, list, unseen, now)
+		return s.overdue(ctx, tx, list, unseen, until)
 	})
 }
 
@@ -248,7 +253,7 @@ func (s *Service) unseen(ctx context.Context, list []passedDate) (map[passedDate
 	return out, nil
 }
 
-func (s *Service) overdue(ctx context.Context, tx *pg.Tx, list []passedDate, unseen map[passedDate]bool, now time.Time) error {
+func (s *Service) overdue(ctx context.Context, tx *pg.Tx, list []passedDate, unseen map[passedDate]bool, until time.Time) error {
 	courseID := list[0].CourseID
 	who, what := make([]string, len(list)), make([]string, len(list))
 	for i, one := range list {
@@ -263,7 +268,7 @@ func (s *Service) overdue(ctx context.Context, tx *pg.Tx, list []passedDate, uns
 	rows, err := tx.Query(ctx, `
 		UPDATE due_date d SET passed = true FROM unnest($2::text[], $3::text[]) AS f (account_id, item_id)
 		WHERE d.course_id = $1 AND d.account_id = f.account_id AND d.item_id = f.item_id AND NOT d.passed AND d.due_at <= $4
-		RETURNING d.account_id, d.item_id`, courseID, who, what, now)
+		RETURNING d.account_id, d.item_id`, courseID, who, what, until)
 	if err != nil {
 		return fmt.Errorf("overdue: %w", err)
 	}

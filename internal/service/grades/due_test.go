@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 )
@@ -115,5 +117,44 @@ func TestHiddenIsNotMissed(t *testing.T) {
 	w.timePasses(48 * time.Hour)
 	if got := status(); got != "missing missing" {
 		t.Errorf("due anew: %s", got)
+	}
+}
+
+// TestInTimeIsNotMissed: what was handed in at the last moment, and is told after it, was
+// at no time missing, for staff and for the student.
+func TestInTimeIsNotMissed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	q := newIDs("activity", 2)
+	w.publish(1, halves(q[:1], q[1:]), q...)
+	ana, ben := w.enroll("Ana"), w.enroll("Ben")
+	w.give(w.mark(ana, q[1], "8", "10"), w.mark(ben, q[1], "8", "10"))
+	w.settled()
+	if _, err := w.columns.UpdateColumn(w.staff(), &gradespb.UpdateColumnRequest{CourseId: w.course, ItemId: q[0], Points: new("10")}); err != nil {
+		t.Fatal(err)
+	}
+	due := may.Add(24 * time.Hour)
+	w.dueNow(ana, q[0], due)
+	w.dueNow(ben, q[0], due)
+	before := len(told[gradespb.GradePosted](w))
+	w.timePasses(24*time.Hour + 2*time.Minute)
+	if a, n := w.cell(ana, q[0]), len(told[gradespb.GradePosted](w)); a.GetStatus() != "none" || n != before {
+		t.Errorf("on its way: %v, and %d were told of", a, n-before)
+	}
+	m := w.mark(ana, q[0], "9", "10")
+	m.SubmittedAt = timestamppb.New(due)
+	w.give(m)
+	w.timePasses(10 * time.Minute)
+	w.settled()
+	w.check()
+	for account, want := range map[string]string{ana: "graded 9", ben: "missing 0"} {
+		if c := w.cell(account, q[0]); c.GetStatus()+" "+c.GetPoints() != want {
+			t.Errorf("%v, want %s", c, want)
+		}
+	}
+	for _, h := range w.history(ana) {
+		if h.GetKind() == "overdue" {
+			t.Errorf("it was missing: %v", h)
+		}
 	}
 }
