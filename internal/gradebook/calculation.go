@@ -7,9 +7,10 @@ import "github.com/stoa-lms/stoa/internal/exact"
 type calculation struct {
 	student  func(*Book, *Row, *Result)
 	explain  func(*Book, *Row, Seen, Basis) *Derivation
+	part     func(*Book, *Row, Seen, Basis, Part) *Derivation
 	counting func(*Policy, exact.Number, *Mark) int
 }
 
 var calculations = map[int]*calculation{
-	1: {student: student1, explain: explain1, counting: counting1},
+	1: {student: student1, explain: explain1, part: part1, counting: counting1},
 }

@@ -77,7 +77,7 @@ var Kinds = map[string]string{
 	"periods":       "what the periods come to",
 	"curve":         "a percentage after a curve",
 	"cap":           "a percentage after a limit",
-	"total":         "the total, rounded",
+	"total":         "the total, or what a category or a period comes to, rounded",
 	"letter":        "the least percentage of its letter, which is in text",
 	"pass":          "1 where the pass mark is reached, 0 otherwise",
 }

@@ -341,7 +341,17 @@ func TestDerivationsHold(t *testing.T) {
 					text, _ := json.MarshalIndent(derived, "", " ")
 					t.Fatalf("%v\n%s", err, text)
 				}
-				want := result.View(seen, basis).Total
+				view := result.View(seen, basis)
+				for i, g := range c.policy.Categories {
+					part(t, book, row, seen, basis, gradebook.Part{Category: g.Key}, &view.Categories[i])
+				}
+				for i, p := range c.policy.Periods {
+					part(t, book, row, seen, basis, gradebook.Part{Period: p.Key}, &view.Periods[i])
+					for _, g := range c.policy.Categories {
+						part(t, book, row, seen, basis, gradebook.Part{Category: g.Key, Period: p.Key}, nil)
+					}
+				}
+				want := view.Total
 				if !want.Has {
 					if r.told.Total != -1 {
 						t.Fatalf("a total of nothing is told")
@@ -358,6 +368,33 @@ func TestDerivationsHold(t *testing.T) {
 			}
 		}
 	})
+}
+
+// part holds the derivation of a part to what it comes to, where that is known.
+func part(t *rapid.T, b *gradebook.Book, row *gradebook.Row, seen gradebook.Seen, basis gradebook.Basis, of gradebook.Part, want *gradebook.Value) {
+	derived := b.ExplainPart(row, seen, basis, of)
+	r, err := readAgain(derived)
+	text, _ := json.MarshalIndent(derived, "", " ")
+	switch at := derived.Total; {
+	case err != nil:
+		t.Fatalf("%v: %v\n%s", of, err, text)
+	case at >= 0 && (at != len(r.values)-1 || derived.Nodes[at].Period != of.Period):
+		t.Fatalf("%v: %d is not the last step, or of something else\n%s", of, at, text)
+	case want == nil:
+	case want.Has != (at >= 0), want.Has && r.values[at].Cmp(rat(b.Round(want.Percent))) != 0:
+		t.Fatalf("%v comes to %s, %v\n%s", of, want.Percent, want.Has, text)
+	}
+	used := map[int]bool{len(derived.Nodes) - 1: true}
+	for _, n := range derived.Nodes {
+		for _, in := range n.Inputs {
+			used[in.Node] = true
+		}
+	}
+	for i := range derived.Nodes {
+		if !used[i] {
+			t.Fatalf("%v: step %d leads to nothing\n%s", of, i, text)
+		}
+	}
 }
 
 // TestExplainSays is a derivation to the letter.

@@ -135,6 +135,20 @@ func (b *Book) Explain(row *Row, seen Seen, basis Basis) *Derivation {
 	return b.code.explain(b, row, seen, basis)
 }
 
+// Part is a part of a course that comes to something: a category over all of it, a period,
+// or a category within a period.
+type Part struct {
+	// As the policy has them; empty for none.
+	Category, Period string
+}
+
+// ExplainPart derives what a part comes to, as Explain does the total: with the steps that
+// lead to it alone, of which the last is rounded, and is the derivation's Total. There is no
+// such step where nothing counts in it.
+func (b *Book) ExplainPart(row *Row, seen Seen, basis Basis, of Part) *Derivation {
+	return b.code.part(b, row, seen, basis, of)
+}
+
 // Counting returns which of several attempts a mark counts by, in an item of so many
 // points: 0 for its own Raw and Late, 1 for the first of its Others. It is the one of the
 // most points after the late policy, as step 1 of the order of operations takes them off,

@@ -104,7 +104,8 @@ func (r *run1) calculate(scores []Score) {
 	r.formulas()
 	var total Value
 	node := none
-	if r.rec == nil || !b.weighted {
+	all := r.rec == nil || r.rec.all
+	if all || !b.weighted {
 		root := r.group(b.root())
 		total, node = root.Value, root.node
 		for i := range v.Categories {
@@ -114,7 +115,7 @@ func (r *run1) calculate(scores []Score) {
 	if !b.weighted {
 		r.states()
 	}
-	if b.weighted || r.rec == nil {
+	if all || b.weighted {
 		total, node = r.periods(total, node)
 	}
 	r.total(total, node)

@@ -1,6 +1,7 @@
 package gradebook
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/stoa-lms/stoa/internal/exact"
@@ -11,11 +12,72 @@ type recorder struct {
 	to *Derivation
 	// The steps of items: their scores, and those as percentages.
 	item, percent []int
+	// Whether parts are noted that the total is not made of.
+	all bool
 	// The ratio that drops were chosen at; nil where none were searched.
 	ratio *exact.Number
 }
 
 func explain1(b *Book, row *Row, seen Seen, basis Basis) *Derivation {
+	return record1(b, row, seen, basis, false)
+}
+
+// part1 takes of all steps those that lead to what a part comes to, which is the last of
+// its steps.
+func part1(b *Book, row *Row, seen Seen, basis Basis, of Part) *Derivation {
+	d := record1(b, row, seen, basis, true)
+	d.Total = none
+	at := len(d.Nodes) - 1
+	for ; at >= 0; at-- {
+		if n := &d.Nodes[at]; n.Period == of.Period && (n.Ref == of.Category || of.Category == "") && (of.Category != "" || of.Period != "") {
+			break
+		}
+	}
+	d.lead(at)
+	if at < 0 {
+		return d
+	}
+	end := &d.Nodes[len(d.Nodes)-1]
+	if end.Empty || end.Formula == "sum" {
+		return d // without a percentage
+	}
+	n := b.rounded(end.Value, len(d.Nodes)-1)
+	n.Ref, n.Period, n.Label, n.Rounded = end.Ref, end.Period, end.Label, n.Value.Text(b.policy.Rounding.Places)
+	d.Nodes, d.Total = append(d.Nodes, n), len(d.Nodes)
+	return d
+}
+
+// lead leaves the steps that lead to one, and that one.
+func (d *Derivation) lead(to int) {
+	needed := make([]bool, len(d.Nodes))
+	if to >= 0 {
+		needed[to] = true
+	}
+	for i, n := range slices.Backward(d.Nodes) {
+		for _, in := range n.Inputs {
+			if needed[i] && in.Node >= 0 {
+				needed[in.Node] = true
+			}
+		}
+	}
+	moved, kept := make([]int, len(d.Nodes)), d.Nodes[:0]
+	for i, n := range d.Nodes {
+		if !needed[i] {
+			continue
+		}
+		for k := range n.Inputs {
+			if in := &n.Inputs[k]; in.Node >= 0 {
+				in.Node = moved[in.Node]
+			}
+		}
+		moved[i] = len(kept)
+		kept = append(kept, n)
+	}
+	d.Nodes = kept
+}
+
+// record1 notes the steps to the total, and of all parts where these are asked for.
+func record1(b *Book, row *Row, seen Seen, basis Basis, all bool) *Derivation {
 	d := &Derivation{Version: b.policy.Version, Seen: "full", Basis: "current", Nodes: []Node{}, Total: none}
 	if seen == Posted {
 		d.Seen = "posted"
@@ -23,7 +85,7 @@ func explain1(b *Book, row *Row, seen Seen, basis Basis) *Derivation {
 	if basis == Final {
 		d.Basis = "final"
 	}
-	r := &run1{b: b, row: row, seen: seen, basis: basis, view: new(View), rec: &recorder{to: d, item: make([]int, len(b.item)), percent: make([]int, len(b.item))}}
+	r := &run1{b: b, row: row, seen: seen, basis: basis, view: new(View), rec: &recorder{to: d, all: all, item: make([]int, len(b.item)), percent: make([]int, len(b.item))}}
 	for i := range b.item {
 		r.rec.item[i], r.rec.percent[i] = none, none
 	}
@@ -74,18 +136,21 @@ func (r *run1) curveNode(curve *Curve, before, after exact.Number, node int, ref
 }
 
 func (r *run1) roundNode(t *Total, node int) int {
-	at := r.note(func() Node {
-		round := r.b.policy.Rounding
-		n := Node{Kind: "total", Formula: "half_even", Inputs: []Input{from("percent", node, t.Percent), given("places", exact.Int(int64(round.Places)))}, Value: t.Rounded}
-		if round.Mode == exact.HalfUp {
-			n.Formula = "half_up"
-		}
-		return n
-	})
+	at := r.note(func() Node { return r.b.rounded(t.Percent, node) })
 	if r.rec != nil {
 		r.rec.to.Total = at
 	}
 	return at
+}
+
+// rounded is the step that rounds a percentage as the course does.
+func (b *Book) rounded(percent exact.Number, node int) Node {
+	round := b.policy.Rounding
+	n := Node{Kind: "total", Formula: "half_even", Inputs: []Input{from("percent", node, percent), given("places", exact.Int(int64(round.Places)))}, Value: b.Round(percent)}
+	if round.Mode == exact.HalfUp {
+		n.Formula = "half_up"
+	}
+	return n
 }
 
 // itemNode is the step that has an item's score, made when it is first asked for.

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 )
@@ -90,7 +93,7 @@ func TestPostMany(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	const students = postAtOnce + 20
-	q, _ := w.crowd(students, 2)
+	q, people := w.crowd(students, 2)
 	w.settled()
 	w.countAll()
 	if _, err := w.columns.HideGrades(w.staff(), &gradespb.HideGradesRequest{CourseId: w.course, ItemId: q[0]}); err != nil {
@@ -110,5 +113,18 @@ func TestPostMany(t *testing.T) {
 	w.check()
 	if n := len(told[gradespb.GradePosted](w)) - before; n != students {
 		t.Errorf("%d were told, want %d", n, students)
+	}
+	// What is hidden again is in no total from then on, whoever is still to be counted.
+	if _, err := w.columns.HideGrades(w.staff(), &gradespb.HideGradesRequest{CourseId: w.course, ItemId: q[0]}); err != nil {
+		t.Fatal(err)
+	}
+	mine := w.mine(people[0])
+	list, err := w.grades.ListMyTotals(w.as(people[0]), &gradespb.ListMyTotalsRequest{})
+	if err != nil || len(list.GetItems()) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	want := &gradespb.MyTotal{CourseId: w.course, Title: mine.GetTitle(), Current: mine.GetCurrent(), Final: mine.GetFinal()}
+	if diff := cmp.Diff(want, list.GetItems()[0], protocmp.Transform()); diff != "" {
+		t.Errorf("totals that have what is hidden (-want +got):\n%s", diff)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,6 +21,11 @@ const (
 	dueAtATime  = 500
 	dueEvery    = time.Second
 )
+
+// onItsWay is how long after its due date something may still come that was handed in by
+// then: when an exam ends for thousands, it takes a while until all of it is told. Before
+// nobody is told that they have missed it.
+const onItsWay = 5 * time.Minute
 
 // deadlinesChanged has learning asked by when what is due for some students.
 func (s *Service) deadlinesChanged(ctx context.Context, tx *pg.Tx, e *learningpb.DeadlinesChanged) error {
@@ -190,46 +197,85 @@ func (s *Service) storeDue(ctx context.Context, tx *pg.Tx, courseID string, acco
 // due reports whether what is not handed in of an item is missing.
 func (it *item) due() bool { return it.Kind == "quiz" || it.Kind == "assignment" }
 
+// passedDate is a due date that has passed and was not looked at since.
+type passedDate struct{ CourseID, AccountID, ItemID string }
+
 // nextOverdue notes of the next due dates that have passed what was not handed in by
-// then, and reports whether there may be more.
+// then, and reports whether there may be more. What is hidden from somebody when it is
+// due they do not miss: learning is asked outside of the transaction.
 func (s *Service) nextOverdue(ctx context.Context) (bool, error) {
-	var courseID string
-	now := s.now()
-	err := s.db.QueryRow(ctx, `SELECT course_id FROM due_date WHERE NOT passed AND due_at <= $1 ORDER BY due_at LIMIT 1`, now).Scan(&courseID)
-	if pg.NoRows(err) {
-		return false, nil
-	}
+	until := s.now().Add(-onItsWay)
+	rows, err := s.db.Query(ctx, `
+		SELECT course_id, account_id, item_id FROM due_date WHERE NOT passed AND due_at <= $1
+			AND course_id = (SELECT course_id FROM due_date WHERE NOT passed AND due_at <= $1 ORDER BY due_at LIMIT 1) ORDER BY due_at LIMIT $2`, until, dueAtATime)
 	if err != nil {
 		return false, fmt.Errorf("next overdue: %w", err)
 	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[passedDate])
+	if err != nil {
+		return false, fmt.Errorf("next overdue: %w", err)
+	}
+	if len(list) == 0 {
+		return false, nil
+	}
+	unseen, err := s.unseen(ctx, list)
+	if err != nil {
+		return false, err
+	}
 	return true, s.db.InTx(ctx, func(tx *pg.Tx) error {
 		tx.Exempt("follows from a deadline that was recorded")
-		return s.overdue(ctx, tx, courseID, now)
+		return s.overdue(ctx, tx, list, unseen, until)
 	})
 }
 
-func (s *Service) overdue(ctx context.Context, tx *pg.Tx, courseID string, now time.Time) error {
-	if err := lockGradebook(ctx, tx, courseID); err != nil {
+// unseen returns those of some due dates of a course whose items are not shown to whom
+// they are for.
+func (s *Service) unseen(ctx context.Context, list []passedDate) (map[passedDate]bool, error) {
+	out := map[passedDate]bool{}
+	if s.items == nil {
+		return out, nil
+	}
+	accounts := map[string][]string{}
+	for _, d := range list {
+		accounts[d.ItemID] = append(accounts[d.ItemID], d.AccountID)
+	}
+	for _, itemID := range slices.Sorted(maps.Keys(accounts)) {
+		res, err := s.items.ListItemAccess(ctx, &learningpb.ListItemAccessRequest{CourseId: list[0].CourseID, ItemId: itemID, AccountIds: accounts[itemID]})
+		if err != nil {
+			return nil, fmt.Errorf("ask what is hidden: %w", err)
+		}
+		for _, a := range res.GetItems() {
+			if a.GetEnrolled() && (a.GetState() == "hidden" || a.GetState() == "absent") {
+				out[passedDate{list[0].CourseID, a.GetAccountId(), itemID}] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+func (s *Service) overdue(ctx context.Context, tx *pg.Tx, list []passedDate, unseen map[passedDate]bool, until time.Time) error {
+	courseID := list[0].CourseID
+	who, what := make([]string, len(list)), make([]string, len(list))
+	for i, one := range list {
+		who[i], what[i] = one.AccountID, one.ItemID
+	}
+	accounts := slices.Clone(who)
+	slices.Sort(accounts)
+	d, err := s.open(ctx, tx, courseID, slices.Compact(accounts)...)
+	if err != nil {
 		return err
 	}
-	const lately = `course_id = $1 AND NOT passed AND due_at <= $2`
-	accounts, err := collectTexts(tx.Query(ctx, `
-		SELECT DISTINCT account_id FROM (SELECT account_id FROM due_date WHERE `+lately+` ORDER BY due_at LIMIT $3) AS d ORDER BY 1`, courseID, now, dueAtATime))
-	if err != nil {
-		return fmt.Errorf("overdue: %w", err)
-	}
-	d, err := s.openLocked(ctx, tx, courseID, accounts...)
-	if err != nil {
-		return err
-	}
-	rows, err := tx.Query(ctx, `UPDATE due_date SET passed = true WHERE `+lately+` AND account_id = ANY ($3) RETURNING account_id, item_id`, courseID, now, accounts)
+	rows, err := tx.Query(ctx, `
+		UPDATE due_date d SET passed = true FROM unnest($2::text[], $3::text[]) AS f (account_id, item_id)
+		WHERE d.course_id = $1 AND d.account_id = f.account_id AND d.item_id = f.item_id AND NOT d.passed AND d.due_at <= $4
+		RETURNING d.account_id, d.item_id`, courseID, who, what, until)
 	if err != nil {
 		return fmt.Errorf("overdue: %w", err)
 	}
 	var account, itemID string
 	if _, err := pgx.ForEachRow(rows, []any{&account, &itemID}, func() error {
 		it, st := d.book.items[itemID], d.seats[account]
-		if st == nil || it == nil || !st.Enrolled {
+		if st == nil || it == nil || !st.Enrolled || unseen[passedDate{courseID, account, itemID}] {
 			return nil
 		}
 		if c := st.cells[itemID]; c != nil && (c.SubmittedAt != nil || c.State != markNone) {

@@ -7,6 +7,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -72,13 +73,20 @@ func (p *pieces) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// begins finds what a spreadsheet takes for a formula at the beginning of a cell; within,
+// behind what one takes for the end of a cell that is set to another separator than ours.
+var (
+	begins = regexp.MustCompile(`^(?:[\t\r\n]|[\s\x{a0}\x{3000}\x{feff}]*[=+\-@'|%＝＋－＠])`)
+	within = regexp.MustCompile(`[;\t][\s"]*[=+\-@|%＝＋－＠]`)
+)
+
 // harmless is a text that no spreadsheet takes for a formula.
 func harmless(text string) string {
-	if text == "" || !strings.ContainsAny(text[:1], "=+-@\t\r\n'|%") && !strings.HasPrefix(text, "＝") && !strings.HasPrefix(text, "＋") &&
-		!strings.HasPrefix(text, "－") && !strings.HasPrefix(text, "＠") {
-		return text
+	text = within.ReplaceAllStringFunc(text, func(s string) string { return s[:1] + "'" + s[1:] })
+	if begins.MatchString(text) {
+		return "'" + text
 	}
-	return "'" + text
+	return text
 }
 
 // table is what a file is written to, line by line. A number is written as one.

@@ -141,9 +141,16 @@ func (w *world) MeasureImpact(context.Context, *learningpb.MeasureImpactRequest,
 	panic("not asked for")
 }
 
-// ListItemAccess is nothing that grades asks for either.
-func (w *world) ListItemAccess(context.Context, *learningpb.ListItemAccessRequest, ...grpc.CallOption) (*learningpb.ListItemAccessResponse, error) {
-	panic("not asked for")
+// ListItemAccess stands for learning too.
+func (w *world) ListItemAccess(_ context.Context, req *learningpb.ListItemAccessRequest, _ ...grpc.CallOption) (*learningpb.ListItemAccessResponse, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := &learningpb.ListItemAccessResponse{}
+	for _, account := range req.GetAccountIds() {
+		state := map[bool]string{true: "hidden", false: "open"}[w.hidden[req.GetItemId()]]
+		out.Items = append(out.Items, &learningpb.ItemAccess{AccountId: account, Enrolled: true, State: state})
+	}
+	return out, nil
 }
 
 // ListOpenings is nothing that grades asks for either.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,6 +39,7 @@ func (s *Service) compareFile(ctx context.Context, tx *pg.Tx, b *book, file line
 	if err != nil {
 		return nil, err
 	}
+	h.between = file.between()
 	seen := map[string]bool{}
 	var out []*importChange
 	for n := int32(1); ; {
@@ -50,7 +52,9 @@ func (s *Service) compareFile(ctx context.Context, tx *pg.Tx, b *book, file line
 			if err != nil {
 				return nil, err
 			}
-			n++
+			if n++; n > maxImportLines {
+				return nil, ErrImportTooLarge
+			}
 			if l := h.line(n, fields); l != nil {
 				if i.Rows++; i.Rows > maxImportRows {
 					return nil, ErrImportTooLarge
@@ -80,16 +84,17 @@ func (s *Service) compareFile(ctx context.Context, tx *pg.Tx, b *book, file line
 
 // line reads a line; one without any value is none.
 func (h *header) line(n int32, fields []string) *importLine {
+	if !slices.ContainsFunc(fields, func(f string) bool { return strings.TrimSpace(f) != "" }) {
+		return nil
+	}
 	l := &importLine{n: n, values: make([]string, len(h.items))}
-	some := false
 	for i, f := range fields {
 		f = strings.TrimSpace(f)
-		some = some || f != ""
 		switch {
 		case i == h.account:
 			l.account = strings.TrimPrefix(f, "'")
 		case i == h.version && f != "":
-			v, ok := parseValue(f)
+			v, ok := parseValue(f, h.between)
 			if ok {
 				l.version, _ = strconv.ParseInt(*v, 10, 64)
 			}
@@ -98,14 +103,13 @@ func (h *header) line(n int32, fields []string) *importLine {
 			}
 		case i < len(h.items):
 			l.values[i] = strings.Clone(strings.ToValidUTF8(f[:min(len(f), 60)], "")) // without a letter that was cut through
+		case f != "" && h.between != 0:
+			l.code = "row.too_long" // such as 7,5 without quotes, which moves what follows
 		}
 	}
 	l.account = strings.Clone(l.account[:min(len(l.account), 100)])
 	if !id.Valid("account", l.account) {
 		l.account, l.code = "", "student.not_found"
-	}
-	if !some {
-		return nil
 	}
 	return l
 }
@@ -141,7 +145,7 @@ func (s *Service) compareLines(ctx context.Context, tx *pg.Tx, b *book, h *heade
 			if it == nil || l.values[n] == "" {
 				continue
 			}
-			if c := compareValue(l, it, cells[it.ItemID], &r.Full.Current.Items[it.index], l.values[n]); c != nil {
+			if c := compareValue(h, l, it, cells[it.ItemID], &r.Full.Current.Items[it.index], l.values[n]); c != nil {
 				changes = append(changes, c)
 			}
 		}
@@ -175,7 +179,7 @@ func (s *Service) compareLines(ctx context.Context, tx *pg.Tx, b *book, h *heade
 }
 
 // compareValue returns what a value would change; nil for nothing.
-func compareValue(l *importLine, it *item, c *cell, score *gradebook.Score, text string) *importChange {
+func compareValue(h *header, l *importLine, it *item, c *cell, score *gradebook.Score, text string) *importChange {
 	out := &importChange{Line: l.n, AccountID: l.account, ItemID: it.ItemID, Before: cellValue(c, score).text, Outcome: outcomeChange}
 	switch word := strings.ToUpper(text); word {
 	case valueExcused, valueMissing:
@@ -187,7 +191,7 @@ func compareValue(l *importLine, it *item, c *cell, score *gradebook.Score, text
 		}
 		out.After = valueBack
 	default:
-		points, ok := parseValue(text)
+		points, ok := parseValue(text, h.between)
 		switch {
 		case !ok:
 			out.After, out.Outcome, out.Code = text, outcomeRefused, "value.invalid"

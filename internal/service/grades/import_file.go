@@ -23,6 +23,7 @@ const (
 	maxUnzipped      = 256 << 20
 	maxUnzippedSheet = 16 << 20 // more of it goes to a file beside the memory
 	maxImportRows    = 100_000
+	maxImportLines   = 1 << 20 // empty ones too, as many as a sheet has
 	maxImportChanges = 20_000
 	maxImportColumns = 5_100
 )
@@ -32,6 +33,8 @@ type lines interface {
 	// next returns the values of the next line, io.EOF behind the last. They are good
 	// until the next call.
 	next() ([]string, error)
+	// between is what is between values; 0 in a workbook.
+	between() rune
 	close() error
 }
 
@@ -62,17 +65,25 @@ type csvLines struct {
 	r    *csv.Reader
 }
 
+// beside finds what is between values beside the one column that each file has; titles
+// of others may have anything in them.
+var beside = regexp.MustCompile(`(?i)(?:^|[,;\t"\n])account_id"?[ ]*([,;\t])|([,;\t])[ ]*"?account_id(?:["\r\n]|$)`)
+
+const byteOrderMark = "\ufeff"
+
 func newCSVLines(f *os.File) *csvLines {
-	head := make([]byte, 4096)
+	head := make([]byte, 256<<10)
 	n, _ := io.ReadFull(f, head)
-	_, _ = f.Seek(0, io.SeekStart)
+	text, marked := strings.CutPrefix(string(head[:n]), byteOrderMark)
+	start := int64(0)
+	if marked {
+		start = int64(len(byteOrderMark)) // a quote would not be the first of its line
+	}
+	_, _ = f.Seek(start, io.SeekStart)
 	r := csv.NewReader(f)
 	r.FieldsPerRecord, r.ReuseRecord, r.LazyQuotes = -1, true, false
-	line, _, _ := strings.Cut(string(head[:n]), "\n")
-	for _, c := range []rune{';', '\t'} {
-		if strings.Count(line, string(c)) > strings.Count(line, string(r.Comma)) {
-			r.Comma = c
-		}
+	if m := beside.FindStringSubmatch(text); m != nil {
+		r.Comma = rune((m[1] + m[2])[0])
 	}
 	return &csvLines{f, r}
 }
@@ -89,6 +100,8 @@ func (l *csvLines) next() ([]string, error) {
 	}
 	return fields, err
 }
+
+func (l *csvLines) between() rune { return l.r.Comma }
 
 func (l *csvLines) close() error { return l.file.Close() }
 
@@ -148,12 +161,15 @@ func (l *xlsxLines) next() (fields []string, err error) {
 	return fields, nil
 }
 
+func (l *xlsxLines) between() rune { return 0 }
+
 func (l *xlsxLines) close() error { return errors.Join(l.rows.Close(), l.book.Close(), l.file.Close()) }
 
 // header is what the columns of a file are.
 type header struct {
 	account, version int     // the places; version is -1 for none
 	items            []*item // at each place; nil where it is no item
+	between          rune    // as of the file
 }
 
 var inBrackets = regexp.MustCompile(`\[([^\[\]]{1,100})\]\s*$`)
@@ -167,7 +183,7 @@ func readHeader(b *book, names []string) (*header, error) {
 	seen := map[string]bool{}
 	for i, name := range names {
 		if i == 0 {
-			name = strings.TrimPrefix(name, "\ufeff")
+			name = strings.TrimPrefix(name, byteOrderMark)
 		}
 		name = strings.TrimPrefix(strings.TrimSpace(name), "'")
 		if name == "" {
@@ -210,9 +226,10 @@ func badColumn(code, name, hint string) error {
 }
 
 // parseValue reads a number of points as files have it: spreadsheets write 7.3 as
-// 7.2999999999999998, and 1E-3. It is rounded to what cells have.
-func parseValue(text string) (*string, bool) {
-	if len(text) > 40 {
+// 7.2999999999999998, and 1E-3. It is rounded to what cells have. 1,234 is refused where
+// nothing says that the comma stands for a point: to some it is more than a thousand.
+func parseValue(text string, between rune) (*string, bool) {
+	if len(text) > 40 || between != ';' && between != '\t' && thousands.MatchString(text) {
 		return nil, false
 	}
 	if comma := strings.Count(text, ","); comma == 1 && !strings.Contains(text, ".") {
@@ -237,5 +254,7 @@ func parseValue(text string) (*string, bool) {
 	out := rounded(n)
 	return &out, true
 }
+
+var thousands = regexp.MustCompile(`^-?[1-9][0-9]{0,2},[0-9]{3}$`)
 
 var scientific = regexp.MustCompile(`^-?[0-9]{1,20}(\.[0-9]{1,20})?[eE][+-]?[0-9]{1,2}$`)

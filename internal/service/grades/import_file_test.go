@@ -60,7 +60,7 @@ func FuzzFile(f *testing.F) {
 				if !isText(v) {
 					t.Fatalf("%q can't be kept", v)
 				}
-				if points, ok := parseValue(v); ok {
+				if points, ok := parseValue(v, file.between()); ok {
 					if n, err := exact.Parse(*points); err != nil || rounded(n) != *points {
 						t.Errorf("%q is read as %q: %v", v, *points, err)
 					}
@@ -82,22 +82,25 @@ func TestParseValue(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"7.3": "7.3", "7,3": "7.3", "7.2999999999999998": "7.3", "1E-3": "0.001", "1e2": "100", "-0.5": "-0.5", "08": "8", "10.0000004": "10",
-		"": "?", "1/3": "?", "=1+1": "?", "1,000.5": "?", "1.2.3": "?", "NaN": "?", "0x10": "?", "1e99": "?", "999999999999999": "?", "٣": "?",
+		"1,000": "?", "-12,345": "?", "0,333": "0.333", "1,0000": "1", "": "?", "1/3": "?", "=1+1": "?", "1,000.5": "?", "1.2.3": "?", "NaN": "?", "0x10": "?", "1e99": "?", "999999999999999": "?", "٣": "?",
 	} {
 		got := "?"
-		if points, ok := parseValue(text); ok {
+		if points, ok := parseValue(text, ','); ok {
 			got = *points
 		}
 		if got != want {
 			t.Errorf("%q is read as %q, want %q", text, got, want)
 		}
 	}
+	if points, ok := parseValue("3,333", ';'); !ok || *points != "3.333" {
+		t.Errorf("between semicolons a comma is a point: %v", points)
+	}
 }
 
 func TestHarmless(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"Ana": "Ana", "": "", "=1": "'=1", "+1": "'+1", "-1": "'-1", "@SUM": "'@SUM", "\tx": "'\tx", "＝1": "'＝1", "a=1": "a=1", "'x": "''x",
+		"Ana": "Ana", "": "", "=1": "'=1", "+1": "'+1", "-1": "'-1", "@SUM": "'@SUM", "\tx": "'\tx", "＝1": "'＝1", "a=1": "a=1", "'x": "''x", " =1": "' =1", "-": "'-", "a;b": "a;b", "a;=1": "a;'=1", "a; \"=1": "a;' \"=1", "a\t-1": "a\t'-1", ";=1;@x": ";'=1;'@x", "- one\n- two": "'- one\n- two",
 	} {
 		if got := harmless(text); got != want {
 			t.Errorf("%q becomes %q, want %q", text, got, want)

@@ -2,7 +2,6 @@ package grades
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -176,33 +175,39 @@ func (r *gradeServer) ListMyTotals(ctx context.Context, req *gradespb.ListMyTota
 	}
 	size := page.Size(req.GetPageSize())
 	rows, err := r.service.db.Query(ctx, `
-		SELECT s.course_id, c.title, s.totals FROM student s JOIN course c USING (course_id)
+		SELECT s.course_id, c.title, s.totals, s.stale OR EXISTS (SELECT FROM recompute_task t WHERE t.course_id = s.course_id) AS behind
+		FROM student s JOIN course c USING (course_id)
 		WHERE s.account_id = $1 AND s.course_id > $2 AND s.enrolled_at IS NOT NULL ORDER BY s.course_id LIMIT $3`, auth.From(ctx).Account, after, size+1)
 	if err != nil {
 		return nil, fmt.Errorf("list totals: %w", err)
 	}
-	items, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*gradespb.MyTotal, error) {
-		out := &gradespb.MyTotal{}
-		var kept []byte
-		if err := row.Scan(&out.CourseId, &out.Title, &kept); err != nil {
-			return nil, err
-		}
-		var t totals
-		if kept != nil {
-			if err := json.Unmarshal(kept, &t); err != nil {
-				return nil, err
-			}
-		}
-		out.Current, out.Final = t.PostedCurrent.message(), t.PostedFinal.message()
-		return out, nil
-	})
+	type kept struct {
+		CourseID, Title string
+		Totals          *totals
+		Behind          bool // what is kept may have what is hidden meanwhile
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[kept])
 	if err != nil {
 		return nil, fmt.Errorf("list totals: %w", err)
 	}
-	out := &gradespb.ListMyTotalsResponse{Items: items}
-	if len(items) > size {
-		out.Items = items[:size]
-		out.NextCursor = page.Cursor(items[size-1].GetCourseId())
+	out := &gradespb.ListMyTotalsResponse{}
+	if len(list) > size {
+		list = list[:size]
+		out.NextCursor = page.Cursor(list[size-1].CourseID)
+	}
+	for _, k := range list {
+		var t totals
+		switch {
+		case k.Behind:
+			l, err := r.service.own(ctx, k.CourseID)
+			if err != nil {
+				return nil, err
+			}
+			t = totalsOf(&l.result)
+		case k.Totals != nil:
+			t = *k.Totals
+		}
+		out.Items = append(out.Items, &gradespb.MyTotal{CourseId: k.CourseID, Title: k.Title, Current: t.PostedCurrent.message(), Final: t.PostedFinal.message()})
 	}
 	return out, nil
 }
@@ -233,7 +238,10 @@ func (r *gradeServer) ExplainMyGrade(ctx context.Context, req *gradespb.ExplainM
 	if err != nil {
 		return nil, err
 	}
-	out := derivationMessage(l.book.Explain(&l.row, gradebook.Posted, basisOf(req.GetBasis())))
+	out, err := l.explain(gradebook.Posted, basisOf(req.GetBasis()), gradebook.Part{Category: req.GetCategory(), Period: req.GetPeriod()})
+	if err != nil {
+		return nil, err
+	}
 	// An item that is hidden from them counts in a final total, and is not named.
 	for _, step := range out.GetSteps() {
 		if it := l.book.items[step.GetRef()]; it != nil && hidden[it.ItemID] && !l.mine(it).GetPosted() {
@@ -258,11 +266,17 @@ func (l *ledger) estimate(seen gradebook.Seen, list []*gradespb.Assumption) (*gr
 		case a.GetPoints() != "":
 			points := a.GetPoints()
 			c.Mark.Overridden, c.Mark.Override = true, numberOf(&points)
+		default:
+			// What a formula makes of others is no more seen for it.
+			c.Mark.Hidden = seen == gradebook.Posted && l.row.Marks[it.index].Hidden
 		}
 		changes = append(changes, c)
 	}
 	r := l.book.Student(l.row.WhatIf(seen, changes...))
 	t := &r.Full
+	if seen == gradebook.Posted {
+		t = &r.Posted
+	}
 	out := &gradespb.GradeEstimate{Current: totalOf(&t.Current.Total).message(), Final: totalOf(&t.Final.Total).message()}
 	out.Categories, _ = l.book.groups(t)
 	for i, it := range l.book.present {

@@ -46,6 +46,8 @@ func (w *world) views(account string, items ...string) map[string]string {
 	for _, basis := range []string{"current", "final"} {
 		explained, err := w.grades.ExplainMyGrade(ctx, &gradespb.ExplainMyGradeRequest{CourseId: w.course, Basis: basis})
 		show("explanation "+basis, explained, err)
+		explained, err = w.grades.ExplainMyGrade(ctx, &gradespb.ExplainMyGradeRequest{CourseId: w.course, Basis: basis, Category: "exams"})
+		show("explanation of exams "+basis, explained, err)
 	}
 	estimate, err := w.grades.EstimateMyGrades(ctx, &gradespb.EstimateMyGradesRequest{CourseId: w.course})
 	show("what if", estimate, err)
@@ -300,4 +302,58 @@ func TestHiddenItems(t *testing.T) {
 	if _, err := w.grades.GetMyGrades(w.as(w.teacher), &gradespb.GetMyGradesRequest{CourseId: w.course}); fault.CodeOf(fault.FromStatus(err)) != "gradebook.not_found" {
 		t.Errorf("who is in no gradebook: %v", err)
 	}
+}
+
+// TestUnpostedIsNotEstimated: a calculated grade that is not posted is in no answer to what
+// would be, although all that it is calculated of is posted. What would be if nothing were
+// another is what there is.
+func TestUnpostedIsNotEstimated(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	q := newIDs("activity", 2)
+	w.publish(1, nil, q...)
+	sum, err := w.columns.CreateColumn(w.staff(), &gradespb.CreateColumnRequest{
+		CourseId: w.course, Title: "Bonus", Points: "10", Formula: "points[" + q[0] + "] / 4", Posting: "manual",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ana := w.enroll("Ana")
+	w.give(w.mark(ana, q[0], "9", "10"), w.mark(ana, q[1], "6", "10"))
+	w.settled()
+	item := sum.GetItemId()
+	look := func(want string, assume ...*gradespb.Assumption) *gradespb.GradeEstimate {
+		t.Helper()
+		e, err := w.grades.EstimateMyGrades(w.as(ana), &gradespb.EstimateMyGradesRequest{CourseId: w.course, Assumptions: assume})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := e.GetItems()[2]; got.GetItemId() != item || got.GetPoints() != want {
+			t.Errorf("with %v: %v, want %q", assume, got, want)
+		}
+		staff, err := w.grades.EstimateStudentGrades(w.staff(), &gradespb.EstimateStudentGradesRequest{CourseId: w.course, AccountId: ana, Seen: "posted", Assumptions: assume})
+		if diff := cmp.Diff(e, staff, protocmp.Transform()); err != nil || diff != "" {
+			t.Errorf("staff are told otherwise: %v\n%s", err, diff)
+		}
+		return e
+	}
+	asIs := func(e *gradespb.GradeEstimate) {
+		t.Helper()
+		mine := w.mine(ana)
+		if diff := cmp.Diff([]proto.Message{mine.GetCurrent(), mine.GetFinal()}, []proto.Message{e.GetCurrent(), e.GetFinal()}, protocmp.Transform()); diff != "" {
+			t.Errorf("what would be is another than what there is (-is +would be):\n%s", diff)
+		}
+	}
+	asIs(look(""))
+	asIs(look("", &gradespb.Assumption{ItemId: item}))
+	look("", &gradespb.Assumption{ItemId: q[0], Points: "4"})
+	look("", &gradespb.Assumption{ItemId: q[1], Excused: true}, &gradespb.Assumption{ItemId: item})
+	look("", &gradespb.Assumption{ItemId: item, Excused: true})
+	look("7", &gradespb.Assumption{ItemId: item, Points: "7"})
+	if c := w.cell(ana, item); c.GetPoints() != "2.25" {
+		t.Errorf("staff see %v", c)
+	}
+	w.set(ana, item, &gradespb.GradeEdit{Posted: new(true)})
+	asIs(look("2.25"))
+	look("1", &gradespb.Assumption{ItemId: q[0], Points: "4"})
 }

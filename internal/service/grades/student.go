@@ -9,6 +9,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/audit"
 	"github.com/stoa-lms/stoa/internal/auth"
+	"github.com/stoa-lms/stoa/internal/gradebook"
 	"github.com/stoa-lms/stoa/internal/idempotency"
 	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/rpc"
@@ -48,7 +49,18 @@ func (r *gradeServer) ExplainStudentGrade(ctx context.Context, req *gradespb.Exp
 	if err != nil {
 		return nil, err
 	}
-	return derivationMessage(l.book.Explain(&l.row, seenOf(req.GetSeen()), basisOf(req.GetBasis()))), nil
+	return l.explain(seenOf(req.GetSeen()), basisOf(req.GetBasis()), gradebook.Part{Category: req.GetCategory(), Period: req.GetPeriod()})
+}
+
+// explain derives the total, or what a part comes to.
+func (l *ledger) explain(seen gradebook.Seen, basis gradebook.Basis, of gradebook.Part) (*gradespb.GradeDerivation, error) {
+	if !l.book.hasPlace(of.Category, of.Period) {
+		return nil, ErrUnknownPlace
+	}
+	if of == (gradebook.Part{}) {
+		return derivationMessage(l.book.Explain(&l.row, seen, basis)), nil
+	}
+	return derivationMessage(l.book.ExplainPart(&l.row, seen, basis, of)), nil
 }
 
 // EstimateStudentGrades implements gradespb.GradeServiceServer.

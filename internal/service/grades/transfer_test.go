@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -287,7 +288,12 @@ func TestImportRefusals(t *testing.T) {
 	w := newWorld(t)
 	q, _, people := classroom(w)
 	head := []string{"account_id", "version", "Quiz 1 [" + q[0] + "]"}
-	i, err := w.upload("csv", writeCSV(t, [][]string{
+	// A comma that is not quoted moves what follows into other columns.
+	i, err := w.upload("csv", []byte("account_id,a ["+q[0]+"],b ["+q[1]+"]\n"+people[0]+",7,5,9\n"+people[1]+",1,,\n"+people[2]+",\"1,000\",2\n"))
+	if err != nil || i.GetRefused() != 2 || i.GetChanges() != 2 {
+		t.Errorf("moved values: %v, %v", i, err)
+	}
+	i, err = w.upload("csv", writeCSV(t, [][]string{
 		head, {people[0], "1000000", "=1+" + strings.Repeat("é", 40)}, {people[0], "1", "5"}, {people[1], "nonsense", "5"}, {w.teacher, "1", "5"}, {"'" + people[2], "", "1e2"}, {"", "", ""}, {"x", "", "1"},
 	}))
 	if err != nil || i.GetRefused() != 5 || i.GetChanges() != 1 {
@@ -308,49 +314,17 @@ func TestImportRefusals(t *testing.T) {
 	if _, err := w.files.ApplyGradeImport(w.staff(), &gradespb.ApplyGradeImportRequest{CourseId: w.course, ImportId: i.GetId(), Reason: "Try"}); code(err) != "import.refused" {
 		t.Errorf("%v", err)
 	}
-	bomb := func(size int) []byte {
-		f := excelize.NewFile()
-		var out bytes.Buffer
-		if err := f.Write(&out); err != nil {
-			t.Fatal(err)
-		}
-		in, err := zip.NewReader(bytes.NewReader(out.Bytes()), int64(out.Len()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var again bytes.Buffer
-		z := zip.NewWriter(&again)
-		for _, f := range in.File {
-			to, err := z.Create(f.Name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if f.Name == "xl/worksheets/sheet1.xml" {
-				if _, err := io.WriteString(to, `<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData><row r="1"><c r="A1" t="inlineStr"><is><t>`); err != nil {
-					t.Fatal(err)
-				}
-				blank := bytes.Repeat([]byte(" "), 1<<20)
-				for range size {
-					if _, err := to.Write(blank); err != nil {
-						t.Fatal(err)
-					}
-				}
-				_, err = io.WriteString(to, `</t></is></c></row></sheetData></worksheet>`)
-			} else {
-				var from io.ReadCloser
-				if from, err = f.Open(); err == nil {
-					_, err = io.Copy(to, from) //nolint:gosec // ours
-				}
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := z.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return again.Bytes()
+	blank := strings.Repeat(" ", 1<<20)
+	sheet := func(parts ...io.Reader) []byte {
+		return again(t, writeXLSX(t, nil), "xl/worksheets/sheet1.xml", io.MultiReader(slices.Concat(
+			[]io.Reader{strings.NewReader(`<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData><row r="1"><c r="A1" t="inlineStr"><is><t>`)},
+			parts, []io.Reader{strings.NewReader(`</t></is></c></row></sheetData></worksheet>`)})...))
 	}
+	bomb := make([]io.Reader, 300)
+	for i := range bomb {
+		bomb[i] = strings.NewReader(blank)
+	}
+	far := strings.NewReader(`account_id</t></is></c></row><row r="2000000000"><c r="A2000000000" t="inlineStr"><is><t>x`)
 	many := make([]string, 6000)
 	for name, c := range map[string]struct {
 		format  string
@@ -375,7 +349,9 @@ func TestImportRefusals(t *testing.T) {
 			return b.Bytes()
 		}(), "import.unreadable"},
 		"half a workbook": {"xlsx", writeXLSX(t, [][]string{head})[:2000], "import.unreadable"},
-		"a zip bomb":      {"xlsx", bomb(300), "import.unreadable"},
+		"a zip bomb":      {"xlsx", sheet(bomb...), "import.unreadable"},
+		"a far row":       {"xlsx", sheet(far), "import.too_large"},
+		"empty lines":     {"csv", append([]byte(strings.Repeat(",", 5000)+"account_id\n"), bytes.Repeat([]byte(",\n"), 15<<20)...), "import.too_large"},
 		"saved as UTF-16": {"csv", writeCSV(t, [][]string{head, {people[0], "", "5\x00"}}), "import.encoding"},
 		"too large":       {"csv", bytes.Repeat([]byte("a"), maxImportSize+1), "import.too_large"},
 		"too many lines":  {"csv", append([]byte("account_id\n"), bytes.Repeat([]byte("x\n"), maxImportRows+1)...), "import.too_large"},
@@ -402,7 +378,68 @@ func TestImportRefusals(t *testing.T) {
 		t.Errorf("a formula that came to nothing: %v, %v", i, err)
 	}
 	var left int
-	if err := w.db.QueryRow(context.Background(), `SELECT count(*) FROM grade_import`).Scan(&left); err != nil || left != 2 {
+	if err := w.db.QueryRow(context.Background(), `SELECT count(*) FROM grade_import`).Scan(&left); err != nil || left != 3 {
 		t.Errorf("%d imports are kept, %v; what was refused is none", left, err)
+	}
+}
+
+// again writes a zip anew with something else in one of its files.
+func again(t testing.TB, content []byte, name string, other io.Reader) []byte {
+	t.Helper()
+	in, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	for _, f := range in.File {
+		to, err := z.Create(f.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Name == name {
+			from = io.NopCloser(other)
+		}
+		if _, err := io.Copy(to, from); err != nil { //nolint:gosec // ours
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// TestImportAsOthersWriteIt: files that other programs write are read: with a byte order
+// mark before quotes, with semicolons or tabs, with titles that have more of these than
+// there are columns, and with what stands beside the columns of a workbook.
+func TestImportAsOthersWriteIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	q, _, people := classroom(w)
+	for name, c := range map[string]struct {
+		format  string
+		content []byte
+	}{
+		"a mark and quotes":   {"csv", []byte("\ufeff\"account_id\",\"Quiz 1 [" + q[0] + "]\"\n\"" + people[0] + "\",\"5.125\"\n")},
+		"semicolons":          {"csv", []byte("student;ACCOUNT_ID;[" + q[0] + "]\r\nAna;" + people[0] + ";5,125\r\n")},
+		"quoted semicolons":   {"csv", []byte("\"student\";\"account_id\";\"1, 2, 3, 4, 5 [" + q[0] + "]\"\n\"Ana\";\"" + people[0] + "\";\"5,125\"\n")},
+		"tabs":                {"csv", []byte("[" + q[0] + "]\taccount_id\r\n5,125\t" + people[0] + "\r\n")},
+		"a title of many":     {"csv", []byte("account_id,1; 2; 3; 4; 5; 6 [" + q[0] + "]\n" + people[0] + ",5.125\n")},
+		"notes in a workbook": {"xlsx", writeXLSX(t, [][]string{{"account_id", "[" + q[0] + "]"}, {people[0], "5.125", "", "was ill"}})},
+	} {
+		i, err := w.upload(c.format, c.content)
+		if err != nil || i.GetChanges() != 1 || i.GetRefused() != 0 {
+			t.Errorf("%s: %v, %v", name, i, err)
+			continue
+		}
+		list, err := w.files.ListGradeImportChanges(w.staff(), &gradespb.ListGradeImportChangesRequest{CourseId: w.course, ImportId: i.GetId()})
+		if err != nil || list.GetItems()[0].GetAfter() != "5.125" || list.GetItems()[0].GetAccountId() != people[0] {
+			t.Errorf("%s: %v, %v", name, list, err)
+		}
 	}
 }

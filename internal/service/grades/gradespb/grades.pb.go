@@ -774,7 +774,12 @@ type ExplainMyGradeRequest struct {
 	// The course.
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
 	// "current" or "final"; "current" when empty.
-	Basis         string `protobuf:"bytes,2,opt,name=basis,proto3" json:"basis,omitempty"`
+	Basis string `protobuf:"bytes,2,opt,name=basis,proto3" json:"basis,omitempty"`
+	// What a category comes to, in place of the total: over all of the course, or within
+	// the period that is named beside it.
+	Category string `protobuf:"bytes,3,opt,name=category,proto3" json:"category,omitempty"`
+	// What a grading period comes to, in place of the total.
+	Period        string `protobuf:"bytes,4,opt,name=period,proto3" json:"period,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -823,6 +828,20 @@ func (x *ExplainMyGradeRequest) GetBasis() string {
 	return ""
 }
 
+func (x *ExplainMyGradeRequest) GetCategory() string {
+	if x != nil {
+		return x.Category
+	}
+	return ""
+}
+
+func (x *ExplainMyGradeRequest) GetPeriod() string {
+	if x != nil {
+		return x.Period
+	}
+	return ""
+}
+
 // How a total came about: steps, each made of those before it, from which a reader
 // can calculate it again.
 type GradeDerivation struct {
@@ -833,7 +852,9 @@ type GradeDerivation struct {
 	Seen string `protobuf:"bytes,2,opt,name=seen,proto3" json:"seen,omitempty"`
 	// "current" or "final".
 	Basis string `protobuf:"bytes,3,opt,name=basis,proto3" json:"basis,omitempty"`
-	// In the order of calculation. The last is the total, or there is none.
+	// In the order of calculation. That of the kind "total" is the total, or what was asked
+	// for; there is none while nothing counts. Behind the total of a course are its letter
+	// and whether it passes.
 	Steps         []*DerivationStep `protobuf:"bytes,4,rep,name=steps,proto3" json:"steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -904,7 +925,7 @@ type DerivationStep struct {
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The item, category or period that it is of; empty for the course.
 	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
-	// The period within which, where periods have weights.
+	// The period within which; empty over all of the course.
 	Period string `protobuf:"bytes,3,opt,name=period,proto3" json:"period,omitempty"`
 	// What it is called.
 	Label string `protobuf:"bytes,4,opt,name=label,proto3" json:"label,omitempty"`
@@ -2172,7 +2193,11 @@ type ExplainStudentGradeRequest struct {
 	// "full" or "posted"; "full" when empty.
 	Seen string `protobuf:"bytes,3,opt,name=seen,proto3" json:"seen,omitempty"`
 	// "current" or "final"; "current" when empty.
-	Basis         string `protobuf:"bytes,4,opt,name=basis,proto3" json:"basis,omitempty"`
+	Basis string `protobuf:"bytes,4,opt,name=basis,proto3" json:"basis,omitempty"`
+	// What a category comes to, as of ExplainMyGradeRequest.
+	Category string `protobuf:"bytes,5,opt,name=category,proto3" json:"category,omitempty"`
+	// What a grading period comes to, in place of the total.
+	Period        string `protobuf:"bytes,6,opt,name=period,proto3" json:"period,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2231,6 +2256,20 @@ func (x *ExplainStudentGradeRequest) GetSeen() string {
 func (x *ExplainStudentGradeRequest) GetBasis() string {
 	if x != nil {
 		return x.Basis
+	}
+	return ""
+}
+
+func (x *ExplainStudentGradeRequest) GetCategory() string {
+	if x != nil {
+		return x.Category
+	}
+	return ""
+}
+
+func (x *ExplainStudentGradeRequest) GetPeriod() string {
+	if x != nil {
+		return x.Period
 	}
 	return ""
 }
@@ -2489,11 +2528,13 @@ const file_internal_service_grades_gradespb_grades_proto_rawDesc = "" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x124\n" +
 	"\acurrent\x18\x03 \x01(\v2\x1a.stoa.grades.v1.GradeTotalR\acurrent\x120\n" +
-	"\x05final\x18\x04 \x01(\v2\x1a.stoa.grades.v1.GradeTotalR\x05final\"o\n" +
+	"\x05final\x18\x04 \x01(\v2\x1a.stoa.grades.v1.GradeTotalR\x05final\"\xb5\x01\n" +
 	"\x15ExplainMyGradeRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12-\n" +
-	"\x05basis\x18\x02 \x01(\tB\x17\xbaH\x14r\x12R\x00R\acurrentR\x05finalR\x05basis\"\x93\x01\n" +
+	"\x05basis\x18\x02 \x01(\tB\x17\xbaH\x14r\x12R\x00R\acurrentR\x05finalR\x05basis\x12#\n" +
+	"\bcategory\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18(R\bcategory\x12\x1f\n" +
+	"\x06period\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18(R\x06period\"\x93\x01\n" +
 	"\x0fGradeDerivation\x12 \n" +
 	"\vcalculation\x18\x01 \x01(\x05R\vcalculation\x12\x12\n" +
 	"\x04seen\x18\x02 \x01(\tR\x04seen\x12\x14\n" +
@@ -2617,14 +2658,16 @@ const file_internal_service_grades_gradespb_grades_proto_rawDesc = "" +
 	"\x06posted\x18\x14 \x01(\bR\x06posted\x12(\n" +
 	"\tmarked_by\x18\x15 \x01(\tB\v\xb2\xd4\x18\aaccountR\bmarkedBy\x127\n" +
 	"\tmarked_at\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\bmarkedAt\x12\x12\n" +
-	"\x04etag\x18\x17 \x01(\tR\x04etag\"\xcb\x01\n" +
+	"\x04etag\x18\x17 \x01(\tR\x04etag\"\x91\x02\n" +
 	"\x1aExplainStudentGradeRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +
 	"\n" +
 	"account_id\x18\x02 \x01(\tB\v\xb2\xd4\x18\aaccountR\taccountId\x12)\n" +
 	"\x04seen\x18\x03 \x01(\tB\x15\xbaH\x12r\x10R\x00R\x04fullR\x06postedR\x04seen\x12-\n" +
-	"\x05basis\x18\x04 \x01(\tB\x17\xbaH\x14r\x12R\x00R\acurrentR\x05finalR\x05basis\"\xe7\x01\n" +
+	"\x05basis\x18\x04 \x01(\tB\x17\xbaH\x14r\x12R\x00R\acurrentR\x05finalR\x05basis\x12#\n" +
+	"\bcategory\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18(R\bcategory\x12\x1f\n" +
+	"\x06period\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18(R\x06period\"\xe7\x01\n" +
 	"\x1cEstimateStudentGradesRequest\x12'\n" +
 	"\tcourse_id\x18\x01 \x01(\tB\n" +
 	"\xb2\xd4\x18\x06courseR\bcourseId\x12*\n" +

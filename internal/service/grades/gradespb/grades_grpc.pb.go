@@ -47,8 +47,9 @@ type GradeServiceClient interface {
 	GetMyGrades(ctx context.Context, in *GetMyGradesRequest, opts ...grpc.CallOption) (*MyGrades, error)
 	// Lists the totals of all one's courses, in the order of their ids.
 	ListMyTotals(ctx context.Context, in *ListMyTotalsRequest, opts ...grpc.CallOption) (*ListMyTotalsResponse, error)
-	// Says how one's own total came about, step by step. Errors: gradebook.not_found
-	// (404).
+	// Says how one's own total came about, or what a category or a period of it comes to,
+	// step by step. Errors: gradebook.not_found (404), total.unknown_place (400) for a
+	// category or a period that the course does not have.
 	ExplainMyGrade(ctx context.Context, in *ExplainMyGradeRequest, opts ...grpc.CallOption) (*GradeDerivation, error)
 	// Says what one's own total would be with other marks. Nothing is stored. Errors:
 	// gradebook.not_found (404), item.not_found (404).
@@ -59,8 +60,9 @@ type GradeServiceClient interface {
 	GetMyItemStatistics(ctx context.Context, in *GetMyItemStatisticsRequest, opts ...grpc.CallOption) (*ItemStatistics, error)
 	// Returns all that is known of a student's grades. Errors: student.not_found (404).
 	GetStudentGrades(ctx context.Context, in *GetStudentGradesRequest, opts ...grpc.CallOption) (*StudentGrades, error)
-	// Says how a total of a student came about, step by step. Errors: student.not_found
-	// (404).
+	// Says how a total of a student came about, or what a category or a period of it comes
+	// to, step by step. Errors: student.not_found (404), total.unknown_place (400) for a
+	// category or a period that the course does not have.
 	ExplainStudentGrade(ctx context.Context, in *ExplainStudentGradeRequest, opts ...grpc.CallOption) (*GradeDerivation, error)
 	// Says what a student's totals would be with other marks. Nothing is stored.
 	// Errors: student.not_found (404), item.not_found (404).
@@ -187,8 +189,9 @@ type GradeServiceServer interface {
 	GetMyGrades(context.Context, *GetMyGradesRequest) (*MyGrades, error)
 	// Lists the totals of all one's courses, in the order of their ids.
 	ListMyTotals(context.Context, *ListMyTotalsRequest) (*ListMyTotalsResponse, error)
-	// Says how one's own total came about, step by step. Errors: gradebook.not_found
-	// (404).
+	// Says how one's own total came about, or what a category or a period of it comes to,
+	// step by step. Errors: gradebook.not_found (404), total.unknown_place (400) for a
+	// category or a period that the course does not have.
 	ExplainMyGrade(context.Context, *ExplainMyGradeRequest) (*GradeDerivation, error)
 	// Says what one's own total would be with other marks. Nothing is stored. Errors:
 	// gradebook.not_found (404), item.not_found (404).
@@ -199,8 +202,9 @@ type GradeServiceServer interface {
 	GetMyItemStatistics(context.Context, *GetMyItemStatisticsRequest) (*ItemStatistics, error)
 	// Returns all that is known of a student's grades. Errors: student.not_found (404).
 	GetStudentGrades(context.Context, *GetStudentGradesRequest) (*StudentGrades, error)
-	// Says how a total of a student came about, step by step. Errors: student.not_found
-	// (404).
+	// Says how a total of a student came about, or what a category or a period of it comes
+	// to, step by step. Errors: student.not_found (404), total.unknown_place (400) for a
+	// category or a period that the course does not have.
 	ExplainStudentGrade(context.Context, *ExplainStudentGradeRequest) (*GradeDerivation, error)
 	// Says what a student's totals would be with other marks. Nothing is stored.
 	// Errors: student.not_found (404), item.not_found (404).

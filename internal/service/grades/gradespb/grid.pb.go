@@ -1586,8 +1586,8 @@ type HistoryEntry struct {
 	Before *CellState `protobuf:"bytes,7,opt,name=before,proto3" json:"before,omitempty"`
 	// How it is since.
 	After *CellState `protobuf:"bytes,8,opt,name=after,proto3" json:"after,omitempty"`
-	// "assessment", "staff", "import", "undo", "policy" (posted by itself) or "clock"
-	// (the due date passed).
+	// "assessment", "staff", "import", "undo" or "clock" (the due date passed). That a
+	// grade was posted by itself is no change of its own.
 	Source string `protobuf:"bytes,9,opt,name=source,proto3" json:"source,omitempty"`
 	// Who; empty for the program.
 	ChangedBy string `protobuf:"bytes,10,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`

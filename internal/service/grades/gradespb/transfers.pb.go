@@ -624,8 +624,8 @@ type ImportChange struct {
 	After string `protobuf:"bytes,5,opt,name=after,proto3" json:"after,omitempty"`
 	// "change", "conflict" (it has changed since the file was made) or "refused".
 	Outcome string `protobuf:"bytes,6,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	// Why it is refused: student.not_found, row.twice, value.invalid, version.invalid
-	// or grade.points_unknown.
+	// Why it is refused: student.not_found, row.twice, row.too_long (more values than
+	// the file has columns), value.invalid, version.invalid or grade.points_unknown.
 	Code          string `protobuf:"bytes,7,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

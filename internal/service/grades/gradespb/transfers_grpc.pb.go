@@ -42,7 +42,9 @@ const (
 //
 // A value is a number of points, "EX" for excused, or "MI" for missing. Read again,
 // one that is as it was changes nothing, as does an empty one; "-" takes back what
-// staff set.
+// staff set. CSV is read with commas, semicolons or tabs between values. A comma may
+// stand for a point, as in 7,5; but 1,234 is read between semicolons or tabs alone,
+// because it is more than a thousand to some.
 type GradeTransferServiceClient interface {
 	// Sends the gradebook as CSV or XLSX. REST has it as GET
 	// /v1/courses/{course_id}/gradebook/export?format=…&item_ids=…&section_ids=…&state=….
@@ -191,7 +193,9 @@ func (c *gradeTransferServiceClient) CancelGradeImport(ctx context.Context, in *
 //
 // A value is a number of points, "EX" for excused, or "MI" for missing. Read again,
 // one that is as it was changes nothing, as does an empty one; "-" takes back what
-// staff set.
+// staff set. CSV is read with commas, semicolons or tabs between values. A comma may
+// stand for a point, as in 7,5; but 1,234 is read between semicolons or tabs alone,
+// because it is more than a thousand to some.
 type GradeTransferServiceServer interface {
 	// Sends the gradebook as CSV or XLSX. REST has it as GET
 	// /v1/courses/{course_id}/gradebook/export?format=…&item_ids=…&section_ids=…&state=….
