@@ -45,7 +45,7 @@ lint: $(LINT) $(BUF)
 # The race detector leaves out the demo school, which does no more than the tests of the
 # services, the servers that tests start, which other tests start too, and packages that
 # have no goroutines and share nothing.
-ALONE := canonical|demo|email|exact|fault|id|markdown|money|openapi|page|pg/embedded|question/exchange|release|testserver|webvtt
+ALONE := canonical|demo|email|exact|fault|id|markdown|money|openapi|page|pg/embedded|question/exchange|release|spreadsheet|testserver|webvtt
 
 # And these tests, which are long because much is read, refused or converted in them, one
 # thing after another.

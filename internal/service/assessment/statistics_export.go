@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"encoding/csv"
 	"strconv"
-	"strings"
 
 	"google.golang.org/grpc"
 
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
+	"github.com/stoa-lms/stoa/internal/spreadsheet"
 )
 
 // statisticsPage is how many questions are read at a time for a file.
@@ -69,25 +69,16 @@ func (h *statisticsServer) ExportQuizStatistics(req *assessmentpb.ExportQuizStat
 
 func writeStatistics(out *csv.Writer, q *assessmentpb.QuestionStatistics) error {
 	f := q.GetFigures()
-	begin := []string{"question", q.GetQuestionId(), strconv.Itoa(int(q.GetVersion())), harmless(q.GetTitle()), q.GetKind(), strconv.FormatBool(q.GetDrawn())}
+	begin := []string{"question", q.GetQuestionId(), strconv.Itoa(int(q.GetVersion())), spreadsheet.Harmless(q.GetTitle()), q.GetKind(), strconv.FormatBool(q.GetDrawn())}
 	if err := out.Write(append(begin, "", "", strconv.FormatInt(f.GetCount(), 10), "", f.GetMean(), f.GetMaxPoints(), f.GetFacility(),
 		f.GetStandardDeviation(), f.GetDiscrimination(), f.GetRandomGuess())); err != nil {
 		return err
 	}
 	for _, a := range q.GetAnswers() {
 		begin = []string{"answer", q.GetQuestionId(), strconv.Itoa(int(q.GetVersion())), "", "", ""}
-		if err := out.Write(append(begin, harmless(a.GetPart()), harmless(a.GetAnswer()), strconv.FormatInt(a.GetCount(), 10), a.GetShare(), "", "", "", "", a.GetDiscrimination(), "")); err != nil {
+		if err := out.Write(append(begin, spreadsheet.Harmless(a.GetPart()), spreadsheet.Harmless(a.GetAnswer()), strconv.FormatInt(a.GetCount(), 10), a.GetShare(), "", "", "", "", a.GetDiscrimination(), "")); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// harmless is a text that no spreadsheet takes for a formula.
-func harmless(text string) string {
-	if text != "" && strings.ContainsAny(text[:1], "=+-@\t\r\n'|%") || strings.HasPrefix(text, "＝") || strings.HasPrefix(text, "＋") ||
-		strings.HasPrefix(text, "－") || strings.HasPrefix(text, "＠") {
-		return "'" + text
-	}
-	return text
 }

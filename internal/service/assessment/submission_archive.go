@@ -21,6 +21,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/media/mediapb"
+	"github.com/stoa-lms/stoa/internal/spreadsheet"
 )
 
 // Bounds of archives of what was handed in.
@@ -254,33 +255,22 @@ func (a *submissionArchive) file(ctx context.Context, folder string, names *file
 // row adds a row to the table.
 func (a *submissionArchive) row(e *entry, told *assessmentpb.SubmissionEntry, folder string, files int) error {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
-	base := []string{folder, told.GetParticipant()}
+	base := []string{spreadsheet.Harmless(folder), spreadsheet.Harmless(told.GetParticipant())}
 	rest := []string{e.state, told.GetPoints(), told.GetPointsOf(), number(int64(told.GetWords())), number(int64(files))}
 	if !e.revealed {
-		return a.rows.Write(plainCells(append(append(base, "", "", "", number(int64(e.Number)), "", ""), rest...)))
+		return a.rows.Write(append(append(base, "", "", "", number(int64(e.Number)), "", ""), rest...))
 	}
 	at := ""
 	if e.SubmittedAt != nil {
 		at = e.SubmittedAt.UTC().Format(time.RFC3339)
 	}
 	for _, p := range told.GetAccounts() { // of a group a row for each
-		row := append(append([]string{}, base...), p.GetName(), p.GetAccountId(), told.GetGroupName(), number(int64(e.Number)), at, number(told.GetLateSeconds()))
-		if err := a.rows.Write(plainCells(append(row, rest...))); err != nil {
+		row := append(append([]string{}, base...), spreadsheet.Harmless(p.GetName()), p.GetAccountId(), spreadsheet.Harmless(told.GetGroupName()), number(int64(e.Number)), at, number(told.GetLateSeconds()))
+		if err := a.rows.Write(append(row, rest...)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// plainCells keeps a spreadsheet from taking what somebody called themselves as a
-// formula.
-func plainCells(row []string) []string {
-	for i, cell := range row {
-		if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
-			row[i] = "'" + cell
-		}
-	}
-	return row
 }
 
 // folderOf is the folder of what somebody handed in: who they are, as far as that is told,

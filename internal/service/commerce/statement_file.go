@@ -11,6 +11,7 @@ import (
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/money"
 	"github.com/stoa-lms/stoa/internal/pdf"
+	"github.com/stoa-lms/stoa/internal/spreadsheet"
 )
 
 // statementChunk is how many bytes of a statement are sent at once at most.
@@ -19,18 +20,6 @@ const statementChunk = 256 << 10
 // decimals is an amount as a number, without its currency.
 func decimals(amount int64, currency string) string {
 	return strings.TrimPrefix(money.Format(amount, currency), currency+" ")
-}
-
-// harmless is a text that no spreadsheet takes for a formula. The text is a reader's, so
-// that nothing of it needs to be read back.
-func harmless(text string) string {
-	plain := strings.TrimLeft(text, " \u00a0\u3000\ufeff")
-	for _, first := range []string{"=", "+", "-", "@", "\t", "\r", "\n", "'", "|", "%", "＝", "＋", "－", "＠"} {
-		if strings.HasPrefix(plain, first) {
-			return "'" + text
-		}
-	}
-	return text
 }
 
 // statementCSV sends a statement as CSV.
@@ -66,7 +55,7 @@ func (s *Service) statementCSV(ctx context.Context, st statement, send func([]by
 		if err := s.lines(ctx, st.teacher, part, func(l statementLine) error {
 			balance += l.Amount
 			if err := w.Write([]string{
-				part.currency, l.Kind, l.BookedAt.UTC().Format(time.RFC3339Nano), l.OrderID, l.LineID, l.CourseID, harmless(l.Title),
+				part.currency, l.Kind, l.BookedAt.UTC().Format(time.RFC3339Nano), l.OrderID, l.LineID, l.CourseID, spreadsheet.Harmless(l.Title),
 				decimals(l.Amount, part.currency), decimals(balance, part.currency),
 			}); err != nil {
 				return err

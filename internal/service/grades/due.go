@@ -228,8 +228,8 @@ func (s *Service) nextOverdue(ctx context.Context) (bool, error) {
 	})
 }
 
-// unseen returns those of some due dates of a course whose items are not shown to whom
-// they are for.
+// unseen returns those of some due dates of a course whose items were not shown when they
+// were due to whom they are for.
 func (s *Service) unseen(ctx context.Context, list []passedDate) (map[passedDate]bool, error) {
 	out := map[passedDate]bool{}
 	if s.items == nil {
@@ -240,7 +240,7 @@ func (s *Service) unseen(ctx context.Context, list []passedDate) (map[passedDate
 		accounts[d.ItemID] = append(accounts[d.ItemID], d.AccountID)
 	}
 	for _, itemID := range slices.Sorted(maps.Keys(accounts)) {
-		res, err := s.items.ListItemAccess(ctx, &learningpb.ListItemAccessRequest{CourseId: list[0].CourseID, ItemId: itemID, AccountIds: accounts[itemID]})
+		res, err := s.items.ListItemAccess(ctx, &learningpb.ListItemAccessRequest{CourseId: list[0].CourseID, ItemId: itemID, AccountIds: accounts[itemID], WhenDue: true})
 		if err != nil {
 			return nil, fmt.Errorf("ask what is hidden: %w", err)
 		}

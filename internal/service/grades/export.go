@@ -7,7 +7,6 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -16,6 +15,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/gradebook"
 	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
+	"github.com/stoa-lms/stoa/internal/spreadsheet"
 )
 
 // Types of files.
@@ -73,22 +73,6 @@ func (p *pieces) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// begins finds what a spreadsheet takes for a formula at the beginning of a cell; within,
-// behind what one takes for the end of a cell that is set to another separator than ours.
-var (
-	begins = regexp.MustCompile(`^(?:[\t\r\n]|[\s\x{a0}\x{3000}\x{feff}]*[=+\-@'|%＝＋－＠])`)
-	within = regexp.MustCompile(`[;\t][\s"]*[=+\-@|%＝＋－＠]`)
-)
-
-// harmless is a text that no spreadsheet takes for a formula.
-func harmless(text string) string {
-	text = within.ReplaceAllStringFunc(text, func(s string) string { return s[:1] + "'" + s[1:] })
-	if begins.MatchString(text) {
-		return "'" + text
-	}
-	return text
-}
-
 // table is what a file is written to, line by line. A number is written as one.
 type table interface {
 	line(values []value) error
@@ -102,7 +86,7 @@ type value struct {
 }
 
 func number(text string) value { return value{text, text != ""} }
-func word(text string) value   { return value{harmless(text), false} }
+func word(text string) value   { return value{spreadsheet.Harmless(text), false} }
 
 // csvTable is a file of comma separated values.
 type csvTable struct {

@@ -143,6 +143,9 @@ func (w *world) MeasureImpact(context.Context, *learningpb.MeasureImpactRequest,
 
 // ListItemAccess stands for learning too.
 func (w *world) ListItemAccess(_ context.Context, req *learningpb.ListItemAccessRequest, _ ...grpc.CallOption) (*learningpb.ListItemAccessResponse, error) {
+	if !req.GetWhenDue() {
+		panic("what is hidden since it was due was not hidden when it was")
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := &learningpb.ListItemAccessResponse{}
