@@ -801,11 +801,13 @@ CREATE TABLE provider_transaction (
 	at timestamp with time zone NOT NULL,
 	matched boolean NOT NULL DEFAULT false,
 	asked_at timestamp with time zone,
+	coming boolean NOT NULL DEFAULT false,
 	CONSTRAINT provider_transaction_pkey PRIMARY KEY (provider, id)
 );
 CREATE INDEX provider_transaction_unmatched ON provider_transaction USING btree (provider, id) WHERE (NOT matched);
 COMMENT ON TABLE provider_transaction IS 'What moved the balance at the payment provider, as it says. No personal data.';
 COMMENT ON COLUMN provider_transaction.asked_at IS 'When the provider was last asked whose it is; NULL for never.';
+COMMENT ON COLUMN provider_transaction.coming IS 'Whether the provider said, when it was last asked, that it is on its way.';
 
 CREATE TABLE quote (
 	id text COLLATE "C" NOT NULL,
