@@ -251,6 +251,7 @@ CREATE TABLE gift (
 	CONSTRAINT gift_redeemed CHECK ((((redeemed_by IS NULL) = (redeemed_at IS NULL)) AND ((redeemed_by IS NULL) OR (code_hash IS NOT NULL))))
 );
 CREATE INDEX gift_of_buyer ON gift USING btree (buyer_id, bought_at DESC, line_id DESC) WHERE (bought_at IS NOT NULL);
+CREATE INDEX gift_redeemed_by ON gift USING btree (redeemed_by, course_id) WHERE (redeemed_by IS NOT NULL);
 COMMENT ON TABLE gift IS 'Lines of orders that are gifts. Personal data of the buyer: what they gave and, sealed, what they wrote; of who took it: their id. Kept as the order is.';
 COMMENT ON COLUMN gift.code_hash IS 'A hash of the code, from the payment on.';
 COMMENT ON COLUMN gift.code IS 'Sealed with the key of the buyer, as are from_name and note.';
