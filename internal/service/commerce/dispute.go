@@ -225,16 +225,22 @@ func (s *Service) disputeFeeBack(ctx context.Context, tx *pg.Tx, o *order, d *di
 }
 
 // wonAfterAll takes in that the bank has given back what it had kept of a dispute that was
-// lost. Everybody's share of it was taken back and access has ended, so that it is the
-// platform's, whose staff say what comes of it.
+// lost. What the buyer owed by it they owe no more. Of the rest everybody's share was taken
+// back and access has ended, so that it is the platform's, whose staff say what comes of it.
 func (s *Service) wonAfterAll(ctx context.Context, tx *pg.Tx, o *order, d *dispute) error {
 	now := s.now()
 	if _, err := tx.Exec(ctx, `UPDATE dispute SET state = 'won', settled_at = $2 WHERE id = $1`, d.ID, now); err != nil {
 		return err
 	}
+	owed, err := owedToBuyer(ctx, tx, o.ID, d.Currency)
+	if err != nil {
+		return err
+	}
+	debt := min(max(-owed, 0), d.Amount)
 	if err := book(ctx, tx, now, entry{Key: kindDisputeWon + ":" + d.ID, Kind: kindDisputeWon, Order: o.ID, Postings: []posting{
 		{Account: accountProvider, Currency: d.Currency, Amount: d.Amount},
-		{Account: accountPlatform, Currency: d.Currency, Amount: -d.Amount},
+		{Account: accountBuyers, Currency: d.Currency, Amount: -debt},
+		{Account: accountPlatform, Currency: d.Currency, Amount: debt - d.Amount},
 	}}); err != nil {
 		return err
 	}

@@ -185,5 +185,12 @@ func TestDisputeOfMoreThanIsThere(t *testing.T) {
 	if diff := cmp.Diff(map[string]int64{"EUR": 4900}, s.ledgerAt("buyers")); diff != "" {
 		t.Error(diff)
 	}
+	// What the bank gives back after all is that debt, and nobody's income.
+	if err := s.svc.HeardDispute(t.Context(), commerce.DisputeNews{Ref: "dp_1", PaymentID: paymentOf(o), Amount: 4900, Currency: "EUR", State: "won"}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]map[string]int64{{"EUR": 0}, {"EUR": 0}}, []map[string]int64{s.ledgerAt("buyers"), s.ledgerAt("platform")}); diff != "" {
+		t.Error(diff)
+	}
 	s.sound()
 }

@@ -1,6 +1,7 @@
 package commerce
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -179,6 +180,37 @@ func (h *checkoutServer) ListMyGifts(ctx context.Context, req *commercepb.ListMy
 	return res, nil
 }
 
+// tellsWithin is how long it may take until access has heard that a gift was taken.
+const tellsWithin = time.Hour
+
+// takenJustNow returns those of courses of which an account has taken a gift lately.
+func (s *Service) takenJustNow(ctx context.Context, q pg.Querier, account string, courses []string) ([]string, error) {
+	rows, err := q.Query(ctx, `
+		SELECT DISTINCT g.course_id FROM gift g JOIN order_line l ON l.id = g.line_id
+		WHERE g.redeemed_by = $1 AND g.course_id = ANY ($2) AND g.redeemed_at > $3 AND l.live`, account, courses, s.now().Add(-tellsWithin))
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("gifts taken just now: %w", err)
+	}
+	return list, nil
+}
+
+// comesAnyway reports whether an account, whose turn it is, gets a course of which access
+// need not have heard yet: by a gift that it has taken, or an order of its own that is paid.
+func (s *Service) comesAnyway(ctx context.Context, tx *pg.Tx, account, course string) (bool, error) {
+	taken, err := s.takenJustNow(ctx, tx, account, []string{course})
+	if err != nil || len(taken) > 0 {
+		return len(taken) > 0, err
+	}
+	var bought bool
+	err = tx.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM order_line WHERE buyer_id = $1 AND course_id = $2 AND kind = 'course' AND live AND paid_at IS NOT NULL AND NOT fulfilled)`, account, course).Scan(&bought)
+	return bought, err
+}
+
 // RedeemGift implements the contract.
 func (h *checkoutServer) RedeemGift(ctx context.Context, req *commercepb.RedeemGiftRequest) (*commercepb.RedeemedGift, error) {
 	s, me := h.service, auth.From(ctx).Account
@@ -210,6 +242,9 @@ func (h *checkoutServer) redeem(ctx context.Context, req *commercepb.RedeemGiftR
 		return nil, err
 	}
 	out, err := idempotency.Do(ctx, s.DB, req, func(tx *pg.Tx) (*commercepb.RedeemedGift, error) {
+		if err := takeTurns(ctx, tx, me); err != nil {
+			return nil, err
+		}
 		// Who pays back locks the order too: a gift is taken or paid back first.
 		if _, err := lockOrder(ctx, tx, ErrGiftInvalid, `id = $1`, list[0].OrderID); err != nil {
 			return nil, err
@@ -229,6 +264,9 @@ func (h *checkoutServer) redeem(ctx context.Context, req *commercepb.RedeemGiftR
 			return nil, ErrGiftOwn
 		case len(has) > 0:
 			return nil, ErrGiftEnrolled
+		}
+		if comes, err := s.comesAnyway(ctx, tx, me, g.CourseID); err != nil || comes {
+			return nil, cmp.Or(err, error(ErrGiftEnrolled))
 		}
 		at := s.now()
 		g.RedeemedBy, g.RedeemedAt = &me, &at

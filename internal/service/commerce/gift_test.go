@@ -105,6 +105,57 @@ func TestGifts(t *testing.T) {
 	}
 }
 
+// Who has just taken a gift, or paid for the course, has it, although access has not said so
+// yet: another gift of it stays as it is, also of two that are taken at once.
+func TestGiftOfWhatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	buyer, friend, other := id.New("account"), id.New("account"), id.New("account")
+	course := s.course(id.New("account"), 4900, "EUR")
+	wrapped := &commercepb.CartItem{CourseId: course, Kind: "gift"}
+	s.boughtItems(buyer, wrapped, wrapped, wrapped)
+	gifts := must[*commercepb.ListMyGiftsResponse](s)(s.desk.ListMyGifts(s.as(buyer), &commercepb.ListMyGiftsRequest{})).GetItems()
+	redeem := func(who string, n int) error {
+		_, err := s.desk.RedeemGift(s.as(who), &commercepb.RedeemGiftRequest{Code: gifts[n].GetCode()})
+		return err
+	}
+	var wg sync.WaitGroup
+	var taken atomic.Int32
+	for n := range gifts {
+		wg.Go(func() {
+			if err := redeem(friend, n); err == nil {
+				taken.Add(1)
+			} else if fault.CodeOf(err) != "gift.already_enrolled" {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if taken.Load() != 1 {
+		t.Errorf("%d of three gifts of one course were taken by one", taken.Load())
+	}
+	_, err := s.client.CreateOrder(s.as(friend), &commercepb.CreateOrderRequest{CourseIds: []string{course}})
+	wantCode(t, err, "order.already_enrolled")
+
+	own := s.paidOrder(other, course)
+	for n := range gifts {
+		if err := redeem(other, n); err == nil {
+			t.Error("it was taken by who has paid for the course")
+		}
+	}
+	// What was given back comes no more.
+	s.gaveBack(own)
+	left := 0
+	for n := range gifts {
+		if redeem(other, n) == nil {
+			left++
+		}
+	}
+	if left != 1 {
+		t.Errorf("%d gifts were left for who has the course no more", left)
+	}
+}
+
 // Neither the codes of gifts nor what is written to who gets them is in the database as
 // it is read.
 func TestGiftsAreSealed(t *testing.T) {

@@ -214,8 +214,11 @@ type TransferRequest struct {
 
 // Transaction is something that moved the platform's balance at the provider.
 type Transaction struct {
-	ID   string
-	Kind string // "payment", "refund", "dispute", "dispute_won", "transfer", "reversal" or another's name
+	ID string
+	// "payment", "payment_failed", "refund", "refund_failed", "dispute", "dispute_won",
+	// "transfer", "reversal" or another's name. What takes days may move the balance at
+	// once, and back by what failed of the same.
+	Kind string
 	// What it is of: a payment as we call it, or as the provider does where it does not
 	// know that, a reversal by the key that it was made with, all else as the provider
 	// calls it.

@@ -149,7 +149,7 @@ func (s *Service) shelfOf(ctx context.Context, q pg.Querier, buyer string, list 
 }
 
 // entitled asks access which courses of items the buyer has, for longer than a subscription
-// lasts.
+// lasts. Of gifts that were taken just now access may not have heard.
 func (s *Service) entitled(ctx context.Context, buyer string, courses []string) ([]string, error) {
 	var out []string
 	for part := range slices.Chunk(courses, askAtOnce) {
@@ -159,7 +159,8 @@ func (s *Service) entitled(ctx context.Context, buyer string, courses []string) 
 		}
 		out = append(out, has.GetCourseIds()...)
 	}
-	return out, nil
+	taken, err := s.takenJustNow(ctx, s.DB, buyer, courses)
+	return append(out, taken...), err
 }
 
 // askAtOnce is about how many courses access is asked at once.

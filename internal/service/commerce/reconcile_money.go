@@ -107,7 +107,7 @@ func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResu
 		}
 	}
 	rows, err := s.DB.Query(ctx, `
-		SELECT id, kind, ref, amount, fee, currency, at, asked_at FROM provider_transaction
+		SELECT id, kind, ref, amount, fee, currency, at, asked_at, coming FROM provider_transaction
 		WHERE NOT matched AND provider = $1 AND id > $2 ORDER BY id LIMIT $3`, s.provider.Name(), after, reconcilePage)
 	if err != nil {
 		return stepResult{}, err
@@ -144,21 +144,29 @@ func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResu
 	res := stepResult{done: len(list) < reconcilePage, compared: len(list)}
 	now := s.now()
 	var matched, asked []string
+	coming := []string{}
 	for _, t := range list {
 		res.after = t.ID
+		mine := false
 		ask := func() bool {
-			if len(asked) == reconcileAsks || !t.due(now) {
-				return false
+			if !mine && len(asked) < reconcileAsks && t.due(now) {
+				asked, mine = append(asked, t.ID), true
 			}
-			asked = append(asked, t.ID)
-			return true
+			return mine
 		}
 		var f []finding
 		var ok bool
-		if t.Kind == "payment" {
+		switch t.Kind {
+		case "payment":
 			f, ok, err = s.matchPayment(ctx, t, byID[t.Ref], ask)
-		} else {
+		case kindPaymentFailed:
+			f, ok, err = s.matchFailed(ctx, t, byID[t.Ref])
+		default:
 			f, ok, err = s.matchOther(ctx, t, booked, ask)
+		}
+		if errors.Is(err, errOnItsWay) {
+			coming = append(coming, t.ID)
+			continue
 		}
 		if err != nil {
 			return stepResult{}, err
@@ -168,7 +176,8 @@ func (s *Service) reconcileProvider(ctx context.Context, after string) (stepResu
 			matched = append(matched, t.ID)
 		}
 	}
-	if _, err := s.DB.Exec(ctx, `UPDATE provider_transaction SET asked_at = $3 WHERE provider = $1 AND id = ANY ($2)`, s.provider.Name(), asked, now); err != nil {
+	if _, err := s.DB.Exec(ctx, `
+		UPDATE provider_transaction SET asked_at = $3, coming = id = ANY ($4) WHERE provider = $1 AND id = ANY ($2)`, s.provider.Name(), asked, now, coming); err != nil {
 		return stepResult{}, err
 	}
 	if _, err := s.DB.Exec(ctx, `UPDATE provider_transaction SET matched = true WHERE provider = $1 AND id = ANY ($2)`, s.provider.Name(), matched); err != nil {
@@ -221,9 +230,19 @@ func (s *Service) fetchTransactions(ctx context.Context) error {
 // wrong otherwise; p is the payment that it is of, nil for none. Of one of nobody's the
 // provider is asked where ask says so.
 func (s *Service) matchPayment(ctx context.Context, t unmatched, p *payment, ask func() bool) (findings []finding, ok bool, err error) {
+	if p == nil || p.State != paymentSucceeded {
+		if asked := ask(); t.Coming && !asked {
+			return nil, false, errOnItsWay
+		}
+	}
 	if p == nil && ask() {
 		if p, err = s.hearPeriod(ctx, t.Ref); err != nil {
 			return nil, false, err
+		}
+		if p == nil {
+			if undone, err := s.undone(ctx, t, kindPaymentFailed); err != nil || undone {
+				return nil, false, err
+			}
 		}
 		if p != nil {
 			findings = append(findings, finding{
@@ -251,6 +270,14 @@ func (s *Service) matchPayment(ctx context.Context, t unmatched, p *payment, ask
 			return nil, false, err
 		}
 		p = &now
+		if p.State == paymentProcessing {
+			return nil, false, errOnItsWay
+		}
+		if p.State != paymentSucceeded {
+			if undone, err := s.undone(ctx, t, kindPaymentFailed); err != nil || undone {
+				return nil, false, err
+			}
+		}
 		if unheard {
 			findings = append(findings, finding{
 				Kind: paymentUnheard, Object: p.ID, Detail: money.Format(t.Amount, t.Currency) + " were paid, and nobody had heard.", Healed: p.State == paymentSucceeded,
@@ -267,6 +294,68 @@ func (s *Service) matchPayment(ctx context.Context, t unmatched, p *payment, ask
 	return findings, p.State == paymentSucceeded && p.Fee != nil, nil
 }
 
+// undone reports whether a transaction of a kind takes back what another did: that is then
+// matched with it. It may have come since the provider was asked.
+func (s *Service) undone(ctx context.Context, t unmatched, by string) (yes bool, err error) {
+	if err := s.fetchTransactions(ctx); err != nil {
+		return false, err
+	}
+	err = s.DB.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM provider_transaction WHERE provider = $1 AND NOT matched AND kind = $2 AND ref = $3 AND currency = $4 AND amount = $5)`,
+		s.provider.Name(), by, t.Ref, t.Currency, -t.Amount).Scan(&yes)
+	return yes, err
+}
+
+// undo matches a transaction with that before it, of a kind, which it takes back: of neither
+// anything is booked but what the provider keeps of both. It reports whether there is one.
+func (s *Service) undo(ctx context.Context, t unmatched, of string) (found bool, err error) {
+	err = s.DB.InTx(ctx, func(tx *pg.Tx) error {
+		tx.Exempt("the ledger records it")
+		var net int64
+		err := tx.QueryRow(ctx, `
+			UPDATE provider_transaction SET matched = true WHERE provider = $1 AND id = (
+				SELECT id FROM provider_transaction WHERE provider = $1 AND NOT matched AND kind = $2 AND ref = $3 AND currency = $4 AND amount = $5 AND at <= $6
+				ORDER BY at DESC, id DESC LIMIT 1
+			) RETURNING amount - fee`, s.provider.Name(), of, t.Ref, t.Currency, -t.Amount, t.At).Scan(&net)
+		if pg.NoRows(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		found = true
+		if _, err := tx.Exec(ctx, `UPDATE provider_transaction SET matched = true WHERE provider = $1 AND id = $2`, s.provider.Name(), t.ID); err != nil {
+			return err
+		}
+		if net += t.Amount - t.Fee; net == 0 {
+			return nil
+		}
+		return book(ctx, tx, s.now(), entry{Key: kindProviderFee + ":" + t.ID, Kind: kindProviderFee, Postings: []posting{
+			{Account: accountProvider, Currency: t.Currency, Amount: net},
+			{Account: accountProcessing, Currency: t.Currency, Amount: -net},
+		}})
+	})
+	return found, err
+}
+
+// matchFailed is match for what takes back a payment that failed after its bank was asked; p
+// is the payment, nil for none.
+func (s *Service) matchFailed(ctx context.Context, t unmatched, p *payment) (findings []finding, ok bool, err error) {
+	switch found, err := s.undo(ctx, t, "payment"); {
+	case err != nil || found:
+		return nil, found, err
+	case p != nil && p.State == paymentSucceeded: // another try of it was paid, for which the first was taken
+		return nil, true, nil
+	case s.now().Sub(t.At) < heardWithin:
+		return nil, false, nil // on its way
+	}
+	return []finding{{Kind: transactionUnknown, Object: t.ID, Detail: t.text() + "."}}, false, nil
+}
+
+// errOnItsWay is of a transaction of what takes days: the balance is moved when a bank is
+// asked, which has not said yet.
+var errOnItsWay = errors.New("it is on its way")
+
 // hearPeriod takes in a payment of a period of a subscription of which nobody has heard; it
 // returns nil for what is none.
 func (s *Service) hearPeriod(ctx context.Context, ref string) (*payment, error) {
@@ -276,6 +365,9 @@ func (s *Service) hearPeriod(ctx context.Context, ref string) (*payment, error) 
 	}
 	if err != nil {
 		return nil, err
+	}
+	if news.State == paymentProcessing {
+		return nil, errOnItsWay
 	}
 	if err := s.hearSubscription(ctx, news.SubscriptionRef); final(err) {
 		return nil, nil //nolint:nilnil // it is of nobody's here

@@ -23,6 +23,10 @@ var (
 	charges = map[string]bool{"stripe_fee": true, "stripe_fx_fee": true, "tax_fee": true}
 )
 
+// kindPaymentFailed is of a transaction that takes back a payment which failed after the
+// bank was asked for it.
+const kindPaymentFailed = "payment_failed"
+
 // The kinds of what is booked for them.
 const (
 	kindBank        = "bank"
@@ -34,6 +38,7 @@ type unmatched struct {
 	Transaction
 
 	AskedAt *time.Time
+	Coming  bool // the provider said then that it is on its way
 }
 
 // due says whether the provider is asked about it now: at first, and then whenever it is
@@ -105,7 +110,7 @@ func (s *Service) matchOther(ctx context.Context, t unmatched, booked map[string
 	if known && has == net {
 		return nil, true, nil
 	}
-	told := fmt.Sprintf("%s of %s less %s for %s at %s", t.Kind, money.Format(t.Amount, t.Currency), money.Format(t.Fee, t.Currency), t.Ref, t.At.UTC().Format(time.RFC3339))
+	told := t.text()
 	dispute := t.Kind == kindDispute || t.Kind == kindDisputeWon // what was heard of it may not have been all
 	switch {
 	case known && !dispute:
@@ -114,6 +119,9 @@ func (s *Service) matchOther(ctx context.Context, t unmatched, booked map[string
 		return nil, true, s.bookMove(ctx, t)
 	case t.Kind == kindRefund || t.Kind == kindRefundFailed:
 		if !ask() {
+			if t.Coming {
+				return nil, false, errOnItsWay
+			}
 			break
 		}
 		news, err := s.provider.RefundState(ctx, t.Ref)
@@ -136,6 +144,19 @@ func (s *Service) matchOther(ctx context.Context, t unmatched, booked map[string
 		}
 		if now[t.ID] == net {
 			return []finding{{Kind: refundUnheard, Object: t.Ref, Detail: told + ", and nobody had heard.", Healed: true}}, true, nil
+		}
+		// What takes days may move the balance at once, and back if it fails.
+		switch {
+		case news.State == refundPending:
+			return nil, false, errOnItsWay
+		case news.State == refundFailed && t.Kind == kindRefund:
+			if undone, err := s.undone(ctx, t, kindRefundFailed); err != nil || undone {
+				return nil, false, err
+			}
+		case news.State == refundFailed:
+			if found, err := s.undo(ctx, t, kindRefund); err != nil || found {
+				return nil, found, err
+			}
 		}
 	case dispute:
 		if s.now().Sub(t.At) < settleWithin {
@@ -160,6 +181,11 @@ func (s *Service) matchOther(ctx context.Context, t unmatched, booked map[string
 		return nil, false, nil // on its way
 	}
 	return []finding{{Kind: transactionUnknown, Object: t.ID, Detail: told + "."}}, false, nil
+}
+
+// text is a transaction as it is told.
+func (t Transaction) text() string {
+	return fmt.Sprintf("%s of %s less %s for %s at %s", t.Kind, money.Format(t.Amount, t.Currency), money.Format(t.Fee, t.Currency), t.Ref, t.At.UTC().Format(time.RFC3339))
 }
 
 // differs is that a transaction, as it is told, is not what is booked for it.

@@ -102,11 +102,8 @@ func (h *refundServer) RetryRefund(ctx context.Context, req *commercepb.RetryRef
 		if err != nil {
 			return nil, err
 		}
-		var owed int64
-		if err := tx.QueryRow(ctx, `
-			SELECT (-coalesce((SELECT sum(p.amount) FROM ledger_entry e JOIN ledger_posting p ON p.entry_id = e.id WHERE e.order_id = $1 AND p.account = 'buyers' AND p.currency = $2), 0)
-				- coalesce((SELECT sum(amount) FROM refund WHERE order_id = $1 AND currency = $2 AND source = 'surplus' AND state = 'pending'), 0))::bigint`,
-			o.ID, r.Currency).Scan(&owed); err != nil {
+		owed, err := owedToBuyer(ctx, tx, o.ID, r.Currency)
+		if err != nil {
 			return nil, err
 		}
 		if r.State != refundFailed || !r.Booked && r.Source != refundOfSurplus || owed <= 0 {

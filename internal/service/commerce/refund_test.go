@@ -488,6 +488,52 @@ func TestRefundReturned(t *testing.T) {
 	s.agrees()
 }
 
+// What came back after it was given back, and is given back by hand at the provider, is what
+// the buyer was owed, and of no other line.
+func TestReturnedIsGivenBackByHand(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	ada, ben, buyer := id.New("account"), id.New("account"), id.New("account")
+	o := s.paidOrder(buyer, s.course(ada, 3000, "EUR"), s.course(ben, 3000, "EUR"))
+	r := s.gaveBack(o, &commercepb.LineToRefund{LineId: o.GetLines()[0].GetId()})
+	if err := s.svc.HeardRefund(t.Context(), commerce.RefundNews{RefundID: r.GetId(), Ref: "refund:" + r.GetId(), PaymentID: paymentOf(o), Amount: 3000, Currency: "EUR", State: "failed", FailReason: "account closed"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.db.Exec(t.Context(), `
+		WITH p AS (UPDATE development_payment SET refunded = 0 WHERE id = $1 RETURNING id, currency)
+		INSERT INTO development_transaction (kind, ref, amount, currency, at) SELECT 'refund_failed', id, 3000, currency, now() FROM p`, paymentOf(o)); err != nil {
+		t.Fatal(err)
+	}
+	s.agrees()
+	byHand := func(key string, amount int64) {
+		t.Helper()
+		n, err := s.svc.Provider().Refund(t.Context(), key, commerce.RefundRequest{PaymentRef: paymentOf(o), Amount: amount, Currency: "EUR"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.svc.HeardRefund(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+		s.agrees()
+	}
+	byHand("some of it", 1000)
+	byHand("the rest", 2000)
+	if diff := cmp.Diff(map[string]int64{"EUR": 0}, s.ledgerAt("buyers")); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{o.GetLines()[0].GetId()}, s.ends()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string][2]int64{"EUR": {2100, 0}}, s.earned(ben)); diff != "" {
+		t.Error(diff)
+	}
+	_, err := s.refunds.RetryRefund(s.staff(), &commercepb.RetryRefundRequest{RefundId: r.GetId()})
+	wantCode(t, err, "refund.not_owed")
+	s.wantState(buyer, o, "partly_refunded")
+	byHand("and all the rest", 3000)
+	s.wantState(buyer, o, "refunded")
+}
+
 func TestSurplusGoesBack(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)

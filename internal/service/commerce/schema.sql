@@ -251,6 +251,7 @@ CREATE TABLE gift (
 	CONSTRAINT gift_redeemed CHECK ((((redeemed_by IS NULL) = (redeemed_at IS NULL)) AND ((redeemed_by IS NULL) OR (code_hash IS NOT NULL))))
 );
 CREATE INDEX gift_of_buyer ON gift USING btree (buyer_id, bought_at DESC, line_id DESC) WHERE (bought_at IS NOT NULL);
+CREATE INDEX gift_redeemed_by ON gift USING btree (redeemed_by, course_id) WHERE (redeemed_by IS NOT NULL);
 COMMENT ON TABLE gift IS 'Lines of orders that are gifts. Personal data of the buyer: what they gave and, sealed, what they wrote; of who took it: their id. Kept as the order is.';
 COMMENT ON COLUMN gift.code_hash IS 'A hash of the code, from the payment on.';
 COMMENT ON COLUMN gift.code IS 'Sealed with the key of the buyer, as are from_name and note.';
@@ -801,11 +802,13 @@ CREATE TABLE provider_transaction (
 	at timestamp with time zone NOT NULL,
 	matched boolean NOT NULL DEFAULT false,
 	asked_at timestamp with time zone,
+	coming boolean NOT NULL DEFAULT false,
 	CONSTRAINT provider_transaction_pkey PRIMARY KEY (provider, id)
 );
 CREATE INDEX provider_transaction_unmatched ON provider_transaction USING btree (provider, id) WHERE (NOT matched);
 COMMENT ON TABLE provider_transaction IS 'What moved the balance at the payment provider, as it says. No personal data.';
 COMMENT ON COLUMN provider_transaction.asked_at IS 'When the provider was last asked whose it is; NULL for never.';
+COMMENT ON COLUMN provider_transaction.coming IS 'Whether the provider said, when it was last asked, that it is on its way.';
 
 CREATE TABLE quote (
 	id text COLLATE "C" NOT NULL,

@@ -37,21 +37,34 @@ func (s *Stripe) Transactions(ctx context.Context, after string) (list []Transac
 const lookUpsAtOnce = 4
 
 // nameIntents says of payments that carry nothing of ours which periods of subscriptions
-// they are of: Stripe makes those by itself, and only its invoices know.
+// they are of: Stripe makes those by itself, and only its invoices know. What takes a
+// payment back that failed may be a refund in name, which carries nothing either.
 func (s *Stripe) nameIntents(ctx context.Context, page []*stripe.BalanceTransaction, list []Transaction) error {
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(lookUpsAtOnce)
 	for i, t := range page {
-		if list[i].Kind != "payment" || t.Source == nil || t.Source.Charge == nil || t.Source.Charge.PaymentIntent == nil || list[i].Ref != t.Source.ID {
+		if (list[i].Kind != "payment" && list[i].Kind != "payment_failed") || t.Source == nil || list[i].Ref != t.Source.ID {
 			continue
 		}
-		g.Go(func() error {
-			payment, ref, err := s.paidBy(each, t.Source.Charge.PaymentIntent.ID, nil)
+		name := func(intent string, meta map[string]string) error {
+			payment, ref, err := s.paidBy(each, intent, meta)
 			if payment+ref != "" {
 				list[i].Ref = payment + ref // one of them
 			}
 			return err
-		})
+		}
+		switch {
+		case t.Source.Charge != nil && t.Source.Charge.PaymentIntent != nil:
+			g.Go(func() error { return name(t.Source.Charge.PaymentIntent.ID, nil) })
+		case t.Source.Refund != nil && t.Source.Refund.PaymentIntent != nil:
+			g.Go(func() error {
+				intent, err := s.intent(each, t.Source.Refund.PaymentIntent.ID)
+				if err != nil {
+					return err
+				}
+				return name(intent.ID, intent.Metadata)
+			})
+		}
 	}
 	return g.Wait()
 }
@@ -114,14 +127,17 @@ func stripeTransaction(t *stripe.BalanceTransaction) Transaction {
 		n.Ref = source.ID
 	}
 	switch t.Type {
-	case stripe.BalanceTransactionTypeCharge, stripe.BalanceTransactionTypePayment:
+	case stripe.BalanceTransactionTypeCharge, stripe.BalanceTransactionTypePayment, stripe.BalanceTransactionTypePaymentFailureRefund:
 		n.Kind = "payment"
+		if t.Type == stripe.BalanceTransactionTypePaymentFailureRefund {
+			n.Kind = "payment_failed"
+		}
 		if source != nil && source.Charge != nil && source.Charge.Metadata[metaPayment] != "" {
 			n.Ref = source.Charge.Metadata[metaPayment]
 		}
 	case stripe.BalanceTransactionTypeRefund, stripe.BalanceTransactionTypePaymentRefund:
 		n.Kind = "refund"
-	case stripe.BalanceTransactionTypeRefundFailure, stripe.BalanceTransactionTypePaymentFailureRefund:
+	case stripe.BalanceTransactionTypeRefundFailure:
 		n.Kind = "refund_failed"
 	case stripe.BalanceTransactionTypeAdjustment:
 		switch t.ReportingCategory {

@@ -49,7 +49,9 @@ func (t takenLines) columns() (ids []string, amounts, taxes []int64) {
 // the platform's share and those of its teachers are taken in the proportion in which they
 // were booked. What is more than was paid for the lines is the buyer's debt. Access ends
 // to lines of which all was given back; where nobody said which lines it is of, with the last
-// of the money also to those that cost nothing. It returns what it is of each line.
+// of the money also to those that cost nothing. Nobody has to say so of what came back to the
+// platform and is the buyer's still: that is what they get first. It returns what it is of
+// each line.
 func (s *Service) takeBack(ctx context.Context, tx *pg.Tx, o *order, b takeBack) (takenLines, error) {
 	lines, err := lockLines(ctx, tx, o.ID)
 	if err != nil {
@@ -58,7 +60,16 @@ func (s *Service) takeBack(ctx context.Context, tx *pg.Tx, o *order, b takeBack)
 	var taken takenLines
 	rest := b.amount
 	if o.PaidAt != nil && b.currency == o.Currency && !b.toBuyers {
-		taken, rest = spread(lines, b.wishes, b.amount, b.currency)
+		theirs := int64(0)
+		if len(b.wishes) == 0 {
+			owed, err := owedToBuyer(ctx, tx, o.ID, o.Currency)
+			if err != nil {
+				return nil, err
+			}
+			theirs = min(max(owed, 0), b.amount)
+		}
+		taken, rest = spread(lines, b.wishes, b.amount-theirs, b.currency)
+		rest += theirs
 		if len(b.wishes) == 0 {
 			taken = append(taken, withAll(lines, taken)...)
 		}
@@ -80,6 +91,16 @@ func (s *Service) takeBack(ctx context.Context, tx *pg.Tx, o *order, b takeBack)
 		}
 	}
 	return taken, s.linesTaken(ctx, tx, o, b, taken)
+}
+
+// owedToBuyer is what is the buyer's of an order, which is locked, and is not on its way to
+// them; below zero what they owe.
+func owedToBuyer(ctx context.Context, tx *pg.Tx, orderID, currency string) (owed int64, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT (-coalesce((SELECT sum(p.amount) FROM ledger_entry e JOIN ledger_posting p ON p.entry_id = e.id WHERE e.order_id = $1 AND p.account = 'buyers' AND p.currency = $2), 0)
+			- coalesce((SELECT sum(amount) FROM refund WHERE order_id = $1 AND currency = $2 AND source = 'surplus' AND state = 'pending'), 0))::bigint`,
+		orderID, currency).Scan(&owed)
+	return owed, err
 }
 
 // spread says of which lines an amount is: of those that are wished for, as far as there

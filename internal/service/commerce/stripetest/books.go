@@ -33,7 +33,7 @@ func (s *Server) Taken() map[string]Taken {
 		payment, _ := o["client_reference_id"].(string)
 		out[payment] = Taken{Amount: o["amount_total"].(int64)}
 	}
-	for _, o := range s.of("charge") {
+	for _, o := range s.charges() {
 		payment, subscription := s.paymentOf(o)
 		id := o["id"].(string)
 		of[id] = payment
@@ -60,6 +60,11 @@ func (s *Server) Taken() map[string]Taken {
 		}
 	}
 	return out
+}
+
+// charges returns those that were paid, oldest first.
+func (s *Server) charges() []object {
+	return slices.DeleteFunc(s.of("charge"), func(o object) bool { return o["status"] != "succeeded" })
 }
 
 // paymentOf returns our name of what a charge is of, and that of the subscription of which
@@ -139,8 +144,11 @@ func (s *Server) GiveBack(ref string, amount int64) bool {
 
 // chargeOf returns what was taken at a page or by an invoice, nil for nothing.
 func (s *Server) chargeOf(ref string) object {
-	charge, _ := s.intentOf(ref)["latest_charge"].(string)
-	return s.things[charge]
+	id, _ := s.intentOf(ref)["latest_charge"].(string)
+	if charge := s.things[id]; charge["status"] == "succeeded" {
+		return charge
+	}
+	return nil
 }
 
 // Disputable reports whether something is left of what was paid at a page that the bank

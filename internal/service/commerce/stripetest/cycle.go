@@ -82,8 +82,7 @@ func (s *Server) try(in object, outcome Outcome) {
 		s.charge(intent)
 		s.attempted(in, true)
 	case Later:
-		intent["status"] = "processing"
-		s.tell("payment_intent.processing", clone(intent))
+		s.submit(intent)
 	case Confirm:
 		intent["status"] = "requires_action"
 		s.tell("payment_intent.requires_action", clone(intent))

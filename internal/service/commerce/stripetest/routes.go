@@ -279,8 +279,12 @@ func (s *Server) giveBack(charge object, amount int64, reason string, meta map[s
 		return nil, invalid("charge_already_refunded", "Refund amount is greater than unrefunded amount on charge")
 	}
 	charge["amount_refunded"] = charge["amount_refunded"].(int64) + amount
+	status := "succeeded"
+	if s.slowRefunds {
+		status = "pending"
+	}
 	o := s.add("refund", "re", object{
-		"amount": amount, "currency": charge["currency"], "charge": charge["id"], "payment_intent": charge["payment_intent"], "status": "succeeded",
+		"amount": amount, "currency": charge["currency"], "charge": charge["id"], "payment_intent": charge["payment_intent"], "status": status,
 		"reason": reason, "metadata": meta,
 	})
 	o["balance_transaction"] = s.move("refund", "refund", o["id"].(string), charge["currency"].(string), -amount, 0)

@@ -53,17 +53,18 @@ type object = map[string]any
 type Server struct {
 	URL string
 
-	fault    func(r *http.Request) Fault
-	lateFees bool
-	now      func() time.Time
-	mu       sync.Mutex
-	n        int
-	things   map[string]object // by id
-	lists    map[string][]string
-	answers  map[string]answer // by idempotency key
-	txns     []object
-	unsent   []Delivery
-	requests map[string]int
+	fault       func(r *http.Request) Fault
+	lateFees    bool
+	slowRefunds bool
+	now         func() time.Time
+	mu          sync.Mutex
+	n           int
+	things      map[string]object // by id
+	lists       map[string][]string
+	answers     map[string]answer // by idempotency key
+	txns        []object
+	unsent      []Delivery
+	requests    map[string]int
 }
 
 // answer is what a write was answered with.

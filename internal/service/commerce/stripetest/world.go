@@ -2,6 +2,7 @@ package stripetest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -43,8 +44,8 @@ func (s *Server) Pay(session string, outcome Outcome) bool {
 		intent["last_payment_error"] = object{"type": "card_error", "code": "card_declined"}
 		s.tell("payment_intent.payment_failed", intent)
 	case Later:
-		o["status"], intent["status"], intent["last_payment_error"] = "complete", "processing", nil
-		s.tell("payment_intent.processing", intent)
+		o["status"] = "complete"
+		s.submit(intent)
 		s.tell("checkout.session.completed", clone(o))
 	default:
 		o["status"], o["payment_status"] = "complete", "paid"
@@ -65,10 +66,10 @@ func (s *Server) Arrive(ref string, paid bool) bool {
 		return false
 	}
 	session := s.sessionOf(intent)
-	if !paid {
-		intent["status"] = "requires_payment_method"
-	} else {
+	if paid {
 		s.charge(intent)
+	} else {
+		s.fail(intent)
 	}
 	if in := s.invoiceOf(intent); in != nil {
 		s.attempted(in, paid)
@@ -108,23 +109,65 @@ func (s *Server) sessionOf(intent object) object {
 	return nil
 }
 
-// charge takes the money.
+// charge takes the money, which the bank may have been asked for before.
 func (s *Server) charge(intent object) {
+	charge := s.pending(intent)
+	if charge == nil {
+		charge = s.newCharge(intent, "charge")
+	}
+	charge["status"] = "succeeded"
+	intent["last_payment_error"] = nil
+	intent["status"], intent["amount_received"] = "succeeded", intent["amount"]
+	s.tell("payment_intent.succeeded", intent)
+	s.tell("charge.succeeded", clone(charge))
+}
+
+// newCharge moves the balance for what an intent is of.
+func (s *Server) newCharge(intent object, kind string) object {
 	amount, currency := intent["amount"].(int64), intent["currency"].(string)
 	charge := s.add("charge", "ch", object{
-		"amount": amount, "amount_refunded": int64(0), "currency": currency, "payment_intent": intent["id"], "metadata": intent["metadata"], "status": "succeeded",
+		"amount": amount, "amount_refunded": int64(0), "currency": currency, "payment_intent": intent["id"], "metadata": intent["metadata"], "status": "pending",
 		"balance_transaction": nil,
 	})
-	txn := s.move("charge", "charge", charge["id"].(string), currency, amount, Fee(amount))
+	txn := s.move(kind, "charge", charge["id"].(string), currency, amount, Fee(amount))
 	if s.lateFees {
 		charge["-transaction"] = txn
 	} else {
 		charge["balance_transaction"] = txn
 	}
-	intent["last_payment_error"] = nil
-	intent["status"], intent["amount_received"], intent["latest_charge"] = "succeeded", amount, charge["id"]
-	s.tell("payment_intent.succeeded", intent)
-	s.tell("charge.succeeded", clone(charge))
+	intent["latest_charge"] = charge["id"]
+	return charge
+}
+
+// submit asks a bank for the money, which takes days. The balance is moved at once.
+func (s *Server) submit(intent object) {
+	s.newCharge(intent, "payment")
+	intent["status"], intent["last_payment_error"] = "processing", nil
+	s.tell("payment_intent.processing", clone(intent))
+}
+
+// pending returns what a bank was asked for and has not said, nil for nothing.
+func (s *Server) pending(intent object) object {
+	id, _ := intent["latest_charge"].(string)
+	if charge := s.things[id]; charge != nil && charge["status"] == "pending" {
+		return charge
+	}
+	return nil
+}
+
+// fail has a bank say no: the balance is moved back. What that is of is the charge; of odd
+// amounts it is a refund that nobody made, and the fee is kept.
+func (s *Server) fail(intent object) {
+	charge := s.pending(intent)
+	intent["status"], charge["status"] = "requires_payment_method", "failed"
+	amount, source := charge["amount"].(int64), charge["id"].(string)
+	fee := Fee(amount)
+	if amount%2 == 1 {
+		fee = 0
+		source = s.id("pyr")
+		s.things[source] = object{"id": source, "object": "refund", "charge": charge["id"], "payment_intent": intent["id"], "metadata": map[string]string{}}
+	}
+	s.move("payment_failure_refund", "charge_failure", source, charge["currency"].(string), -amount, -fee)
 }
 
 // Fee is what is kept of an amount.
@@ -201,6 +244,30 @@ func (s *Server) FailRefund(id string) {
 	s.tell("refund.failed", o)
 }
 
+// SlowRefunds has what is given back from now on take days, until [Server.FailRefund] or
+// [Server.EndRefund], or not.
+func (s *Server) SlowRefunds(yes bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slowRefunds = yes
+}
+
+// EndRefund has a refund that took days get to the buyer.
+func (s *Server) EndRefund(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.things[id]
+	o["status"] = "succeeded"
+	s.tell("refund.updated", o)
+}
+
+// Refunds returns all refunds, oldest first.
+func (s *Server) Refunds() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.lists["refund"])
+}
+
 // Onboard has a teacher say all that is asked of them.
 func (s *Server) Onboard(account string) {
 	s.mu.Lock()
@@ -249,7 +316,7 @@ func (s *Server) Charged() map[string][]int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	paid := map[string][]int64{}
-	for _, o := range s.of("charge") {
+	for _, o := range s.charges() {
 		payment, _ := s.paymentOf(o)
 		paid[payment] = append(paid[payment], o["amount"].(int64))
 	}
