@@ -280,7 +280,7 @@ func TestNothingOverflows(t *testing.T) {
 		t.Helper()
 		var list []*commercepb.SeatPrice
 		for i, amount := range tiers {
-			list = append(list, &commercepb.SeatPrice{FromQuantity: int32(1 + 4999*i), Price: &moneypb.Money{Amount: amount, Currency: "KWD"}}) //nolint:gosec // small
+			list = append(list, &commercepb.SeatPrice{FromQuantity: int32(1 + 4999*i), Price: &moneypb.Money{Amount: amount, Currency: "KWD"}})
 		}
 		must[*commercepb.CoursePrices](s)(s.catalog.SetSeatPrices(s.as(seller), &commercepb.SetSeatPricesRequest{CourseId: course, SeatPrices: list}))
 		return &commercepb.CartItem{CourseId: course, Kind: "seats", Quantity: quantity}
