@@ -130,9 +130,10 @@ type AttemptServiceClient interface {
 	// attempt.not_found (404).
 	ListOperations(ctx context.Context, in *ListOperationsRequest, opts ...grpc.CallOption) (*ListOperationsResponse, error)
 	// Has operations count that were too late or refused. The attempt is scored anew,
-	// and has another receipt. Errors: attempt.not_found (404), attempt.running (409),
-	// operation.not_found (400), operation.counts (409) where one counts already or
-	// can't count.
+	// and has another receipt; where answers are marked anonymously, it is told without
+	// what says whose it is: its moments, header, hash and signature. Errors:
+	// attempt.not_found (404), attempt.running (409), operation.not_found (400),
+	// operation.counts (409) where one counts already or can't count.
 	AcceptLateAnswers(ctx context.Context, in *AcceptLateAnswersRequest, opts ...grpc.CallOption) (*Receipt, error)
 	// Submits somebody's attempt with what was saved. Errors: attempt.not_found (404),
 	// attempt.over (409).
@@ -400,9 +401,10 @@ type AttemptServiceServer interface {
 	// attempt.not_found (404).
 	ListOperations(context.Context, *ListOperationsRequest) (*ListOperationsResponse, error)
 	// Has operations count that were too late or refused. The attempt is scored anew,
-	// and has another receipt. Errors: attempt.not_found (404), attempt.running (409),
-	// operation.not_found (400), operation.counts (409) where one counts already or
-	// can't count.
+	// and has another receipt; where answers are marked anonymously, it is told without
+	// what says whose it is: its moments, header, hash and signature. Errors:
+	// attempt.not_found (404), attempt.running (409), operation.not_found (400),
+	// operation.counts (409) where one counts already or can't count.
 	AcceptLateAnswers(context.Context, *AcceptLateAnswersRequest) (*Receipt, error)
 	// Submits somebody's attempt with what was saved. Errors: attempt.not_found (404),
 	// attempt.over (409).
