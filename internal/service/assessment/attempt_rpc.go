@@ -64,7 +64,11 @@ func (h *attemptServer) start(ctx context.Context, req *assessmentpb.StartAttemp
 	if err != nil || begun != nil && begun.ID == done.GetId() {
 		return begun, err
 	}
-	return readAttempt(ctx, s.db, done.GetId())
+	begun, err = readAttempt(ctx, s.db, done.GetId())
+	if err == nil {
+		err = s.elsewhere(ctx, s.db, begun)
+	}
+	return begun, err
 }
 
 // startable returns the attempt of somebody that runs at an item, or the one that is
@@ -128,7 +132,7 @@ func (h *attemptServer) ofCourse(ctx context.Context, course, id string) (*attem
 func (h *attemptServer) GetAttempt(ctx context.Context, req *assessmentpb.GetAttemptRequest) (*assessmentpb.Attempt, error) {
 	a, err := h.own(ctx, req.GetAttemptId())
 	if err == nil {
-		err = h.service.guardLockdown(ctx, a)
+		err = h.service.guardShown(ctx, a)
 	}
 	if err != nil {
 		return nil, err

@@ -62,6 +62,9 @@ func (h *questionMediaServer) ListAttemptMedia(ctx context.Context, req *assessm
 	if err == nil {
 		err = a.owned(auth.From(ctx).Account)
 	}
+	if err == nil {
+		err = s.guardShown(ctx, a)
+	}
 	if err != nil {
 		return nil, err
 	}
