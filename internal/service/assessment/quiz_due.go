@@ -76,11 +76,6 @@ func (s *Service) dueNext(ctx context.Context) (bool, error) {
 	}
 	return true, s.db.InTx(ctx, func(tx *pg.Tx) error {
 		tx.Exempt("follows from deadlines, which learning has recorded")
-		if _, err := tx.Exec(ctx, `
-			DELETE FROM quiz_due d USING unnest($3::text[], $4::bigint[]) AS f (account_id, queued)
-			WHERE d.course_id = $1 AND d.item_id = $2 AND d.account_id = f.account_id AND d.queued = f.queued`, courseID, itemID, accounts, queued); err != nil {
-			return fmt.Errorf("forget due dates: %w", err)
-		}
 		rows, err := tx.Query(ctx, `
 			WITH fresh AS (SELECT * FROM unnest($3::text[], $4::timestamptz[]) AS f (account_id, due)), changed AS (
 				UPDATE attempt a SET due_at = f.due FROM fresh f
@@ -104,6 +99,12 @@ func (s *Service) dueNext(ctx context.Context) (bool, error) {
 			if err := s.remark(ctx, tx, courseID, itemID, quizID, late, "extension"); err != nil {
 				return err
 			}
+		}
+		// Behind the attempts, as who notes that dates have changed locks these first, too.
+		if _, err := tx.Exec(ctx, `
+			DELETE FROM quiz_due d USING unnest($3::text[], $4::bigint[]) AS f (account_id, queued)
+			WHERE d.course_id = $1 AND d.item_id = $2 AND d.account_id = f.account_id AND d.queued = f.queued`, courseID, itemID, accounts, queued); err != nil {
+			return fmt.Errorf("forget due dates: %w", err)
 		}
 		return nil
 	})
