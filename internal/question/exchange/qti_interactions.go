@@ -450,15 +450,22 @@ func (p *qtiParser) numbers(d *declaration) (*pb.NumericQuestion, error) {
 			}
 		}
 		a := &pb.NumericAnswer{Value: number(value), Fraction: f}
-		size, _, _ := strings.Cut(eq.get("tolerance"), " ")
+		below, above, two := strings.Cut(strings.TrimSpace(eq.get("tolerance")), " ")
+		size, mode := below, eq.get("toleranceMode")
 		switch {
 		case eq.name == "equalRounded" && eq.get("roundingMode") == "decimalPlaces":
 			a.Tolerance = &pb.Tolerance{Kind: "decimal_places", Digits: eq.number("figures")}
 		case eq.name == "equalRounded":
 			a.Tolerance = &pb.Tolerance{Kind: "significant_figures", Digits: eq.number("figures")}
-		case eq.get("toleranceMode") == "absolute":
+		case two && (mode == "absolute" || mode == "relative") && number(below) != number(above):
+			var ok bool
+			if a.Tolerance, ok = between(a.GetValue(), below, above, mode); !ok {
+				return k, refuse("qti.number", "%q is no tolerance.", shorten(eq.get("tolerance"), 50))
+			}
+			a.Value = ""
+		case mode == "absolute":
 			a.Tolerance = &pb.Tolerance{Kind: "absolute", Size: number(size)}
-		case eq.get("toleranceMode") == "relative":
+		case mode == "relative":
 			v, ok := decimal(size)
 			if !ok {
 				return k, refuse("qti.number", "%q is no tolerance.", shorten(size, 50))
@@ -480,6 +487,25 @@ func (p *qtiParser) numbers(d *declaration) (*pb.NumericQuestion, error) {
 		k.Answers = append(k.Answers, &pb.NumericAnswer{Value: number(v), Fraction: "1"})
 	}
 	return k, nil
+}
+
+// between returns the range from one tolerance below a value to another above it; relative
+// ones are percentages of the value.
+func between(value, below, above, mode string) (*pb.Tolerance, bool) {
+	v, ok := decimal(value)
+	low, okLow := decimal(below)
+	high, okHigh := decimal(above)
+	if !ok || !okLow || !okHigh {
+		return nil, false
+	}
+	if mode == "relative" {
+		low, high = v.Mul(low).Div(exact.Int(100)), v.Mul(high).Div(exact.Int(100))
+	}
+	from, to := v.Sub(low), v.Add(high)
+	if from.Cmp(to) > 0 { // of a value below 0
+		from, to = to, from
+	}
+	return &pb.Tolerance{Kind: "range", Low: from.String(), High: to.String()}, true
 }
 
 // inlines reads fields and lists within a text.

@@ -246,6 +246,20 @@ func TestReadQTI(t *testing.T) {
 			<setOutcomeValue identifier="SCORE"><baseValue baseType="float">1</baseValue></setOutcomeValue></responseIf></responseCondition></responseProcessing>`),
 			"numeric|An item|What?|42±0.5..=1#",
 		},
+		"number, nearer below": {
+			qtiItem(`<responseDeclaration identifier="RESPONSE" cardinality="single" baseType="float"><correctResponse><value>42</value></correctResponse></responseDeclaration>
+			<itemBody><p>What?</p><p><textEntryInteraction responseIdentifier="RESPONSE"/></p></itemBody>
+			<responseProcessing><responseCondition><responseIf><equal toleranceMode="absolute" tolerance="0.5 2"><variable identifier="RESPONSE"/><correct identifier="RESPONSE"/></equal>
+			<setOutcomeValue identifier="SCORE"><baseValue baseType="float">1</baseValue></setOutcomeValue></responseIf></responseCondition></responseProcessing>`),
+			"numeric|An item|What?|±41.5..44=1#",
+		},
+		"number, nearer below by percent": {
+			qtiItem(`<responseDeclaration identifier="RESPONSE" cardinality="single" baseType="float"><correctResponse><value>50</value></correctResponse></responseDeclaration>
+			<itemBody><p>What?</p><p><textEntryInteraction responseIdentifier="RESPONSE"/></p></itemBody>
+			<responseProcessing><responseCondition><responseIf><equal toleranceMode="relative" tolerance="1 3"><variable identifier="RESPONSE"/><correct identifier="RESPONSE"/></equal>
+			<setOutcomeValue identifier="SCORE"><baseValue baseType="float">1</baseValue></setOutcomeValue></responseIf></responseCondition></responseProcessing>`),
+			"numeric|An item|What?|±49.5..51.5=1#",
+		},
 		"match": {
 			qtiItem(`<responseDeclaration identifier="RESPONSE" cardinality="multiple" baseType="directedPair"><correctResponse><value>C R</value><value>D M</value></correctResponse></responseDeclaration>
 			<itemBody><matchInteraction responseIdentifier="RESPONSE" shuffle="true" maxAssociations="4"><prompt>Match.</prompt><simpleMatchSet><simpleAssociableChoice identifier="C" matchMax="1">Capulet</simpleAssociableChoice>

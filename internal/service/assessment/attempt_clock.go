@@ -222,6 +222,9 @@ func (h *attemptServer) ResumeAttempt(ctx context.Context, req *assessmentpb.Res
 		case a.Held || a.PausedBy != a.AccountID:
 			return ErrAttemptHeld
 		}
+		if err := s.elsewhere(ctx, tx, a); err != nil { // or the clock would run, and nothing be shown
+			return err
+		}
 		return s.resume(ctx, tx, a)
 	})
 }

@@ -38,7 +38,20 @@ func (h *attemptServer) ListOperations(ctx context.Context, req *assessmentpb.Li
 	if err != nil {
 		return nil, err
 	}
-	return readLog(ctx, h.service.db, a.ID, req.GetAfter(), req.GetPageSize(), true)
+	out, err := readLog(ctx, h.service.db, a.ID, req.GetAfter(), req.GetPageSize(), true)
+	if err != nil {
+		return nil, err
+	}
+	names, err := h.service.pseudonyms(ctx, h.service.db, []string{a.ID})
+	if err != nil {
+		return nil, err
+	}
+	if names[a.ID] != "" {
+		for _, o := range out.GetItems() {
+			unnamedOperation(o)
+		}
+	}
+	return out, nil
 }
 
 // logRow is an operation in the log with what became of it.

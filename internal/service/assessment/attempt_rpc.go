@@ -64,7 +64,11 @@ func (h *attemptServer) start(ctx context.Context, req *assessmentpb.StartAttemp
 	if err != nil || begun != nil && begun.ID == done.GetId() {
 		return begun, err
 	}
-	return readAttempt(ctx, s.db, done.GetId())
+	begun, err = readAttempt(ctx, s.db, done.GetId())
+	if err == nil {
+		err = s.elsewhere(ctx, s.db, begun)
+	}
+	return begun, err
 }
 
 // startable returns the attempt of somebody that runs at an item, or the one that is
@@ -128,7 +132,7 @@ func (h *attemptServer) ofCourse(ctx context.Context, course, id string) (*attem
 func (h *attemptServer) GetAttempt(ctx context.Context, req *assessmentpb.GetAttemptRequest) (*assessmentpb.Attempt, error) {
 	a, err := h.own(ctx, req.GetAttemptId())
 	if err == nil {
-		err = h.service.guardLockdown(ctx, a)
+		err = h.service.guardShown(ctx, a)
 	}
 	if err != nil {
 		return nil, err
@@ -173,16 +177,12 @@ func (h *attemptServer) GetAttemptForMarking(ctx context.Context, req *assessmen
 	if err != nil {
 		return nil, err
 	}
-	out := s.summary(a, true)
-	unnamed(out, names)
+	out := s.summaryForStaff(a)
 	described(out, l)
-	out.Uncounted, out.Reviewable = a.Uncounted, true
-	for _, c := range a.Clients {
-		out.Clients = append(out.Clients, c.message())
-	}
 	if out.Notices, err = readNotices(ctx, s.db, a); err != nil {
 		return nil, err
 	}
+	unnamed(out, names)
 	for _, r := range results[a.ID].questions {
 		sl := l.slot(r.slot)
 		if req.GetPage() > 0 && sl.Page != req.GetPage()-1 {
@@ -199,6 +199,17 @@ func (h *attemptServer) GetAttemptForMarking(ctx context.Context, req *assessmen
 		out.Questions = append(out.Questions, v)
 	}
 	return bounded(out, nil)
+}
+
+// summaryForStaff returns an attempt without its questions as those see it who may read
+// what students answered. That breaks are eased for its student is none of their business.
+func (s *Service) summaryForStaff(a *attempt) *assessmentpb.Attempt {
+	out := s.summary(a, true)
+	out.Breaks, out.Uncounted, out.Reviewable = false, a.Uncounted, true
+	for _, c := range a.Clients {
+		out.Clients = append(out.Clients, c.message())
+	}
+	return out
 }
 
 // ListMyAttempts implements [assessmentpb.AttemptServiceServer].
@@ -282,22 +293,11 @@ func (h *attemptServer) ListAttempts(ctx context.Context, req *assessmentpb.List
 		if req.GetAccountId() != "" && names[a.ID] != "" {
 			continue
 		}
-		one := s.summary(a, true)
+		one := s.summaryForStaff(a)
 		unnamed(one, names)
-		one.Uncounted, one.Reviewable = a.Uncounted, true
-		for _, c := range a.Clients {
-			one.Clients = append(one.Clients, c.message())
-		}
 		res.Items = append(res.Items, one)
 	}
 	return res, nil
-}
-
-// unnamed has an attempt be told under a pseudonym, where there is one of its student.
-func unnamed(a *assessmentpb.Attempt, names map[string]string) {
-	if name := names[a.GetId()]; name != "" {
-		a.AccountId, a.Pseudonym = "", name
-	}
 }
 
 func (s *Service) listAttempts(ctx context.Context, sql string, args ...any) ([]*attempt, error) {

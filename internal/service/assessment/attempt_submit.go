@@ -186,7 +186,7 @@ func (h *attemptServer) AcceptLateAnswers(ctx context.Context, req *assessmentpb
 	if err := s.openSigner(ctx); err != nil {
 		return nil, err
 	}
-	return idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.Receipt, error) {
+	out, err := idempotency.Do(ctx, s.db, req, func(tx *pg.Tx) (*assessmentpb.Receipt, error) {
 		a, err := lockAttempt(ctx, tx, req.GetAttemptId())
 		switch {
 		case err != nil:
@@ -226,6 +226,17 @@ func (h *attemptServer) AcceptLateAnswers(ctx context.Context, req *assessmentpb
 			Before: map[string]any{"state": before}, After: map[string]any{"operations": req.GetSeqs(), "receipt": r.ID},
 		})
 	})
+	if err != nil {
+		return nil, err
+	}
+	names, err := s.pseudonyms(ctx, s.db, []string{req.GetAttemptId()})
+	if err != nil {
+		return nil, err
+	}
+	if names[req.GetAttemptId()] != "" {
+		unnamedReceipt(out)
+	}
+	return out, nil
 }
 
 // acceptable holds operations to be such that staff may have them count.

@@ -207,6 +207,15 @@ func (s *Service) guardLockdown(ctx context.Context, a *attempt) error {
 	return s.noteRefused(ctx, a.ID, s.lockedOut(ctx, s.db, a, rpc.ProofOf(ctx)))
 }
 
+// guardShown refuses to show what an attempt asks while it runs: to another browser than
+// its exam demands, and elsewhere than in the networks that the quiz can be taken from.
+func (s *Service) guardShown(ctx context.Context, a *attempt) error {
+	if err := s.guardLockdown(ctx, a); err != nil || a.PausedAt != nil {
+		return err
+	}
+	return s.elsewhere(ctx, s.db, a)
+}
+
 // noteRefused notes with an attempt that a request was refused for want of a lock-down
 // browser, once a minute at most, and returns the refusal. Other errors it only returns.
 func (s *Service) noteRefused(ctx context.Context, attemptID string, refusal error) error {

@@ -126,6 +126,12 @@ func TestLockdown(t *testing.T) {
 		"submit": func(ctx context.Context) error {
 			return second(h.attempts.SubmitAttempt(ctx, &assessmentpb.SubmitAttemptRequest{AttemptId: a.GetId()}))
 		},
+		"files": func(ctx context.Context) error {
+			return second(assessmentpb.NewQuestionMediaServiceClient(h.harness.As("edge")).ListAttemptMedia(ctx, &assessmentpb.ListAttemptMediaRequest{AttemptId: a.GetId()}))
+		},
+		"resume": func(ctx context.Context) error {
+			return second(h.attempts.ResumeAttempt(ctx, &assessmentpb.ResumeAttemptRequest{AttemptId: a.GetId()}))
+		},
 		"pause": func(ctx context.Context) error {
 			return second(h.attempts.PauseAttempt(ctx, &assessmentpb.PauseAttemptRequest{AttemptId: a.GetId()}))
 		},

@@ -171,7 +171,7 @@ func (s *Service) queued(ctx context.Context, where, order string, args ...any) 
 	}
 	for _, m := range list {
 		if name := names[m.GetAttemptId()]; name != "" {
-			m.AccountId, m.Pseudonym = "", name
+			unnamedAnswer(m, name)
 		}
 	}
 	return list, nil

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/rpc"
@@ -454,6 +456,65 @@ func TestPseudonyms(t *testing.T) {
 	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: course, ItemId: item, AccountIds: []string{w.students[0].account}, Policy: "manual", Posted: true, Version: 2})
 	if told := leaks(); !strings.Contains(told, w.students[0].account) || strings.Contains(told, w.students[1].account) {
 		t.Error("who is posted is not named, or the other is")
+	}
+}
+
+// TestPseudonymsTellNoMoment: who marks is told nothing by which the gradebook, or a
+// receipt, would tell whose an attempt is.
+func TestPseudonymsTellNoMoment(t *testing.T) {
+	t.Parallel()
+	w := newMarkingWorld(t, 0, &assessmentpb.QuizSettings{AnonymousMarking: true, TimeLimitSeconds: 600})
+	ben, course, item := id.New("account"), w.taken.course, w.taken.item
+	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: course, ItemId: item, Policy: "manual", Version: 1})
+	st := w.start(w.taken)
+	w.exec(`UPDATE attempt SET breaks = true`)
+	// What is left of an attempt once everything that grows with time is taken out.
+	moments := func(a *assessmentpb.Attempt) string {
+		out := a.GetAccountId()
+		for _, at := range []*timestamppb.Timestamp{a.GetStartedAt(), a.GetExpiresAt(), a.GetGraceUntil(), a.GetClosesAt(), a.GetPausedAt(), a.GetSavedAt(), a.GetSubmittedAt()} {
+			if at != nil {
+				out += " " + at.AsTime().String()
+			}
+		}
+		return out + fmt.Sprint(a.RemainingMs != nil, len(a.GetClients()), len(a.GetNotices()), a.GetBreaks())
+	}
+	look := func(when string) {
+		t.Helper()
+		list := must(w.attempts.ListAttempts(w.as(ben), &assessmentpb.ListAttemptsRequest{CourseId: course, ItemId: item}))(t).GetItems()
+		list = append(list, must(w.attempts.GetAttemptForMarking(w.as(ben), &assessmentpb.GetAttemptForMarkingRequest{CourseId: course, AttemptId: st.attempt.GetId()}))(t))
+		for _, a := range list {
+			if told := moments(a); told != "false 0 0 false" || a.GetPseudonym() == "" {
+				t.Errorf("%s: told %q of %q", when, told, a.GetPseudonym())
+			}
+		}
+		if len(list) != 2 {
+			t.Errorf("%s: %d attempts", when, len(list))
+		}
+		for _, o := range must(w.attempts.ListOperations(w.as(ben), &assessmentpb.ListOperationsRequest{CourseId: course, AttemptId: st.attempt.GetId()}))(t).GetItems() {
+			if o.GetReceivedAt() != nil || o.GetOperation().GetClientTime() != nil || o.GetLine() != "" {
+				t.Errorf("%s: operation %v", when, o)
+			}
+		}
+	}
+	answer := text(1, 1, "Because.")
+	answer.ClientTime = timestamppb.New(w.now())
+	st.send(laptop, answer)
+	look("while it runs")
+	st.submit()
+	w.scored()
+	st.send(laptop, text(2, 1, "Because of that."))
+	look("submitted")
+	queue := must(w.ListMarkingQueue(w.as(ben), &assessmentpb.ListMarkingQueueRequest{CourseId: course, ItemId: item}))(t).GetItems()
+	if len(queue) != 1 || queue[0].GetSubmittedAt() != nil || queue[0].GetPseudonym() == "" {
+		t.Errorf("queue: %v", queue)
+	}
+	r := must(w.attempts.AcceptLateAnswers(w.as(ben), &assessmentpb.AcceptLateAnswersRequest{CourseId: course, AttemptId: st.attempt.GetId(), Seqs: []int64{3}, Reason: "The line was down"}))(t)
+	if r.GetNumber() != 2 || r.GetSubmittedAt() != nil || r.GetCreatedAt() != nil || r.GetHeader()+r.GetSha256()+r.GetSignature() != "" {
+		t.Errorf("receipt: %v", r)
+	}
+	own := must(w.attempts.GetReceipt(w.as(st.account), &assessmentpb.GetReceiptRequest{AttemptId: st.attempt.GetId()}))(t)
+	if !strings.Contains(own.GetHeader(), st.account) || len(own.GetSha256()) != 64 || own.GetNumber() != 2 {
+		t.Errorf("their own: %v", own)
 	}
 }
 

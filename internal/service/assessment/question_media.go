@@ -42,6 +42,7 @@ type shownFiles struct {
 	permission string            // by which they are seen
 	until      *time.Time        // when they are not shown any more; nil for never
 	plain      bool              // what pictures are called may tell what is right
+	anonymous  bool              // who sees answers may not know whose they are
 }
 
 func newShownFiles(course, item, permission string) *shownFiles {
@@ -60,6 +61,9 @@ func (h *questionMediaServer) ListAttemptMedia(ctx context.Context, req *assessm
 	a, err := readAttempt(ctx, s.db, req.GetAttemptId())
 	if err == nil {
 		err = a.owned(auth.From(ctx).Account)
+	}
+	if err == nil {
+		err = s.guardShown(ctx, a)
 	}
 	if err != nil {
 		return nil, err
@@ -98,6 +102,7 @@ func (h *questionMediaServer) ListAttemptMediaForMarking(ctx context.Context, re
 		return nil, err
 	}
 	f := newShownFiles(a.CourseID, "", "submission.read")
+	f.anonymous = v.GetPseudonym() != ""
 	if err := s.filesOf(ctx, a, v, f); err != nil {
 		return nil, err
 	}
@@ -259,10 +264,15 @@ func (s *Service) showMedia(ctx context.Context, f *shownFiles, pageSize int32, 
 	}
 	if len(answers) > 0 {
 		res, err := s.files.ShowSubmissionFiles(ctx, &mediapb.ShowSubmissionFilesRequest{
-			CourseId: f.course, MediaIds: answers, AccountId: account, Staff: f.permission != "assessment.take",
+			CourseId: f.course, MediaIds: answers, AccountId: account, Staff: f.permission != "assessment.take", Anonymous: f.anonymous,
 		})
 		if err != nil {
 			return nil, err
+		}
+		for _, m := range res.GetItems() {
+			if f.anonymous {
+				m.Filename = neutralName(slices.Index(ids, m.GetId()), m.GetFilename())
+			}
 		}
 		out.Items = append(out.Items, res.GetItems()...)
 	}

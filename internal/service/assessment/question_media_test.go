@@ -199,7 +199,11 @@ func (u *uploads) KeepSubmissionFiles(_ context.Context, req *mediapb.KeepSubmis
 func (u *uploads) ShowSubmissionFiles(_ context.Context, req *mediapb.ShowSubmissionFilesRequest, _ ...grpc.CallOption) (*mediapb.SubmissionFiles, error) {
 	out := &mediapb.SubmissionFiles{}
 	for _, mediaID := range req.GetMediaIds() {
-		out.Items = append(out.Items, &mediapb.Media{Id: mediaID, Url: fmt.Sprint("/", req.GetAccountId(), req.GetStaff())})
+		m := &mediapb.Media{Id: mediaID, Filename: "Ana Silva.PDF", Url: fmt.Sprint("/", req.GetAccountId(), req.GetStaff())}
+		if req.GetAnonymous() {
+			m.Url += "anonymous"
+		}
+		out.Items = append(out.Items, m)
 	}
 	return out, nil
 }
@@ -214,7 +218,8 @@ func TestAnswerFiles(t *testing.T) {
 	q := w.bank.add(w.as(w.teacher), w.course, "", &questionpb.QuestionContent{Title: "Essay", Prompt: "Hand it in.", Body: &questionpb.QuestionContent_FileUpload{
 		FileUpload: &questionpb.FileUploadQuestion{Files: &questionpb.FileRules{MaxCount: 3}},
 	}}).GetId()
-	w.placed(&assessmentpb.QuizSettings{Sections: []*assessmentpb.QuizSection{section(asked(q))}})
+	settings := &assessmentpb.QuizSettings{Sections: []*assessmentpb.QuizSection{section(asked(q))}}
+	quizID := w.placed(settings)
 	st := w.start(taken{course: w.course, item: w.item})
 	own, others := id.New("media"), id.New("media")
 	files.of[own], files.of[others] = st.account, id.New("account")
@@ -249,6 +254,12 @@ func TestAnswerFiles(t *testing.T) {
 		t.Errorf("kept (-want +got):\n%s", diff)
 	}
 	expect(t, "for marking", shown(media.ListAttemptMediaForMarking(w.as(w.teacher), &assessmentpb.ListAttemptMediaForMarkingRequest{CourseId: w.course, AttemptId: st.attempt.GetId()})), own+"/"+w.teacher+"true")
+	settings.AnonymousMarking = true
+	w.update(quizID, settings)
+	w.publish(quizID)
+	anonymous, err := media.ListAttemptMediaForMarking(w.as(w.teacher), &assessmentpb.ListAttemptMediaForMarkingRequest{CourseId: w.course, AttemptId: st.attempt.GetId()})
+	expect(t, "anonymous", shown(anonymous, err), own+"/"+w.teacher+"trueanonymous")
+	expect(t, "what it is called", anonymous.GetItems()[0].GetFilename(), "file-1.pdf")
 }
 
 func TestAttemptMediaPaused(t *testing.T) {

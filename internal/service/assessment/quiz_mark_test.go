@@ -277,6 +277,63 @@ func TestMarks(t *testing.T) {
 	same()
 }
 
+// TestDueWhileRunning: who is given until later while they answer is late by that.
+func TestDueWhileRunning(t *testing.T) {
+	t.Parallel()
+	w := newQuizWorld(t)
+	ana := id.New("account")
+	w.placed(&assessmentpb.QuizSettings{Sections: []*assessmentpb.QuizSection{section(asked(w.question("One")))}})
+	due := w.now().Add(time.Minute)
+	w.around.say(ana, itemOpen(func(it *itemAccess) { it.Due = timestamppb.New(due) }))
+	attemptID, err := w.service.admit(t.Context(), w.course, w.item, ana, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.exec(`UPDATE attempt SET state = 'in_progress', started_at = $2 WHERE id = $1`, attemptID, w.now())
+	due = due.Add(time.Hour)
+	w.around.say(ana, itemOpen(func(it *itemAccess) { it.Due = timestamppb.New(due) }))
+	hear(w.world, w.service.deadlinesChanged, &learningpb.DeadlinesChanged{CourseId: w.course, AccountIds: []string{ana}})
+	asked := func() {
+		t.Helper()
+		for more := true; more; {
+			if more, err = w.service.dueNext(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	asked()
+	if told := outboxOf[assessmentpb.MarkChanged](w); len(told) > 0 {
+		t.Errorf("told before it is submitted: %v", told)
+	}
+	w.later(10 * time.Minute)
+	w.finish(attemptID, "submission", w.now(), "1")
+	if told := outboxOf[assessmentpb.MarkChanged](w); len(told) != 1 || told[0].GetLateSeconds() != 0 {
+		t.Errorf("in time: %v", told)
+	}
+	// Submitted before it was asked.
+	w.exec(`UPDATE attempt SET state = 'in_progress', submitted_at = NULL WHERE id = $1`, attemptID)
+	w.exec(`DELETE FROM quiz_mark`)
+	due = due.Add(-time.Hour)
+	w.around.say(ana, itemOpen(func(it *itemAccess) { it.Due = timestamppb.New(due) }))
+	hear(w.world, w.service.deadlinesChanged, &learningpb.DeadlinesChanged{CourseId: w.course, AccountIds: []string{ana}})
+	w.finish(attemptID, "submission", w.now(), "1")
+	asked()
+	told := outboxOf[assessmentpb.MarkChanged](w)
+	if len(told) != 2 || told[0].GetLateSeconds() != 0 || told[1].GetLateSeconds() != 540 || told[1].GetCause() != "extension" {
+		t.Errorf("late: %v", told)
+	}
+	// Nothing is due for who takes the course no more, and what was late stays late.
+	w.around.say(ana, &itemAccess{State: "locked"})
+	hear(w.world, w.service.deadlinesChanged, &learningpb.DeadlinesChanged{CourseId: w.course, AccountIds: []string{ana}})
+	asked()
+	if told := outboxOf[assessmentpb.MarkChanged](w); len(told) > 0 {
+		t.Errorf("who has left: %v", told)
+	}
+	if left := w.query(`SELECT account_id FROM quiz_due`); len(left) > 0 {
+		t.Errorf("asked for ever: %v", left)
+	}
+}
+
 // TestBestOfQuiz: the gradebook is told which attempts could be the best after lateness.
 func TestBestOfQuiz(t *testing.T) {
 	t.Parallel()

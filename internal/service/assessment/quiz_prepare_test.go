@@ -111,6 +111,55 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
+// TestNetworkWhileRunning: who leaves the networks of a quiz is shown nothing more of it,
+// and what they answer is taken.
+func TestNetworkWhileRunning(t *testing.T) {
+	t.Parallel()
+	w := newQuizWorld(t)
+	ana := id.New("account")
+	settings := &assessmentpb.QuizSettings{AddressRanges: []string{"192.0.2.0/24"}, Sections: []*assessmentpb.QuizSection{section(asked(w.question("One")))}}
+	quizID := w.placed(settings)
+	here, away := rpc.WithAddress(w.as(ana), "192.0.2.9"), rpc.WithAddress(w.as(ana), "198.51.100.1")
+	start := func(ctx context.Context) (*assessmentpb.Attempt, error) {
+		return w.attempts.StartAttempt(ctx, &assessmentpb.StartAttemptRequest{CourseId: w.course, ItemId: w.item})
+	}
+	a := must(start(here))(t)
+	get := func(ctx context.Context) error {
+		return second(w.attempts.GetAttempt(ctx, &assessmentpb.GetAttemptRequest{AttemptId: a.GetId()}))
+	}
+	expect(t, "away, begun again", codeOf(nil, second(start(away))), "attempt.network")
+	expect(t, "away, shown", codeOf(nil, get(away)), "attempt.network")
+	media := assessmentpb.NewQuestionMediaServiceClient(w.harness.As("edge"))
+	expect(t, "away, files", codeOf(nil, second(media.ListAttemptMedia(away, &assessmentpb.ListAttemptMediaRequest{AttemptId: a.GetId()}))), "attempt.network")
+	told := must(w.attempts.AppendAnswers(away, &assessmentpb.AppendAnswersRequest{AttemptId: a.GetId(), ClientId: laptop, Operations: []*assessmentpb.Operation{do(1, opFlag, 1)}}))(t)
+	expect(t, "away, answered", told.GetVerdicts()[0].GetVerdict(), "accepted")
+	w.exec(`UPDATE attempt SET breaks = true`)
+	if a := must(w.attempts.PauseAttempt(away, &assessmentpb.PauseAttemptRequest{AttemptId: a.GetId()}))(t); a.GetPausedAt() == nil {
+		t.Errorf("paused: %v", a)
+	}
+	expect(t, "away, goes on", codeOf(nil, second(w.attempts.ResumeAttempt(away, &assessmentpb.ResumeAttemptRequest{AttemptId: a.GetId()}))), "attempt.network")
+	if a := must(w.attempts.ResumeAttempt(here, &assessmentpb.ResumeAttemptRequest{AttemptId: a.GetId()}))(t); a.GetPausedAt() != nil || len(a.GetQuestions()) != 1 {
+		t.Errorf("goes on: %v", a)
+	}
+	// The networks are mended meanwhile.
+	settings.AddressRanges = []string{"192.0.2.0/24", "198.51.100.0/24"}
+	w.update(quizID, settings)
+	w.publish(quizID)
+	if err := get(away); err != nil {
+		t.Errorf("mended: %v", err)
+	}
+	settings.AddressRanges = []string{"192.0.2.0/24"}
+	w.update(quizID, settings)
+	w.publish(quizID)
+	expect(t, "away again", codeOf(nil, get(away)), "attempt.network")
+	if err := second(w.attempts.SubmitAttempt(away, &assessmentpb.SubmitAttemptRequest{AttemptId: a.GetId()})); err != nil {
+		t.Errorf("submitted: %v", err)
+	}
+	if err := get(away); err != nil {
+		t.Errorf("over: %v", err)
+	}
+}
+
 func TestAdmit(t *testing.T) {
 	t.Parallel()
 	w := newQuizWorld(t)

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/stoa-lms/stoa/internal/fault"
+	"github.com/stoa-lms/stoa/internal/pg"
+	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 	"github.com/stoa-lms/stoa/internal/service/learning/learningpb"
@@ -213,6 +215,25 @@ func refusal(err *fault.Error, opens *time.Time, hints ...string) *fault.Error {
 		out.Fields = append(out.Fields, fault.Field{Path: "opens_at", Code: "attempt.opens_at", Hint: said(*opens)})
 	}
 	return out
+}
+
+// elsewhere refuses to show an attempt that runs to who calls from none of the networks that
+// its quiz can be taken from, by the version that was published last: an error in them can
+// be mended meanwhile. What is answered is taken from everywhere, so that nothing is lost
+// for a line that has changed.
+func (s *Service) elsewhere(ctx context.Context, q pg.Querier, a *attempt) error {
+	if !a.running() || a.Preview {
+		return nil
+	}
+	var number int32
+	if err := q.QueryRow(ctx, `SELECT version FROM quiz WHERE id = $1`, a.QuizID).Scan(&number); err != nil {
+		return fmt.Errorf("version of quiz: %w", err)
+	}
+	version, err := s.quizVersion(ctx, q, a.QuizID, number)
+	if err != nil {
+		return err
+	}
+	return checkNetwork(version.Settings.GetAddressRanges(), rpc.Address(ctx))
 }
 
 // checkNetwork refuses who calls from none of the networks. The address is as the edge

@@ -22,25 +22,32 @@ func (s *Service) askDues(ctx context.Context, tx *pg.Tx, courseID string, accou
 	return nil
 }
 
+// assignmentDueTask is a dueTask of an assignment.
+type assignmentDueTask struct {
+	dueTask
+
+	AssignmentID string
+}
+
 // assignmentsDue asks learning about the next people at an item, and has how late they
 // were and their marks follow. It reports whether there may be more. What comes up
 // meanwhile is asked again.
 func (s *Service) assignmentsDue(ctx context.Context) (bool, error) {
 	rows, err := s.db.Query(ctx, `
-		SELECT d.course_id, d.item_id, m.assignment_id AS quiz_id, d.account_id, d.queued FROM assignment_due d
+		SELECT d.course_id, d.item_id, m.assignment_id, d.account_id, d.queued FROM assignment_due d
 		JOIN (SELECT course_id, item_id FROM assignment_due ORDER BY queued LIMIT 1) AS next ON next.course_id = d.course_id AND next.item_id = d.item_id
 		JOIN assignment_mark m ON m.course_id = d.course_id AND m.item_id = d.item_id AND m.account_id = d.account_id
 		ORDER BY d.account_id LIMIT $1`, dueBatch)
 	if err != nil {
 		return false, fmt.Errorf("next due dates: %w", err)
 	}
-	tasks, err := pgx.CollectRows(rows, pgx.RowToStructByName[dueTask])
+	tasks, err := pgx.CollectRows(rows, pgx.RowToStructByName[assignmentDueTask])
 	if err != nil || len(tasks) == 0 {
 		return false, err
 	}
 	accounts, queued, assignments := make([]string, len(tasks)), make([]int64, len(tasks)), map[string]string{}
 	for i, t := range tasks {
-		accounts[i], queued[i], assignments[t.AccountID] = t.AccountID, t.Queued, t.QuizID
+		accounts[i], queued[i], assignments[t.AccountID] = t.AccountID, t.Queued, t.AssignmentID
 	}
 	courseID, itemID := tasks[0].CourseID, tasks[0].ItemID
 	dues, err := s.duesFor(ctx, courseID, itemID, accounts)

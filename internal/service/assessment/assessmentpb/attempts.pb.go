@@ -68,7 +68,7 @@ type Attempt struct {
 	ExtraSeconds int32 `protobuf:"varint,16,opt,name=extra_seconds,json=extraSeconds,proto3" json:"extra_seconds,omitempty"`
 	// Since when the clock stands; absent while it runs.
 	PausedAt *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=paused_at,json=pausedAt,proto3" json:"paused_at,omitempty"`
-	// Whether its student may stop the clock for breaks.
+	// Whether its student may stop the clock for breaks; told to them alone.
 	Breaks bool `protobuf:"varint,18,opt,name=breaks,proto3" json:"breaks,omitempty"`
 	// "free" or "sequential".
 	Navigation string `protobuf:"bytes,19,opt,name=navigation,proto3" json:"navigation,omitempty"`
@@ -105,7 +105,8 @@ type Attempt struct {
 	// Whether its questions and what was answered may be seen now.
 	Reviewable bool `protobuf:"varint,35,opt,name=reviewable,proto3" json:"reviewable,omitempty"`
 	// For staff, what the student is called where answers are marked anonymously: then
-	// account_id is empty.
+	// account_id is empty, and no moments are told, nor time that was given, clients and
+	// notices, as these say who it is.
 	Pseudonym     string `protobuf:"bytes,36,opt,name=pseudonym,proto3" json:"pseudonym,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1440,7 +1441,8 @@ type LoggedOperation struct {
 	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	// What was sent; of the server's own, client_seq is the number in the log.
 	Operation *Operation `protobuf:"bytes,3,opt,name=operation,proto3" json:"operation,omitempty"`
-	// When it arrived.
+	// When it arrived; absent for staff where answers are marked anonymously, as are
+	// client_time and line.
 	ReceivedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
 	// The verdict that was told.
 	Verdict string `protobuf:"bytes,5,opt,name=verdict,proto3" json:"verdict,omitempty"`

@@ -78,8 +78,8 @@ type AttemptServiceClient interface {
 	// Returns an attempt of the caller: its questions as far as they are open, what was
 	// answered, how much time is left, and what of each client was acknowledged. Of an
 	// attempt that is over, what its review shows now. While it is paused there are no
-	// questions. Errors: attempt.not_found (404), attempt.too_large (413): ask for it
-	// page by page.
+	// questions. Errors: attempt.not_found (404), attempt.network (403) while it runs,
+	// attempt.too_large (413): ask for it page by page.
 	GetAttempt(ctx context.Context, in *GetAttemptRequest, opts ...grpc.CallOption) (*Attempt, error)
 	// Lists the attempts of the caller, those begun last first, without their questions
 	// and points: MyQuizService tells those.
@@ -113,7 +113,7 @@ type AttemptServiceClient interface {
 	// attempt.over (409).
 	PauseAttempt(ctx context.Context, in *PauseAttemptRequest, opts ...grpc.CallOption) (*Attempt, error)
 	// Goes on after a break. Errors: attempt.not_found (404), attempt.held (403) where
-	// staff hold it, attempt.over (409).
+	// staff hold it, attempt.network (403), attempt.over (409).
 	ResumeAttempt(ctx context.Context, in *ResumeAttemptRequest, opts ...grpc.CallOption) (*Attempt, error)
 	// Says how attempts stand whose owners are connected, for the edge to tell them.
 	// Attempts that there are not are left out.
@@ -130,9 +130,10 @@ type AttemptServiceClient interface {
 	// attempt.not_found (404).
 	ListOperations(ctx context.Context, in *ListOperationsRequest, opts ...grpc.CallOption) (*ListOperationsResponse, error)
 	// Has operations count that were too late or refused. The attempt is scored anew,
-	// and has another receipt. Errors: attempt.not_found (404), attempt.running (409),
-	// operation.not_found (400), operation.counts (409) where one counts already or
-	// can't count.
+	// and has another receipt; where answers are marked anonymously, it is told without
+	// what says whose it is: its moments, header, hash and signature. Errors:
+	// attempt.not_found (404), attempt.running (409), operation.not_found (400),
+	// operation.counts (409) where one counts already or can't count.
 	AcceptLateAnswers(ctx context.Context, in *AcceptLateAnswersRequest, opts ...grpc.CallOption) (*Receipt, error)
 	// Submits somebody's attempt with what was saved. Errors: attempt.not_found (404),
 	// attempt.over (409).
@@ -348,8 +349,8 @@ type AttemptServiceServer interface {
 	// Returns an attempt of the caller: its questions as far as they are open, what was
 	// answered, how much time is left, and what of each client was acknowledged. Of an
 	// attempt that is over, what its review shows now. While it is paused there are no
-	// questions. Errors: attempt.not_found (404), attempt.too_large (413): ask for it
-	// page by page.
+	// questions. Errors: attempt.not_found (404), attempt.network (403) while it runs,
+	// attempt.too_large (413): ask for it page by page.
 	GetAttempt(context.Context, *GetAttemptRequest) (*Attempt, error)
 	// Lists the attempts of the caller, those begun last first, without their questions
 	// and points: MyQuizService tells those.
@@ -383,7 +384,7 @@ type AttemptServiceServer interface {
 	// attempt.over (409).
 	PauseAttempt(context.Context, *PauseAttemptRequest) (*Attempt, error)
 	// Goes on after a break. Errors: attempt.not_found (404), attempt.held (403) where
-	// staff hold it, attempt.over (409).
+	// staff hold it, attempt.network (403), attempt.over (409).
 	ResumeAttempt(context.Context, *ResumeAttemptRequest) (*Attempt, error)
 	// Says how attempts stand whose owners are connected, for the edge to tell them.
 	// Attempts that there are not are left out.
@@ -400,9 +401,10 @@ type AttemptServiceServer interface {
 	// attempt.not_found (404).
 	ListOperations(context.Context, *ListOperationsRequest) (*ListOperationsResponse, error)
 	// Has operations count that were too late or refused. The attempt is scored anew,
-	// and has another receipt. Errors: attempt.not_found (404), attempt.running (409),
-	// operation.not_found (400), operation.counts (409) where one counts already or
-	// can't count.
+	// and has another receipt; where answers are marked anonymously, it is told without
+	// what says whose it is: its moments, header, hash and signature. Errors:
+	// attempt.not_found (404), attempt.running (409), operation.not_found (400),
+	// operation.counts (409) where one counts already or can't count.
 	AcceptLateAnswers(context.Context, *AcceptLateAnswersRequest) (*Receipt, error)
 	// Submits somebody's attempt with what was saved. Errors: attempt.not_found (404),
 	// attempt.over (409).

@@ -57,7 +57,9 @@ const (
 //
 // Names. Where the quiz says anonymous_marking, graders are told a pseudonym instead of
 // the account, for all attempts of somebody at an item the same one, until all of them
-// are graded and their grade is posted.
+// are graded and their grade is posted. What would say who it is (moments, names of files)
+// is left out. ExamService tells by name who takes which attempt, to who holds exam.proctor
+// and does best not to mark then.
 //
 // Submissions to assignments are marked from the same queue. Who reads and marks them is
 // in SubmissionService; here they are listed, claimed, and settled where two mark them.
@@ -293,7 +295,9 @@ func (c *markingServiceClient) ListGivenMarks(ctx context.Context, in *ListGiven
 //
 // Names. Where the quiz says anonymous_marking, graders are told a pseudonym instead of
 // the account, for all attempts of somebody at an item the same one, until all of them
-// are graded and their grade is posted.
+// are graded and their grade is posted. What would say who it is (moments, names of files)
+// is left out. ExamService tells by name who takes which attempt, to who holds exam.proctor
+// and does best not to mark then.
 //
 // Submissions to assignments are marked from the same queue. Who reads and marks them is
 // in SubmissionService; here they are listed, claimed, and settled where two mark them.

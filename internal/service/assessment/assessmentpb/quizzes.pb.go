@@ -377,7 +377,9 @@ type QuizSettings struct {
 	// How many questions a page has, 0 to 500; 0 for one page for each section.
 	QuestionsPerPage int32 `protobuf:"varint,12,opt,name=questions_per_page,json=questionsPerPage,proto3" json:"questions_per_page,omitempty"`
 	// The networks it can be taken from, as prefixes such as "192.0.2.0/24" or
-	// "2001:db8::/32", at most 100; from everywhere when there are none.
+	// "2001:db8::/32", at most 100; from everywhere when there are none. Elsewhere an
+	// attempt is neither begun nor shown while it runs; what is answered is taken. Those
+	// of the version published last count for all attempts.
 	AddressRanges []string `protobuf:"bytes,14,rep,name=address_ranges,json=addressRanges,proto3" json:"address_ranges,omitempty"`
 	// What students see of an attempt, and when; all of it, and of a running attempt
 	// what was checked in it, when absent. That of the version published last counts
