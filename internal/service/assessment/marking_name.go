@@ -16,7 +16,7 @@ import (
 // hiddenSQL is whether an attempt, as a, is of somebody who is not named to graders where
 // answers are marked anonymously: until all that they have begun at the item is graded,
 // and their grade posted.
-const hiddenSQL = `(` + unpostedSQL + `
+var hiddenSQL = `(` + unpostedSQL + `
 	OR EXISTS (SELECT FROM attempt o WHERE o.item_id = a.item_id AND o.account_id = a.account_id AND o.state IN ('in_progress', 'submitted') AND NOT o.preview))`
 
 // pseudonyms returns what the students of attempts are called to graders; those that

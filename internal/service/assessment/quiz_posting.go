@@ -11,8 +11,8 @@ import (
 	"github.com/stoa-lms/stoa/internal/service/grades/gradespb"
 )
 
-// postingChanged keeps whether students may see their grades in an item: those who are
-// named, or all who never were.
+// postingChanged keeps whether students may see their grades in an item, or in items of
+// which nothing was said: those who are named, or all who never were.
 func (s *Service) postingChanged(ctx context.Context, tx *pg.Tx, e *gradespb.PostingChanged) error {
 	accounts, posted := e.GetAccountIds(), e.GetPosted()
 	if len(accounts) == 0 {
@@ -30,27 +30,35 @@ func (s *Service) postingChanged(ctx context.Context, tx *pg.Tx, e *gradespb.Pos
 	return nil
 }
 
-// everybodyElse stands for those whom no posting has named.
-const everybodyElse = ""
+// everybodyElse stands for those whom no posting has named, and everythingElse for the
+// items that none has.
+const everybodyElse, everythingElse = "", ""
 
-// postedTo reports for items of a course whether somebody may see their grade: as is
-// said for them, or else for everybody who was never named. Where the gradebook has said
-// nothing, grades are posted as they come.
+// postedSQL is whether somebody may see their grade in an item: as is said for them, or else
+// for everybody who was never named, or else for items of the course of which nothing was
+// said. Where the gradebook has said nothing at all, grades are posted as they come.
+func postedSQL(course, item, account string) string {
+	return `coalesce((
+		SELECT p.posted FROM posting p WHERE p.course_id = ` + course + ` AND p.item_id IN ('', ` + item + `) AND p.account_id IN ('', ` + account + `)
+		ORDER BY p.item_id DESC, p.account_id DESC LIMIT 1), true)`
+}
+
+// postedTo reports for items of a course whether somebody may see their grade.
 func postedTo(ctx context.Context, q pg.Querier, courseID string, items []string, accountID string) (map[string]bool, error) {
-	out := make(map[string]bool, len(items))
-	for _, itemID := range items {
-		out[itemID] = true
-	}
-	rows, err := q.Query(ctx, `
-		SELECT DISTINCT ON (item_id) item_id, posted FROM posting WHERE course_id = $1 AND item_id = ANY ($2) AND account_id IN ('', $3)
-		ORDER BY item_id, account_id DESC`, courseID, items, accountID)
+	rows, err := q.Query(ctx, `SELECT i, `+postedSQL("$1", "i", "$3")+` FROM unnest($2::text[]) AS i`, courseID, items, accountID)
 	if err != nil {
 		return nil, fmt.Errorf("read postings: %w", err)
 	}
-	var itemID string
+	return readPosted(rows)
+}
+
+// readPosted reads what is posted, by what it is read for.
+func readPosted(rows pgx.Rows) (map[string]bool, error) {
+	out := map[string]bool{}
+	var of string
 	var posted bool
-	if _, err = pgx.ForEachRow(rows, []any{&itemID, &posted}, func() error {
-		out[itemID] = posted
+	if _, err := pgx.ForEachRow(rows, []any{&of, &posted}, func() error {
+		out[of] = posted
 		return nil
 	}); err != nil {
 		return nil, fmt.Errorf("read postings: %w", err)
@@ -59,12 +67,10 @@ func postedTo(ctx context.Context, q pg.Querier, courseID string, items []string
 }
 
 // unpostedSQL is whether the grade of an attempt, as a, is not posted, as [postedTo] has it.
-const unpostedSQL = `NOT coalesce((
-		SELECT p.posted FROM posting p WHERE p.course_id = a.course_id AND p.item_id = a.item_id AND p.account_id IN ('', a.account_id)
-		ORDER BY p.account_id DESC LIMIT 1), true)`
+var unpostedSQL = `NOT ` + postedSQL("a.course_id", "a.item_id", "a.account_id")
 
 // veiledSQL is whether the student of an attempt, as a, may not know that it is marked.
-const veiledSQL = `(NOT a.preview AND (a.withheld OR ` + unpostedSQL + `))`
+var veiledSQL = `(NOT a.preview AND (a.withheld OR ` + unpostedSQL + `))`
 
 // shownSeqSQL is the number of the last operation of an attempt that is over, as a, that
 // its student knows of: not of marks.

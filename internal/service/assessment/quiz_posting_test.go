@@ -48,6 +48,26 @@ func TestPostedIsAskedInTwoWays(t *testing.T) {
 	check("hidden, and then everybody else", false)
 	say(2, "manual", true, st.account)
 	check("and told again", false)
+
+	// What holds for items of which nothing was said.
+	def := func(version int64, policy string, posted bool) {
+		t.Helper()
+		hear(w, w.service.postingChanged, &gradespb.PostingChanged{CourseId: quiz.course, Policy: policy, Posted: posted, Version: version})
+	}
+	def(6, "manual", false)
+	say(7, "automatic", true, st.account)
+	check("something was said of this one", true)
+	if _, err := w.db.Exec(t.Context(), `DELETE FROM posting WHERE item_id = $1`, quiz.item); err != nil {
+		t.Fatal(err)
+	}
+	check("nothing was said of a new one", false)
+	say(8, "automatic", true)
+	check("now something was", true)
+	if _, err := w.db.Exec(t.Context(), `DELETE FROM posting WHERE item_id = $1`, quiz.item); err != nil {
+		t.Fatal(err)
+	}
+	def(9, "automatic", true)
+	check("new ones are posted by themselves again", true)
 }
 
 // What staff mark is told to nobody who may not know it: neither by the state of the

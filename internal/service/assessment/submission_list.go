@@ -229,23 +229,11 @@ func (s *Service) fillPeople(ctx context.Context, courseID string, list []*entry
 
 // postedFor reports for some people whether they may see their grade in an item.
 func postedFor(ctx context.Context, q pg.Querier, courseID, itemID string, accounts []string) (map[string]bool, error) {
-	rows, err := q.Query(ctx, `
-		SELECT a, coalesce((SELECT p.posted FROM posting p WHERE p.course_id = $1 AND p.item_id = $2 AND p.account_id IN ('', a)
-			ORDER BY p.account_id DESC LIMIT 1), true)
-		FROM unnest($3::text[]) AS a`, courseID, itemID, accounts)
+	rows, err := q.Query(ctx, `SELECT a, `+postedSQL("$1", "$2", "a")+` FROM unnest($3::text[]) AS a`, courseID, itemID, accounts)
 	if err != nil {
 		return nil, fmt.Errorf("read postings: %w", err)
 	}
-	out := map[string]bool{}
-	var account string
-	var posted bool
-	if _, err := pgx.ForEachRow(rows, []any{&account, &posted}, func() error {
-		out[account] = posted
-		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("read postings: %w", err)
-	}
-	return out, nil
+	return readPosted(rows)
 }
 
 // namesOf returns what people are called.

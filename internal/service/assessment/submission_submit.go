@@ -205,9 +205,7 @@ func withdrawable(settings *assessmentpb.AssignmentSettings, st *standing, v han
 func shownVersions(ctx context.Context, q pg.Querier, submissions []string, caller string) (map[string]map[int32]markShown, error) {
 	rows, err := q.Query(ctx, `
 		SELECT m.submission_id, m.number, bool_or(m.account_id = $2) FROM submission_member m JOIN submission w ON w.id = m.submission_id
-		WHERE m.submission_id = ANY ($1) AND coalesce((
-			SELECT p.posted FROM posting p WHERE p.course_id = w.course_id AND p.item_id = w.item_id AND p.account_id IN ('', m.account_id)
-			ORDER BY p.account_id DESC LIMIT 1), true)
+		WHERE m.submission_id = ANY ($1) AND `+postedSQL("w.course_id", "w.item_id", "m.account_id")+`
 		GROUP BY m.submission_id, m.number`, submissions, caller)
 	if err != nil {
 		return nil, fmt.Errorf("shown versions: %w", err)

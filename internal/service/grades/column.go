@@ -247,8 +247,42 @@ func (r *columnServer) UpdateGradebookSettings(ctx context.Context, req *gradesp
 			req.GetCourseId(), req.Posting, req.Statistics); err != nil {
 			return audit.Entry{}, fmt.Errorf("update settings: %w", err)
 		}
+		if req.Posting != nil {
+			if err := r.service.tellDefault(ctx, tx, req.GetCourseId(), req.GetPosting()); err != nil {
+				return audit.Entry{}, err
+			}
+		}
 		return audit.Entry{Action: "gradebook.updated"}, r.service.courseRevised(ctx, tx, req.GetCourseId())
 	})
+}
+
+// tellDefault says how grades of new items are posted, so that nobody takes one for posted
+// before its gradebook has heard of it. Of items that are there, that theirs are posted by
+// themselves has to have been said before: that they are not, is (tellManual).
+func (s *Service) tellDefault(ctx context.Context, tx *pg.Tx, courseID, policy string) error {
+	var said []proto.Message
+	say := func(itemID, policy string) {
+		said = append(said, &gradespb.PostingChanged{CourseId: courseID, ItemId: itemID, Policy: policy, Posted: policy == "automatic"})
+	}
+	if policy == "manual" {
+		items, err := collectTexts(tx.Query(ctx, `
+			SELECT item_id FROM item WHERE course_id = $1 AND source = 'course' AND posting = 'automatic' ORDER BY item_id`, courseID))
+		if err != nil {
+			return fmt.Errorf("automatic items: %w", err)
+		}
+		for _, itemID := range items {
+			say(itemID, "automatic")
+		}
+	}
+	say("", policy)
+	version, err := s.number(ctx, tx, courseID, len(said))
+	if err != nil {
+		return err
+	}
+	for i, e := range said {
+		e.(*gradespb.PostingChanged).Version = version + int64(i) + 1
+	}
+	return bus.Publish(ctx, tx, said...)
 }
 
 // RecalculateGradebook implements gradespb.ColumnServiceServer.

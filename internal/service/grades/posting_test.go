@@ -357,3 +357,39 @@ func TestUnpostedIsNotEstimated(t *testing.T) {
 	asIs(look("2.25"))
 	look("1", &gradespb.Assumption{ItemId: q[0], Points: "4"})
 }
+
+// TestNewItemsArePostedAsSaid: that new items are posted by hand is said before there is
+// one, behind that those of before are not.
+func TestNewItemsArePostedAsSaid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	q := newIDs("activity", 3)
+	w.publish(1, halves(q[:1], q[1:2]), q[:2]...)
+	set := func(posting string) {
+		t.Helper()
+		if _, err := w.columns.UpdateGradebookSettings(w.staff(), &gradespb.UpdateGradebookSettingsRequest{CourseId: w.course, Posting: new(posting)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("manual")
+	w.publish(2, halves(q[:1], q[1:]), q...)
+	set("automatic")
+	var got []string
+	var version int64
+	for _, e := range told[gradespb.PostingChanged](w) {
+		of := "all others"
+		if i := slices.Index(q, e.GetItemId()); i >= 0 {
+			of = fmt.Sprint("q", i)
+		}
+		got = append(got, fmt.Sprint(of, " ", e.GetPolicy(), " ", e.GetPosted()))
+		if e.GetVersion() <= version || len(e.GetAccountIds()) > 0 {
+			t.Errorf("after version %d: %v", version, e)
+		}
+		version = e.GetVersion()
+	}
+	slices.Sort(got[:2]) // by their ids
+	want := []string{"q0 automatic true", "q1 automatic true", "all others manual false", "q2 manual false", "all others automatic true"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -236,7 +236,7 @@ type PostingChanged struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The course.
 	CourseId string `protobuf:"bytes,1,opt,name=course_id,json=courseId,proto3" json:"course_id,omitempty"`
-	// The item.
+	// The item; empty for all of which nothing was said: so are grades of new ones posted.
 	ItemId string `protobuf:"bytes,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
 	// How grades of it are posted: "automatic" (as soon as they are whole) or "manual".
 	Policy string `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
