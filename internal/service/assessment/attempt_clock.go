@@ -245,6 +245,9 @@ func (h *attemptServer) changeOwn(ctx context.Context, id string, change func(*p
 		if !a.running() || a.closed(s.time()) {
 			return ErrAttemptOver
 		}
+		if err := stays(ctx, tx, a); err != nil {
+			return err
+		}
 		if err := s.lockedOut(ctx, tx, a, rpc.ProofOf(ctx)); err != nil {
 			return err
 		}

@@ -43,6 +43,22 @@ func storeEnrollment(ctx context.Context, tx *pg.Tx, courseID, accountID string,
 	return tag.RowsAffected() > 0, nil
 }
 
+// stays refuses who takes the course of their attempt no more: what it asks is of the course.
+// What they have answered, and answer still, is taken and told all the same.
+func stays(ctx context.Context, q pg.Querier, a *attempt) error {
+	if a.Preview {
+		return nil
+	}
+	var left bool
+	if err := q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM enrollment WHERE course_id = $1 AND account_id = $2 AND NOT live)`, a.CourseID, a.AccountID).Scan(&left); err != nil {
+		return fmt.Errorf("read enrollment: %w", err)
+	}
+	if left {
+		return ErrAttemptLeft
+	}
+	return nil
+}
+
 // easedAnew drops what was made ahead for somebody for whom something else is eased
 // now: it is made again with what holds. What runs follows.
 func (s *Service) easedAnew(ctx context.Context, tx *pg.Tx, e *accesspb.AccommodationChanged) error {

@@ -207,9 +207,13 @@ func (s *Service) guardLockdown(ctx context.Context, a *attempt) error {
 	return s.noteRefused(ctx, a.ID, s.lockedOut(ctx, s.db, a, rpc.ProofOf(ctx)))
 }
 
-// guardShown refuses to show what an attempt asks while it runs: to another browser than
-// its exam demands, and elsewhere than in the networks that the quiz can be taken from.
+// guardShown refuses to show what an attempt asks to who takes the course no more; and
+// while it runs to another browser than its exam demands, and elsewhere than in the networks
+// that the quiz can be taken from.
 func (s *Service) guardShown(ctx context.Context, a *attempt) error {
+	if err := stays(ctx, s.db, a); err != nil {
+		return err
+	}
 	if err := s.guardLockdown(ctx, a); err != nil || a.PausedAt != nil {
 		return err
 	}

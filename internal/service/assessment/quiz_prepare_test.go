@@ -557,3 +557,41 @@ func BenchmarkPrepare(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/10,000")
 }
+
+// Who takes the course no more sees nothing of what an attempt asks, while it runs and when
+// it is over; what they answered is kept, and what they answer still is taken.
+func TestAttemptOfWhoLeft(t *testing.T) {
+	t.Parallel()
+	w := newQuizWorld(t)
+	ana := id.New("account")
+	w.placed(&assessmentpb.QuizSettings{Sections: []*assessmentpb.QuizSection{section(asked(w.question("One")))}})
+	hear(w.world, w.service.enrollmentStarted, &accesspb.EnrollmentStarted{CourseId: w.course, AccountId: ana})
+	as := w.as(ana)
+	a := must(w.attempts.StartAttempt(as, &assessmentpb.StartAttemptRequest{CourseId: w.course, ItemId: w.item}))(t)
+	w.exec(`UPDATE attempt SET breaks = true`)
+	media := assessmentpb.NewQuestionMediaServiceClient(w.harness.As("edge"))
+	shown := func(want string) {
+		t.Helper()
+		for name, err := range map[string]error{
+			"attempt": second(w.attempts.GetAttempt(as, &assessmentpb.GetAttemptRequest{AttemptId: a.GetId()})),
+			"files":   second(media.ListAttemptMedia(as, &assessmentpb.ListAttemptMediaRequest{AttemptId: a.GetId()})),
+		} {
+			if code := codeOf(nil, err); err == nil && want != "" || err != nil && code != want {
+				t.Errorf("%s: %v, want %q", name, err, want)
+			}
+		}
+	}
+	shown("")
+	hear(w.world, w.service.enrollmentEnded, &accesspb.EnrollmentEnded{CourseId: w.course, AccountId: ana, Version: 2})
+	shown("attempt.access_ended")
+	expect(t, "a break", codeOf(nil, second(w.attempts.PauseAttempt(as, &assessmentpb.PauseAttemptRequest{AttemptId: a.GetId()}))), "attempt.access_ended")
+	told := must(w.attempts.AppendAnswers(as, &assessmentpb.AppendAnswersRequest{AttemptId: a.GetId(), ClientId: laptop, Operations: []*assessmentpb.Operation{do(1, opFlag, 1)}}))(t)
+	expect(t, "answered", told.GetVerdicts()[0].GetVerdict(), "accepted")
+	must(w.attempts.SubmitAttempt(as, &assessmentpb.SubmitAttemptRequest{AttemptId: a.GetId()}))(t)
+	shown("attempt.access_ended")
+	if list := must(w.attempts.ListMyOperations(as, &assessmentpb.ListMyOperationsRequest{AttemptId: a.GetId()}))(t); len(list.GetItems()) == 0 {
+		t.Error("what was answered is not told")
+	}
+	hear(w.world, w.service.enrollmentResumed, &accesspb.EnrollmentResumed{CourseId: w.course, AccountId: ana, Version: 3})
+	shown("")
+}

@@ -19,6 +19,7 @@ import (
 
 // Errors of beginning an attempt.
 var (
+	ErrAttemptLeft      = fault.New(fault.Forbidden, "attempt.access_ended", "You do not take this course any more. What you have answered is kept.")
 	ErrAttemptLocked    = fault.New(fault.Forbidden, "attempt.locked", "This quiz is not open to you yet.")
 	ErrAttemptClosed    = fault.New(fault.Conflict, "attempt.closed", "This quiz is closed for you.")
 	ErrAttemptNoneLeft  = fault.New(fault.Conflict, "attempt.none_left", "You have no attempt left.")

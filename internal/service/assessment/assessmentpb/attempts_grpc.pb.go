@@ -78,8 +78,9 @@ type AttemptServiceClient interface {
 	// Returns an attempt of the caller: its questions as far as they are open, what was
 	// answered, how much time is left, and what of each client was acknowledged. Of an
 	// attempt that is over, what its review shows now. While it is paused there are no
-	// questions. Errors: attempt.not_found (404), attempt.network (403) while it runs,
-	// attempt.too_large (413): ask for it page by page.
+	// questions. Errors: attempt.not_found (404), attempt.access_ended (403) for who takes
+	// the course no more, attempt.network (403) while it runs, attempt.too_large (413): ask
+	// for it page by page.
 	GetAttempt(ctx context.Context, in *GetAttemptRequest, opts ...grpc.CallOption) (*Attempt, error)
 	// Lists the attempts of the caller, those begun last first, without their questions
 	// and points: MyQuizService tells those.
@@ -349,8 +350,9 @@ type AttemptServiceServer interface {
 	// Returns an attempt of the caller: its questions as far as they are open, what was
 	// answered, how much time is left, and what of each client was acknowledged. Of an
 	// attempt that is over, what its review shows now. While it is paused there are no
-	// questions. Errors: attempt.not_found (404), attempt.network (403) while it runs,
-	// attempt.too_large (413): ask for it page by page.
+	// questions. Errors: attempt.not_found (404), attempt.access_ended (403) for who takes
+	// the course no more, attempt.network (403) while it runs, attempt.too_large (413): ask
+	// for it page by page.
 	GetAttempt(context.Context, *GetAttemptRequest) (*Attempt, error)
 	// Lists the attempts of the caller, those begun last first, without their questions
 	// and points: MyQuizService tells those.

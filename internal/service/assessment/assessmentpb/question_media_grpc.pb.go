@@ -42,8 +42,8 @@ type QuestionMediaServiceClient interface {
 	// the other; those of feedback and right answers only once its review shows these.
 	// While it is paused there are none. Files that the caller answers with are among
 	// them. Addresses stop where the review closes. Errors:
-	// attempt.not_found (404), attempt.not_reviewable (403) where it is over and its
-	// review shows no questions.
+	// attempt.not_found (404), attempt.access_ended (403) for who takes the course no more,
+	// attempt.not_reviewable (403) where it is over and its review shows no questions.
 	ListAttemptMedia(ctx context.Context, in *ListAttemptMediaRequest, opts ...grpc.CallOption) (*QuestionMedia, error)
 	// Lists the files of all questions of somebody's attempt, with those of feedback and
 	// right answers, and those that they answered with. Errors: attempt.not_found (404),
@@ -123,8 +123,8 @@ type QuestionMediaServiceServer interface {
 	// the other; those of feedback and right answers only once its review shows these.
 	// While it is paused there are none. Files that the caller answers with are among
 	// them. Addresses stop where the review closes. Errors:
-	// attempt.not_found (404), attempt.not_reviewable (403) where it is over and its
-	// review shows no questions.
+	// attempt.not_found (404), attempt.access_ended (403) for who takes the course no more,
+	// attempt.not_reviewable (403) where it is over and its review shows no questions.
 	ListAttemptMedia(context.Context, *ListAttemptMediaRequest) (*QuestionMedia, error)
 	// Lists the files of all questions of somebody's attempt, with those of feedback and
 	// right answers, and those that they answered with. Errors: attempt.not_found (404),
