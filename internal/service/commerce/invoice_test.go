@@ -297,3 +297,35 @@ func TestTaxReport(t *testing.T) {
 		wantCode(t, err, "tax_report.period")
 	}
 }
+
+// Parts by largest remainders may make the tax of a cent that is given back less than none:
+// its credit note says so, and holds up no other.
+func TestCreditNotesOfCents(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	seller, buyer := id.New("account"), id.New("account")
+	taxed, other := s.order(buyer, s.course(seller, 1000, "EUR")), s.bought(buyer, s.course(seller, 700, "EUR"))
+	s.paysTaxed(taxed, 65)
+	s.issue()
+	line := taxed.GetLines()[0].GetId()
+	for _, cents := range []int64{23, 1} {
+		s.gaveBack(taxed, &commercepb.LineToRefund{LineId: line, Amount: cents})
+	}
+	s.gaveBack(other)
+	s.gaveBack(taxed)
+	if n, err := s.svc.IssueCreditNotes(t.Context()); err != nil || n != 4 {
+		t.Fatalf("%d credit notes, %v", n, err)
+	}
+	// In all they are of what the invoices are of.
+	sums := map[string][2]int64{}
+	least := int64(0)
+	for _, i := range s.invoicesOf(buyer) {
+		sum := sums[i.GetKind()]
+		sums[i.GetKind()] = [2]int64{sum[0] + i.GetTotal().GetAmount(), sum[1] + i.GetTax().GetAmount()}
+		least = min(least, i.GetTax().GetAmount())
+	}
+	if want := [2]int64{1700, 65}; sums["invoice"] != want || sums["credit_note"] != want || least != -1 {
+		t.Fatalf("%v, the least tax %d", sums, least)
+	}
+	s.agrees()
+}

@@ -279,7 +279,7 @@ CREATE TABLE invoice (
 	CONSTRAINT invoice_order FOREIGN KEY (order_id) REFERENCES orders(id),
 	CONSTRAINT invoice_credit_note CHECK (((kind = 'credit_note'::text) = (refund_id IS NOT NULL))),
 	CONSTRAINT invoice_kind CHECK ((kind = ANY (ARRAY['invoice'::text, 'credit_note'::text]))),
-	CONSTRAINT invoice_tax CHECK (((tax >= 0) AND (tax <= total)))
+	CONSTRAINT invoice_tax CHECK (((kind = 'credit_note'::text) OR ((tax >= 0) AND (tax <= total))))
 );
 CREATE INDEX invoice_buyer ON invoice USING btree (buyer_id, issued_at DESC, id DESC);
 CREATE INDEX invoice_issued ON invoice USING btree (issued_at, id);
