@@ -104,6 +104,9 @@ func (s *Service) issueInvoices(ctx context.Context) (int, error) {
 					list = append(list, invoiceOf(&o))
 				}
 			}
+			if err := s.sealBuyers(ctx, tx, list); err != nil {
+				return err
+			}
 			if err := s.issue(ctx, tx, kindInvoice, list); err != nil {
 				return err
 			}
@@ -129,13 +132,16 @@ func (s *Service) issueCreditNotes(ctx context.Context) (int, error) {
 			n := 0
 			err := s.DB.InTx(ctx, func(tx *pg.Tx) error {
 				rows, err := tx.Query(ctx, `
-					SELECT r.id, r.order_id, r.currency, coalesce(i.id, ''), o.buyer_id
+					SELECT r.id, r.order_id, r.currency, coalesce(i.id, ''), o.buyer_id, coalesce(i.country, ''), i.buyer
 					FROM `+of.table+` r JOIN orders o ON o.id = r.order_id LEFT JOIN invoice i ON i.order_id = o.id AND i.kind = 'invoice'
 					WHERE r.`+of.done+` AND NOT r.credited AND (o.invoiced OR o.paid_at IS NULL) ORDER BY r.id LIMIT $1 FOR UPDATE OF r SKIP LOCKED`, invoiceBatch)
 				if err != nil {
 					return err
 				}
-				type back struct{ ID, OrderID, Currency, InvoiceID, BuyerID string }
+				type back struct {
+					ID, OrderID, Currency, InvoiceID, BuyerID, Country string
+					Buyer                                              []byte
+				}
 				backs, err := pgx.CollectRows(rows, pgx.RowToStructByPos[back])
 				if n = len(backs); err != nil || n == 0 {
 					return err
@@ -165,7 +171,9 @@ func (s *Service) issueCreditNotes(ctx context.Context) (int, error) {
 				for _, b := range backs {
 					// What was paid for nothing had no invoice.
 					if b.InvoiceID != "" && len(lines[b.ID]) > 0 {
-						list = append(list, creditNote(b.ID, b.OrderID, b.InvoiceID, b.BuyerID, b.Currency, lines[b.ID]))
+						note := creditNote(b.ID, b.OrderID, b.InvoiceID, b.BuyerID, b.Currency, lines[b.ID])
+						note.Country, note.Buyer = b.Country, b.Buyer // to whom the tax was charged that it takes back
+						list = append(list, note)
 					}
 				}
 				if err := s.issue(ctx, tx, kindCreditNote, list); err != nil {
@@ -211,14 +219,10 @@ func invoiceOf(o *order) invoice {
 	return i
 }
 
-// issue gives invoices of a kind their numbers and keeps them, with seller and buyer as
-// they are now.
+// issue gives invoices of a kind their numbers and keeps them, with the seller as it is now.
 func (s *Service) issue(ctx context.Context, tx *pg.Tx, kind string, list []invoice) error {
 	if len(list) == 0 {
 		return nil
-	}
-	if err := s.sealBuyers(ctx, tx, list); err != nil {
-		return err
 	}
 	series, last, now, err := s.takeNumbers(ctx, tx, kind, len(list))
 	if err != nil {

@@ -329,3 +329,39 @@ func TestCreditNotesOfCents(t *testing.T) {
 	}
 	s.agrees()
 }
+
+// A credit note takes back the tax of the country of its invoice, wherever the buyer lives by
+// then, and is of the same buyer.
+func TestCreditNoteIsOfTheBuyerOfItsInvoice(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	buyer := id.New("account")
+	ctx := rpctest.Account(t.Context(), buyer)
+	lives := func(etag, name, country string) {
+		t.Helper()
+		if _, err := s.invoices.SetBillingDetails(rpc.WithIfMatch(ctx, etag), &commercepb.SetBillingDetailsRequest{Name: name, Country: country}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	course := s.course(id.New("account"), 1000, "EUR")
+	lives("0", "Ada in Graz", "AT")
+	o := s.bought(buyer, course)
+	s.issue()
+	lives("1", "Ada in Lyon", "FR")
+	s.gaveBack(o)
+	if n, err := s.svc.IssueCreditNotes(t.Context()); err != nil || n != 1 {
+		t.Fatalf("%d credit notes, %v", n, err)
+	}
+	if got := s.rows(`SELECT kind, country FROM invoice ORDER BY kind DESC`); fmt.Sprint(got) != "[[invoice AT] [credit_note AT]]" {
+		t.Errorf("%v", got)
+	}
+	for _, i := range s.invoicesOf(buyer) {
+		f, err := s.invoices.DownloadInvoice(ctx, &commercepb.DownloadInvoiceRequest{InvoiceId: i.GetId()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := poppler(t, f.GetContent(), "pdftotext"); !strings.Contains(text, "Ada in Graz") {
+			t.Errorf("%s is of\n%s", i.GetKind(), text)
+		}
+	}
+}
