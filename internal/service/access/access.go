@@ -58,6 +58,7 @@ var (
 	ErrTooManyInvitations  = fault.New(fault.Conflict, "invitation.too_many", "The course has %d open invitations. Revoke some first.", maxInvitations)
 	ErrInviteUnpublished   = fault.New(fault.Conflict, "invitation.course_unpublished", "The course is not published, so that nobody can be invited to it yet.")
 	errInvitation          = fault.New(fault.Invalid, "invitation.invalid", "This code is not one of ours, or it is expired, revoked or used up.")
+	ErrEntitlementPeriod   = fault.New(fault.Conflict, "entitlement.subscription", "This access is paid for up to its end. Give a grant of its own to who may stay longer.")
 	ErrEntitlementRevoked  = fault.New(fault.Conflict, "entitlement.revoked", "This grant was revoked. Make a new one.")
 
 	ErrCohortNotFound          = fault.New(fault.NotFound, "cohort.not_found", "The course has no such cohort.")

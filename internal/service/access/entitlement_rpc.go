@@ -125,7 +125,11 @@ func (s *Service) UpdateEntitlement(ctx context.Context, req *accesspb.UpdateEnt
 		if err != nil {
 			return nil, err
 		}
-		if e, err = s.extend(ctx, tx, e, moment(req.GetEndsAt()), req.GetReason()); err != nil {
+		ends := moment(req.GetEndsAt())
+		if e.Source == sourceSubscription && e.EndsAt != nil && (ends == nil || ends.After(*e.EndsAt)) { // commerce would end it as not paid for
+			return nil, ErrEntitlementPeriod
+		}
+		if e, err = s.extend(ctx, tx, e, ends, req.GetReason()); err != nil {
 			return nil, err
 		}
 		return e.message(s.now()), nil

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/service/access/accesspb"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
@@ -179,5 +180,29 @@ func TestSubscriptionBesidePurchase(t *testing.T) {
 		if got := query[string](t, e.db, `SELECT source FROM entitlement WHERE account_id = $1 AND revoked_at IS NULL AND (ends_at IS NULL OR ends_at > $2)`, buyer, e.clock.Now()); got != tc.stays {
 			t.Errorf("%s: %s is left, want %s", name, got, tc.stays)
 		}
+	}
+}
+
+// A period that is paid for ends no later by what staff say: commerce would end it as access
+// without pay. It may end sooner.
+func TestPeriodIsNotExtended(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	course, buyer := e.course(t, 4900), e.person(t)
+	ends := e.clock.Now().Add(33 * 24 * time.Hour)
+	deliver(t, e, e.service.orderPaid, periodOf(buyer, e.clock.Now(), ends, course))
+	staff := asAccount(t, id.New("account"))
+	grant := query[string](t, e.db, `SELECT id FROM entitlement WHERE account_id = $1`, buyer)
+	end := func(at *timestamppb.Timestamp) error {
+		_, err := e.ledger().UpdateEntitlement(staff, &accesspb.UpdateEntitlementRequest{CourseId: course, EntitlementId: grant, EndsAt: at, Reason: "x"})
+		return err
+	}
+	for _, at := range []*timestamppb.Timestamp{nil, timestamppb.New(ends.Add(time.Second))} {
+		if err := end(at); fault.CodeOf(err) != "entitlement.subscription" {
+			t.Errorf("until %v: %v", at, err)
+		}
+	}
+	if err := end(timestamppb.New(ends.Add(-time.Hour))); err != nil {
+		t.Error(err)
 	}
 }

@@ -47,9 +47,9 @@ type EntitlementServiceClient interface {
 	// ones too.
 	ListMyEntitlements(ctx context.Context, in *ListMyEntitlementsRequest, opts ...grpc.CallOption) (*ListMyEntitlementsResponse, error)
 	// Changes when a grant ends; an absent end is none. A grant that has ended
-	// by itself is live again when its new end is to come. Errors:
-	// entitlement.not_found (404), entitlement.revoked (409), entitlement.period
-	// (400).
+	// by itself is live again when its new end is to come. One of a subscription ends no
+	// later than what was paid for. Errors: entitlement.not_found (404),
+	// entitlement.revoked, entitlement.subscription (409), entitlement.period (400).
 	UpdateEntitlement(ctx context.Context, in *UpdateEntitlementRequest, opts ...grpc.CallOption) (*Entitlement, error)
 	// Ends one grant, now and for good; the others of the same person stay. Ending
 	// it again changes nothing. Errors: entitlement.not_found (404).
@@ -171,9 +171,9 @@ type EntitlementServiceServer interface {
 	// ones too.
 	ListMyEntitlements(context.Context, *ListMyEntitlementsRequest) (*ListMyEntitlementsResponse, error)
 	// Changes when a grant ends; an absent end is none. A grant that has ended
-	// by itself is live again when its new end is to come. Errors:
-	// entitlement.not_found (404), entitlement.revoked (409), entitlement.period
-	// (400).
+	// by itself is live again when its new end is to come. One of a subscription ends no
+	// later than what was paid for. Errors: entitlement.not_found (404),
+	// entitlement.revoked, entitlement.subscription (409), entitlement.period (400).
 	UpdateEntitlement(context.Context, *UpdateEntitlementRequest) (*Entitlement, error)
 	// Ends one grant, now and for good; the others of the same person stay. Ending
 	// it again changes nothing. Errors: entitlement.not_found (404).
