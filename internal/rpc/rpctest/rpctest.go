@@ -56,7 +56,9 @@ func NewChecked(tb testing.TB, checker auth.Checker) *Harness {
 
 // As returns a connection whose calls come from the named service, such as
 // "edge" or "commerce".
-func (h *Harness) As(service string) grpc.ClientConnInterface { return h.Conn(service, h.keys) }
+func (h *Harness) As(service string) grpc.ClientConnInterface {
+	return patient{h.Conn(service, h.keys)}
+}
 
 // Dial returns a connection over the network to where the harness serves.
 func (h *Harness) Dial(addr, service string) (*grpc.ClientConn, error) {
@@ -65,7 +67,20 @@ func (h *Harness) Dial(addr, service string) (*grpc.ClientConn, error) {
 
 // With is [Harness.As] with the keys of another harness.
 func (h *Harness) With(other *Harness, service string) grpc.ClientConnInterface {
-	return h.Conn(service, other.keys)
+	return patient{h.Conn(service, other.keys)}
+}
+
+// patient lets calls that bring no deadline run for a minute: many at once take longer on a
+// busy machine than a call may elsewhere.
+type patient struct{ grpc.ClientConnInterface }
+
+func (p patient) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+	}
+	return p.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 }
 
 // Account returns a context in which the account calls.
