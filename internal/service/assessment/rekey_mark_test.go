@@ -2,6 +2,7 @@ package assessment
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -101,6 +102,20 @@ func TestMarkOfOtherPoints(t *testing.T) {
 	if _, err := w.mark(rpc.WithIfMatch(ben, read()), attempt, points("4")); err != nil {
 		t.Errorf("as it is now: %v", err)
 	}
+}
+
+// TestRekeyWithheld previews what applying comes to where the grade of an attempt waits
+// for what a proctor saw: there is none, before and after.
+func TestRekeyWithheld(t *testing.T) {
+	t.Parallel()
+	w := newRekeyWorld(t, &assessmentpb.QuizSettings{})
+	ada, ben := w.taken("baa"), w.taken("baa")
+	w.exec(`UPDATE attempt SET withheld = true WHERE id = $1`, ben.attempt.GetId())
+	w.scored()
+	k := w.preview(keyed2(w.version(rightIs("b"))))
+	seen := w.lines(k.GetId(), ada, ben)
+	expect(t, "previewed", strings.Join(seen, "; "), "up: 0.333333 of 1 to 1 of 1, in all 2.333333 to 3, mark 2.333333 to 3; up: 0.333333 of 1 to 1 of 1, in all 2.333333 to 3, mark  to ")
+	expect(t, "applied", strings.Join(w.lines(w.apply(k.GetId()).GetId(), ada, ben), "; "), strings.Join(seen, "; "))
 }
 
 // TestRekeyDropsUnmarked has nobody wait for marks of what is worth nothing.
