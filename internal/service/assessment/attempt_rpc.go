@@ -265,14 +265,16 @@ func (h *attemptServer) ListAttempts(ctx context.Context, req *assessmentpb.List
 		return nil, err
 	}
 	order := `account_id, number, id`
-	if hidden { // neither the order nor the cursor tells whose they are
+	if len(hidden) > 0 { // neither the order nor the cursor tells whose they are
 		order, account, number = `''::text, 0, id`, "", 0
 	}
 	size := page.Size(req.GetPageSize())
+	// Of an account that is not to be known there is nothing, nor more of it.
 	list, err := s.listAttempts(ctx, `
-		SELECT `+attemptColumns+` FROM attempt
-		WHERE course_id = $1 AND item_id = $2 AND NOT preview AND ($3 = '' OR account_id = $3) AND ($4 = '' OR state = $4) AND (`+order+`) > ($5, $6, $7)
-		ORDER BY `+strings.TrimPrefix(order, `''::text, 0, `)+` LIMIT $8`, req.GetCourseId(), req.GetItemId(), req.GetAccountId(), req.GetState(), account, number, id, size+1)
+		SELECT `+attemptColumns+` FROM attempt a
+		WHERE course_id = $1 AND item_id = $2 AND NOT preview AND ($3 = '' OR account_id = $3 AND NOT (quiz_id = ANY ($9) AND `+hiddenSQL+`))
+			AND ($4 = '' OR state = $4) AND (`+order+`) > ($5, $6, $7)
+		ORDER BY `+strings.TrimPrefix(order, `''::text, 0, `)+` LIMIT $8`, req.GetCourseId(), req.GetItemId(), req.GetAccountId(), req.GetState(), account, number, id, size+1, hidden)
 	if err != nil {
 		return nil, err
 	}
@@ -281,7 +283,7 @@ func (h *attemptServer) ListAttempts(ctx context.Context, req *assessmentpb.List
 		list = list[:size]
 		last := list[size-1]
 		res.NextCursor = page.Cursor(last.AccountID, strconv.Itoa(int(last.Number)), last.ID)
-		if hidden {
+		if len(hidden) > 0 {
 			res.NextCursor = page.Cursor("", "0", last.ID)
 		}
 	}

@@ -48,9 +48,10 @@ type markable struct {
 	questionResult
 }
 
-// etag changes with each mark, and when another answer or another key counts.
+// etag changes with each mark, when another answer or another key counts, and when the
+// question is worth something else: points are of that.
 func (m *markable) etag() string {
-	return fmt.Sprintf("%d-%d-%d", m.state.Marks, m.answered(), m.key)
+	return fmt.Sprintf("%d-%d-%d-%s", m.state.Marks, m.answered(), m.key, m.rules.MaxPoints)
 }
 
 // decided is what the audit log says of it.

@@ -50,23 +50,33 @@ func (s *Service) pseudonyms(ctx context.Context, q pg.Querier, attempts []strin
 	return out, nil
 }
 
-// anonymous reports whether answers at an item are marked anonymously now.
-func (s *Service) anonymous(ctx context.Context, q pg.Querier, course, item string) (bool, error) {
-	var quiz string
-	var number int32
-	err := q.QueryRow(ctx, `
-		SELECT z.id, z.version FROM placement p JOIN quiz z ON z.id = p.ref WHERE p.course_id = $1 AND p.item_id = $2 AND z.version > 0`, course, item).Scan(&quiz, &number)
-	if pg.NoRows(err) {
-		return false, nil
-	}
+// anonymous returns the quizzes at an item whose answers are marked anonymously now: of the
+// one that it shows, and of those that it has shown.
+func (s *Service) anonymous(ctx context.Context, q pg.Querier, course, item string) ([]string, error) {
+	rows, err := q.Query(ctx, `
+		SELECT id, version FROM quiz WHERE version > 0 AND id IN (
+			SELECT ref FROM placement WHERE course_id = $1 AND item_id = $2 UNION SELECT quiz_id FROM attempt WHERE course_id = $1 AND item_id = $2)`, course, item)
 	if err != nil {
-		return false, fmt.Errorf("read quiz: %w", err)
+		return nil, fmt.Errorf("read quizzes: %w", err)
 	}
-	version, err := s.quizVersion(ctx, q, quiz, number)
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (quizVersionKey, error) {
+		var key quizVersionKey
+		return key, row.Scan(&key.quiz, &key.number)
+	})
 	if err != nil {
-		return false, err
+		return nil, fmt.Errorf("read quizzes: %w", err)
 	}
-	return version.Settings.GetAnonymousMarking(), nil
+	out := []string{}
+	for _, key := range list {
+		version, err := s.quizVersion(ctx, q, key.quiz, key.number)
+		if err != nil {
+			return nil, err
+		}
+		if version.Settings.GetAnonymousMarking() {
+			out = append(out, key.quiz)
+		}
+	}
+	return out, nil
 }
 
 // pseudonym is what somebody is called at an item: 50 bits that nobody can make of the

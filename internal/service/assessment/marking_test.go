@@ -13,6 +13,7 @@ import (
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/page"
 	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
@@ -456,6 +457,41 @@ func TestPseudonyms(t *testing.T) {
 	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: course, ItemId: item, AccountIds: []string{w.students[0].account}, Policy: "manual", Posted: true, Version: 2})
 	if told := leaks(); !strings.Contains(told, w.students[0].account) || strings.Contains(told, w.students[1].account) {
 		t.Error("who is posted is not named, or the other is")
+	}
+}
+
+// TestPseudonymsByAccount: who asks for the attempts of one account, or of an item that
+// shows another quiz by now, is not told by the cursor whose they are.
+func TestPseudonymsByAccount(t *testing.T) {
+	t.Parallel()
+	w := newMarkingWorld(t, 2, &assessmentpb.QuizSettings{AnonymousMarking: true})
+	ben, course, item, st := id.New("account"), w.taken.course, w.taken.item, w.students[0]
+	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: course, ItemId: item, Policy: "manual", Version: 1})
+	if _, err := w.attempts.StartAttempt(w.as(st.account), &assessmentpb.StartAttemptRequest{CourseId: course, ItemId: item}); err != nil {
+		t.Fatal(err)
+	}
+	list := func(account string) *assessmentpb.ListAttemptsResponse {
+		t.Helper()
+		return must(w.attempts.ListAttempts(w.as(ben), &assessmentpb.ListAttemptsRequest{CourseId: course, ItemId: item, AccountId: account, PageSize: 1}))(t)
+	}
+	if of := list(st.account); len(of.GetItems()) > 0 || of.GetNextCursor() != "" {
+		t.Errorf("of an account: %v", of)
+	}
+	other := w.publishQuiz(course, quizOf(&assessmentpb.QuizSettings{}, []string{w.essay}))
+	w.exec(`UPDATE placement SET ref = $2 WHERE item_id = $1`, item, other.quiz)
+	all := list("")
+	if len(all.GetItems()) != 1 || all.GetItems()[0].GetPseudonym() == "" {
+		t.Fatalf("once the item shows another quiz: %v", all)
+	}
+	if values := must(page.Values(all.GetNextCursor(), 3))(t); values[0] != "" {
+		t.Errorf("the cursor has %q", values)
+	}
+	hear(w.world, w.service.postingChanged, &gradespb.PostingChanged{CourseId: course, ItemId: item, Policy: "manual", Posted: true, Version: 2, AccountIds: []string{w.students[1].account}})
+	if _, err := w.mark(w.as(ben), w.students[1].attempt.GetId(), points("1")); err != nil {
+		t.Fatal(err)
+	}
+	if of := list(w.students[1].account); len(of.GetItems()) != 1 || of.GetItems()[0].GetAccountId() != w.students[1].account {
+		t.Errorf("of one who is posted: %v", of)
 	}
 }
 

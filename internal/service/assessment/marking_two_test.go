@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -136,6 +137,32 @@ func TestTwoAgree(t *testing.T) {
 	list, err := w.marking.ListGivenMarks(w.as(dan), &assessmentpb.ListGivenMarksRequest{CourseId: w.course, SubmissionId: subs[0], Number: 1})
 	if err != nil || len(list.GetItems()) != 4 || list.GetItems()[0].GetRole() != "settled" || list.GetItems()[3].GetPoints() != "6.54321" {
 		t.Errorf("history: %v, %v", list, err)
+	}
+}
+
+// Where one of two marks what is not as late any more, the gradebook is told so at once:
+// whoever is asked for dates later finds nothing that differs.
+func TestLatenessWithOneOfTwo(t *testing.T) {
+	t.Parallel()
+	w := newMarkedWorld(t)
+	w.assign(twoMark("10", "mean"))
+	ana, ben, due := w.student("Ana"), w.marker(), w.now().Add(time.Hour)
+	w.due(ana, due, due.Add(2*time.Hour))
+	w.later(time.Hour + time.Minute)
+	if got := w.hands(ana, "a"); got.GetLateSeconds() != 60 {
+		t.Fatalf("late: %d", got.GetLateSeconds())
+	}
+	outboxOf[assessmentpb.MarkChanged](w.quizWorld)
+	w.due(ana, due.Add(time.Hour), due.Add(2*time.Hour))
+	sub := w.submissionID(ana)
+	if _, err := w.gives(rpc.WithIfMatch(w.as(ben), w.submissionOf(ben, sub).GetEtag()), sub, "6"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.staff.RecomputeLateness(w.as(w.teacher), &assessmentpb.RecomputeLatenessRequest{CourseId: w.course, ItemId: w.item}); err != nil {
+		t.Fatal(err)
+	}
+	if told := outboxOf[assessmentpb.MarkChanged](w.quizWorld); len(told) != 1 || told[0].GetLateSeconds() != 0 || told[0].GetState() != "submitted" || told[0].GetCause() != "extension" {
+		t.Errorf("told: %v", told)
 	}
 }
 

@@ -2,12 +2,14 @@ package assessment
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
 	"github.com/stoa-lms/stoa/internal/question"
+	"github.com/stoa-lms/stoa/internal/rpc"
 	"github.com/stoa-lms/stoa/internal/service/assessment/assessmentpb"
 )
 
@@ -79,6 +81,41 @@ func TestRekeyMarkedPoints(t *testing.T) {
 	if a := ada.get(); a.GetState() != stateGraded || a.GetQuestions()[0].GetMaxPoints() != "0" {
 		t.Errorf("of nothing: %v", a)
 	}
+}
+
+// TestMarkOfOtherPoints refuses a mark in points from who has read the answer before a
+// re-key made its question worth something else: it would be another share of it.
+func TestMarkOfOtherPoints(t *testing.T) {
+	t.Parallel()
+	w := newMarkingWorld(t, 1, &assessmentpb.QuizSettings{})
+	r := &rekeyWorld{world: w.world, quiz: w.taken, question: w.essay, teacher: id.New("account")}
+	r.RekeyServiceClient = assessmentpb.NewRekeyServiceClient(w.harness.As("edge"))
+	ben, attempt := w.as(id.New("account")), w.students[0].attempt.GetId()
+	read := func() string {
+		t.Helper()
+		return must(w.GetMarkedAnswer(ben, &assessmentpb.GetMarkedAnswerRequest{CourseId: w.taken.course, AttemptId: attempt, Slot: 1}))(t).GetEtag()
+	}
+	before := read()
+	r.apply(r.preview(func(req *assessmentpb.CreateRekeyRequest) { req.Action, req.Points = "points", "8" }).GetId())
+	_, err := w.mark(rpc.WithIfMatch(ben, before), attempt, points("4"))
+	expect(t, "as it was read", fault.CodeOf(err), "etag.stale")
+	if _, err := w.mark(rpc.WithIfMatch(ben, read()), attempt, points("4")); err != nil {
+		t.Errorf("as it is now: %v", err)
+	}
+}
+
+// TestRekeyWithheld previews what applying comes to where the grade of an attempt waits
+// for what a proctor saw: there is none, before and after.
+func TestRekeyWithheld(t *testing.T) {
+	t.Parallel()
+	w := newRekeyWorld(t, &assessmentpb.QuizSettings{})
+	ada, ben := w.taken("baa"), w.taken("baa")
+	w.exec(`UPDATE attempt SET withheld = true WHERE id = $1`, ben.attempt.GetId())
+	w.scored()
+	k := w.preview(keyed2(w.version(rightIs("b"))))
+	seen := w.lines(k.GetId(), ada, ben)
+	expect(t, "previewed", strings.Join(seen, "; "), "up: 0.333333 of 1 to 1 of 1, in all 2.333333 to 3, mark 2.333333 to 3; up: 0.333333 of 1 to 1 of 1, in all 2.333333 to 3, mark  to ")
+	expect(t, "applied", strings.Join(w.lines(w.apply(k.GetId()).GetId(), ada, ben), "; "), strings.Join(seen, "; "))
 }
 
 // TestRekeyDropsUnmarked has nobody wait for marks of what is worth nothing.

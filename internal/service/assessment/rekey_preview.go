@@ -359,7 +359,7 @@ func (s *Service) lookAt(ctx context.Context, q pg.Querier, k *rekey, list []*re
 		}
 	}
 	for _, place := range byPlace(list) {
-		if err := s.lookAtMarks(ctx, q, place, marks, results); err != nil {
+		if err := s.lookAtMarks(ctx, q, place, marks, attempts, results); err != nil {
 			return err
 		}
 	}
@@ -428,7 +428,7 @@ func marksBefore(ctx context.Context, q pg.Querier, courseID string, list []*rek
 
 // lookAtMarks finds what becomes of the marks of the accounts of a quiz at an item. Where
 // the item shows another quiz by now, they stay.
-func (s *Service) lookAtMarks(ctx context.Context, q pg.Querier, list []*rekeyed, marks map[[2]string]markBefore, results map[string]*result) error {
+func (s *Service) lookAtMarks(ctx context.Context, q pg.Querier, list []*rekeyed, marks map[[2]string]markBefore, begun map[string]*attempt, results map[string]*result) error {
 	quizID, itemID := list[0].QuizID, list[0].ItemID
 	var courseID string
 	var number int32
@@ -457,7 +457,7 @@ func (s *Service) lookAtMarks(ctx context.Context, q pg.Querier, list []*rekeyed
 		of := attempts[r.AccountID]
 		for _, f := range of {
 			if res := results[f.id]; res != nil {
-				f.share, f.graded = res.share(), res.state() == stateGraded
+				f.share, f.graded = res.share(), res.state() == stateGraded && !begun[f.id].Withheld
 			}
 		}
 		is := markRow{}.made(version, of)

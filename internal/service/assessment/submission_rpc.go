@@ -179,11 +179,17 @@ func (r *submissionServer) MarkSubmission(ctx context.Context, req *assessmentpb
 		if err != nil {
 			return nil, err
 		}
-		if _, err := setLateness(ctx, tx, w.ItemID, dues); err != nil {
+		changed, err := setLateness(ctx, tx, w.ItemID, dues)
+		if err != nil {
 			return nil, err
 		}
 		if err := s.markedByStaff(ctx, tx, w, v, as, m); err != nil {
 			return nil, err
+		}
+		if len(changed) > 0 { // where this makes no mark yet, nothing else tells it
+			if err := s.submissionChanged(ctx, tx, w, changed, "extension"); err != nil {
+				return nil, err
+			}
 		}
 		return &assessmentpb.SubmissionMark{}, audit.Record(ctx, tx, audit.Entry{
 			Action: "submission.marked", Object: w.ID, Course: w.CourseID,
