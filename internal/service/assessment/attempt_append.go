@@ -34,9 +34,6 @@ func (h *attemptServer) AppendAnswers(ctx context.Context, req *assessmentpb.App
 		c.ops[i] = readOperation(op, i)
 	}
 	if slices.ContainsFunc(c.ops, func(o *sent) bool { return o.kind == opFinish }) {
-		if err := s.openSigner(ctx); err != nil {
-			return nil, err
-		}
 		s.appendAlone(ctx, c)
 		return c.res, s.noteRefused(ctx, req.GetAttemptId(), c.err)
 	}
@@ -46,6 +43,13 @@ func (h *attemptServer) AppendAnswers(ctx context.Context, req *assessmentpb.App
 
 // closed reports whether the time is over, also where nobody has submitted yet.
 func (a *attempt) closed(now time.Time) bool { return a.ClosesAt != nil && now.After(*a.ClosesAt) }
+
+// inTime reports whether what came at a moment was in time for an attempt that the clock has
+// ended meanwhile: it had to wait for its turn, as many do at the end of an exam.
+func (a *attempt) inTime(came time.Time) bool {
+	ended := a.State == stateSubmitted || a.State == stateGraded
+	return ended && a.SubmittedBy == byClock && a.ClosesAt != nil && !a.closed(came)
+}
 
 // batch is what one client has sent at once, while the attempt is locked.
 type batch struct {
@@ -252,7 +256,7 @@ var hints = map[string]string{
 func (b *batch) judge(o *sent) (verdict, code string) {
 	a := b.attempt
 	switch {
-	case !a.running() || b.finished:
+	case !a.running() && !a.inTime(b.now) || b.finished:
 		if a.State == stateAbandoned {
 			return tooLate, "operation.too_late"
 		}

@@ -215,6 +215,60 @@ func TestEndedWhileSaved(t *testing.T) {
 	}
 }
 
+// What came in time and had to wait for its turn until the clock had ended the attempt
+// counts as if it had not: it is scored, and in the receipt. What came after does not.
+func TestInTimeBehindTheClock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rpctest.Everything)
+	quiz := w.letters(&assessmentpb.QuizSettings{TimeLimitSeconds: 600})
+	st := w.start(quiz)
+	st.send(laptop, pick(1, 1, "b"))
+	w.later(10*time.Minute - time.Second)
+	came := w.service.time()
+	w.later(time.Minute)
+	if n := w.end(); n != 1 {
+		t.Fatalf("%d ended", n)
+	}
+	w.scored()
+	first := st.get()
+	send := func(came time.Time, ops ...*assessmentpb.Operation) *assessmentpb.AppendAnswersResponse {
+		t.Helper()
+		c := &appendCall{ctx: t.Context(), req: &assessmentpb.AppendAnswersRequest{AttemptId: st.attempt.GetId(), ClientId: laptop, Operations: ops}, account: st.account, now: came}
+		for i, op := range ops {
+			c.ops = append(c.ops, readOperation(op, i))
+		}
+		res, err := w.service.appends.do(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	res := send(came, pick(2, 1, "a"))
+	if v := res.GetVerdicts()[0]; v.GetVerdict() != accepted || res.GetState() != stateSubmitted {
+		t.Fatalf("in time: %v", res)
+	}
+	w.scored()
+	got := st.get()
+	if got.GetState() != stateGraded || got.GetPoints() == first.GetPoints() || !got.GetSubmittedAt().AsTime().Equal(first.GetSubmittedAt().AsTime()) {
+		t.Errorf("%v points before, now %v", first.GetPoints(), got)
+	}
+	receipt := must(w.attempts.GetReceipt(w.as(st.account), &assessmentpb.GetReceiptRequest{AttemptId: st.attempt.GetId()}))(t)
+	if receipt.GetNumber() != 2 || receipt.GetOperations() != 2 {
+		t.Errorf("receipt %v", receipt)
+	}
+	for range 2 { // what has come twice has its first verdict
+		if v := send(came, pick(2, 1, "a")).GetVerdicts()[0]; v.GetVerdict() != accepted || !v.GetRepeated() {
+			t.Errorf("again: %v", v)
+		}
+	}
+	if v := send(w.service.time(), pick(3, 1, "c")).GetVerdicts()[0]; v.GetVerdict() != tooLate {
+		t.Errorf("after the end: %v", v)
+	}
+	if n := must(w.attempts.GetReceipt(w.as(st.account), &assessmentpb.GetReceiptRequest{AttemptId: st.attempt.GetId()}))(t).GetNumber(); n != 2 {
+		t.Errorf("%d receipts", n)
+	}
+}
+
 // Several processes end and score many at once: each is ended once.
 func TestEndedByMany(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -131,7 +132,7 @@ func (s *Service) appendTogether(ctx context.Context, group []*appendCall) {
 		var batches []*batch
 		for _, c := range group {
 			a := held[c.req.GetAttemptId()]
-			if a == nil { // locked, or not there
+			if a == nil || a.inTime(c.now) { // locked, or not there, or scored anew by it
 				busy = append(busy, c)
 				continue
 			}
@@ -175,8 +176,12 @@ func (s *Service) appendTogether(ctx context.Context, group []*appendCall) {
 }
 
 // appendAlone stores one batch, having waited for its attempt, and submits where it
-// says so.
+// says so. What was in time for an attempt that the clock has ended meanwhile has it scored
+// anew, with another receipt.
 func (s *Service) appendAlone(ctx context.Context, c *appendCall) {
+	if c.err = s.openSigner(ctx); c.err != nil {
+		return
+	}
 	c.err = s.guarded(ctx, func(tx *pg.Tx) error {
 		tx.Exempt("the log of answers is its own record")
 		a, err := lockAttempt(ctx, tx, c.req.GetAttemptId())
@@ -190,8 +195,20 @@ func (s *Service) appendAlone(ctx context.Context, c *appendCall) {
 		if err == nil {
 			err = c.err
 		}
-		if err != nil || b == nil || !b.finished {
+		switch {
+		case err != nil || b == nil:
 			return err
+		case !a.running():
+			if !slices.ContainsFunc(b.log, func(l *logged) bool { return counting(l.verdict) }) {
+				return nil
+			}
+			if _, err := s.scoreAnew(ctx, tx, a, 0); err != nil {
+				return err
+			}
+			c.res.State, c.res.Revision = veiledState(a.State), a.Revision
+			return nil
+		case !b.finished:
+			return nil
 		}
 		if _, err = s.submit(ctx, tx, a, a.AccountID, *a.SavedAt); err == nil {
 			c.res.State, c.res.Revision = a.State, a.Revision

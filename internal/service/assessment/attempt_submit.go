@@ -180,6 +180,19 @@ func (h *attemptServer) CloseAttempt(ctx context.Context, req *assessmentpb.Clos
 	return r.message(), nil
 }
 
+// scoreAnew has an attempt that is over, and locked, be scored once more, as more of its log
+// counts than did: so many operations that did not. It returns its new receipt.
+func (s *Service) scoreAnew(ctx context.Context, tx *pg.Tx, a *attempt, more int) (*receipt, error) {
+	a.State = stateSubmitted
+	if err := tx.QueryRow(ctx, `
+		UPDATE attempt SET state = 'submitted', submitted_at = $2, submitted_by = $3, graded_at = NULL, scored_at = NULL, uncounted = uncounted - $4, revision = revision + 1
+		WHERE id = $1 RETURNING revision`, a.ID, a.SubmittedAt, a.SubmittedBy, more).Scan(&a.Revision); err != nil {
+		return nil, fmt.Errorf("score anew: %w", err)
+	}
+	tx.AfterCommit(s.wakeScorer)
+	return s.issue(ctx, tx, a)
+}
+
 // AcceptLateAnswers implements [assessmentpb.AttemptServiceServer].
 func (h *attemptServer) AcceptLateAnswers(ctx context.Context, req *assessmentpb.AcceptLateAnswersRequest) (*assessmentpb.Receipt, error) {
 	s := h.service
@@ -210,14 +223,7 @@ func (h *attemptServer) AcceptLateAnswers(ctx context.Context, req *assessmentpb
 			a.SubmittedAt, a.SubmittedBy = a.ClosesAt, who
 		}
 		before := a.State
-		a.State = stateSubmitted
-		if _, err := tx.Exec(ctx, `
-			UPDATE attempt SET state = 'submitted', submitted_at = $2, submitted_by = $3, graded_at = NULL, scored_at = NULL, uncounted = uncounted - $4, revision = revision + 1
-			WHERE id = $1`, a.ID, a.SubmittedAt, a.SubmittedBy, len(req.GetSeqs())); err != nil {
-			return nil, fmt.Errorf("score anew: %w", err)
-		}
-		tx.AfterCommit(s.wakeScorer)
-		r, err := s.issue(ctx, tx, a)
+		r, err := s.scoreAnew(ctx, tx, a, len(req.GetSeqs()))
 		if err != nil {
 			return nil, err
 		}

@@ -107,7 +107,7 @@ func (b *batch) exam() *assessmentpb.ExamSettings { return b.layout.version.Sett
 // their network is another one.
 func (b *batch) enter(c *appendCall) error {
 	a := b.attempt
-	if b.exam() == nil || !a.running() || a.closed(c.now) {
+	if b.exam() == nil || !a.running() && !a.inTime(c.now) || a.closed(c.now) {
 		return nil
 	}
 	if err := b.service.lockedOut(b.ctx, b.tx, a, c.proof); err != nil {

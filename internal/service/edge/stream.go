@@ -199,10 +199,10 @@ func knownTo(list []*stream) *assessmentpb.AttemptKnown {
 func (st *stream) hear(state *assessmentpb.AttemptState) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	news := state.GetRevision() > st.revision || state.GetLastSeq() > st.lastSeq
-	if news {
-		st.revision, st.lastSeq = max(st.revision, state.GetRevision()), max(st.lastSeq, state.GetLastSeq())
+	if state.GetRevision() <= st.revision && state.GetLastSeq() <= st.lastSeq {
+		return // also of its notices: what is newer than the state comes with the next
 	}
+	st.revision, st.lastSeq = max(st.revision, state.GetRevision()), max(st.lastSeq, state.GetLastSeq())
 	state = proto.CloneOf(state)
 	kept := state.GetNotices()[:0]
 	for _, n := range state.GetNotices() {
@@ -212,9 +212,6 @@ func (st *stream) hear(state *assessmentpb.AttemptState) {
 		}
 	}
 	state.Notices = kept
-	if !news {
-		return
-	}
 	// One that was not told yet is told with this one.
 	select {
 	case before := <-st.changed:

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -338,4 +339,36 @@ func FuzzFrame(f *testing.F) {
 			t.Fatalf("%q was taken: %v", data, frame)
 		}
 	})
+}
+
+// A notice that is newer than the state with which it came is told with the next.
+func TestNoticeIsNotLost(t *testing.T) {
+	t.Parallel()
+	st := &stream{changed: make(chan *assessmentpb.AttemptState, 1), revision: 5}
+	state := func(revision int64, numbers ...int32) *assessmentpb.AttemptState {
+		s := &assessmentpb.AttemptState{Revision: revision}
+		for _, n := range numbers {
+			s.Notices = append(s.Notices, &assessmentpb.AttemptNotice{Number: n})
+		}
+		return s
+	}
+	told := func() (numbers []int32) {
+		select {
+		case s := <-st.changed:
+			for _, n := range s.GetNotices() {
+				numbers = append(numbers, n.GetNumber())
+			}
+		default:
+		}
+		return numbers
+	}
+	st.hear(state(5, 1))
+	if got := told(); got != nil {
+		t.Errorf("nothing is new: %v", got)
+	}
+	st.hear(state(6, 1))
+	st.hear(state(7, 1, 2))
+	if got := told(); !slices.Equal(got, []int32{1, 2}) {
+		t.Errorf("told %v", got)
+	}
 }
