@@ -146,11 +146,18 @@ func (s *Service) carryClose(ctx context.Context, c call) error {
 				return err
 			}
 			tx.Exempt("nothing is to be closed")
+			now, err := paymentOf(ctx, tx, p.ID)
+			if err != nil {
+				return err
+			}
+			if now.Ref != nil {
+				return fmt.Errorf("payment %s has got a page meanwhile, which is closed next", p.ID)
+			}
 			if _, err := tx.Exec(ctx, `DELETE FROM provider_call WHERE key = $1`, c.Key); err != nil {
 				return err
 			}
 			var refused bool
-			err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM provider_call WHERE key = $1 AND state = 'refused')`, callCheckout+":"+p.ID).Scan(&refused)
+			err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM provider_call WHERE key = $1 AND state = 'refused')`, callCheckout+":"+p.ID).Scan(&refused)
 			if err != nil || !refused {
 				return err
 			}

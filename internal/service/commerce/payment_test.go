@@ -5,11 +5,14 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stoa-lms/stoa/internal/fault"
 	"github.com/stoa-lms/stoa/internal/id"
+	"github.com/stoa-lms/stoa/internal/pg"
 	"github.com/stoa-lms/stoa/internal/rpc/rpctest"
 	"github.com/stoa-lms/stoa/internal/service/commerce"
 	"github.com/stoa-lms/stoa/internal/service/commerce/commercepb"
@@ -228,5 +231,50 @@ func TestPaymentNewsInAnyOrder(t *testing.T) {
 	var fees int64
 	if err := s.db.QueryRow(t.Context(), `SELECT sum(amount)::bigint FROM ledger_posting WHERE account = 'processing'`).Scan(&fees); err != nil || fees != 30*98 {
 		t.Errorf("fees %d, %v, want %d", fees, err, 30*98)
+	}
+}
+
+// An order is cancelled while its page is being made: whoever closes it finds no page, and
+// waits for who has just made it. The page is closed all the same.
+func TestPageMadeWhileItIsClosed(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	buyer := id.New("account")
+	o := s.order(buyer, s.course(id.New("account"), 4900, "EUR"))
+	_, payment, _ := strings.Cut(o.GetPayUrl(), "/pay/")
+	s.exec(`UPDATE payment SET ref = NULL WHERE id = $1`, payment)
+	s.exec(`UPDATE orders SET state = 'cancelled' WHERE id = $1`, o.GetId())
+	s.exec(`INSERT INTO provider_call (key, kind, object_id, next_at, created_at) VALUES ('close:' || $1, 'close', $1, $2, $2)`, payment, time.Unix(s.now.Load(), 0))
+	locked := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.db.InTx(t.Context(), func(tx *pg.Tx) error {
+			tx.Exempt("a test")
+			if _, err := tx.Exec(t.Context(), `SELECT FROM orders WHERE id = $1 FOR UPDATE`, o.GetId()); err != nil {
+				return err
+			}
+			close(locked)
+			for waiting, until := 0, time.Now().Add(time.Minute); waiting == 0 && time.Now().Before(until); {
+				if err := tx.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())`).Scan(&waiting); err != nil {
+					return err
+				}
+			}
+			_, err := tx.Exec(t.Context(), `UPDATE payment SET ref = id WHERE id = $1`, payment)
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-locked
+	if _, err := s.svc.CarryOut(t.Context()); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	s.now.Add(3600)
+	if _, err := s.svc.CarryOut(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := s.count(`SELECT count(*) FROM development_payment WHERE id = $1 AND state = 'open'`, payment); n != 0 {
+		t.Error("the page can be paid still")
 	}
 }
