@@ -179,9 +179,7 @@ func (s *Service) appendTogether(ctx context.Context, group []*appendCall) {
 // says so. What was in time for an attempt that the clock has ended meanwhile has it scored
 // anew, with another receipt.
 func (s *Service) appendAlone(ctx context.Context, c *appendCall) {
-	if c.err = s.openSigner(ctx); c.err != nil {
-		return
-	}
+	unsigned := s.openSigner(ctx) // what needs no receipt is stored without
 	c.err = s.guarded(ctx, func(tx *pg.Tx) error {
 		tx.Exempt("the log of answers is its own record")
 		a, err := lockAttempt(ctx, tx, c.req.GetAttemptId())
@@ -202,6 +200,9 @@ func (s *Service) appendAlone(ctx context.Context, c *appendCall) {
 			if !slices.ContainsFunc(b.log, func(l *logged) bool { return counting(l.verdict) }) {
 				return nil
 			}
+			if unsigned != nil {
+				return unsigned
+			}
 			if _, err := s.scoreAnew(ctx, tx, a, 0); err != nil {
 				return err
 			}
@@ -209,6 +210,8 @@ func (s *Service) appendAlone(ctx context.Context, c *appendCall) {
 			return nil
 		case !b.finished:
 			return nil
+		case unsigned != nil:
+			return unsigned
 		}
 		if _, err = s.submit(ctx, tx, a, a.AccountID, *a.SavedAt); err == nil {
 			c.res.State, c.res.Revision = a.State, a.Revision
